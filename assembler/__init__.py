@@ -1,0 +1,1 @@
+"""Text to Program and back: parser, resolution, layout, diagnostics, disassembler, formatter. Knows isa."""

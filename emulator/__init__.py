@@ -1,0 +1,1 @@
+"""Program and chip to results: execute, schedule, critical path. Knows isa."""

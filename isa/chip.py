@@ -1,0 +1,165 @@
+"""Chip descriptions: everything that is said about a chip's hardware, read from a TOML file, one a chip.
+
+A file has sections of numbers and words. Each number carries where it comes from in the key `source` of its section,
+by name: `source.frequency_mhz = "S1"`, or "assumed" for what is not public. FIELDS below is the whole vocabulary.
+Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in cycles.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from isa.errors import ChipError
+
+CHIPS = Path(__file__).parent / "chips"
+VECTOR_FORMATS = ("fp32", "fp24", "fp19")
+
+# section.key: (type, least, greatest or words, meaning)
+_COUNT, _RATE, _WORD = "count", "rate", "word"
+FIELDS: dict[str, tuple[str, float, Any, str]] = {
+    "chip.name": (_WORD, 0, None, "name"),
+    "chip.about": (_WORD, 0, None, "one line about the chip"),
+    "chip.frequency_mhz": (_RATE, 1, 1e5, "clock, MHz"),
+    "chip.cores": (_COUNT, 1, 64, "cores"),
+    "memory.lm_bytes": (_COUNT, 1024, 2**40, "local memory of a core"),
+    "memory.cb_bytes": (_COUNT, 0, 2**40, "constant buffer of a core"),
+    "memory.ib_bytes": (_COUNT, 64, 2**40, "instruction buffer of a core: words and operand descriptors"),
+    "memory.dev_bytes": (_COUNT, 0, 2**44, "device memory; 0: the chip has none"),
+    "memory.host_bytes": (_COUNT, 0, 2**44, "host memory that the chip can address"),
+    "memory.dev_bytes_per_cycle": (_RATE, 0, 1e9, "bandwidth of the device memory"),
+    "memory.dev_latency": (_COUNT, 0, 1e9, "cycles before the first byte of the device memory"),
+    "memory.pcie_bytes_per_cycle": (_RATE, 1e-6, 1e9, "bandwidth to the host, each direction"),
+    "memory.pcie_latency": (_COUNT, 0, 1e9, "cycles before the first byte from or to the host"),
+    "seq.issue_cycles": (_COUNT, 1, 1e6, "cycles that the sequencer takes for an instruction"),
+    "seq.loop_cycles": (_COUNT, 0, 1e6, "cycles that the sequencer takes for loop and brnz"),
+    "seq.queue_depth": (_COUNT, 1, 4096, "instructions that wait in an engine's queue"),
+    "te.multipliers": (_COUNT, 1, 2**20, "p: products that a dot product sums in a cycle"),
+    "te.pixels": (_COUNT, 1, 2**20, "b: output pixels at once"),
+    "te.channels": (_COUNT, 1, 2**20, "K: output channels at once"),
+    "te.vector_lanes": (_COUNT, 1, 2**20, "elements a cycle through EW1, EW2, SF and EW3"),
+    "te.read_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port from the local memory"),
+    "te.write_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port to the local memory"),
+    "te.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
+    "te.vector_format": (_WORD, 0, VECTOR_FORMATS, "arithmetic of EW1 to EW3"),
+    "pe.lanes": (_COUNT, 1, 2**20, "elements of the input that are pooled in a cycle"),
+    "pe.read_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port from the local memory"),
+    "pe.write_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port to the local memory"),
+    "pe.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
+    "pe.vector_format": (_WORD, 0, VECTOR_FORMATS, "arithmetic of averages"),
+    "me.bytes_per_cycle": (_RATE, 1e-6, 1e9, "each of its read and write ports"),
+    "me.access_bytes": (_COUNT, 1, 4096, "least run of bytes that a port moves at once"),
+    "me.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
+}
+SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in FIELDS))
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip: `chip["te.latency"]` is a number or a word of FIELDS, `sources` says where each number comes from."""
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    @property
+    def name(self) -> str:
+        return str(self.values["chip.name"])
+
+    @property
+    def cycles_per_second(self) -> float:
+        return float(self.values["chip.frequency_mhz"]) * 1e6
+
+    def memory_bytes(self, memory: str) -> int:
+        """Return the size of a memory in bytes, 0 where the chip has none."""
+        return int(self.values[f"memory.{memory}_bytes"])
+
+    def replace(self, **overrides: Any) -> "Chip":
+        """Return the chip with numbers changed: `te__latency=20` or `**{"te.latency": 20}`."""
+        values, sources = dict(self.values), dict(self.sources)
+        for key, value in overrides.items():
+            key = key.replace("__", ".")
+            values[key] = _legal(key, value, self.name)
+            sources[key] = "set"
+        return Chip(values, sources)
+
+
+def chip_names() -> list[str]:
+    """Return the names of the chips that come with the package."""
+    return sorted(path.stem for path in CHIPS.glob("*.toml"))
+
+
+def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
+    """Return a chip by its name or from a TOML file, with numbers changed as in `Chip.replace`.
+
+    Raises ChipError for an unknown name, an unreadable file, a missing, unknown or illegal value.
+    """
+    text = str(name_or_path)
+    known = text in chip_names()
+    path = CHIPS / f"{text}.toml" if known else Path(name_or_path)
+    if not known and path.suffix != ".toml":
+        near = get_close_matches(text, chip_names(), 1)
+        help = f"did you mean {near[0]}?" if near else f"known chips: {', '.join(chip_names())}; or give a .toml file"
+        raise ChipError(f"there is no chip {text!r}", help)
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ChipError(f"cannot read the chip file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ChipError(f"{path} is not TOML: {error}") from error
+    return _read(data, text).replace(**overrides)
+
+
+def _read(data: Mapping[str, Any], origin: str) -> Chip:
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for section, body in data.items():
+        if section not in SECTIONS or not isinstance(body, dict):
+            _unknown(section, SECTIONS, origin)
+        given = body.get("source", {})
+        if not isinstance(given, dict):
+            raise ChipError(f"{origin}: {section}.source is not a table", "write source.KEY = \"where it comes from\"")
+        for key, value in body.items():
+            if key != "source":
+                values[f"{section}.{key}"] = _legal(f"{section}.{key}", value, origin)
+        for key, source in given.items():
+            name = f"{section}.{key}"
+            if name not in FIELDS:
+                _unknown(name, FIELDS, origin)
+            if not isinstance(source, str) or not source:
+                raise ChipError(f"{origin}: the source of {name} is not text")
+            sources[name] = source
+    missing = [key for key in FIELDS if key not in values]
+    if missing:
+        raise ChipError(f"{origin}: the chip file lacks {', '.join(missing)}", f"{missing[0]}: {FIELDS[missing[0]][3]}")
+    bare = [key for key in FIELDS if FIELDS[key][0] != _WORD and key not in sources]
+    if bare:
+        raise ChipError(f"{origin}: no source is given for {', '.join(bare)}", 'cite one, or write "assumed"')
+    if values["memory.dev_bytes"] and not values["memory.dev_bytes_per_cycle"]:
+        raise ChipError(f"{origin}: the chip has device memory, but memory.dev_bytes_per_cycle is 0")
+    return Chip(values, sources)
+
+
+def _unknown(name: str, legal: Any, origin: str) -> None:
+    near = get_close_matches(name, list(legal), 1)
+    raise ChipError(f"{origin}: unknown key {name}", f"did you mean {near[0]}?" if near else "")
+
+
+def _legal(key: str, value: Any, origin: str) -> Any:
+    if key not in FIELDS:
+        _unknown(key, FIELDS, origin)
+    kind, low, high, meaning = FIELDS[key]
+    if kind == _WORD:
+        if not isinstance(value, str) or (high and value not in high):
+            expected = f"one of {', '.join(high)}" if high else "text"
+            raise ChipError(f"{origin}: {key} is {value!r}", f"expected {expected} ({meaning})")
+        return value
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not numeric or not low <= value <= high or (kind == _COUNT and value != int(value)):
+        whole = "a whole number" if kind == _COUNT else "a number"
+        raise ChipError(f"{origin}: {key} is {value!r}", f"expected {whole} from {low:g} to {high:g} ({meaning})")
+    return int(value) if kind == _COUNT else float(value)

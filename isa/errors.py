@@ -1,0 +1,47 @@
+"""The declared errors: whatever is wrong with text, object files, chips or inputs ends in one of these."""
+
+
+class RatelError(Exception):
+    """Base of every declared error.
+
+    `message` says what is wrong and where, `help` how to mend it (may be empty).
+    """
+
+    def __init__(self, message: str, help: str = "") -> None:
+        super().__init__(message if not help else f"{message}\nhelp: {help}")
+        self.message = message
+        self.help = help
+
+
+class ObjectError(RatelError):
+    """Raised when an object file cannot be read: truncated, corrupt, another version, or an invalid program."""
+
+
+class ChipError(RatelError):
+    """Raised when a chip file cannot be read, or holds an unknown key, a missing key or an illegal value."""
+
+
+class InputError(RatelError):
+    """Raised when an input tensor, or a file that should hold one, has the wrong name, shape or type."""
+
+
+class Trap(RatelError):
+    """Raised when a program cannot run on a chip, or an instruction may not run with its operands.
+
+    `instruction` is the index in its core's code, `line` the source line it came from (None where unknown),
+    `address` the byte address concerned (None where there is none).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        help: str = "",
+        *,
+        instruction: int | None = None,
+        line: int | None = None,
+        address: int | None = None,
+    ) -> None:
+        super().__init__(message, help)
+        self.instruction = instruction
+        self.line = line
+        self.address = address

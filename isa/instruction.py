@@ -1,0 +1,71 @@
+"""An instruction: a row of the table with its operands, attributes and wait bits filled in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isa.operand import Operand
+from isa.table import ENGINES, MNEMONICS, TABLE, Row
+
+Value = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction.
+
+    `operands` and `attributes` stand in the order of the row's; an absent operand is None, an attribute is a tuple of
+    its elements (int, or float for the floating kinds). `waits` has bit k set to wait for engine `ENGINES[k]`.
+    """
+
+    opcode: int
+    operands: tuple[Operand | None, ...] = ()
+    attributes: tuple[Value, ...] = ()
+    waits: int = 0
+
+    @property
+    def row(self) -> Row:
+        return TABLE[self.opcode]
+
+    @property
+    def engine(self) -> str:
+        return self.row.engine
+
+    def operand(self, name: str) -> Operand | None:
+        return self.operands[self.row.operand_index(name)]
+
+    def attribute(self, name: str) -> Value:
+        return self.attributes[self.row.attribute_index(name)]
+
+    def word(self, name: str) -> str:
+        """Return the word that a choice attribute stands for."""
+        spec = self.row.attributes[self.row.attribute_index(name)]
+        return spec.words[int(self.attribute(name)[0])]
+
+    def accesses(self) -> list[tuple[str, Operand]]:
+        """Return ("read" or "write", operand) for each operand that is present."""
+        pairs = zip(self.row.operands, self.operands, strict=True)
+        return [(spec.access, operand) for spec, operand in pairs if operand is not None]
+
+
+def build(mnemonic: str, waits: Sequence[str] = (), **given: object) -> Instruction:
+    """Return an instruction from operands and attributes by name.
+
+    A choice may be given by its word; a single number stands for every element; what is not given takes its default.
+    Raises KeyError for an unknown mnemonic, TypeError for an unknown or a missing name.
+    """
+    row = MNEMONICS[mnemonic]
+    unknown = given.keys() - {spec.name for spec in row.operands + row.attributes}
+    if unknown:
+        raise TypeError(f"{mnemonic} has no {', '.join(sorted(unknown))}")
+    operands = tuple(given.get(spec.name) for spec in row.operands)
+    attributes = []
+    for spec in row.attributes:
+        value = given.get(spec.name, spec.default)
+        if value is None:
+            raise TypeError(f"{mnemonic} needs {spec.name}")
+        if isinstance(value, str):
+            value = spec.words.index(value)
+        elements = tuple(value) if isinstance(value, tuple | list) else (value,) * spec.count
+        attributes.append(tuple(float(e) if spec.is_float else int(e) for e in elements))  # type: ignore[arg-type]
+    mask = sum(1 << ENGINES.index(engine) for engine in set(waits))
+    return Instruction(row.opcode, operands, tuple(attributes), mask)  # type: ignore[arg-type]

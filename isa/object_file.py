@@ -1,0 +1,252 @@
+"""The object file (.npo): a Program as bytes, versioned, checksummed and reproducible.
+
+    magic "RATELNPO", u32 version, u32 number of sections,
+    then for each section: name (8 bytes, zero-filled), u64 offset, u64 length, u32 CRC-32 of its bytes, u32 zero,
+    u32 CRC-32 of everything before it, then the sections, one after another.
+
+Sections, in this order: `head` (name, chip, order, as JSON), then for each core k `code.k` (words), `oper.k` (operand
+descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck` (checks,
+JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces. Reading executes
+nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
+"""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+from isa.dtypes import DTYPES
+from isa.encoding import decode, encode
+from isa.errors import ObjectError
+from isa.operand import MEMORIES
+from isa.program import CHECK_KINDS, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
+from isa.verify import check_code
+
+MAGIC = b"RATELNPO"
+VERSION = 1
+HEADER = struct.Struct("<8sII")
+ENTRY = struct.Struct("<8sQQII")
+MAX_CORES = 1
+MAX_SECTIONS = 4 * MAX_CORES + 4
+
+
+def save(program: Program, path: str | Path) -> None:
+    """Write a program to `path`, whole or not at all."""
+    data = to_bytes(program)
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ObjectError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load(path: str | Path) -> Program:
+    """Read a program from `path`."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ObjectError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return from_bytes(data)
+    except ObjectError as error:
+        raise ObjectError(f"{path}: {error.message}", error.help) from None
+
+
+def to_bytes(program: Program) -> bytes:
+    """Return the object file's bytes."""
+    sections = to_sections(program)
+    offset = HEADER.size + ENTRY.size * len(sections) + 4
+    head = HEADER.pack(MAGIC, VERSION, len(sections))
+    for name, data in sections.items():
+        head += ENTRY.pack(name.encode(), offset, len(data), zlib.crc32(data), 0)
+        offset += len(data)
+    return head + struct.pack("<I", zlib.crc32(head)) + b"".join(sections.values())
+
+
+def from_bytes(data: bytes) -> Program:
+    """Return the program that an object file's bytes hold; raise ObjectError on any other bytes."""
+    sections = _split(data)
+    try:
+        program = _read_sections(sections)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise ObjectError(f"the object file is malformed: {type(error).__name__} {error}") from error
+    if to_sections(program) != sections:
+        raise ObjectError("the object file is not in canonical form", "assemble it again")
+    return program
+
+
+def _split(data: bytes) -> dict[str, bytes]:
+    if len(data) < HEADER.size or data[:8] != MAGIC:
+        raise ObjectError("this is not an object file", "object files are written by `ratel asm FILE.npu`")
+    _, version, count = HEADER.unpack_from(data)
+    if version != VERSION:
+        raise ObjectError(
+            f"the object file has version {version}, but this ratel reads {VERSION}", "assemble its source again"
+        )
+    table_end = HEADER.size + ENTRY.size * count
+    if count > MAX_SECTIONS or len(data) < table_end + 4:
+        raise ObjectError("the object file is truncated")
+    if struct.unpack_from("<I", data, table_end)[0] != zlib.crc32(data[:table_end]):
+        raise ObjectError("the object file's section table is damaged: its checksum differs")
+    sections: dict[str, bytes] = {}
+    expected = table_end + 4
+    for name, offset, length, checksum, zero in ENTRY.iter_unpack(data[HEADER.size : table_end]):
+        label = name.rstrip(b"\0").decode("ascii", "replace")
+        if offset != expected or zero or label in sections:
+            raise ObjectError(f"the object file's section {label!r} is misplaced")
+        body = data[offset : offset + length]
+        if len(body) != length:
+            raise ObjectError(f"the object file is truncated in section {label!r}")
+        if zlib.crc32(body) != checksum:
+            raise ObjectError(f"the object file's section {label!r} is damaged: its checksum differs")
+        sections[label] = body
+        expected += length
+    if expected != len(data):
+        raise ObjectError("bytes follow the object file's last section")
+    return sections
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def to_sections(program: Program) -> dict[str, bytes]:
+    """Return the bytes of each section by name."""
+    head = {"name": program.name, "chip": program.chip, "order": program.order, "cores": len(program.cores)}
+    sections = {"head": _json(head)}
+    files: dict[str, int] = {}
+    lines = []
+    for k, core in enumerate(program.cores):
+        sections[f"code.{k}"], sections[f"oper.{k}"] = encode(core.code)
+        blob = bytearray()
+        symbols = [
+            [s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape, s.scale, s.zero, _append(blob, s.default)]
+            for s in core.symbols
+        ]
+        segments = [[s.memory, s.address, _append(blob, s.data)] for s in core.segments]
+        sections[f"syms.{k}"] = _json({"symbols": symbols, "segments": segments})
+        sections[f"data.{k}"] = bytes(blob)
+        lines.append([[files.setdefault(line.file, len(files)), line.number, line.text] for line in core.lines])
+    blob = bytearray()
+    checks = [[c.output, c.kind, c.bound, c.source, _append(blob, c.expected)] for c in program.checks]
+    sections["chck"], sections["chckdata"] = _json(checks), bytes(blob)
+    sections["debug"] = _json({"files": list(files), "lines": lines})
+    return sections
+
+
+def _append(blob: bytearray, data: bytes | None) -> int | None:
+    """Append data to the section and return its length; offsets follow from the order."""
+    if data is None:
+        return None
+    blob += data
+    return len(data)
+
+
+class _Blob:
+    """Hands out a data section piece by piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.position = data, 0
+
+    def take(self, length: Any) -> bytes | None:
+        if length is None:
+            return None
+        start = self.position
+        self.position += _count(length)
+        if self.position > len(self.data):
+            raise ObjectError("the object file's data is truncated")
+        return self.data[start : self.position]
+
+
+def _count(value: Any, high: int = 2**62) -> int:
+    if type(value) is not int or not 0 <= value <= high:
+        raise ObjectError(f"the object file holds {value!r} where a number from 0 to {high} is expected")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) < float("inf"):
+        raise ObjectError(f"the object file holds {value!r} where a finite number is expected")
+    return float(value)
+
+
+def _text(value: Any, legal: object = None) -> Any:
+    if type(value) is not str or (legal is not None and value not in legal):  # type: ignore[operator]
+        raise ObjectError(f"the object file holds {value!r} where a name is expected")
+    return value
+
+
+def _read_sections(sections: dict[str, bytes]) -> Program:
+    head = json.loads(sections["head"])
+    debug = json.loads(sections["debug"])
+    files = [_text(name) for name in debug["files"]]
+    cores = []
+    for k in range(_count(head["cores"], MAX_CORES)):
+        code = decode(sections[f"code.{k}"], sections[f"oper.{k}"])
+        lines = tuple(Line(files[_count(f)], _count(n), _text(t)) for f, n, t in debug["lines"][k])
+        described = json.loads(sections[f"syms.{k}"])
+        blob = _Blob(sections[f"data.{k}"])
+        symbols = tuple(_read_symbol(fields, blob) for fields in described["symbols"])
+        segments = tuple(
+            Segment(_text(m, MEMORIES), _count(address), blob.take(_count(length)) or b"")
+            for m, address, length in described["segments"]
+        )
+        cores.append(Core(code, lines, segments, symbols))
+        _check_core(cores[-1], k)
+    if not cores:
+        raise ObjectError("the object file has no core")
+    blob = _Blob(sections["chckdata"])
+    checks = tuple(
+        Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
+        for o, kind, bound, source, length in json.loads(sections["chck"])
+    )
+    for check in checks:
+        _check_check(check, cores[0])
+    return Program(_text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS), tuple(cores), checks)
+
+
+def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
+    name, kind, memory, address, dtype, shape, scale, zero, length = fields
+    symbol = Symbol(
+        _text(name),
+        _text(kind, ("input", "output", "weight", "const", "local")),
+        _text(memory, MEMORIES),
+        _count(address),
+        DTYPES[_text(dtype)],
+        tuple(_count(size, 2**31 - 1) for size in shape),
+        tuple(_number(number) for number in scale),
+        int(_number(zero)),
+        blob.take(length),
+    )
+    if not 1 <= len(symbol.shape) <= MAX_SYMBOL_RANK or 0 in symbol.shape:
+        raise ObjectError(f"symbol {symbol.name!r} has the impossible shape {list(symbol.shape)}")
+    if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) != symbol.bytes):
+        raise ObjectError(f"symbol {symbol.name!r} has a default of the wrong size")
+    if any(number <= 0 for number in symbol.scale) or symbol.address % symbol.dtype.bytes:
+        raise ObjectError(f"symbol {symbol.name!r} has a scale that is not positive, or is not aligned")
+    return symbol
+
+
+def _check_core(core: Core, k: int) -> None:
+    for index, problem in check_code(core.code):
+        raise ObjectError(f"core {k}, instruction {index}: {problem.message}", problem.help)
+    if len(core.lines) != len(core.code):
+        raise ObjectError(f"core {k} has {len(core.code)} instructions but {len(core.lines)} source lines")
+    names = [symbol.name for symbol in core.symbols]
+    if len(set(names)) != len(names):
+        raise ObjectError(f"core {k} has two symbols of one name")
+
+
+def _check_check(check: Check, core: Core) -> None:
+    try:
+        symbol = core.symbol(check.output)
+    except KeyError:
+        raise ObjectError(f"a check names the unknown output {check.output!r}") from None
+    rows = symbol.bytes // symbol.dtype.bytes // symbol.shape[-1]
+    expected = 4 * rows if check.kind == "top1" else symbol.bytes
+    if symbol.kind != "output" or len(check.expected) != expected:
+        raise ObjectError(f"the check of {check.output!r} does not fit it")

@@ -1,0 +1,141 @@
+"""Operands: where a tensor lies, what it looks like, and how its address follows the loop counters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from isa.dtypes import DType
+
+# Each core has lm and cb; host is the host's memory behind PCIe, dev the chip's own DRAM, where it has one.
+MEMORIES = ("lm", "cb", "host", "dev")
+MEMORY_MEANING = {
+    "lm": "local memory of the core: tensors",
+    "cb": "constant buffer of the core: biases, scales, tables",
+    "host": "host memory, reached over PCIe",
+    "dev": "device memory (DRAM), where the chip has it",
+}
+
+MAX_RANK = 4
+MAX_TERMS = 4
+# Counter 0 is the task number; structured loops use 1, 2, ... from the outside in.
+MAX_LOOP_DEPTH = 7
+TASK_COUNTER = 0
+# Automatic placement aligns to this many bytes.
+PLACEMENT_ALIGNMENT = 256
+
+
+@dataclass(frozen=True, order=True)
+class Term:
+    """One affine term of an address: `stride * (counter mod modulus)` bytes; modulus 0 means no modulo."""
+
+    counter: int
+    modulus: int
+    stride: int
+
+    def values(self, trips: Sequence[int]) -> range:
+        """Return the values, in bytes, that the term takes; `trips[k]` is the trip count of counter k."""
+        last = trips[self.counter] - 1
+        if self.modulus:
+            last = min(last, self.modulus - 1)
+        return range(0, last * self.stride + (1 if self.stride > 0 else -1), self.stride)
+
+    def value(self, counters: Sequence[int]) -> int:
+        """Return the term, in bytes, at the given counter values."""
+        counter = counters[self.counter]
+        return self.stride * (counter % self.modulus if self.modulus else counter)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor as an instruction sees it.
+
+    `address` is in bytes from the start of `memory`, at counters 0; `strides` are in elements, one a dimension;
+    `terms` are sorted, with distinct (counter, modulus) and strides other than 0.
+    """
+
+    memory: str
+    address: int
+    dtype: DType
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    terms: tuple[Term, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of data moved when the operand is read or written once."""
+        return self.elements * self.dtype.bytes
+
+    def span(self) -> tuple[int, int]:
+        """Return the bounding byte interval [low, high) relative to the operand's address."""
+        low = high = 0
+        for size, stride in zip(self.shape, self.strides, strict=True):
+            reach = (size - 1) * stride
+            low, high = low + min(reach, 0), high + max(reach, 0)
+        return low * self.dtype.bytes, (high + 1) * self.dtype.bytes
+
+    def address_range(self, trips: Sequence[int]) -> tuple[int, int]:
+        """Return the least and greatest address over all iterations; `trips[k]` is counter k's trip count."""
+        low = high = self.address
+        for term in self.terms:
+            values = term.values(trips)
+            first, last = values[0], values[-1]
+            low, high = low + min(first, last), high + max(first, last)
+        return low, high
+
+    def extent(self, trips: Sequence[int]) -> tuple[int, int]:
+        """Return the byte interval [low, high) of the memory that the operand may touch in any iteration."""
+        (low, high), (first, last) = self.address_range(trips), self.span()
+        return low + first, high + last
+
+    def address_at(self, counters: Sequence[int]) -> int:
+        """Return the byte address at the given counter values."""
+        return self.address + sum(term.value(counters) for term in self.terms)
+
+
+def packed_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the element strides of a dense row-major tensor."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def dense(memory: str, address: int, dtype: DType, shape: Sequence[int], terms: tuple[Term, ...] = ()) -> Operand:
+    """Return a dense row-major operand."""
+    return Operand(memory, address, dtype, tuple(shape), packed_strides(shape), terms)
+
+
+def runs(operand: Operand, address: int) -> tuple[np.ndarray, int]:
+    """Return (sorted first bytes, length in bytes) of the contiguous runs that make up a tensor at `address`."""
+    length = 1
+    dims = sorted((abs(stride), size) for size, stride in zip(operand.shape, operand.strides, strict=True) if size > 1)
+    while dims and dims[0][0] <= length:
+        stride, size = dims.pop(0)
+        length += stride * (size - 1)
+    starts = np.zeros(1, np.int64)
+    for stride, size in dims:
+        starts = np.add.outer(starts, stride * np.arange(size, dtype=np.int64)).ravel()
+    return np.sort(address + operand.span()[0] + starts * operand.dtype.bytes), length * operand.dtype.bytes
+
+
+def overlaps(a: Operand, a_address: int, b: Operand, b_address: int) -> bool:
+    """Return whether two tensors of one memory share a byte, exactly, at the given addresses."""
+    (a_low, a_high), (b_low, b_high) = a.span(), b.span()
+    if a_address + a_high <= b_address + b_low or b_address + b_high <= a_address + a_low:
+        return False
+    (a_starts, a_length), (b_starts, b_length) = runs(a, a_address), runs(b, b_address)
+    # The first run of b that ends after a run of a begins: does it begin before that run ends?
+    after = np.searchsorted(b_starts, a_starts - b_length, side="right")
+    within = after < len(b_starts)
+    return bool(np.any(b_starts[after[within]] < a_starts[within] + a_length))

@@ -1,0 +1,152 @@
+"""Program: all that the assembler and the emulator share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from isa.dtypes import DType
+from isa.instruction import Instruction
+from isa.operand import MEMORIES, Operand, dense, packed_strides
+from isa.verify import trips_at
+
+ORDERS = ("hardware", "compiler")
+CHECK_KINDS = ("top1", "exact", "within")
+# A symbol may have one dimension more than an operand: the one that counts its buffers.
+MAX_SYMBOL_RANK = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where an instruction came from: file as written, line from 1, and the text of the line."""
+
+    file: str
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A named, dense, row-major tensor.
+
+    `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
+    (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise).
+    """
+
+    name: str
+    kind: Literal["input", "output", "weight", "const", "local"]
+    memory: str
+    address: int
+    dtype: DType
+    shape: tuple[int, ...]
+    scale: tuple[float, ...] = ()
+    zero: int = 0
+    default: bytes | None = None
+
+    @property
+    def bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.bytes
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return packed_strides(self.shape)
+
+    def array(self, data: bytes) -> np.ndarray:
+        """Return bytes as a tensor of the symbol's type and shape."""
+        return np.frombuffer(data, self.dtype.numpy).reshape(self.shape)
+
+    def as_operand(self) -> Operand:
+        """Return the whole tensor as an operand; for symbols of operand rank."""
+        return dense(self.memory, self.address, self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Initial bytes of a memory: a weight or a constant."""
+
+    memory: str
+    address: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        return self.address + len(self.data)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition on an output, evaluated by run.
+
+    top1: the share of rows whose greatest element stands where `expected` (i32 labels) says is at least `bound`.
+    exact: equal to `expected` (the output's type and shape). within: |difference| at most `bound` everywhere.
+    `source` is the file that the expectation came from, for messages.
+    """
+
+    output: str
+    kind: Literal["top1", "exact", "within"]
+    bound: float
+    source: str
+    expected: bytes
+
+
+@dataclass(frozen=True)
+class Core:
+    """What one core runs and holds: code, the line of each instruction, initial data, symbols."""
+
+    code: tuple[Instruction, ...]
+    lines: tuple[Line, ...]
+    segments: tuple[Segment, ...]
+    symbols: tuple[Symbol, ...]
+
+    def symbol(self, name: str) -> Symbol:
+        """Return the symbol of that name; raise KeyError if there is none."""
+        for symbol in self.symbols:
+            if symbol.name == name:
+                return symbol
+        raise KeyError(name)
+
+    def of_kind(self, kind: str) -> Iterator[Symbol]:
+        return (symbol for symbol in self.symbols if symbol.kind == kind)
+
+
+@dataclass(frozen=True)
+class Program:
+    """An assembled program.
+
+    `chip` is the chip it was assembled for, by name; it runs on any chip that has what it needs. `order` says who
+    orders instructions of different engines: the hardware's scoreboard, or the compiler's wait bits alone.
+    `cores` has one element a core, the first being core 0.
+    """
+
+    name: str
+    chip: str
+    order: Literal["hardware", "compiler"]
+    cores: tuple[Core, ...]
+    checks: tuple[Check, ...] = ()
+
+    def save(self, path: object) -> None:
+        """Write the object file (.npo); the same program always gives the same bytes."""
+        from isa.object_file import save
+
+        save(self, path)  # type: ignore[arg-type]
+
+    @staticmethod
+    def load(path: object) -> "Program":
+        """Read an object file; raise ObjectError when it is none, or damaged."""
+        from isa.object_file import load
+
+        return load(path)  # type: ignore[arg-type]
+
+
+def memory_needs(core: Core) -> dict[str, int]:
+    """Return the bytes of each memory that a core's code, data and symbols reach, from address 0."""
+    needs = dict.fromkeys(MEMORIES, 0)
+    for held in core.segments:
+        needs[held.memory] = max(needs[held.memory], held.end)
+    for symbol in core.symbols:
+        needs[symbol.memory] = max(needs[symbol.memory], symbol.address + symbol.bytes)
+    for instruction, trips in zip(core.code, trips_at(core.code), strict=True):
+        for _, operand in instruction.accesses():
+            needs[operand.memory] = max(needs[operand.memory], operand.extent(trips)[1])
+    return needs

@@ -1,0 +1,437 @@
+"""Whether an instruction, and the code around it, is well formed; and if not, which operand is wrong and why.
+
+Everything here is independent of the chip: sizes of memories are held against a chip when a program is loaded for it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from isa.dtypes import I8, I32
+from isa.instruction import Instruction
+from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
+from isa.table import ROWS, AttributeSpec, OperandSpec, same_keys
+
+MAX_ELEMENTS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with an instruction.
+
+    `field` is the operand or attribute to point at ("" for the whole), `kind` one of missing, memory, type, rank,
+    stride, shape, range, align, chain, loop, end; `message` says what is wrong, `help` what was expected or how to
+    mend it.
+    """
+
+    field: str
+    kind: str
+    message: str
+    help: str = ""
+
+
+class _View:
+    """Operands and attributes of an instruction by name."""
+
+    def __init__(self, instruction: Instruction) -> None:
+        row = instruction.row
+        self.row = row
+        self.operands = {spec.name: op for spec, op in zip(row.operands, instruction.operands, strict=True)}
+        self.attributes = {spec.name: v for spec, v in zip(row.attributes, instruction.attributes, strict=True)}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        operand = self.operands[name]
+        assert operand is not None
+        return operand.shape
+
+    def ints(self, name: str) -> tuple[int, ...]:
+        return tuple(int(value) for value in self.attributes[name])
+
+
+def check_instruction(instruction: Instruction) -> list[Problem]:
+    """Return what is wrong with an instruction by itself; shapes are looked at only when all else is right."""
+    view = _View(instruction)
+    problems: list[Problem] = []
+    for spec in view.row.operands:
+        operand = view.operands[spec.name]
+        if operand is not None:
+            problems += check_operand(spec, operand)
+        elif not spec.optional:
+            problems.append(Problem(spec.name, "missing", f"{view.row.mnemonic} needs `{spec.name}`", spec.meaning))
+    for attribute in view.row.attributes:
+        problems += check_attribute(attribute, view.attributes[attribute.name])
+    if instruction.waits and instruction.engine == "seq":
+        problems.append(
+            Problem("", "range", f"{view.row.mnemonic} cannot wait", "only instructions of an engine have wait bits")
+        )
+    if not problems:
+        problems += _choices(view)
+    if not problems:
+        problems += SHAPE_RULES[instruction.opcode](view)
+    return problems
+
+
+def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
+    """Yield what is wrong with an operand in the slot that `spec` describes."""
+    if operand.memory not in spec.memories:
+        yield Problem(
+            spec.name, "memory", f"`{spec.name}` is in {operand.memory}", f"it must be in {' or '.join(spec.memories)}"
+        )
+    if operand.dtype not in spec.dtypes:
+        expected = " or ".join(map(str, spec.dtypes))
+        yield Problem(spec.name, "type", f"`{spec.name}` has type {operand.dtype}", f"expected {expected}")
+    low, high = spec.ranks
+    if not low <= operand.rank <= high:
+        expected = f"{low}" if low == high else f"{low} to {high}"
+        yield Problem(
+            spec.name,
+            "rank",
+            f"`{spec.name}` has {operand.rank} dimensions {list(operand.shape)}",
+            f"expected {expected}",
+        )
+    if len(operand.strides) != operand.rank or any(size < 1 for size in operand.shape):
+        yield Problem(spec.name, "shape", f"`{spec.name}` has an empty dimension {list(operand.shape)}")
+        return
+    if operand.elements > MAX_ELEMENTS:
+        yield Problem(spec.name, "shape", f"`{spec.name}` has more than {MAX_ELEMENTS} elements")
+    if not spec.strided and operand.shape[-1] > 1 and operand.strides[-1] != 1:
+        yield Problem(
+            spec.name,
+            "stride",
+            f"`{spec.name}` has an innermost stride of {operand.strides[-1]} elements",
+            "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`",
+        )
+    if any(not -(2**31) <= stride < 2**31 for stride in operand.strides):
+        yield Problem(spec.name, "stride", f"`{spec.name}` has a stride beyond 32 bits")
+    yield from _terms(spec, operand)
+    if spec.access == "write" and not _distinct(operand):
+        yield Problem(spec.name, "stride", f"`{spec.name}` would write the same element twice", "check its strides")
+
+
+def _terms(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
+    size = operand.dtype.bytes
+    if operand.address < 0 or operand.address >= 2**62:
+        yield Problem(spec.name, "range", f"`{spec.name}` has the impossible address {operand.address}")
+    if operand.address % size or any(term.stride % size for term in operand.terms):
+        yield Problem(
+            spec.name, "align", f"`{spec.name}` is not aligned", f"addresses of {operand.dtype} are multiples of {size}"
+        )
+    keys = [(term.counter, term.modulus) for term in operand.terms]
+    if keys != sorted(set(keys)) or len(keys) > MAX_TERMS:
+        yield Problem(spec.name, "range", f"`{spec.name}` has more than {MAX_TERMS} terms, or terms out of order")
+    for term in operand.terms:
+        legal_modulus = term.modulus == 0 or 2 <= term.modulus < 2**32
+        if not 0 <= term.counter <= MAX_LOOP_DEPTH or not legal_modulus or not 0 < abs(term.stride) < 2**62:
+            yield Problem(
+                spec.name, "range", f"`{spec.name}` has an impossible term", "modulus from 2, stride other than 0"
+            )
+
+
+def _distinct(operand: Operand) -> bool:
+    """Whether no two indices name the same element; sufficient, and exact for slices of dense tensors."""
+    reach = 0
+    for stride, size in sorted((abs(stride), size) for size, stride in zip(operand.shape, operand.strides, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return False
+            reach += stride * (size - 1)
+    return True
+
+
+def check_attribute(spec: AttributeSpec, value: Sequence[float]) -> Iterator[Problem]:
+    """Yield what is wrong with an attribute's elements."""
+    legal = f"from {spec.low:g} to {spec.high:g}"
+    for element in value:
+        if not isfinite(element) or not spec.low <= element <= spec.high:
+            yield Problem(spec.name, "range", f"`{spec.name}` is {element:g}", f"it must be {legal}")
+        elif spec.kind == "f32" and float(np.float32(element)) != element:
+            yield Problem(spec.name, "range", f"`{spec.name}` is {element!r}, which is no f32")
+
+
+def _choices(view: _View) -> Iterator[Problem]:
+    """Yield operands and attributes that a choice's word needs, or that belong to a word not chosen."""
+    for spec in view.row.choices:
+        chosen = spec.words[view.ints(spec.name)[0]]
+        needed = spec.takes.get(chosen, ())
+        for name in dict.fromkeys(taken for names in spec.takes.values() for taken in names):
+            if name in view.operands:
+                present = view.operands[name] is not None
+                if present != (name in needed):
+                    verb = "needs" if name in needed else "does not take"
+                    yield Problem(name, "chain", f"{spec.name} {chosen} {verb} `{name}`")
+            elif name not in needed:
+                default = next(a.default for a in view.row.attributes if a.name == name)
+                if view.attributes[name] != default:
+                    yield Problem(name, "chain", f"{spec.name} {chosen} does not take `{name}`")
+
+
+def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
+    if tuple(actual) != tuple(expected):
+        yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
+
+
+def _chain(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    channels = out.shape[-1]
+    for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", "ew3_scale"):
+        vector = view.operands.get(name)
+        if vector is not None and vector.shape[0] not in (1, channels):
+            yield Problem(
+                name, "shape", f"`{name}` has {vector.shape[0]} elements", f"expected 1, or {channels}: one a channel"
+            )
+    table = view.operands["table"]
+    if table is not None and table.shape[0] != 256:
+        yield Problem("table", "shape", f"`table` has {table.shape[0]} elements", "expected 256")
+    ew2 = view.operands["ew2"]
+    if ew2 is not None:
+        yield from _broadcast(view, "ew2", ew2, out)
+        if ew2.dtype != I8 and view.ints("ew2_zero")[0]:
+            yield Problem("ew2_zero", "chain", f"ew2 of type {ew2.dtype} has no zero point")
+    else:
+        if view.operands["ew2_scale"] is not None or view.ints("ew2_zero")[0]:
+            yield Problem("ew2_scale", "chain", "`ew2_scale` and `ew2_zero` are given, but no second tensor")
+    if x.dtype.is_float and view.ints("x_zero")[0]:
+        yield Problem("x_zero", "chain", "x of type f32 has no zero point")
+    if out.dtype != I8 and view.ints("out_zero")[0]:
+        yield Problem("out_zero", "chain", f"a result of type {out.dtype} has no zero point")
+    if out.dtype == I32:
+        stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
+        stages += [view.row.attributes[view.row.attribute_index("sf")].words[sf]] if (sf := view.ints("sf")[0]) else []
+        if stages:
+            yield Problem(
+                "out",
+                "chain",
+                f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
+                "write f32 or i8, or leave the stages out",
+            )
+
+
+def _broadcast(view: _View, name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
+    padded = (1,) * (out.rank - operand.rank) + operand.shape
+    if len(padded) != out.rank or any(a not in (1, b) for a, b in zip(padded, out.shape, strict=True)):
+        yield Problem(
+            name,
+            "shape",
+            f"`{name}` has shape {list(operand.shape)}",
+            f"expected {list(out.shape)}, or 1 where it is to be repeated",
+        )
+
+
+def _windowed(view: _View, kernel: Sequence[int], dilation: Sequence[int], channels: int) -> Iterator[Problem]:
+    batch, height, width, _ = view.shape("x")
+    (top, left, bottom, right), stride = view.ints("pad"), view.ints("stride")
+    sizes = []
+    for axis, size, before, after in ((0, height, top, bottom), (1, width, left, right)):
+        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        if reach > size + before + after:
+            side = ("high", "wide")[axis]
+            yield Problem(
+                "x",
+                "shape",
+                f"the window reaches over {reach} pixels, but x with its padding is {size + before + after} {side}",
+                "make the window smaller or the padding larger",
+            )
+            return
+        sizes.append((size + before + after - reach) // stride[axis] + 1)
+    why = "from x, the window, stride and padding"
+    yield from _same(view, "out", view.shape("out"), (batch, *sizes, channels), why)
+
+
+def _conv(view: _View) -> Iterator[Problem]:
+    filters, *kernel, depth = view.shape("w")
+    (groups,), channels = view.ints("groups"), view.shape("x")[3]
+    if channels % groups or filters % groups:
+        yield Problem(
+            "groups",
+            "shape",
+            f"{groups} groups divide neither {channels} input nor {filters} output channels evenly"
+            if channels % groups and filters % groups
+            else f"{groups} groups do not divide {channels if channels % groups else filters} channels evenly",
+        )
+        return
+    yield from _same(
+        view,
+        "w",
+        view.shape("w"),
+        (filters, *kernel, channels // groups),
+        f"OHWI, x has {channels} channels" + (f" in {groups} groups" if groups > 1 else ""),
+    )
+    yield from _windowed(view, kernel, view.ints("dilation"), filters)
+    yield from _chain(view)
+
+
+def _dwconv(view: _View) -> Iterator[Problem]:
+    first, *kernel, _ = view.shape("w")
+    channels = view.shape("x")[3]
+    yield from _same(view, "w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
+    if first == 1:
+        yield from _windowed(view, kernel, view.ints("dilation"), channels)
+        yield from _chain(view)
+
+
+def _matmul(view: _View) -> Iterator[Problem]:
+    *batch, rows, depth = view.shape("x")
+    *stack, inner, columns = view.shape("w")
+    if view.ints("transpose_x")[0]:
+        rows, depth = depth, rows
+    if view.ints("transpose_w")[0]:
+        inner, columns = columns, inner
+    if inner != depth:
+        yield Problem(
+            "w",
+            "shape",
+            f"x is [{rows}, {depth}] but w is [{inner}, {columns}] (m by k times k by n)",
+            f"expected {depth} rows in w; is `transpose_w` or `transpose_x` missing?",
+        )
+    if stack and stack != batch:
+        yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
+    yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
+    yield from _chain(view)
+
+
+def _eltwise(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    yield from _broadcast(view, "x", x, out)
+    yield from _chain(view)
+
+
+def _pool(view: _View) -> Iterator[Problem]:
+    window, pad = view.ints("window"), view.ints("pad")
+    for k, side in enumerate(("top", "left", "bottom", "right")):
+        if pad[k] >= window[k % 2]:
+            yield Problem(
+                "pad", "shape", f"padding of {pad[k]} at the {side}", "it must be less than the window: no window is empty"
+            )
+            return
+    yield from _windowed(view, window, (1, 1), view.shape("x")[3])
+    scale = view.operands.get("scale")
+    if scale is not None and scale.shape != (1,):
+        yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
+
+
+def _move(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a copy does not convert; use `eltwise`")
+    yield from _same(view, "x", x.shape, out.shape, "the shape of out")
+
+
+def _fill(view: _View) -> Iterator[Problem]:
+    out, (value,) = view.operands["out"], view.attributes["value"]
+    assert out is not None
+    if out.dtype.is_float:
+        if float(np.float32(value)) != value:
+            yield Problem("value", "range", f"`value` is {value!r}, which is no f32")
+    elif value != int(value) or not out.dtype.low <= value <= out.dtype.high:
+        legal = f"a whole number from {out.dtype.low} to {out.dtype.high}"
+        yield Problem("value", "range", f"`value` is {value:g}", f"{out.dtype} holds {legal}")
+
+
+def _transpose(view: _View) -> Iterator[Problem]:
+    out, x, perm = view.operands["out"], view.operands["x"], view.ints("perm")
+    assert out is not None and x is not None
+    if sorted(perm[: x.rank]) != list(range(x.rank)) or perm[x.rank :] != tuple(range(x.rank, 4)):
+        yield Problem(
+            "perm",
+            "range",
+            f"`perm` is {perm[: x.rank]}",
+            f"expected each of {', '.join(map(str, range(x.rank)))} once",
+        )
+        return
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a transpose does not convert")
+    yield from _same(view, "out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
+
+
+def _nothing(view: _View) -> Iterator[Problem]:
+    yield from ()
+
+
+_RULES_BY_NAME: dict[str, Callable[[_View], Iterator[Problem]]] = {
+    "conv": _conv,
+    "dwconv": _dwconv,
+    "matmul": _matmul,
+    "eltwise": _eltwise,
+    "maxpool": _pool,
+    "avgpool": _pool,
+    "load": _move,
+    "store": _move,
+    "copy": _move,
+    "fill": _fill,
+    "transpose": _transpose,
+    "loop": _nothing,
+    "brnz": _nothing,
+    "end": _nothing,
+}
+SHAPE_RULES = {row.opcode: _RULES_BY_NAME[row.mnemonic] for row in ROWS}
+same_keys("SHAPE_RULES", SHAPE_RULES, ("te", "pe", "me", "seq"))
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A hardware loop of a core's code: instructions `first` (its loop) to `last` (its brnz), both included."""
+
+    first: int
+    last: int
+    depth: int
+    count: int
+
+
+def check_code(code: Sequence[Instruction]) -> list[tuple[int, Problem]]:
+    """Return what is wrong with one core's code: (index of the instruction, problem)."""
+    problems = [(k, problem) for k, instruction in enumerate(code) for problem in check_instruction(instruction)]
+    if problems:
+        return problems
+    open_loops: list[int] = []
+    for k, instruction in enumerate(code):
+        mnemonic = instruction.row.mnemonic
+        if mnemonic == "loop":
+            open_loops.append(k)
+            if instruction.attribute("counter") != (len(open_loops),):
+                problems.append((k, Problem("counter", "loop", f"the loop's counter must be {len(open_loops)}")))
+        elif mnemonic == "brnz":
+            if not open_loops or instruction.attribute("counter") != (len(open_loops),):
+                problems.append((k, Problem("counter", "loop", "brnz closes no open loop, or not the innermost")))
+                break
+            open_loops.pop()
+        elif mnemonic == "end" and k != len(code) - 1:
+            problems.append((k, Problem("", "end", "code follows `end`")))
+        for name, operand in instruction.accesses():
+            for term in operand.terms:
+                if term.counter > len(open_loops):
+                    problems.append((k, Problem("", "loop", f"a {name} follows counter {term.counter} of no open loop")))
+    problems += [(k, Problem("", "loop", "the loop is never closed", "close it with `brnz`")) for k in open_loops]
+    if not code or code[-1].row.mnemonic != "end":
+        problems.append((max(len(code) - 1, 0), Problem("", "end", "the code does not end", "finish it with `end`")))
+    return problems
+
+
+def find_loops(code: Sequence[Instruction]) -> list[Loop]:
+    """Return the loops of valid code in the order in which they open."""
+    open_loops: list[int] = []
+    loops: list[Loop] = []
+    for k, instruction in enumerate(code):
+        if instruction.row.mnemonic == "loop":
+            open_loops.append(k)
+        elif instruction.row.mnemonic == "brnz":
+            first = open_loops.pop()
+            loops.append(Loop(first, k, len(open_loops) + 1, int(code[first].attribute("count")[0])))
+    return sorted(loops, key=lambda loop: loop.first)
+
+
+def trips_at(code: Sequence[Instruction]) -> list[tuple[int, ...]]:
+    """Return, for each instruction, the trip count of every counter (1 for those whose loop is not open there)."""
+    trips: list[tuple[int, ...]] = []
+    counts = [1] * (MAX_LOOP_DEPTH + 1)
+    for instruction in code:
+        if instruction.row.mnemonic == "loop":
+            counts[int(instruction.attribute("counter")[0])] = int(instruction.attribute("count")[0])
+        trips.append(tuple(counts))
+        if instruction.row.mnemonic == "brnz":
+            counts[int(instruction.attribute("counter")[0])] = 1
+    return trips

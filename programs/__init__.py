@@ -1,0 +1,1 @@
+"""Example programs and the scripts that made their weights."""

@@ -1,0 +1,1 @@
+"""Offline training and quantisation of the example networks."""

@@ -1,0 +1,484 @@
+"""Hypothesis strategies for valid instructions and programs, one builder for each row of the table.
+
+`instructions(mnemonic)` draws one instruction outside any loop, its operands side by side from address 0 of each
+memory. `programs()` draws whole programs: nested loops, affine terms, wait bits, both orders, data and symbols. Values
+are built valid, not filtered. Tensors are small; every type, stage word and attribute of the table is reached.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from isa.dtypes import F32, I8, I32, DType
+from isa.instruction import Instruction, build
+from isa.operand import MAX_TERMS, Operand, Term, packed_strides
+from isa.program import Check, Core, Line, Program, Segment, Symbol
+from isa.table import ENGINES, MNEMONICS, ROWS, same_keys
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Fields = dict[str, Any]
+
+small = st.integers(1, 4)
+f32 = st.floats(-64, 64, width=32)
+positive_f32 = st.floats(2.0**-10, 4, width=32)
+zero_points = st.integers(-128, 127)
+DTYPE = (I8, I32, F32)
+
+# Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
+AREAS = {I8: 0, I32: 64 * 1024, F32: 160 * 1024}
+AREA_END = 256 * 1024
+
+
+@dataclass
+class Place:
+    """Gives each operand of one instruction bytes of its own; `trips` are the counts of the open loops, task first.
+
+    With `areas` each type is kept apart and starts at a drawn offset. `pins` fixes what `pick` would draw.
+    """
+
+    trips: tuple[int, ...] = (1,)
+    areas: bool = False
+    constants: int = 0
+    pins: Fields = field(default_factory=dict)
+    cursors: dict[tuple[str, DType | None], int] = field(default_factory=dict)
+
+    def pick(self, draw: Draw, name: str, values: Sequence[Any]) -> Any:
+        """Return the pinned or a drawn value of a choice, or the type of an operand."""
+        return self.pins.get(name) or draw(st.sampled_from(values))
+
+    def tensor(
+        self, draw: Draw, memory: str, dtype: DType, shape: Sequence[int], write: bool = False, free: bool = False
+    ) -> Operand:
+        """Return an operand of drawn strides, terms and address; `free` allows any innermost stride."""
+        strides = draw(_strides(tuple(shape), write, free))
+        operand = Operand(memory, 0, dtype, tuple(shape), strides, draw(_terms(self.trips, dtype.bytes)))
+        low, high = operand.extent(self.trips)
+        start = self._take(draw, memory, dtype, high - low)
+        return Operand(memory, start - low, dtype, operand.shape, strides, operand.terms)
+
+    def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
+        """Return a dense vector in the constant buffer."""
+        self.constants += -self.constants % dtype.bytes + draw(st.sampled_from((0, 0, 4)))
+        operand = Operand("cb", self.constants, dtype, (length,), (1,))
+        self.constants += operand.bytes
+        return operand
+
+    def _take(self, draw: Draw, memory: str, dtype: DType, size: int) -> int:
+        key = (memory, dtype if self.areas else None)
+        if key not in self.cursors:
+            self.cursors[key] = AREAS[dtype] + draw(st.integers(0, 8)) * 64 if self.areas else 0
+        start = self.cursors[key]
+        start += -start % dtype.bytes + dtype.bytes * draw(st.sampled_from((0, 0, 1, 3)))
+        self.cursors[key] = start + size
+        assert not self.areas or start + size <= min([end for end in AREAS.values() if end > start], default=AREA_END)
+        return start
+
+
+@st.composite
+def _strides(draw: Draw, shape: tuple[int, ...], write: bool, free: bool) -> tuple[int, ...]:
+    if draw(st.integers(0, 2)) == 0:
+        return packed_strides(shape)
+    last = len(shape) - 1
+    outer = draw(st.permutations(range(last))) if draw(st.booleans()) else list(reversed(range(last)))
+    order = [last, *outer]
+    if free and draw(st.booleans()):
+        order = draw(st.permutations(order))
+    strides, reach = [0] * len(shape), 0
+    for dimension in order:
+        size = shape[dimension]
+        contiguous = dimension == last and not free
+        step = 1 if contiguous else reach + 1 + draw(st.sampled_from((0, 0, 1, 5)))
+        if not contiguous and draw(st.integers(0, 7)) == 0:
+            step = -step
+        if not contiguous and not write and draw(st.integers(0, 9)) == 0:
+            step = 0
+        if size == 1:
+            step = draw(st.sampled_from((step, 0, 1, 7, -3)))
+        strides[dimension] = step
+        reach += abs(step) * (size - 1)
+    return tuple(strides)
+
+
+@st.composite
+def _terms(draw: Draw, trips: tuple[int, ...], size: int) -> tuple[Term, ...]:
+    if len(trips) == 1 or draw(st.integers(0, 2)) == 0:
+        return ()
+    # Inner counters first: they are the usual ones; counter 0 is the task.
+    counters = st.sampled_from([*range(1, len(trips)), *range(1, len(trips)), 0])
+    moduli = st.sampled_from((0, 0, 2, 3, 5))
+    keys = draw(st.sets(st.tuples(counters, moduli), min_size=1, max_size=MAX_TERMS))
+    steps = st.sampled_from((1, 2, 3, 8, 16, 40, -1, -16))
+    return tuple(Term(counter, modulus, draw(steps) * size) for counter, modulus in sorted(keys))
+
+
+@st.composite
+def _broadcast(draw: Draw, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape that broadcasts to `shape`."""
+    kept = shape[draw(st.integers(0, len(shape) - 1)) :] if draw(st.booleans()) else shape
+    if draw(st.booleans()):
+        return kept
+    return tuple(draw(st.sampled_from((1, size))) for size in kept)
+
+
+def _optional(draw: Draw, build_it: Callable[[], Any]) -> Any:
+    return build_it() if draw(st.booleans()) else None
+
+
+def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -> Fields:
+    """Return the operands and attributes of EW1 to EW3 for a result of this type and shape."""
+    if out_dtype == I32:
+        return {}
+
+    def vector(dtype: DType = F32) -> Operand:
+        return place.vector(draw, dtype, draw(st.sampled_from((1, shape[-1]))))
+
+    fields: Fields = {
+        "ew1_scale": _optional(draw, vector),
+        "ew1_bias": _optional(draw, vector),
+        "ew3_scale": _optional(draw, vector),
+        "ew2_op": place.pick(draw, "ew2_op", _words("ew2_op")),
+        "sf": place.pick(draw, "sf", _words("sf")),
+    }
+    if fields["ew2_op"] != "none":
+        dtype = place.pick(draw, "ew2", DTYPE)
+        fields["ew2"] = place.tensor(draw, "lm", dtype, draw(_broadcast(shape)))
+        fields["ew2_scale"] = _optional(draw, vector)
+        if dtype == I8:
+            fields["ew2_zero"] = draw(zero_points)
+    if fields["sf"] == "clip":
+        fields["clip_low"], fields["clip_high"] = sorted((draw(f32), draw(f32)))
+    elif fields["sf"] == "leaky_relu":
+        fields["slope"] = draw(f32)
+    elif fields["sf"] == "table":
+        fields["table"] = place.vector(draw, F32, 256)
+    if out_dtype == I8:
+        fields["out_zero"] = draw(zero_points)
+    return fields
+
+
+def _words(choice: str) -> tuple[str, ...]:
+    return next(spec.words for row in ROWS for spec in row.choices if spec.name == choice)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A drawn window: sizes of the input and of the output, and the attributes that lead from one to the other."""
+
+    kernel: tuple[int, int]
+    sizes: tuple[int, int]
+    out: tuple[int, int]
+    attributes: Fields
+
+
+def _window(draw: Draw, dilated: bool, pooling: bool) -> _Window:
+    kernel, stride, sizes, outs, pads, dilation = [], [], [], [], [], []
+    for _ in range(2):
+        taps, step = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        spread = draw(st.integers(1, 2)) if dilated else 1
+        most = taps - 1 if pooling else 2
+        before, after = draw(st.integers(0, most)), draw(st.integers(0, most))
+        reach = (taps - 1) * spread + 1
+        size = max(1, (draw(small) - 1) * step + reach - before - after + draw(st.integers(0, step - 1)))
+        kernel.append(taps)
+        stride.append(step)
+        dilation.append(spread)
+        sizes.append(size)
+        pads.append((before, after))
+        outs.append((size + before + after - reach) // step + 1)
+    (top, bottom), (left, right) = pads
+    attributes: Fields = {"stride": tuple(stride), "pad": (top, left, bottom, right)}
+    if dilated:
+        attributes["dilation"] = tuple(dilation)
+    if pooling:
+        attributes["window"] = tuple(kernel)
+    return _Window((kernel[0], kernel[1]), (sizes[0], sizes[1]), (outs[0], outs[1]), attributes)
+
+
+def _zeros(draw: Draw, *names: str) -> Fields:
+    return {name: draw(st.one_of(st.just(0), zero_points)) for name in names}
+
+
+def _conv(draw: Draw, place: Place) -> Fields:
+    window = _window(draw, dilated=True, pooling=False)
+    batch, groups = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    depth, filters = draw(small), groups * draw(st.integers(1, 5))
+    out_dtype = place.pick(draw, "out", DTYPE)
+    shape = (batch, *window.out, filters)
+    return {
+        "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
+        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, depth * groups)),
+        "w": place.tensor(draw, "lm", I8, (filters, *window.kernel, depth)),
+        "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, filters))))),
+        "groups": groups,
+        **window.attributes,
+        **_zeros(draw, "x_zero", "w_zero"),
+        **_chain(draw, place, out_dtype, shape),
+    }
+
+
+def _dwconv(draw: Draw, place: Place) -> Fields:
+    window = _window(draw, dilated=True, pooling=False)
+    batch, channels = draw(st.integers(1, 2)), draw(st.integers(1, 8))
+    out_dtype = place.pick(draw, "out", DTYPE)
+    shape = (batch, *window.out, channels)
+    return {
+        "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
+        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
+        "w": place.tensor(draw, "lm", I8, (1, *window.kernel, channels)),
+        "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
+        **window.attributes,
+        **_zeros(draw, "x_zero", "w_zero"),
+        **_chain(draw, place, out_dtype, shape),
+    }
+
+
+def _matmul(draw: Draw, place: Place) -> Fields:
+    batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
+    stack = draw(st.sampled_from((batch, ())))
+    rows, inner, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    transpose_x, transpose_w = draw(st.booleans()), draw(st.booleans())
+    out_dtype = place.pick(draw, "out", DTYPE)
+    shape = (*batch, rows, columns)
+    left = (inner, rows) if transpose_x else (rows, inner)
+    right = (columns, inner) if transpose_w else (inner, columns)
+    return {
+        "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
+        "x": place.tensor(draw, "lm", I8, (*batch, *left)),
+        "w": place.tensor(draw, "lm", I8, (*stack, *right)),
+        "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
+        "transpose_x": int(transpose_x),
+        "transpose_w": int(transpose_w),
+        **_zeros(draw, "x_zero", "w_zero"),
+        **_chain(draw, place, out_dtype, shape),
+    }
+
+
+def _shape(draw: Draw) -> tuple[int, ...]:
+    return tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
+
+
+def _eltwise(draw: Draw, place: Place) -> Fields:
+    shape = _shape(draw)
+    out_dtype, dtype = place.pick(draw, "out", (I8, F32)), place.pick(draw, "x", DTYPE)
+    return {
+        "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
+        "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
+        **({} if dtype.is_float else _zeros(draw, "x_zero")),
+        **_chain(draw, place, out_dtype, shape),
+    }
+
+
+def _maxpool(draw: Draw, place: Place) -> Fields:
+    window, batch, channels = _window(draw, dilated=False, pooling=True), draw(st.integers(1, 2)), draw(small)
+    return {
+        "out": place.tensor(draw, "lm", I8, (batch, *window.out, channels), write=True),
+        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
+        **window.attributes,
+    }
+
+
+def _avgpool(draw: Draw, place: Place) -> Fields:
+    return {
+        **_maxpool(draw, place),
+        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        "count_pad": draw(st.integers(0, 1)),
+        **_zeros(draw, "x_zero", "out_zero"),
+    }
+
+
+def _moved(out_memories: tuple[str, ...], x_memories: tuple[str, ...]) -> Callable[[Draw, Place], Fields]:
+    def build_fields(draw: Draw, place: Place) -> Fields:
+        shape, dtype = _shape(draw), place.pick(draw, "out", DTYPE)
+        return {
+            "out": place.tensor(draw, draw(st.sampled_from(out_memories)), dtype, shape, write=True, free=True),
+            "x": place.tensor(draw, draw(st.sampled_from(x_memories)), dtype, shape, free=True),
+        }
+
+    return build_fields
+
+
+def _fill(draw: Draw, place: Place) -> Fields:
+    dtype = place.pick(draw, "out", DTYPE)
+    value = draw(f32) if dtype.is_float else draw(st.integers(int(dtype.low), int(dtype.high)))
+    memory = draw(st.sampled_from(("lm", "lm", "dev")))
+    return {"out": place.tensor(draw, memory, dtype, _shape(draw), write=True, free=True), "value": value}
+
+
+def _transpose(draw: Draw, place: Place) -> Fields:
+    shape, dtype = _shape(draw), place.pick(draw, "out", DTYPE)
+    perm = draw(st.permutations(range(len(shape))))
+    return {
+        "out": place.tensor(draw, "lm", dtype, [shape[k] for k in perm], write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, shape, free=True),
+        "perm": (*perm, *range(len(shape), 4)),
+    }
+
+
+def _loop(draw: Draw, place: Place) -> Fields:
+    return {"counter": len(place.trips), "count": draw(small)}
+
+
+def _brnz(draw: Draw, place: Place) -> Fields:
+    return {"counter": len(place.trips)}
+
+
+def _end(draw: Draw, place: Place) -> Fields:
+    return {}
+
+
+_BUILDERS: dict[str, Callable[[Draw, Place], Fields]] = {
+    "conv": _conv,
+    "dwconv": _dwconv,
+    "matmul": _matmul,
+    "eltwise": _eltwise,
+    "maxpool": _maxpool,
+    "avgpool": _avgpool,
+    "load": _moved(("lm",), ("host", "dev")),
+    "store": _moved(("host", "dev"), ("lm",)),
+    "copy": _moved(("lm",), ("lm",)),
+    "fill": _fill,
+    "transpose": _transpose,
+    "loop": _loop,
+    "brnz": _brnz,
+    "end": _end,
+}
+BUILDERS = {row.opcode: _BUILDERS[row.mnemonic] for row in ROWS}
+same_keys("BUILDERS", BUILDERS, (*ENGINES, "seq"))  # type: ignore[arg-type]
+ENGINE_MNEMONICS = tuple(row.mnemonic for row in ROWS if row.engine != "seq")
+
+
+def _instruction(draw: Draw, mnemonic: str, place: Place, waits: Sequence[str] = ()) -> Instruction:
+    return build(mnemonic, waits, **BUILDERS[MNEMONICS[mnemonic].opcode](draw, place))
+
+
+@st.composite
+def instructions(draw: Draw, mnemonic: str, **pins: Any) -> Instruction:
+    """Draw a valid instruction outside any loop; no operand shares bytes with another.
+
+    `pins` fixes choices by their word and types by operand: `instructions("conv", sf="tanh", out=I8)`. A pinned stage
+    needs a result that has stages: i8 or f32.
+    """
+    row = MNEMONICS[mnemonic]
+    waits = draw(st.sets(st.sampled_from(ENGINES))) if row.engine != "seq" and draw(st.booleans()) else ()
+    return _instruction(draw, mnemonic, Place(pins=pins), sorted(waits))
+
+
+def random_data(seed: int, dtype: DType, count: int) -> bytes:
+    """Return `count` elements: integers of the whole range (i8) or of 16 bits (i32), normal numbers for f32."""
+    generator = np.random.default_rng(seed)
+    if dtype.is_float:
+        return generator.normal(0, 8, count).astype(dtype.numpy).tobytes()
+    low, high = (dtype.low, dtype.high) if dtype == I8 else (-(2**15), 2**15)
+    return generator.integers(low, high, count, endpoint=True).astype(dtype.numpy).tobytes()
+
+
+def _body(draw: Draw, place: Place, code: list[Instruction], budget: list[int], mnemonics: tuple[str, ...]) -> None:
+    for _ in range(draw(st.integers(0, 5))):
+        budget[0] -= 1
+        if budget[0] < 0:
+            return
+        if len(place.trips) < 4 and draw(st.integers(0, 3)) == 0:
+            count = draw(small)
+            code.append(build("loop", counter=len(place.trips), count=count))
+            inner = Place((*place.trips, count), True, place.constants)
+            _body(draw, inner, code, budget, mnemonics)
+            place.constants = inner.constants
+            code.append(build("brnz", counter=len(place.trips)))
+        else:
+            waits = draw(st.sets(st.sampled_from(ENGINES))) if draw(st.integers(0, 2)) == 0 else ()
+            own = Place(place.trips, True, place.constants)
+            code.append(_instruction(draw, draw(st.sampled_from(mnemonics)), own, sorted(waits)))
+            place.constants = own.constants
+
+
+def _used(code: Sequence[Instruction], memories: Sequence[str]) -> bool:
+    return any(operand.memory in memories for instruction in code for _, operand in instruction.accesses())
+
+
+@st.composite
+def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions: int = 8) -> Program:
+    """Draw a valid one-core program that fits `chip`; with `dev` False nothing lies in device memory.
+
+    In lm, host and dev each type keeps to its own area (AREAS), so floats are never read from integers' bytes.
+    Every constant that the code reads has data; symbols lie over parts of the areas and may overlap.
+    """
+    code: list[Instruction] = []
+    _body(draw, Place(areas=True), code, [max_instructions], ENGINE_MNEMONICS)
+    code.append(build("end"))
+    if not dev:
+        code = [_without_dev(instruction) for instruction in code]
+    seed = draw(st.integers(0, 2**32 - 1))
+    symbols: list[Symbol] = []
+    segments: list[Segment] = []
+    for k, operand in enumerate(
+        dict.fromkeys(op for instruction in code for _, op in instruction.accesses() if op.memory == "cb")
+    ):
+        data = random_data(seed + k, operand.dtype, operand.elements)
+        symbols.append(Symbol(f"c{k}", "const", "cb", operand.address, operand.dtype, operand.shape))
+        segments.append(Segment("cb", operand.address, data))
+    weights = {"lm": AREAS, "dev": AREAS, "host": AREAS} if dev else {"lm": AREAS, "host": AREAS}
+    for memory, areas in weights.items():
+        for dtype, start in areas.items():
+            if draw(st.booleans()):
+                count = draw(st.integers(1, 600))
+                name, kind = f"{memory}_{dtype}", "weight"
+                symbols.append(Symbol(name, kind, memory, start, dtype, (count,), *draw(_meaning(dtype))))
+                segments.append(Segment(memory, start, random_data(seed + start, dtype, count)))
+    checks = []
+    for k in range(draw(st.integers(0, 5))):
+        kind = draw(st.sampled_from(("input", "output", "local")))
+        dtype = draw(st.sampled_from(DTYPE))
+        shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=5)))
+        memory = draw(st.sampled_from(("lm", "dev", "host") if dev else ("lm", "host")))
+        # The place beyond the weights, which are set up once; inputs and outputs move with every task.
+        address = AREAS[dtype] + 4096 + k * 2048 + dtype.bytes * draw(st.integers(0, 9))
+        scale, zero = draw(_meaning(dtype))
+        symbol = Symbol(f"{kind}{k}", kind, memory, address, dtype, shape, scale, zero)
+        if kind == "input" and draw(st.booleans()):
+            symbol = Symbol(
+                *(symbol.name, "input", memory, address, dtype, shape, scale, zero),
+                default=random_data(seed + k, dtype, symbol.bytes // dtype.bytes),
+            )
+        symbols.append(symbol)
+        if kind == "output":
+            checks.append(draw(_check(symbol, seed)))
+    lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
+    return Program(
+        draw(st.sampled_from(("drawn", "program", "a b", 'q"\\'))),
+        chip,
+        draw(st.sampled_from(("hardware", "compiler"))),
+        (Core(tuple(code), lines, tuple(segments), tuple(symbols)),),
+        tuple(checks[: draw(st.integers(0, 2))]),
+    )
+
+
+@st.composite
+def _meaning(draw: Draw, dtype: DType) -> tuple[tuple[float, ...], int]:
+    """Return (scale, zero) of a symbol."""
+    scale = tuple(draw(st.lists(positive_f32, max_size=2)))
+    return scale, draw(zero_points) if dtype == I8 and draw(st.booleans()) else 0
+
+
+@st.composite
+def _check(draw: Draw, output: Symbol, seed: int) -> Check:
+    kind = draw(st.sampled_from(("top1", "exact", "within")))
+    if kind == "top1":
+        rows = output.bytes // output.dtype.bytes // output.shape[-1]
+        labels = np.random.default_rng(seed).integers(0, output.shape[-1], rows).astype("<i4")
+        return Check(output.name, kind, draw(st.floats(0, 1)), "labels.npy", labels.tobytes())
+    data = random_data(seed, output.dtype, output.bytes // output.dtype.bytes)
+    return Check(output.name, kind, 0.0 if kind == "exact" else draw(st.floats(0, 10)), "expected.npy", data)
+
+
+def _without_dev(instruction: Instruction) -> Instruction:
+    """Return the instruction with operands in dev moved to host, or to lm where it may not use host."""
+    operands = []
+    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+        if operand is not None and operand.memory == "dev":
+            memory = "host" if "host" in spec.memories else "lm"
+            operand = Operand(memory, operand.address, operand.dtype, operand.shape, operand.strides, operand.terms)
+        operands.append(operand)
+    return Instruction(instruction.opcode, tuple(operands), instruction.attributes, instruction.waits)
