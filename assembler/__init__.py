@@ -1,1 +1,1 @@
-"""Text to Program and back: parser, resolution, layout, diagnostics, disassembler, formatter. Knows isa."""
+"""Text to Program and back: parser, resolution and layout, diagnostics, disassembler, formatter."""

@@ -1,8 +1,8 @@
 """Plan: a Program made flat for one chip, in arrays that execute and schedule walk.
 
 All memories of the chip that the program uses lie in one arena of bytes; an address here is an offset in it. Each
-instruction is a row of int64: for each operand slot FIELDS numbers (address at counters 0, or ABSENT; type code; shape
-and element strides, right-aligned to four dimensions with sizes 1 and strides 0 in front), then its attributes,
+instruction is a row of int64: for each operand slot FIELDS numbers (address at counters 0, or ABSENT; type code; rank;
+shape and element strides, right-aligned to four dimensions with sizes 1 and strides 0 in front), then its attributes,
 element by element in the table's order (floats as the bits of a float64), then the engine's fraction bits. Kernels
 take (arena, row) and nothing else; loops change the addresses of a row, through `terms`.
 """
@@ -22,7 +22,7 @@ from isa.encoding import encode
 from isa.verify import find_loops, trips_at
 
 # Fields of an operand in a row.
-ADDRESS, DTYPE, SHAPE, STRIDE, FIELDS = 0, 1, 2, 6, 10
+ADDRESS, DTYPE, RANK, SHAPE, STRIDE, FIELDS = 0, 1, 2, 3, 7, 11
 ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
@@ -144,7 +144,7 @@ def flat_row(instruction: Instruction, bases: dict[str, int], fraction_bits: int
             front = MAX_RANK - operand.rank
             fields = row[slot * FIELDS : (slot + 1) * FIELDS]
             fields[ADDRESS] = bases[operand.memory] + operand.address
-            fields[DTYPE] = operand.dtype.code
+            fields[DTYPE], fields[RANK] = operand.dtype.code, operand.rank
             fields[SHAPE:STRIDE] = (1,) * front + operand.shape
             fields[STRIDE:FIELDS] = (0,) * front + operand.strides
     at = ATTRIBUTES

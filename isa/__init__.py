@@ -1,1 +1,1 @@
-"""What the machine is: types, operands, the table of instructions, encoding, meaning, Program and chips. Knows nobody."""
+"""What the machine is: types, operands, the table, encoding, meaning, Program, chips. Imports no other package here."""

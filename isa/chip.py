@@ -6,13 +6,13 @@ Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in 
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from isa.errors import ChipError
+from isa.errors import ChipError, shown
 
 CHIPS = Path(__file__).parent / "chips"
 VECTOR_FORMATS = ("fp32", "fp24", "fp19")
@@ -66,6 +66,10 @@ class Chip:
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
 
+    def __repr__(self) -> str:
+        changed = [key for key, source in self.sources.items() if source == "set"]
+        return f"Chip({self.name!r}{''.join(f', {key}={self.values[key]}' for key in changed)})"
+
     @property
     def name(self) -> str:
         return str(self.values["chip.name"])
@@ -85,6 +89,7 @@ class Chip:
             key = key.replace("__", ".")
             values[key] = _legal(key, value, self.name)
             sources[key] = "set"
+        _check_together(values, self.name)
         return Chip(values, sources)
 
 
@@ -109,8 +114,8 @@ def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ChipError(f"cannot read the chip file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ChipError(f"{path} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ChipError(f"{path} is not TOML: {error}", "it must be UTF-8 text, as https://toml.io has it") from error
     return _read(data, text).replace(**overrides)
 
 
@@ -118,11 +123,13 @@ def _read(data: Mapping[str, Any], origin: str) -> Chip:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for section, body in data.items():
-        if section not in SECTIONS or not isinstance(body, dict):
+        if section not in SECTIONS:
             _unknown(section, SECTIONS, origin)
+        if not isinstance(body, dict):
+            raise ChipError(f"{origin}: {section} is {shown(body)}", f"expected a section, [{section}]")
         given = body.get("source", {})
         if not isinstance(given, dict):
-            raise ChipError(f"{origin}: {section}.source is not a table", "write source.KEY = \"where it comes from\"")
+            raise ChipError(f"{origin}: {section}.source is not a table", 'write source.KEY = "where it comes from"')
         for key, value in body.items():
             if key != "source":
                 values[f"{section}.{key}"] = _legal(f"{section}.{key}", value, origin)
@@ -131,7 +138,7 @@ def _read(data: Mapping[str, Any], origin: str) -> Chip:
             if name not in FIELDS:
                 _unknown(name, FIELDS, origin)
             if not isinstance(source, str) or not source:
-                raise ChipError(f"{origin}: the source of {name} is not text")
+                raise ChipError(f"{origin}: the source of {name} is {shown(source)}", 'cite one, or write "assumed"')
             sources[name] = source
     missing = [key for key in FIELDS if key not in values]
     if missing:
@@ -139,12 +146,18 @@ def _read(data: Mapping[str, Any], origin: str) -> Chip:
     bare = [key for key in FIELDS if FIELDS[key][0] != _WORD and key not in sources]
     if bare:
         raise ChipError(f"{origin}: no source is given for {', '.join(bare)}", 'cite one, or write "assumed"')
-    if values["memory.dev_bytes"] and not values["memory.dev_bytes_per_cycle"]:
-        raise ChipError(f"{origin}: the chip has device memory, but memory.dev_bytes_per_cycle is 0")
+    _check_together(values, origin)
     return Chip(values, sources)
 
 
-def _unknown(name: str, legal: Any, origin: str) -> None:
+def _check_together(values: Mapping[str, Any], origin: str) -> None:
+    if values["memory.dev_bytes"] and not values["memory.dev_bytes_per_cycle"]:
+        raise ChipError(
+            f"{origin}: the chip has device memory, but memory.dev_bytes_per_cycle is 0", "give its bandwidth too"
+        )
+
+
+def _unknown(name: str, legal: Iterable[str], origin: str) -> NoReturn:
     near = get_close_matches(name, list(legal), 1)
     raise ChipError(f"{origin}: unknown key {name}", f"did you mean {near[0]}?" if near else "")
 
@@ -156,10 +169,11 @@ def _legal(key: str, value: Any, origin: str) -> Any:
     if kind == _WORD:
         if not isinstance(value, str) or (high and value not in high):
             expected = f"one of {', '.join(high)}" if high else "text"
-            raise ChipError(f"{origin}: {key} is {value!r}", f"expected {expected} ({meaning})")
+            raise ChipError(f"{origin}: {key} is {shown(value)}", f"expected {expected} ({meaning})")
         return value
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if not numeric or not low <= value <= high or (kind == _COUNT and value != int(value)):
         whole = "a whole number" if kind == _COUNT else "a number"
-        raise ChipError(f"{origin}: {key} is {value!r}", f"expected {whole} from {low:g} to {high:g} ({meaning})")
+        legal = f"{whole} from {shown(low)} to {shown(high)}"
+        raise ChipError(f"{origin}: {key} is {shown(value)}", f"expected {legal} ({meaning})")
     return int(value) if kind == _COUNT else float(value)

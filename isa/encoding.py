@@ -95,9 +95,7 @@ def decode(words: bytes, descriptors: bytes) -> tuple[Instruction, ...]:
     if len(descriptors) % DESCRIPTOR.itemsize:
         raise ObjectError(f"the descriptors take {len(descriptors)} bytes, not a multiple of {DESCRIPTOR.itemsize}")
     size = DESCRIPTOR.itemsize
-    table = [
-        decode_operand(descriptors[k : k + size], k // size) for k in range(0, len(descriptors), size)
-    ]
+    table = [decode_operand(descriptors[k : k + size], k // size) for k in range(0, len(descriptors), size)]
     code = tuple(
         decode_word(words[k : k + WORD_BYTES], table, k // WORD_BYTES) for k in range(0, len(words), WORD_BYTES)
     )

@@ -1,5 +1,16 @@
 """The declared errors: whatever is wrong with text, object files, chips or inputs ends in one of these."""
 
+from reprlib import repr as shortened
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: short, however long or deep it is."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a huge number"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return shortened(value)
+
 
 class RatelError(Exception):
     """Base of every declared error.

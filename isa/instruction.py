@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from isa.operand import Operand
 from isa.table import ENGINES, MNEMONICS, TABLE, Row
@@ -47,11 +48,12 @@ class Instruction:
         return [(spec.access, operand) for spec, operand in pairs if operand is not None]
 
 
-def build(mnemonic: str, waits: Sequence[str] = (), **given: object) -> Instruction:
+def build(mnemonic: str, waits: Sequence[str] = (), **given: Any) -> Instruction:
     """Return an instruction from operands and attributes by name.
 
-    A choice may be given by its word; a single number stands for every element; what is not given takes its default.
-    Raises KeyError for an unknown mnemonic, TypeError for an unknown or a missing name.
+    A choice may be given by its word; a single number stands for every element; what is not given takes its default;
+    -0.0 becomes 0. Raises KeyError for an unknown mnemonic, TypeError for an unknown or a missing name, ValueError for
+    a fraction where a whole number is needed.
     """
     row = MNEMONICS[mnemonic]
     unknown = given.keys() - {spec.name for spec in row.operands + row.attributes}
@@ -66,6 +68,8 @@ def build(mnemonic: str, waits: Sequence[str] = (), **given: object) -> Instruct
         if isinstance(value, str):
             value = spec.words.index(value)
         elements = tuple(value) if isinstance(value, tuple | list) else (value,) * spec.count
-        attributes.append(tuple(float(e) if spec.is_float else int(e) for e in elements))  # type: ignore[arg-type]
+        if not spec.is_float and any(int(e) != e for e in elements):
+            raise ValueError(f"{mnemonic}: {spec.name} is made of whole numbers")
+        attributes.append(tuple(float(e) + 0.0 if spec.is_float else int(e) for e in elements))
     mask = sum(1 << ENGINES.index(engine) for engine in set(waits))
-    return Instruction(row.opcode, operands, tuple(attributes), mask)  # type: ignore[arg-type]
+    return Instruction(row.opcode, operands, tuple(attributes), mask)

@@ -13,12 +13,13 @@ nothing that a file holds; every field is checked, and what is wrong raises Obje
 import json
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
-from isa.errors import ObjectError
+from isa.errors import ObjectError, shown
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify import check_code
@@ -34,26 +35,30 @@ MAX_SECTIONS = 4 * MAX_CORES + 4
 def save(program: Program, path: str | Path) -> None:
     """Write a program to `path`, whole or not at all."""
     data = to_bytes(program)
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = Path(f"{path}.part")
     try:
         part.write_bytes(data)
         part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ObjectError(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        with suppress(OSError, ValueError):
+            part.unlink()
+        raise ObjectError(f"cannot write {path}: {_reason(error)}") from error
 
 
 def load(path: str | Path) -> Program:
     """Read a program from `path`."""
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise ObjectError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ObjectError(f"cannot read {path}: {_reason(error)}") from error
     try:
         return from_bytes(data)
     except ObjectError as error:
         raise ObjectError(f"{path}: {error.message}", error.help) from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def to_bytes(program: Program) -> bytes:
@@ -74,7 +79,7 @@ def from_bytes(data: bytes) -> Program:
         program = _read_sections(sections)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise ObjectError(f"the object file is malformed: {type(error).__name__} {error}") from error
-    if to_sections(program) != sections:
+    if to_bytes(program) != data:
         raise ObjectError("the object file is not in canonical form", "assemble it again")
     return program
 
@@ -124,7 +129,10 @@ def to_sections(program: Program) -> dict[str, bytes]:
         sections[f"code.{k}"], sections[f"oper.{k}"] = encode(core.code)
         blob = bytearray()
         symbols = [
-            [s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape, s.scale, s.zero, _append(blob, s.default)]
+            [
+                *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default)),
+            ]
             for s in core.symbols
         ]
         segments = [[s.memory, s.address, _append(blob, s.data)] for s in core.segments]
@@ -132,7 +140,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
         sections[f"data.{k}"] = bytes(blob)
         lines.append([[files.setdefault(line.file, len(files)), line.number, line.text] for line in core.lines])
     blob = bytearray()
-    checks = [[c.output, c.kind, c.bound, c.source, _append(blob, c.expected)] for c in program.checks]
+    checks = [[c.output, c.kind, float(c.bound), c.source, _append(blob, c.expected)] for c in program.checks]
     sections["chck"], sections["chckdata"] = _json(checks), bytes(blob)
     sections["debug"] = _json({"files": list(files), "lines": lines})
     return sections
@@ -164,19 +172,21 @@ class _Blob:
 
 def _count(value: Any, high: int = 2**62) -> int:
     if type(value) is not int or not 0 <= value <= high:
-        raise ObjectError(f"the object file holds {value!r} where a number from 0 to {high} is expected")
+        raise ObjectError(f"the object file holds {shown(value)} where a number from 0 to {high} is expected")
     return value
 
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float) or not abs(value) < float("inf"):
-        raise ObjectError(f"the object file holds {value!r} where a finite number is expected")
+        raise ObjectError(f"the object file holds {shown(value)} where a finite number is expected")
     return float(value)
 
 
-def _text(value: Any, legal: object = None) -> Any:
-    if type(value) is not str or (legal is not None and value not in legal):  # type: ignore[operator]
-        raise ObjectError(f"the object file holds {value!r} where a name is expected")
+def _text(value: Any, legal: tuple[str, ...] | None = None) -> Any:
+    if type(value) is not str or (legal is not None and value not in legal):
+        raise ObjectError(f"the object file holds {shown(value)} where a name is expected")
+    # A lone surrogate, which JSON can hold, could be printed nowhere.
+    value.encode()
     return value
 
 
@@ -219,9 +229,11 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         DTYPES[_text(dtype)],
         tuple(_count(size, 2**31 - 1) for size in shape),
         tuple(_number(number) for number in scale),
-        int(_number(zero)),
+        zero,
         blob.take(length),
     )
+    if type(zero) is not int or not symbol.dtype.low <= zero <= symbol.dtype.high:
+        raise ObjectError(f"symbol {symbol.name!r} has the zero point {shown(zero)}, which {dtype} does not hold")
     if not 1 <= len(symbol.shape) <= MAX_SYMBOL_RANK or 0 in symbol.shape:
         raise ObjectError(f"symbol {symbol.name!r} has the impossible shape {list(symbol.shape)}")
     if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) != symbol.bytes):

@@ -124,8 +124,18 @@ def runs(operand: Operand, address: int) -> tuple[np.ndarray, int]:
         stride, size = dims.pop(0)
         length += stride * (size - 1)
     starts = np.zeros(1, np.int64)
+    reach = length
     for stride, size in dims:
-        starts = np.add.outer(starts, stride * np.arange(size, dtype=np.int64)).ravel()
+        if stride >= reach:
+            starts = np.add.outer(starts, stride * np.arange(size, dtype=np.int64)).ravel()
+        else:
+            # Runs may coincide: without doubles there are never more of them than elements in the span.
+            held = 1
+            while held < size:
+                added = min(held, size - held)
+                starts = np.union1d(starts, starts + added * stride)
+                held += added
+        reach += stride * (size - 1)
     return np.sort(address + operand.span()[0] + starts * operand.dtype.bytes), length * operand.dtype.bytes
 
 

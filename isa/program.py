@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -44,17 +46,17 @@ class Symbol:
     zero: int = 0
     default: bytes | None = None
 
+    def array(self, data: bytes) -> np.ndarray:
+        """Return bytes as a tensor of the symbol's type and shape."""
+        return np.frombuffer(data, self.dtype.numpy).reshape(self.shape)
+
     @property
     def bytes(self) -> int:
-        return int(np.prod(self.shape, dtype=object)) * self.dtype.bytes
+        return prod(self.shape) * self.dtype.bytes
 
     @property
     def strides(self) -> tuple[int, ...]:
         return packed_strides(self.shape)
-
-    def array(self, data: bytes) -> np.ndarray:
-        """Return bytes as a tensor of the symbol's type and shape."""
-        return np.frombuffer(data, self.dtype.numpy).reshape(self.shape)
 
     def as_operand(self) -> Operand:
         """Return the whole tensor as an operand; for symbols of operand rank."""
@@ -125,18 +127,18 @@ class Program:
     cores: tuple[Core, ...]
     checks: tuple[Check, ...] = ()
 
-    def save(self, path: object) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the object file (.npo); the same program always gives the same bytes."""
         from isa.object_file import save
 
-        save(self, path)  # type: ignore[arg-type]
+        save(self, path)
 
     @staticmethod
-    def load(path: object) -> "Program":
+    def load(path: str | Path) -> "Program":
         """Read an object file; raise ObjectError when it is none, or damaged."""
         from isa.object_file import load
 
-        return load(path)  # type: ignore[arg-type]
+        return load(path)
 
 
 def memory_needs(core: Core) -> dict[str, int]:

@@ -221,7 +221,7 @@ _BY_NAME: dict[str, Callable[[Given], np.ndarray]] = {
     "transpose": transpose,
 }
 REFERENCE = {MNEMONICS[name].opcode: function for name, function in _BY_NAME.items()}
-same_keys("REFERENCE", REFERENCE, ("te", "pe", "me"))  # type: ignore[arg-type]
+same_keys("REFERENCE", REFERENCE, ("te", "pe", "me"))
 
 
 def view(operand: Operand, memories: Mapping[str, np.ndarray], counters: Sequence[int]) -> np.ndarray:

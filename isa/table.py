@@ -7,6 +7,7 @@ are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator
 `emulator.costs.COSTS`), each compared with the table when it is imported. Timing never enters the table.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,7 +72,11 @@ class AttributeSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """One instruction: `meaning` is one line, `formula` the arithmetic, `traps` what it may trap on (codes of TRAPS)."""
+    """One instruction.
+
+    `meaning` is one line, `formula` the arithmetic, one assignment a line; `traps` what it may trap on (codes of
+    TRAPS); `program` a small complete program that shows it.
+    """
 
     opcode: int
     mnemonic: str
@@ -81,7 +86,13 @@ class Row:
     meaning: str
     formula: str
     traps: tuple[str, ...]
-    example: str
+    program: str
+
+    @property
+    def example(self) -> str:
+        """Return the line of `program` that holds the instruction."""
+        lines = (line.strip() for line in self.program.splitlines())
+        return next(line for line in lines if line.split()[:1] == [self.mnemonic])
 
     def operand_index(self, name: str) -> int:
         return [spec.name for spec in self.operands].index(name)
@@ -161,7 +172,7 @@ CHAIN_ATTRIBUTES = (
         (0,),
         "EW2: operation with the second tensor",
         words=("none", "add", "sub", "mul", "max", "min"),
-        takes={word: ("ew2",) for word in ("add", "sub", "mul", "max", "min")},
+        takes=dict.fromkeys(("add", "sub", "mul", "max", "min"), ("ew2",)),
     ),
     AttributeSpec(
         "sf",
@@ -179,12 +190,25 @@ CHAIN_ATTRIBUTES = (
     zero_point("ew2_zero", "EW2: zero point of the second tensor"),
     zero_point("out_zero", "EW3: zero point of the result"),
 )
-CHAIN_FORMULA = (
-    "v = float(acc) [* ew1_scale] [+ ew1_bias]; v = v ew2_op (float(ew2 - ew2_zero) [* ew2_scale]); v = sf(v); "
-    "out = clamp(rne(v [* ew3_scale]) + out_zero) for i8, v [* ew3_scale] for f32, acc for i32 (with no other stage)"
-)
+CHAIN_FORMULA = """
+v   = float(acc)
+v   = v * ew1_scale                                   ; EW1, where given
+v   = v + ew1_bias                                    ; EW1, where given
+d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given
+v   = v ew2_op d                                      ; EW2, where a second tensor is given
+v   = sf(v)                                           ; SF
+v   = v * ew3_scale                                   ; EW3, where given
+out = clamp(rne(v) + out_zero, -128, 127)             ; EW3, for an i8 result
+out = v                                               ; for an f32 result
+out = acc                                             ; for an i32 result, which no stage may follow"""
+ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
 
-WINDOW_FORMULA = "(ih, iw) = (oh * stride - pad.top + kh * dilation, ow * stride - pad.left + kw * dilation)"
+WINDOW_FORMULA = """
+ih  = oh * stride.height - pad.top + kh * dilation.height
+iw  = ow * stride.width - pad.left + kw * dilation.width"""
+POOL_WINDOW_FORMULA = """
+ih  = oh * stride.height - pad.top + kh
+iw  = ow * stride.width - pad.left + kw"""
 
 ROWS = (
     Row(
@@ -208,12 +232,19 @@ ROWS = (
             *CHAIN_ATTRIBUTES,
         ),
         "Convolve an image with weights, then run the chain.",
-        "acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x[n,ih,iw,c0(o)+c] - x_zero) * (w[o,kh,kw,c] - w_zero), "
-        + WINDOW_FORMULA
-        + "; "
-        + CHAIN_FORMULA,
+        "acc = bias[o] + sum over kh, kw, c of (x[n, ih, iw, c0 + c] - x_zero) * (w[o, kh, kw, c] - w_zero)\n"
+        "c0  = o // (filters / groups) * (channels / groups)" + WINDOW_FORMULA + CHAIN_FORMULA,
         ("bounds", "memory", "overlap"),
-        "conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu",
+        """\
+.input  x i8[1, 8, 8, 3] scale=0.02
+.input  residual i8[1, 4, 4, 16] scale=0.05
+.weight w i8[16, 3, 3, 3] scale=0.01 = 1
+.const  b i32[16] = 0
+.output out i8[1, 4, 4, 16] scale=0.05
+
+conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu
+end
+""",
     ),
     Row(
         0x11,
@@ -235,12 +266,19 @@ ROWS = (
             *CHAIN_ATTRIBUTES,
         ),
         "Convolve each channel with a filter of its own (depthwise), then run the chain.",
-        "acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x[n,ih,iw,c] - x_zero) * (w[0,kh,kw,c] - w_zero), "
+        "acc = bias[c] + sum over kh, kw of (x[n, ih, iw, c] - x_zero) * (w[0, kh, kw, c] - w_zero)"
         + WINDOW_FORMULA
-        + "; "
         + CHAIN_FORMULA,
         ("bounds", "memory", "overlap"),
-        "dwconv out, x, w, bias=b, pad=1, clip=(0, 6)",
+        """\
+.input  x i8[1, 8, 8, 16] scale=0.02
+.weight w i8[1, 3, 3, 16] scale=0.01 = 1
+.const  b i32[16] = 0
+.output out i8[1, 8, 8, 16] scale=0.05
+
+dwconv out, x, w, bias=b, pad=1, clip=(0, 6)
+end
+""",
     ),
     Row(
         0x12,
@@ -261,9 +299,17 @@ ROWS = (
             *CHAIN_ATTRIBUTES,
         ),
         "Multiply matrices, then run the chain.",
-        "acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero); " + CHAIN_FORMULA,
+        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)" + CHAIN_FORMULA,
         ("bounds", "memory", "overlap"),
-        "matmul out, x, w, bias=b, transpose_w, relu",
+        """\
+.input  x i8[4, 64] scale=0.02
+.weight w i8[10, 64] scale=0.01 = 1
+.const  b i32[10] = 0
+.output out i8[4, 10] scale=0.05
+
+matmul out, x, w, bias=b, transpose_w, relu
+end
+""",
     ),
     Row(
         0x18,
@@ -276,9 +322,16 @@ ROWS = (
         ),
         (zero_point("x_zero", "zero point of x"), *CHAIN_ATTRIBUTES),
         "Enter the chain at EW1: element by element, with broadcasting.",
-        "acc = x - x_zero; " + CHAIN_FORMULA,
+        "acc = x - x_zero" + ELTWISE_FORMULA,
         ("bounds", "memory", "overlap"),
-        "eltwise out, x, mul=gate, tanh",
+        """\
+.input  x i8[4, 64] scale=0.02
+.input  gate i8[4, 1] scale=0.0078125
+.output out i8[4, 64] scale=0.0078125
+
+eltwise out, x, mul=gate, tanh
+end
+""",
     ),
     Row(
         0x20,
@@ -290,9 +343,15 @@ ROWS = (
         ),
         (WINDOW, STRIDE, PAD),
         "Take the greatest value of each window; padding never wins.",
-        "out[n,oh,ow,c] = max over kh, kw inside x of x[n,ih,iw,c], " + WINDOW_FORMULA.replace(" * dilation", ""),
+        "out = max over kh, kw inside x of x[n, ih, iw, c]" + POOL_WINDOW_FORMULA,
         ("bounds", "memory", "overlap"),
-        "maxpool out, x, window=2, stride=2",
+        """\
+.input  x i8[1, 8, 8, 16]
+.output out i8[1, 4, 4, 16]
+
+maxpool out, x, window=2, stride=2
+end
+""",
     ),
     Row(
         0x21,
@@ -312,10 +371,21 @@ ROWS = (
             zero_point("out_zero", "zero point of the result"),
         ),
         "Average each window, in the pooling engine's vector format.",
-        "out[n,oh,ow,c] = clamp(rne(float(sum over kh, kw inside x of (x[n,ih,iw,c] - x_zero)) * (scale / count)) + "
-        "out_zero), scale 1 where absent, " + WINDOW_FORMULA.replace(" * dilation", ""),
+        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero)"
+        + POOL_WINDOW_FORMULA
+        + """
+count = pixels of the window that lie inside x, or, with count_pad, its size
+m   = scale / count                                   ; scale 1 where absent
+v   = float(sum) * m
+out = clamp(rne(v) + out_zero, -128, 127)""",
         ("bounds", "memory", "overlap"),
-        "avgpool out, x, window=global",
+        """\
+.input  x i8[1, 7, 7, 16] scale=0.02
+.output out i8[1, 1, 1, 16] scale=0.01
+
+avgpool out, x, window=global
+end
+""",
     ),
     Row(
         0x30,
@@ -327,9 +397,15 @@ ROWS = (
         ),
         (),
         "Copy a tensor from host or device memory into local memory.",
-        "out[...] = x[...]",
+        "out = x",
         ("bounds", "memory"),
-        "load out, x",
+        """\
+.input  x i8[4, 64] in host
+.output out i8[4, 64]
+
+load out, x
+end
+""",
     ),
     Row(
         0x31,
@@ -341,9 +417,15 @@ ROWS = (
         ),
         (),
         "Copy a tensor from local memory to host or device memory.",
-        "out[...] = x[...]",
+        "out = x",
         ("bounds", "memory"),
-        "store out, x",
+        """\
+.input  x i8[4, 64]
+.output out i8[4, 64] in host
+
+store out, x
+end
+""",
     ),
     Row(
         0x32,
@@ -352,9 +434,17 @@ ROWS = (
         (moved("out", "write", "lm", "where the tensor goes"), moved("x", "read", "lm", "tensor in local memory")),
         (),
         "Copy a tensor within local memory; slices make it a concatenation or a cut.",
-        "out[...] = x[...]",
+        "out = x",
         ("bounds", "memory", "overlap"),
-        "copy out[:, 0:2], x[:, 0:2]",
+        """\
+.input  x i8[4, 2]
+.input  y i8[4, 2]
+.output out i8[4, 4]
+
+copy out[:, 0:2], x
+copy out[:, 2:4], y
+end
+""",
     ),
     Row(
         0x33,
@@ -363,9 +453,14 @@ ROWS = (
         (moved("out", "write", "lm dev", "what is filled"),),
         (AttributeSpec("value", "f64", -3.4e38, 3.4e38, (0.0,), "value of each element"),),
         "Set every element to one value.",
-        "out[...] = value",
+        "out = value",
         ("bounds", "memory"),
-        "fill out, value=0",
+        """\
+.output out i8[4, 64]
+
+fill out, value=-1
+end
+""",
     ),
     Row(
         0x34,
@@ -385,9 +480,15 @@ ROWS = (
             ),
         ),
         "Permute dimensions.",
-        "out.shape[k] = x.shape[perm[k]]; out[i] = x[j] with j[perm[k]] = i[k]",
+        "out[i] = x[j], where j[perm[k]] = i[k] for each dimension k of out",
         ("bounds", "memory", "overlap"),
-        "transpose out, x, perm=(1, 0)",
+        """\
+.input  x i8[4, 64]
+.output out i8[64, 4]
+
+transpose out, x, perm=(1, 0)
+end
+""",
     ),
     Row(
         0x40,
@@ -398,7 +499,14 @@ ROWS = (
         "Open a loop; its counter starts at 0.",
         "counter = 0",
         (),
-        "loop i, 4",
+        """\
+.output out i8[4, 64]
+
+loop i, 4
+    fill out[i], value=1
+brnz i
+end
+""",
     ),
     Row(
         0x41,
@@ -407,9 +515,16 @@ ROWS = (
         (),
         (COUNTER,),
         "Close a loop: count on, and branch back while iterations are left.",
-        "counter = counter + 1; if counter < count: branch to the instruction after the loop's `loop`",
+        "counter = counter + 1\nif counter < count: branch to the instruction after `loop`",
         (),
-        "brnz i",
+        """\
+.output out i8[4, 64]
+
+loop i, 4
+    fill out[i], value=1
+brnz i
+end
+""",
     ),
     Row(
         0x4F,
@@ -418,9 +533,14 @@ ROWS = (
         (),
         (),
         "End the task, once every engine has finished.",
-        "the outputs are drained",
+        "every output holds its result",
         (),
-        "end",
+        """\
+.output out i8[4, 64]
+
+fill out, value=-1
+end
+""",
     ),
 )
 
@@ -429,7 +549,7 @@ MNEMONICS = {row.mnemonic: row for row in ROWS}
 MAX_OPERANDS = max(len(row.operands) for row in ROWS)
 
 
-def same_keys(name: str, dictionary: dict[int, object], engines: tuple[str, ...]) -> None:
+def same_keys(name: str, dictionary: Mapping[int, object], engines: tuple[str, ...]) -> None:
     """Raise AssertionError naming the instruction that `dictionary` lacks, or has too many, for these engines."""
     expected = {row.opcode for row in ROWS if row.engine in engines}
     missing = sorted(TABLE[opcode].mnemonic for opcode in expected - dictionary.keys())
@@ -444,6 +564,7 @@ def _check_rows() -> None:
         names = [spec.name for spec in row.operands + row.attributes]
         assert len(set(names)) == len(names), f"{row.mnemonic}: a name stands twice"
         assert set(row.traps) <= set(TRAPS), f"{row.mnemonic}: unknown trap"
+        assert row.example, f"{row.mnemonic}: its program does not show it"
         for operand in row.operands:
             assert set(operand.memories) <= set(MEMORIES), f"{row.mnemonic}: unknown memory in {operand.name}"
         for spec in row.attributes:

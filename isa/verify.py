@@ -5,11 +5,12 @@ Everything here is independent of the chip: sizes of memories are held against a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import copysign
 
 import numpy as np
 
 from isa.dtypes import I8, I32
+from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
 from isa.table import ROWS, AttributeSpec, OperandSpec, same_keys
@@ -107,7 +108,13 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
         yield Problem(spec.name, "stride", f"`{spec.name}` has a stride beyond 32 bits")
     yield from _terms(spec, operand)
     if spec.access == "write" and not _distinct(operand):
-        yield Problem(spec.name, "stride", f"`{spec.name}` would write the same element twice", "check its strides")
+        yield Problem(
+            spec.name,
+            "stride",
+            f"`{spec.name}` may write the same element twice: it has strides {list(operand.strides)} over the shape "
+            f"{list(operand.shape)}",
+            "each stride must pass over all that the smaller ones reach",
+        )
 
 
 def _terms(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
@@ -132,7 +139,8 @@ def _terms(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
 def _distinct(operand: Operand) -> bool:
     """Whether no two indices name the same element; sufficient, and exact for slices of dense tensors."""
     reach = 0
-    for stride, size in sorted((abs(stride), size) for size, stride in zip(operand.shape, operand.strides, strict=True)):
+    dimensions = zip(operand.shape, operand.strides, strict=True)
+    for stride, size in sorted((abs(stride), size) for size, stride in dimensions):
         if size > 1:
             if stride <= reach:
                 return False
@@ -142,12 +150,19 @@ def _distinct(operand: Operand) -> bool:
 
 def check_attribute(spec: AttributeSpec, value: Sequence[float]) -> Iterator[Problem]:
     """Yield what is wrong with an attribute's elements."""
-    legal = f"from {spec.low:g} to {spec.high:g}"
+    if len(value) != spec.count:
+        yield Problem(spec.name, "range", f"`{spec.name}` has {len(value)} elements", f"expected {spec.count}")
+    legal = f"from {shown(spec.low)} to {shown(spec.high)}"
     for element in value:
-        if not isfinite(element) or not spec.low <= element <= spec.high:
-            yield Problem(spec.name, "range", f"`{spec.name}` is {element:g}", f"it must be {legal}")
+        if not spec.low <= element <= spec.high:
+            yield Problem(spec.name, "range", f"`{spec.name}` is {shown(element)}", f"it must be {legal}")
+        elif not spec.is_float and int(element) != element:
+            yield Problem(spec.name, "range", f"`{spec.name}` is {shown(element)}", f"a whole number {legal}")
         elif spec.kind == "f32" and float(np.float32(element)) != element:
-            yield Problem(spec.name, "range", f"`{spec.name}` is {element!r}, which is no f32")
+            yield Problem(spec.name, "range", f"`{spec.name}` is {element!r}, which is not a float32")
+        elif element == 0 and copysign(1, element) < 0:
+            # Else two encodings would have one meaning, where the sign does not matter.
+            yield Problem(spec.name, "range", f"`{spec.name}` is -0.0", "write 0")
 
 
 def _choices(view: _View) -> Iterator[Problem]:
@@ -191,8 +206,12 @@ def _chain(view: _View) -> Iterator[Problem]:
         if ew2.dtype != I8 and view.ints("ew2_zero")[0]:
             yield Problem("ew2_zero", "chain", f"ew2 of type {ew2.dtype} has no zero point")
     else:
-        if view.operands["ew2_scale"] is not None or view.ints("ew2_zero")[0]:
-            yield Problem("ew2_scale", "chain", "`ew2_scale` and `ew2_zero` are given, but no second tensor")
+        for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
+            if given:
+                yield Problem(name, "chain", f"`{name}` is given, but no second tensor", "name one: `add=...`")
+    (low,), (high,) = view.attributes["clip_low"], view.attributes["clip_high"]
+    if low > high:
+        yield Problem("clip_low", "chain", f"clip's lower bound {low:g} is above its upper bound {high:g}")
     if x.dtype.is_float and view.ints("x_zero")[0]:
         yield Problem("x_zero", "chain", "x of type f32 has no zero point")
     if out.dtype != I8 and view.ints("out_zero")[0]:
@@ -241,7 +260,7 @@ def _windowed(view: _View, kernel: Sequence[int], dilation: Sequence[int], chann
 
 
 def _conv(view: _View) -> Iterator[Problem]:
-    filters, *kernel, depth = view.shape("w")
+    filters, *kernel, _ = view.shape("w")
     (groups,), channels = view.ints("groups"), view.shape("x")[3]
     if channels % groups or filters % groups:
         yield Problem(
@@ -304,7 +323,10 @@ def _pool(view: _View) -> Iterator[Problem]:
     for k, side in enumerate(("top", "left", "bottom", "right")):
         if pad[k] >= window[k % 2]:
             yield Problem(
-                "pad", "shape", f"padding of {pad[k]} at the {side}", "it must be less than the window: no window is empty"
+                "pad",
+                "shape",
+                f"padding of {pad[k]} at the {side}",
+                "it must be less than the window, so that no window is empty",
             )
             return
     yield from _windowed(view, window, (1, 1), view.shape("x")[3])
@@ -317,7 +339,9 @@ def _move(view: _View) -> Iterator[Problem]:
     out, x = view.operands["out"], view.operands["x"]
     assert out is not None and x is not None
     if out.dtype != x.dtype:
-        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a copy does not convert; use `eltwise`")
+        yield Problem(
+            "x", "type", f"x has type {x.dtype} but out {out.dtype}", "a copy does not convert; use `eltwise`"
+        )
     yield from _same(view, "x", x.shape, out.shape, "the shape of out")
 
 
@@ -326,10 +350,10 @@ def _fill(view: _View) -> Iterator[Problem]:
     assert out is not None
     if out.dtype.is_float:
         if float(np.float32(value)) != value:
-            yield Problem("value", "range", f"`value` is {value!r}, which is no f32")
+            yield Problem("value", "range", f"`value` is {value!r}, which is not a float32")
     elif value != int(value) or not out.dtype.low <= value <= out.dtype.high:
         legal = f"a whole number from {out.dtype.low} to {out.dtype.high}"
-        yield Problem("value", "range", f"`value` is {value:g}", f"{out.dtype} holds {legal}")
+        yield Problem("value", "range", f"`value` is {shown(value)}", f"{out.dtype} holds {legal}")
 
 
 def _transpose(view: _View) -> Iterator[Problem]:
@@ -339,8 +363,8 @@ def _transpose(view: _View) -> Iterator[Problem]:
         yield Problem(
             "perm",
             "range",
-            f"`perm` is {perm[: x.rank]}",
-            f"expected each of {', '.join(map(str, range(x.rank)))} once",
+            f"`perm` is {perm} for an x of {x.rank} dimensions",
+            f"expected each of {', '.join(map(str, range(x.rank)))} once, then the dimensions beyond in order",
         )
         return
     if out.dtype != x.dtype:
@@ -389,22 +413,28 @@ def check_code(code: Sequence[Instruction]) -> list[tuple[int, Problem]]:
         return problems
     open_loops: list[int] = []
     for k, instruction in enumerate(code):
-        mnemonic = instruction.row.mnemonic
+        mnemonic, depth = instruction.row.mnemonic, len(open_loops)
         if mnemonic == "loop":
             open_loops.append(k)
-            if instruction.attribute("counter") != (len(open_loops),):
+            if len(open_loops) > MAX_LOOP_DEPTH:
+                problems.append((k, Problem("", "loop", f"loops nest deeper than {MAX_LOOP_DEPTH}")))
+            elif instruction.attribute("counter") != (len(open_loops),):
                 problems.append((k, Problem("counter", "loop", f"the loop's counter must be {len(open_loops)}")))
         elif mnemonic == "brnz":
-            if not open_loops or instruction.attribute("counter") != (len(open_loops),):
-                problems.append((k, Problem("counter", "loop", "brnz closes no open loop, or not the innermost")))
+            if not open_loops:
+                problems.append((k, Problem("counter", "loop", "brnz closes no open loop")))
+                break
+            if instruction.attribute("counter") != (depth,):
+                problems.append((k, Problem("counter", "loop", f"brnz must close the innermost loop, counter {depth}")))
                 break
             open_loops.pop()
         elif mnemonic == "end" and k != len(code) - 1:
             problems.append((k, Problem("", "end", "code follows `end`")))
-        for name, operand in instruction.accesses():
-            for term in operand.terms:
-                if term.counter > len(open_loops):
-                    problems.append((k, Problem("", "loop", f"a {name} follows counter {term.counter} of no open loop")))
+        for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+            for term in () if operand is None else operand.terms:
+                if term.counter > depth:
+                    message = f"`{spec.name}` follows counter {term.counter}, but {depth} loops are open here"
+                    problems.append((k, Problem(spec.name, "loop", message)))
     problems += [(k, Problem("", "loop", "the loop is never closed", "close it with `brnz`")) for k in open_loops]
     if not code or code[-1].row.mnemonic != "end":
         problems.append((max(len(code) - 1, 0), Problem("", "end", "the code does not end", "finish it with `end`")))

@@ -1,0 +1,194 @@
+"""Diagnostics: what is wrong with a text, where, what was expected, and how to mend it. Values; rendering is last."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from isa.errors import RatelError
+
+# Every code that the assembler gives, and what it means.
+CODES = {
+    "E101": "something stands where it cannot",
+    "E102": "brackets do not match",
+    "E103": "a text in quotes is not finished, or has an unknown escape",
+    "E104": "a number is malformed",
+    "E105": "brackets are nested too deep",
+    "E106": "unknown directive",
+    "E107": "a wait is malformed",
+    "E201": "unknown name",
+    "E202": "a name is declared twice",
+    "E203": "unknown instruction",
+    "E204": "an instruction has no such operand or attribute",
+    "E205": "a name means something else than is needed here",
+    "E206": "a directive stands twice",
+    "E207": "a word is none of those possible",
+    "E301": "an operand or an attribute is missing",
+    "E302": "too many operands, or one given twice",
+    "E303": "an operand is in the wrong memory",
+    "E304": "an operand has the wrong type",
+    "E305": "shapes do not fit",
+    "E306": "a slice reaches beyond its tensor",
+    "E307": "a slice is malformed",
+    "E308": "an expression cannot follow loop counters in this way",
+    "E309": "a value is out of range, or of the wrong kind",
+    "E310": "an operand's strides are not possible here",
+    "E311": "stages of the chain do not go together",
+    "E312": "loops do not match",
+    "E313": "the end of the program is missing, or not last",
+    "E314": "an expression has no value",
+    "E401": "a memory is full",
+    "E402": "data overlaps other data",
+    "E403": "unknown chip, or the chip lacks a memory",
+    "E404": "an address is not possible",
+    "E405": "the code is too large",
+    "E501": "a file cannot be read",
+    "E502": "a file is not a tensor (.npy)",
+    "E503": "data has the wrong shape",
+    "E504": "data has the wrong type, or is out of its range",
+    "E505": "data is missing, or not taken here",
+    "E506": "too much data",
+    "E601": "a scale or a zero point is not possible",
+    "E602": "the scales of an instruction do not go together",
+    "E603": "a check does not fit",
+    "E701": "a block (.macro, .repeat) is not closed, not open, or in the wrong place",
+    "E702": "a macro's parameters and arguments do not match",
+    "E703": "a file cannot be included",
+    "E704": "macros and includes are nested too deep",
+    "E705": "the expansion is too long",
+}
+
+# After this many, more are hardly read.
+MAX_DIAGNOSTICS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Columns [column, end) of a line, both from 1; `text` is the whole line."""
+
+    file: str
+    line: int
+    column: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A further place that has to do with a diagnostic."""
+
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """What is wrong: `label` stands beside the caret and says what was expected, `help` how to mend it."""
+
+    code: str
+    span: Span
+    message: str
+    label: str = ""
+    help: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+class AssemblyError(RatelError):
+    """Raised with everything that is wrong with a text, in the order of its lines."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        count = len(self.diagnostics)
+        summary = f"{count} error{'s' if count != 1 else ''}"
+        super().__init__("\n\n".join([*map(render, self.diagnostics), summary]))
+
+
+class Failed(Exception):
+    """Ends the work on one statement or operand; what is wrong has been reported."""
+
+
+class TooMany(Exception):
+    """Ends the assembly: MAX_DIAGNOSTICS are reported."""
+
+
+class Report:
+    """Collects diagnostics; the same one at the same place counts once.
+
+    `guessing` is set where names may be missing because a file or a block could not be read: from then on, unknown
+    names and a missing end are not worth a message.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, Span, str], Diagnostic] = {}
+        self.guessing = False
+
+    def error(
+        self, code: str, span: Span, message: str, label: str = "", help: str = "", notes: Sequence[Note] = ()
+    ) -> Failed:
+        """Record a diagnostic and return an exception to raise where the work cannot go on."""
+        assert code in CODES
+        self.found.setdefault((code, span, message), Diagnostic(code, span, message, label, help, tuple(notes)))
+        if len(self.found) >= MAX_DIAGNOSTICS:
+            raise TooMany
+        return Failed()
+
+    def raise_if_any(self) -> None:
+        if self.found:
+            # The main file is met first; files stay in the order in which they are met.
+            files: dict[str, int] = {}
+            for found in self.found.values():
+                files.setdefault(found.span.file, len(files))
+            key = lambda d: (files[d.span.file], d.span.line, d.span.column, d.code)  # noqa: E731
+            raise AssemblyError(sorted(self.found.values(), key=key))
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Return the candidate that `word` is most likely a slip for, or ""."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(candidates), 1, 0.6)
+    return found[0] if found else ""
+
+
+def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:
+    """Return a help line: the nearest candidate, else `otherwise`."""
+    near = nearest(word, candidates)
+    return f"did you mean `{near}`?" if near else otherwise
+
+
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """Return `a, b or c`."""
+    *rest, final = list(words) or ["nothing"]
+    return f"{', '.join(rest)} {last} {final}" if rest else final
+
+
+def render(diagnostic: Diagnostic) -> str:
+    """Return a diagnostic as lines of text, with a caret under the place."""
+    lines = [f"error[{diagnostic.code}]: {diagnostic.message}"]
+    margin = " " * max(len(str(span.line)) for span in [diagnostic.span, *(note.span for note in diagnostic.notes)])
+    lines += _place(diagnostic.span, diagnostic.label, margin)
+    lines += [f"{margin} = help: {line}" if k == 0 else f"{margin}   {line}" for k, line in _help(diagnostic.help)]
+    for note in diagnostic.notes:
+        lines += [f"note: {note.message}", *_place(note.span, "", margin)]
+    return "\n".join(lines)
+
+
+def _help(text: str) -> Iterable[tuple[int, str]]:
+    return enumerate(text.splitlines())
+
+
+# Wide lines are cut to a window around the caret.
+_WIDTH = 160
+
+
+def _place(span: Span, label: str, margin: str) -> list[str]:
+    first = max(0, span.column - _WIDTH // 2) if len(span.text) > _WIDTH else 0
+    shown = span.text[first : first + _WIDTH]
+    # One column a character, whatever it is: a caret must stay under its place.
+    shown = "".join(character if character.isprintable() else " " for character in shown).rstrip()
+    carets = "^" * max(1, min(span.end, first + _WIDTH + 1) - span.column)
+    pointer = f"{' ' * (span.column - 1 - first)}{carets} {label}".rstrip()
+    return [
+        f"{margin}--> {span.file}:{span.line}:{span.column}",
+        f"{margin} |",
+        f"{str(span.line).rjust(len(margin))} | {shown}".rstrip(),
+        f"{margin} | {pointer}",
+    ]

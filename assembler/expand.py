@@ -1,0 +1,234 @@
+"""From files to a flat run of statements: includes, macros and repetitions unfolded, each statement with its scope."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from assembler import syntax
+from assembler.diagnostics import Failed, Note, listed
+from assembler.expressions import Evaluator
+from assembler.files import FileProblem, Folder
+from assembler.names import Binding, Names, Scope
+from assembler.parser import parse
+from assembler.source import SourceFile
+from isa.table import MNEMONICS
+
+MAX_DEPTH = 64
+MAX_STATEMENTS = 1_000_000
+_CLOSING = {"macro": ".endmacro", "repeat": ".endrepeat"}
+
+
+class Stop(Exception):
+    """Ends the expansion: a limit is reached, and reported."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A macro or a repetition with what it holds."""
+
+    head: syntax.Macro | syntax.Repeat | syntax.Broken
+    body: list["syntax.Statement | Block"]
+
+
+class Expander:
+    """Unfolds one program; `macros` are those defined so far."""
+
+    def __init__(self, names: Names, folder: Folder) -> None:
+        self.names = names
+        self.folder = folder
+        self.macros: dict[str, Block] = {}
+        self.files: list[str] = []
+        self.steps = 0
+
+    def statements(self, file: SourceFile, scope: Scope | None = None) -> Iterator[tuple[syntax.Statement, Scope]]:
+        """Yield each statement with its scope, lazily: what stands before has been declared when `.repeat` counts."""
+        self.files.append(file.path)
+        yield from self._walk(self._blocks(parse(file, self.names.report)), scope or Scope(), len(self.files))
+        self.files.pop()
+
+    def _blocks(self, statements: Iterable[syntax.Statement]) -> list[syntax.Statement | Block]:
+        """Nest statements into blocks; report those not closed, or not open."""
+        top: list[syntax.Statement | Block] = []
+        opened: list[tuple[str, Block]] = []
+        for statement in statements:
+            kind, closes = _block_words(statement)
+            if closes:
+                while opened and opened[-1][0] != closes:
+                    if all(inner != closes for inner, _ in opened):
+                        break
+                    self._not_closed(opened.pop())
+                if opened and opened[-1][0] == closes:
+                    opened.pop()
+                else:
+                    message = f"`.end{closes}` closes nothing"
+                    self.names.report.error("E701", statement.span, message, f"no `.{closes}` is open here")
+                continue
+            if kind == "macro" and opened:
+                note = Note(f"this `.{opened[-1][0]}` is open", opened[-1][1].head.span)
+                help = f"close it with `{_CLOSING[opened[-1][0]]}` first"
+                self.names.report.error("E701", statement.span, "a macro is defined inside a block", "", help, (note,))
+            body = opened[-1][1].body if opened else top
+            if kind:
+                assert isinstance(statement, syntax.Macro | syntax.Repeat | syntax.Broken)
+                block = Block(statement, [])
+                body.append(block)
+                opened.append((kind, block))
+            else:
+                body.append(statement)
+        for block_kind in reversed(opened):
+            self._not_closed(block_kind)
+        return top
+
+    def _not_closed(self, opened: tuple[str, Block]) -> None:
+        kind, block = opened
+        if not isinstance(block.head, syntax.Broken):
+            label = f"expected `{_CLOSING[kind]}` further down"
+            self.names.report.error("E701", block.head.span, f"this `.{kind}` is never closed", label)
+        self.names.report.guessing = True
+
+    def _walk(
+        self, items: list[syntax.Statement | Block], scope: Scope, depth: int
+    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        for item in items:
+            self._step(item.head.span if isinstance(item, Block) else item.span, scope)
+            try:
+                if isinstance(item, Block):
+                    if isinstance(item.head, syntax.Macro):
+                        self._define(item, item.head, scope)
+                    elif isinstance(item.head, syntax.Repeat):
+                        yield from self._repeat(item, item.head, scope, depth)
+                    elif len(item.head.words) > 1 and item.head.words[0] == ".macro":
+                        self.names.poisoned.add(item.head.words[1])
+                elif isinstance(item, syntax.Include):
+                    yield from self._include(item, scope, depth)
+                elif isinstance(item, syntax.Instruction) and item.mnemonic.text in self.macros:
+                    yield from self._call(item, scope, depth)
+                else:
+                    yield item, scope
+            except Failed:
+                pass
+
+    def _step(self, span: syntax.Span, scope: Scope) -> None:
+        self.steps += 1
+        if self.steps > MAX_STATEMENTS:
+            help = "hardware loops (`loop NAME, COUNT` ... `brnz NAME`) repeat without unfolding"
+            message = f"macros and repetitions unfold to more than {MAX_STATEMENTS:,} statements"
+            self.names.report.guessing = True
+            self.names.error(scope, "E705", span, message, "the limit is reached here", help)
+            raise Stop
+
+    def _deeper(self, span: syntax.Span, scope: Scope, depth: int, what: str) -> int:
+        if depth >= MAX_DEPTH:
+            message = f"macros and includes are nested more than {MAX_DEPTH} deep"
+            self.names.report.guessing = True
+            self.names.error(scope, "E704", span, message, what, "a macro cannot call itself: it would never end")
+            raise Stop
+        return depth + 1
+
+    def _define(self, block: Block, head: syntax.Macro, scope: Scope) -> None:
+        name, report = head.name, self.names.report
+        if name.text in MNEMONICS:
+            report.error("E205", name.span, f"`{name.text}` is an instruction", "choose another name")
+            return
+        if name.text in self.macros:
+            note = Note("it was defined here first", self.macros[name.text].head.span)
+            report.error("E202", name.span, f"the macro `{name.text}` is defined twice", "choose another name", "", (note,))
+            return
+        self.macros[name.text] = block
+        seen: set[str] = set()
+        optional = None
+        for parameter in head.parameters:
+            word = parameter.name
+            if word.text in seen:
+                report.error("E702", word.span, f"the parameter `{word.text}` stands twice", "choose another name")
+            if optional and parameter.default is None:
+                label = f"`{optional}` before it has a default"
+                report.error("E702", word.span, f"the parameter `{word.text}` has no default", label)
+            if parameter.default is not None:
+                optional = word.text
+            seen.add(word.text)
+
+    def _repeat(
+        self, block: Block, head: syntax.Repeat, scope: Scope, depth: int
+    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        count = Evaluator(self.names, scope).integer(head.count, 0, what="the number of repetitions")
+        depth = self._deeper(head.span, scope, depth, "this repetition is too deep")
+        for number in range(count):
+            self._step(head.span, scope)
+            note = Note(f"in the repetition with {head.counter.text} = {number}", head.span)
+            inner = Scope({head.counter.text: Binding(None, scope, number)}, scope, scope, note)
+            yield from self._walk(block.body, inner, depth)
+
+    def _include(
+        self, include: syntax.Include, scope: Scope, depth: int
+    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        span, name, names = include.path.span, include.path.value, self.names
+        if scope.caller is not None:
+            raise names.error(scope, "E703", span, "a file is included inside a block", "", "include it at the top")
+        try:
+            inside = self.folder.locate(self.files[-1], name)
+            if inside in self.files:
+                chain = " -> ".join([*self.files[self.files.index(inside) :], inside])
+                raise FileProblem("E703", f'"{name}" includes itself', f"the circle is {chain}")
+            text = self.folder.text(inside, name)
+        except FileProblem as problem:
+            names.report.guessing = True
+            raise names.error(scope, problem.code, span, problem.message, "", problem.help) from None
+        depth = self._deeper(span, scope, depth, "this file is too deep")
+        yield from self.statements(SourceFile(inside, text, inside))
+
+    def _call(
+        self, call: syntax.Instruction, scope: Scope, depth: int
+    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        name = call.mnemonic.text
+        block = self.macros[name]
+        assert isinstance(block.head, syntax.Macro)
+        if call.waits:
+            help = "write it before an instruction inside the macro"
+            self.names.error(scope, "E107", call.waits.span, f"the macro `{name}` cannot wait", "", help)
+        note = Note(f"in the expansion of `{name}`, called here", call.span)
+        inner = Scope(self._bind(call, block.head, scope), None, scope, note)
+        depth = self._deeper(call.span, scope, depth, f"`{name}` is called here")
+        yield from self._walk(block.body, inner, depth)
+
+    def _bind(self, call: syntax.Instruction, head: syntax.Macro, scope: Scope) -> dict[str, Binding]:
+        """Return what each parameter stands for in one call."""
+        names, parameters = self.names, [parameter.name.text for parameter in head.parameters]
+        usage = f"`{head.name.text}` takes {listed(parameters, 'and') if parameters else 'nothing'}"
+        defined = Note("it is defined here", head.span)
+        bound: dict[str, Binding] = {}
+        for position, argument in enumerate(call.arguments):
+            span = argument.span
+            if argument.name is None and position >= len(parameters):
+                raise names.error(scope, "E702", span, f"too many arguments for `{head.name.text}`", usage, "", defined)
+            name = argument.name.text if argument.name else parameters[position]
+            if name not in parameters:
+                message = f"`{head.name.text}` has no parameter `{name}`"
+                raise names.error(scope, "E702", span, message, usage, "", defined)
+            if name in bound:
+                raise names.error(scope, "E702", span, f"`{name}` is given twice", usage, "", defined)
+            bound[name] = Binding(argument.value, scope)
+        for parameter in head.parameters:
+            if parameter.name.text not in bound:
+                if parameter.default is None:
+                    message = f"`{head.name.text}` needs `{parameter.name.text}`"
+                    raise names.error(scope, "E702", call.span, message, usage, "", defined)
+                bound[parameter.name.text] = Binding(parameter.default, Scope())
+        return bound
+
+
+def _block_words(statement: syntax.Statement) -> tuple[str, str]:
+    """Return the kind of block that a statement opens, and the kind that it closes."""
+    match statement:
+        case syntax.Macro():
+            return "macro", ""
+        case syntax.Repeat():
+            return "repeat", ""
+        case syntax.EndMacro():
+            return "", "macro"
+        case syntax.EndRepeat():
+            return "", "repeat"
+        case syntax.Broken(words=(".macro" | ".repeat" as word, *_)):
+            return word[1:], ""
+        case syntax.Broken(words=(".endmacro" | ".endrepeat" as word, *_)):
+            return "", word[4:]
+    return "", ""

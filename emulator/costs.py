@@ -1,0 +1,182 @@
+"""How long an instruction occupies its engine, and how long until its result is there; in cycles of the core's clock.
+
+Each cost is the greatest of a few demands, all overlapping in the engine's pipeline: products, vector lanes, ports of
+the local memory, memory outside. `limit` names the demand that decides. Costs depend on shapes and the chip, never on
+values or addresses.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from isa.chip import Chip
+from isa.instruction import Instruction
+from isa.operand import Operand, runs
+from isa.table import MNEMONICS, same_keys
+
+EXTERNAL = ("host", "dev")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cycles of one execution of an instruction, and the work that they do.
+
+    occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
+    limit: what decides the occupancy; macs: products summed; read, written: bytes of operands.
+    """
+
+    occupancy: int
+    latency: int
+    limit: str
+    macs: int = 0
+    read: int = 0
+    written: int = 0
+
+
+def operand_bytes(instruction: Instruction, access: str) -> int:
+    """Return the bytes that an instruction reads or writes, each operand counted once, constants left out."""
+    return sum(
+        operand.bytes for kind, operand in instruction.accesses() if kind == access and operand.memory != "cb"
+    )
+
+
+def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], macs: int = 0) -> Cost:
+    """Return the cost of an instruction on an engine with LM ports of its own, from its demands in cycles."""
+    read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
+    demands = {
+        **demands,
+        "LM read": read / chip[f"{engine}.read_bytes_per_cycle"],
+        "LM write": written / chip[f"{engine}.write_bytes_per_cycle"],
+    }
+    return from_demands(demands, chip[f"{engine}.latency"], macs, read, written)
+
+
+def from_demands(demands: dict[str, float], latency: int, macs: int, read: int, written: int) -> Cost:
+    limit = max(demands, key=lambda name: demands[name])
+    occupancy = max(1, ceil(demands[limit]))
+    return Cost(occupancy, occupancy + latency, limit, macs, read, written)
+
+
+def present(instruction: Instruction, name: str) -> Operand:
+    operand = instruction.operand(name)
+    assert operand is not None
+    return operand
+
+
+def products(chip: Chip, pixels: int, channels: int, length: int, repeats: int = 1) -> int:
+    """Return the cycles of DP: b pixels by K channels at once, p products of each sum a cycle."""
+    tiles = ceil(pixels / chip["te.pixels"]) * ceil(channels / chip["te.channels"])
+    return repeats * tiles * ceil(length / chip["te.multipliers"])
+
+
+def tensor_cost(chip: Chip, instruction: Instruction, dot_products: int, macs: int) -> Cost:
+    vector = present(instruction, "out").elements / chip["te.vector_lanes"]
+    return cost("te", chip, instruction, {"products": dot_products, "vector lanes": vector}, macs)
+
+
+def conv(chip: Chip, instruction: Instruction) -> Cost:
+    out, w = present(instruction, "out"), present(instruction, "w")
+    groups = int(instruction.attribute("groups")[0])
+    filters, length = w.shape[0], w.elements // w.shape[0]
+    pixels = out.elements // filters
+    return tensor_cost(
+        chip, instruction, products(chip, pixels, filters // groups, length, groups), out.elements * length
+    )
+
+
+def dwconv(chip: Chip, instruction: Instruction) -> Cost:
+    # One filter a channel: of the p multipliers of a dot product only the taps work.
+    out, w = present(instruction, "out"), present(instruction, "w")
+    channels, taps = w.shape[3], w.elements // w.shape[3]
+    return tensor_cost(
+        chip, instruction, products(chip, out.elements // channels, channels, taps), out.elements * taps
+    )
+
+
+def matmul(chip: Chip, instruction: Instruction) -> Cost:
+    out, x, w = present(instruction, "out"), present(instruction, "x"), present(instruction, "w")
+    rows, columns = out.shape[-2:]
+    length = x.elements // (out.elements // columns)
+    # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
+    batch = out.elements // (rows * columns)
+    pixels, repeats = (batch * rows, 1) if w.rank == 2 else (rows, batch)
+    return tensor_cost(
+        chip, instruction, products(chip, pixels, columns, length, repeats), out.elements * length
+    )
+
+
+def eltwise(chip: Chip, instruction: Instruction) -> Cost:
+    return tensor_cost(chip, instruction, 0, 0)
+
+
+def pool(chip: Chip, instruction: Instruction) -> Cost:
+    height, width = instruction.attribute("window")
+    taps = present(instruction, "out").elements * int(height) * int(width)
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+
+
+def moved_cycles(chip: Chip, operand: Operand, run_bytes: int) -> float:
+    """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
+    access = chip["me.access_bytes"]
+    return operand.bytes / run_bytes * ceil(run_bytes / access) * access / chip["me.bytes_per_cycle"]
+
+
+def move(chip: Chip, instruction: Instruction) -> Cost:
+    demands, latency = {}, chip["me.latency"]
+    for access, operand in instruction.accesses():
+        if operand.memory == "lm":
+            demands[f"LM {access}"] = moved_cycles(chip, operand, runs(operand, 0)[1])
+        else:
+            path = "pcie" if operand.memory == "host" else "dev"
+            bandwidth = min(chip[f"memory.{path}_bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            demands[f"{operand.memory} {access}"] = operand.bytes / bandwidth
+            latency += chip[f"memory.{path}_latency"]
+    read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
+    return from_demands(demands, latency, 0, read, written)
+
+
+def transpose(chip: Chip, instruction: Instruction) -> Cost:
+    # Runs stay whole only as far as the innermost dimensions stay in place.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    kept, axis = 1, x.rank - 1
+    while axis >= 0 and instruction.attribute("perm")[axis] == axis:
+        kept *= x.shape[axis]
+        axis -= 1
+    run = kept * x.dtype.bytes
+    demands = {
+        "LM read": moved_cycles(chip, x, min(run, runs(x, 0)[1])),
+        "LM write": moved_cycles(chip, out, min(run, runs(out, 0)[1])),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
+_BY_NAME: dict[str, Callable[[Chip, Instruction], Cost]] = {
+    "conv": conv,
+    "dwconv": dwconv,
+    "matmul": matmul,
+    "eltwise": eltwise,
+    "maxpool": pool,
+    "avgpool": pool,
+    "load": move,
+    "store": move,
+    "copy": move,
+    "fill": move,
+    "transpose": transpose,
+}
+COSTS = {MNEMONICS[name].opcode: function for name, function in _BY_NAME.items()}
+same_keys("COSTS", COSTS, ("te", "pe", "me"))  # type: ignore[arg-type]
+
+
+def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
+    """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe; none for what stays in the host.
+
+    One transfer after another on the link: latency, then bytes at the lesser of the link's and the memory's bandwidth.
+    """
+    cycles = 0
+    for memory, size in amounts.items():
+        if size and memory != "host":
+            bandwidth = chip["memory.pcie_bytes_per_cycle"]
+            if memory == "dev":
+                bandwidth = min(bandwidth, chip["memory.dev_bytes_per_cycle"])
+            cycles += ceil(size / bandwidth)
+    return cycles + chip["memory.pcie_latency"] if cycles else 0

@@ -1,0 +1,109 @@
+"""How the hot files are compiled: the one place that fixes numba's options and the cache on disk.
+
+Every compiled function is decorated with `hot`, so all of them are compiled by the same rules: no Python objects, no
+lock held, IEEE arithmetic in the order written (no fast math, so no fused multiply-add), division by zero as the
+hardware does it, and kept on disk. numba's own cache notices an edit of the function's file, but not of a file that
+this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
+
+The folder is $RATEL_CACHE, else ratel/ in $XDG_CACHE_HOME or ~/.cache, else a temporary one that lasts as long as the
+process. Nothing is written beside the sources, which may be read-only.
+"""
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config, event, types
+
+OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
+# What every kernel takes: the arena, and a row of the plan.
+KERNEL = types.void(types.uint8[::1], types.int64[::1])
+
+# The hot files, and those whose constants are compiled into them.
+HOT = ("jit", "kernels", "kernels_memory", "kernels_pool", "kernels_tensor", "schedule", "vector", "walk")
+LAYOUT = ("emulator/plan", "emulator/record", "isa/dtypes", "isa/operand", "isa/table")
+ROOT = Path(__file__).parent.parent
+SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def source_hash() -> str:
+    """Return what names the cache: a hash of SOURCES, and of the options that come from the environment."""
+    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
+    for path in SOURCES:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Return a folder for compiled functions that can be written to, made where it is missing."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(os.environ.get("RATEL_CACHE") or os.path.join(caches, "ratel")).absolute() / source_hash()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
+        temporary = tempfile.mkdtemp(prefix="ratel-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return Path(temporary)
+
+
+FOLDER = cache_folder()
+
+
+def hot(function: Function) -> Function:
+    """Compile a function with OPTIONS when it is first used; its cache lies in FOLDER."""
+    # numba reads the setting as it decorates; the caller's own setting holds for all other code.
+    before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
+    try:
+        return numba.jit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    finally:
+        config.CACHE_DIR = before
+
+
+class _Colds(event.Listener):
+    """Calls back once, when numba begins to compile what it did not find in the cache."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def on_start(self, event: Any) -> None:
+        callback, self.callback = self.callback, None
+        if callback:
+            callback()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back once if anything inside is compiled rather than loaded from the cache, before it is."""
+    listener = _Colds(callback)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
+
+
+def compile_all(
+    functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None
+) -> None:
+    """Load from the cache, or compile, each of (name, function, signature).
+
+    `on_compile` is called with the name before a compilation, which takes up to a few seconds.
+    """
+    for name, function, signature in functions:
+        with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
+            function.compile(signature)

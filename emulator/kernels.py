@@ -1,0 +1,39 @@
+"""KERNELS: the compiled form of every instruction that an engine runs, by opcode.
+
+`kernel(arena, row)` reads its operands from the arena, computes, and writes its result there; emulator/plan.py says
+what a row holds. Formulas are those of isa.reference, bit for bit; nothing is shared with it but the table.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from emulator.jit import KERNEL, compile_all
+from emulator.kernels_memory import fill, move, transpose
+from emulator.kernels_pool import avgpool, maxpool
+from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
+from isa.table import MNEMONICS, TABLE, same_keys
+
+_BY_NAME: dict[str, Any] = {
+    "conv": conv,
+    "dwconv": dwconv,
+    "matmul": matmul,
+    "eltwise": eltwise,
+    "maxpool": maxpool,
+    "avgpool": avgpool,
+    "load": move,
+    "store": move,
+    "copy": move,
+    "fill": fill,
+    "transpose": transpose,
+}
+KERNELS = {MNEMONICS[name].opcode: kernel for name, kernel in _BY_NAME.items()}
+same_keys("KERNELS", KERNELS, ("te", "pe", "me"))
+
+
+def compile_kernels(opcodes: Iterable[int], on_compile: Callable[[str], None] | None = None) -> None:
+    """Load from the cache, or compile, the kernels of these opcodes; those of the sequencer have none.
+
+    `on_compile` is called with the mnemonic before a compilation, which takes up to a few seconds.
+    """
+    wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
+    compile_all(((TABLE[opcode].mnemonic, KERNELS[opcode], KERNEL) for opcode in wanted), on_compile)

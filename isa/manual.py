@@ -1,0 +1,323 @@
+"""The manual: the table and the rest of the machine in Markdown, written by plain loops.
+
+`python -m isa.manual docs/manual.md` writes it, `python -m isa.manual --check docs/manual.md` exits 1 when it is stale.
+"""
+
+import struct
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from isa.chip import FIELDS, SECTIONS, VECTOR_FORMATS
+from isa.dtypes import DTYPES
+from isa.encoding import DESCRIPTOR, HEADER_BYTES, KIND_FORMAT, WORD_BYTES
+from isa.errors import shown
+from isa.formats import FRACTION_BITS
+from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
+from isa.program import MAX_SYMBOL_RANK
+from isa.table import ENGINE_NAMES, ENGINES, MNEMONICS, ROWS, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
+
+# What each word of a choice does to v, the value in the chain; d is the de-quantised second tensor.
+WORD_FORMULAS: dict[str, dict[str, str]] = {
+    "ew2_op": {
+        "none": "v = v",
+        "add": "v = v + d",
+        "sub": "v = v - d",
+        "mul": "v = v * d",
+        "max": "v = v if v > d else d",
+        "min": "v = v if v < d else d",
+    },
+    "sf": {
+        "none": "v = v",
+        "relu": "v = v if v > 0 else 0",
+        "clip": "v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v",
+        "leaky_relu": "v = v * slope if v < 0 else v",
+        "sigmoid": "v = 1 / (1 + exp(-v))",
+        "tanh": "v = tanh(v)",
+        "table": "v = table[clamp(rne(v), -128, 127) + 128]",
+    },
+}
+
+DESCRIPTOR_MEANING = {
+    "memory": "index in " + ", ".join(f"{k} {name}" for k, name in enumerate(MEMORIES)),
+    "dtype": "code of the type",
+    "rank": "number of dimensions",
+    "terms": "number of affine terms",
+    "zero": "zeros",
+    "address": "bytes from the start of the memory, at counters 0",
+    "shape": "elements in each dimension; those beyond the rank are zero",
+    "stride": "elements from one index to the next, in each dimension",
+    "term": "counter (u32), modulus (u32, 0 for none), stride (i64, bytes), for each term; unused ones are zero",
+    "tail": "zeros",
+}
+
+INTRODUCTION = """\
+# The instruction set
+
+This manual is generated from the tables in `isa/` by `isa/manual.py`: change them, not this file.
+
+A program gives a core a few large instructions. Each works on whole tensors; the sequencer hands it to the queue of one
+of three engines, which run side by side:
+
+                    +-> TE  tensor engine    conv, dwconv, matmul, eltwise    DP -> ACC -> EW1 -> EW2 -> SF -> EW3
+    IB -> SEQ ------+-> PE  pooling engine   maxpool, avgpool
+                    +-> ME  memory engine    load, store, copy, fill, transpose
+                            |
+         host, dev <------- ME -------> LM <-------> TE, PE          CB -> TE, PE
+
+The sequencer (SEQ) fetches code from the instruction buffer (IB) and runs the loops itself. Tensors lie in the local
+memory (LM); scales, biases and tables in the constant buffer (CB).
+"""
+
+ADDRESSES = f"""\
+An operand is a tensor in one memory: an address, a type, a shape of up to {MAX_RANK} dimensions, and for each a stride
+in elements. (A declared tensor may have {MAX_SYMBOL_RANK}; the first may count its buffers.) Layouts are NHWC for
+activations, OHWI for the weights of `conv`, 1HWC for those of `dwconv`. Addresses are multiples of the element's size;
+the assembler places tensors at multiples of {PLACEMENT_ALIGNMENT} bytes. A result may not name one element twice.
+
+The address follows the loop counters, by at most {MAX_TERMS} affine terms:
+
+    address = base + sum of stride * (counter mod modulus)        modulus 0: no modulo
+
+Counter 0 is the number of the task; loops count in 1 to {MAX_LOOP_DEPTH}, from the outside in. So `buffer[i % 2]` is a
+double buffer, `x[i*32 : +32]` a tile. Where an operand follows a counter, the counter's loop is open.
+
+A descriptor holds an operand in {DESCRIPTOR.itemsize} bytes, little-endian. Equal operands share one; descriptors are
+numbered by first use, and count against the instruction buffer as the words do.
+"""
+
+VECTOR = """\
+EW1 to EW3 and the averages of the pooling engine compute in a vector format of the chip, with subnormals, infinities
+and NaN as in IEEE 754. Each operation is rounded once, half to even. An integer becomes a float by one rounding, and
+constants are rounded as they are loaded.
+"""
+
+CHAIN = """\
+The instructions of the tensor engine end in one chain. Each stage may be absent; without a multiplier nothing rounds.
+
+                bias     ew1_scale, ew1_bias     ew2, ew2_scale     table     ew3_scale
+                  |               |                     |             |           |
+    x, w --> DP --> ACC --+-----> EW1 ----------------> EW2 --------> SF -------> EW3 --> out
+                          |
+        x of `eltwise` ---+
+    `----- integers ------'`----------- floating point, the vector format -----------'
+
+- ACC wraps at 32 bits; up to there products and sums are exact. `eltwise` subtracts x_zero exactly and does not wrap.
+- The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
+- `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
+  NaN counts as 0.
+- An f32 result stores each NaN as the one quiet NaN, 0x7fc00000.
+- A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
+"""
+
+ORDER = """\
+Within an engine, instructions take effect in program order. Between engines a program chooses one of two orders:
+
+- `.order hardware`: a scoreboard in each core compares the bounding byte intervals of operands. An instruction starts
+  when every earlier one that it conflicts with has finished.
+- `.order compiler`: only wait bits order. `(w.t) maxpool ...` holds the instruction at the head of its own queue until
+  the last earlier instruction of the tensor engine has finished. The sequencer issues on; nothing else waits.
+
+Wait bits may be combined, as in `(w.tm)`, and are obeyed in both orders.
+"""
+
+WORDS = f"""\
+An instruction is a word of {WORD_BYTES} bytes, little-endian: the opcode, the wait bits (bit 0 for TE, 1 for PE, 2 for
+ME), two bytes of zero; a 16-bit reference for each operand (0 where absent, else 1 + the number of its descriptor); the
+attributes, element by element, without padding between them; then zeros. Each meaning has one encoding: 0 is never
+-0.0, and an attribute that belongs to a word not chosen holds its default.
+"""
+
+CHIP_FILES = f"""\
+A chip is described by a TOML file with the sections {", ".join(f"`[{name}]`" for name in SECTIONS)}. Each number needs
+its source, in the key `source` of its section: `source.latency = "assumed"`. Sizes are in bytes, rates in bytes or
+elements a cycle, latencies in cycles. A program runs on any chip that has the memories and sizes that it uses.
+"""
+
+
+def manual() -> str:
+    """Return the whole manual."""
+    parts = [INTRODUCTION, "\n".join(_instruction_list())]
+    parts += ["## Memories", _table(("memory", "meaning"), [(f"`{m}`", MEMORY_MEANING[m]) for m in MEMORIES])]
+    parts += ["## Types", _types()]
+    parts += ["## Operands", ADDRESSES, _descriptor()]
+    parts += ["## Vector formats", VECTOR, _formats()]
+    parts += ["## The chain", CHAIN]
+    parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in MNEMONICS["conv"].choices]
+    parts += ["`sigmoid` and `tanh` are computed in float32 (`isa/functions.py` says how, to the bit), then rounded."]
+    parts += ["## Order and waits", ORDER, _engines()]
+    parts += ["## Instruction words", WORDS]
+    parts += ["## Traps", "A program that cannot run right does not run: it traps, with the line.", _traps(TRAPS)]
+    parts += ["## Instructions", *(section(row.mnemonic) for row in ROWS)]
+    parts += ["## Chip files", CHIP_FILES, *(_chip_section(name) for name in SECTIONS)]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def section(mnemonic: str) -> str:
+    """Return the section of one instruction; raise KeyError for an unknown mnemonic."""
+    row = MNEMONICS[mnemonic]
+    parts = [f"### {row.mnemonic}", row.meaning, _code_block(row.formula), _engine_line(row)]
+    if row.operands:
+        parts.append(_operands(row.operands))
+    if row.attributes:
+        parts.append(_attributes(row.attributes))
+    if row.choices:
+        parts.append("The words of a choice and what they mean are listed under [The chain](#the-chain).")
+    parts.append("Encoded as:\n\n" + _encoding(row))
+    parts.append("Traps:\n\n" + _traps(row.traps) if row.traps else "It never traps.")
+    parts.append("Example:\n\n" + _code_block(example_program(mnemonic)))
+    return "\n\n".join(parts) + "\n"
+
+
+def example_program(mnemonic: str) -> str:
+    """Return a complete program that shows the instruction."""
+    return MNEMONICS[mnemonic].program
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _code_block(text: str) -> str:
+    return f"```\n{text.strip()}\n```"
+
+
+def _instruction_list() -> list[str]:
+    lines = ["| opcode | instruction | engine | meaning |", "| --- | --- | --- | --- |"]
+    for row in ROWS:
+        lines.append(f"| {row.opcode:#04x} | [{row.mnemonic}](#{row.mnemonic}) | {row.engine} | {row.meaning} |")
+    return lines
+
+
+def _types() -> str:
+    rows = []
+    for dtype in DTYPES.values():
+        values = "IEEE 754 binary32" if dtype.is_float else f"{dtype.low} to {dtype.high}"
+        rows.append((f"`{dtype}`", str(dtype.code), str(dtype.bytes), values))
+    return _table(("type", "code", "bytes", "values"), rows)
+
+
+def _descriptor() -> str:
+    rows = []
+    for name in DESCRIPTOR.names or ():
+        field, offset = DESCRIPTOR.fields[name][:2]  # type: ignore[index]
+        kind = "record" if field.base.names else str(field.base)
+        count = field.itemsize // field.base.itemsize
+        rows.append((str(offset), str(field.itemsize), name, f"{count} x {kind}", DESCRIPTOR_MEANING[name]))
+    return _table(("byte", "bytes", "field", "form", "content"), rows)
+
+
+def _formats() -> str:
+    rows = []
+    for name in VECTOR_FORMATS:
+        bits = FRACTION_BITS[name]
+        rows.append((f"`{name}`", "1", "8", str(bits), f"{2.0**128 - 2.0 ** (127 - bits):.8g}", f"2^{-126 - bits}"))
+    return _table(("format", "sign", "exponent", "fraction", "greatest", "least above 0"), rows)
+
+
+def _engines() -> str:
+    letters = {engine: letter for letter, engine in WAIT_LETTERS.items()}
+    rows = [(engine, ENGINE_NAMES[engine], f"`(w.{letters[engine]})`") for engine in ENGINES]
+    return _table(("engine", "name", "written"), [*rows, ("seq", ENGINE_NAMES["seq"], "waits for nothing")])
+
+
+def _words(spec: AttributeSpec) -> str:
+    formulas = WORD_FORMULAS[spec.name]
+    rows = []
+    for value, word in enumerate(spec.words):
+        taken = spec.takes.get(word, ())
+        argument = f"=({', '.join(taken)})" if len(taken) > 1 else "".join(f"={name}" for name in taken)
+        rows.append((str(value), f"`{word}{argument}`", f"`{formulas[word]}`"))
+    return _table(("value", "written", "meaning"), rows)
+
+
+def _traps(codes: Iterable[str]) -> str:
+    return "\n".join(f"- `{code}`: {TRAPS[code]}" for code in codes)
+
+
+def _engine_line(row: Row) -> str:
+    if row.engine == "seq":
+        return "Engine: the sequencer itself. No wait bits."
+    return f"Engine: {ENGINE_NAMES[row.engine]}. May wait for any engine."
+
+
+def _operands(operands: Sequence[OperandSpec]) -> str:
+    rows = []
+    for spec in operands:
+        low, high = spec.ranks
+        rows.append(
+            (
+                f"`{spec.name}`" + (" (optional)" if spec.optional else ""),
+                spec.access,
+                " or ".join(spec.memories),
+                ", ".join(map(str, spec.dtypes)),
+                str(low) if low == high else f"{low} to {high}",
+                "any strides" if spec.strided else "innermost stride 1",
+                spec.meaning,
+            )
+        )
+    return _table(("operand", "access", "memory", "types", "rank", "layout", "meaning"), rows)
+
+
+def _attributes(attributes: Sequence[AttributeSpec]) -> str:
+    rows = []
+    for spec in attributes:
+        if spec.words:
+            legal, default = "a word", spec.words[int((spec.default or (0,))[0])]
+        else:
+            legal, default = f"{shown(spec.low)} to {shown(spec.high)}", _default(spec)
+        rows.append((f"`{spec.name}`", ", ".join(spec.names) or "one", spec.kind, legal, default, spec.meaning))
+    return _table(("attribute", "elements", "type", "range", "default", "meaning"), rows)
+
+
+def _default(spec: AttributeSpec) -> str:
+    if spec.default is None:
+        return "required"
+    return shown(spec.default[0]) if len(set(spec.default)) == 1 else shown(spec.default)
+
+
+def _encoding(row: Row) -> str:
+    rows = [("0", "1", "opcode", f"{row.opcode:#04x}"), ("1", "1", "wait bits", "zero" if row.engine == "seq" else "")]
+    rows.append(("2", "2", "zero", ""))
+    at = HEADER_BYTES
+    for operand in row.operands:
+        rows.append((str(at), "2", operand.name, "descriptor, 0 where absent" if operand.optional else "descriptor"))
+        at += 2
+    for spec in row.attributes:
+        size = struct.calcsize("<" + KIND_FORMAT[spec.kind])
+        content = f"{spec.count} x {spec.kind}" if spec.count > 1 else spec.kind
+        rows.append((str(at), str(size * spec.count), spec.name, content))
+        at += size * spec.count
+    if at < WORD_BYTES:
+        rows.append((str(at), str(WORD_BYTES - at), "zero", ""))
+    return _table(("byte", "bytes", "field", "content"), rows)
+
+
+def _chip_section(name: str) -> str:
+    rows = []
+    for key, (kind, low, high, meaning) in FIELDS.items():
+        if key.startswith(name + "."):
+            words = ", ".join(high) if isinstance(high, tuple) else "text"
+            legal = words if kind == "word" else f"{shown(low)} to {shown(high)}"
+            rows.append((f"`{key.removeprefix(name + '.')}`", legal, meaning))
+    return f"### [{name}]\n\n{_table(('key', 'range', 'meaning'), rows)}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    check = "--check" in arguments
+    paths = [argument for argument in arguments if argument != "--check"]
+    if len(paths) != 1:
+        print("usage: python -m isa.manual [--check] FILE", file=sys.stderr)
+        return 2
+    path, text = Path(paths[0]), manual()
+    if not check:
+        path.write_text(text, "utf-8")
+    elif not path.exists() or path.read_text("utf-8") != text:
+        print(f"{path} is stale: run `python -m isa.manual {path}`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

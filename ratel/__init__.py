@@ -1,0 +1,37 @@
+"""ratel: assemble, run bit for bit, and time programs for a T-Head-like NPU.
+
+    program = ratel.assemble(text)
+    run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
+    timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Loaded on first use: `import ratel` costs nothing, and `ratel.assemble` never loads numba.
+_HOMES = {
+    "assemble": "ratel.api",
+    "disassemble": "ratel.api",
+    "format": "ratel.api",
+    "run": "ratel.api",
+    "time": "ratel.api",
+    "Run": "ratel.api",
+    "load_chip": "isa.chip",
+    "Chip": "isa.chip",
+    "Program": "isa.program",
+    "Timeline": "emulator.timeline",
+    "AssemblyError": "assembler.diagnostics",
+    "RatelError": "isa.errors",
+    "ObjectError": "isa.errors",
+    "ChipError": "isa.errors",
+    "InputError": "isa.errors",
+    "Trap": "isa.errors",
+}
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ratel' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

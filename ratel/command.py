@@ -1,0 +1,382 @@
+"""The command line: `ratel asm | dis | fmt | run | time | chips | manual`.
+
+Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isa.chip import Chip, load_chip
+from isa.errors import InputError, RatelError
+from isa.program import Program
+from ratel import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ratel.api import Run
+
+DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """Raised when an option's value has the wrong form."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        status = options.action(options)
+        sys.stdout.flush()
+        return int(status)
+    except UsageError as error:
+        print(f"ratel {options.command}: error: {error}", file=sys.stderr)
+        return USAGE
+    except RatelError as error:
+        report(error)
+        return WRONG
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as in `ratel chips | head`; keep Python from writing to it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def report(error: RatelError) -> None:
+    """Print a declared error for a person, on stderr."""
+    from ratel.tables import to_stderr
+
+    diagnostics = getattr(error, "diagnostics", None)
+    if diagnostics is None:
+        to_stderr(f"error: {error}")
+    else:
+        from assembler.diagnostics import render
+
+        to_stderr(render(diagnostics))
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("ratel", description="Assemble, run and time programs for a T-Head-like NPU.")
+    top.add_argument("--version", action="version", version=f"ratel {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, action: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(action=action)
+        return sub
+
+    def with_chip(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to use (default: the program's own)")
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="change a number of the chip: te.latency=20"
+        )
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = command("asm", assemble, "assemble a program into an object file")
+    sub.add_argument("file", metavar="FILE.npu")
+    sub.add_argument("-o", dest="object", metavar="FILE.npo", help="object file (default: FILE.npo beside the source)")
+    sub.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to assemble for (default: the text's own)")
+
+    sub = command("dis", disassemble, "print an object file as text")
+    sub.add_argument("file", metavar="FILE.npo")
+    sub.add_argument("-o", dest="text", metavar="FILE.npu", help="write there, with larger data as .npy files beside it")
+
+    sub = command("fmt", format_file, "rewrite a program in the standard form")
+    sub.add_argument("file", metavar="FILE.npu")
+    sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file would change")
+
+    sub = command("run", run, "run a program bit for bit")
+    sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    with_chip(sub)
+    sub.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input's tensor")
+    sub.add_argument("--output", action="append", default=[], metavar="NAME=FILE.npy", help="save an output there")
+    sub.add_argument("--expect", action="append", default=[], metavar="NAME=FILE.npy", help="compare an output, exactly")
+    sub.add_argument(
+        "--dump",
+        action="append",
+        default=[],
+        metavar="LOCAL[@ITERATION]",
+        help="print a tensor at the end, or as an iteration of its outermost loop ends",
+    )
+    sub.add_argument("--poison", type=int, metavar="SEED", help="fill unwritten memory with noise instead of 0")
+
+    sub = command("time", time, "schedule a program: cycles, engines, critical path")
+    sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    with_chip(sub)
+
+    sub = command("chips", chips, "show the chips, or one in full with its sources")
+    sub.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
+
+    sub = command("manual", manual, "print the manual, or an instruction's section")
+    sub.add_argument("mnemonic", nargs="?", metavar="MNEMONIC")
+    return top
+
+
+def read_text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise RatelError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = Path(f"{path}.part")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RatelError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_program(path: str, chip: Chip | None = None) -> Program:
+    """Return the program of a text or an object file."""
+    from isa.object_file import MAGIC
+
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError as error:
+        raise RatelError(f"cannot read {path}: {error.strerror}") from error
+    if start == MAGIC or path.endswith(".npo"):
+        return Program.load(path)
+    from ratel import api
+
+    return api.assemble(read_text(path), path, chip)
+
+
+def chosen_chip(options: argparse.Namespace) -> Chip | None:
+    return load_chip(options.chip) if options.chip else None
+
+
+def load_for_chip(options: argparse.Namespace) -> tuple[Program, Chip]:
+    """Return the program and the chip to run it on, with --set applied."""
+    given = chosen_chip(options)
+    program = load_program(options.file, given)
+    chip = given or load_chip(program.chip)
+    return program, chip.replace(**overrides(options.set))
+
+
+def pairs(values: Sequence[str], form: str) -> dict[str, str]:
+    found = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not equals or not name or not rest:
+            raise UsageError(f"{value!r} is not of the form {form}")
+        found[name] = rest
+    return found
+
+
+def overrides(values: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, text in pairs(values, "KEY=VALUE").items():
+        try:
+            found[key] = int(text, 0)
+        except ValueError:
+            try:
+                found[key] = float(text)
+            except ValueError:
+                found[key] = text
+    return found
+
+
+def assemble(options: argparse.Namespace) -> int:
+    target = options.object or str(Path(options.file).with_suffix(".npo"))
+    if Path(target) == Path(options.file):
+        raise UsageError(f"the object file would overwrite {options.file}")
+    from ratel import api
+
+    program = api.assemble(read_text(options.file), options.file, chosen_chip(options))
+    program.save(target)
+    core = program.cores[0]
+    held = sum(len(segment.data) for segment in core.segments)
+    print(f"{target}: {len(core.code)} instructions, {held} bytes of weights and constants")
+    return DONE
+
+
+def disassemble(options: argparse.Namespace) -> int:
+    program = Program.load(options.file)
+    if options.text is None:
+        from ratel import api
+
+        sys.stdout.write(api.disassemble(program))
+        return DONE
+    from assembler.disassemble import write_disassembly
+
+    write_disassembly(program, options.text)
+    return DONE
+
+
+def format_file(options: argparse.Namespace) -> int:
+    from ratel import api
+
+    before = read_text(options.file)
+    after = api.format(before)
+    if options.check:
+        if before != after:
+            print(f"{options.file} is not in the standard form; `ratel fmt {options.file}` rewrites it")
+        return WRONG if before != after else DONE
+    if before != after:
+        write_text(options.file, after)
+    return DONE
+
+
+def run(options: argparse.Namespace) -> int:
+    from emulator.checks import first_difference
+    from emulator.inputs import read_tensor
+    from ratel import api, tables
+
+    inputs, outputs, expected = (
+        pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
+    )
+    program, chip = load_for_chip(options)
+    known = [symbol.name for symbol in program.cores[0].of_kind("output")]
+    for name in (*outputs, *expected):
+        if name not in known:
+            raise InputError(f"there is no output {name!r}", f"outputs: {', '.join(known) or 'none'}")
+    tensors = {name: read_tensor(path) for name, path in inputs.items()}
+    wanted = {name: read_tensor(path) for name, path in expected.items()}
+    with tables.Progress(program.name) as progress:
+        result = api.run(
+            program,
+            tensors,
+            chip,
+            poison=options.poison,
+            dumps=options.dump,
+            on_compile=progress.compiling,
+            on_progress=progress.advance,
+        )
+        timeline = result.timeline
+    for name, path in outputs.items():
+        save_tensor(path, result.outputs[name])
+    differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
+    if options.json:
+        print(json.dumps(run_summary(result, differences)))
+    else:
+        tables.print_run(result, differences)
+    wrong = not result.passed or any(difference is not None for difference in differences.values())
+    return WRONG if wrong else DONE
+
+
+def save_tensor(path: str, tensor: np.ndarray) -> None:
+    import numpy as np
+
+    part = Path(f"{path}.part")
+    try:
+        with open(part, "wb") as file:
+            np.save(file, tensor)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RatelError(f"cannot write {path}: {error.strerror}") from error
+
+
+def run_summary(result: Run, differences: dict[str, str | None]) -> dict[str, Any]:
+    """Return what `run --json` prints."""
+    timeline = result.timeline
+    return {
+        "chip": timeline.plan.chip.name,
+        "cycles": timeline.cycles,
+        "seconds": timeline.seconds,
+        "setup": timeline.setup,
+        "instructions": result.instructions,
+        "outputs": {
+            name: {"shape": list(tensor.shape), "dtype": tensor.dtype.name} for name, tensor in result.outputs.items()
+        },
+        "checks": [
+            {
+                "output": check.output,
+                "kind": check.kind,
+                "value": check.value,
+                "bound": check.bound,
+                "passed": check.passed,
+                "message": check.message,
+            }
+            for check in result.checks
+        ],
+        "expect": {name: difference or "equal" for name, difference in differences.items()},
+        "dumps": {name: tensor.tolist() for name, tensor in result.dumps.items()},
+        "engines": engines_summary(timeline.engines),
+    }
+
+
+def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"busy": times.busy, "stall": times.stall, "idle": times.idle, "instructions": times.instructions}
+        for name, times in engines.items()
+    }
+
+
+def time(options: argparse.Namespace) -> int:
+    from ratel import api, tables
+
+    timelines = []
+    names = options.chip.split(",") if options.chip else [None]
+    for name in names:
+        options.chip = name
+        program, chip = load_for_chip(options)
+        timelines.append(api.time(program, chip))
+    if options.json:
+        summaries = [
+            {
+                "chip": timeline.plan.chip.name,
+                "cycles": timeline.cycles,
+                "seconds": timeline.seconds,
+                "setup": timeline.setup,
+                "instructions": timeline.instructions,
+                "engines": engines_summary(timeline.engines),
+                "critical_path": [vars(entry) for entry in timeline.critical_path],
+            }
+            for timeline in timelines
+        ]
+        print(json.dumps(summaries[0] if len(summaries) == 1 else {"chips": summaries}))
+        return DONE
+    for timeline in timelines:
+        tables.print_timeline(timeline)
+    if len(timelines) > 1:
+        tables.print_comparison(timelines)
+    return DONE
+
+
+def chips(options: argparse.Namespace) -> int:
+    from isa.chip import chip_names
+    from ratel import tables
+
+    if options.name:
+        tables.print_chip(load_chip(options.name))
+    else:
+        tables.print_chips([load_chip(name) for name in chip_names()])
+    return DONE
+
+
+def manual(options: argparse.Namespace) -> int:
+    from isa import manual as book
+    from isa.table import MNEMONICS
+    from ratel import tables
+
+    if options.mnemonic is None:
+        tables.print_markdown(book.manual())
+        return DONE
+    if options.mnemonic not in MNEMONICS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(options.mnemonic, MNEMONICS, 1)
+        raise RatelError(
+            f"there is no instruction {options.mnemonic!r}",
+            f"did you mean {near[0]}?" if near else f"instructions: {', '.join(MNEMONICS)}",
+        )
+    tables.print_markdown(book.section(options.mnemonic))
+    return DONE

@@ -1,0 +1,224 @@
+"""What people see: results as tables and lines, on a terminal or in a file. Every number has its unit."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from isa.chip import FIELDS, Chip
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from emulator.timeline import EngineTime, Timeline
+    from ratel.api import Run
+
+# Rows of a critical path that are shown; --json has them all.
+PATH_ROWS = 12
+# Work longer than this shows progress.
+PATIENCE_SECONDS = 1.0
+PREDICTIONS = 12
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    # In a pipe or a file, lines are not broken to a terminal's width.
+    width = None if sys.stdout.isatty() else max(120, shutil.get_terminal_size().columns)
+    return Console(width=width, highlight=False, soft_wrap=True)
+
+
+def to_stderr(text: str) -> None:
+    """Print an error, its first words in red on a terminal."""
+    if sys.stderr.isatty():
+        text = text.replace("error", "\x1b[1;31merror\x1b[0m", 1)
+    print(text.rstrip("\n"), file=sys.stderr)
+
+
+def table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """Return a table with columns (heading, "left" or "right")."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, side in columns:
+        made.add_column(heading, justify="right" if side == "right" else "left")
+    return made
+
+
+def share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+class Progress:
+    """A line on stderr for work that takes longer than a second: what is compiled, then how far the run is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.began = time.monotonic()
+        self.shown = 0.0
+        self.terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.terminal and self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def compiling(self, mnemonic: str) -> None:
+        print(f"compiling the kernel of {mnemonic} (once; kept in the cache)", file=sys.stderr, flush=True)
+
+    def advance(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.began < PATIENCE_SECONDS or now - self.shown < 0.2 or not self.terminal:
+            return
+        self.shown = now
+        print(
+            f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} instructions", end="", file=sys.stderr, flush=True
+        )
+
+
+def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
+    timeline = result.timeline
+    chip = timeline.plan.chip
+    out = console()
+    out.print(f"[bold]{result.plan.program.name}[/] on {chip.name}")
+    if result.checks:
+        checks = table("checks", [("output", "left"), ("check", "left"), ("result", "left"), ("", "left")])
+        for check in result.checks:
+            verdict = "[green]passed[/]" if check.passed else "[red]failed[/]"
+            checks.add_row(check.output, check.kind, check.message, verdict)
+        out.print(checks)
+    for name, difference in differences.items():
+        out.print(f"{name}: " + ("[green]as expected[/]" if difference is None else f"[red]{difference}[/]"))
+    for name, tensor in result.outputs.items():
+        out.print(f"{name}  {tensor.dtype.name}{list(tensor.shape)}  {summary(tensor)}", markup=False)
+    for name, tensor in result.dumps.items():
+        out.print(f"{name}  {tensor.dtype.name}{list(tensor.shape)}\n{tensor}", markup=False)
+    out.print(
+        f"[bold]{timeline.cycles:,} cycles[/], {seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz; "
+        f"{result.instructions:,} instructions; set-up before the first task {timeline.setup:,} cycles"
+    )
+    print_engines(out, timeline)
+    print_path(out, timeline, 5)
+
+
+def summary(tensor: np.ndarray) -> str:
+    """Return a few words on a tensor: the greatest element's place in each row for scores, else its first elements."""
+    rows = tensor.reshape(-1, tensor.shape[-1])
+    if tensor.ndim == 2 and rows.shape[0] > 1:
+        best = ", ".join(str(k) for k in rows[:PREDICTIONS].argmax(1))
+        return f"greatest in each row at {best}" + (", ..." if rows.shape[0] > PREDICTIONS else "")
+    first = ", ".join(f"{value:g}" for value in tensor.ravel()[:8])
+    return first + (", ..." if tensor.size > 8 else "")
+
+
+def print_engines(out: Console, timeline: Timeline) -> None:
+    columns = [("engine", "left"), ("instructions", "right"), ("busy cycles", "right"), ("share", "right")]
+    columns += [("stall cycles", "right"), ("idle cycles", "right"), ("stalled by", "left")]
+    engines = table("engines", columns)
+    for name, times in timeline.engines.items():
+        engines.add_row(
+            name,
+            f"{times.instructions:,}",
+            f"{times.busy:,}",
+            share(times.busy, timeline.cycles),
+            f"{times.stall:,}",
+            f"{times.idle:,}",
+            stalled_by(times),
+        )
+    out.print(engines)
+
+
+def stalled_by(times: EngineTime) -> str:
+    return ", ".join(f"{reason} {cycles:,}" for reason, cycles in times.stalls.items() if cycles)
+
+
+def print_path(out: Console, timeline: Timeline, rows: int) -> None:
+    columns = [("line", "left"), ("instruction", "left"), ("engine", "left"), ("reason", "left"), ("limit", "left")]
+    columns += [("times", "right"), ("cycles", "right"), ("share", "right")]
+    path = table("critical path: what the length of the run is made of", columns)
+    entries = timeline.critical_path
+    for entry in entries[:rows]:
+        place = f"{entry.file}:{entry.line}" if entry.line else "-"
+        fields = (place, entry.instruction, entry.engine, entry.reason, entry.limit)
+        path.add_row(*fields, f"{entry.count:,}", f"{entry.cycles:,}", share(entry.cycles, timeline.cycles))
+    rest = entries[rows:]
+    if rest:
+        cycles = sum(entry.cycles for entry in rest)
+        count = sum(entry.count for entry in rest)
+        path.add_row(
+            f"{len(rest)} more", "", "", "", "", f"{count:,}", f"{cycles:,}", share(cycles, timeline.cycles)
+        )
+    out.print(path)
+
+
+def print_timeline(timeline: Timeline) -> None:
+    chip = timeline.plan.chip
+    out = console()
+    out.print(
+        f"[bold]{timeline.plan.program.name}[/] on {chip.name}: [bold]{timeline.cycles:,} cycles[/], "
+        f"{seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz\n"
+        f"transfer in {timeline.transfer_in:,}, compute {timeline.compute_cycles:,}, transfer out "
+        f"{timeline.transfer_out:,} cycles; {timeline.instructions:,} instructions; set-up {timeline.setup:,} cycles"
+    )
+    print_engines(out, timeline)
+    print_path(out, timeline, PATH_ROWS)
+
+
+def print_comparison(timelines: Sequence[Timeline]) -> None:
+    columns = [("chip", "left"), ("cycles", "right"), ("time", "right"), ("against the first", "right")]
+    compared = table("chips compared", columns)
+    first = timelines[0].seconds
+    for timeline in timelines:
+        ratio = f"{timeline.seconds / first:.2f} x"
+        compared.add_row(timeline.plan.chip.name, f"{timeline.cycles:,}", seconds(timeline.seconds), ratio)
+    console().print(compared)
+
+
+def number(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_chips(chips: Sequence[Chip]) -> None:
+    shown = table("chips", [("", "left"), *((chip.name, "right") for chip in chips), ("meaning", "left")])
+    for key, (_, _, _, meaning) in FIELDS.items():
+        if key not in ("chip.name", "chip.about"):
+            shown.add_row(key, *(number(chip[key]) for chip in chips), meaning)
+    out = console()
+    for chip in chips:
+        out.print(f"[bold]{chip.name}[/]  {chip['chip.about']}")
+    out.print(shown)
+
+
+def print_chip(chip: Chip) -> None:
+    shown = table(f"{chip.name}: {chip['chip.about']}", [("", "left"), ("value", "right"), ("source", "left")])
+    for key in FIELDS:
+        if key not in ("chip.name", "chip.about"):
+            shown.add_row(key, number(chip[key]), chip.sources.get(key, ""))
+    console().print(shown)
+
+
+def print_markdown(text: str) -> None:
+    """Print Markdown: laid out on a terminal, as it is elsewhere."""
+    if not sys.stdout.isatty():
+        print(text.rstrip("\n"))
+        return
+    from rich.markdown import Markdown
+
+    console().print(Markdown(text))

@@ -1,0 +1,136 @@
+"""The scheduler's plain twin: queues and engines simulated from event to event, with nothing looked up in advance.
+
+Shares with the scheduler the costs and the rules, but no code and no method: there is a clock here, and everything that
+can happen in a cycle is tried until nothing more does.
+"""
+
+from dataclasses import dataclass, field
+
+from emulator.costs import COSTS
+from isa.chip import Chip
+from isa.instruction import Instruction
+from isa.operand import MAX_LOOP_DEPTH
+from isa.program import Program
+from isa.table import ENGINES
+
+
+@dataclass
+class Executed:
+    """One execution of an instruction; cycles are None until they are known."""
+
+    index: int
+    instruction: Instruction
+    gap: int  # cycles of the sequencer since the instruction before
+    touched: list[tuple[str, str, int, int]]  # access, memory, first byte, byte behind the last
+    tickets: list["Executed"] = field(default_factory=list)
+    before: list["Executed"] = field(default_factory=list)  # of every engine, in program order
+    issued: int | None = None
+    start: int | None = None
+    finish: int | None = None
+
+
+def unroll(program: Program, chip: Chip) -> tuple[list[Executed], int]:
+    """Return everything executed, in program order, and the cycles of the sequencer after the last."""
+    code = program.cores[0].code
+    counters = [0] * (MAX_LOOP_DEPTH + 1)
+    executed: list[Executed] = []
+    gap = 0
+
+    def block(first: int, last: int) -> None:
+        nonlocal gap
+        at = first
+        while at < last:
+            instruction = code[at]
+            if instruction.row.mnemonic == "loop":
+                close = closing(at)
+                gap += chip["seq.loop_cycles"]
+                depth, count = int(instruction.attribute("counter")[0]), int(instruction.attribute("count")[0])
+                for counters[depth] in range(count):
+                    block(at + 1, close)
+                    gap += chip["seq.loop_cycles"]
+                counters[depth] = 0
+                at = close + 1
+                continue
+            gap += chip["seq.issue_cycles"]
+            if instruction.row.mnemonic != "end":
+                touched = []
+                for access, operand in instruction.accesses():
+                    low, high = operand.span()
+                    address = operand.address_at(counters)
+                    touched.append((access, operand.memory, address + low, address + high))
+                tickets = []
+                for k, engine in enumerate(ENGINES):
+                    earlier = [e for e in executed if e.instruction.engine == engine]
+                    if instruction.waits >> k & 1 and earlier:
+                        tickets.append(earlier[-1])
+                executed.append(Executed(at, instruction, gap, touched, tickets, list(executed)))
+                gap = 0
+            at += 1
+
+    def closing(first: int) -> int:
+        depth = 0
+        for at in range(first, len(code)):
+            depth += {"loop": 1, "brnz": -1}.get(code[at].row.mnemonic, 0)
+            if depth == 0:
+                return at
+        raise AssertionError("a loop is not closed")
+
+    block(0, len(code))
+    return executed, gap
+
+
+def conflict(a: Executed, b: Executed) -> bool:
+    return any(
+        "write" in (access, other_access) and memory == other_memory and low < other_high and other_low < high
+        for access, memory, low, high in a.touched
+        for other_access, other_memory, other_low, other_high in b.touched
+    )
+
+
+def simulate(program: Program, chip: Chip) -> tuple[list[Executed], int]:
+    """Return everything executed with its cycles, and the cycle at which all is done."""
+    executed, tail = unroll(program, chip)
+    depth = chip["seq.queue_depth"]
+    costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(program.cores[0].code) if i.opcode in COSTS}
+    queues: dict[str, list[Executed]] = {engine: [] for engine in ENGINES}
+    free = dict.fromkeys(ENGINES, 0)
+    to_issue = list(executed)
+    ready = to_issue[0].gap if to_issue else 0
+    events = {0, ready}
+    now = 0
+    while True:
+        progress = True
+        while progress:
+            progress = False
+            if to_issue and ready <= now and len(queues[to_issue[0].instruction.engine]) < depth:
+                issuing = to_issue.pop(0)
+                issuing.issued = now
+                queues[issuing.instruction.engine].append(issuing)
+                ready = now + to_issue[0].gap if to_issue else now
+                events.add(ready)
+                progress = True
+            for engine, queue in queues.items():
+                if not queue or free[engine] > now:
+                    continue
+                head = queue[0]
+                must_finish = head.tickets + [
+                    earlier
+                    for earlier in head.before
+                    if (earlier.instruction.engine == engine or program.order == "hardware") and conflict(head, earlier)
+                ]
+                if all(earlier.finish is not None and earlier.finish <= now for earlier in must_finish):
+                    queue.pop(0)
+                    head.start = now
+                    same_engine = [e.finish or 0 for e in head.before if e.instruction.engine == engine]
+                    head.finish = max([now + costs[head.index].latency, *same_engine])
+                    free[engine] = now + costs[head.index].occupancy
+                    events |= {free[engine], head.finish}
+                    progress = True
+        later = [event for event in events if event > now]
+        if not later:
+            break
+        now = min(later)
+        events = set(later)
+    assert not to_issue and not any(queues.values()), "the simulation came to a halt with work left"
+    issued_last = executed[-1].issued or 0 if executed else 0
+    return executed, max([issued_last + tail, *(e.finish or 0 for e in executed)])

@@ -1,0 +1,175 @@
+"""The schedule against its plain twin, and the laws of time, over random programs and chips."""
+
+from math import ceil
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emulator.plan import load
+from emulator.record import FINISH, INDEX, ISSUED, START
+from emulator.timeline import Timeline, schedule
+from isa.chip import Chip, load_chip
+from isa.dtypes import I8
+from isa.instruction import build
+from isa.operand import dense
+from isa.program import Core, Line, Program
+from tests.emulator.plain_scheduler import simulate
+from tests.strategies import programs
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def chips(draw: st.DrawFn) -> Chip:
+    """Return `edge` with drawn sequencer, engines and latencies; slow and fast ones."""
+    small, rate = st.integers(1, 40), st.floats(0.5, 64)
+    return load_chip("edge").replace(
+        seq__issue_cycles=draw(st.integers(1, 30)),
+        seq__loop_cycles=draw(st.integers(0, 10)),
+        seq__queue_depth=draw(st.integers(1, 5)),
+        te__multipliers=draw(small),
+        te__pixels=draw(small),
+        te__channels=draw(small),
+        te__vector_lanes=draw(small),
+        te__latency=draw(st.integers(0, 200)),
+        te__read_bytes_per_cycle=draw(rate),
+        pe__lanes=draw(small),
+        pe__latency=draw(st.integers(0, 200)),
+        me__bytes_per_cycle=draw(rate),
+        me__access_bytes=draw(st.sampled_from((1, 4, 32))),
+        me__latency=draw(st.integers(0, 200)),
+        memory__dev_latency=draw(st.integers(0, 300)),
+        memory__pcie_latency=draw(st.integers(0, 300)),
+    )
+
+
+@quick
+@given(programs(), chips())
+def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
+    timeline = schedule(load(program, chip))
+    executed, end = simulate(program, chip)
+    assert timeline.compute_cycles == end
+    expected = [(e.index, e.issued, e.start, e.finish) for e in executed]
+    assert timeline.records[:, [INDEX, ISSUED, START, FINISH]].tolist() == [list(e) for e in expected]
+
+
+@quick
+@given(programs(), chips())
+def test_laws_of_time(program: Program, chip: Chip) -> None:
+    timeline = schedule(load(program, chip))
+    assert sum(entry.cycles for entry in timeline.critical_path) == timeline.cycles
+    steps = list(timeline.steps())
+    assert all(step.cycles >= 0 for step in steps)
+    for times in timeline.engines.values():
+        assert times.busy + times.stall + times.idle == timeline.cycles
+        assert min(times.busy, times.stall, times.idle) >= 0
+    for bound in roofline_bounds(timeline):
+        assert timeline.compute_cycles >= bound
+
+
+def roofline_bounds(timeline: Timeline) -> list[float]:
+    """Return least cycles for the products summed, the bytes moved by each engine, and what is issued."""
+    chip = timeline.plan.chip
+    executed = [timeline.costs[int(k)] for k in timeline.records[:, INDEX]]
+    by_engine = {
+        engine: [c for c, k in zip(executed, timeline.records[:, INDEX], strict=True) if timeline.plan.engines[k] == e]
+        for e, engine in enumerate(("te", "pe", "me"))
+    }
+    peak = chip["te.multipliers"] * chip["te.pixels"] * chip["te.channels"]
+    bounds = [sum(c.macs for c in executed) / peak, len(executed) * chip["seq.issue_cycles"]]
+    for engine in ("te", "pe"):
+        bounds.append(sum(c.read for c in by_engine[engine]) / chip[f"{engine}.read_bytes_per_cycle"])
+        bounds.append(sum(c.written for c in by_engine[engine]) / chip[f"{engine}.write_bytes_per_cycle"])
+    bounds.append(sum(max(c.read, c.written) for c in by_engine["me"]) / chip["me.bytes_per_cycle"])
+    return bounds
+
+
+@quick
+@given(programs(), chips(), st.sampled_from(("te.latency", "pe.latency", "me.latency", "memory.dev_latency")))
+def test_less_latency_never_costs_cycles(program: Program, chip: Chip, latency: str) -> None:
+    slow = schedule(load(program, chip)).cycles
+    fast = schedule(load(program, chip.replace(**{latency: chip[latency] // 2}))).cycles
+    assert fast <= slow
+
+
+@quick
+@given(programs(), chips(), st.integers(0, 2**32 - 1))
+def test_cycles_do_not_depend_on_data(program: Program, chip: Chip, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    core = program.cores[0]
+    noise = tuple(
+        type(s)(s.memory, s.address, rng.integers(0, 256, len(s.data), np.uint8).tobytes()) for s in core.segments
+    )
+    other = Program(program.name, program.chip, program.order, (Core(core.code, core.lines, noise, core.symbols),))
+    assert schedule(load(program, chip)).cycles == schedule(load(other, chip)).cycles
+
+
+def program_of(*code: object, order: str = "hardware") -> Program:
+    body = (*code, build("end"))
+    lines = tuple(Line("test.npu", k + 1, "") for k in range(len(body)))
+    return Program("test", "edge", order, (Core(body, lines, (), ()),))  # type: ignore[arg-type]
+
+
+def tile(address: int, size: int = 256) -> object:
+    return dense("lm", address, I8, (size,))
+
+
+def test_independent_copies_overlap_in_latency_only() -> None:
+    chip = load_chip("edge", seq__issue_cycles=1, me__latency=100, me__bytes_per_cycle=32.0)
+    copies = [build("copy", out=tile(1024 * k), x=tile(1024 * k + 512)) for k in range(3)]
+    timeline = schedule(load(program_of(*copies), chip))
+    # Issue at 1; 256 bytes at 32 a cycle occupy 8 cycles each; the last result comes 100 after its occupancy.
+    assert timeline.records[:, START].tolist() == [1, 9, 17]
+    assert timeline.compute_cycles == 17 + 8 + 100
+    assert [step.reason for step in timeline.steps()] == ["last", "engine busy", "engine busy", "issue"]
+
+
+def test_dependent_copy_waits_for_the_finish() -> None:
+    chip = load_chip("edge", seq__issue_cycles=1, me__latency=100, me__bytes_per_cycle=32.0)
+    chain = [build("copy", out=tile(1024), x=tile(0)), build("copy", out=tile(2048), x=tile(1024))]
+    timeline = schedule(load(program_of(*chain), chip))
+    assert timeline.records[:, START].tolist() == [1, 109]
+    assert [step.reason for step in timeline.steps()] == ["last", "dependence", "issue"]
+    assert timeline.engines["core0.me"].stalls == {"dependence": 100, "wait": 0}
+
+
+def pooled(waits: tuple[str, ...], order: str) -> Timeline:
+    image = dense("lm", 0, I8, (1, 8, 8, 16))
+    pool = build("maxpool", waits, out=dense("lm", 4096, I8, (1, 4, 4, 16)), x=image, window=2, stride=2)
+    fill = build("fill", out=dense("lm", 0, I8, (1024,)))
+    return schedule(load(program_of(fill, pool, order=order), load_chip("edge")))
+
+
+def test_compiler_order_orders_only_by_waits() -> None:
+    assert pooled((), "hardware").records[1, START] == pooled((), "hardware").records[0, FINISH]
+    assert pooled((), "compiler").records[1, START] < pooled((), "compiler").records[0, FINISH]
+    waited = pooled(("me",), "compiler")
+    assert waited.records[1, START] == waited.records[0, FINISH]
+    assert waited.engines["core0.pe"].stalls["wait"] > 0
+
+
+def test_a_full_queue_holds_the_sequencer() -> None:
+    chip = load_chip("edge", seq__issue_cycles=1, seq__queue_depth=2, me__bytes_per_cycle=1.0, me__access_bytes=1)
+    copies = [build("copy", out=tile(1024 * k), x=tile(1024 * k + 512)) for k in range(5)]
+    timeline = schedule(load(program_of(*copies), chip))
+    # The first starts at once and two wait; each further one is issued as one of these starts.
+    assert timeline.records[:, ISSUED].tolist() == [1, 2, 3, 257, 513]
+
+
+def test_nothing_but_end() -> None:
+    timeline = schedule(load(program_of(), load_chip("edge")))
+    assert timeline.cycles == timeline.plan.chip["seq.issue_cycles"]
+    assert [entry.reason for entry in timeline.critical_path] == ["issue"]
+
+
+def test_loop_of_many_iterations() -> None:
+    chip = load_chip("edge")
+    code = [build("loop", counter=1, count=1000), build("copy", out=tile(0), x=tile(512)), build("brnz", counter=1)]
+    timeline = schedule(load(program_of(*code), chip))
+    copy = timeline.costs[1]
+    # Each copy writes what the one before wrote.
+    assert timeline.compute_cycles == 1 * chip["seq.loop_cycles"] + chip["seq.issue_cycles"] + 1000 * copy.latency
+    entry = timeline.critical_path[0]
+    assert (entry.reason, entry.count) == ("dependence", 999)
+    assert copy.occupancy == ceil(256 / chip["me.bytes_per_cycle"])

@@ -1,0 +1,235 @@
+"""Words and descriptors: decode(encode(code)) == code, and whatever decodes encodes back to its own bytes."""
+
+from itertools import product
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+from isa.dtypes import F32, I8, I32
+from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
+from isa.errors import ObjectError
+from isa.instruction import Instruction, build
+from isa.operand import MAX_TERMS, Operand, Term, dense
+from isa.table import ENGINES, MNEMONICS, ROWS, Row
+from isa.verify import check_instruction
+from tests.strategies import instructions, programs
+
+MNEMONIC = [row.mnemonic for row in ROWS]
+
+
+@pytest.mark.parametrize("mnemonic", MNEMONIC)
+def test_every_row_round_trips(mnemonic):
+    @settings(max_examples=25)
+    @given(instructions(mnemonic))
+    def check(instruction):
+        assert check_instruction(instruction) == []
+        words, descriptors = encode([instruction])
+        assert len(words) == WORD_BYTES
+        assert decode(words, descriptors) == (instruction,)
+
+    check()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(programs())
+def test_code_of_programs_round_trips(program):
+    (core,) = program.cores
+    words, descriptors = encode(core.code)
+    assert len(words) == WORD_BYTES * len(core.code)
+    assert decode(words, descriptors) == core.code
+    assert encode(decode(words, descriptors)) == (words, descriptors)
+
+
+def decodes_to_itself_or_not_at_all(words, descriptors):
+    try:
+        code = decode(words, descriptors)
+    except ObjectError as error:
+        assert error.message
+        return
+    assert encode(code) == (words, descriptors)
+    for instruction in code:
+        check_instruction(instruction)
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=3 * WORD_BYTES), st.binary(max_size=2 * DESCRIPTOR.itemsize))
+def test_random_bytes_decode_to_themselves_or_not_at_all(words, descriptors):
+    decodes_to_itself_or_not_at_all(words, descriptors)
+
+
+edits = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("mnemonic", MNEMONIC)
+def test_mutated_words_decode_to_themselves_or_not_at_all(mnemonic):
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+    @given(instructions(mnemonic), edits, edits)
+    def check(instruction, in_words, in_descriptors):
+        words, descriptors = map(bytearray, encode([instruction]))
+        for data, changes in ((words, in_words), (descriptors, in_descriptors)):
+            for position, value in changes:
+                if data:
+                    data[position % len(data)] = value
+        decodes_to_itself_or_not_at_all(bytes(words), bytes(descriptors))
+
+    check()
+
+
+LOAD = build("load", out=dense("lm", 0, I8, (4,)), x=dense("host", 0, I8, (4,)))
+
+
+@pytest.mark.parametrize(
+    ("words", "descriptors", "message"),
+    [
+        (b"\x10" + bytes(62), b"", "the code is 63 bytes long, not a multiple of 64"),
+        (bytes(64), b"", "instruction 0: unknown opcode 0x00"),
+        (b"\x4f\x08" + bytes(62), b"", "instruction 0: unknown wait bits 0x08"),
+        (b"\x33\0\0\0\x01" + bytes(59), b"", "instruction 0: operand descriptor 1 of 0"),
+        (b"\x4f" + bytes(62) + b"\x01", b"", "the code is not in canonical form"),
+        (b"\x4f" + bytes(63), bytes(127), "the descriptors take 127 bytes, not a multiple of 128"),
+        (b"\x4f" + bytes(63), bytes(128), "operand descriptor 0: unknown memory, type, rank or number of terms"),
+        (encode([LOAD])[0], encode([LOAD])[1] * 2, "the code is not in canonical form"),
+    ],
+)
+def test_what_does_not_decode_says_why(words, descriptors, message):
+    with pytest.raises(ObjectError) as caught:
+        decode(words, descriptors)
+    assert caught.value.message == message
+
+
+def test_operands_are_interned():
+    operand = dense("lm", 0, I8, (4,))
+    other = dense("lm", 4, I8, (4,))
+    code = [build("copy", out=operand, x=other), build("copy", out=other, x=operand)]
+    assert len(encode(code)[1]) == 2 * DESCRIPTOR.itemsize
+
+
+def test_too_many_operands_are_refused():
+    code = [build("fill", out=dense("lm", k, I8, (1,))) for k in range(0x10000)]
+    assert len(encode(code[:-1])[1]) == 0xFFFF * DESCRIPTOR.itemsize
+    with pytest.raises(ObjectError, match="more than 65535 distinct operands"):
+        encode(code)
+
+
+def test_extreme_descriptors_round_trip():
+    terms = tuple(Term(counter, 2**32 - 1, 2**61) for counter in range(MAX_TERMS))
+    operand = Operand("dev", 2**61, I32, (2**31 - 1, 1, 1, 1), (-(2**31), 2**31 - 1, 0, 7), terms)
+    instruction = build("fill", out=operand)
+    assert decode(*encode([instruction])) == (instruction,)
+
+
+Feature = tuple[str, object]
+
+
+def features(instruction: Instruction) -> dict[str, set[Feature]]:
+    """Return what an instruction shows, as (name, value): types, stages and attributes that are not at their default."""
+    row = instruction.row
+    present = [(spec, op) for spec, op in zip(row.operands, instruction.operands, strict=True) if op is not None]
+    attributes = list(zip(row.attributes, instruction.attributes, strict=True))
+    return {
+        "type": {(spec.name, op.dtype) for spec, op in present if len(spec.dtypes) > 1},
+        "stage": {(spec.name, instruction.word(spec.name)) for spec in row.choices}
+        | {(spec.name, "present") for spec, _ in present if spec.optional and spec.name != "ew2"},
+        "attribute": {(spec.name, "set") for spec, value in attributes if not spec.words and value != spec.default},
+    }
+
+
+def possible_features(row: Row) -> dict[str, set[Feature]]:
+    optional = [spec.name for spec in row.operands if spec.optional and spec.name != "ew2"]
+    return {
+        "type": {(spec.name, dtype) for spec in row.operands if len(spec.dtypes) > 1 for dtype in spec.dtypes},
+        "stage": {(spec.name, word) for spec in row.choices for word in spec.words}
+        | {(name, "present") for name in optional},
+        "attribute": {(spec.name, "set") for spec in row.attributes if not spec.words},
+    }
+
+
+CHAIN = {
+    "ew1_scale",
+    "ew1_bias",
+    "ew2",
+    "ew2_scale",
+    "table",
+    "ew3_scale",
+    "ew2_zero",
+    "clip_low",
+    "clip_high",
+    "slope",
+}
+NEEDS_SF = {"clip_low": "clip", "clip_high": "clip", "slope": "leaky_relu", "table": "table"}
+NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
+
+
+def excluded(first: Feature, second: Feature) -> bool:
+    """Whether no valid instruction shows both."""
+    for (name, value), (other, what) in ((first, second), (second, first)):
+        if name == other and value != what:
+            return True
+        if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
+            return True
+        if name == "out" and value != I8 and other == "out_zero":
+            return True
+        if name == "ew2" and value != I8 and other == "ew2_zero":
+            return True
+        if name == "x" and value == F32 and other == "x_zero":
+            return True
+        if name == "sf" and other in NEEDS_SF and value != NEEDS_SF[other]:
+            return True
+        if name == "ew2_op" and value == "none" and other in NEEDS_EW2:
+            return True
+        if name in NEEDS_SF and other in NEEDS_SF and NEEDS_SF[name] != NEEDS_SF[other]:
+            return True
+    return False
+
+
+def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
+    together = [feature for kind in features(instruction).values() for feature in kind]
+    return {frozenset(pair) for pair in product(together, together)}
+
+
+def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
+    every = possible_features(row)
+    kinds = [("type", "stage"), ("type", "attribute"), ("stage", "attribute")]
+    if row.engine in ("te", "pe"):
+        # The memory engine does not convert: its types go together.
+        kinds.append(("type", "type"))
+    pairs = {pair for kind, other in kinds for pair in product(every[kind], every[other]) if not excluded(*pair)}
+    return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
+
+
+def pins(row: Row, pair: frozenset[Feature]) -> dict[str, object]:
+    """Return the types and words of a pair, as the strategy takes them; with a result that has stages, i8 if it may."""
+    fixed = {name: value for name, value in pair if value not in ("set", "present")}
+    return {"out": I8, **fixed} if row.choices else fixed
+
+
+DRAWN = settings(
+    phases=[Phase.generate], derandomize=True, database=None, suppress_health_check=list(HealthCheck), deadline=None
+)
+
+
+@pytest.mark.parametrize("mnemonic", MNEMONIC)
+def test_strategy_reaches_each_pair_of_type_stage_and_attribute(mnemonic):
+    row = MNEMONICS[mnemonic]
+    missing = wanted_pairs(row)
+    waits = 0
+
+    @settings(DRAWN, max_examples=60)
+    @given(instructions(mnemonic))
+    def collect(instruction):
+        nonlocal waits
+        missing.difference_update(shown_pairs(instruction))
+        waits |= instruction.waits
+
+    def look_for(pair):
+        def shows(instruction):
+            missing.difference_update(shown_pairs(instruction))
+            return pair not in missing
+
+        find(instructions(mnemonic, **pins(row, pair)), shows, settings=settings(DRAWN, max_examples=300))
+
+    collect()
+    while missing:
+        look_for(min(missing, key=str))
+    assert waits == (0 if row.engine == "seq" else 2 ** len(ENGINES) - 1)
