@@ -35,9 +35,7 @@ class Cost:
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
     """Return the bytes that an instruction reads or writes, each operand counted once, constants left out."""
-    return sum(
-        operand.bytes for kind, operand in instruction.accesses() if kind == access and operand.memory != "cb"
-    )
+    return sum(operand.bytes for kind, operand in instruction.accesses() if kind == access and operand.memory != "cb")
 
 
 def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], macs: int = 0) -> Cost:
@@ -88,9 +86,7 @@ def dwconv(chip: Chip, instruction: Instruction) -> Cost:
     # One filter a channel: of the p multipliers of a dot product only the taps work.
     out, w = present(instruction, "out"), present(instruction, "w")
     channels, taps = w.shape[3], w.elements // w.shape[3]
-    return tensor_cost(
-        chip, instruction, products(chip, out.elements // channels, channels, taps), out.elements * taps
-    )
+    return tensor_cost(chip, instruction, products(chip, out.elements // channels, channels, taps), out.elements * taps)
 
 
 def matmul(chip: Chip, instruction: Instruction) -> Cost:
@@ -100,9 +96,7 @@ def matmul(chip: Chip, instruction: Instruction) -> Cost:
     # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
     batch = out.elements // (rows * columns)
     pixels, repeats = (batch * rows, 1) if w.rank == 2 else (rows, batch)
-    return tensor_cost(
-        chip, instruction, products(chip, pixels, columns, length, repeats), out.elements * length
-    )
+    return tensor_cost(chip, instruction, products(chip, pixels, columns, length, repeats), out.elements * length)
 
 
 def eltwise(chip: Chip, instruction: Instruction) -> Cost:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa.chip import Chip
+from isa.encoding import encode
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT, Operand, overlaps
 from isa.program import Core, Line, Program, memory_needs
 from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, TRAPS
-from isa.encoding import encode
 from isa.verify import find_loops, trips_at
 
 # Fields of an operand in a row.

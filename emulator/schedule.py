@@ -8,11 +8,11 @@ For the k-th instruction issued, on engine e, all in cycles from the end of the 
                    finish of the tickets of its wait bits)
     finish[k] = max(start[k] + latency, finish of the instruction before it on e)
 
-An engine finishes in order, as its tickets count: whoever has waited for a ticket has waited for all before it.
-An instruction depends on earlier instructions of its own engine whose bytes conflict with its own, and in hardware order on those
-of every engine (bounding intervals, as the scoreboard holds them). Every term looks back in program order only, so one
-pass in that order is exact: no resource is shared between engines but what the terms name. The term that won
-is the reason; among equals the first in the order of REASONS. The cause is the instruction behind it.
+An engine finishes in order, as its tickets count: whoever has waited for a ticket has waited for all before it. An
+instruction depends on earlier ones of its own engine whose bytes conflict with its own, and in hardware order on those of
+every engine (bounding intervals, as the scoreboard holds them). Every term looks back in program order only, so one pass
+in that order is exact: no resource is shared between engines but what the terms name. The term that won is the reason;
+among equals the first in the order of REASONS. The cause is the instruction behind it.
 
 The pass keeps a list of instructions that may still matter: those whose finish is not before the current issue, for
 nothing starts before it is issued. With the queues' depth that bounds the list, however long the program.
@@ -29,9 +29,9 @@ from emulator.record import (
     COUNT,
     DEPENDENCE,
     ENGINE,
-    FREE,
     FINISH,
     FINISHED_BY,
+    FREE,
     FREED_BY,
     INDEX,
     ISSUE,
@@ -48,7 +48,7 @@ from emulator.record import (
 
 
 @hot
-def walk(  # type: ignore[no-untyped-def]
+def walk(
     engines, waits, loops, rows, terms, spans, access, occupancy, latency, issue_cycles, loop_cycles, depth, hardware
 ):
     """Return (records [n, RECORD], totals [engines, TOTALS], cycle at which the last instruction has finished).

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -37,7 +36,8 @@ from isa.table import ENGINES, TABLE
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """A piece of the critical path: cycles that the run would be shorter without, for this reason.
 
     `index` is the instruction's in the code (-1 for the task's transfers), `record` the execution of it (-1 likewise).
@@ -179,14 +179,14 @@ class Timeline:
 
     @cached_property
     def critical_path(self) -> list[PathEntry]:
-        """The critical path by source line, instruction, engine and reason, most cycles first; they add up to cycles."""
+        """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
         counts: Counter[tuple] = Counter()
         cycles: Counter[tuple] = Counter()
         for step in self.steps():
             key = (step.index, step.engine, step.reason)
             counts[key] += 1
             cycles[key] += step.cycles
-        merged: dict[tuple, tuple[int, int]] = {}
+        merged: dict[tuple[str, int, str, str, str, str], tuple[int, int]] = {}
         for (index, engine, reason), spent in cycles.items():
             if index < 0:
                 name = ("", 0, "input" if reason == TRANSFER_IN else "output", engine, reason, "PCIe")

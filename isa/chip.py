@@ -159,7 +159,9 @@ def _check_together(values: Mapping[str, Any], origin: str) -> None:
 
 def _unknown(name: str, legal: Iterable[str], origin: str) -> NoReturn:
     near = get_close_matches(name, list(legal), 1)
-    raise ChipError(f"{origin}: unknown key {name}", f"did you mean {near[0]}?" if near else "")
+    section = [key for key in FIELDS if key.startswith(name.split(".")[0] + ".")]
+    known = f"known here: {', '.join(section or SECTIONS)}"
+    raise ChipError(f"{origin}: unknown key {name}", f"did you mean {near[0]}?" if near else known)
 
 
 def _legal(key: str, value: Any, origin: str) -> Any:

@@ -19,6 +19,7 @@ def round_to(values: np.ndarray, vector_format: str) -> np.ndarray:
     finite = np.where(np.isfinite(values), values, 0.0)
     # |v| = m * 2**e with 0.5 <= m < 1, so the last fraction bit weighs 2**(e - 1 - bits), or that of a subnormal.
     exponent = np.maximum(np.frexp(finite)[1] - 1, LEAST_EXPONENT) - FRACTION_BITS[vector_format]
-    rounded = np.ldexp(np.rint(np.ldexp(finite, -exponent)), exponent)
+    with np.errstate(over="ignore"):
+        rounded = np.ldexp(np.rint(np.ldexp(finite, -exponent)), exponent)
     rounded = np.where(np.abs(rounded) >= OVERFLOW, np.copysign(np.inf, rounded), rounded)
     return np.where(np.isfinite(values), rounded, values)

@@ -78,7 +78,7 @@ def from_bytes(data: bytes) -> Program:
     try:
         program = _read_sections(sections)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise ObjectError(f"the object file is malformed: {type(error).__name__} {error}") from error
+        raise ObjectError(f"the object file is malformed: {type(error).__name__} {str(error)[:100]}") from error
     if to_bytes(program) != data:
         raise ObjectError("the object file is not in canonical form", "assemble it again")
     return program
@@ -102,12 +102,12 @@ def _split(data: bytes) -> dict[str, bytes]:
     for name, offset, length, checksum, zero in ENTRY.iter_unpack(data[HEADER.size : table_end]):
         label = name.rstrip(b"\0").decode("ascii", "replace")
         if offset != expected or zero or label in sections:
-            raise ObjectError(f"the object file's section {label!r} is misplaced")
+            raise ObjectError(f"the object file's section {shown(label)} is misplaced")
         body = data[offset : offset + length]
         if len(body) != length:
-            raise ObjectError(f"the object file is truncated in section {label!r}")
+            raise ObjectError(f"the object file is truncated in section {shown(label)}")
         if zlib.crc32(body) != checksum:
-            raise ObjectError(f"the object file's section {label!r} is damaged: its checksum differs")
+            raise ObjectError(f"the object file's section {shown(label)} is damaged: its checksum differs")
         sections[label] = body
         expected += length
     if expected != len(data):
@@ -233,13 +233,13 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         blob.take(length),
     )
     if type(zero) is not int or not symbol.dtype.low <= zero <= symbol.dtype.high:
-        raise ObjectError(f"symbol {symbol.name!r} has the zero point {shown(zero)}, which {dtype} does not hold")
+        raise ObjectError(f"symbol {shown(symbol.name)} has the zero point {shown(zero)}, which {dtype} does not hold")
     if not 1 <= len(symbol.shape) <= MAX_SYMBOL_RANK or 0 in symbol.shape:
-        raise ObjectError(f"symbol {symbol.name!r} has the impossible shape {list(symbol.shape)}")
+        raise ObjectError(f"symbol {shown(symbol.name)} has the impossible shape {shown(list(symbol.shape))}")
     if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) != symbol.bytes):
-        raise ObjectError(f"symbol {symbol.name!r} has a default of the wrong size")
+        raise ObjectError(f"symbol {shown(symbol.name)} has a default of the wrong size")
     if any(number <= 0 for number in symbol.scale) or symbol.address % symbol.dtype.bytes:
-        raise ObjectError(f"symbol {symbol.name!r} has a scale that is not positive, or is not aligned")
+        raise ObjectError(f"symbol {shown(symbol.name)} has a scale that is not positive, or is not aligned")
     return symbol
 
 
@@ -257,8 +257,8 @@ def _check_check(check: Check, core: Core) -> None:
     try:
         symbol = core.symbol(check.output)
     except KeyError:
-        raise ObjectError(f"a check names the unknown output {check.output!r}") from None
+        raise ObjectError(f"a check names the unknown output {shown(check.output)}") from None
     rows = symbol.bytes // symbol.dtype.bytes // symbol.shape[-1]
     expected = 4 * rows if check.kind == "top1" else symbol.bytes
     if symbol.kind != "output" or len(check.expected) != expected:
-        raise ObjectError(f"the check of {check.output!r} does not fit it")
+        raise ObjectError(f"the check of {shown(check.output)} does not fit it")

@@ -1,8 +1,8 @@
 """ratel: assemble, run bit for bit, and time programs for a T-Head-like NPU.
 
-    program = ratel.assemble(text)
-    run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
-    timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
+program = ratel.assemble(text)
+run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
+timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
 """
 
 from importlib import import_module
@@ -28,7 +28,7 @@ _HOMES = {
     "InputError": "isa.errors",
     "Trap": "isa.errors",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

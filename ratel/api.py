@@ -13,8 +13,8 @@ from isa.program import Program
 
 if TYPE_CHECKING:
     import numpy as np
-
     from emulator.checks import CheckResult
+
     from emulator.plan import Plan
     from emulator.timeline import Timeline
 
@@ -101,8 +101,9 @@ def run(
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate
-    from emulator.execute import execute
     from emulator.inputs import prepare
+
+    from emulator.execute import execute
 
     plan = plan_for(program, chip)
     tensors = prepare(plan.core, inputs or {})

@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("dis", disassemble, "print an object file as text")
     sub.add_argument("file", metavar="FILE.npo")
-    sub.add_argument("-o", dest="text", metavar="FILE.npu", help="write there, with larger data as .npy files beside it")
+    sub.add_argument("-o", dest="text", metavar="FILE.npu", help="write there, larger data beside it")
 
     sub = command("fmt", format_file, "rewrite a program in the standard form")
     sub.add_argument("file", metavar="FILE.npu")
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     with_chip(sub)
     sub.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input's tensor")
     sub.add_argument("--output", action="append", default=[], metavar="NAME=FILE.npy", help="save an output there")
-    sub.add_argument("--expect", action="append", default=[], metavar="NAME=FILE.npy", help="compare an output, exactly")
+    sub.add_argument("--expect", action="append", default=[], metavar="NAME=FILE.npy", help="compare an output exactly")
     sub.add_argument(
         "--dump",
         action="append",
@@ -237,6 +237,7 @@ def format_file(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     from emulator.checks import first_difference
     from emulator.inputs import read_tensor
+
     from ratel import api, tables
 
     inputs, outputs, expected = (
@@ -259,7 +260,7 @@ def run(options: argparse.Namespace) -> int:
             on_compile=progress.compiling,
             on_progress=progress.advance,
         )
-        timeline = result.timeline
+        _ = result.timeline  # scheduled while progress is shown
     for name, path in outputs.items():
         save_tensor(path, result.outputs[name])
     differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}

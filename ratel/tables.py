@@ -160,9 +160,7 @@ def print_path(out: Console, timeline: Timeline, rows: int) -> None:
     if rest:
         cycles = sum(entry.cycles for entry in rest)
         count = sum(entry.count for entry in rest)
-        path.add_row(
-            f"{len(rest)} more", "", "", "", "", f"{count:,}", f"{cycles:,}", share(cycles, timeline.cycles)
-        )
+        path.add_row(f"{len(rest)} more", "", "", "", "", f"{count:,}", f"{cycles:,}", share(cycles, timeline.cycles))
     out.print(path)
 
 

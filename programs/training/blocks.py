@@ -13,7 +13,9 @@ f32 = np.float32
 PROGRAMS = Path(__file__).parents[1]
 
 
-def convolve(x: np.ndarray, w: np.ndarray, stride: int = 1, pad: tuple[int, int, int, int] = (0, 0, 0, 0)) -> np.ndarray:
+def convolve(
+    x: np.ndarray, w: np.ndarray, stride: int = 1, pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> np.ndarray:
     """Return int32 sums of an NHWC image with OHWI weights; `pad` is (top, left, bottom, right) pixels of zero."""
     top, left, bottom, right = pad
     x = np.pad(x.astype(np.int64), ((0, 0), (top, bottom), (left, right), (0, 0)))

@@ -36,8 +36,7 @@ def main():
     rng = np.random.default_rng(28)
     images, labels = load(sys.argv[1])
     train, test = stratified_split(labels, 1000, rng)
-    layers = [Conv(1, 8, stride=2), Conv(8, 16, pool=True), Conv(16, 32, pool=True),
-              Dense(288, 10)]
+    layers = [Conv(1, 8, stride=2), Conv(8, 16, pool=True), Conv(16, 32, pool=True), Dense(288, 10)]
     fit(layers, images[train], labels[train], rng, validation=1000, epochs=40, reach=2)
     export(FOLDER, layers, images[train], images[test], labels[test])
 

@@ -14,8 +14,7 @@ from programs.training.train import Conv, accuracy, forward, maxpool, patches, s
 
 def layer_names(layers):
     """Name the layers conv1, conv2, ... and dense."""
-    return [f"conv{i}" if isinstance(layer, Conv) else "dense"
-            for i, layer in enumerate(layers, 1)]
+    return [f"conv{i}" if isinstance(layer, Conv) else "dense" for i, layer in enumerate(layers, 1)]
 
 
 def readable_scale(largest):
@@ -26,7 +25,7 @@ def readable_scale(largest):
     """
     scale = float(largest) / 127
     exponent = math.floor(math.log10(scale)) - 2
-    return np.float32(f"{math.ceil(scale / 10.0 ** exponent)}e{exponent}")
+    return np.float32(f"{math.ceil(scale / 10.0**exponent)}e{exponent}")
 
 
 def to_int8(x, scale):
@@ -38,7 +37,7 @@ def calibrate(layers, images, batch=500):
     """Return the scales of the input and of every convolution's output."""
     largest = [float(images.max())] + [0.0] * (len(layers) - 1)
     for start in range(0, len(images), batch):
-        saved = forward(layers, images[start:start + batch])[1]
+        saved = forward(layers, images[start : start + batch])[1]
         for i, (_, _, y) in enumerate(saved[:-1], 1):
             largest[i] = max(largest[i], float(y.max()))
     return [readable_scale(value) for value in largest]
@@ -82,8 +81,9 @@ def export(folder, layers, training_images, images, labels):
     scales = calibrate(layers, training_images)
     quantised = quantise(layers, scales)
     int8_images = to_int8(images, scales[0])
-    expected = np.concatenate([integer_scores(layers, quantised, scales, int8_images[i:i + 100])
-                               for i in range(0, len(images), 100)])
+    expected = np.concatenate(
+        [integer_scores(layers, quantised, scales, int8_images[i : i + 100]) for i in range(0, len(images), 100)]
+    )
     assert expected.dtype == np.float32
     real = scores(layers, images)
     print(f"float accuracy   {accuracy(real, labels):.2%}")
@@ -98,5 +98,5 @@ def export(folder, layers, training_images, images, labels):
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
         print(f"{name + '.npy':18} {array.dtype} {list(array.shape)}")
-    for name, scale in zip(["input"] + names, scales):
+    for name, scale in zip(["input", *names], scales):
         print(f"scale of {name + ':':7} {scale!s}")

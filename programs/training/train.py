@@ -67,7 +67,7 @@ def scatter_patches(gradient, shape, stride):
     padded = np.zeros((n, height + 2, width + 2, channels), gradient.dtype)
     for i in range(3):
         for j in range(3):
-            padded[:, i:i + stride * rows:stride, j:j + stride * columns:stride] += taps[:, :, :, i, j]
+            padded[:, i : i + stride * rows : stride, j : j + stride * columns : stride] += taps[:, :, :, i, j]
     return padded[:, 1:-1, 1:-1]
 
 
@@ -75,7 +75,7 @@ def pool_cells(x):
     """Split x into 2x2 cells, dropping an odd last row or column."""
     n, height, width, channels = x.shape
     rows, columns = height // 2, width // 2
-    return x[:, :2 * rows, :2 * columns].reshape(n, rows, 2, columns, 2, channels)
+    return x[:, : 2 * rows, : 2 * columns].reshape(n, rows, 2, columns, 2, channels)
 
 
 def maxpool(x):
@@ -109,10 +109,11 @@ def backward(layers, saved, gradient):
                 cells = pool_cells(y)
                 largest = cells == cells.max(axis=(2, 4), keepdims=True)
                 spread = (largest * gradient[:, :, None, :, None]).reshape(
-                    len(y), cells.shape[1] * 2, cells.shape[3] * 2, layer.outputs)
+                    len(y), cells.shape[1] * 2, cells.shape[3] * 2, layer.outputs
+                )
                 # The row and column dropped by the pool receive no gradient.
                 gradient = np.zeros_like(y)
-                gradient[:, :spread.shape[1], :spread.shape[2]] = spread
+                gradient[:, : spread.shape[1], : spread.shape[2]] = spread
             gradient = gradient * (y > 0)
         flat = gradient.reshape(-1, layer.outputs)
         weight = flat.T @ columns.reshape(len(flat), -1)
@@ -129,8 +130,7 @@ def backward(layers, saved, gradient):
 
 def scores(layers, images, batch=500):
     """Return the float scores of all images, a batch at a time to save memory."""
-    return np.concatenate([forward(layers, images[i:i + batch])[0]
-                           for i in range(0, len(images), batch)])
+    return np.concatenate([forward(layers, images[i : i + batch])[0] for i in range(0, len(images), batch)])
 
 
 def accuracy(predicted_scores, labels):
@@ -166,8 +166,7 @@ def stratified_split(labels, count, rng):
     return rest, held_out
 
 
-def fit(layers, images, labels, rng, *, validation, epochs, batch=64, rate=2e-3,
-        decay=1e-4, reach=1):
+def fit(layers, images, labels, rng, *, validation, epochs, batch=64, rate=2e-3, decay=1e-4, reach=1):
     """Train with Adam and keep the weights of the best epoch.
 
     The best epoch is the one with the lowest loss on `validation` images set
@@ -184,7 +183,7 @@ def fit(layers, images, labels, rng, *, validation, epochs, batch=64, rate=2e-3,
     for epoch in range(epochs):
         order = rng.permutation(train)
         for start in range(0, len(order), batch):
-            chosen = order[start:start + batch]
+            chosen = order[start : start + batch]
             out, saved = forward(layers, shift(images[chosen], reach, rng))
             gradient = softmax(out)
             gradient[np.arange(len(chosen)), labels[chosen]] -= 1
@@ -197,14 +196,13 @@ def fit(layers, images, labels, rng, *, validation, epochs, batch=64, rate=2e-3,
             for p, g, m, v in zip(parameters, gradients, mean, square):
                 m += 0.1 * (g - m)
                 v += 0.001 * (g * g - v)
-                m_hat = m / (1 - 0.9 ** step)
-                v_hat = v / (1 - 0.999 ** step)
+                m_hat = m / (1 - 0.9**step)
+                v_hat = v / (1 - 0.999**step)
                 p -= (now * (m_hat / (np.sqrt(v_hat) + 1e-8) + decay * p)).astype(np.float32)
         out = scores(layers, held_images)
         likelihood = softmax(out)[np.arange(len(held)), held_labels]
         loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
-        print(f"epoch {epoch + 1:3}: validation loss {loss:.4f}, "
-              f"accuracy {accuracy(out, held_labels):.2%}", flush=True)
+        print(f"epoch {epoch + 1:3}: validation loss {loss:.4f}, accuracy {accuracy(out, held_labels):.2%}", flush=True)
         if loss < best[0]:
             best = (loss, [p.copy() for p in parameters])
     for p, kept in zip(parameters, best[1]):

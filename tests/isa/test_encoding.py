@@ -123,7 +123,7 @@ Feature = tuple[str, object]
 
 
 def features(instruction: Instruction) -> dict[str, set[Feature]]:
-    """Return what an instruction shows, as (name, value): types, stages and attributes that are not at their default."""
+    """Return what an instruction shows, as (name, value): types, stages, attributes not at their default."""
     row = instruction.row
     present = [(spec, op) for spec, op in zip(row.operands, instruction.operands, strict=True) if op is not None]
     attributes = list(zip(row.attributes, instruction.attributes, strict=True))

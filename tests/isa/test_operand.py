@@ -70,9 +70,11 @@ def test_runs_that_coincide_take_memory_by_the_span():
 def test_addresses_against_every_iteration(data, trips):
     operand = data.draw(operands(trips))
     every = [operand.address_at(counters) for counters in product(*map(range, trips))]
-    assert operand.address_range(trips) == (min(every), max(every)) or len(operand.terms) > 1
     low, high = operand.address_range(trips)
     assert low <= min(every) and max(every) <= high
+    counters = [term.counter for term in operand.terms]
+    if len(set(counters)) == len(counters):
+        assert (low, high) == (min(every), max(every))
     assert operand.extent(trips) == (low + operand.span()[0], high + operand.span()[1])
 
 
@@ -86,9 +88,7 @@ def test_values_of_a_term(data, trips):
 
 @given(shapes)
 def test_packed_strides_are_those_of_numpy(shape):
-    assert (
-        packed_strides(shape) == tuple(stride for stride in np.empty(shape, np.int8, order="C").strides) or 1 in shape
-    )
+    assert packed_strides(shape) == np.empty(shape, np.int8).strides
     assert bytes_of(dense("lm", 0, I8, shape), 0) == set(range(int(np.prod(shape))))
 
 

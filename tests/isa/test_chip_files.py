@@ -1,0 +1,242 @@
+"""Chip files: whatever is in one, a Chip or a ChipError whose text says what to do."""
+
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isa.chip import CHIPS, FIELDS, Chip, chip_names, load_chip
+from isa.errors import ChipError
+
+EDGE = (CHIPS / "edge.toml").read_text("utf-8")
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that loads a chip from text or bytes."""
+
+    def load_text(text, **overrides):
+        path = tmp_path / "chip.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_chip(path, **overrides)
+
+    return load_text
+
+
+def changed(old, new):
+    assert EDGE.count(old) == 1, old
+    return EDGE.replace(old, new)
+
+
+@pytest.mark.parametrize("name", ("hanguang800", "edge"))
+def test_shipped_chips_load_and_say_where_numbers_come_from(name):
+    chip = load_chip(name)
+    assert chip.name == name
+    assert set(chip.values) == set(FIELDS)
+    assert all(chip.sources[key] for key, field in FIELDS.items() if field[0] != "word")
+
+
+def test_shipped_chips_are_named():
+    assert chip_names() == ["edge", "hanguang800"]
+
+
+def test_hanguang_has_its_published_numbers():
+    chip = load_chip("hanguang800")
+    per_core = chip["te.multipliers"] * chip["te.pixels"] * chip["te.channels"]
+    assert 2 * per_core * chip["chip.cores"] * chip.cycles_per_second == pytest.approx(825e12, rel=1e-3)
+    assert chip["chip.cores"] * chip["memory.lm_bytes"] == 192 * 2**20
+    assert chip.memory_bytes("dev") == 0
+    assert (chip["te.vector_format"], chip["pe.vector_format"]) == ("fp24", "fp19")
+
+
+def test_a_file_that_is_a_shipped_chip_loads_as_it(load):
+    assert load(EDGE) == load_chip("edge")
+
+
+def test_overrides_change_numbers_and_their_source():
+    chip = load_chip("edge", te__latency=20, **{"memory.lm_bytes": 2**20})
+    assert (chip["te.latency"], chip["memory.lm_bytes"]) == (20, 2**20)
+    assert (chip.sources["te.latency"], chip.sources["te.pixels"]) == ("set", "assumed")
+    assert load_chip("edge")["te.latency"] == 16
+    with_dev = load_chip("hanguang800", memory__dev_bytes=2**30, memory__dev_bytes_per_cycle=64)
+    assert with_dev.memory_bytes("dev") == 2**30
+
+
+BAD_FILES = [
+    ("", "lacks chip.name, chip.about, chip.frequency_mhz", "chip.name: name"),
+    ("chip", "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
+    (b"\xff\xfe\x00", "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
+    ("x = " + "[" * 5000 + "]" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
+    ("x = " + "9" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
+    (changed("[seq]", "[sec]"), "unknown key sec", "did you mean seq?"),
+    (changed("[seq]", "[sequencer]"), "unknown key sequencer", "known here: chip, memory, seq, te, pe, me"),
+    (
+        changed("queue_depth = 8", "banana = 8"),
+        "unknown key seq.banana",
+        "known here: seq.issue_cycles, seq.loop_cycles, seq.queue_depth",
+    ),
+    ("te = 3\n" + EDGE.split("[te]")[0], "te is 3", "expected a section, [te]"),
+    ("te = [1]\n" + EDGE.split("[te]")[0], "te is [1]", "expected a section, [te]"),
+    (changed("queue_depth = 8", "queue_dept = 8"), "unknown key seq.queue_dept", "did you mean seq.queue_depth?"),
+    (
+        changed('source.queue_depth = "assumed"', 'source.queue_dept = "assumed"'),
+        "unknown key seq.queue_dept",
+        "did you mean seq.queue_depth?",
+    ),
+    (
+        changed('source.queue_depth = "assumed"\n', ""),
+        "no source is given for seq.queue_depth",
+        'cite one, or write "assumed"',
+    ),
+    (
+        changed('source.queue_depth = "assumed"', "source.queue_depth = 3"),
+        "the source of seq.queue_depth is 3",
+        'cite one, or write "assumed"',
+    ),
+    (
+        changed('source.queue_depth = "assumed"', 'source.queue_depth = ""'),
+        "the source of seq.queue_depth is ''",
+        'cite one, or write "assumed"',
+    ),
+    (
+        "[chip]\nsource = 3",
+        "chip.source is not a table",
+        'write source.KEY = "where it comes from"',
+    ),
+    (
+        changed("queue_depth = 8\n", ""),
+        "the chip file lacks seq.queue_depth",
+        "seq.queue_depth: instructions that wait in an engine's queue",
+    ),
+    (
+        changed("dev_bytes_per_cycle = 16.0", "dev_bytes_per_cycle = 0"),
+        "the chip has device memory, but memory.dev_bytes_per_cycle is 0",
+        "give its bandwidth too",
+    ),
+]
+DEPTH_RANGE = "expected a whole number from 1 to 4096 (instructions that wait in an engine's queue)"
+PORT_RANGE = "expected a number from 1e-06 to 1000000000 (bandwidth to the host, each direction)"
+for value, written in (
+    ("0", "0"),
+    ("4097", "4097"),
+    ("8.5", "8.5"),
+    ("true", "True"),
+    ('"8"', "'8'"),
+    ("inf", "inf"),
+    ("nan", "nan"),
+    ("-1", "-1"),
+    ("[8]", "[8]"),
+    ("1979-05-27", "datetime.date(1979, 5, 27)"),
+    ("1" + "0" * 60, "a huge number"),
+):
+    BAD_FILES.append(
+        (changed("queue_depth = 8", f"queue_depth = {value}"), f"seq.queue_depth is {written}", DEPTH_RANGE)
+    )
+for value in ("0", "-2.0", "inf", "-inf", "nan", "1e10"):
+    text = changed("pcie_bytes_per_cycle = 2.0", f"pcie_bytes_per_cycle = {value}")
+    written = "10000000000" if value == "1e10" else value.removesuffix(".0")
+    BAD_FILES.append((text, f"memory.pcie_bytes_per_cycle is {written}", PORT_RANGE))
+for value, written in (('"fp16"', "'fp16'"), ("32", "32"), ("[]", "[]")):
+    text = EDGE.replace('vector_format = "fp32"\nsource.multipliers', f"vector_format = {value}\nsource.multipliers")
+    help = "expected one of fp32, fp24, fp19 (arithmetic of EW1 to EW3)"
+    BAD_FILES.append((text, f"te.vector_format is {written}", help))
+
+
+@pytest.mark.parametrize(("text", "message", "help"), BAD_FILES)
+def test_bad_files(load, text, message, help):
+    with pytest.raises(ChipError) as caught:
+        load(text)
+    assert message in caught.value.message
+    assert "chip.toml" in caught.value.message
+    assert caught.value.help == help
+
+
+BAD_OVERRIDES = [
+    ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean te.latency?"),
+    ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, te, pe, me"),
+    ({"te__latency": -1}, "edge: te.latency is -1", "expected a whole number from 0 to 1000000 (fill and drain "),
+    ({"te__latency": True}, "edge: te.latency is True", "expected a whole number"),
+    ({"te__latency": None}, "edge: te.latency is None", "expected a whole number"),
+    ({"te__latency": "20"}, "edge: te.latency is '20'", "expected a whole number"),
+    ({"te__latency": 10**5000}, "edge: te.latency is a huge number", "expected a whole number"),
+    ({"te__latency": float("nan")}, "edge: te.latency is nan", "expected a whole number"),
+    ({"chip__name": 7}, "edge: chip.name is 7", "expected text (name)"),
+    ({"memory__dev_bytes_per_cycle": 0}, "edge: the chip has device memory, but memory.dev_bytes_per_cycle is 0", ""),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message", "help"), BAD_OVERRIDES)
+def test_bad_overrides(overrides, message, help):
+    with pytest.raises(ChipError) as caught:
+        load_chip("edge", **overrides)
+    assert caught.value.message == message
+    assert caught.value.help.startswith(help)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "help"),
+    [
+        ("hanguang", "there is no chip 'hanguang'", "did you mean hanguang800?"),
+        ("a100", "there is no chip 'a100'", "known chips: edge, hanguang800; or give a .toml file"),
+        ("", "there is no chip ''", "known chips: edge, hanguang800; or give a .toml file"),
+        ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
+        ("nul\0.toml", "nul\0.toml is not TOML: embedded null byte", None),
+    ],
+)
+def test_bad_names(name, message, help):
+    with pytest.raises(ChipError) as caught:
+        load_chip(name)
+    assert caught.value.message == message
+    assert help is None or caught.value.help == help
+
+
+def test_a_directory_is_no_chip_file(tmp_path):
+    path = tmp_path / "folder.toml"
+    path.mkdir()
+    with pytest.raises(ChipError, match=r"cannot read the chip file .*folder\.toml: Is a directory"):
+        load_chip(path)
+
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@given(st.sampled_from(sorted(FIELDS)), values)
+def test_any_value_of_any_key_is_legal_or_an_error(key, value):
+    try:
+        chip = load_chip("edge", **{key: value})
+    except ChipError as error:
+        assert key in error.message
+        return
+    kind, low, high, _ = FIELDS[key]
+    assert chip[key] == value
+    assert kind == "word" or low <= chip[key] <= high
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_mutated_files_load_or_are_chip_errors(tmp_path_factory, data):
+    text = bytearray(EDGE, "utf-8")
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        if data.draw(st.booleans()):
+            text[at] = data.draw(st.integers(0, 255))
+        else:
+            del text[at : at + data.draw(st.integers(1, 40))]
+    path = tmp_path_factory.getbasetemp() / "mutated.toml"
+    path.write_bytes(text)
+    try:
+        chip = load_chip(path)
+    except ChipError as error:
+        assert error.message.strip()
+        return
+    assert isinstance(chip, Chip)
+    assert tomllib.loads(text.decode())["chip"]["cores"] == chip["chip.cores"]

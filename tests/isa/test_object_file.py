@@ -1,0 +1,344 @@
+"""The object file: any bytes give ObjectError, or a program whose bytes they are."""
+
+import dataclasses
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from isa.dtypes import F32, I8
+from isa.errors import ObjectError
+from isa.instruction import build
+from isa.object_file import ENTRY, HEADER, from_bytes, load, save, to_bytes, to_sections
+from isa.operand import Term, dense
+from isa.program import Check, Core, Line, Program, Segment, Symbol, memory_needs
+from tests.strategies import programs
+
+# A program with something in every section and every field.
+CODE = (
+    build("loop", counter=1, count=3),
+    build("load", out=dense("lm", 256, I8, (2, 4)), x=dense("host", 0, I8, (2, 4), (Term(1, 2, 8),))),
+    build(
+        "eltwise",
+        waits=("me",),
+        out=dense("lm", 0, I8, (2, 4)),
+        x=dense("lm", 256, I8, (2, 4)),
+        ew3_scale=dense("cb", 0, F32, (4,)),
+        sf="leaky_relu",
+        slope=0.25,
+    ),
+    build("brnz", counter=1),
+    build("end"),
+)
+SYMBOLS = (
+    Symbol("x", "input", "host", 0, I8, (2, 2, 4), (0.5,), 3, bytes(16)),
+    Symbol("y", "output", "lm", 0, I8, (2, 4)),
+    Symbol("s", "const", "cb", 0, F32, (4,), (), 0),
+    Symbol("t", "local", "lm", 256, I8, (2, 4), (0.5, 0.25, 1.0, 2.0), -128),
+)
+PROGRAM = Program(
+    "small",
+    "edge",
+    "compiler",
+    (
+        Core(
+            CODE,
+            tuple(Line("small.npu" if k else "häder.npu", 1 + k, f"line {k}") for k in range(len(CODE))),
+            (Segment("cb", 0, bytes(range(16))),),
+            SYMBOLS,
+        ),
+    ),
+    (Check("y", "exact", 0.0, "y.npy", bytes(8)), Check("y", "top1", 0.5, "labels.npy", bytes(8))),
+)
+SECTIONS = to_sections(PROGRAM)
+JSON_SECTIONS = ("head", "syms.0", "chck", "debug")
+
+
+def assemble(sections: dict[str, bytes]) -> bytes:
+    """Return an object file of these sections with right offsets and checksums."""
+    offset = HEADER.size + ENTRY.size * len(sections) + 4
+    head = HEADER.pack(b"RATELNPO", 1, len(sections))
+    for name, data in sections.items():
+        head += ENTRY.pack(name.encode(), offset, len(data), zlib.crc32(data), 0)
+        offset += len(data)
+    return head + zlib.crc32(head).to_bytes(4, "little") + b"".join(sections.values())
+
+
+def reads_back_or_is_refused(data: bytes) -> ObjectError | None:
+    """Return the error, if there is one; it is short, and its text can be printed."""
+    try:
+        program = from_bytes(data)
+    except ObjectError as error:
+        assert 0 < len(str(error).encode()) < 600
+        return error
+    assert to_bytes(program) == data
+    for core in program.cores:
+        memory_needs(core)
+    return None
+
+
+def test_small_program_round_trips():
+    assert assemble(SECTIONS) == to_bytes(PROGRAM)
+    assert from_bytes(to_bytes(PROGRAM)) == PROGRAM
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(programs())
+def test_programs_round_trip(program):
+    data = to_bytes(program)
+    assert from_bytes(data) == program
+    assert to_bytes(from_bytes(data)) == data
+
+
+def test_whole_numbers_are_kept_as_scales_and_bounds():
+    symbols = (Symbol("y", "output", "lm", 0, I8, (2, 4), (1,)),)
+    (core,) = PROGRAM.cores
+    program = dataclasses.replace(
+        PROGRAM,
+        cores=(dataclasses.replace(core, symbols=symbols),),
+        checks=(Check("y", "exact", 0, "y.npy", bytes(8)),),
+    )
+    assert from_bytes(to_bytes(program)) == program
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_changed_bytes_are_refused(data):
+    image = bytearray(to_bytes(PROGRAM))
+    for _ in range(data.draw(st.integers(1, 3))):
+        image[data.draw(st.integers(0, len(image) - 1))] ^= data.draw(st.integers(1, 255))
+    reads_back_or_is_refused(bytes(image))
+
+
+def test_each_truncation_and_each_flipped_bit_is_refused():
+    image = to_bytes(PROGRAM)
+    for size in range(len(image)):
+        assert reads_back_or_is_refused(image[:size]) is not None
+    for at in range(len(image)):
+        changed = bytearray(image)
+        changed[at] ^= 1 << at % 8
+        assert reads_back_or_is_refused(bytes(changed)) is not None
+    assert reads_back_or_is_refused(image + b"\0") is not None
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_random_bytes_are_refused(data, with_magic):
+    assert reads_back_or_is_refused(b"RATELNPO" * with_magic + data) is not None
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_changed_sections_with_right_checksums(data):
+    sections = dict(SECTIONS)
+    name = data.draw(st.sampled_from(sorted(sections)))
+    body = bytearray(sections[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    sections[name] = bytes(body)
+    reads_back_or_is_refused(assemble(sections))
+
+
+def test_sections_missing_surplus_or_in_another_order_are_refused():
+    for name in SECTIONS:
+        rest = {key: body for key, body in SECTIONS.items() if key != name}
+        assert reads_back_or_is_refused(assemble(rest)) is not None
+        assert reads_back_or_is_refused(assemble({**rest, name: SECTIONS[name]})) is not None or name == "debug"
+        assert reads_back_or_is_refused(assemble({**rest, "other": SECTIONS[name]})) is not None
+    assert reads_back_or_is_refused(assemble({**SECTIONS, "code.1": b""})) is not None
+
+
+# JSON text of values that a field does not expect.
+HOSTILE = (
+    *("null", "true", "false", "-1", "0", "1", "2", "7.5", "-0.0", "1e5", "1e308", "1e400", "-1e400", "NaN"),
+    *("Infinity", "-Infinity", "127", "128", "-129", "256", "65536", "2147483647", "2147483648", "4294967296"),
+    *("4611686018427387904", "9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "1" + "0" * 5000),
+    *('""', '"x"', '"y"', '"lm"', '"cb"', '"i8"', '"f32"', '"input"', '"\\ud800"', '"\\u0000"', '"\\n\\u001b[2J"'),
+    *("[]", "[[]]", "[1]", "[0,0]", '["x"]', "{}", '{"x":1}', "[" * 100 + "]" * 100, "[" * 20000 + "]" * 20000),
+    *(
+        '"' + "x" * 100_000 + '"',
+        "[" + "1," * 50_000 + "1]",
+        "[2147483647,2147483647,2147483647,2147483647,2147483647]",
+    ),
+)
+MARK = "\x01here\x01"
+
+
+def places(value: Any) -> Iterator[tuple]:
+    """Yield the path of every value in a JSON tree."""
+    yield ()
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from ((key, *path) for path in places(item))
+
+
+def with_marked(value: Any, path: tuple) -> Any:
+    if not path:
+        return MARK
+    copied = value.copy()
+    copied[path[0]] = with_marked(value[path[0]], path[1:])
+    return copied
+
+
+@pytest.mark.parametrize("name", JSON_SECTIONS)
+def test_hostile_values_in_every_field(name):
+    tree = json.loads(SECTIONS[name])
+    for path in places(tree):
+        text = json.dumps(with_marked(tree, path), sort_keys=True, separators=(",", ":"))
+        for hostile in HOSTILE:
+            body = text.replace(json.dumps(MARK), hostile).encode()
+            if body != SECTIONS[name]:
+                reads_back_or_is_refused(assemble({**SECTIONS, name: body}))
+
+
+@pytest.mark.parametrize("name", JSON_SECTIONS)
+def test_fields_missing_or_surplus(name):
+    tree = json.loads(SECTIONS[name])
+    for path in places(tree):
+        if not path:
+            continue
+        *front, last = path
+        for change in ("remove", "repeat"):
+            copied = json.loads(SECTIONS[name])
+            parent = copied
+            for key in front:
+                parent = parent[key]
+            if change == "remove":
+                del parent[last]
+            elif isinstance(parent, list):
+                parent.insert(last, parent[last])
+            else:
+                parent[last + "2"] = parent[last]
+            body = json.dumps(copied, sort_keys=True, separators=(",", ":")).encode()
+            reads_back_or_is_refused(assemble({**SECTIONS, name: body}))
+
+
+@pytest.mark.parametrize("encoding", ("utf-16", "utf-32", "utf-8-sig"))
+def test_json_in_another_encoding_is_refused(encoding):
+    body = SECTIONS["head"].decode().encode(encoding)
+    assert reads_back_or_is_refused(assemble({**SECTIONS, "head": body})) is not None
+
+
+def refused(name: str, old: str, new: str) -> ObjectError:
+    text = SECTIONS[name].decode()
+    assert text.count(old) == 1, text
+    error = reads_back_or_is_refused(assemble({**SECTIONS, name: text.replace(old, new).encode()}))
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("head", '"cores":1', '"cores":2', "the object file holds 2 where a number from 0 to 1 is expected"),
+        ("head", '"cores":1', '"cores":0', "the object file has no core"),
+        ("head", '"compiler"', '"nobody"', "the object file holds 'nobody' where a name is expected"),
+        ("head", '"cores":1', '"cores":01', "the object file is malformed: JSONDecodeError"),
+        ("head", '"cores":1', '"cores": 1', "the object file is not in canonical form"),
+        ("syms.0", '["t","local","lm",256', '["y","local","lm",256', "core 0 has two symbols of one name"),
+        ("syms.0", '["t","local","lm",256', '["t","local","xm",256', "holds 'xm' where a name is expected"),
+        ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[0.5],3,15', "symbol 'x' has a default of the wrong size"),
+        ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[0.5],128,16', "zero point 128, which i8 does not hold"),
+        ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,0],[0.5],3,16', "has the impossible shape [2, 2, 0]"),
+        ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[-0.5],3,16', "has a scale that is not positive"),
+        ("syms.0", '["s","const","cb",0', '["s","const","cb",2', "symbol 's' has a scale that is not positive, or is"),
+        ("syms.0", '"segments":[["cb",0,16]]', '"segments":[["cb",0,99]]', "the object file's data is truncated"),
+        ("chck", '["y","exact"', '["z","exact"', "a check names the unknown output 'z'"),
+        ("chck", '["y","exact"', '["x","exact"', "the check of 'x' does not fit it"),
+        ("chck", '["y","exact",0.0', '["y","exact",NaN', "holds nan where a finite number is expected"),
+        ("debug", "[1,5,", "[2,5,", "the object file is malformed: IndexError"),
+        ("debug", ',[1,5,"line 4"]', "", "core 0 has 5 instructions but 4 source lines"),
+    ],
+)
+def test_what_is_wrong_is_said(name, old, new, message):
+    assert message in refused(name, old, new).message
+
+
+@pytest.mark.parametrize(
+    ("image", "message", "help"),
+    [
+        (b"", "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
+        (b"\x7fELF" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
+        (b"RATELNPO\x02" + bytes(60), "the object file has version 2, but this ratel reads 1", "assemble its source"),
+        (b"RATELNPO\x01" + bytes(3), "this is not an object file", "object files"),
+        (b"RATELNPO\x01" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
+        (to_bytes(PROGRAM)[:-1], "the object file is truncated in section 'debug'", ""),
+        (to_bytes(PROGRAM)[:-1] + b"x", "the object file's section 'debug' is damaged: its checksum differs", ""),
+        (to_bytes(PROGRAM) + b"x", "bytes follow the object file's last section", ""),
+    ],
+)
+def test_damaged_files(image, message, help):
+    with pytest.raises(ObjectError) as caught:
+        from_bytes(image)
+    assert caught.value.message == message
+    assert caught.value.help.startswith(help)
+
+
+def test_invalid_code_is_refused_with_its_place():
+    for code, message in (
+        (CODE[:-1], "core 0, instruction 3: the code does not end"),
+        (CODE[1:], "core 0, instruction 0: `x` follows counter 1, but 0 loops are open here"),
+        ((build("fill", out=dense("lm", 0, I8, (4,)), value=300), CODE[-1]), "core 0, instruction 0: `value` is 300"),
+    ):
+        (core,) = PROGRAM.cores
+        lines = core.lines[: len(code)]
+        program = dataclasses.replace(PROGRAM, cores=(dataclasses.replace(core, code=code, lines=lines),))
+        with pytest.raises(ObjectError) as caught:
+            from_bytes(to_bytes(program))
+        assert caught.value.message == message
+
+
+def test_save_and_load(tmp_path):
+    path = tmp_path / "small.npo"
+    PROGRAM.save(path)
+    assert path.read_bytes() == to_bytes(PROGRAM)
+    assert Program.load(path) == load(str(path)) == PROGRAM
+    assert os.listdir(tmp_path) == ["small.npo"]
+
+
+def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "small.npo"
+    path.write_bytes(b"before")
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", full)
+    with pytest.raises(ObjectError, match=r"cannot write .*: No space left on device"):
+        save(PROGRAM, path)
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["small.npo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("folder", "Is a directory"),
+        ("missing/small.npo", "No such file or directory"),
+        ("file/small.npo", "Not a directory"),
+        ("nul\0.npo", "embedded null byte"),
+    ],
+)
+def test_paths_that_cannot_be_written_or_read(tmp_path, name, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    for action in (lambda path: save(PROGRAM, path), load):
+        with pytest.raises(ObjectError) as caught:
+            action(tmp_path / name)
+        assert reason in caught.value.message
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_load_names_the_file(tmp_path):
+    path = tmp_path / "bad.npo"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ObjectError) as caught:
+        load(path)
+    assert caught.value.message == f"{path}: this is not an object file"

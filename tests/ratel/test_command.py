@@ -1,0 +1,201 @@
+"""The command line: results, exit statuses, messages, JSON, and what it imports."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ratel.command import main
+
+ROOT = Path(__file__).parents[2]
+SOURCE = """\
+.chip edge
+.input  x i8[4, 8] scale=0.5
+.output y i8[4, 8] scale=0.25
+.local  t i8[2, 4, 8] scale=0.5
+loop i, 3
+    copy t[i % 2], x
+brnz i
+eltwise y, t[0], relu
+end
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "small.npu"
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.fixture
+def x(tmp_path: Path) -> Path:
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(-16, 16, dtype=np.int8).reshape(4, 8))
+    return path
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    assert main([str(argument) for argument in arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_run(source: Path, x: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "y.npy"
+    assert main(["run", str(source), "--input", f"x={x}", "--output", f"y={out}"]) == 0
+    y = np.load(out)
+    # The scale halves: 0.5 / 0.25 = 2.
+    assert y.dtype == np.int8 and (y == np.maximum(np.load(x), 0) * 2).all()
+    shown = capsys.readouterr().out
+    assert "cycles" in shown and "critical path" in shown and "core0.te" in shown
+
+
+def test_run_json(source: Path, x: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run_json(capsys, "run", source, "--input", f"x={x}", "--json", "--set", "te.latency=99")
+    assert found["chip"] == "edge" and found["seconds"] == pytest.approx(found["cycles"] / 500e6)
+    assert found["outputs"] == {"y": {"shape": [4, 8], "dtype": "int8"}}
+    assert found["instructions"] == 4 and found["setup"] >= 0
+    for times in found["engines"].values():
+        assert times["busy"] + times["stall"] + times["idle"] == found["cycles"]
+    plain = run_json(capsys, "run", source, "--input", f"x={x}", "--json")
+    assert found["cycles"] == plain["cycles"] + 99 - 16
+
+
+def test_time_json(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run_json(capsys, "time", source, "--json")
+    assert sum(entry["cycles"] for entry in found["critical_path"]) == found["cycles"]
+    assert {"line", "instruction", "engine", "reason", "count", "cycles"} <= set(found["critical_path"][0])
+    both = run_json(capsys, "time", source, "--json", "--chip", "edge,hanguang800")
+    assert [one["chip"] for one in both["chips"]] == ["edge", "hanguang800"]
+
+
+def test_floats_are_quantised(source: Path, tmp_path: Path) -> None:
+    floats = tmp_path / "f.npy"
+    np.save(floats, np.full((4, 8), 3.1))
+    out = tmp_path / "y.npy"
+    assert main(["run", str(source), "--input", f"x={floats}", "--output", f"y={out}"]) == 0
+    assert (np.load(out) == 12).all()
+
+
+def test_expect(source: Path, x: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "good.npy", tmp_path / "bad.npy"
+    expected = np.maximum(np.load(x), 0) * 2
+    np.save(good, expected)
+    expected[2, 5] += 1
+    np.save(bad, expected)
+    assert main(["run", str(source), "--input", f"x={x}", "--expect", f"y={good}"]) == 0
+    assert "as expected" in capsys.readouterr().out
+    assert main(["run", str(source), "--input", f"x={x}", "--expect", f"y={bad}"]) == 1
+    assert "[2, 5]" in capsys.readouterr().out
+
+
+def test_dump_and_poison(source: Path, x: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = ["run", source, "--input", f"x={x}", "--json", "--dump"]
+    first = run_json(capsys, *whole, "t@0", "--poison", "7")["dumps"]["t@0"]
+    assert first[0] == np.load(x).tolist() and first[1] != np.load(x).tolist()
+    last = run_json(capsys, *whole, "t", "--poison", "7")["dumps"]["t"]
+    assert last[0] == last[1] == np.load(x).tolist()
+
+
+def test_object_round_trip(source: Path, tmp_path: Path, x: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, text = tmp_path / "a.npo", tmp_path / "b.npo", tmp_path / "again" / "small.npu"
+    text.parent.mkdir()
+    assert main(["asm", str(source), "-o", str(first)]) == 0
+    assert "instructions" in capsys.readouterr().out
+    assert main(["dis", str(first)]) == 0
+    text.write_text(capsys.readouterr().out)
+    assert main(["asm", str(text), "-o", str(second)]) == 0
+    capsys.readouterr()
+    of_text = run_json(capsys, "run", first, "--input", f"x={x}", "--json")
+    assert of_text == run_json(capsys, "run", second, "--input", f"x={x}", "--json")
+
+
+def test_format(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text(SOURCE.replace("copy t[i % 2], x", "copy   t[ i%2 ],x"))
+    assert main(["fmt", str(source), "--check"]) == 1
+    assert main(["fmt", str(source)]) == 0
+    assert "    copy t[i % 2], x\n" in source.read_text()
+    assert main(["fmt", str(source), "--check"]) == 0
+
+
+def test_chips_and_manual(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chips"]) == 0
+    shown = capsys.readouterr().out
+    assert "hanguang800" in shown and "te.vector_format" in shown
+    assert main(["chips", "hanguang800"]) == 0
+    assert "assumed" in capsys.readouterr().out
+    assert main(["manual", "conv"]) == 0
+    assert "conv" in capsys.readouterr().out
+
+
+WRONG = {
+    "no file": (["run", "missing.npu"], "cannot read missing.npu"),
+    "no input": (["run", "{source}"], "x"),
+    "unknown input": (["run", "{source}", "--input", "z={x}"], "'z'"),
+    "unknown output": (["run", "{source}", "--input", "x={x}", "--output", "z=o.npy"], "outputs: y"),
+    "input is text": (["run", "{source}", "--input", "x={source}"], "small.npu"),
+    "unknown chip": (["run", "{source}", "--chip", "edgy"], "did you mean edge?"),
+    "unknown number": (["time", "{source}", "--set", "te.latancy=3"], "did you mean te.latency?"),
+    "illegal number": (["time", "{source}", "--set", "te.latency=-3"], "expected a whole number from 0"),
+    "not an object": (["dis", "{source}"], "not an object file"),
+    "unknown tensor": (["run", "{source}", "--input", "x={x}", "--dump", "u"], "u"),
+    "late iteration": (["run", "{source}", "--input", "x={x}", "--dump", "t@3"], "3"),
+    "unknown instruction": (["manual", "convolve"], "did you mean conv?"),
+    "a folder": (["run", "{folder}"], "cannot read"),
+    "no such folder": (["asm", "{source}", "-o", "nowhere/a.npo"], "cannot write"),
+    "output nowhere": (["run", "{source}", "--input", "x={x}", "--output", "y=nowhere/y.npy"], "cannot write"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_said(
+    case: str,
+    source: Path,
+    x: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = WRONG[case]
+    assert main([argument.format(source=source, x=x, folder=tmp_path) for argument in arguments]) == 1
+    captured = capsys.readouterr()
+    assert "error" in captured.err and expected in captured.err and "Traceback" not in captured.err
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_mistake_in_the_text_is_shown_with_its_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text(SOURCE.replace("t[0], relu", "tt[0], relu"))
+    assert main(["run", str(source)]) == 1
+    shown = capsys.readouterr().err
+    assert "small.npu:8:" in shown and "eltwise y, tt[0], relu" in shown and "^^" in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "f", "--input", "x"], ["time", "f", "--set", "x"]])
+def test_usage(arguments: list[str], source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(source) if argument == "f" else argument for argument in arguments]
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    assert status == 2
+    assert capsys.readouterr().err
+
+
+def test_asm_loads_no_numba(source: Path) -> None:
+    script = (
+        "import sys; from ratel.command import main; main(['asm', sys.argv[1]]);"
+        "heavy = {'numba', 'llvmlite', 'rich', 'hypothesis'} & set(sys.modules); assert not heavy, heavy"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", script, str(source)], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m ratel chips | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert "Traceback" not in done.stderr and done.stdout
