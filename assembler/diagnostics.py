@@ -116,7 +116,8 @@ class Report:
     names and a missing end are not worth a message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, main: str = "") -> None:
+        self.main = main
         self.found: dict[tuple[str, Span, str], Diagnostic] = {}
         self.guessing = False
 
@@ -132,12 +133,12 @@ class Report:
 
     def raise_if_any(self) -> None:
         if self.found:
-            # The main file is met first; files stay in the order in which they are met.
-            files: dict[str, int] = {}
-            for found in self.found.values():
-                files.setdefault(found.span.file, len(files))
-            key = lambda d: (files[d.span.file], d.span.line, d.span.column, d.code)  # noqa: E731
-            raise AssemblyError(sorted(self.found.values(), key=key))
+            raise AssemblyError(sorted(self.found.values(), key=self._place))
+
+    def _place(self, found: Diagnostic) -> tuple[bool, str, int, int, str]:
+        """Return a key that sorts by place, the main file first."""
+        span = found.span
+        return span.file != self.main, span.file, span.line, span.column, found.code
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -62,11 +62,20 @@ FOLDER = cache_folder()
 
 
 def hot(function: Function) -> Function:
-    """Compile a function with OPTIONS when it is first used; its cache lies in FOLDER."""
+    """Compile what is called from Python, or through first-class functions, when it is first used."""
+    return _decorate(function, OPTIONS)
+
+
+def inner(function: Function) -> Function:
+    """Compile what only compiled functions call: there are no wrappers for Python, which take as long as the rest."""
+    return _decorate(function, OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
+
+
+def _decorate(function: Function, options: dict[str, Any]) -> Function:
     # numba reads the setting as it decorates; the caller's own setting holds for all other code.
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
     try:
-        return numba.jit(**OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.jit(**options)(function)  # type: ignore[no-any-return]
     finally:
         config.CACHE_DIR = before
 

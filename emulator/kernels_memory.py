@@ -8,7 +8,7 @@ Where only the reading side jumps, tiles of TILE x TILE keep the lines that are 
 
 import numpy as np
 
-from emulator.jit import hot
+from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.vector import F32_CODE, I8_CODE, OUT, X, float_attribute, u64
 
@@ -18,7 +18,7 @@ for _name in ("load", "store", "copy", "transpose"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
 
 
-@hot
+@inner
 def joined(shape, out, x):
     """Join neighbouring dimensions that are evenly spaced in both tensors, in place, towards the innermost."""
     at = 3
@@ -36,7 +36,7 @@ def joined(shape, out, x):
         shape[d] = 1
 
 
-@hot
+@inner
 def copy_elements(view, shape, to, out, start, x):
     """view[to + i . out] = view[start + i . x] for all indices i within shape."""
     joined(shape, out, x)
@@ -59,7 +59,7 @@ def copy_elements(view, shape, to, out, start, x):
                             view[u64(a + k * out[2] + m * out[3])] = view[u64(b + k * x[2] + m * x[3])]
 
 
-@hot
+@inner
 def move_strided(arena, row, strides):
     """Copy x, read with the given strides, to out."""
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
@@ -86,7 +86,7 @@ def transpose(arena, row):
     move_strided(arena, row, strides)
 
 
-@hot
+@inner
 def fill_elements(view, shape, to, out, value):
     """view[to + i . out] = value for all indices i within shape."""
     joined(shape, out, out.copy())

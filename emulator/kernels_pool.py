@@ -7,7 +7,7 @@ first-level cache. Taps in the padding are left out of the loops, not tested in 
 
 import numpy as np
 
-from emulator.jit import hot
+from emulator.jit import hot, inner
 from emulator.plan import ABSENT, ADDRESS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.vector import OUT, X, f32, round_bits, row_count, row_start, saturated, u64
 
@@ -21,7 +21,7 @@ for _name, _slot in (("window", WINDOW), ("stride", STEP), ("pad", PAD)):
     assert attribute_slot("maxpool", _name) == _slot
 
 
-@hot
+@inner
 def window_inside(row, index):
     """Return (first byte of the image, top, bottom, left, right): the part of a result pixel's window inside x."""
     across = row[OUT + SHAPE + 2]

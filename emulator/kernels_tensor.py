@@ -15,79 +15,78 @@ dwconv has no sum over channels: it runs over channels innermost, one tap at a t
 
 import numpy as np
 
-from emulator.jit import hot
+from emulator.jit import hot, inner
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.vector import (
-    CHAIN,
-    OUT,
-    V,
-    X,
-    finish,
-    finish_accumulators,
-    load_rows,
-    open_chain,
-    row_count,
-    rows_at_once,
-    u64,
-)
+from emulator.vector import OUT, Array, V, X, load_rows, open_chain, row_count, run_chain, u64
 
-W, BIAS = operand_slot("conv", "w"), operand_slot("conv", "bias")
-CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO, CONV_CHAIN = (
-    attribute_slot("conv", name) for name in ("stride", "pad", "dilation", "groups", "x_zero", "w_zero", "ew2_op")
+W, BIAS = np.int64(operand_slot("conv", "w")), np.int64(operand_slot("conv", "bias"))
+CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (
+    attribute_slot("conv", name) for name in ("stride", "pad", "dilation", "groups", "x_zero", "w_zero")
 )
-DW_STRIDE, DW_PAD, DW_DILATION, DW_X_ZERO, DW_W_ZERO, DW_CHAIN = (
-    attribute_slot("dwconv", name) for name in ("stride", "pad", "dilation", "x_zero", "w_zero", "ew2_op")
+DW_STRIDE, DW_PAD, DW_DILATION, DW_X_ZERO, DW_W_ZERO = (
+    attribute_slot("dwconv", name) for name in ("stride", "pad", "dilation", "x_zero", "w_zero")
 )
-TRANSPOSE_X, TRANSPOSE_W, MATMUL_X_ZERO, MATMUL_W_ZERO, MATMUL_CHAIN = (
-    attribute_slot("matmul", name) for name in ("transpose_x", "transpose_w", "x_zero", "w_zero", "ew2_op")
+TRANSPOSE_X, TRANSPOSE_W, MATMUL_X_ZERO, MATMUL_W_ZERO = (
+    attribute_slot("matmul", name) for name in ("transpose_x", "transpose_w", "x_zero", "w_zero")
 )
-ELTWISE_CHAIN, ELTWISE_X_ZERO = operand_slot("eltwise", "ew1_scale"), attribute_slot("eltwise", "x_zero")
-ELTWISE_ATTRIBUTES = attribute_slot("eltwise", "ew2_op")
+ELTWISE_X_ZERO = attribute_slot("eltwise", "x_zero")
+# Where the chain's operands and attributes begin. NumPy numbers: for a Python one numba would compile the callee anew
+# for each value.
+ZERO = np.int64(0)
+CHAIN, ELTWISE_CHAIN = np.int64(operand_slot("conv", "ew1_scale")), np.int64(operand_slot("eltwise", "ew1_scale"))
+CONV_STAGES, DW_STAGES, MATMUL_STAGES, ELTWISE_STAGES = (
+    np.int64(attribute_slot(name, "ew2_op")) for name in ("conv", "dwconv", "matmul", "eltwise")
+)
 
 PACKED_BYTES = 24 * 1024
 MOST_ROWS = 256
-K_STEP = 32
-ROWS, COLUMNS = 2, 4
+K_STEP = np.int64(32)
+ROWS, COLUMNS = np.int64(2), np.int64(4)
 
 i32 = np.int32
 
 
-@hot
-def block_rows(k, rows):
+@inner
+def padded(size: int, step: int) -> int:
+    """Return a size rounded up to a multiple of `step`."""
+    return (size + step - 1) // step * step
+
+
+@inner
+def block_rows(k: int, rows: int) -> int:
     """Return how many rows of the result are packed at once, a multiple of ROWS."""
     fits = min(max(PACKED_BYTES // (2 * k), 4 * ROWS), MOST_ROWS, rows)
     return (fits + ROWS - 1) // ROWS * ROWS
 
 
-@hot
-def padded(k, step):
-    return (k + step - 1) // step * step
-
-
-@hot
-def multiply_packed(a, b, rows, columns, acc, column):
-    """Set acc[p, column + o] to the products of rows of a and of b, wrapped to 32 bits.
+@inner
+def multiply_packed(
+    a: Array, a_first: int, b: Array, b_first: int, rows: int, columns: int, acc: Array, column: int
+) -> None:
+    """Set acc[p, column + o] to the products of rows a_first + p of a and b_first + o of b, wrapped to 32 bits.
 
     Whole tiles are computed: up to ROWS - 1 rows and COLUMNS - 1 columns beyond those asked for are overwritten.
     """
     k = u64(a.shape[1])
     for o in range(0, columns, COLUMNS):
+        y = b_first + o
+        at = column + o
         for p in range(0, rows, ROWS):
+            x = a_first + p
             s00, s01, s02, s03 = i32(0), i32(0), i32(0), i32(0)
             s10, s11, s12, s13 = i32(0), i32(0), i32(0), i32(0)
             for i in range(k):
-                a0, a1 = i32(a[p, i]), i32(a[p + 1, i])
-                b0, b1, b2, b3 = i32(b[o, i]), i32(b[o + 1, i]), i32(b[o + 2, i]), i32(b[o + 3, i])
+                a0, a1 = i32(a[x, i]), i32(a[x + 1, i])
+                b0, b1, b2, b3 = i32(b[y, i]), i32(b[y + 1, i]), i32(b[y + 2, i]), i32(b[y + 3, i])
                 # Without the cast numba would add in 64 bits.
                 s00, s01, s02, s03 = i32(s00 + a0 * b0), i32(s01 + a0 * b1), i32(s02 + a0 * b2), i32(s03 + a0 * b3)
                 s10, s11, s12, s13 = i32(s10 + a1 * b0), i32(s11 + a1 * b1), i32(s12 + a1 * b2), i32(s13 + a1 * b3)
-            at = column + o
             acc[p, at], acc[p, at + 1], acc[p, at + 2], acc[p, at + 3] = s00, s01, s02, s03
             acc[p + 1, at], acc[p + 1, at + 1], acc[p + 1, at + 2], acc[p + 1, at + 3] = s10, s11, s12, s13
 
 
-@hot
-def add_bias(arena, row, acc, count):
+@inner
+def add_bias(arena: Array, row: Array, acc: Array, count: int) -> None:
     """Add the bias to rows of accumulators, wrapping."""
     if row[BIAS + ADDRESS] == ABSENT:
         return
@@ -99,41 +98,35 @@ def add_bias(arena, row, acc, count):
             acc[r, k] = i32(acc[r, k] + words[start + k * step])
 
 
-@hot
-def widen(source, start, length, zero, target, to):
-    """Copy contiguous int8 to int16, less the zero point."""
-    start, to = u64(start), u64(to)
+@inner
+def widen(source: Array, start: int, length: int, zero: int, packed: Array, r: int, to: int) -> None:
+    """Copy contiguous int8 to packed[r, to:], less the zero point."""
     for k in range(u64(length)):
-        target[to + k] = np.int16(source[start + k] - zero)
+        packed[r, u64(to) + k] = np.int16(source[u64(start) + k] - zero)
 
 
-@hot
-def clear(target, to, length):
-    to = u64(to)
+@inner
+def clear(packed: Array, r: int, to: int, length: int) -> None:
     for k in range(u64(length)):
-        target[to + k] = np.int16(0)
+        packed[r, u64(to) + k] = np.int16(0)
 
 
-@hot
-def pack_filters(arena, row, zero):
-    """Return the filters as rows of int16, OHWI flattened, each group's padded to whole tiles."""
-    filters, height, width, depth = row[W + SHAPE], row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
-    groups = row[CONV_GROUPS]
-    of_group = filters // groups
-    packed = np.zeros((groups, padded(of_group, COLUMNS), padded(height * width * depth, K_STEP)), np.int16)
+@inner
+def pack_filters(arena: Array, row: Array, zero: int, packed: Array, of_group: int) -> None:
+    """Pack the filters as rows of int16, OHWI flattened; those of each group begin at a whole tile."""
+    height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     source = arena.view(np.int8)
-    for o in range(filters):
-        target = packed[o // of_group, o % of_group]
+    for o in range(row[W + SHAPE]):
+        r = o // of_group * padded(of_group, COLUMNS) + o % of_group
         for i in range(height):
             for j in range(width):
                 start = row[W + ADDRESS] + o * row[W + STRIDE] + i * row[W + STRIDE + 1] + j * row[W + STRIDE + 2]
-                widen(source, start, depth, zero, target, (i * width + j) * depth)
-    return packed
+                widen(source, start, depth, zero, packed, r, (i * width + j) * depth)
 
 
-@hot
-def pack_patches(arena, row, first, count, patches):
-    """Fill patches[g, p, (kh * width + kw) * depth + c] with what result pixel `first` + p sees of the input."""
+@inner
+def pack_patches(arena: Array, row: Array, first: int, count: int, packed: Array, block: int) -> None:
+    """Fill packed[g * block + p, (kh * width + kw) * depth + c] with what result pixel `first` + p sees of the input."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
     down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
@@ -153,117 +146,96 @@ def pack_patches(arena, row, first, count, patches):
             if joined:
                 before = min(max(-left, 0), width)
                 inside = max(min(columns - left, width) - before, 0) if 0 <= y < rows else 0
-                target = patches[0, p]
-                clear(target, at, before * depth)
-                widen(source, line + (left + before) * channels, inside * depth, zero, target, at + before * depth)
-                clear(target, at + (before + inside) * depth, (width - before - inside) * depth)
+                clear(packed, p, at, before * depth)
+                widen(source, line + (left + before) * channels, inside * depth, zero, packed, p, at + before * depth)
+                clear(packed, p, at + (before + inside) * depth, (width - before - inside) * depth)
                 continue
             for j in range(width):
                 x = left + j * row[CONV_DILATION + 1]
                 start = line + x * row[X + STRIDE + 2]
                 inside = depth if 0 <= y < rows and 0 <= x < columns else 0
+                to = at + j * depth
                 for g in range(groups):
-                    target = patches[g, p]
-                    widen(source, start + g * depth, inside, zero, target, at + j * depth)
-                    clear(target, at + j * depth + inside, depth - inside)
+                    widen(source, start + g * depth, inside, zero, packed, g * block + p, to)
+                    clear(packed, g * block + p, to + inside, depth - inside)
 
 
 @hot
-def conv(arena, row):
+def conv(arena: Array, row: Array) -> None:
     """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
     filters, groups, pixels = row[W + SHAPE], row[CONV_GROUPS], row_count(row)
     of_group = filters // groups
-    weights = pack_filters(arena, row, row[CONV_W_ZERO])
-    k = weights.shape[2]
+    k = padded(row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3], K_STEP)
+    weights = np.zeros((groups * padded(of_group, COLUMNS), k), np.int16)
+    pack_filters(arena, row, row[CONV_W_ZERO], weights, of_group)
     block = block_rows(k * groups, pixels)
-    patches = np.zeros((groups, block, k), np.int16)
-    acc = np.empty((block, filters + COLUMNS - 1), np.int32)
-    work, table = open_chain(arena, row, CHAIN, CONV_CHAIN)
+    patches = np.zeros((groups * block, k), np.int16)
+    acc = np.empty((block, filters + COLUMNS), np.int32)
+    work, table = open_chain(arena, row, CHAIN, CONV_STAGES)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
-        pack_patches(arena, row, first, count, patches)
+        pack_patches(arena, row, first, count, patches, block)
         # In this order the next group overwrites what the tiles of a group have too many; the last ones are surplus.
         for g in range(groups):
-            multiply_packed(patches[g], weights[g], count, of_group, acc, g * of_group)
+            of_weights = g * padded(of_group, COLUMNS)
+            multiply_packed(patches, g * block, weights, of_weights, count, of_group, acc, g * of_group)
         add_bias(arena, row, acc, count)
-        finish_accumulators(arena, row, CHAIN, CONV_CHAIN, acc, first, count, work, table)
+        run_chain(arena, row, CHAIN, CONV_STAGES, acc, first, count, work, table)
 
 
-@hot
-def pack_matrix(source, start, row_step, k_step, first, count, k, zero, packed):
-    """Fill packed[r, i] with source[start + (first + r) * row_step + i * k_step] - zero for `count` rows of k."""
+@inner
+def pack_matrix(
+    source: Array, start: int, row_step: int, k_step: int, count: int, k: int, zero: int, packed: Array
+) -> None:
+    """Fill packed[r, i] with source[start + r * row_step + i * k_step] - zero for `count` rows of k."""
     if k_step == 1:
         for r in range(count):
-            widen(source, start + (first + r) * row_step, k, zero, packed[r], 0)
+            widen(source, start + r * row_step, k, zero, packed, r, 0)
         return
-    # Rows are contiguous in the source: a group of them at once, so that each cache line is read once.
+    # Where it is the rows that lie side by side: some of them at once, so that each cache line is read once.
     for group in range(0, count, 64):
-        most = u64(min(count, group + 64))
         for i in range(k):
-            at = u64(start + first * row_step + i * k_step)
-            for r in range(u64(group), most):
-                packed[r, i] = np.int16(source[at + r * u64(row_step)] - zero)
+            for r in range(group, min(count, group + 64)):
+                packed[r, i] = np.int16(source[u64(start + r * row_step + i * k_step)] - zero)
 
 
-@hot
-def matmul(arena, row):
-    """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
-    rows, columns = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
-    x_rows, x_k = (3, 2) if row[TRANSPOSE_X] else (2, 3)
-    w_columns, w_k = (2, 3) if row[TRANSPOSE_W] else (3, 2)
-    k = row[X + SHAPE + x_k]
-    source = arena.view(np.int8)
-    weights = np.zeros((padded(columns, COLUMNS), padded(k, K_STEP)), np.int16)
-    block = block_rows(weights.shape[1], rows)
-    left = np.zeros((block, weights.shape[1]), np.int16)
-    acc = np.empty((block, columns + COLUMNS - 1), np.int32)
-    work, table = open_chain(arena, row, CHAIN, MATMUL_CHAIN)
-    shared = row[W + SHAPE] == 1 and row[W + SHAPE + 1] == 1
-    for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
-        outer, inner = batch // row[OUT + SHAPE + 1], batch % row[OUT + SHAPE + 1]
-        if batch == 0 or not shared:
-            start = row[W + ADDRESS]
-            if not shared:
-                start += outer * row[W + STRIDE] + inner * row[W + STRIDE + 1]
-            pack_matrix(
-                source,
-                start,
-                step_of(row, W, w_columns),
-                step_of(row, W, w_k),
-                0,
-                columns,
-                k,
-                row[MATMUL_W_ZERO],
-                weights,
-            )
-        start = row[X + ADDRESS] + outer * row[X + STRIDE] + inner * row[X + STRIDE + 1]
-        for first in range(0, rows, block):
-            count = min(block, rows - first)
-            pack_matrix(
-                source,
-                start,
-                step_of(row, X, x_rows),
-                step_of(row, X, x_k),
-                first,
-                count,
-                k,
-                row[MATMUL_X_ZERO],
-                left,
-            )
-            multiply_packed(left, weights, count, columns, acc, 0)
-            add_bias(arena, row, acc, count)
-            at = batch * rows + first
-            finish_accumulators(arena, row, CHAIN, MATMUL_CHAIN, acc, at, count, work, table)
-
-
-@hot
-def step_of(row, slot, dimension):
+@inner
+def step_of(row: Array, slot: int, dimension: int) -> int:
     """Return the stride of a dimension; 1 where it has one element, so that nothing depends on it."""
     return row[slot + STRIDE + dimension] if row[slot + SHAPE + dimension] > 1 else 1
 
 
 @hot
-def dwconv(arena, row):
+def matmul(arena: Array, row: Array) -> None:
+    """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
+    rows, columns = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
+    x_row, x_k = (3, 2) if row[TRANSPOSE_X] else (2, 3)
+    w_column, w_k = (2, 3) if row[TRANSPOSE_W] else (3, 2)
+    k = row[X + SHAPE + x_k]
+    x_row, x_k, w_column, w_k = step_of(row, X, x_row), step_of(row, X, x_k), step_of(row, W, w_column), step_of(row, W, w_k)
+    source = arena.view(np.int8)
+    weights = np.zeros((padded(columns, COLUMNS), padded(k, K_STEP)), np.int16)
+    block = block_rows(weights.shape[1], rows)
+    left = np.zeros((block, weights.shape[1]), np.int16)
+    acc = np.empty((block, columns + COLUMNS), np.int32)
+    work, table = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    shared = row[W + SHAPE] == 1 and row[W + SHAPE + 1] == 1
+    for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
+        outer, inner = batch // row[OUT + SHAPE + 1], batch % row[OUT + SHAPE + 1]
+        if batch == 0 or not shared:
+            start = row[W + ADDRESS] + outer * row[W + STRIDE] + inner * row[W + STRIDE + 1]
+            pack_matrix(source, start, w_column, w_k, columns, k, row[MATMUL_W_ZERO], weights)
+        start = row[X + ADDRESS] + outer * row[X + STRIDE] + inner * row[X + STRIDE + 1]
+        for first in range(0, rows, block):
+            count = min(block, rows - first)
+            pack_matrix(source, start + first * x_row, x_row, x_k, count, k, row[MATMUL_X_ZERO], left)
+            multiply_packed(left, ZERO, weights, ZERO, count, columns, acc, ZERO)
+            add_bias(arena, row, acc, count)
+            run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, batch * rows + first, count, work, table)
+
+
+@hot
+def dwconv(arena: Array, row: Array) -> None:
     """acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x - x_zero) * (w - w_zero), then the chain."""
     height, width, channels = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns = row[X + SHAPE + 1], row[X + SHAPE + 2]
@@ -272,11 +244,11 @@ def dwconv(arena, row):
     weights = np.empty((height * width, channels), np.int16)
     for tap in range(height * width):
         start = row[W + ADDRESS] + tap // width * row[W + STRIDE + 1] + tap % width * row[W + STRIDE + 2]
-        widen(source, start, channels, row[DW_W_ZERO], weights[tap], 0)
+        widen(source, start, channels, row[DW_W_ZERO], weights, tap, ZERO)
     pixels = row_count(row)
-    block = min(rows_at_once(row), pixels)
+    work, table = open_chain(arena, row, CHAIN, DW_STAGES)
+    block = work.shape[1] // channels
     acc = np.empty((block, channels), np.int32)
-    work, table = open_chain(arena, row, CHAIN, DW_CHAIN)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
         for p in range(count):
@@ -284,30 +256,29 @@ def dwconv(arena, row):
             image = row[X + ADDRESS] + index // (down * across) * row[X + STRIDE]
             top = index // across % down * row[DW_STRIDE] - row[DW_PAD]
             left = index % across * row[DW_STRIDE + 1] - row[DW_PAD + 1]
-            sums = acc[p]
-            sums[:] = 0
+            for c in range(channels):
+                acc[p, c] = 0
             for i in range(height):
                 y = top + i * row[DW_DILATION]
-                if not 0 <= y < rows:
-                    continue
                 for j in range(width):
                     x = left + j * row[DW_DILATION + 1]
-                    if 0 <= x < columns:
+                    if 0 <= y < rows and 0 <= x < columns:
                         start = u64(image + y * row[X + STRIDE + 1] + x * row[X + STRIDE + 2])
-                        taps = weights[i * width + j]
+                        tap = i * width + j
                         for c in range(u64(channels)):
-                            sums[c] = i32(sums[c] + i32(i32(source[start + c]) - zero) * i32(taps[c]))
+                            acc[p, c] = i32(acc[p, c] + i32(i32(source[start + c]) - zero) * i32(weights[tap, c]))
         add_bias(arena, row, acc, count)
-        finish_accumulators(arena, row, CHAIN, DW_CHAIN, acc, first, count, work, table)
+        run_chain(arena, row, CHAIN, DW_STAGES, acc, first, count, work, table)
 
 
 @hot
-def eltwise(arena, row):
+def eltwise(arena: Array, row: Array) -> None:
     """acc = x - x_zero, then the chain."""
-    rows = row_count(row)
-    work, table = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_ATTRIBUTES)
-    block = work.shape[1] // row[OUT + SHAPE + 3]
+    rows, channels = row_count(row), row[OUT + SHAPE + 3]
+    work, table = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES)
+    block = work.shape[1] // channels
+    no_accumulators = np.empty((0, channels), np.int32)
     for first in range(0, rows, block):
         count = min(block, rows - first)
-        load_rows(arena, row, X, row[ELTWISE_X_ZERO], first, count, work[V, : count * row[OUT + SHAPE + 3]])
-        finish(arena, row, ELTWISE_CHAIN, ELTWISE_ATTRIBUTES, first, count, work, table)
+        load_rows(arena, row, X, row[ELTWISE_X_ZERO], first, work[V, : count * channels])
+        run_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES, no_accumulators, first, count, work, table)

@@ -9,10 +9,10 @@ For the k-th instruction issued, on engine e, all in cycles from the end of the 
     finish[k] = max(start[k] + latency, finish of the instruction before it on e)
 
 An engine finishes in order, as its tickets count: whoever has waited for a ticket has waited for all before it. An
-instruction depends on earlier ones of its own engine whose bytes conflict with its own, and in hardware order on those of
-every engine (bounding intervals, as the scoreboard holds them). Every term looks back in program order only, so one pass
-in that order is exact: no resource is shared between engines but what the terms name. The term that won is the reason;
-among equals the first in the order of REASONS. The cause is the instruction behind it.
+instruction depends on earlier ones of its own engine whose bytes conflict with its own, and in hardware order on
+those of every engine (bounding intervals, as the scoreboard holds them). Every term looks back in program order only,
+so one pass in that order is exact: no resource is shared between engines but what the terms name. The term that won
+is the reason; among equals the first in the order of REASONS. The cause is the instruction behind it.
 
 The pass keeps a list of instructions that may still matter: those whose finish is not before the current issue, for
 nothing starts before it is issued. With the queues' depth that bounds the list, however long the program.

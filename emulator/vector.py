@@ -11,9 +11,11 @@ sum of two has bits to spare, and rounded once. Measured on one core: about 0.1 
 in fp24.
 """
 
+from typing import Any
+
 import numpy as np
 
-from emulator.jit import hot
+from emulator.jit import inner
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from isa.dtypes import F32, I8, I32
 from isa.table import MNEMONICS
@@ -23,7 +25,8 @@ LANES = 2048
 # Types as they stand in a row.
 I8_CODE, I32_CODE, F32_CODE = I8.code, I32.code, F32.code
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
-OUT, X = 0, FIELDS
+# NumPy numbers: for a literal Python one, numba would compile the callee anew for each value.
+OUT, X = np.int64(0), np.int64(FIELDS)
 CHAIN = operand_slot("conv", "ew1_scale")
 EW1_SCALE, EW1_BIAS, EW2, EW2_SCALE, TABLE, EW3_SCALE = (
     operand_slot("conv", name) - CHAIN for name in ("ew1_scale", "ew1_bias", "ew2", "ew2_scale", "table", "ew3_scale")
@@ -44,7 +47,7 @@ def _words(name: str) -> tuple[str, ...]:
     return next(spec.words for spec in MNEMONICS["conv"].choices if spec.name == name)
 
 
-NO_EW2, ADD, SUB, MUL, MAX, MIN = (_words("ew2_op").index(word) for word in ("none", "add", "sub", "mul", "max", "min"))
+NO_EW2, ADD, SUB, MUL, MAX, MIN = (np.int64(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min"))
 NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
     _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )
@@ -60,12 +63,13 @@ LEAST_NORMAL = np.int64(1023 - 126) << 52
 GREATEST = np.int64(1023 + 300) << 52
 HALF_FRACTION = np.int64(1) << 51
 
+Array = np.ndarray
 f32 = np.float32
 u64 = np.uint64
 
 
-@hot
-def round_bits(v, fraction):  # type: ignore[no-untyped-def]
+@inner
+def round_bits(v: float, fraction: int) -> Any:
     """Return float64 v rounded to `fraction` bits, half to even, exponents down to -126 as in float32.
 
     v + m - m rounds v to the last bit of m; m = 1.5 * 2**(e + 52 - fraction), e the exponent of v, has the wanted one.
@@ -78,26 +82,20 @@ def round_bits(v, fraction):  # type: ignore[no-untyped-def]
     return np.copysign((v + m) - m, v)
 
 
-@hot
-def float_attribute(row, at):  # type: ignore[no-untyped-def]
+@inner
+def float_attribute(row: Array, at: int) -> Any:
     """Return a floating attribute of a row, as float64."""
     return np.int64(row[at]).view(np.float64)
 
 
-@hot
-def rows_at_once(row):  # type: ignore[no-untyped-def]
-    """Return how many rows of the result a block holds."""
-    return max(1, LANES // row[OUT + SHAPE + 3])
-
-
-@hot
-def row_count(row):  # type: ignore[no-untyped-def]
+@inner
+def row_count(row: Array) -> Any:
     """Return the number of rows of the result."""
     return row[OUT + SHAPE] * row[OUT + SHAPE + 1] * row[OUT + SHAPE + 2]
 
 
-@hot
-def rows_in_run(row, slot):  # type: ignore[no-untyped-def]
+@inner
+def rows_in_run(row: Array, slot: int) -> int:
     """Return how many rows of a tensor, counted from a multiple of that number, follow each other in memory."""
     channels = row[OUT + SHAPE + 3]
     run = 1
@@ -110,8 +108,8 @@ def rows_in_run(row, slot):  # type: ignore[no-untyped-def]
     return run
 
 
-@hot
-def row_start(row, slot, index):  # type: ignore[no-untyped-def]
+@inner
+def row_start(row: Array, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
     across = row[OUT + SHAPE + 2]
     down = row[OUT + SHAPE + 1]
@@ -125,90 +123,76 @@ def row_start(row, slot, index):  # type: ignore[no-untyped-def]
     return start
 
 
-@hot
-def multiply(v, s, fraction):  # type: ignore[no-untyped-def]
-    if fraction == FP32_FRACTION:
+@inner
+def combine(v: Array, d: Array, operation: int, fraction: int) -> None:
+    """Set v to v operation d, rounded once; with NaN on either side MAX and MIN give d."""
+    if operation == MAX:
         for k in range(v.size):
-            v[k] = v[k] * s[k]
+            v[k] = v[k] if v[k] > d[k] else d[k]
+    elif operation == MIN:
+        for k in range(v.size):
+            v[k] = v[k] if v[k] < d[k] else d[k]
+    elif fraction == FP32_FRACTION:
+        if operation == ADD:
+            for k in range(v.size):
+                v[k] = v[k] + d[k]
+        elif operation == SUB:
+            for k in range(v.size):
+                v[k] = v[k] - d[k]
+        else:
+            for k in range(v.size):
+                v[k] = v[k] * d[k]
+    elif operation == MUL:
+        for k in range(v.size):
+            v[k] = f32(round_bits(np.float64(v[k]) * np.float64(d[k]), fraction))
     else:
+        sign = 1.0 if operation == ADD else -1.0
         for k in range(v.size):
-            v[k] = f32(round_bits(np.float64(v[k]) * np.float64(s[k]), fraction))
+            v[k] = f32(round_bits(np.float64(v[k]) + sign * np.float64(d[k]), fraction))
 
 
-@hot
-def add(v, b, fraction):  # type: ignore[no-untyped-def]
-    if fraction == FP32_FRACTION:
-        for k in range(v.size):
-            v[k] = v[k] + b[k]
-    else:
-        for k in range(v.size):
-            v[k] = f32(round_bits(np.float64(v[k]) + np.float64(b[k]), fraction))
-
-
-@hot
-def subtract(v, b, fraction):  # type: ignore[no-untyped-def]
-    if fraction == FP32_FRACTION:
-        for k in range(v.size):
-            v[k] = v[k] - b[k]
-    else:
-        for k in range(v.size):
-            v[k] = f32(round_bits(np.float64(v[k]) - np.float64(b[k]), fraction))
-
-
-@hot
-def round_all(v, fraction):  # type: ignore[no-untyped-def]
+@inner
+def round_all(v: Array, fraction: int) -> None:
     if fraction != FP32_FRACTION:
         for k in range(v.size):
             v[k] = f32(round_bits(np.float64(v[k]), fraction))
 
 
-@hot
-def load_constant(arena, row, slot, channels, buffer):  # type: ignore[no-untyped-def]
+@inner
+def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: Array) -> None:
     """Fill a buffer with a vector of the constant buffer, rounded as it is loaded, repeated for each row."""
     if row[slot + ADDRESS] == ABSENT:
         return
-    floats = arena.view(np.float32)
     start = row[slot + ADDRESS] >> 2
     step = 1 if row[slot + SHAPE + 3] > 1 else 0
-    for k in range(min(channels, buffer.size)):
-        buffer[k] = floats[start + k * step]
-    round_all(buffer[:channels], row[FRACTION])
-    for k in range(channels, buffer.size):
-        buffer[k] = buffer[k - channels]
+    for k in range(buffer.size):
+        buffer[k] = floats[start + k * step] if k < channels else buffer[k - channels]
+    round_all(buffer, row[FRACTION])
 
 
-@hot
-def open_chain(arena, row, operands, attributes):  # type: ignore[no-untyped-def]
-    """Return the buffers of a block, its constants loaded, and the table of SF.
+@inner
+def open_chain(arena: Array, row: Array, operands: int, stages: int) -> tuple[Array, Array]:
+    """Return (buffers of a block, its constants loaded; the table of SF).
 
-    `operands` and `attributes` say where in the row the stages' fields begin.
+    `operands` and `stages` say where in the row the chain's operands and attributes begin.
     """
     channels = row[OUT + SHAPE + 3]
-    size = channels * min(rows_at_once(row), row_count(row))
-    work = np.empty((BUFFERS, size), np.float32)
-    load_constant(arena, row, operands + EW1_SCALE, channels, work[S1])
-    load_constant(arena, row, operands + EW1_BIAS, channels, work[B1])
-    load_constant(arena, row, operands + EW2_SCALE, channels, work[S2])
-    load_constant(arena, row, operands + EW3_SCALE, channels, work[S3])
+    floats = arena.view(np.float32)
+    work = np.empty((BUFFERS, channels * min(max(1, LANES // channels), row_count(row))), np.float32)
+    load_constant(floats, row, operands + EW1_SCALE, channels, work[S1])
+    load_constant(floats, row, operands + EW1_BIAS, channels, work[B1])
+    load_constant(floats, row, operands + EW2_SCALE, channels, work[S2])
+    load_constant(floats, row, operands + EW3_SCALE, channels, work[S3])
     table = np.empty(256, np.float32)
-    load_constant(arena, row, operands + TABLE, 256, table)
+    load_constant(floats, row, operands + TABLE, table.size, table)
     return work, table
 
 
-@hot
-def load_accumulators(acc, first, count, channels, v, fraction):  # type: ignore[no-untyped-def]
-    """Convert rows of int32 accumulators to the vector format, in one rounding."""
-    for r in range(count):
-        to = u64(r * channels)
-        for k in range(u64(channels)):
-            a = acc[first + r, k]
-            v[to + k] = f32(a) if fraction == FP32_FRACTION else f32(round_bits(np.float64(a), fraction))
-
-
-@hot
-def load_rows(arena, row, slot, zero, first, count, v):  # type: ignore[no-untyped-def]
+@inner
+def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Array) -> None:
     """Fill v with rows of a tensor of any type, broadcast to the result, less its zero point, rounded once."""
     channels, fraction, dtype = row[OUT + SHAPE + 3], row[FRACTION], row[slot + DTYPE]
+    count = v.size // channels
     step = u64(1) if row[slot + SHAPE + 3] == channels else u64(0)
     run = rows_in_run(row, slot)
     bytes_, words, floats = arena.view(np.int8), arena.view(np.int32), arena.view(np.float32)
@@ -221,38 +205,21 @@ def load_rows(arena, row, slot, zero, first, count, v):  # type: ignore[no-untyp
             at = u64(row[slot + ADDRESS] + start)
             for k in range(n):
                 v[to + k] = f32(np.int32(bytes_[at + k * step]) - zero)
-        elif dtype == I32_CODE:
-            at = u64((row[slot + ADDRESS] >> 2) + start)
-            for k in range(n):
-                v[to + k] = f32(round_bits(np.float64(np.int64(words[at + k * step]) - zero), fraction))
         else:
             at = u64((row[slot + ADDRESS] >> 2) + start)
-            for k in range(n):
-                v[to + k] = floats[at + k * step]
+            if dtype == I32_CODE:
+                for k in range(n):
+                    v[to + k] = f32(round_bits(np.float64(np.int64(words[at + k * step]) - zero), fraction))
+            else:
+                for k in range(n):
+                    v[to + k] = floats[at + k * step]
         done += rows
     if dtype == F32_CODE:
         round_all(v, fraction)
 
 
-@hot
-def second_operand(v, d, operation, fraction):  # type: ignore[no-untyped-def]
-    """EW2: v with the second tensor; with NaN on either side max and min give d."""
-    if operation == ADD:
-        add(v, d, fraction)
-    elif operation == SUB:
-        subtract(v, d, fraction)
-    elif operation == MUL:
-        multiply(v, d, fraction)
-    elif operation == MAX:
-        for k in range(v.size):
-            v[k] = v[k] if v[k] > d[k] else d[k]
-    elif operation == MIN:
-        for k in range(v.size):
-            v[k] = v[k] if v[k] < d[k] else d[k]
-
-
-@hot
-def exp(x):  # type: ignore[no-untyped-def]
+@inner
+def exp(x: Any) -> Any:
     """Return e**x in float32: x = n ln 2 + r, 2**n times a polynomial of r, in two factors that do not overflow."""
     x = f32(-104.0) if x < f32(-104.0) else x
     x = f32(89.0) if x > f32(89.0) else x
@@ -272,15 +239,15 @@ def exp(x):  # type: ignore[no-untyped-def]
     return (p * low) * high
 
 
-@hot
-def sigmoid(x):  # type: ignore[no-untyped-def]
+@inner
+def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + e**-x) in float32, by way of e**-|x|."""
     e = exp(-np.abs(x))
     return (e if x < f32(0) else f32(1)) / (f32(1) + e)
 
 
-@hot
-def tanh(x):  # type: ignore[no-untyped-def]
+@inner
+def tanh(x: Any) -> Any:
     """Return tanh x in float32: a polynomial where x is small, else 1 - 2 / (e**2|x| + 1) with the sign of x."""
     z = x * x
     p = f32(-1382 / 155925)
@@ -294,8 +261,8 @@ def tanh(x):  # type: ignore[no-untyped-def]
     return small if a < f32(0.35) else large
 
 
-@hot
-def saturated(v, zero):  # type: ignore[no-untyped-def]
+@inner
+def saturated(v: Any, zero: int) -> Any:
     """Return clamp(rne(v) + zero) to int8 as int32; NaN counts as 0."""
     r = np.rint(v if v == v else f32(0))
     # Far outside int8 with any zero point, and small enough for an exact sum.
@@ -306,21 +273,21 @@ def saturated(v, zero):  # type: ignore[no-untyped-def]
     return q if q > -128 else -128
 
 
-@hot
-def special_function(row, attributes, v, table):  # type: ignore[no-untyped-def]
+@inner
+def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
     """SF: v through the chosen function; each result is rounded to the format."""
-    word, fraction = row[attributes + SF], row[FRACTION]
+    word, fraction = row[stages + SF], row[FRACTION]
     if word == RELU:
         for k in range(v.size):
             v[k] = v[k] if v[k] > f32(0) else f32(0)
     elif word == CLIP:
-        low = f32(round_bits(float_attribute(row, attributes + CLIP_LOW), fraction))
-        high = f32(round_bits(float_attribute(row, attributes + CLIP_HIGH), fraction))
+        low = f32(round_bits(float_attribute(row, stages + CLIP_LOW), fraction))
+        high = f32(round_bits(float_attribute(row, stages + CLIP_HIGH), fraction))
         for k in range(v.size):
             a = low if v[k] < low else v[k]
             v[k] = high if a > high else a
     elif word == LEAKY_RELU:
-        slope = f32(round_bits(float_attribute(row, attributes + SLOPE), fraction))
+        slope = f32(round_bits(float_attribute(row, stages + SLOPE), fraction))
         if fraction == FP32_FRACTION:
             for k in range(v.size):
                 v[k] = v[k] * slope if v[k] < f32(0) else v[k]
@@ -341,10 +308,11 @@ def special_function(row, attributes, v, table):  # type: ignore[no-untyped-def]
             v[k] = table[saturated(v[k], 0) + 128]
 
 
-@hot
-def store_rows(arena, row, zero, first, count, v):  # type: ignore[no-untyped-def]
-    """Store rows of v as int8, rounded and clamped, or as float32 with the one quiet NaN."""
+@inner
+def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array) -> None:
+    """Store rows as int8, rounded and clamped, or as float32 with the one quiet NaN."""
     channels = row[OUT + SHAPE + 3]
+    count = v.size // channels
     run = rows_in_run(row, OUT)
     bytes_, floats = arena.view(np.int8), arena.view(np.float32)
     done = 0
@@ -363,34 +331,16 @@ def store_rows(arena, row, zero, first, count, v):  # type: ignore[no-untyped-de
         done += rows
 
 
-@hot
-def finish(arena, row, operands, attributes, first, count, work, table):  # type: ignore[no-untyped-def]
-    """Take `count` rows of the result, from row `first`, through EW1 to EW3, from work[V] to memory."""
-    n, fraction = count * row[OUT + SHAPE + 3], row[FRACTION]
-    v = work[V, :n]
-    if row[operands + EW1_SCALE + ADDRESS] != ABSENT:
-        multiply(v, work[S1, :n], fraction)
-    if row[operands + EW1_BIAS + ADDRESS] != ABSENT:
-        add(v, work[B1, :n], fraction)
-    if row[attributes + EW2_OP] != NO_EW2:
-        d = work[D, :n]
-        load_rows(arena, row, operands + EW2, row[attributes + EW2_ZERO], first, count, d)
-        if row[operands + EW2_SCALE + ADDRESS] != ABSENT:
-            multiply(d, work[S2, :n], fraction)
-        second_operand(v, d, row[attributes + EW2_OP], fraction)
-    special_function(row, attributes, v, table)
-    if row[operands + EW3_SCALE + ADDRESS] != ABSENT:
-        multiply(v, work[S3, :n], fraction)
-    store_rows(arena, row, row[attributes + OUT_ZERO], first, count, v)
+@inner
+def run_chain(
+    arena: Array, row: Array, operands: int, stages: int, acc: Array, first: int, count: int, work: Array, table: Array
+) -> None:
+    """Take `count` rows of the result, from row `first`, through EW1 to EW3 into memory, block by block.
 
-
-@hot
-def finish_accumulators(arena, row, operands, attributes, acc, first, count, work, table):  # type: ignore[no-untyped-def]
-    """Take `count` rows of accumulators through the chain, from row `first` of the result, block by block.
-
-    A result of type i32 is the accumulators themselves.
+    acc[r] holds the accumulators of row first + r, which are the result themselves if it is of type i32. Where `acc`
+    has no rows, `count` is one block, and the caller has loaded work[V].
     """
-    channels = row[OUT + SHAPE + 3]
+    channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
     if row[OUT + DTYPE] == I32_CODE:
         words = arena.view(np.int32)
         for r in range(count):
@@ -398,8 +348,29 @@ def finish_accumulators(arena, row, operands, attributes, acc, first, count, wor
             for k in range(u64(channels)):
                 words[at + k] = acc[r, k]
         return
-    rows = work.shape[1] // channels
-    for done in range(0, count, rows):
-        some = min(rows, count - done)
-        load_accumulators(acc, done, some, channels, work[V], row[FRACTION])
-        finish(arena, row, operands, attributes, first + done, some, work, table)
+    block = work.shape[1] // channels
+    for done in range(0, count, block):
+        some = min(block, count - done)
+        v = work[V, : some * channels]
+        for r in range(min(some, acc.shape[0])):
+            to = u64(r * channels)
+            if fraction == FP32_FRACTION:
+                for k in range(u64(channels)):
+                    v[to + k] = f32(acc[done + r, k])
+            else:
+                for k in range(u64(channels)):
+                    v[to + k] = f32(round_bits(np.float64(acc[done + r, k]), fraction))
+        if row[operands + EW1_SCALE + ADDRESS] != ABSENT:
+            combine(v, work[S1], MUL, fraction)
+        if row[operands + EW1_BIAS + ADDRESS] != ABSENT:
+            combine(v, work[B1], ADD, fraction)
+        if row[stages + EW2_OP] != NO_EW2:
+            d = work[D, : v.size]
+            load_rows(arena, row, operands + EW2, row[stages + EW2_ZERO], first + done, d)
+            if row[operands + EW2_SCALE + ADDRESS] != ABSENT:
+                combine(d, work[S2], MUL, fraction)
+            combine(v, d, row[stages + EW2_OP], fraction)
+        special_function(row, stages, v, table)
+        if row[operands + EW3_SCALE + ADDRESS] != ABSENT:
+            combine(v, work[S3], MUL, fraction)
+        store_rows(arena, row, row[stages + OUT_ZERO], first + done, v)

@@ -6,6 +6,8 @@ address that follows a counter.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,11 @@ def nothing(arena, row):
 
 
 @hot
-def walk(kernels, arena, plan_rows, rows, terms, last_term, kinds, loops, stops, state, resumed, budget):
-    """Run at most `budget` instructions from state[AT]; return why it stopped.
+def walk(kernels, arena, plan_rows, rows, terms, first_term, kinds, loops, stops, state, resumed, budget):
+    """Take at most `budget` steps from state[AT]; return why it stopped.
 
-    `rows` is a copy of `plan_rows` whose addresses follow the counters. The entries of `terms` up to last_term[k], 0
-    where there are none, belong to instruction k: (instruction's slot, counter, modulus, stride in bytes). It stops
-    before an instruction whose `stops` is set; the first is run whatever its stop says if `resumed`.
+    `rows` is a copy of `plan_rows` whose addresses follow the counters, by way of `flat_terms`. The walk stops before
+    an instruction whose `stops` is set, but for the first one if `resumed`.
     """
     at, done = state[AT], state[DONE]
     counters = state[COUNTERS:]
@@ -46,7 +47,7 @@ def walk(kernels, arena, plan_rows, rows, terms, last_term, kinds, loops, stops,
         resumed = False
         kind = kinds[at]
         if kind >= 0:
-            for t in range(last_term[at], last_term[at + 1]):
+            for t in range(first_term[at], first_term[at + 1]):
                 slot = terms[t, 0] + ADDRESS
                 if terms[t, 4]:
                     rows[at, slot] = plan_rows[at, slot]
@@ -75,35 +76,8 @@ def walk(kernels, arena, plan_rows, rows, terms, last_term, kinds, loops, stops,
     return why
 
 
-def signature(kernels: int) -> Any:
-    """Return the signature of `walk` with a tuple of that many kernels."""
-    table = types.int64[:, ::1]
-    column = types.int64[::1]
-    with quiet():
-        return types.int64(
-            types.UniTuple(types.FunctionType(KERNEL), kernels),
-            types.uint8[::1],
-            table,
-            table,
-            table,
-            column,
-            column,
-            table,
-            types.boolean[::1],
-            column,
-            types.boolean,
-            types.int64,
-        )
-
-
-def quiet() -> warnings.catch_warnings:
-    """Leave out numba's remark that first-class functions are an experiment."""
-    caught = warnings.catch_warnings()
-    return caught
-
-
 def flat_terms(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the terms of a plan that are there, and for each instruction where its own begin; n + 1 numbers.
+    """Return a plan's terms without the unused ones, and where each instruction's begin in them; n + 1 numbers.
 
     Columns: offset of the operand in the row, counter, modulus, stride in bytes, 1 for the first of an operand.
     """
@@ -113,3 +87,20 @@ def flat_terms(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat[:, 1:4] = terms[tuple(found.T)]
     flat[:, 4] = found[:, 2] == 0
     return flat, np.searchsorted(found[:, 0], np.arange(len(terms) + 1))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out numba's remark that first-class functions are an experiment."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
+        yield
+
+
+def signature(kernels: int) -> Any:
+    """Return the signature of `walk` with a tuple of that many kernels."""
+    table, column = types.int64[:, ::1], types.int64[::1]
+    with quiet():
+        functions = types.UniTuple(types.FunctionType(KERNEL), kernels)
+    arrays = (types.uint8[::1], table, table, table, column, column, table, types.boolean[::1], column)
+    return types.int64(functions, *arrays, types.boolean, types.int64)

@@ -283,10 +283,10 @@ def _conv(view: _View) -> Iterator[Problem]:
 
 
 def _dwconv(view: _View) -> Iterator[Problem]:
-    first, *kernel, _ = view.shape("w")
+    first, *kernel, filters = view.shape("w")
     channels = view.shape("x")[3]
     yield from _same(view, "w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
-    if first == 1:
+    if (first, filters) == (1, channels):
         yield from _windowed(view, kernel, view.ints("dilation"), channels)
         yield from _chain(view)
 
@@ -305,6 +305,7 @@ def _matmul(view: _View) -> Iterator[Problem]:
             f"x is [{rows}, {depth}] but w is [{inner}, {columns}] (m by k times k by n)",
             f"expected {depth} rows in w; is `transpose_w` or `transpose_x` missing?",
         )
+        return
     if stack and stack != batch:
         yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
     yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
@@ -359,11 +360,12 @@ def _fill(view: _View) -> Iterator[Problem]:
 def _transpose(view: _View) -> Iterator[Problem]:
     out, x, perm = view.operands["out"], view.operands["x"], view.ints("perm")
     assert out is not None and x is not None
-    if sorted(perm[: x.rank]) != list(range(x.rank)) or perm[x.rank :] != tuple(range(x.rank, 4)):
+    beyond_stay = perm[x.rank :] == tuple(range(x.rank, 4))
+    if sorted(perm[: x.rank]) != list(range(x.rank)) or not beyond_stay:
         yield Problem(
             "perm",
             "range",
-            f"`perm` is {perm} for an x of {x.rank} dimensions",
+            f"`perm` is {perm[: x.rank] if beyond_stay else perm} for an x of {x.rank} dimensions",
             f"expected each of {', '.join(map(str, range(x.rank)))} once, then the dimensions beyond in order",
         )
         return
@@ -417,16 +419,15 @@ def check_code(code: Sequence[Instruction]) -> list[tuple[int, Problem]]:
         if mnemonic == "loop":
             open_loops.append(k)
             if len(open_loops) > MAX_LOOP_DEPTH:
-                problems.append((k, Problem("", "loop", f"loops nest deeper than {MAX_LOOP_DEPTH}")))
-            elif instruction.attribute("counter") != (len(open_loops),):
+                return [(k, Problem("", "loop", f"loops nest deeper than {MAX_LOOP_DEPTH}"))]
+            if instruction.attribute("counter") != (len(open_loops),):
                 problems.append((k, Problem("counter", "loop", f"the loop's counter must be {len(open_loops)}")))
         elif mnemonic == "brnz":
             if not open_loops:
-                problems.append((k, Problem("counter", "loop", "brnz closes no open loop")))
-                break
+                return [*problems, (k, Problem("counter", "loop", "brnz closes no open loop"))]
             if instruction.attribute("counter") != (depth,):
-                problems.append((k, Problem("counter", "loop", f"brnz must close the innermost loop, counter {depth}")))
-                break
+                message = f"brnz must close the innermost loop, counter {depth}"
+                return [*problems, (k, Problem("counter", "loop", message))]
             open_loops.pop()
         elif mnemonic == "end" and k != len(code) - 1:
             problems.append((k, Problem("", "end", "code follows `end`")))

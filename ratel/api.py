@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.chip import Chip, load_chip
+from isa.errors import InputError
 from isa.program import Program
 
 if TYPE_CHECKING:
     import numpy as np
     from emulator.checks import CheckResult
 
+    from emulator.execute import Dump
     from emulator.plan import Plan
     from emulator.timeline import Timeline
 
@@ -28,7 +30,7 @@ def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None 
     """
     from assembler.assemble import assemble
 
-    return assemble(text, path, chip)
+    return assemble(text, path, load_chip(chip) if isinstance(chip, str) else chip)
 
 
 def disassemble(program: Program) -> str:
@@ -82,6 +84,18 @@ def plan_for(program: Program, chip: str | Chip | None) -> Plan:
     return load(program, chip if isinstance(chip, Chip) else load_chip(chip or program.chip))
 
 
+def parse_dump(text: str) -> Dump:
+    """Return what "a1" or "a1@3" asks for; raise InputError for anything else."""
+    from emulator.execute import Dump
+
+    name, at, iteration = text.partition("@")
+    if at and not iteration.isdecimal():
+        raise InputError(
+            f"{text!r} does not name a tensor and an iteration", "write NAME, or NAME@ITERATION as in a1@3"
+        )
+    return Dump(name, int(iteration) if at else None)
+
+
 def run(
     program: Program,
     inputs: Mapping[str, Any] | None = None,
@@ -101,9 +115,9 @@ def run(
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate
-    from emulator.inputs import prepare
 
     from emulator.execute import execute
+    from emulator.inputs import prepare
 
     plan = plan_for(program, chip)
     tensors = prepare(plan.core, inputs or {})
@@ -112,7 +126,7 @@ def run(
         plan=plan,
         outputs=execution.outputs,
         checks=evaluate(program, execution.outputs),
-        dumps=execution.dumps,
+        dumps=dict(zip(dumps, execution.dumps)),
         instructions=execution.instructions,
     )
 

@@ -56,13 +56,8 @@ def report(error: RatelError) -> None:
     """Print a declared error for a person, on stderr."""
     from ratel.tables import to_stderr
 
-    diagnostics = getattr(error, "diagnostics", None)
-    if diagnostics is None:
-        to_stderr(f"error: {error}")
-    else:
-        from assembler.diagnostics import render
-
-        to_stderr(render(diagnostics))
+    # The assembler's errors come rendered, each with its place.
+    to_stderr(str(error) if hasattr(error, "diagnostics") else f"error: {error}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -236,8 +231,8 @@ def format_file(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     from emulator.checks import first_difference
-    from emulator.inputs import read_tensor
 
+    from emulator.inputs import read_tensor
     from ratel import api, tables
 
     inputs, outputs, expected = (

@@ -1,0 +1,135 @@
+"""From text to Program."""
+
+from pathlib import Path
+
+from assembler import syntax
+from assembler.declarations import DEFAULT_CHIP, Declarations
+from assembler.diagnostics import Failed, Report, Span, TooMany
+from assembler.expand import Expander, Stop
+from assembler.files import Folder
+from assembler.layout import Layout
+from assembler.names import Names, Scope
+from assembler.resolve import Pool, Resolver
+from assembler.source import SourceFile
+from isa.chip import Chip
+from isa.encoding import DESCRIPTOR, WORD_BYTES
+from isa.program import Core, Program, Segment
+
+MAX_OPERANDS = 65535
+
+
+def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None) -> Program:
+    """Return the program that a text means.
+
+    Files that it names are looked for in the folder of `path` (the current one where None), which also gives the
+    program its name. `chip` takes the place of the text's own. Raises AssemblyError with all that is wrong.
+    """
+    given = Path(path) if path is not None else None
+    source = SourceFile(given.name if given and given.name else "<text>", text)
+    report = Report(source.name)
+    name = given.stem if given and given.name else "program"
+    try:
+        program = _assemble(source, Folder(given.parent if given else Path()), name, report, chip)
+    except TooMany:
+        program = None
+    report.raise_if_any()
+    assert program is not None
+    return program
+
+
+def _assemble(
+    source: SourceFile, folder: Folder, name: str, report: Report, given: Chip | None
+) -> Program | None:
+    names = Names(report)
+    expander, declarations = Expander(names, folder), Declarations(names, folder)
+    instructions: list[tuple[syntax.Instruction | syntax.Broken, Scope]] = []
+    try:
+        for statement, scope in expander.statements(source):
+            _declare(statement, scope, declarations, names, instructions)
+    except Stop:
+        pass
+    declarations.chip = given or declarations.chip
+    layout, chip = declarations.place()
+    symbols, segments = declarations.read_data()
+    explicit = declarations.word(".scales", "automatic") == "explicit"
+    pool = Pool(layout.ends.get("cb", 0))
+    resolver = Resolver(names, None if explicit else pool)
+    last = source.span(1, 0, 0)
+    for instruction, scope in instructions:
+        last = instruction.span
+        _guarded(instruction, scope, resolver)
+    resolver.finish(last)
+    checks = declarations.read_checks()
+    if report.found:
+        return None
+    if pool.data:
+        segments.append(Segment("cb", pool.start, bytes(pool.data)))
+    _check_sizes(resolver, pool, chip, layout, last, report)
+    core = Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols))
+    return Program(
+        declarations.word(".name", name),
+        given.name if given else declarations.word(".chip", DEFAULT_CHIP),
+        declarations.word(".order", "hardware"),  # type: ignore[arg-type]
+        (core,),
+        tuple(checks),
+    )
+
+
+def _declare(
+    statement: syntax.Statement,
+    scope: Scope,
+    declarations: Declarations,
+    names: Names,
+    instructions: list[tuple[syntax.Instruction | syntax.Broken, Scope]],
+) -> None:
+    """Take a directive at once; keep an instruction until all tensors have their place."""
+    try:
+        match statement:
+            case syntax.Setting():
+                declarations.setting(statement, scope)
+            case syntax.Constant():
+                declarations.constant(statement, scope)
+            case syntax.Tensor():
+                declarations.tensor(statement, scope)
+            case syntax.Check():
+                declarations.check(statement, scope)
+            case syntax.Broken(words=(word, declared, *_)) if word.startswith("."):
+                names.poisoned.add(declared)
+            case syntax.Instruction() | syntax.Broken():
+                instructions.append((statement, scope))
+    except RecursionError:
+        _too_deep(statement, scope, names)
+
+
+def _guarded(statement: syntax.Instruction | syntax.Broken, scope: Scope, resolver: Resolver) -> None:
+    try:
+        if isinstance(statement, syntax.Broken):
+            resolver.broken(statement)
+        else:
+            resolver.instruction(statement, scope)
+    except RecursionError:
+        _too_deep(statement, scope, resolver.names)
+
+
+def _too_deep(statement: syntax.Node, scope: Scope, names: Names) -> Failed:
+    help = "arguments of macros that hold arguments of macros add up"
+    return names.error(scope, "E105", statement.span, "this expression is too deep to follow", "", help)
+
+
+def _check_sizes(resolver: Resolver, pool: Pool, chip: Chip, layout: Layout, last: Span, report: Report) -> None:
+    """Report code and multipliers that the chip cannot hold."""
+    constants = chip.memory_bytes("cb")
+    if pool.data and pool.start + len(pool.data) > constants:
+        message = f"cb is full: {len(pool.data):,} bytes of automatic multipliers lie behind {pool.start:,} of constants"
+        report.error("E401", last, message, f"{chip.name} has {constants:,} bytes", "scales shared by tensors share a place")
+    distinct = {operand for instruction in resolver.code for operand in instruction.operands if operand is not None}
+    size = WORD_BYTES * len(resolver.code) + DESCRIPTOR.itemsize * len(distinct)
+    help = "hardware loops (`loop NAME, COUNT` ... `brnz NAME`) repeat code without growing it"
+    if len(distinct) > MAX_OPERANDS:
+        report.error("E405", last, f"the code has {len(distinct):,} distinct operands", f"expected {MAX_OPERANDS:,}", help)
+    elif size > chip["memory.ib_bytes"]:
+        message = (
+            f"the code takes {size:,} bytes: {len(resolver.code):,} instructions of {WORD_BYTES}, "
+            f"{len(distinct):,} operands of {DESCRIPTOR.itemsize}"
+        )
+        report.error("E405", last, message, f"the instruction buffer of {chip.name} has {chip['memory.ib_bytes']:,}", help)

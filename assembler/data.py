@@ -1,0 +1,145 @@
+"""Initial data: numbers in the text, one value for all, or a .npy file; checked for shape, type and range."""
+
+from typing import Any
+
+import numpy as np
+
+from assembler import syntax
+from assembler.expressions import Evaluator
+from assembler.files import FileProblem, Folder
+from isa.dtypes import DTYPES, DType, dtype_of_array
+
+MAX_BYTES = 2**30
+
+
+class Reader:
+    """Reads the data of one statement; problems are reported at the data, or at the element."""
+
+    def __init__(self, evaluator: Evaluator, folder: Folder) -> None:
+        self.evaluator = evaluator
+        self.folder = folder
+
+    def tensor(self, node: syntax.Value, dtype: DType, shape: tuple[int, ...], splat: bool = True) -> bytes:
+        """Return the bytes of a tensor of this type and shape."""
+        count = int(np.prod(shape, dtype=object))
+        if count * dtype.bytes > MAX_BYTES:
+            message = f"{count * dtype.bytes:,} bytes of data"
+            raise self.evaluator.error("E506", node, message, f"expected at most {MAX_BYTES:,}", "load it in parts")
+        node, evaluator = self._follow(node)
+        if isinstance(node, syntax.Text):
+            return self._file(node, dtype, shape)
+        if isinstance(node, syntax.List):
+            elements = self._flat(node, shape, evaluator)
+            values = [self._element(element, dtype, evaluator) for element in elements]
+            return np.array(values, dtype.numpy).tobytes()
+        if not splat:
+            message = "this is no list of numbers"
+            raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
+        return np.full(count, self._element(node, dtype, evaluator), dtype.numpy).tobytes()
+
+    def scale(self, node: syntax.Value) -> tuple[float, ...]:
+        """Return the scale of a tensor: positive float32 numbers from a number, a list or a file."""
+        node, evaluator = self._follow(node)
+        if isinstance(node, syntax.Text):
+            array = self.array(node)
+            if array.dtype.kind != "f" or array.ndim > 1 or not 1 <= array.size <= 2**20:
+                label = f"it holds {array.dtype} {list(array.shape)}"
+                raise evaluator.error("E601", node, f'"{node.value}" is no scale', label, "expected a vector of float32")
+            values = [float(value) for value in array.reshape(-1)]
+            places: list[syntax.Value] = [node] * len(values)
+        else:
+            places = list(node.items) if isinstance(node, syntax.List | syntax.Tuple) else [node]
+            values = [float(evaluator.constant(place)) for place in places]
+        if not values:
+            raise evaluator.error("E601", node, "the scale is empty", "expected one number, or one for each channel")
+        rounded = []
+        for value, place in zip(values, places, strict=True):
+            with np.errstate(over="ignore", under="ignore"):
+                single = float(np.float32(value))
+            if not 0 < single < float("inf"):
+                label = "expected a positive number that float32 holds"
+                help = "a stored integer q means (q - zero) * scale; leave scale out for plain numbers"
+                raise evaluator.error("E601", place, f"the scale is {value:g}", label, help)
+            rounded.append(single)
+        return tuple(rounded)
+
+    def array(self, node: syntax.Text) -> Any:
+        """Return the tensor of a file, memory-mapped."""
+        try:
+            return self.folder.array(self.folder.locate(node.span.file, node.value), node.value)
+        except FileProblem as problem:
+            raise self.evaluator.error(problem.code, node, problem.message, "", problem.help) from None
+
+    def labels(self, node: syntax.Value, rows: int, shape: tuple[int, ...]) -> bytes:
+        """Return labels as i32: one for each row, of any integer type in a file."""
+        node, evaluator = self._follow(node)
+        i32 = DTYPES["i32"]
+        if not isinstance(node, syntax.Text):
+            return self.tensor(node, i32, (rows,), splat=False)
+        array = self.array(node)
+        if array.dtype.kind not in "iu":
+            label = "expected whole numbers: the index of the right class"
+            raise evaluator.error("E504", node, f'"{node.value}" holds {array.dtype}', label)
+        if array.shape not in ((rows,), shape):
+            label = f"expected [{rows}]: one label for each row of the output"
+            raise evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
+        if array.size and (array.min() < i32.low or array.max() > i32.high):
+            raise evaluator.error("E504", node, f'"{node.value}" holds labels beyond 32 bits')
+        return np.ascontiguousarray(array, i32.numpy).tobytes()
+
+    def _follow(self, node: syntax.Value) -> tuple[syntax.Value, Evaluator]:
+        names = self.evaluator.names
+        node, scope = names.follow(node, self.evaluator.scope)
+        return node, Evaluator(names, scope)
+
+    def _file(self, node: syntax.Text, dtype: DType, shape: tuple[int, ...]) -> bytes:
+        array = self.array(node)
+        if dtype_of_array(array) != dtype:
+            label = f"expected {dtype} ({dtype.numpy.name})"
+            help = f'convert it when it is written: numpy.save(file, array.astype("{dtype.numpy.name}"))'
+            raise self.evaluator.error("E504", node, f'"{node.value}" holds {array.dtype}', label, help)
+        if array.shape != shape:
+            label = f"expected {list(shape)}"
+            raise self.evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
+        return np.ascontiguousarray(array, dtype.numpy).tobytes()
+
+    def _flat(self, node: syntax.List, shape: tuple[int, ...], evaluator: Evaluator) -> list[syntax.Value]:
+        """Return the elements of a list that is nested as `shape`, or flat."""
+        if not any(isinstance(item, syntax.List) for item in node.items):
+            count = int(np.prod(shape, dtype=object))
+            if len(node.items) != count:
+                help = "one value for all is written without brackets" if len(node.items) == 1 else ""
+                message, label = f"the list has {len(node.items)} elements", f"expected {count}: shape {list(shape)}"
+                raise evaluator.error("E503", node, message, label, help)
+            return list(node.items)
+        level: list[syntax.Value] = [node]
+        for depth, size in enumerate(shape):
+            below: list[syntax.Value] = []
+            for item in level:
+                if not isinstance(item, syntax.List):
+                    label = f"expected a list: shape {list(shape)} has {len(shape)} levels"
+                    raise evaluator.error("E503", item, "the list is nested less here", label)
+                if len(item.items) != size:
+                    label = f"expected {size}: dimension {depth} of {list(shape)}"
+                    raise evaluator.error("E503", item, f"this list has {len(item.items)} elements", label)
+                below += item.items
+            level = below
+        return level
+
+    def _element(self, node: syntax.Value, dtype: DType, evaluator: Evaluator) -> int | float:
+        if isinstance(node, syntax.List):
+            raise evaluator.error("E503", node, "the list is nested deeper than the shape", "expected a number")
+        value = evaluator.constant(node)
+        if dtype.is_float:
+            # What rounds to an infinity was not meant as one.
+            if abs(value) > 3.4028235677973362e38 and value not in (float("inf"), float("-inf")):
+                raise evaluator.error("E504", node, f"{value:g} is beyond float32")
+            return float(value)
+        if isinstance(value, float):
+            raise evaluator.error("E504", node, f"{value:g} is no whole number", f"expected {dtype}")
+        if not dtype.low <= value <= dtype.high:
+            label = f"expected {dtype}: {dtype.low} to {dtype.high}"
+            raise evaluator.error("E504", node, f"{value} is out of range", label)
+        return value
+
+

@@ -1,0 +1,358 @@
+"""Directives: settings of the whole program, constants, tensors with their data, checks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from assembler import syntax
+from assembler.data import MAX_BYTES, Reader
+from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
+from assembler.expressions import Evaluator
+from assembler.files import Folder
+from assembler.layout import Layout, Request, place
+from assembler.names import Names, Scope
+from assembler.operands import dtype_named, memory_named, shape_of
+from isa.chip import Chip, load_chip
+from isa.dtypes import DTYPES, I8, DType
+from isa.errors import ChipError
+from isa.operand import MEMORIES
+from isa.program import CHECK_KINDS, MAX_SYMBOL_RANK, ORDERS, Check, Segment, Symbol
+
+DEFAULT_CHIP = "hanguang800"
+DEFAULT_MEMORY = {"const": "cb"}
+SCALES = ("automatic", "explicit")
+MAX_SIZE = 2**62
+# The setting that each kind of check takes: its name, bounds, and what it is without.
+BOUNDS = {"top1": ("min", 0.0, 1.0), "within": ("atol", 0.0, 3.4e38), "exact": ("", 0.0, 0.0)}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A tensor, or the bytes of a `.data`, that waits for its place and its data; `key` is its name in the layout."""
+
+    key: str
+    kind: str
+    symbol: Symbol
+    statement: syntax.Tensor
+    scope: Scope
+    at: int | None
+    base: str
+    at_span: Span
+
+
+class Declarations:
+    """Collects what a program declares, in the order of the text."""
+
+    def __init__(self, names: Names, folder: Folder) -> None:
+        self.names = names
+        self.folder = folder
+        self.settings: dict[str, syntax.Setting] = {}
+        self.declared: list[Declared] = []
+        self.by_name: dict[str, Declared] = {}
+        self.checks: list[tuple[syntax.Check, Scope]] = []
+        self.chip: Chip | None = None
+
+    def setting(self, statement: syntax.Setting, scope: Scope) -> None:
+        keyword, word = statement.keyword, statement.value
+        if keyword in self.settings:
+            note = Note("it stands here first", self.settings[keyword].span)
+            self.names.error(scope, "E206", statement.span, f"`{keyword}` stands twice", "once is enough", "", note)
+            return
+        self.settings[keyword] = statement
+        legal = {".order": ORDERS, ".scales": SCALES}.get(keyword)
+        if legal and word.text not in legal:
+            label = f"expected {listed(legal)}"
+            help = did_you_mean(word.text, legal)
+            self.names.error(scope, "E207", word.span, f"`{word.text}` is no {keyword[1:]}", label, help)
+        if keyword == ".chip":
+            self._load_chip(word, scope)
+
+    def word(self, keyword: str, default: str) -> str:
+        """Return the word of a setting."""
+        return self.settings[keyword].value.text if keyword in self.settings else default
+
+    def _load_chip(self, word: syntax.Word, scope: Scope) -> None:
+        path: Any = word.text
+        if path.endswith(".toml"):
+            path = self.folder.path / path
+        try:
+            self.chip = load_chip(path)
+        except ChipError as error:
+            self.names.error(scope, "E403", word.span, error.message, "", error.help)
+        except ValueError:
+            self.names.error(scope, "E403", word.span, "this is no name of a chip")
+
+    def constant(self, statement: syntax.Constant, scope: Scope) -> None:
+        """Take `.equ NAME = VALUE`; in a macro the name may be a parameter that stands for one."""
+        word = self._name(statement.name, scope)
+        try:
+            self.names.declare(word, scope)
+            self.names.constants[word.text] = Evaluator(self.names, scope).constant(statement.value)
+        except Failed:
+            self.names.poisoned.add(word.text)
+
+    def _name(self, word: syntax.Word, scope: Scope) -> syntax.Word:
+        if word.quoted:
+            return word
+        node, _ = self.names.follow(syntax.Reference(word.span, word.text), scope)
+        return syntax.Word(node.span, node.name) if isinstance(node, syntax.Reference) else word
+
+    def tensor(self, statement: syntax.Tensor, scope: Scope) -> None:
+        """Take a declaration; what is wrong with it is reported, and its name is then known as poisoned."""
+        if statement.kind == "data":
+            word, key = statement.name, f".data {len(self.declared)}"
+        else:
+            word = self._name(statement.name, scope)
+            key = word.text
+        try:
+            if statement.kind != "data":
+                self.names.declare(word, scope)
+            declared = self._declared(statement, scope, key)
+        except Failed:
+            self.names.poisoned.add(word.text)
+            return
+        self.declared.append(declared)
+        self.by_name[key] = declared
+        if statement.kind != "data":
+            self.names.tensors[key] = declared.symbol
+
+    def _declared(self, statement: syntax.Tensor, scope: Scope, key: str) -> Declared:
+        evaluator = Evaluator(self.names, scope)
+        parts: dict[str, Any] = {}
+        failed = False
+
+        def attempt(name: str, work: Callable[[], Any]) -> None:
+            nonlocal failed
+            try:
+                parts[name] = work()
+            except Failed:
+                failed = True
+
+        attempt("dtype", lambda: DTYPES[dtype_named(evaluator, statement.dtype)])
+        attempt("shape", lambda: self._shape(evaluator, statement))
+        seen: set[str] = set()
+        for clause in statement.clauses:
+            keyword = clause.keyword.text
+            if keyword in seen:
+                self.names.error(scope, "E206", clause.span, f"`{keyword}` stands twice", "once is enough")
+                failed = True
+                continue
+            seen.add(keyword)
+            attempt(keyword, lambda clause=clause: self._clause(evaluator, clause, parts.get("dtype"), statement.kind))
+        if failed:
+            raise Failed
+        shape, dtype, (at, base) = parts["shape"], parts["dtype"], parts.get("at", (None, ""))
+        memory = parts.get("in") or DEFAULT_MEMORY.get(statement.kind, "lm")
+        if base:
+            held = self.by_name[base].symbol.memory
+            if "in" in seen and held != memory:
+                raise self._clause_error(evaluator, statement, "in", f"`{base}` is in {held}", "leave `in` out")
+            memory = held
+        if statement.kind == "data" and at is None:
+            raise evaluator.error("E505", statement.name, "data without a name needs an address", "expected `at ADDRESS`")
+        self._takes_data(evaluator, statement)
+        symbol = Symbol(
+            key,
+            "weight" if statement.kind == "data" else statement.kind,  # type: ignore[arg-type]
+            memory,
+            0,
+            dtype,
+            shape,
+            parts.get("scale", ()),
+            parts.get("zero", 0),
+        )
+        spans = [clause.span for clause in statement.clauses if clause.keyword.text == "at"]
+        return Declared(key, statement.kind, symbol, statement, scope, at, base, (spans or [statement.name.span])[0])
+
+    def _clause_error(
+        self, evaluator: Evaluator, statement: syntax.Tensor, keyword: str, message: str, label: str
+    ) -> Failed:
+        clause = next(clause for clause in statement.clauses if clause.keyword.text == keyword)
+        return evaluator.error("E404", clause, message, label)
+
+    def _shape(self, evaluator: Evaluator, statement: syntax.Tensor) -> tuple[int, ...]:
+        # Bytes that belong to no tensor may be none at all; a tensor has at least one element.
+        shape = shape_of(evaluator, statement.shape.items, 0 if statement.kind == "data" else 1)
+        if not 1 <= len(shape) <= MAX_SYMBOL_RANK:
+            label = f"expected 1 to {MAX_SYMBOL_RANK}"
+            raise evaluator.error("E305", statement.shape, f"the shape has {len(shape)} dimensions", label)
+        elements = 1
+        for size in shape:
+            elements *= size
+        if elements * 4 >= MAX_SIZE:
+            raise evaluator.error("E506", statement.shape, f"a tensor of {elements:.2g} elements", "no memory holds it")
+        return shape
+
+    def _clause(self, evaluator: Evaluator, clause: syntax.Clause, dtype: DType | None, kind: str) -> Any:
+        value = clause.value
+        if isinstance(value, syntax.Word):
+            return memory_named(evaluator, value)
+        match clause.keyword.text:
+            case "scale":
+                return Reader(evaluator, self.folder).scale(value)
+            case "zero":
+                low, high = (int(I8.low), int(I8.high)) if dtype in (I8, None) else (0, 0)
+                number = evaluator.constant(value)
+                if isinstance(number, float) or not low <= number <= high:
+                    label = f"expected a whole number from {low} to {high}" if high else "only i8 has a zero point"
+                    raise evaluator.error("E601", value, f"the zero point is {number:g}", label)
+                return number
+        return self._at(evaluator, value)
+
+    def _at(self, evaluator: Evaluator, node: syntax.Value) -> tuple[int, str]:
+        """Return (address, "") or (offset, tensor) of `at`: a number, a tensor, or a tensor + number."""
+        node, scope = self.names.follow(node, evaluator.scope)
+        evaluator = Evaluator(self.names, scope)
+        first, offset = node, 0
+        if isinstance(node, syntax.Chain) and isinstance(node.first, syntax.Reference):
+            first, _ = self.names.follow(node.first, scope)
+        if isinstance(first, syntax.Reference) and first.name in self.by_name:
+            if isinstance(node, syntax.Chain):
+                if any(operator.text not in ("+", "-") for operator, _ in node.rest):
+                    raise evaluator.error("E404", node, "this is no address", "expected a tensor, or a tensor + number")
+                for operator, right in node.rest:
+                    number = evaluator.integer(right, what="the offset")
+                    offset += number if operator.text == "+" else -number
+            return offset, first.name
+        if isinstance(first, syntax.Reference) and first.name not in self.names.constants:
+            evaluator.scope.find(first.name)
+            if self.names.counter(first.name) is None and evaluator.scope.find(first.name) is None:
+                raise self.names.unknown(first.name, first.span, scope, "a tensor declared before, or an address")
+        return evaluator.integer(node, 0, MAX_SIZE, "the address"), ""
+
+    def _takes_data(self, evaluator: Evaluator, statement: syntax.Tensor) -> None:
+        kind, data = statement.kind, statement.data
+        if kind in ("weight", "const") and data is None:
+            label = 'expected `= "FILE.npy"`, a list, or one value for all'
+            help = "`= none` leaves it to other `.data`"
+            raise evaluator.error("E505", statement.name, f"`{statement.name.text}` has no data", label, help)
+        if kind in ("local", "output") and data is not None:
+            help = "use .weight or .const for data, or `fill` it" if kind == "local" else "compare it with `.check`"
+            raise evaluator.error("E505", data, f"{_article(kind)} takes no data", "expected nothing here", help)
+
+    def check(self, statement: syntax.Check, scope: Scope) -> None:
+        self.checks.append((statement, scope))
+
+    def place(self) -> tuple[Layout, Chip]:
+        """Give every tensor its address; report what does not fit the chip."""
+        chip = self.chip or load_chip(DEFAULT_CHIP)
+        requests = [
+            Request(
+                d.key,
+                d.symbol.memory,
+                d.symbol.bytes,
+                d.symbol.dtype.bytes,
+                d.at,
+                d.base,
+                {"weight": "constant", "const": "constant", "input": "input"}.get(d.kind, ""),
+            )
+            for d in self.declared
+        ]
+        sizes = {memory: chip.memory_bytes(memory) for memory in MEMORIES}
+        layout = place(requests, sizes, chip.name)
+        codes = {"full": "E401", "overlap": "E402", "lacking": "E403", "align": "E404", "base": "E404"}
+        for problem in layout.problems:
+            declared = self.by_name[problem.name]
+            notes = []
+            if problem.other:
+                notes.append(Note(f"`{problem.other}` is declared here", self.by_name[problem.other].statement.name.span))
+            code, span = codes[problem.kind], declared.statement.name.span
+            self.names.error(declared.scope, code, span, problem.message, "", problem.help, *notes)
+        for k, declared in enumerate(self.declared):
+            address = layout.addresses.get(declared.key, 0)
+            declared = replace(declared, symbol=replace(declared.symbol, address=address))
+            self.declared[k] = self.by_name[declared.key] = declared
+            if declared.kind != "data":
+                self.names.tensors[declared.key] = declared.symbol
+        return layout, chip
+
+    def read_data(self) -> tuple[list[Symbol], list[Segment]]:
+        """Return the symbols and the initial bytes, in the order of the text."""
+        symbols: list[Symbol] = []
+        segments: list[Segment] = []
+        for declared in self.declared:
+            symbol, node = declared.symbol, declared.statement.data
+            data = None
+            if node is not None and not self._is_none(node, declared.scope):
+                reader = Reader(Evaluator(self.names, declared.scope), self.folder)
+                try:
+                    data = reader.tensor(node, symbol.dtype, symbol.shape)
+                except Failed:
+                    continue
+            if declared.kind == "input":
+                symbol = replace(symbol, default=data)
+            elif data is not None:
+                segments.append(Segment(symbol.memory, symbol.address, data))
+            if declared.kind != "data":
+                symbols.append(symbol)
+        return symbols, segments
+
+    def _is_none(self, node: syntax.Value, scope: Scope) -> bool:
+        node, _ = self.names.follow(node, scope)
+        return isinstance(node, syntax.Reference) and node.name == "none"
+
+    def read_checks(self) -> list[Check]:
+        """Return the checks, with what they expect."""
+        checks = []
+        for statement, scope in self.checks:
+            try:
+                checks.append(self._read_check(statement, scope))
+            except Failed:
+                pass
+        return checks
+
+    def _read_check(self, statement: syntax.Check, scope: Scope) -> Check:
+        evaluator, names = Evaluator(self.names, scope), self.names
+        output = self._name(statement.output, scope)
+        symbol = names.tensors.get(output.text)
+        if symbol is None:
+            raise names.unknown(output.text, output.span, scope, "an output")
+        if symbol.kind != "output":
+            label = f"expected an output; this is {_article(symbol.kind)}"
+            note = Note("it is declared here", names.spans[symbol.name])
+            raise names.error(scope, "E603", output.span, f"`{symbol.name}` cannot be checked", label, "", note)
+        kind = statement.kind
+        if kind.text not in CHECK_KINDS:
+            help = did_you_mean(kind.text, CHECK_KINDS, "top1 compares classes, exact all bits, within a tolerance")
+            label = f"expected {listed(CHECK_KINDS)}"
+            raise evaluator.error("E207", kind, f"`{kind.text}` is no check", label, help)
+        bound, source = self._check_settings(statement, evaluator)
+        reader = Reader(evaluator, self.folder)
+        node, _ = names.follow(statement.data, scope)
+        if isinstance(node, syntax.Text) and source is None:
+            source = node.value
+        if kind.text == "top1":
+            rows = symbol.bytes // symbol.dtype.bytes // symbol.shape[-1]
+            expected = reader.labels(statement.data, rows, symbol.shape[:-1])
+        else:
+            if symbol.bytes > MAX_BYTES:
+                raise evaluator.error("E506", output, f"{symbol.bytes:,} bytes to compare", "")
+            expected = reader.tensor(statement.data, symbol.dtype, symbol.shape)
+        return Check(symbol.name, kind.text, bound, source or "", expected)  # type: ignore[arg-type]
+
+    def _check_settings(self, statement: syntax.Check, evaluator: Evaluator) -> tuple[float, str | None]:
+        kind = statement.kind.text
+        name, low, high = BOUNDS[kind]
+        bound, source = None, None
+        for setting in statement.settings:
+            word, value = setting.keyword, setting.value
+            assert not isinstance(value, syntax.Word)
+            if word.text == "source" and isinstance(value, syntax.Text):
+                source = value.value
+            elif word.text == name and bound is None:
+                bound = float(evaluator.constant(value))
+                if not low <= bound <= high:
+                    label = f"expected {low:g} to {high:g}"
+                    help = "the share of rows that must be right: 0.98 for 98 %" if kind == "top1" else ""
+                    raise evaluator.error("E603", value, f"`{name}` is {bound:g}", label, help)
+            else:
+                help = f"write {kind} ... {name}=NUMBER" if name else "exact compares bit for bit and takes no bound"
+                raise evaluator.error("E603", setting, f"a check `{kind}` has no `{word.text}`, or has it already", "", help)
+        if bound is None and name:
+            help = "the share of rows that must be right" if kind == "top1" else "the greatest difference that is right"
+            raise evaluator.error("E603", statement.kind, f"the check lacks `{name}`", f"expected `{name}=NUMBER`", help)
+        return bound or 0.0, source
+
+
+def _article(kind: str) -> str:
+    return {"input": "an input", "output": "an output", "const": "a constant"}.get(kind, f"a {kind}")

@@ -1,0 +1,161 @@
+"""Placement of tensors in memories, and the memory map. Knows nothing of text: builders of programs use it too."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from isa.operand import MEMORY_MEANING, PLACEMENT_ALIGNMENT
+
+# How many lines of a memory map a message shows.
+MAP_LINES = 24
+
+
+@dataclass(frozen=True)
+class Request:
+    """A tensor that wants a place: `bytes` at address `at`, or `at` bytes into tensor `base`, or anywhere (None).
+
+    `data` says what it holds before the first instruction: "constant" for weights and constants, "input" for what the
+    task brings in, "" for nothing.
+    """
+
+    name: str
+    memory: str
+    bytes: int
+    alignment: int
+    at: int | None = None
+    base: str = ""
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """Something wrong with a placement: `kind` is one of full, overlap, base, align; `other` the tensor in the way."""
+
+    name: str
+    kind: str
+    message: str
+    help: str = ""
+    other: str = ""
+
+
+@dataclass
+class Layout:
+    """Where tensors lie. `ends` is the first byte of each memory that no tensor takes."""
+
+    addresses: dict[str, int]
+    ends: dict[str, int]
+    problems: list[Misplaced]
+
+
+def place(requests: Sequence[Request], sizes: Mapping[str, int], chip: str) -> Layout:
+    """Place tensors: those with an address there, the others in their order, around them; `sizes` in bytes."""
+    layout = Layout({}, {}, [])
+    by_name = {request.name: request for request in requests}
+    for request in requests:
+        if request.at is not None and not request.base:
+            layout.addresses[request.name] = request.at
+    for memory in dict.fromkeys(request.memory for request in requests):
+        _place_free([request for request in requests if request.memory == memory], layout)
+    # Aliases last: what they lie in has its place now. Their bases stand before them, so one pass is enough.
+    for request in requests:
+        if request.base and request.base in layout.addresses:
+            _place_within(request, by_name[request.base], layout)
+    for request in requests:
+        address = layout.addresses.get(request.name)
+        if address is not None and address % request.alignment:
+            message = f"`{request.name}` is placed at {address}, which is no multiple of {request.alignment}"
+            layout.problems.append(Misplaced(request.name, "align", message, "addresses are aligned to the element"))
+    for memory in dict.fromkeys(request.memory for request in requests):
+        held = [r for r in requests if r.memory == memory and r.name in layout.addresses]
+        layout.ends[memory] = max((layout.addresses[r.name] + r.bytes for r in held), default=0)
+        beyond = next((r for r in held if layout.addresses[r.name] + r.bytes > sizes[memory]), None)
+        if beyond:
+            layout.problems.append(_full(beyond, held, layout.addresses, sizes[memory], chip))
+        layout.problems += _overlaps(held, layout.addresses)
+    return layout
+
+
+def _place_free(requests: Sequence[Request], layout: Layout) -> None:
+    fixed = sorted(
+        (request.at, request.at + request.bytes) for request in requests if request.at is not None and not request.base
+    )
+    cursor, next_fixed = 0, 0
+    for request in requests:
+        if request.at is not None or request.base:
+            continue
+        cursor += -cursor % PLACEMENT_ALIGNMENT
+        while next_fixed < len(fixed) and fixed[next_fixed][0] < cursor + request.bytes:
+            if fixed[next_fixed][1] > cursor:
+                cursor = fixed[next_fixed][1]
+                cursor += -cursor % PLACEMENT_ALIGNMENT
+            next_fixed += 1
+        layout.addresses[request.name] = cursor
+        cursor += request.bytes
+
+
+def _place_within(request: Request, base: Request, layout: Layout) -> None:
+    offset = request.at or 0
+    layout.addresses[request.name] = layout.addresses[base.name] + offset
+    if offset < 0 or offset + request.bytes > base.bytes:
+        message = (
+            f"`{request.name}` takes bytes {offset} to {offset + request.bytes} of `{base.name}`, "
+            f"which has {base.bytes}"
+        )
+        help = "a tensor placed at another one lies within it; an address of its own is a number"
+        layout.problems.append(Misplaced(request.name, "base", message, help, base.name))
+
+
+def _overlaps(held: Iterable[Request], addresses: Mapping[str, int]) -> Iterable[Misplaced]:
+    """Report constants that share bytes with other data."""
+    loaded = sorted((r for r in held if r.data and r.bytes), key=lambda r: addresses[r.name])
+    # The tensor that reaches furthest so far, and the constant that does.
+    furthest: dict[str, Request] = {}
+    for request in loaded:
+        start, end = addresses[request.name], addresses[request.name] + request.bytes
+        for kind in ("constant", "input") if request.data == "constant" else ("constant",):
+            other = furthest.get(kind)
+            if other and addresses[other.name] + other.bytes > start:
+                shared = min(end, addresses[other.name] + other.bytes) - start
+                message = f"`{request.name}` and `{other.name}` share {shared} bytes from address {start:#x}"
+                help = "weights and constants are set up once, before the first task: nothing else may lie there"
+                yield Misplaced(request.name, "overlap", message, help, other.name)
+                break
+        other = furthest.get(request.data)
+        if other is None or addresses[other.name] + other.bytes < end:
+            furthest[request.data] = request
+
+
+def _full(
+    request: Request, held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str
+) -> Misplaced:
+    memory = request.memory
+    if not size:
+        help = f"{memory} is {MEMORY_MEANING[memory]}; choose another memory or another `.chip`"
+        return Misplaced(request.name, "lacking", f"{chip} has no {memory} for `{request.name}`", help)
+    end = addresses[request.name] + request.bytes
+    message = (
+        f"{memory} is full: `{request.name}` ({request.bytes:,} bytes) would end at {end:,}, "
+        f"but {chip} has {size:,} bytes"
+    )
+    return Misplaced(request.name, "full", message, memory_map(held, addresses, size))
+
+
+def memory_map(held: Sequence[Request], addresses: Mapping[str, int], size: int) -> str:
+    """Return a table of who lies where in one memory, and the widest gap that is left."""
+    rows = sorted(held, key=lambda r: (addresses[r.name], r.bytes))
+    width = max(len(f"{addresses[r.name] + r.bytes:x}") for r in rows)
+    lines = [f"{rows[0].memory} map: address, bytes, tensor"]
+    for r in rows[:MAP_LINES]:
+        beyond = "  <- does not fit" if addresses[r.name] + r.bytes > size else ""
+        lines.append(f"  {addresses[r.name]:#0{width + 2}x} {r.bytes:>12,}  {r.name}{beyond}")
+    if len(rows) > MAP_LINES:
+        lines.append(f"  ... and {len(rows) - MAP_LINES} more")
+    reach = 0
+    gaps = []
+    for r in rows:
+        gaps.append(min(addresses[r.name], size) - reach)
+        reach = max(reach, addresses[r.name] + r.bytes)
+    widest = max([*gaps, size - reach, 0])
+    lines.append(f"the widest gap left has {widest:,} bytes; tensors that are not alive together can share a place with `at`")
+    return "\n".join(lines)
+
+

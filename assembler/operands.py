@@ -1,0 +1,228 @@
+"""Operands: slices of tensors by name, and operands that no tensor names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assembler import syntax
+from assembler.diagnostics import Failed, did_you_mean, listed
+from assembler.expressions import Affine, Evaluator, affine
+from assembler.names import Names, Scope
+from isa.dtypes import DTYPES
+from isa.operand import MAX_RANK, MEMORIES, TASK_COUNTER, Operand, Term, packed_strides
+from isa.program import Symbol
+
+
+@dataclass(frozen=True)
+class Given:
+    """An operand as given: `symbol` is the tensor that it is a part of, None for a raw one.
+
+    `kept` says for each of its dimensions which one of the symbol's it is, `starts` where each of the symbol's
+    dimensions starts.
+    """
+
+    operand: Operand
+    symbol: Symbol | None = None
+    kept: tuple[int, ...] = ()
+    starts: tuple[Affine, ...] = ()
+
+
+def operand(names: Names, node: syntax.Value, scope: Scope) -> Given:
+    """Return the operand that a value means; raise Failed, reported, where it means none."""
+    node, scope = names.follow(node, scope)
+    evaluator = Evaluator(names, scope)
+    match node:
+        case syntax.Reference():
+            return _whole(evaluator, node)
+        case syntax.Sliced():
+            return _sliced(evaluator, node)
+        case syntax.Raw():
+            return Given(_raw(evaluator, node))
+        case syntax.Text():
+            help = "declare it with `.weight NAME TYPE[SHAPE] = FILE` and use its name"
+            raise evaluator.error("E205", node, "a text stands where a tensor is needed", "expected a tensor", help)
+    what = "a tuple" if isinstance(node, syntax.Tuple) else "a list" if isinstance(node, syntax.List) else "a number"
+    raise evaluator.error("E205", node, f"{what} stands where a tensor is needed", "expected a tensor")
+
+
+def _symbol(evaluator: Evaluator, name: str, node: syntax.Node) -> Symbol:
+    names = evaluator.names
+    if name in names.tensors:
+        return names.tensors[name]
+    what = "a constant" if name in names.constants else "a counter" if names.counter(name) is not None else ""
+    if what:
+        raise evaluator.error("E205", node, f"`{name}` is {what}", "expected a tensor")
+    raise names.unknown(name, node.span, evaluator.scope, "a tensor")
+
+
+def _whole(evaluator: Evaluator, node: syntax.Reference) -> Given:
+    symbol = _symbol(evaluator, node.name, node)
+    rank = len(symbol.shape)
+    if rank > MAX_RANK:
+        label = f"expected at most {MAX_RANK} dimensions: take one buffer of it, as in `{node.name}[0]`"
+        raise evaluator.error("E305", node, f"`{node.name}` has {rank} dimensions {list(symbol.shape)}", label)
+    return Given(symbol.as_operand(), symbol, tuple(range(rank)), (Affine(0, ()),) * rank)
+
+
+def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
+    """Return a slice: an index drops its dimension, a range keeps it, dimensions not given are whole."""
+    name = node.name.text
+    binding = evaluator.scope.find(name)
+    if binding is not None and binding.node is not None:
+        target, scope = evaluator.names.follow(binding.node, binding.scope)
+        if isinstance(target, syntax.Sliced | syntax.Raw):
+            label = "the parameter stands for a slice: slice it where the macro is called, or here"
+            raise evaluator.error("E307", node, f"`{name}` is sliced twice", label)
+        if not isinstance(target, syntax.Reference):
+            raise evaluator.error("E205", node.name, f"`{name}` stands for no tensor", "expected a tensor")
+        symbol = _symbol(Evaluator(evaluator.names, scope), target.name, target)
+    elif name in DTYPES and name not in evaluator.names.tensors:
+        help = "an operand without a name is written `TYPE[SHAPE] in MEMORY at ADDRESS`"
+        raise evaluator.error("E205", node, f"`{name}` is a type", "expected a tensor", help)
+    else:
+        symbol = _symbol(evaluator, name, node.name)
+    if len(node.indices) > len(symbol.shape):
+        label = f"`{symbol.name}` has {len(symbol.shape)} dimensions {list(symbol.shape)}"
+        raise evaluator.error("E307", node, f"{len(node.indices)} indices are given", label)
+    shape, strides, kept, starts, failed = list[int](), list[int](), list[int](), list[Affine](), False
+    for dimension, (size, stride) in enumerate(zip(symbol.shape, symbol.strides, strict=True)):
+        if dimension >= len(node.indices):
+            start, count, step = Affine(0, ()), size, 1
+        else:
+            try:
+                start, count, step = _index(evaluator, node.indices[dimension], symbol, dimension)
+            except Failed:
+                failed = True
+                continue
+        starts.append(start)
+        if count:
+            shape.append(count)
+            strides.append(stride * step)
+            kept.append(dimension)
+    if failed:
+        raise Failed
+    if not 1 <= len(shape) <= MAX_RANK:
+        label = "expected at least one: a range such as `3 : +1` keeps its dimension" if not shape else ""
+        raise evaluator.error("E307", node, f"{len(shape)} dimensions are left", label or "expected at most 4")
+    offset = 0
+    strides_of_terms: dict[tuple[int, int], int] = {}
+    for start, stride in zip(starts, symbol.strides, strict=True):
+        offset += start.constant * stride
+        for key, coefficient in start.terms:
+            strides_of_terms[key] = strides_of_terms.get(key, 0) + coefficient * stride
+    size = symbol.dtype.bytes
+    terms = _terms({key: stride * size for key, stride in strides_of_terms.items()})
+    address = symbol.address + offset * size
+    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), terms)
+    return Given(taken, symbol, tuple(kept), tuple(starts))
+
+
+def _terms(strides: dict[tuple[int, int], int]) -> tuple[Term, ...]:
+    return tuple(Term(counter, modulus, stride) for (counter, modulus), stride in sorted(strides.items()) if stride)
+
+
+def _index(
+    evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Symbol, dimension: int
+) -> tuple[Affine, int, int]:
+    """Return (start, number of elements or 0 for an index that drops the dimension, step)."""
+    size = symbol.shape[dimension]
+    if not isinstance(index, syntax.Range):
+        start = evaluator.whole(index)
+        _check_reach(evaluator, index, symbol, dimension, start, 1)
+        return start, 0, 1
+    step = 1 if index.step is None else evaluator.integer(index.step, what="the step")
+    if step < 1:
+        assert index.step is not None
+        help = "a slice runs forward; `transpose` and raw operands take other strides"
+        raise evaluator.error("E307", index.step, f"the step is {step}", "expected at least 1", help)
+    start = Affine(0, ()) if index.start is None else evaluator.whole(index.start)
+    if index.length:
+        assert index.stop is not None
+        length = evaluator.integer(index.stop, what="the length")
+    else:
+        stop = Affine(size, ()) if index.stop is None else evaluator.whole(index.stop)
+        if stop.terms != start.terms:
+            label = "expected a constant number of elements"
+            help = "write `first : +length`: the start may follow counters, the length may not"
+            raise evaluator.error("E307", index, "the length of this slice changes with a counter", label, help)
+        length = stop.constant - start.constant
+    if length < 1:
+        help = "a slice is `first : end` (end not included) or `first : +length`, counted from 0"
+        raise evaluator.error("E307", index, f"this slice has {length} elements", "expected at least 1", help)
+    _check_reach(evaluator, index, symbol, dimension, start, length)
+    return start, -(-length // step), step
+
+
+def _check_reach(
+    evaluator: Evaluator, node: syntax.Node, symbol: Symbol, dimension: int, start: Affine, length: int
+) -> None:
+    """Report a slice that leaves its tensor, in any iteration, naming the iteration."""
+    names, trips = evaluator.names, evaluator.names.trips()
+    low = high = start.constant
+    first, last = dict[str, int](), dict[str, int]()
+    for (counter, modulus), coefficient in start.terms:
+        if counter == TASK_COUNTER and not modulus:
+            help = "tasks come without end: use `task % 2` for double buffers"
+            raise evaluator.error("E308", node, "the number of tasks is not known here", "", help)
+        most = trips[counter] - 1
+        if modulus:
+            most = modulus - 1 if counter == TASK_COUNTER else min(most, modulus - 1)
+        reach = most * coefficient
+        name = names.counter_name(counter)
+        (last if reach > 0 else first)[name] = most
+        low, high = low + min(reach, 0), high + max(reach, 0)
+        (first if reach > 0 else last).setdefault(name, 0)
+    size = symbol.shape[dimension]
+    if low >= 0 and high + length <= size:
+        return
+    bad, counters = (low, first) if low < 0 else (high, last)
+    when = f" when {', '.join(f'{name} = {value}' for name, value in counters.items())}" if counters else ""
+    covers = f"{bad} : {bad + length}" if isinstance(node, syntax.Range) else f"{bad}"
+    message = f"`{symbol.name}` has {size} elements in dimension {dimension}, but this is {covers}{when}"
+    label = f"expected 0 to {size - 1}" if not isinstance(node, syntax.Range) else f"expected within 0 : {size}"
+    help = "indices count from 0; negative ones do not count from the end" if bad < 0 and not counters else ""
+    raise evaluator.error("E306", node, message, label, help)
+
+
+def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:
+    """Return the name of a type; raise Failed, reported, for another word."""
+    if word.text not in DTYPES:
+        usual = {"int8": "i8", "int32": "i32", "float32": "f32", "float": "f32", "int": "i32", "s8": "i8", "s32": "i32"}
+        near = usual.get(word.text.lower())
+        help = f"did you mean `{near}`?" if near else did_you_mean(word.text, DTYPES)
+        label = f"expected {listed(DTYPES)}"
+        raise evaluator.error("E207", word, f"`{word.text}` is no type", label, help)
+    return word.text
+
+
+def memory_named(evaluator: Evaluator, word: syntax.Word) -> str:
+    """Return the name of a memory; raise Failed, reported, for another word."""
+    if word.text not in MEMORIES:
+        label = f"expected {listed(MEMORIES)}"
+        raise evaluator.error("E207", word, f"`{word.text}` is no memory", label, did_you_mean(word.text, MEMORIES))
+    return word.text
+
+
+def shape_of(evaluator: Evaluator, nodes: Sequence[syntax.Value | syntax.Range], low: int = 1) -> tuple[int, ...]:
+    """Return a shape; each dimension is a constant."""
+    shape = []
+    for node in nodes:
+        if isinstance(node, syntax.Range):
+            raise evaluator.error("E307", node, "a range stands where a size is needed", "expected a number")
+        shape.append(evaluator.integer(node, low, 2**31 - 1, "the size"))
+    return tuple(shape)
+
+
+def _raw(evaluator: Evaluator, node: syntax.Raw) -> Operand:
+    dtype = DTYPES[dtype_named(evaluator, node.dtype)]
+    memory = memory_named(evaluator, node.memory)
+    shape = shape_of(evaluator, node.shape)
+    if len(shape) > MAX_RANK:
+        raise evaluator.error("E305", node, f"{len(shape)} dimensions", f"expected at most {MAX_RANK}")
+    strides = packed_strides(shape)
+    if node.strides is not None:
+        strides = tuple(evaluator.integer(item, what="the stride") for item in node.strides.items)
+        if len(strides) != len(shape):
+            label = f"expected {len(shape)}: one for each dimension, in elements"
+            raise evaluator.error("E310", node.strides, f"{len(strides)} strides are given", label)
+    address = affine(evaluator.whole(node.address))
+    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)))

@@ -1,0 +1,121 @@
+"""Automatic multipliers: from the scales of tensors to those of the chain. Knows nothing of text.
+
+Tensors have scales (none counts as 1). All arithmetic is float32, each operation rounded. A is the accumulator's scale:
+f32(x * w) where products are summed, x for `eltwise`. Then
+
+    no second tensor, sf none, relu or leaky_relu, out i8, no ew1_bias:  ew3_scale = f32(A / out)
+    otherwise:   ew1_scale = A, ew2_scale = ew2, ew3_scale = f32(1 / out) for i8 and f32
+    with a table that has a scale (the step of its index):  ew1_scale = f32(A / step), ew2_scale = f32(ew2 / step)
+    out i32:     none
+    avgpool:     scale = f32(x / out)
+
+The first form multiplies once and rounds once, as onnxruntime does. Multipliers of exactly 1 are left out; a vector
+whose elements are all equal is one element.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isa.dtypes import F32, I8, DType
+
+Scale = Sequence[float]
+FOLDED = ("none", "relu", "leaky_relu")
+# Instructions that leave values as they are: their scales and zero points must agree.
+UNSCALED = ("maxpool", "load", "store", "copy", "transpose")
+# Operands that hold multipliers: naming one of them in an instruction turns the automatic ones off.
+MULTIPLIERS = ("ew1_scale", "ew2_scale", "ew3_scale", "scale")
+
+
+class ScaleProblem(Exception):
+    """Scales that do not go together: `field` is the operand to point at."""
+
+    def __init__(self, field: str, message: str, help: str = "") -> None:
+        super().__init__(message)
+        self.field, self.message, self.help = field, message, help
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What the multipliers of one instruction depend on: scales by operand, () for none, and the chain's form."""
+
+    mnemonic: str
+    scales: Mapping[str, Scale]
+    out: DType
+    channels: int
+    sf: str = "none"
+    present: frozenset[str] = frozenset()
+
+
+def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
+    """Return the elements of each multiplier that an instruction needs, by operand name."""
+    if scaled.mnemonic == "avgpool":
+        return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)}, scaled)
+    if scaled.out not in (I8, F32):
+        return {}
+    out = _vector(scaled, "out", scaled.channels)
+    acc = _accumulator(scaled)
+    with np.errstate(all="ignore"):
+        if scaled.out == I8 and scaled.sf in FOLDED and not {"ew2", "ew1_bias"} & scaled.present:
+            return _kept({"ew3_scale": acc / out}, scaled)
+        step = _vector(scaled, "table", 1) if scaled.sf == "table" else np.ones(1, np.float32)
+        if "ew1_bias" in scaled.present and step[0] != 1:
+            help = "ew1_bias would have to be in steps of the table too: give ew1_scale and the others by hand"
+            raise ScaleProblem("table", "a table with a scale does not go with ew1_bias", help)
+        found = {"ew1_scale": acc / step}
+        if "ew2" in scaled.present:
+            found["ew2_scale"] = _vector(scaled, "ew2", scaled.channels) / step
+        found["ew3_scale"] = np.float32(1) / out
+        return _kept(found, scaled)
+
+
+def _accumulator(scaled: Scaled) -> np.ndarray:
+    """Return A, the scale of the accumulator."""
+    if scaled.mnemonic == "eltwise":
+        return _vector(scaled, "x", scaled.channels)
+    sums_channels = scaled.mnemonic != "dwconv"
+    x = _vector(scaled, "x", 1 if sums_channels else scaled.channels)
+    with np.errstate(all="ignore"):
+        return x * _vector(scaled, "w", scaled.channels)
+
+
+def _vector(scaled: Scaled, name: str, channels: int) -> np.ndarray:
+    scale = scaled.scales.get(name, ())
+    if len(scale) not in (0, 1, channels):
+        message = f"`{name}` has {len(scale)} scales"
+        needed = "expected 1" if channels == 1 else f"expected 1, or {channels}: one for each channel of out"
+        raise ScaleProblem(name, message, needed)
+    return np.asarray(scale or (1.0,), np.float32)
+
+
+def _kept(found: Mapping[str, np.ndarray], scaled: Scaled) -> dict[str, tuple[float, ...]]:
+    kept = {}
+    for name, vector in found.items():
+        if not np.isfinite(vector).all() or not vector.all():
+            message = f"{name} would be {vector[~np.isfinite(vector) | (vector == 0)][0]:g}"
+            raise ScaleProblem("out", message, "the scales of the tensors are too far apart for float32")
+        elements = tuple(float(element) for element in vector)
+        if len(set(elements)) == 1:
+            elements = elements[:1]
+        if elements != (1.0,):
+            kept[name] = elements
+    return kept
+
+
+def check_unscaled(x: tuple[Scale, int], out: tuple[Scale, int], mnemonic: str) -> None:
+    """Raise ScaleProblem when x and out, each (scale, zero point), differ though the instruction does not rescale."""
+    help = f"{mnemonic} does not rescale; declare both alike, or use `eltwise`"
+    (x_scale, x_zero), (out_scale, out_zero) = x, out
+    both = bool(x_scale and out_scale)
+    if both and (len(x_scale) == len(out_scale) or 1 in (len(x_scale), len(out_scale))):
+        pairs = np.broadcast_arrays(np.asarray(x_scale), np.asarray(out_scale))
+        if (pairs[0] != pairs[1]).any():
+            message = f"x has scale {_short(x_scale)}, but out {_short(out_scale)}"
+            raise ScaleProblem("out", message, help)
+    if x_zero != out_zero and (both or (x_zero and out_zero)):
+        raise ScaleProblem("out", f"x has zero point {x_zero}, but out {out_zero}", help)
+
+
+def _short(scale: Scale) -> str:
+    return f"{scale[0]:g}" if len(scale) == 1 else f"[{scale[0]:g}, ...]"

@@ -1,0 +1,103 @@
+"""Inputs: the tensors that a program is given, checked and, where they have a scale, quantised."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isa.dtypes import dtype_of_array
+from isa.errors import InputError
+from isa.program import Core, Symbol
+
+
+def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return every input of a core, by name, in its symbol's type and shape; defaults stand in for what is not given.
+
+    An input with a scale also takes floats, which are quantised. Raises one InputError that names all that is wrong.
+    """
+    symbols = {symbol.name: symbol for symbol in core.of_kind("input")}
+    wrong = [_unknown(name, symbols) for name in given if name not in symbols]
+    prepared = {}
+    for name, symbol in symbols.items():
+        try:
+            if name in given:
+                prepared[name] = convert(symbol, given[name])
+            elif symbol.default is not None:
+                prepared[name] = symbol.array(symbol.default)
+            else:
+                raise InputError(f"input {name} is missing", f"give {_form(symbol)}")
+        except InputError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise InputError("\n".join(error.message for error in wrong), "\n".join(error.help for error in wrong if error.help))
+    return prepared
+
+
+def convert(symbol: Symbol, value: Any) -> np.ndarray:
+    """Return a value in the type and shape of an input; raise InputError where that would need a guess."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"input {symbol.name} is not an array: {error}", f"give {_form(symbol)}") from error
+    if array.shape != symbol.shape:
+        raise InputError(f"input {symbol.name} has shape {list(array.shape)}", f"give {_form(symbol)}")
+    if dtype_of_array(array) == symbol.dtype:
+        return np.ascontiguousarray(array, symbol.dtype.numpy)
+    if array.dtype in (np.float32, np.float64) and symbol.scale and not symbol.dtype.is_float:
+        return quantise(symbol, array)
+    return _refuse(symbol, array)
+
+
+def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
+    """Return clamp(rne(x / scale) + zero), computed in float64; scales of several elements run over channels."""
+    unknown = np.isnan(values)
+    if unknown.any():
+        at = [int(k) for k in np.argwhere(unknown)[0]]
+        raise InputError(f"input {symbol.name} has NaN at {at}, which has no quantised value", "mend the data")
+    with np.errstate(over="ignore"):
+        steps = np.rint(values.astype(np.float64) / np.array(symbol.scale, np.float64)) + symbol.zero
+    return np.clip(steps, symbol.dtype.low, symbol.dtype.high).astype(symbol.dtype.numpy)
+
+
+def read_tensor(path: str | Path) -> np.ndarray:
+    """Return the tensor in a .npy file; raise InputError when there is none."""
+    try:
+        with open(path, "rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError, MemoryError, SyntaxError, OverflowError, TypeError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is not a .npy file of numbers: {reason}", "write it with numpy.save") from error
+    return np.asarray(array)
+
+
+def _form(symbol: Symbol) -> str:
+    """Return what an input should look like."""
+    floats = ", or floats, which are quantised" if symbol.scale and not symbol.dtype.is_float else ""
+    return f"a tensor of shape {list(symbol.shape)} and type {symbol.dtype.numpy.name}{floats}"
+
+
+def _unknown(name: str, symbols: Mapping[str, Symbol]) -> InputError:
+    near = get_close_matches(name, list(symbols), 1)
+    known = f"inputs: {', '.join(symbols)}" if symbols else "it has no inputs"
+    return InputError(f"the program has no input {name!r}", f"did you mean {near[0]}?" if near else known)
+
+
+def _refuse(symbol: Symbol, array: np.ndarray) -> np.ndarray:
+    """Raise InputError for an array of another type, saying how to convert it."""
+    wanted = symbol.dtype.numpy.name
+    help = f"convert it with .astype(np.{wanted})"
+    if array.dtype.kind in "iu" and not symbol.dtype.is_float and array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < symbol.dtype.low or high > symbol.dtype.high:
+            help = f"its values, {low} to {high}, do not fit {wanted} ({symbol.dtype.low} to {symbol.dtype.high})"
+    elif array.dtype.kind == "f" and not symbol.dtype.is_float:
+        help = f"give the input a scale in the program to have floats quantised, or {help}"
+    elif array.dtype.kind not in "iufb":
+        help = f"give {_form(symbol)}"
+    raise InputError(f"input {symbol.name} has type {array.dtype}, expected {wanted}", help)

@@ -1,0 +1,390 @@
+"""One valid instruction for each row, and for each row what is wrong with variations of it.
+
+`GOOD` and `BAD` are keyed by opcode. The rules that follow from the table alone (memories, types, ranks, ranges) are
+varied by loops; the rules of shapes and of the chain are written out.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from isa.dtypes import DTYPES, F32, I8, I32
+from isa.instruction import Instruction, build
+from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
+from isa.table import ROWS, Row, same_keys
+
+NAN, INF = float("nan"), float("inf")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Changes to the valid instruction, and the one problem that they cause."""
+
+    changes: dict[str, Any]
+    field: str
+    kind: str
+    message: str
+    help: str | None = None
+    waits: tuple[str, ...] = field(default=())
+
+
+def lm(*shape: int, at: int = 0, dtype=I8) -> Operand:
+    return dense("lm", at, dtype, shape)
+
+
+def cb(length: int, dtype=F32) -> Operand:
+    return dense("cb", 0, dtype, (length,))
+
+
+_GOOD: dict[str, dict[str, Any]] = {
+    "conv": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 4, at=512), "w": lm(6, 3, 3, 4, at=1024), "pad": 1, "stride": 2},
+    "dwconv": {"out": lm(1, 8, 8, 4), "x": lm(1, 8, 8, 4, at=512), "w": lm(1, 3, 3, 4, at=1024), "pad": 1},
+    "matmul": {"out": lm(2, 3, 5), "x": lm(2, 3, 4, at=512), "w": lm(4, 5, at=1024)},
+    "eltwise": {"out": lm(2, 3, 4), "x": lm(2, 3, 4, at=512)},
+    "maxpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
+    "avgpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
+    "load": {"out": lm(4, 6), "x": dense("host", 0, I8, (4, 6))},
+    "store": {"out": dense("dev", 0, I8, (4, 6)), "x": lm(4, 6)},
+    "copy": {"out": lm(4, 6), "x": lm(4, 6, at=512)},
+    "fill": {"out": lm(4, 6)},
+    "transpose": {"out": lm(6, 4), "x": lm(4, 6, at=512), "perm": (1, 0, 2, 3)},
+    "loop": {"counter": 1, "count": 4},
+    "brnz": {"counter": 1},
+    "end": {},
+}
+
+F32_OUT = {"out": lm(1, 4, 4, 6, dtype=F32)}
+NEEDS_CONTIGUOUS = "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`"
+NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
+FROM_WINDOW = "from x, the window, stride and padding"
+LEAVE_OUT = "write f32 or i8, or leave the stages out"
+PER_CHANNEL = "expected 1, or 6: one a channel"
+
+CONV = [
+    Bad(
+        {"x": lm(1, 8, 8, 5)},
+        "w",
+        "shape",
+        "`w` has shape [6, 3, 3, 4]",
+        "expected [6, 3, 3, 5]: OHWI, x has 5 channels",
+    ),
+    Bad(
+        {"groups": 2},
+        "w",
+        "shape",
+        "`w` has shape [6, 3, 3, 4]",
+        "expected [6, 3, 3, 2]: OHWI, x has 4 channels in 2 groups",
+    ),
+    Bad({"groups": 3}, "groups", "shape", "3 groups do not divide 4 channels evenly"),
+    Bad({"groups": 4}, "groups", "shape", "4 groups do not divide 6 channels evenly"),
+    Bad({"groups": 5}, "groups", "shape", "5 groups divide neither 4 input nor 6 output channels evenly"),
+    Bad({"stride": 1}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 8, 8, 6]: {FROM_WINDOW}"),
+    Bad({"pad": 0}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 3, 3, 6]: {FROM_WINDOW}"),
+    Bad({"dilation": 2}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 3, 3, 6]: {FROM_WINDOW}"),
+    Bad({"x": lm(2, 8, 8, 4)}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [2, 4, 4, 6]: {FROM_WINDOW}"),
+    Bad(
+        {"dilation": (5, 1)},
+        "x",
+        "shape",
+        "the window reaches over 11 pixels, but x with its padding is 10 high",
+        "make the window smaller or the padding larger",
+    ),
+    Bad({"dilation": (1, 5)}, "x", "shape", "the window reaches over 11 pixels, but x with its padding is 10 wide"),
+    Bad({"bias": cb(3, I32)}, "bias", "shape", "`bias` has 3 elements", PER_CHANNEL),
+    Bad({"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", PER_CHANNEL),
+    Bad({"ew1_bias": cb(3)}, "ew1_bias", "shape", "`ew1_bias` has 3 elements", PER_CHANNEL),
+    Bad({"ew3_scale": cb(7)}, "ew3_scale", "shape", "`ew3_scale` has 7 elements", PER_CHANNEL),
+    Bad(
+        {"ew2_op": "add", "ew2": lm(1, 4, 4, 6), "ew2_scale": cb(3)},
+        "ew2_scale",
+        "shape",
+        "`ew2_scale` has 3 elements",
+        PER_CHANNEL,
+    ),
+    Bad({"sf": "table", "table": cb(255)}, "table", "shape", "`table` has 255 elements", "expected 256"),
+    Bad({"sf": "table"}, "table", "chain", "sf table needs `table`"),
+    Bad({"table": cb(256)}, "table", "chain", "sf none does not take `table`"),
+    Bad({"ew2_op": "add"}, "ew2", "chain", "ew2_op add needs `ew2`"),
+    Bad({"ew2": lm(1, 4, 4, 6)}, "ew2", "chain", "ew2_op none does not take `ew2`"),
+    Bad({"slope": 0.5}, "slope", "chain", "sf none does not take `slope`"),
+    Bad({"sf": "relu", "clip_low": 1}, "clip_low", "chain", "sf relu does not take `clip_low`"),
+    Bad({"sf": "leaky_relu", "clip_high": 1}, "clip_high", "chain", "sf leaky_relu does not take `clip_high`"),
+    Bad(
+        {"sf": "clip", "clip_low": 6, "clip_high": 0.5},
+        "clip_low",
+        "chain",
+        "clip's lower bound 6 is above its upper bound 0.5",
+    ),
+    Bad(
+        {"ew2_scale": cb(1)}, "ew2_scale", "chain", "`ew2_scale` is given, but no second tensor", "name one: `add=...`"
+    ),
+    Bad({"ew2_zero": 3}, "ew2_zero", "chain", "`ew2_zero` is given, but no second tensor", "name one: `add=...`"),
+    Bad(
+        {"ew2_op": "mul", "ew2": lm(1, 4, 4, 5)},
+        "ew2",
+        "shape",
+        "`ew2` has shape [1, 4, 4, 5]",
+        "expected [1, 4, 4, 6], or 1 where it is to be repeated",
+    ),
+    Bad({"ew2_op": "mul", "ew2": lm(4, 2)}, "ew2", "shape", "`ew2` has shape [4, 2]"),
+    Bad(
+        {"ew2_op": "max", "ew2": lm(6, dtype=F32), "ew2_zero": 3},
+        "ew2_zero",
+        "chain",
+        "ew2 of type f32 has no zero point",
+    ),
+    Bad({**F32_OUT, "out_zero": 3}, "out_zero", "chain", "a result of type f32 has no zero point"),
+    Bad(
+        {"out": lm(1, 4, 4, 6, dtype=I32), "sf": "relu", "ew1_scale": cb(1)},
+        "out",
+        "chain",
+        "a result of type i32 is the accumulator itself, but ew1_scale, relu follows",
+        LEAVE_OUT,
+    ),
+]
+
+# The chain's rules are one function for the four instructions that end in it; each shows that it calls it.
+CHAIN = [
+    Bad({"sf": "table", "table": cb(255)}, "table", "shape", "`table` has 255 elements", "expected 256"),
+    Bad({"ew2_op": "add"}, "ew2", "chain", "ew2_op add needs `ew2`"),
+    Bad({"ew2_zero": 3}, "ew2_zero", "chain", "`ew2_zero` is given, but no second tensor"),
+]
+
+POOL = [
+    Bad({"window": 3}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 3, 3, 6]: {FROM_WINDOW}"),
+    Bad({"x": lm(1, 8, 8, 5)}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 4, 4, 5]: {FROM_WINDOW}"),
+    Bad({"window": 9}, "x", "shape", "the window reaches over 9 pixels, but x with its padding is 8 high"),
+    Bad({"pad": (2, 0, 0, 0)}, "pad", "shape", "padding of 2 at the top", NO_EMPTY_WINDOW),
+    Bad({"pad": (0, 2, 0, 0)}, "pad", "shape", "padding of 2 at the left", NO_EMPTY_WINDOW),
+    Bad({"pad": (0, 0, 3, 0)}, "pad", "shape", "padding of 3 at the bottom", NO_EMPTY_WINDOW),
+    Bad({"pad": (0, 0, 0, 2)}, "pad", "shape", "padding of 2 at the right", NO_EMPTY_WINDOW),
+]
+
+
+def moves(out_memory: str, x_memory: str) -> list[Bad]:
+    out, x = dense(out_memory, 0, I8, (4, 6)), dense(x_memory, 0, I8, (4, 6))
+    return [
+        Bad(
+            {"x": replace(x, dtype=F32)},
+            "x",
+            "type",
+            "x has type f32 but out i8",
+            "a copy does not convert; use `eltwise`",
+        ),
+        Bad(
+            {"out": replace(out, shape=(4, 5))},
+            "x",
+            "shape",
+            "`x` has shape [4, 6]",
+            "expected [4, 5]: the shape of out",
+        ),
+        Bad({"x": replace(x, shape=(6,), strides=(1,))}, "x", "shape", "`x` has shape [6]"),
+    ]
+
+
+_BAD: dict[str, list[Bad]] = {
+    "conv": CONV,
+    "dwconv": [
+        *CHAIN,
+        Bad(
+            {"x": lm(1, 8, 8, 5)},
+            "w",
+            "shape",
+            "`w` has shape [1, 3, 3, 4]",
+            "expected [1, 3, 3, 5]: 1HWC, x has 5 channels",
+        ),
+        Bad(
+            {"w": lm(4, 3, 3, 1)},
+            "w",
+            "shape",
+            "`w` has shape [4, 3, 3, 1]",
+            "expected [1, 3, 3, 4]: 1HWC, x has 4 channels",
+        ),
+        Bad({"pad": 0}, "out", "shape", "`out` has shape [1, 8, 8, 4]", f"expected [1, 6, 6, 4]: {FROM_WINDOW}"),
+        Bad({"bias": cb(3, I32)}, "bias", "shape", "`bias` has 3 elements", "expected 1, or 4: one a channel"),
+    ],
+    "matmul": [
+        *CHAIN,
+        Bad(
+            {"transpose_w": 1},
+            "w",
+            "shape",
+            "x is [3, 4] but w is [5, 4] (m by k times k by n)",
+            "expected 4 rows in w; is `transpose_w` or `transpose_x` missing?",
+        ),
+        Bad({"w": lm(3, 4, 5)}, "w", "shape", "w has batch [3]", "expected [2], or none to share w over the batch"),
+        Bad(
+            {"out": lm(2, 3, 4)},
+            "out",
+            "shape",
+            "`out` has shape [2, 3, 4]",
+            "expected [2, 3, 5]: the batch of x, rows of x, columns of w",
+        ),
+        Bad({"bias": cb(3, I32)}, "bias", "shape", "`bias` has 3 elements", "expected 1, or 5: one a channel"),
+    ],
+    "eltwise": [
+        *CHAIN,
+        Bad(
+            {"x": lm(2, 3, 3)},
+            "x",
+            "shape",
+            "`x` has shape [2, 3, 3]",
+            "expected [2, 3, 4], or 1 where it is to be repeated",
+        ),
+        Bad({"x": lm(1, 2, 3, 4)}, "x", "shape", "`x` has shape [1, 2, 3, 4]"),
+        Bad({"x": lm(4, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
+        Bad(
+            {"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", "expected 1, or 4: one a channel"
+        ),
+    ],
+    "maxpool": POOL,
+    "avgpool": [*POOL, Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1")],
+    "load": moves("lm", "host"),
+    "store": moves("dev", "lm"),
+    "copy": moves("lm", "lm"),
+    "fill": [
+        Bad({"value": 128}, "value", "range", "`value` is 128", "i8 holds a whole number from -128 to 127"),
+        Bad({"value": 0.5}, "value", "range", "`value` is 0.5", "i8 holds a whole number from -128 to 127"),
+        Bad({"out": lm(2, dtype=I32), "value": 2**31}, "value", "range", "`value` is 2147483648"),
+        Bad({"out": lm(2, dtype=F32), "value": 0.1}, "value", "range", "`value` is 0.1, which is not a float32"),
+    ],
+    "transpose": [
+        Bad(
+            {"perm": (0, 0, 2, 3)},
+            "perm",
+            "range",
+            "`perm` is (0, 0) for an x of 2 dimensions",
+            "expected each of 0, 1 once, then the dimensions beyond in order",
+        ),
+        Bad({"perm": (1, 0, 3, 2)}, "perm", "range", "`perm` is (1, 0, 3, 2) for an x of 2 dimensions"),
+        Bad(
+            {"perm": (0, 1, 2, 3)},
+            "out",
+            "shape",
+            "`out` has shape [6, 4]",
+            "expected [4, 6]: the shape of x, permuted",
+        ),
+        Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a transpose does not convert"),
+    ],
+    "loop": [],
+    "brnz": [],
+    "end": [],
+}
+
+
+def of_operands(row: Row, good: dict[str, Any]) -> list[Bad]:
+    """Return, for every operand of a row, one bad input for each rule that the table implies."""
+    found = []
+    for spec in row.operands:
+        low, high = spec.ranks
+        length = 256 if spec.name == "table" else 1
+        operand: Operand = good.get(spec.name) or dense(spec.memories[0], 0, spec.dtypes[0], (length,) * low)
+        name, rank = spec.name, operand.rank
+
+        def bad(kind: str, message: str, help: str | None = None, _spec=spec, _operand=operand, **changed) -> Bad:
+            wrong = replace(_operand, **changed)
+            return Bad({_spec.name: wrong}, _spec.name, kind, f"`{_spec.name}` {message}", help)
+
+        if not spec.optional:
+            message = f"{row.mnemonic} needs `{name}`"
+            found.append(Bad({name: None}, name, "missing", message, spec.meaning))
+        for memory in MEMORIES:
+            if memory not in spec.memories:
+                help = f"it must be in {' or '.join(spec.memories)}"
+                found.append(bad("memory", f"is in {memory}", help, memory=memory))
+        for dtype in DTYPES.values():
+            if dtype not in spec.dtypes:
+                help = f"expected {' or '.join(map(str, spec.dtypes))}"
+                found.append(bad("type", f"has type {dtype}", help, dtype=dtype))
+        for wrong in (low - 1, high + 1):
+            if wrong > 0:
+                ones = (1,) * wrong
+                expected = f"expected {low}" if low == high else f"expected {low} to {high}"
+                message = f"has {wrong} dimensions {list(ones)}"
+                found.append(bad("rank", message, expected, shape=ones, strides=ones))
+        empty = (*operand.shape[:-1], 0)
+        found.append(bad("shape", f"has an empty dimension {list(empty)}", shape=empty))
+        found.append(bad("shape", "has more than 2147483647 elements", shape=(2**31,) * rank, strides=(1,) * rank))
+        if not spec.strided:
+            strides = (*(64,) * (rank - 1), 2)
+            message = "has an innermost stride of 2 elements"
+            found.append(bad("stride", message, NEEDS_CONTIGUOUS, shape=(2,) * rank, strides=strides))
+        far = (2**31,) + (1,) * (rank - 1)
+        found.append(bad("stride", "has a stride beyond 32 bits", shape=(1,) * rank, strides=far))
+        found.append(bad("range", "has the impossible address -4", address=-4))
+        found.append(bad("range", f"has the impossible address {2**62}", address=2**62))
+        if spec.dtypes[-1].bytes > 1:
+            four = spec.dtypes[-1]
+            help = f"addresses of {four} are multiples of 4"
+            found.append(bad("align", "is not aligned", help, dtype=four, address=2))
+            found.append(bad("align", "is not aligned", help, dtype=four, terms=(Term(1, 0, 6),)))
+        disorder = f"has more than {MAX_TERMS} terms, or terms out of order"
+        found.append(bad("range", disorder, terms=tuple(Term(k, 0, 4) for k in range(MAX_TERMS + 1))))
+        found.append(bad("range", disorder, terms=(Term(2, 0, 4), Term(1, 0, 4))))
+        found.append(bad("range", disorder, terms=(Term(1, 0, 4), Term(1, 0, 4))))
+        for term in (Term(1, 1, 4), Term(8, 0, 4), Term(-1, 0, 4), Term(1, 0, 0), Term(1, 2**32, 4), Term(1, 0, 2**62)):
+            help = "modulus from 2, stride other than 0"
+            found.append(bad("range", "has an impossible term", help, terms=(term,)))
+        if spec.access == "write":
+            message = "may write the same element twice: it has strides "
+            found.append(bad("stride", message, shape=(2,) * rank, strides=(1,) * rank if rank > 1 else (0,)))
+    return found
+
+
+def of_attributes(row: Row) -> list[Bad]:
+    """Return, for every attribute of a row, bad inputs beyond its range and of the wrong kind."""
+    found = []
+    for spec in row.attributes:
+        beyond = (
+            (spec.low - 1, spec.high + 1, NAN, INF, -INF) if not spec.is_float else (3.5e38, -3.5e38, NAN, INF, -INF)
+        )
+        for value in beyond:
+            found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is "))
+        found.append(Bad({spec.name: (10**400,) * spec.count}, spec.name, "range", f"`{spec.name}` is a huge number"))
+        found.append(
+            Bad(
+                {spec.name: (spec.low,) * (spec.count + 1)},
+                spec.name,
+                "range",
+                f"`{spec.name}` has {spec.count + 1} elements",
+            )
+        )
+        if not spec.is_float:
+            value = spec.low + 0.5
+            found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
+        else:
+            found.append(Bad({spec.name: (-0.0,)}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+        if spec.kind == "f32":
+            found.append(Bad({spec.name: (0.1,)}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
+    return found
+
+
+def of_waits(row: Row) -> list[Bad]:
+    if row.engine != "seq":
+        return []
+    help = "only instructions of an engine have wait bits"
+    return [Bad({}, "", "range", f"{row.mnemonic} cannot wait", help, waits=("te",))]
+
+
+def make(row: Row, bad: Bad | None = None) -> Instruction:
+    """Return the valid instruction of a row, with the changes of a bad input put in unchecked."""
+    good = build(row.mnemonic, bad.waits if bad else (), **_GOOD[row.mnemonic])
+    operands, attributes = list(good.operands), list(good.attributes)
+    names = [spec.name for spec in row.operands]
+    for name, value in (bad.changes if bad else {}).items():
+        if name in names:
+            operands[row.operand_index(name)] = value
+        else:
+            spec = row.attributes[row.attribute_index(name)]
+            if isinstance(value, str):
+                value = spec.words.index(value)
+            attributes[row.attribute_index(name)] = value if isinstance(value, tuple) else (value,) * spec.count
+    return Instruction(row.opcode, tuple(operands), tuple(attributes), good.waits)
+
+
+GOOD = {row.opcode: make(row) for row in ROWS}
+BAD = {
+    row.opcode: [*_BAD[row.mnemonic], *of_operands(row, _GOOD[row.mnemonic]), *of_attributes(row), *of_waits(row)]
+    for row in ROWS
+}
+same_keys("GOOD", GOOD, ("te", "pe", "me", "seq"))
+same_keys("BAD", BAD, ("te", "pe", "me", "seq"))

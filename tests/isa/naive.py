@@ -1,0 +1,244 @@
+"""The meaning of each instruction once more: one element at a time, in plain Python with exact rational arithmetic.
+
+It shares no code with isa.reference, apart from sigmoid and tanh, which are definitions (isa.functions). Tests only.
+"""
+
+import struct
+from fractions import Fraction
+from itertools import product
+from math import inf, isfinite, isnan
+
+import numpy as np
+
+from isa import functions
+from isa.dtypes import F32, I8, I32
+from isa.instruction import Instruction
+from isa.operand import Operand
+
+BITS = {"fp32": 23, "fp24": 15, "fp19": 10}
+CODES = {I8: "<b", I32: "<i", F32: "<f"}
+OPERATIONS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
+
+
+def nearest(value: Fraction, bits: int) -> float:
+    """Return a rational other than 0 rounded once to the format, half to even."""
+    magnitude = abs(value)
+    exponent = max(magnitude.numerator.bit_length() - magnitude.denominator.bit_length(), -126)
+    while exponent > -126 and Fraction(2) ** exponent > magnitude:
+        exponent -= 1
+    unit = Fraction(2) ** (exponent - bits)
+    rounded = round(magnitude / unit) * unit
+    result = inf if rounded >= 2**128 else float(rounded)
+    return -result if value < 0 else result
+
+
+class Element:
+    """One instruction on memories: `value(index)` is what it writes there."""
+
+    def __init__(
+        self, instruction: Instruction, memories: dict[str, bytes], counters: list[int], formats: dict[str, str]
+    ):
+        row = instruction.row
+        self.instruction, self.memories, self.counters = instruction, memories, counters
+        self.operands = {spec.name: op for spec, op in zip(row.operands, instruction.operands, strict=True)}
+        self.attributes = {spec.name: v for spec, v in zip(row.attributes, instruction.attributes, strict=True)}
+        self.bits = BITS[formats.get(row.engine, "fp32")]
+        self.out = self.operands["out"]
+
+    def one(self, name: str):
+        return self.attributes[name][0]
+
+    def position(self, operand: Operand, index) -> int:
+        address = operand.address
+        for term in operand.terms:
+            counter = self.counters[term.counter]
+            address += term.stride * (counter % term.modulus if term.modulus else counter)
+        return address + operand.dtype.bytes * sum(i * stride for i, stride in zip(index, operand.strides, strict=True))
+
+    def raw(self, name: str, index) -> bytes:
+        operand = self.operands[name]
+        first = self.position(operand, index)
+        return bytes(self.memories[operand.memory][first : first + operand.dtype.bytes])
+
+    def load(self, name: str, *index: int):
+        return struct.unpack(CODES[self.operands[name].dtype], self.raw(name, index))[0]
+
+    def broadcast(self, name: str, index):
+        """Return the element of a tensor that is repeated along its dimensions of size 1."""
+        shape = self.operands[name].shape
+        tail = index[len(index) - len(shape) :]
+        return self.load(name, *(0 if size == 1 else i for i, size in zip(tail, shape, strict=True)))
+
+    def channel(self, name: str, channel: int):
+        """Return the element of a constant for a channel, None where the constant is absent."""
+        operand = self.operands.get(name)
+        return None if operand is None else self.load(name, 0 if operand.shape[0] == 1 else channel)
+
+    def rounded(self, value) -> float:
+        if isinstance(value, float) and (not isfinite(value) or value == 0):
+            return value
+        return nearest(Fraction(value), self.bits) if value else 0.0
+
+    def operate(self, operation: str, a: float, b: float) -> float:
+        """Return an operation of two numbers of the format, exact and then rounded once."""
+        plain = OPERATIONS[operation](a, b)
+        if not isfinite(a) or not isfinite(b):
+            return plain
+        exact = OPERATIONS[operation](Fraction(a), Fraction(b))
+        return nearest(exact, self.bits) if exact else plain
+
+    def saturated(self, value: float, zero: int) -> int:
+        if isnan(value):
+            value = 0.0
+        if not isfinite(value):
+            return 127 if value > 0 else -128
+        return max(-128, min(127, round(Fraction(value)) + zero))
+
+    def chain(self, acc, index) -> bytes:
+        channel = index[-1]
+        if self.out.dtype == I32:
+            return struct.pack("<i", acc)
+        v = self.rounded(acc)
+        for name, operation in (("ew1_scale", "mul"), ("ew1_bias", "add")):
+            constant = self.channel(name, channel)
+            if constant is not None:
+                v = self.operate(operation, v, self.rounded(constant))
+        v = self.special(self.second(v, index))
+        scale = self.channel("ew3_scale", channel)
+        if scale is not None:
+            v = self.operate("mul", v, self.rounded(scale))
+        if self.out.dtype == F32:
+            return b"\0\0\xc0\x7f" if isnan(v) else struct.pack("<f", v)
+        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+
+    def second(self, v: float, index) -> float:
+        word = self.instruction.word("ew2_op")
+        if word == "none":
+            return v
+        d = self.broadcast("ew2", index)
+        d = self.rounded(d if isinstance(d, float) else d - self.one("ew2_zero"))
+        scale = self.channel("ew2_scale", index[-1])
+        if scale is not None:
+            d = self.operate("mul", d, self.rounded(scale))
+        if word == "max":
+            return v if v > d else d
+        if word == "min":
+            return v if v < d else d
+        return self.operate(word, v, d)
+
+    def special(self, v: float) -> float:
+        word = self.instruction.word("sf")
+        if word == "relu":
+            return v if v > 0 else 0.0
+        if word == "clip":
+            low, high = self.rounded(self.one("clip_low")), self.rounded(self.one("clip_high"))
+            v = low if v < low else v
+            return high if v > high else v
+        if word == "leaky_relu":
+            return self.operate("mul", v, self.rounded(self.one("slope"))) if v < 0 else v
+        if word in ("sigmoid", "tanh"):
+            with np.errstate(all="ignore"):
+                return self.rounded(float(getattr(functions, word)(np.array([v], np.float32))[0]))
+        if word == "table":
+            return self.rounded(self.load("table", self.saturated(v, 0) + 128))
+        return v
+
+    def pixel(self, n: int, row: int, column: int, channel: int):
+        """Return an element of x, or None outside it."""
+        _, height, width, _ = self.operands["x"].shape
+        return self.load("x", n, row, column, channel) if 0 <= row < height and 0 <= column < width else None
+
+    def taps(self, index, kernel, dilation=(1, 1)):
+        """Yield (tap, row, column) of a window over x."""
+        _, oh, ow, _ = index
+        (top, left, _, _), (down, right) = self.attributes["pad"], self.attributes["stride"]
+        for kh, kw in product(range(kernel[0]), range(kernel[1])):
+            yield (kh, kw), oh * down - top + kh * dilation[0], ow * right - left + kw * dilation[1]
+
+    def accumulated(self, total: int, channel: int) -> int:
+        bias = self.channel("bias", channel)
+        return (total + (bias or 0) + 2**31) % 2**32 - 2**31
+
+    def value(self, index) -> bytes:
+        return getattr(self, self.instruction.row.mnemonic)(index)
+
+    def conv(self, index) -> bytes:
+        n, _, _, o = index
+        filters, *kernel, depth = self.operands["w"].shape
+        group = o // (filters // self.one("groups"))
+        total = 0
+        for tap, row, column in self.taps(index, kernel, self.attributes["dilation"]):
+            for c in range(depth):
+                x = self.pixel(n, row, column, group * depth + c)
+                weight = self.load("w", o, *tap, c) - self.one("w_zero")
+                total += 0 if x is None else (x - self.one("x_zero")) * weight
+        return self.chain(self.accumulated(total, o), index)
+
+    def dwconv(self, index) -> bytes:
+        n, _, _, channel = index
+        _, *kernel, _ = self.operands["w"].shape
+        total = 0
+        for tap, row, column in self.taps(index, kernel, self.attributes["dilation"]):
+            x = self.pixel(n, row, column, channel)
+            weight = self.load("w", 0, *tap, channel) - self.one("w_zero")
+            total += 0 if x is None else (x - self.one("x_zero")) * weight
+        return self.chain(self.accumulated(total, channel), index)
+
+    def matmul(self, index) -> bytes:
+        *batch, m, n = index
+        x_flipped, w_flipped = self.one("transpose_x"), self.one("transpose_w")
+        stack = batch if len(self.operands["w"].shape) > 2 else []
+        total = 0
+        for k in range(self.operands["x"].shape[-2 if x_flipped else -1]):
+            x = self.load("x", *batch, *((k, m) if x_flipped else (m, k)))
+            w = self.load("w", *stack, *((n, k) if w_flipped else (k, n)))
+            total += (x - self.one("x_zero")) * (w - self.one("w_zero"))
+        return self.chain(self.accumulated(total, n), index)
+
+    def eltwise(self, index) -> bytes:
+        x = self.broadcast("x", index)
+        return self.chain(x if isinstance(x, float) else x - self.one("x_zero"), index)
+
+    def maxpool(self, index) -> bytes:
+        n, _, _, channel = index
+        pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
+        return struct.pack("<b", max(x for x in pixels if x is not None))
+
+    def avgpool(self, index) -> bytes:
+        n, _, _, channel = index
+        pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
+        inside = [x - self.one("x_zero") for x in pixels if x is not None]
+        count = len(pixels) if self.one("count_pad") else len(inside)
+        scale = self.channel("scale", channel)
+        scale = 1.0 if scale is None else self.rounded(scale)
+        if not isfinite(scale):
+            multiplier = scale
+        else:
+            multiplier = nearest(Fraction(scale) / count, self.bits) if scale else scale
+        v = self.operate("mul", self.rounded(sum(inside)), multiplier)
+        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+
+    def load_(self, index) -> bytes:
+        return self.raw("x", index)
+
+    def fill(self, index) -> bytes:
+        (value,) = self.attributes["value"]
+        return struct.pack(CODES[self.out.dtype], value if self.out.dtype == F32 else int(value))
+
+    def transpose(self, index) -> bytes:
+        source = [0] * len(index)
+        for k, i in enumerate(index):
+            source[int(self.attributes["perm"][k])] = i
+        return self.raw("x", source)
+
+    store = copy = load_
+
+
+def run(instruction: Instruction, memories: dict[str, bytearray], counters: list[int], formats: dict[str, str]) -> None:
+    """Run one instruction: every element is computed before the first is written."""
+    element = Element(instruction, {name: bytes(memory) for name, memory in memories.items()}, counters, formats)
+    compute = element.load_ if instruction.row.mnemonic == "load" else element.value
+    out = element.out
+    for index in np.ndindex(out.shape):
+        first = element.position(out, index)
+        memories[out.memory][first : first + out.dtype.bytes] = compute(index)

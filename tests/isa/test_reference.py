@@ -1,0 +1,244 @@
+"""The NumPy reference against element-wise loops in exact arithmetic, and on values worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from isa.dtypes import F32, I8, I32
+from isa.instruction import build
+from isa.operand import MAX_LOOP_DEPTH, dense
+from isa.program import Core, memory_needs
+from isa.reference import apply, interpret
+from isa.table import ROWS
+from tests.isa import naive
+from tests.strategies import AREA_END, AREAS, instructions, programs
+
+FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
+COMPUTE = [row.mnemonic for row in ROWS if row.engine != "seq"]
+NO_COUNTERS = [0] * (MAX_LOOP_DEPTH + 1)
+SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.5, 1.5, -2.5, 3e38, 1e-42, 127.5, 16777217], np.float32)
+
+
+def random_memories(code, sizes, seed, wild):
+    """Return memories of random bytes; floats are moderate numbers, or with `wild` any bits, NaN and infinities."""
+    generator = np.random.default_rng(seed)
+    memories = {name: generator.integers(0, 256, size, np.uint8) for name, size in sizes.items()}
+    for instruction in code:
+        for _, operand in instruction.accesses():
+            if operand.dtype == F32 and not wild:
+                low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
+                count = (high - low) // 4
+                scale = generator.choice([1e-3, 1.0, 30.0])
+                values = generator.normal(0, scale, count).astype("<f4")
+                memories[operand.memory][low:high] = values.view(np.uint8)
+            elif operand.dtype == F32:
+                low, _ = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
+                memories[operand.memory][low : low + 4] = generator.choice(SPECIAL, 1).astype("<f4").view(np.uint8)
+    return memories
+
+
+def compare(instruction, seed, wild, formats):
+    sizes = memory_needs(Core((instruction,), (), (), ()))
+    ours = random_memories([instruction], sizes, seed, wild)
+    theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
+    apply(instruction, ours, NO_COUNTERS, formats)
+    naive.run(instruction, theirs, NO_COUNTERS, formats)
+    for name, memory in ours.items():
+        assert memory.tobytes() == bytes(theirs[name]), name
+
+
+@pytest.mark.parametrize("mnemonic", COMPUTE)
+def test_every_row_against_loops(mnemonic):
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(instructions(mnemonic), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from(FORMATS))
+    def check(instruction, seed, wild, formats):
+        compare(instruction, seed, wild, formats)
+
+    check()
+
+
+CHAIN_WORDS = [("sf", word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")]
+CHAIN_WORDS += [("ew2_op", word) for word in ("add", "sub", "mul", "max", "min")]
+
+
+@pytest.mark.parametrize(("choice", "word"), CHAIN_WORDS)
+def test_every_word_of_the_chain_against_loops(choice, word):
+    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        st.sampled_from((I8, F32)).flatmap(lambda out: instructions("eltwise", **{choice: word, "out": out})),
+        st.integers(0, 2**32 - 1),
+        st.booleans(),
+        st.sampled_from(FORMATS),
+    )
+    def check(instruction, seed, wild, formats):
+        assert instruction.word(choice) == word
+        compare(instruction, seed, wild, formats)
+
+    check()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs(max_instructions=3), st.integers(0, 2**32 - 1))
+def test_programs_against_loops(program, seed):
+    (core,) = program.cores
+    generator = np.random.default_rng(seed)
+    ours = {}
+    for name in ("lm", "cb", "host", "dev"):
+        ours[name] = generator.integers(0, 256, AREA_END, np.uint8)
+        floats = generator.normal(0, 8, (AREA_END - AREAS[F32]) // 4).astype("<f4")
+        ours[name][AREAS[F32] :] = floats.view(np.uint8)
+    theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
+    formats = {"te": "fp24", "pe": "fp19"}
+    interpret(core, ours, formats)
+
+    def walk(at, counters):
+        """Run the code from `at` to the end of its loop, or of the program; return where that is."""
+        while True:
+            instruction = core.code[at]
+            mnemonic = instruction.row.mnemonic
+            if mnemonic in ("brnz", "end"):
+                return at
+            if mnemonic == "loop":
+                (depth,), (count,) = instruction.attribute("counter"), instruction.attribute("count")
+                for k in range(count):
+                    close = walk(at + 1, [*counters[:depth], k, *counters[depth + 1 :]])
+                at = close
+            else:
+                naive.run(instruction, theirs, counters, formats)
+            at += 1
+
+    walk(0, NO_COUNTERS)
+    for name, memory in ours.items():
+        assert memory.tobytes() == bytes(theirs[name]), name
+
+
+def eltwise(x, out_dtype, vector_format="fp32", **given_tensors):
+    """Run `eltwise` on a float vector; tensors given by name are arrays, other values attributes."""
+    x = np.asarray(x, np.float32)
+    memories = {"lm": np.zeros(4096, np.uint8), "cb": np.zeros(4096, np.uint8)}
+    memories["lm"][: x.nbytes] = x.view(np.uint8)
+    fields, at = {}, 0
+    for name, value in given_tensors.items():
+        if isinstance(value, list):
+            array = np.asarray(value, np.float32)
+            memory = "lm" if name == "ew2" else "cb"
+            start = 2048 if name == "ew2" else at
+            memories[memory][start : start + array.nbytes] = array.view(np.uint8)
+            value, at = dense(memory, start, F32, (len(array),)), at + array.nbytes
+        fields[name] = value
+    out = dense("lm", 1024, out_dtype, (len(x),))
+    instruction = build("eltwise", out=out, x=dense("lm", 0, F32, (len(x),)), **fields)
+    apply(instruction, memories, NO_COUNTERS, {"te": vector_format})
+    return memories["lm"][1024 : 1024 + out.bytes].view(out_dtype.numpy)
+
+
+NAN, INF = float("nan"), float("inf")
+QUIET_NAN = 0x7FC00000
+
+
+@pytest.mark.parametrize(
+    ("x", "fields", "expected"),
+    [
+        # Half to even, then the zero point, then the bounds.
+        ([0.5, 1.5, 2.5, -0.5, -1.5, -2.5], {}, [0, 2, 2, 0, -2, -2]),
+        ([127.4, 127.5, 128, 3e38, -128.5, -3e38], {}, [127, 127, 127, 127, -128, -128]),
+        ([1e9, -1e9, 100, -100], {"out_zero": 100}, [127, -128, 127, 0]),
+        ([3e38, -3e38], {"out_zero": -128}, [127, -128]),
+        # NaN is 0, so the zero point; infinities end at the bounds.
+        ([NAN, INF, -INF], {"out_zero": 5}, [5, 127, -128]),
+        # The float32 0.1 times 5 is just above 0.5 and rounds to it; half goes to the even 0.
+        ([5.0], {"ew3_scale": [0.1]}, [0]),
+        ([3.0, 3.0], {"ew3_scale": [0.5, -0.5]}, [2, -2]),
+        # EW1 multiplies, then adds.
+        ([2.0, 4.0], {"ew1_scale": [3.0], "ew1_bias": [1.0, -1.0]}, [7, 11]),
+        ([3e38], {"ew1_scale": [3e38], "ew1_bias": [-INF]}, [0]),
+        # EW2 on NaN: a comparison is false and takes the second tensor.
+        ([NAN, 1, -1], {"ew2_op": "max", "ew2": [3.0, NAN, 0.0]}, [3, 0, 0]),
+        ([NAN, 1, -1], {"ew2_op": "min", "ew2": [3.0, NAN, 0.0]}, [3, 0, -1]),
+        ([10, 20, 30], {"ew2_op": "sub", "ew2": [1.0, 2.0, 3.0], "ew2_scale": [2.0]}, [8, 16, 24]),
+        # SF.
+        ([NAN, -3, 0, 3], {"sf": "relu"}, [0, 0, 0, 3]),
+        ([NAN, -3, 3, 9], {"sf": "clip", "clip_low": -1, "clip_high": 6}, [0, -1, 3, 6]),
+        ([-8, 8, -INF], {"sf": "leaky_relu", "slope": 0.25}, [-2, 8, -128]),
+        ([-INF, 0, INF], {"sf": "sigmoid", "ew3_scale": [100.0]}, [0, 50, 100]),
+        ([-INF, 0, INF], {"sf": "tanh", "ew3_scale": [100.0]}, [-100, 0, 100]),
+        (
+            [-200, -128, -0.5, 0.5, 1.5, 127, 500, NAN],
+            {"sf": "table", "table": [float(k - 128) for k in range(256)]},
+            [-128, -128, 0, 0, 2, 127, 127, 0],
+        ),
+    ],
+)
+def test_chain_by_hand(x, fields, expected):
+    assert eltwise(x, I8, **fields).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "fields", "expected"),
+    [
+        ([-0.0], {}, [-0.0]),
+        ([-0.0, 0.0], {"sf": "relu"}, [0.0, 0.0]),
+        ([-0.0, 5.0], {"sf": "clip", "clip_low": 0.0, "clip_high": 4.0}, [-0.0, 4.0]),
+        ([-0.0], {"ew1_bias": [0.0]}, [0.0]),
+        ([-0.0, 0.0], {"ew2_op": "max", "ew2": [0.0, -0.0]}, [0.0, -0.0]),
+        ([3e38, -3e38], {"ew1_scale": [2.0]}, [INF, -INF]),
+        ([1e-40], {"ew1_scale": [0.5]}, [float(np.float32(1e-40)) / 2]),
+        ([INF], {"ew1_bias": [-INF]}, [NAN]),
+        ([INF], {"ew1_scale": [0.0]}, [NAN]),
+    ],
+)
+def test_chain_to_f32_by_hand(x, fields, expected):
+    result = eltwise(x, F32, **fields)
+    wanted = np.array(expected, np.float32)
+    wanted_bits = np.where(np.isnan(wanted), QUIET_NAN, wanted.view(np.uint32))
+    assert result.view(np.uint32).tolist() == wanted_bits.tolist()
+
+
+def test_fp24_rounds_each_step():
+    one_and_a_bit = 1 + 2.0**-15
+    # 1 + 2**-16 is a tie, and goes to the even 1; 1 + 3 * 2**-16 is one, and goes up.
+    assert eltwise([1 + 2.0**-16, 1 + 3 * 2.0**-16], F32, "fp24").tolist() == [1, 1 + 2.0**-14]
+    # (1 + u)**2 = 1 + 2u + u**2 rounds to 1 + 2u; adding u then gives 1 + 3u, and the constant is rounded first.
+    result = eltwise([one_and_a_bit], F32, "fp24", ew1_scale=[one_and_a_bit], ew1_bias=[2.0**-15 * (1 + 2.0**-20)])
+    assert result.tolist() == [1 + 3 * 2.0**-15]
+
+
+def test_accumulators_become_fp24_by_one_rounding():
+    x = dense("lm", 0, I32, (1,))
+    memories = {"lm": np.zeros(64, np.uint8)}
+    # 2**24 + 2**8 + 1 lies above the tie of fp24 (one in 2**16); by way of fp32 it would be the tie, and go down.
+    memories["lm"][:4] = np.array([2**24 + 2**8 + 1], "<i4").view(np.uint8)
+    apply(build("eltwise", out=dense("lm", 32, F32, (1,)), x=x), memories, NO_COUNTERS, {"te": "fp24"})
+    assert memories["lm"][32:36].view("<f4").tolist() == [2**24 + 2**9]
+
+
+def test_accumulators_wrap_at_32_bits():
+    memories = {"lm": np.zeros(64, np.uint8), "cb": np.array([2**31 - 1], "<i4").view(np.uint8)}
+    memories["lm"][:2] = 1
+    matmul = build(
+        "matmul",
+        out=dense("lm", 32, I32, (1, 1)),
+        x=dense("lm", 0, I8, (1, 1)),
+        w=dense("lm", 1, I8, (1, 1)),
+        bias=dense("cb", 0, I32, (1,)),
+    )
+    apply(matmul, memories, NO_COUNTERS, {"te": "fp32"})
+    assert memories["lm"][32:36].view("<i4").tolist() == [-(2**31)]
+
+
+def test_a_layer_that_multiplies_once_rounds_as_onnxruntime_does():
+    generator = np.random.default_rng(1)
+    acc = generator.integers(-(2**24), 2**24, 256).astype("<i4")
+    memories = {"lm": np.zeros(2048, np.uint8), "cb": np.array([3.1e-6], "<f4").view(np.uint8)}
+    memories["lm"][: acc.nbytes] = acc.view(np.uint8)
+    instruction = build(
+        "eltwise",
+        out=dense("lm", 1024, I8, (256,)),
+        x=dense("lm", 0, I32, (256,)),
+        ew3_scale=dense("cb", 0, F32, (1,)),
+        out_zero=7,
+    )
+    apply(instruction, memories, NO_COUNTERS, {"te": "fp32"})
+    expected = np.clip(np.rint(acc.astype(np.float32) * np.float32(3.1e-6)) + 7, -128, 127).astype(np.int8)
+    assert memories["lm"][1024:1280].view(np.int8).tolist() == expected.tolist()
