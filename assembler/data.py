@@ -10,6 +10,8 @@ from assembler.files import FileProblem, Folder
 from isa.dtypes import DTYPES, DType, dtype_of_array
 
 MAX_BYTES = 2**30
+# A text that begins so holds the bytes themselves: for what numbers cannot say, such as the payload of a NaN.
+HEX = "hex:"
 
 
 class Reader:
@@ -31,7 +33,8 @@ class Reader:
         if isinstance(node, syntax.List):
             elements = self._flat(node, shape, evaluator)
             values = [self._element(element, dtype, evaluator) for element in elements]
-            return np.array(values, dtype.numpy).tobytes()
+            with np.errstate(over="ignore"):
+                return np.array(values, dtype.numpy).tobytes()
         if not splat:
             message = "this is no list of numbers"
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
@@ -93,6 +96,8 @@ class Reader:
         return node, Evaluator(names, scope)
 
     def _file(self, node: syntax.Text, dtype: DType, shape: tuple[int, ...]) -> bytes:
+        if node.value.startswith(HEX):
+            return self._hexadecimal(node, int(np.prod(shape, dtype=object)) * dtype.bytes)
         array = self.array(node)
         if dtype_of_array(array) != dtype:
             label = f"expected {dtype} ({dtype.numpy.name})"
@@ -102,6 +107,17 @@ class Reader:
             label = f"expected {list(shape)}"
             raise self.evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
         return np.ascontiguousarray(array, dtype.numpy).tobytes()
+
+    def _hexadecimal(self, node: syntax.Text, count: int) -> bytes:
+        digits = node.value.removeprefix(HEX)
+        try:
+            data = bytes.fromhex(digits)
+        except ValueError:
+            label = f'expected "{HEX}" and two digits for each byte'
+            raise self.evaluator.error("E504", node, "these are no hexadecimal bytes", label) from None
+        if len(data) != count:
+            raise self.evaluator.error("E503", node, f"{len(data)} bytes are given", f"expected {count}")
+        return data
 
     def _flat(self, node: syntax.List, shape: tuple[int, ...], evaluator: Evaluator) -> list[syntax.Value]:
         """Return the elements of a list that is nested as `shape`, or flat."""

@@ -244,7 +244,7 @@ class Declarations:
                 d.symbol.dtype.bytes,
                 d.at,
                 d.base,
-                {"weight": "constant", "const": "constant", "input": "input"}.get(d.kind, ""),
+                self._held(d),
             )
             for d in self.declared
         ]
@@ -265,6 +265,14 @@ class Declarations:
             if declared.kind != "data":
                 self.names.tensors[declared.key] = declared.symbol
         return layout, chip
+
+    def _held(self, declared: Declared) -> str:
+        """Return what a tensor holds at first, as the layout wants to know it."""
+        if declared.kind == "input":
+            return "input"
+        data = declared.statement.data
+        fixed = declared.kind in ("weight", "const") and data is not None
+        return "constant" if fixed and not self._is_none(data, declared.scope) else ""
 
     def read_data(self) -> tuple[list[Symbol], list[Segment]]:
         """Return the symbols and the initial bytes, in the order of the text."""

@@ -13,17 +13,25 @@ from isa.program import Symbol
 
 
 @dataclass(frozen=True)
-class Given:
-    """An operand as given: `symbol` is the tensor that it is a part of, None for a raw one.
+class Part:
+    """What is taken of one dimension: `count` elements from `start` on, `step` apart; 0 drops the dimension."""
 
-    `kept` says for each of its dimensions which one of the symbol's it is, `starts` where each of the symbol's
-    dimensions starts.
+    start: Affine
+    count: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """An operand as given: `symbol` is the tensor that it is taken from, None for a raw one.
+
+    `kept` says for each of its dimensions which one of the symbol's it is, `parts` what is taken of each of those.
     """
 
     operand: Operand
     symbol: Symbol | None = None
     kept: tuple[int, ...] = ()
-    starts: tuple[Affine, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 def operand(names: Names, node: syntax.Value, scope: Scope) -> Given:
@@ -60,7 +68,7 @@ def _whole(evaluator: Evaluator, node: syntax.Reference) -> Given:
     if rank > MAX_RANK:
         label = f"expected at most {MAX_RANK} dimensions: take one buffer of it, as in `{node.name}[0]`"
         raise evaluator.error("E305", node, f"`{node.name}` has {rank} dimensions {list(symbol.shape)}", label)
-    return Given(symbol.as_operand(), symbol, tuple(range(rank)), (Affine(0, ()),) * rank)
+    return take(symbol, [Part(Affine(0, ()), size, 1) for size in symbol.shape])
 
 
 def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
@@ -83,37 +91,42 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
     if len(node.indices) > len(symbol.shape):
         label = f"`{symbol.name}` has {len(symbol.shape)} dimensions {list(symbol.shape)}"
         raise evaluator.error("E307", node, f"{len(node.indices)} indices are given", label)
-    shape, strides, kept, starts, failed = list[int](), list[int](), list[int](), list[Affine](), False
-    for dimension, (size, stride) in enumerate(zip(symbol.shape, symbol.strides, strict=True)):
+    parts: list[Part] = []
+    failed = False
+    for dimension, size in enumerate(symbol.shape):
         if dimension >= len(node.indices):
-            start, count, step = Affine(0, ()), size, 1
-        else:
-            try:
-                start, count, step = _index(evaluator, node.indices[dimension], symbol, dimension)
-            except Failed:
-                failed = True
-                continue
-        starts.append(start)
-        if count:
-            shape.append(count)
-            strides.append(stride * step)
-            kept.append(dimension)
+            parts.append(Part(Affine(0, ()), size, 1))
+            continue
+        try:
+            parts.append(_index(evaluator, node.indices[dimension], symbol, dimension))
+        except Failed:
+            failed = True
     if failed:
         raise Failed
-    if not 1 <= len(shape) <= MAX_RANK:
-        label = "expected at least one: a range such as `3 : +1` keeps its dimension" if not shape else ""
-        raise evaluator.error("E307", node, f"{len(shape)} dimensions are left", label or "expected at most 4")
+    left = sum(part.count > 0 for part in parts)
+    if not 1 <= left <= MAX_RANK:
+        label = "expected at least one: a range such as `3 : +1` keeps its dimension" if not left else ""
+        raise evaluator.error("E307", node, f"{left} dimensions are left", label or f"expected at most {MAX_RANK}")
+    return take(symbol, parts)
+
+
+def take(symbol: Symbol, parts: Sequence[Part]) -> Given:
+    """Return the operand that takes one part of each dimension of a tensor."""
+    shape, strides, kept = list[int](), list[int](), list[int]()
     offset = 0
-    strides_of_terms: dict[tuple[int, int], int] = {}
-    for start, stride in zip(starts, symbol.strides, strict=True):
-        offset += start.constant * stride
-        for key, coefficient in start.terms:
-            strides_of_terms[key] = strides_of_terms.get(key, 0) + coefficient * stride
+    terms: dict[tuple[int, int], int] = {}
     size = symbol.dtype.bytes
-    terms = _terms({key: stride * size for key, stride in strides_of_terms.items()})
+    for dimension, (part, stride) in enumerate(zip(parts, symbol.strides, strict=True)):
+        offset += part.start.constant * stride
+        for key, coefficient in part.start.terms:
+            terms[key] = terms.get(key, 0) + coefficient * stride * size
+        if part.count:
+            shape.append(part.count)
+            strides.append(stride * part.step)
+            kept.append(dimension)
     address = symbol.address + offset * size
-    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), terms)
-    return Given(taken, symbol, tuple(kept), tuple(starts))
+    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
+    return Given(taken, symbol, tuple(kept), tuple(parts))
 
 
 def _terms(strides: dict[tuple[int, int], int]) -> tuple[Term, ...]:
@@ -122,13 +135,13 @@ def _terms(strides: dict[tuple[int, int], int]) -> tuple[Term, ...]:
 
 def _index(
     evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Symbol, dimension: int
-) -> tuple[Affine, int, int]:
-    """Return (start, number of elements or 0 for an index that drops the dimension, step)."""
+) -> Part:
+    """Return what an index or a range takes of one dimension."""
     size = symbol.shape[dimension]
     if not isinstance(index, syntax.Range):
         start = evaluator.whole(index)
         _check_reach(evaluator, index, symbol, dimension, start, 1)
-        return start, 0, 1
+        return Part(start, 0, 1)
     step = 1 if index.step is None else evaluator.integer(index.step, what="the step")
     if step < 1:
         assert index.step is not None
@@ -149,7 +162,7 @@ def _index(
         help = "a slice is `first : end` (end not included) or `first : +length`, counted from 0"
         raise evaluator.error("E307", index, f"this slice has {length} elements", "expected at least 1", help)
     _check_reach(evaluator, index, symbol, dimension, start, length)
-    return start, -(-length // step), step
+    return Part(start, -(-length // step), step)
 
 
 def _check_reach(
@@ -159,15 +172,13 @@ def _check_reach(
     names, trips = evaluator.names, evaluator.names.trips()
     low = high = start.constant
     first, last = dict[str, int](), dict[str, int]()
-    for (counter, modulus), coefficient in start.terms:
-        if counter == TASK_COUNTER and not modulus:
+    for key, coefficient in start.terms:
+        most = greatest(key, trips)
+        if most is None:
             help = "tasks come without end: use `task % 2` for double buffers"
             raise evaluator.error("E308", node, "the number of tasks is not known here", "", help)
-        most = trips[counter] - 1
-        if modulus:
-            most = modulus - 1 if counter == TASK_COUNTER else min(most, modulus - 1)
         reach = most * coefficient
-        name = names.counter_name(counter)
+        name = names.counter_name(key[0])
         (last if reach > 0 else first)[name] = most
         low, high = low + min(reach, 0), high + max(reach, 0)
         (first if reach > 0 else last).setdefault(name, 0)
@@ -181,6 +192,14 @@ def _check_reach(
     label = f"expected 0 to {size - 1}" if not isinstance(node, syntax.Range) else f"expected within 0 : {size}"
     help = "indices count from 0; negative ones do not count from the end" if bad < 0 and not counters else ""
     raise evaluator.error("E306", node, message, label, help)
+
+
+def greatest(key: tuple[int, int], trips: Sequence[int]) -> int | None:
+    """Return the greatest value of `counter mod modulus`; None for the task's number alone, which has no end."""
+    counter, modulus = key
+    if counter == TASK_COUNTER:
+        return modulus - 1 if modulus else None
+    return min(trips[counter], modulus or trips[counter]) - 1
 
 
 def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 
 from assembler import syntax
 from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
-from assembler.expressions import Affine, Evaluator
+from assembler.expressions import Evaluator
 from assembler.names import Names, OpenLoop, Scope
-from assembler.operands import Given, operand
+from assembler.operands import Given, Part, operand
 from assembler.scales import MULTIPLIERS, UNSCALED, Scaled, ScaleProblem, check_unscaled, multipliers
 from isa.dtypes import F32
 from isa.instruction import Instruction, Value
@@ -53,11 +53,16 @@ class Pool:
         self.data = bytearray()
         self.offsets: dict[tuple[float, ...], int] = {}
 
-    def operand(self, elements: tuple[float, ...]) -> Operand:
+    def operand(self, elements: tuple[float, ...], window: Part | None = None) -> Operand:
+        """Return a vector, or the window of it that follows loop counters."""
         if elements not in self.offsets:
             self.offsets[elements] = len(self.data)
             self.data += np.asarray(elements, F32.numpy).tobytes()
-        return Operand("cb", self.start + self.offsets[elements], F32, (len(elements),), (1,))
+        address, size = self.start + self.offsets[elements], F32.bytes
+        if window is None or len(elements) == 1:
+            return Operand("cb", address, F32, (len(elements),), (1,))
+        terms = tuple(Term(*key, coefficient * size) for key, coefficient in window.start.terms)
+        return Operand("cb", address + window.start.constant * size, F32, (window.count or 1,), (1,), terms)
 
 
 class Resolver:
@@ -473,44 +478,53 @@ class Resolver:
         if not names & set(MULTIPLIERS) or "x" not in given or (row.mnemonic not in ("eltwise", "avgpool") and "w" not in given):
             return {}
         channels = out.operand.shape[-1]
-        scales = {}
-        follows: tuple[Term, ...] = ()
-        for name, held in given.items():
-            if held.symbol is None or not held.symbol.scale:
-                continue
-            scale = held.symbol.scale
-            if len(scale) > 1:
-                scale = _channel_scales(name, held, row, attributes)
-            scales[name] = scale
+        lists = {name: _scale_list(name, held, row, attributes) for name, held in given.items()}
+        moving = {(held.window, len(held.scale)) for held in lists.values() if held.window and held.window.start.terms}
+        scales = {name: held.scale if moving else held.taken() for name, held in lists.items() if held.scale}
+        window = None
+        if moving:
+            # Slices that follow a counter take their multipliers from a vector of all channels, the same way.
+            windows = {(held.window, len(held.scale)) for held in lists.values() if len(held.scale) > 1}
+            (window, channels), *others = windows
+            if others or window is None or window.step != 1:
+                help = "slice all of them alike, with step 1, or give the multipliers: ew3_scale=..."
+                raise ScaleProblem("out", "the scales of these slices do not move together", help)
         sf = "none"
         if row.choices:
-            index = row.attribute_index("sf")
-            sf = row.attributes[index].words[int(attributes["sf"][0])]
+            sf = row.attributes[row.attribute_index("sf")].words[int(attributes["sf"][0])]
         scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
-        assert self.pool is not None and not follows
-        return {name: self.pool.operand(elements) for name, elements in multipliers(scaled).items()}
+        assert self.pool is not None
+        return {name: self.pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
 
 
-def _channel_scales(name: str, held: Given, row: Row, attributes: dict[str, Value]) -> tuple[float, ...]:
-    """Return the part of a scale list that a slice of the channels takes."""
-    assert held.symbol is not None
-    scale, shape = held.symbol.scale, held.symbol.shape
+@dataclass(frozen=True)
+class ScaleList:
+    """The scales of an operand's whole tensor, and the window of them that the operand takes (None: all)."""
+
+    scale: tuple[float, ...]
+    window: Part | None = None
+
+    def taken(self) -> tuple[float, ...]:
+        if self.window is None:
+            return self.scale
+        first = self.window.start.constant
+        return self.scale[first :: self.window.step][: self.window.count]
+
+
+def _scale_list(name: str, held: Given, row: Row, attributes: dict[str, Value]) -> ScaleList:
+    if held.symbol is None:
+        return ScaleList(())
+    scale = held.symbol.scale
     dimension = held.kept[_channel_axis(name, held.operand.rank, row, attributes)]
-    start: Affine = held.starts[dimension]
-    if shape[dimension] != len(scale):
-        return scale
-    if start.terms:
-        help = "slice the multipliers too, and give them: ew3_scale=...; or slice by constants, as in `.repeat`"
-        raise ScaleProblem(name, f"the scales of `{held.symbol.name}` change with a loop counter", help)
-    axis = held.kept.index(dimension)
-    step = held.operand.strides[axis] // held.symbol.strides[dimension]
-    return tuple(scale[start.constant :: step][: held.operand.shape[axis]])
+    if len(scale) < 2 or held.symbol.shape[dimension] != len(scale):
+        return ScaleList(scale)
+    return ScaleList(scale, held.parts[dimension])
 
 
 def _channel_axis(name: str, rank: int, row: Row, attributes: dict[str, Value]) -> int:
     """Return the dimension of an operand that its list of scales counts."""
     if name == "w" and row.mnemonic == "conv":
         return 0
-    if name == "w" and row.mnemonic == "matmul" and attributes["transpose_w"] == (1,):
+    if name == "w" and row.mnemonic == "matmul" and attributes["transpose_w"] == (1,) and rank > 1:
         return rank - 2
     return rank - 1

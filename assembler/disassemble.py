@@ -1,0 +1,277 @@
+"""From Program to text that assembles to the same program: the object file then differs in its debug section only."""
+
+import re
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from assembler import spelling
+from assembler.data import HEX
+from assembler.declarations import BOUNDS, DEFAULT_MEMORY
+from isa.dtypes import F32, I8, I32, DType
+from isa.errors import RatelError
+from isa.instruction import Instruction, Value
+from isa.operand import MAX_LOOP_DEPTH
+from isa.program import Check, Core, Program, Segment, Symbol
+from isa.table import ENGINES, WAIT_LETTERS, AttributeSpec, Row
+from isa.verify import trips_at
+
+# Data of more elements goes to files, where there may be files.
+INLINE_ELEMENTS = 256
+LETTERS = {engine: letter for letter, engine in WAIT_LETTERS.items()}
+
+
+def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
+    """Return a program's text; with `data_folder`, data of more than 256 elements is written there as .npy files.
+
+    The text then belongs into that folder. Without it, all data stands in the text. Raises RatelError for a program
+    of several cores, or when a file cannot be written.
+    """
+    source, files = disassemble_files(program, None if data_folder is None else INLINE_ELEMENTS)
+    for name, array in files.items():
+        assert data_folder is not None
+        path = Path(data_folder) / name
+        try:
+            np.save(path, array, allow_pickle=False)
+        except OSError as error:
+            raise RatelError(f"cannot write {path}: {error.strerror}") from error
+    return source
+
+
+def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) -> tuple[str, dict[str, np.ndarray]]:
+    """Return a program's text and the tensors that it expects in files; `inline` None puts all data into the text."""
+    if len(program.cores) != 1:
+        raise RatelError(f"the program has {len(program.cores)} cores, but a text describes one")
+    (core,) = program.cores
+    data = _Data(inline)
+    order = spelling.name(program.order)
+    lines = [
+        f".name {spelling.text(program.name)}",
+        f".chip {spelling.name(program.chip)}",
+        f".order {order}",
+        ".scales explicit",
+        "",
+        *_tensors(core, data),
+        *_checks(program, core, data),
+        "",
+        *_code(core),
+    ]
+    return "\n".join(lines) + "\n", data.files
+
+
+class _Data:
+    """Spells data, in the text or as the name of a file."""
+
+    def __init__(self, inline: int | None) -> None:
+        self.inline = inline
+        self.files: dict[str, np.ndarray] = {}
+        self.taken: set[str] = set()
+
+    def spell(self, data: bytes, dtype: DType, shape: Sequence[int], name: str, splat: bool = True) -> str:
+        count = len(data) // dtype.bytes
+        if splat and count > 1 and data == data[: dtype.bytes] * count:
+            single = spelling.elements(data[: dtype.bytes], dtype)
+            if single:
+                return single[0]
+        if self.inline is not None and count > self.inline:
+            return spelling.text(self.file(data, dtype, shape, name))
+        items = spelling.elements(data, dtype)
+        return spelling.text(HEX + data.hex()) if items is None else spelling.wrapped(items)
+
+    def file(self, data: bytes, dtype: DType, shape: Sequence[int], name: str) -> str:
+        """Keep data for a file and return its name; names differ by more than the case of letters."""
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80] or "data"
+        choice, number = stem, 1
+        while choice.lower() in self.taken:
+            number += 1
+            choice = f"{stem}_{number}"
+        self.taken.add(choice.lower())
+        self.files[f"{choice}.npy"] = np.frombuffer(data, dtype.numpy).reshape(shape)
+        return f"{choice}.npy"
+
+
+def _tensors(core: Core, data: _Data) -> list[str]:
+    """Return the declarations: symbols and segments, each in their order."""
+    lines: list[str] = []
+    owners = _owners(core)
+    written = 0
+    for position, symbol in enumerate(core.symbols):
+        owned = owners.get(position)
+        if owned is not None:
+            lines += [_segment(segment, core, data) for segment in core.segments[written:owned]]
+            written = owned + 1
+        lines.append(_symbol(symbol, core.segments[owned].data if owned is not None else None, data))
+    return lines + [_segment(segment, core, data) for segment in core.segments[written:]]
+
+
+def _owners(core: Core) -> dict[int, int]:
+    """Return, by the index of a symbol, the index of the segment that is its data; both rise together.
+
+    Data that overlaps other data belongs to no symbol: text may say so only without a name.
+    """
+    intervals = sorted((s.memory, s.address, s.end) for s in core.segments if s.data)
+    intervals += [(s.memory, s.address, s.address + s.bytes) for s in core.symbols if s.kind == "input"]
+    places: dict[tuple[str, int, int], list[int]] = {}
+    for index, segment in enumerate(core.segments):
+        low, high, memory = segment.address, segment.end, segment.memory
+        if sum(m == memory and a < high and low < e for m, a, e in intervals) == 1:
+            places.setdefault((memory, low, len(segment.data)), []).append(index)
+    owners: dict[int, int] = {}
+    last = -1
+    for position, symbol in enumerate(core.symbols):
+        found = places.get((symbol.memory, symbol.address, symbol.bytes), [])
+        if symbol.kind in ("weight", "const") and found and found[0] > last:
+            last = owners[position] = found.pop(0)
+    return owners
+
+
+def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
+    parts = [f".{symbol.kind} {spelling.name(symbol.name)} {symbol.dtype}{list(symbol.shape)}"]
+    if symbol.scale:
+        scale = [spelling.single(element) for element in symbol.scale]
+        if data.inline is not None and len(scale) > data.inline:
+            array = np.array(symbol.scale, F32.numpy).tobytes()
+            parts.append(f"scale={spelling.text(data.file(array, F32, (len(scale),), f'{symbol.name}_scale'))}")
+        else:
+            parts.append(f"scale={scale[0] if len(scale) == 1 else spelling.wrapped(scale)}")
+    if symbol.zero:
+        parts.append(f"zero={symbol.zero}")
+    if symbol.memory != DEFAULT_MEMORY.get(symbol.kind, "lm"):
+        parts.append(f"in {symbol.memory}")
+    parts.append(f"at {symbol.address:#x}")
+    content = symbol.default if symbol.kind == "input" else content
+    if content is not None:
+        parts.append(f"= {data.spell(content, symbol.dtype, symbol.shape, symbol.name)}")
+    elif symbol.kind in ("weight", "const"):
+        parts.append("= none")
+    return " ".join(parts)
+
+
+def _segment(segment: Segment, core: Core, data: _Data) -> str:
+    dtype = _content_type(segment, core)
+    shape = (len(segment.data) // dtype.bytes,)
+    spelled = data.spell(segment.data, dtype, shape, f"data_{segment.memory}_{segment.address:x}")
+    return f".data {dtype}{list(shape)} in {segment.memory} at {segment.address:#x} = {spelled}"
+
+
+def _content_type(segment: Segment, core: Core) -> DType:
+    """Return the type in which code or a symbol sees a segment; bytes where none does."""
+    seen = [operand for instruction in core.code for _, operand in instruction.accesses()]
+    for held in (*core.symbols, *seen):
+        inside = held.memory == segment.memory and segment.address <= held.address < segment.end
+        if inside and not len(segment.data) % held.dtype.bytes and not segment.address % held.dtype.bytes:
+            return held.dtype
+    return I8
+
+
+def _checks(program: Program, core: Core, data: _Data) -> list[str]:
+    return [_check(check, core.symbol(check.output), index, data) for index, check in enumerate(program.checks)]
+
+
+def _check(check: Check, output: Symbol, index: int, data: _Data) -> str:
+    dtype, shape = output.dtype, output.shape
+    if check.kind == "top1":
+        dtype, shape = I32, (prod(output.shape[:-1]),)
+    spelled = data.spell(check.expected, dtype, shape, f"{check.output}_check{index}", splat=check.kind != "top1")
+    line = f".check {spelling.name(check.output)} {check.kind} {spelled}"
+    bound = BOUNDS[check.kind][0]
+    if bound:
+        line += f" {bound}={spelling.number(check.bound)}"
+    return line if spelled == spelling.text(check.source) else f"{line} source={spelling.text(check.source)}"
+
+
+def _code(core: Core) -> list[str]:
+    taken = {symbol.name for symbol in core.symbols} | spelling.WORDS
+    counters = ["task"]
+    for name in ("i", "j", "k", "l", "m", "n", "o")[:MAX_LOOP_DEPTH]:
+        while name in taken:
+            name += "_"
+        counters.append(name)
+    lines, depth = [], 0
+    for instruction, trips in zip(core.code, trips_at(core.code), strict=True):
+        mnemonic = instruction.row.mnemonic
+        if mnemonic == "brnz":
+            depth -= 1
+        lines.append("    " * depth + _Speller(core, counters, trips).instruction(instruction))
+        if mnemonic == "loop":
+            depth += 1
+    return lines
+
+
+class _Speller:
+    """Spells the instructions of one place in the loops."""
+
+    def __init__(self, core: Core, counters: Sequence[str], trips: Sequence[int]) -> None:
+        self.symbols = core.symbols
+        self.by_name = {symbol.name: symbol for symbol in core.symbols}
+        self.counters = counters
+        self.trips = trips
+
+    def instruction(self, instruction: Instruction) -> str:
+        row = instruction.row
+        if row.mnemonic == "loop":
+            (counter,), (count,) = instruction.attributes
+            return f"loop {self.counters[int(counter)]}, {count}"
+        if row.mnemonic == "brnz":
+            return f"brnz {self.counters[int(instruction.attributes[0][0])]}"
+        operands = {
+            spec.name: spelling.operand(operand, self.symbols, self.counters, self.trips)
+            for spec, operand in zip(row.operands, instruction.operands, strict=True)
+            if operand is not None
+        }
+        attributes = dict(zip((spec.name for spec in row.attributes), instruction.attributes, strict=True))
+        arguments = [operands.pop(spec.name) for spec in row.operands if not spec.optional]
+        words = []
+        zeros = self._zeros(row, operands, arguments)
+        for choice in row.choices:
+            word = choice.words[int(attributes.pop(choice.name)[0])]
+            if word != "none":
+                words.append(self._word(word, choice, row, operands, attributes))
+        arguments += [f"{name}={spelled}" for name, spelled in operands.items()]
+        for spec in row.attributes:
+            if spec.name in attributes:
+                arguments += self._attribute(spec, attributes[spec.name], zeros, instruction)
+        letters = "".join(LETTERS[engine] for bit, engine in enumerate(ENGINES) if instruction.waits >> bit & 1)
+        waits = f"(w.{letters}) " if letters else ""
+        return f"{waits}{row.mnemonic} {', '.join(arguments + words)}".rstrip()
+
+    def _word(
+        self, word: str, choice: AttributeSpec, row: Row, operands: dict[str, str], attributes: dict[str, Value]
+    ) -> str:
+        """Return a word with what it takes, and take that away from the rest."""
+        taken = []
+        for name in choice.takes.get(word, ()):
+            taken.append(operands.pop(name) if name in operands else spelling.number(attributes.pop(name)[0]))
+        if not taken:
+            return word
+        return f"{word}={taken[0]}" if len(taken) == 1 else f"{word}=({', '.join(taken)})"
+
+    def _zeros(self, row: Row, operands: dict[str, str], arguments: Sequence[str]) -> dict[str, int]:
+        """Return the zero point that the assembler fills in for each operand that names a tensor."""
+        required = [spec.name for spec in row.operands if not spec.optional]
+        spelled = {**operands, **dict(zip(required, arguments, strict=True))}
+        zeros = {}
+        for name, value in spelled.items():
+            symbol = self.by_name.get(value.split("[")[0])
+            if symbol is not None and " in " not in value and symbol.dtype == I8:
+                zeros[f"{name}_zero"] = symbol.zero
+        return zeros
+
+    def _attribute(
+        self, spec: AttributeSpec, value: Value, zeros: dict[str, int], instruction: Instruction
+    ) -> list[str]:
+        implied = (zeros[spec.name],) if spec.name in zeros else spec.default
+        # -0.0 equals 0.0, but is another program.
+        if repr(value) == repr(implied):
+            return []
+        if (spec.kind, spec.low, spec.high, value) == ("u8", 0, 1, (1,)):
+            return [spec.name]
+        if spec.identity:
+            rank = next(operand.rank for operand in instruction.operands if operand is not None)
+            value = value[:rank] if rank > 1 and value[rank:] == tuple(range(rank, spec.count)) else value
+        if len(set(map(repr, value))) == 1:
+            value = value[:1]
+        spelled = [spelling.number(element) for element in value]
+        return [f"{spec.name}={spelled[0] if len(spelled) == 1 else '(' + ', '.join(spelled) + ')'}"]

@@ -1,0 +1,182 @@
+"""Parts of a program as text that means exactly the same: names, numbers, data, operands."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from json import dumps
+
+import numpy as np
+
+from assembler.expressions import Affine
+from assembler.names import RESERVED
+from assembler.operands import Part, greatest, take
+from isa.dtypes import DTYPES, DType
+from isa.operand import Operand, packed_strides
+from isa.program import Symbol
+from isa.table import ROWS
+
+_PLAIN = re.compile(r"[^\W\d]\w*")
+# Names that an operand could mistake for a word, an attribute or a type.
+WORDS = {word for row in ROWS for spec in row.choices for word in spec.words}
+WORDS |= {spec.name for row in ROWS for spec in row.attributes} | RESERVED.keys() | DTYPES.keys()
+_NAN = np.array(np.nan, "<f4").tobytes()
+WRAP = 96
+
+
+def text(value: str) -> str:
+    """Return a text in quotes."""
+    return dumps(value)
+
+
+def name(value: str) -> str:
+    """Return the name of a tensor as it is declared."""
+    return value if _PLAIN.fullmatch(value) and value not in RESERVED else text(value)
+
+
+def speakable(value: str) -> bool:
+    """Whether an operand can use a tensor's name."""
+    return bool(_PLAIN.fullmatch(value)) and value not in WORDS
+
+
+def number(value: float) -> str:
+    """Return a number that reads back exactly; float32 values in their own few digits."""
+    if isinstance(value, int):
+        return str(value)
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    short = str(single)
+    return short if float(short) == value or np.float32(float(short)) == single == value else repr(value)
+
+
+def single(value: float) -> str:
+    """Return a float32 that reads back exactly where it is rounded to float32."""
+    short = str(np.float32(value))
+    return short if np.float32(float(short)).tobytes() == np.float32(value).tobytes() else repr(float(value))
+
+
+def elements(data: bytes, dtype: DType) -> list[str] | None:
+    """Return each element as text; None where one is a NaN that only bytes can say."""
+    array = np.frombuffer(data, dtype.numpy)
+    if not dtype.is_float:
+        return [str(value) for value in array.tolist()]
+    odd = [value for value in array[np.isnan(array)] if value.tobytes() != _NAN]
+    return None if odd else [single(value) for value in array]
+
+
+def wrapped(items: Sequence[str], indent: str = "    ") -> str:
+    """Return a list, broken into lines where it is long."""
+    line = ", ".join(items)
+    if len(line) <= WRAP:
+        return f"[{line}]"
+    lines, current = [], ""
+    for item in items:
+        if current and len(current) + len(item) + 2 > WRAP:
+            lines.append(f"{current},")
+            current = item
+        else:
+            current = f"{current}, {item}" if current else item
+    return "[\n" + "\n".join(indent + line for line in [*lines, current]) + "\n]"
+
+
+def affine(value: Affine, counters: Sequence[str], base: str = "") -> str:
+    """Return an affine expression; `base` replaces its constant."""
+    result = base or (str(value.constant) if value.constant or not value.terms else "")
+    for (counter, modulus), coefficient in value.terms:
+        factor = counters[counter] + (f" % {modulus}" if modulus else "")
+        size = abs(coefficient)
+        if size != 1 or (modulus and coefficient < 0):
+            factor = f"({factor})" if modulus else factor
+        if size != 1:
+            factor += f"*{size}"
+        sign = " - " if coefficient < 0 else " + "
+        result += (sign if result else sign.strip(" +")) + factor
+    return result
+
+
+def operand(value: Operand, symbols: Iterable[Symbol], counters: Sequence[str], trips: Sequence[int]) -> str:
+    """Return an operand as a slice of a tensor where there is one that it lies in, else with all its numbers."""
+    low, high = value.extent(trips)
+    around = [
+        symbol
+        for symbol in symbols
+        if symbol.memory == value.memory
+        and symbol.dtype == value.dtype
+        and symbol.address <= low
+        and high <= symbol.address + symbol.bytes
+        and speakable(symbol.name)
+    ]
+    for symbol in sorted(around, key=lambda symbol: symbol.bytes):
+        parts = _parts(value, symbol, trips)
+        if parts is not None:
+            return _sliced(symbol, parts, counters)
+    return raw(value, counters)
+
+
+def raw(value: Operand, counters: Sequence[str]) -> str:
+    """Return an operand with its type, shape, memory, address and strides."""
+    terms = tuple(((term.counter, term.modulus), term.stride) for term in value.terms)
+    address = affine(Affine(0, terms), counters, f"{value.address:#x}")
+    strides = "" if value.strides == packed_strides(value.shape) else f" strides {list(value.strides)}"
+    return f"{value.dtype}{list(value.shape)} in {value.memory} at {address}{strides}"
+
+
+def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] | None:
+    """Return what to take of each dimension of a tensor to get an operand, or None."""
+    if len(symbol.shape) < value.rank:
+        return None
+    size = value.dtype.bytes
+    offset = (value.address - symbol.address) // size
+    starts = []
+    for stride in symbol.strides:
+        starts.append(offset // stride)
+        offset %= stride
+    terms: list[dict[tuple[int, int], int]] = [{} for _ in symbol.shape]
+    for term in value.terms:
+        for dimension, stride in enumerate(symbol.strides):
+            if symbol.shape[dimension] > 1 and term.stride % (stride * size) == 0:
+                terms[dimension][term.counter, term.modulus] = term.stride // (stride * size)
+                break
+        else:
+            return None
+    affines = [Affine(start, tuple(sorted(held.items()))) for start, held in zip(starts, terms, strict=True)]
+    for kept in combinations(range(len(symbol.shape)), value.rank):
+        parts = [Part(start, 0, 1) for start in affines]
+        for position, dimension in enumerate(kept):
+            step = value.strides[position] // symbol.strides[dimension]
+            parts[dimension] = Part(affines[dimension], value.shape[position], step)
+        fits = all(_fits(part, length, trips) for part, length in zip(parts, symbol.shape, strict=True))
+        if fits and take(symbol, parts).operand == value:
+            return parts
+    return None
+
+
+def _fits(part: Part, size: int, trips: Sequence[int]) -> bool:
+    """Whether a part stays within its dimension in every iteration."""
+    if part.step < 1:
+        return False
+    low = high = part.start.constant
+    for key, coefficient in part.start.terms:
+        most = greatest(key, trips)
+        if most is None:
+            return False
+        low, high = low + min(most * coefficient, 0), high + max(most * coefficient, 0)
+    return low >= 0 and high + (max(part.count, 1) - 1) * part.step < size
+
+
+def _sliced(symbol: Symbol, parts: Sequence[Part], counters: Sequence[str]) -> str:
+    indices = [_index(part, size, counters) for part, size in zip(parts, symbol.shape, strict=True)]
+    while indices and indices[-1] == ":":
+        indices.pop()
+    return f"{symbol.name}[{', '.join(indices)}]" if indices else symbol.name
+
+
+def _index(part: Part, size: int, counters: Sequence[str]) -> str:
+    start = affine(part.start, counters)
+    if not part.count:
+        return start
+    if part == Part(Affine(0, ()), size, 1):
+        return ":"
+    length = (part.count - 1) * part.step + 1
+    if part.start.terms:
+        return f"{start} : +{length}" + (f" : {part.step}" if part.step > 1 else "")
+    return f"{start}:{part.start.constant + length}" + (f":{part.step}" if part.step > 1 else "")

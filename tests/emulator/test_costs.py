@@ -1,0 +1,126 @@
+"""Costs against figures worked out by hand, on a chip with round numbers; and their demands' effect."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator.costs import COSTS, Cost, transfer_cycles
+from isa.chip import load_chip
+from isa.dtypes import F32, I8, I32
+from isa.instruction import Instruction, build
+from isa.operand import Operand, dense
+from isa.table import ROWS
+from tests.strategies import instructions
+
+# 8 products, 4 pixels, 16 channels; ports wide enough not to matter unless a test narrows them.
+CHIP = load_chip(
+    "edge",
+    te__multipliers=8,
+    te__pixels=4,
+    te__channels=16,
+    te__vector_lanes=64,
+    te__read_bytes_per_cycle=1e6,
+    te__write_bytes_per_cycle=1e6,
+    te__latency=10,
+    pe__lanes=32,
+    pe__read_bytes_per_cycle=1e6,
+    pe__write_bytes_per_cycle=1e6,
+    pe__latency=5,
+    me__bytes_per_cycle=32,
+    me__access_bytes=16,
+    me__latency=7,
+    memory__dev_bytes_per_cycle=16,
+    memory__dev_latency=100,
+    memory__pcie_bytes_per_cycle=2,
+    memory__pcie_latency=1000,
+)
+
+
+def cost(mnemonic: str, chip: object = CHIP, **fields: object) -> Cost:
+    instruction = build(mnemonic, **fields)
+    return COSTS[instruction.opcode](chip, instruction)  # type: ignore[arg-type]
+
+
+def lm(*shape: int, dtype: object = I8) -> Operand:
+    return dense("lm", 0, dtype, shape)  # type: ignore[arg-type]
+
+
+def dev(*shape: int, memory: str = "dev") -> Operand:
+    return dense(memory, 0, I8, shape)
+
+
+CONV = {"out": lm(1, 8, 8, 32), "x": lm(1, 8, 8, 16), "w": lm(32, 3, 3, 16), "pad": 1}
+
+
+def test_conv() -> None:
+    # 64 pixels in 16 fours, 32 channels in 2 sixteens, 144 products in 18 eights.
+    found = cost("conv", **CONV)
+    assert (found.occupancy, found.latency, found.limit) == (16 * 2 * 18, 16 * 2 * 18 + 10, "products")
+    assert (found.macs, found.read, found.written) == (64 * 32 * 144, 1024 + 4608, 2048)
+
+
+def test_conv_in_groups_does_each_by_itself() -> None:
+    # 4 groups of 8 channels of out, each half a sixteen, with 36 products in 5 eights.
+    grouped = cost("conv", **{**CONV, "w": lm(32, 3, 3, 4), "groups": 4})
+    assert grouped.occupancy == 4 * 16 * 1 * 5 and grouped.macs == 64 * 32 * 36
+
+
+def test_dwconv_uses_the_taps_alone() -> None:
+    found = cost("dwconv", out=lm(1, 8, 8, 32), x=lm(1, 8, 8, 32), w=lm(1, 3, 3, 32), pad=1)
+    assert found.occupancy == 16 * 2 * 2 and found.macs == 64 * 32 * 9
+
+
+def test_matmul_shares_weights_over_the_batch_or_not() -> None:
+    shared = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8), w=lm(8, 16))
+    each = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8), w=lm(3, 8, 16))
+    assert (shared.occupancy, each.occupancy) == (2, 3)
+    assert shared.macs == each.macs == 3 * 2 * 16 * 8
+
+
+def test_eltwise_is_bound_by_lanes_or_ports() -> None:
+    assert cost("eltwise", out=lm(640), x=lm(640)).limit == "vector lanes"
+    assert cost("eltwise", out=lm(640), x=lm(640)).occupancy == 10
+    narrow = CHIP.replace(te__read_bytes_per_cycle=8)
+    found = cost("eltwise", narrow, out=lm(640), x=lm(640, dtype=I32), ew2=lm(640, dtype=F32), ew2_op="add")
+    assert (found.limit, found.occupancy) == ("LM read", 2 * 640 * 4 / 8)
+
+
+def test_pool_counts_taps() -> None:
+    found = cost("maxpool", out=lm(1, 4, 4, 32), x=lm(1, 8, 8, 32), window=2, stride=2)
+    assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "fields", "occupancy", "latency", "limit"),
+    [
+        ("copy", {"out": lm(1024), "x": lm(1024)}, 32, 7, "LM write"),
+        ("load", {"out": lm(1024), "x": dev(1024)}, 64, 107, "dev read"),
+        ("store", {"out": dev(1024, memory="host"), "x": lm(1024)}, 512, 1007, "host write"),
+        ("fill", {"out": lm(1024)}, 32, 7, "LM write"),
+        # Runs of 4 bytes take a whole access of 16 each.
+        ("copy", {"out": lm(64, 4), "x": Operand("lm", 4096, I8, (64, 4), (32, 1))}, 32, 7, "LM read"),
+        # The innermost dimension moves: byte by byte, 16 each.
+        ("transpose", {"out": lm(32, 64), "x": lm(64, 32), "perm": (1, 0, 2, 3)}, 1024, 7, "LM read"),
+        ("transpose", {"out": lm(8, 4, 64), "x": lm(4, 8, 64), "perm": (1, 0, 2, 3)}, 64, 7, "LM read"),
+    ],
+)
+def test_moves(mnemonic: str, fields: dict, occupancy: int, latency: int, limit: str) -> None:
+    found = cost(mnemonic, **fields)
+    assert (found.occupancy, found.latency, found.limit) == (occupancy, occupancy + latency, limit)
+
+
+def test_transfers() -> None:
+    assert transfer_cycles(CHIP, {"lm": 0, "dev": 0}) == 0
+    assert transfer_cycles(CHIP, {"lm": 100, "cb": 3, "host": 10**6}) == 50 + 2 + 1000
+    slow = CHIP.replace(memory__dev_bytes_per_cycle=1)
+    assert transfer_cycles(slow, {"dev": 100}) == 100 + 1000
+
+
+@pytest.mark.parametrize("mnemonic", [row.mnemonic for row in ROWS if row.engine != "seq"])
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_every_cost_is_positive_and_says_what_limits_it(mnemonic: str, data: st.DataObject) -> None:
+    instruction: Instruction = data.draw(instructions(mnemonic))
+    found = COSTS[instruction.opcode](CHIP, instruction)
+    assert 1 <= found.occupancy <= found.latency and found.limit
+    assert isinstance(found.occupancy, int) and isinstance(found.latency, int)
