@@ -8,8 +8,9 @@ from assembler.diagnostics import Failed, Report, Span, TooMany
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
 from assembler.layout import Layout
+from assembler.multipliers import Pool
 from assembler.names import Names, Scope
-from assembler.resolve import Pool, Resolver
+from assembler.resolve import Resolver
 from assembler.source import SourceFile
 from isa.chip import Chip
 from isa.encoding import DESCRIPTOR, WORD_BYTES
@@ -37,9 +38,7 @@ def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None
     return program
 
 
-def _assemble(
-    source: SourceFile, folder: Folder, name: str, report: Report, given: Chip | None
-) -> Program | None:
+def _assemble(source: SourceFile, folder: Folder, name: str, report: Report, given: Chip | None) -> Program | None:
     names = Names(report)
     expander, declarations = Expander(names, folder), Declarations(names, folder)
     instructions: list[tuple[syntax.Instruction | syntax.Broken, Scope]] = []
@@ -120,16 +119,24 @@ def _check_sizes(resolver: Resolver, pool: Pool, chip: Chip, layout: Layout, las
     """Report code and multipliers that the chip cannot hold."""
     constants = chip.memory_bytes("cb")
     if pool.data and pool.start + len(pool.data) > constants:
-        message = f"cb is full: {len(pool.data):,} bytes of automatic multipliers lie behind {pool.start:,} of constants"
-        report.error("E401", last, message, f"{chip.name} has {constants:,} bytes", "scales shared by tensors share a place")
+        message = (
+            f"cb is full: {len(pool.data):,} bytes of automatic multipliers lie behind {pool.start:,} of constants"
+        )
+        report.error(
+            "E401", last, message, f"{chip.name} has {constants:,} bytes", "scales shared by tensors share a place"
+        )
     distinct = {operand for instruction in resolver.code for operand in instruction.operands if operand is not None}
     size = WORD_BYTES * len(resolver.code) + DESCRIPTOR.itemsize * len(distinct)
     help = "hardware loops (`loop NAME, COUNT` ... `brnz NAME`) repeat code without growing it"
     if len(distinct) > MAX_OPERANDS:
-        report.error("E405", last, f"the code has {len(distinct):,} distinct operands", f"expected {MAX_OPERANDS:,}", help)
+        report.error(
+            "E405", last, f"the code has {len(distinct):,} distinct operands", f"expected {MAX_OPERANDS:,}", help
+        )
     elif size > chip["memory.ib_bytes"]:
         message = (
             f"the code takes {size:,} bytes: {len(resolver.code):,} instructions of {WORD_BYTES}, "
             f"{len(distinct):,} operands of {DESCRIPTOR.itemsize}"
         )
-        report.error("E405", last, message, f"the instruction buffer of {chip.name} has {chip['memory.ib_bytes']:,}", help)
+        report.error(
+            "E405", last, message, f"the instruction buffer of {chip.name} has {chip['memory.ib_bytes']:,}", help
+        )

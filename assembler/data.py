@@ -47,7 +47,9 @@ class Reader:
             array = self.array(node)
             if array.dtype.kind != "f" or array.ndim > 1 or not 1 <= array.size <= 2**20:
                 label = f"it holds {array.dtype} {list(array.shape)}"
-                raise evaluator.error("E601", node, f'"{node.value}" is no scale', label, "expected a vector of float32")
+                raise evaluator.error(
+                    "E601", node, f'"{node.value}" is no scale', label, "expected a vector of float32"
+                )
             values = [float(value) for value in array.reshape(-1)]
             places: list[syntax.Value] = [node] * len(values)
         else:
@@ -157,5 +159,3 @@ class Reader:
             label = f"expected {dtype}: {dtype.low} to {dtype.high}"
             raise evaluator.error("E504", node, f"{value} is out of range", label)
         return value
-
-

@@ -1,7 +1,9 @@
 """Directives: settings of the whole program, constants, tensors with their data, checks."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from assembler import syntax
@@ -138,7 +140,7 @@ class Declarations:
                 failed = True
                 continue
             seen.add(keyword)
-            attempt(keyword, lambda clause=clause: self._clause(evaluator, clause, parts.get("dtype"), statement.kind))
+            attempt(keyword, partial(self._clause, evaluator, clause, parts.get("dtype")))
         if failed:
             raise Failed
         shape, dtype, (at, base) = parts["shape"], parts["dtype"], parts.get("at", (None, ""))
@@ -149,7 +151,9 @@ class Declarations:
                 raise self._clause_error(evaluator, statement, "in", f"`{base}` is in {held}", "leave `in` out")
             memory = held
         if statement.kind == "data" and at is None:
-            raise evaluator.error("E505", statement.name, "data without a name needs an address", "expected `at ADDRESS`")
+            raise evaluator.error(
+                "E505", statement.name, "data without a name needs an address", "expected `at ADDRESS`"
+            )
         self._takes_data(evaluator, statement)
         symbol = Symbol(
             key,
@@ -183,7 +187,7 @@ class Declarations:
             raise evaluator.error("E506", statement.shape, f"a tensor of {elements:.2g} elements", "no memory holds it")
         return shape
 
-    def _clause(self, evaluator: Evaluator, clause: syntax.Clause, dtype: DType | None, kind: str) -> Any:
+    def _clause(self, evaluator: Evaluator, clause: syntax.Clause, dtype: DType | None) -> Any:
         value = clause.value
         if isinstance(value, syntax.Word):
             return memory_named(evaluator, value)
@@ -255,7 +259,9 @@ class Declarations:
             declared = self.by_name[problem.name]
             notes = []
             if problem.other:
-                notes.append(Note(f"`{problem.other}` is declared here", self.by_name[problem.other].statement.name.span))
+                notes.append(
+                    Note(f"`{problem.other}` is declared here", self.by_name[problem.other].statement.name.span)
+                )
             code, span = codes[problem.kind], declared.statement.name.span
             self.names.error(declared.scope, code, span, problem.message, "", problem.help, *notes)
         for k, declared in enumerate(self.declared):
@@ -271,8 +277,9 @@ class Declarations:
         if declared.kind == "input":
             return "input"
         data = declared.statement.data
-        fixed = declared.kind in ("weight", "const") and data is not None
-        return "constant" if fixed and not self._is_none(data, declared.scope) else ""
+        if declared.kind in ("weight", "const") and data is not None and not self._is_none(data, declared.scope):
+            return "constant"
+        return ""
 
     def read_data(self) -> tuple[list[Symbol], list[Segment]]:
         """Return the symbols and the initial bytes, in the order of the text."""
@@ -303,10 +310,8 @@ class Declarations:
         """Return the checks, with what they expect."""
         checks = []
         for statement, scope in self.checks:
-            try:
+            with suppress(Failed):
                 checks.append(self._read_check(statement, scope))
-            except Failed:
-                pass
         return checks
 
     def _read_check(self, statement: syntax.Check, scope: Scope) -> Check:
@@ -355,10 +360,14 @@ class Declarations:
                     raise evaluator.error("E603", value, f"`{name}` is {bound:g}", label, help)
             else:
                 help = f"write {kind} ... {name}=NUMBER" if name else "exact compares bit for bit and takes no bound"
-                raise evaluator.error("E603", setting, f"a check `{kind}` has no `{word.text}`, or has it already", "", help)
+                raise evaluator.error(
+                    "E603", setting, f"a check `{kind}` has no `{word.text}`, or has it already", "", help
+                )
         if bound is None and name:
             help = "the share of rows that must be right" if kind == "top1" else "the greatest difference that is right"
-            raise evaluator.error("E603", statement.kind, f"the check lacks `{name}`", f"expected `{name}=NUMBER`", help)
+            raise evaluator.error(
+                "E603", statement.kind, f"the check lacks `{name}`", f"expected `{name}=NUMBER`", help
+            )
         return bound or 0.0, source
 
 

@@ -13,7 +13,7 @@ from assembler.declarations import BOUNDS, DEFAULT_MEMORY
 from isa.dtypes import F32, I8, I32, DType
 from isa.errors import RatelError
 from isa.instruction import Instruction, Value
-from isa.operand import MAX_LOOP_DEPTH
+from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
 from isa.table import ENGINES, WAIT_LETTERS, AttributeSpec, Row
 from isa.verify import trips_at
@@ -158,8 +158,9 @@ def _segment(segment: Segment, core: Core, data: _Data) -> str:
 
 def _content_type(segment: Segment, core: Core) -> DType:
     """Return the type in which code or a symbol sees a segment; bytes where none does."""
-    seen = [operand for instruction in core.code for _, operand in instruction.accesses()]
-    for held in (*core.symbols, *seen):
+    seen: list[Symbol | Operand] = list(core.symbols)
+    seen += [operand for instruction in core.code for _, operand in instruction.accesses()]
+    for held in seen:
         inside = held.memory == segment.memory and segment.address <= held.address < segment.end
         if inside and not len(segment.data) % held.dtype.bytes and not segment.address % held.dtype.bytes:
             return held.dtype
@@ -243,7 +244,7 @@ class _Speller:
         """Return a word with what it takes, and take that away from the rest."""
         taken = []
         for name in choice.takes.get(word, ()):
-            taken.append(operands.pop(name) if name in operands else spelling.number(attributes.pop(name)[0]))
+            taken.append(operands.pop(name) if name in operands else spelling.number(attributes.pop(name)[0], True))
         if not taken:
             return word
         return f"{word}={taken[0]}" if len(taken) == 1 else f"{word}=({', '.join(taken)})"
@@ -273,5 +274,5 @@ class _Speller:
             value = value[:rank] if rank > 1 and value[rank:] == tuple(range(rank, spec.count)) else value
         if len(set(map(repr, value))) == 1:
             value = value[:1]
-        spelled = [spelling.number(element) for element in value]
+        spelled = [spelling.number(element, spec.kind == "f32") for element in value]
         return [f"{spec.name}={spelled[0] if len(spelled) == 1 else '(' + ', '.join(spelled) + ')'}"]

@@ -131,7 +131,9 @@ class Expander:
             return
         if name.text in self.macros:
             note = Note("it was defined here first", self.macros[name.text].head.span)
-            report.error("E202", name.span, f"the macro `{name.text}` is defined twice", "choose another name", "", (note,))
+            report.error(
+                "E202", name.span, f"the macro `{name.text}` is defined twice", "choose another name", "", (note,)
+            )
             return
         self.macros[name.text] = block
         seen: set[str] = set()
@@ -158,9 +160,7 @@ class Expander:
             inner = Scope({head.counter.text: Binding(None, scope, number)}, scope, scope, note)
             yield from self._walk(block.body, inner, depth)
 
-    def _include(
-        self, include: syntax.Include, scope: Scope, depth: int
-    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+    def _include(self, include: syntax.Include, scope: Scope, depth: int) -> Iterator[tuple[syntax.Statement, Scope]]:
         span, name, names = include.path.span, include.path.value, self.names
         if scope.caller is not None:
             raise names.error(scope, "E703", span, "a file is included inside a block", "", "include it at the top")
@@ -176,9 +176,7 @@ class Expander:
         depth = self._deeper(span, scope, depth, "this file is too deep")
         yield from self.statements(SourceFile(inside, text, inside))
 
-    def _call(
-        self, call: syntax.Instruction, scope: Scope, depth: int
-    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+    def _call(self, call: syntax.Instruction, scope: Scope, depth: int) -> Iterator[tuple[syntax.Statement, Scope]]:
         name = call.mnemonic.text
         block = self.macros[name]
         assert isinstance(block.head, syntax.Macro)

@@ -67,7 +67,9 @@ class Evaluator:
             case syntax.Sliced():
                 raise self.error("E205", node, "a tensor stands where a number is needed", "expected a number")
             case _:
-                what = {"Text": "a text", "List": "a list", "Tuple": "a tuple", "Raw": "an operand"}[type(node).__name__]
+                what = {"Text": "a text", "List": "a list", "Tuple": "a tuple", "Raw": "an operand"}[
+                    type(node).__name__
+                ]
                 raise self.error("E309", node, f"{what} stands where a number is needed", "expected a number")
 
     def constant(self, node: syntax.Value) -> int | float:
@@ -99,12 +101,12 @@ class Evaluator:
         text = node.text
         if match := _INTEGER.fullmatch(text):
             digits, suffix = match[1].replace("_", ""), match[2]
-            if len(digits) <= 20:
-                return int(self._checked(int(digits) * SUFFIXES.get(suffix, 1), node))  # type: ignore[arg-type]
+            if len(digits) <= 20 and (number := int(digits) * SUFFIXES.get(suffix, 1)) < LIMIT:
+                return number
         elif match := _HEXADECIMAL.fullmatch(text):
             digits = match[1].replace("_", "")
-            if len(digits) <= 20:
-                return int(self._checked(int(digits, 16), node))  # type: ignore[arg-type]
+            if len(digits) <= 20 and (number := int(digits, 16)) < LIMIT:
+                return number
         elif _FLOAT.fullmatch(text):
             value = float(text.replace("_", ""))
             if isfinite(value):
@@ -117,12 +119,11 @@ class Evaluator:
         name, names = node.name, self.names
         binding = self.scope.find(name)
         if binding is not None:
-            if binding.node is None:
-                return binding.value  # type: ignore[no-any-return]
-            if binding.epoch != names.epoch:
+            if binding.node is not None and binding.epoch != names.epoch:
                 binding.value = Evaluator(names, binding.scope).value(binding.node)
                 binding.epoch = names.epoch
-            return binding.value  # type: ignore[no-any-return]
+            value: Number = binding.value
+            return value
         counter = names.counter(name)
         if counter is not None:
             return Affine(0, (((counter, 0), 1),))
@@ -183,7 +184,9 @@ class Evaluator:
 
     def _times(self, left: Number, right: Number, node: syntax.Node) -> Number:
         if isinstance(left, Affine) and isinstance(right, Affine):
-            raise self.error("E308", node, "counters are multiplied", "", "an operand moves in even steps: counter * constant")
+            raise self.error(
+                "E308", node, "counters are multiplied", "", "an operand moves in even steps: counter * constant"
+            )
         if isinstance(right, Affine):
             left, right = right, left
         if isinstance(left, Affine):

@@ -124,9 +124,7 @@ def _overlaps(held: Iterable[Request], addresses: Mapping[str, int]) -> Iterable
             furthest[request.data] = request
 
 
-def _full(
-    request: Request, held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str
-) -> Misplaced:
+def _full(request: Request, held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str) -> Misplaced:
     memory = request.memory
     if not size:
         help = f"{memory} is {MEMORY_MEANING[memory]}; choose another memory or another `.chip`"
@@ -155,7 +153,7 @@ def memory_map(held: Sequence[Request], addresses: Mapping[str, int], size: int)
         gaps.append(min(addresses[r.name], size) - reach)
         reach = max(reach, addresses[r.name] + r.bytes)
     widest = max([*gaps, size - reach, 0])
-    lines.append(f"the widest gap left has {widest:,} bytes; tensors that are not alive together can share a place with `at`")
+    lines.append(
+        f"the widest gap left has {widest:,} bytes; tensors that are not alive together can share a place with `at`"
+    )
     return "\n".join(lines)
-
-

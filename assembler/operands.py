@@ -133,9 +133,7 @@ def _terms(strides: dict[tuple[int, int], int]) -> tuple[Term, ...]:
     return tuple(Term(counter, modulus, stride) for (counter, modulus), stride in sorted(strides.items()) if stride)
 
 
-def _index(
-    evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Symbol, dimension: int
-) -> Part:
+def _index(evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Symbol, dimension: int) -> Part:
     """Return what an index or a range takes of one dimension."""
     size = symbol.shape[dimension]
     if not isinstance(index, syntax.Range):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from assembler import syntax
 from assembler.diagnostics import Failed, Report, Span, did_you_mean, listed
@@ -58,6 +58,7 @@ TERMINALS = {
 }
 OPERATORS = {"PLUS", "MINUS", "TIMES"}
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|\d(?:[eE][+-](?=\d)|[\w.])*|\.?[^\W\d]\w*|//|\S')
+WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
 _VALUE_END = re.compile(r'[\w)\]"]')
 _VALUE_START = re.compile(r'[\w("]')
 
@@ -113,7 +114,7 @@ def _check_start(line: LogicalLine, report: Report) -> None:
 
 def _explain(line: LogicalLine, error: UnexpectedInput, report: Report) -> Failed:
     """Report why a line does not parse, in the words of someone who reads the line and not the grammar."""
-    accepts = set(error.interactive_parser.accepts()) if error.interactive_parser else set()  # type: ignore[attr-defined]
+    accepts = set(error.interactive_parser.accepts()) if error.interactive_parser else set()
     text, keyword = line.text, line.text.split()[0]
     ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
     position = len(text.rstrip()) if ended else error.pos_in_stream or 0
@@ -134,7 +135,11 @@ def _explain(line: LogicalLine, error: UnexpectedInput, report: Report) -> Faile
     for wrong, message, mended in _SLIPS:
         if wrong(found, previous, before, accepts):
             return report.error(
-                "E101", span, message.format(found=found, previous=previous), expected, mended.format(found=found) or help
+                "E101",
+                span,
+                message.format(found=found, previous=previous),
+                expected,
+                mended.format(found=found) or help,
             )
     return report.error("E101", span, f"`{found}` cannot stand here", expected, help)
 
@@ -161,8 +166,9 @@ _SLIPS: list[tuple[_Slip, str, str]] = [
     (lambda f, p, b, a: f == "," and p == ",", "there are two commas, and nothing between them", ""),
     (lambda f, p, b, a: f == "," and len(b) == 1, "there is no comma after `{previous}`", ""),
     (
-        lambda f, p, b, a: bool(_VALUE_START.match(f) and _VALUE_END.search(p[-1:])) and {"COMMA", "EQUAL"} <= a
-        and f[0].isdigit(),
+        lambda f, p, b, a: (
+            bool(_VALUE_START.match(f) and _VALUE_END.search(p[-1:])) and {"COMMA", "EQUAL"} <= a and f[0].isdigit()
+        ),
         "`=` is missing between `{previous}` and `{found}`",
         "",
     ),
@@ -203,7 +209,8 @@ class _Builder:
         self.report = report
 
     def statement(self, tree: Tree[Any]) -> syntax.Statement:
-        return getattr(self, f"_{tree.data}")(self._span(tree), *tree.children)  # type: ignore[no-any-return]
+        statement: syntax.Statement = getattr(self, f"_{tree.data}")(self._span(tree), *tree.children)
+        return statement
 
     def _span(self, tree: Tree[Any]) -> Span:
         if tree.meta.empty:
@@ -230,7 +237,8 @@ class _Builder:
             raise self.report.error("E103", span, "unknown escape in a text", label, help) from None
 
     def value(self, tree: Tree[Any]) -> syntax.Value:
-        span, children = self._span(tree), tree.children
+        span = self._span(tree)
+        children: list[Any] = tree.children
         match tree.data:
             case "number":
                 return syntax.Number(span, str(children[0]))
@@ -286,7 +294,9 @@ class _Builder:
         word = self._word(path)
         return syntax.Include(span, syntax.Text(word.span, word.text))
 
-    def _tensor(self, span: Span, kind: Token, name: Token, dtype: Token, shape: Tree[Any], *rest: Any) -> syntax.Tensor:
+    def _tensor(
+        self, span: Span, kind: Token, name: Token, dtype: Token, shape: Tree[Any], *rest: Any
+    ) -> syntax.Tensor:
         *clauses, data = rest
         return syntax.Tensor(
             span,
@@ -313,7 +323,8 @@ class _Builder:
         )
 
     def _clause(self, tree: Tree[Any]) -> syntax.Clause:
-        keyword, value = tree.children
+        children: list[Any] = tree.children
+        keyword, value = children
         content = self._word(value) if isinstance(value, Token) else self.value(value)
         return syntax.Clause(self._span(tree), self._word(keyword), content)
 
@@ -325,12 +336,12 @@ class _Builder:
         return syntax.Macro(
             span,
             self._word(name),
-            tuple(
-                syntax.Parameter(self._span(tree), self._word(tree.children[0]), self._optional(tree.children[1]))
-                for tree in parameters
-                if tree is not None
-            ),
+            tuple(self._parameter(tree) for tree in parameters if tree is not None),
         )
+
+    def _parameter(self, tree: Tree[Any]) -> syntax.Parameter:
+        children: list[Any] = tree.children
+        return syntax.Parameter(self._span(tree), self._word(children[0]), self._optional(children[1]))
 
     def _endmacro(self, span: Span) -> syntax.EndMacro:
         return syntax.EndMacro(span)
@@ -352,8 +363,6 @@ class _Builder:
     def _argument(self, tree: Tree[Any]) -> syntax.Argument:
         if tree.data == "positional":
             return syntax.Argument(self._span(tree), None, self.value(tree.children[0]))
-        name, value = tree.children
+        children: list[Any] = tree.children
+        name, value = children
         return syntax.Argument(self._span(tree), self._word(name), self.value(value))
-
-
-__all__ = ["TOKEN", "USAGE", "UnexpectedCharacters", "parse", "parse_line"]

@@ -23,9 +23,9 @@ class SourceFile:
         self.lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
 
     def span(self, line: int, start: int, end: int) -> Span:
-        """Return the span of characters [start, end) of a line from 1."""
+        """Return the span of characters [start, end) of a line from 1; it is at least one column wide."""
         text = self.lines[line - 1]
-        return Span(self.name, line, start + 1, max(start, min(end, len(text))) + 1, text)
+        return Span(self.name, line, start + 1, max(start + 1, min(end, len(text))) + 1, text)
 
 
 @dataclass

@@ -38,14 +38,9 @@ def speakable(value: str) -> bool:
     return bool(_PLAIN.fullmatch(value)) and value not in WORDS
 
 
-def number(value: float) -> str:
-    """Return a number that reads back exactly; float32 values in their own few digits."""
-    if isinstance(value, int):
-        return str(value)
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    short = str(single)
-    return short if float(short) == value or np.float32(float(short)) == single == value else repr(value)
+def number(value: float, rounded: bool = False) -> str:
+    """Return a number that reads back exactly; in few digits where reading rounds it to float32."""
+    return single(value) if rounded and isinstance(value, float) else repr(value)
 
 
 def single(value: float) -> str:

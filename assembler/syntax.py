@@ -183,16 +183,4 @@ class Broken(Node):
     words: tuple[str, ...]
 
 
-Statement = (
-    Setting
-    | Constant
-    | Include
-    | Tensor
-    | Check
-    | Macro
-    | EndMacro
-    | Repeat
-    | EndRepeat
-    | Instruction
-    | Broken
-)
+Statement = Setting | Constant | Include | Tensor | Check | Macro | EndMacro | Repeat | EndRepeat | Instruction | Broken

@@ -13,20 +13,35 @@ from math import prod
 import numpy as np
 
 from emulator.inputs import prepare
+from emulator.jit import KERNEL
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import open_arena, tensor
 from emulator.plan import Plan, overlap_trap, shares_bytes
-from emulator.walk import AT, CLOSES, COUNTERS, DONE, ENDED, ENDS, KERNEL, OPENS, PAUSED, flat_terms, nothing
-from emulator.walk import quiet, signature, walk
+from emulator.walk import (
+    AT,
+    CLOSES,
+    COUNTERS,
+    DONE,
+    ENDED,
+    ENDS,
+    OPENS,
+    PAUSED,
+    STOPPED,
+    flat_terms,
+    nothing,
+    quiet,
+    signature,
+    walk,
+)
 from isa.errors import InputError
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Symbol
 from isa.table import MNEMONICS
 from isa.verify import find_loops, trips_at
 
-# Between two looks at the keyboard, and two reports of progress.
+# Between two looks at the keyboard, and two reports of progress. The first steps may be long ones.
 PAUSE_SECONDS = 0.05
-MOST_STEPS = 10_000_000
+FIRST_STEPS, MOST_STEPS = 16, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -66,50 +81,84 @@ def execute(
     """
     core = plan.core
     given = prepare(core, inputs)
-    ends = [_dump_at(plan, dump) for dump in dumps]
+    moments = [_moment(plan, dump) for dump in dumps]
     arena = open_arena(plan, poison)
     for name, value in given.items():
         tensor(arena, plan, core.symbol(name))[...] = value
 
-    kernels, step = _kernels(plan, on_compile), walk.compile(signature(len(KERNELS)))
-    rows = plan.rows.copy()
-    terms, first_term = flat_terms(plan.terms)
-    stops = plan.overlap.copy()
-    stops[[at for at in ends if at is not None]] = True
-    state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
-    total = sum(prod(trips) for trips, opcode in zip(trips_at(core.code), plan.opcodes, strict=True) if opcode in KERNELS)
+    run = _Walk(plan, arena, stops=[at for at in moments if at is not None], on_compile=on_compile)
     shown: dict[int, np.ndarray] = {}
-    steps, why = 16, PAUSED
+    total = _dynamic_count(plan)
+    steps, why = FIRST_STEPS, PAUSED
     while why != ENDED:
-        resumed, began = why != PAUSED, time.perf_counter()
-        with quiet():
-            why = step(
-                kernels, arena, plan.rows, rows, terms, first_term, _kinds(plan), plan.loops, stops, state, resumed, steps
-            )
-        if why == PAUSED:
-            # From few steps, lest they be long ones, to as many as fill a pause.
+        began = time.perf_counter()
+        why = run.go(steps, passing=why == STOPPED)
+        if why == STOPPED:
+            _check_overlap(plan, run.at, run.counters)
+            for k, (dump, at) in enumerate(zip(dumps, moments, strict=True)):
+                if at == run.at and run.counters[1] == dump.iteration:
+                    shown[k] = tensor(arena, plan, core.symbol(dump.symbol)).copy()
+        elif why == PAUSED:
             share = PAUSE_SECONDS / max(time.perf_counter() - began, 1e-6)
             steps = int(min(max(steps * min(share, 8), 1), MOST_STEPS))
             if on_progress:
-                on_progress(int(state[DONE]), total)
-        elif why != ENDED:
-            _check_overlap(plan, int(state[AT]), state[COUNTERS:])
-            for k, (dump, at) in enumerate(zip(dumps, ends, strict=True)):
-                if at == state[AT] and state[COUNTERS + 1] == dump.iteration:
-                    shown[k] = tensor(arena, plan, core.symbol(dump.symbol)).copy()
+                on_progress(run.done, total)
     for k, dump in enumerate(dumps):
         if dump.iteration is None:
             shown[k] = tensor(arena, plan, core.symbol(dump.symbol)).copy()
     outputs = {symbol.name: tensor(arena, plan, symbol).copy() for symbol in core.of_kind("output")}
-    return Execution(outputs, [shown[k] for k in range(len(dumps))], int(state[DONE]))
+    return Execution(outputs, [shown[k] for k in range(len(dumps))], run.done)
 
 
-def _kernels(plan: Plan, on_compile: Callable[[str], None] | None) -> tuple:
-    """Return the compiled kernels in the table's order, with an empty one for opcodes that the plan does not use."""
-    used = {int(opcode) for opcode in plan.opcodes}
-    compile_kernels(sorted(used), on_compile)
-    nothing.compile(KERNEL)
-    return tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items())
+class _Walk:
+    """A plan bound to its compiled kernels and to an arena, and how far its run has come."""
+
+    def __init__(
+        self, plan: Plan, arena: np.ndarray, stops: Sequence[int], on_compile: Callable[[str], None] | None
+    ) -> None:
+        used = {int(opcode) for opcode in plan.opcodes}
+        compile_kernels(sorted(used), on_compile)
+        nothing.compile(KERNEL)
+        self._step = walk.compile(signature(len(KERNELS)))
+        terms, first_term = flat_terms(plan.terms)
+        stop = plan.overlap.copy()
+        stop[list(stops)] = True
+        self._state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
+        self._given = (
+            tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
+            arena,
+            plan.rows,
+            plan.rows.copy(),
+            terms,
+            first_term,
+            _kinds(plan),
+            plan.loops,
+            stop,
+            self._state,
+        )
+
+    def go(self, steps: int, passing: bool) -> int:
+        """Take at most that many steps and return why it stopped; `passing` goes on from where it stopped before."""
+        with quiet():
+            return int(self._step(*self._given, passing, steps))
+
+    @property
+    def at(self) -> int:
+        return int(self._state[AT])
+
+    @property
+    def done(self) -> int:
+        return int(self._state[DONE])
+
+    @property
+    def counters(self) -> list[int]:
+        return [int(counter) for counter in self._state[COUNTERS:]]
+
+
+def _dynamic_count(plan: Plan) -> int:
+    """Return how many instructions of engines a run executes."""
+    trips = trips_at(plan.core.code)
+    return sum(prod(trips[k]) for k, opcode in enumerate(plan.opcodes) if int(opcode) in KERNELS)
 
 
 def _kinds(plan: Plan) -> np.ndarray:
@@ -119,22 +168,21 @@ def _kinds(plan: Plan) -> np.ndarray:
     return np.array([kinds[int(opcode)] for opcode in plan.opcodes], np.int64)
 
 
-def _check_overlap(plan: Plan, k: int, counters: np.ndarray) -> None:
+def _check_overlap(plan: Plan, k: int, counters: Sequence[int]) -> None:
     """Raise Trap if the result of instruction k overlaps what it reads in this iteration."""
     if not plan.overlap[k]:
         return
     instruction = plan.core.code[k]
     out = instruction.operand("out")
     assert out is not None
-    now = [int(counter) for counter in counters]
     for access, operand in instruction.accesses():
         if access == "read" and operand.memory == out.memory:
-            address = out.address_at(now)
-            if shares_bytes(instruction, out, address, operand, operand.address_at(now)):
+            address = out.address_at(counters)
+            if shares_bytes(instruction, out, address, operand, operand.address_at(counters)):
                 raise overlap_trap(plan.core, k, address)
 
 
-def _dump_at(plan: Plan, dump: Dump) -> int | None:
+def _moment(plan: Plan, dump: Dump) -> int | None:
     """Return the instruction before which a dump is taken, None for the program's end."""
     core = plan.core
     names = [symbol.name for symbol in core.symbols]
@@ -149,7 +197,8 @@ def _dump_at(plan: Plan, dump: Dump) -> int | None:
     if writer is None or not around:
         what = "is not written by any instruction" if writer is None else "is written outside any loop"
         raise InputError(
-            f"{dump.symbol}@{dump.iteration}: {dump.symbol} {what}", f"ask for {dump.symbol} as the program ends, without @"
+            f"{dump.symbol}@{dump.iteration}: {dump.symbol} {what}",
+            f"ask for {dump.symbol} as the program ends, without @",
         )
     loop = around[0]
     if not 0 <= dump.iteration < loop.count:

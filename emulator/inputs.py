@@ -33,7 +33,8 @@ def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
-        raise InputError("\n".join(error.message for error in wrong), "\n".join(error.help for error in wrong if error.help))
+        helps = [error.help for error in wrong if error.help]
+        raise InputError("\n".join(error.message for error in wrong), "\n".join(helps))
     return prepared
 
 
@@ -47,7 +48,7 @@ def convert(symbol: Symbol, value: Any) -> np.ndarray:
         raise InputError(f"input {symbol.name} has shape {list(array.shape)}", f"give {_form(symbol)}")
     if dtype_of_array(array) == symbol.dtype:
         return np.ascontiguousarray(array, symbol.dtype.numpy)
-    if array.dtype in (np.float32, np.float64) and symbol.scale and not symbol.dtype.is_float:
+    if array.dtype.newbyteorder("=") in (np.float32, np.float64) and symbol.scale and not symbol.dtype.is_float:
         return quantise(symbol, array)
     return _refuse(symbol, array)
 
@@ -66,14 +67,15 @@ def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
 def read_tensor(path: str | Path) -> np.ndarray:
     """Return the tensor in a .npy file; raise InputError when there is none."""
     try:
-        with open(path, "rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, MemoryError, SyntaxError, OverflowError, TypeError, RecursionError) as error:
+        file = open(path, "rb")  # noqa: SIM115
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        with file:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    except Exception as error:  # a damaged header makes NumPy raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is not a .npy file of numbers: {reason}", "write it with numpy.save") from error
-    return np.asarray(array)
 
 
 def _form(symbol: Symbol) -> str:

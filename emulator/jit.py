@@ -106,9 +106,7 @@ def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
         event.unregister("numba:compile", listener)
 
 
-def compile_all(
-    functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None
-) -> None:
+def compile_all(functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None) -> None:
     """Load from the cache, or compile, each of (name, function, signature).
 
     `on_compile` is called with the name before a compilation, which takes up to a few seconds.

@@ -6,11 +6,13 @@ joined first, so a dense copy is one run, and an innermost run with both strides
 Where only the reading side jumps, tiles of TILE x TILE keep the lines that are read in the first-level cache.
 """
 
+from typing import Any
+
 import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.vector import F32_CODE, I8_CODE, OUT, X, float_attribute, u64
+from emulator.vector import F32_CODE, I8_CODE, OUT, Array, X, float_attribute, u64
 
 VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
 TILE = 32
@@ -19,7 +21,7 @@ for _name in ("load", "store", "copy", "transpose"):
 
 
 @inner
-def joined(shape, out, x):
+def joined(shape: Array, out: Array, x: Array) -> None:
     """Join neighbouring dimensions that are evenly spaced in both tensors, in place, towards the innermost."""
     at = 3
     for d in range(2, -1, -1):
@@ -37,7 +39,7 @@ def joined(shape, out, x):
 
 
 @inner
-def copy_elements(view, shape, to, out, start, x):
+def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x: Array) -> None:
     """view[to + i . out] = view[start + i . x] for all indices i within shape."""
     joined(shape, out, x)
     jumps = x[3] != 1 and shape[2] > 1
@@ -60,7 +62,7 @@ def copy_elements(view, shape, to, out, start, x):
 
 
 @inner
-def move_strided(arena, row, strides):
+def move_strided(arena: Array, row: Array, strides: Array) -> None:
     """Copy x, read with the given strides, to out."""
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
     if row[OUT + DTYPE] == I8_CODE:
@@ -71,13 +73,13 @@ def move_strided(arena, row, strides):
 
 
 @hot
-def move(arena, row):
+def move(arena: Array, row: Array) -> None:
     """out[...] = x[...]"""
     move_strided(arena, row, row[X + STRIDE : X + STRIDE + 4].copy())
 
 
 @hot
-def transpose(arena, row):
+def transpose(arena: Array, row: Array) -> None:
     """out[i] = x[j] with j[perm[k]] = i[k]"""
     strides = row[X + STRIDE : X + STRIDE + 4].copy()
     front = 4 - row[X + RANK]
@@ -87,7 +89,7 @@ def transpose(arena, row):
 
 
 @inner
-def fill_elements(view, shape, to, out, value):
+def fill_elements(view: Array, shape: Array, to: int, out: Array, value: Any) -> None:
     """view[to + i . out] = value for all indices i within shape."""
     joined(shape, out, out.copy())
     for i in range(shape[0]):
@@ -103,7 +105,7 @@ def fill_elements(view, shape, to, out, value):
 
 
 @hot
-def fill(arena, row):
+def fill(arena: Array, row: Array) -> None:
     """out[...] = value"""
     value, dtype = float_attribute(row, VALUE), row[OUT + DTYPE]
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()

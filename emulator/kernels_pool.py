@@ -9,7 +9,7 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ABSENT, ADDRESS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.vector import OUT, X, f32, round_bits, row_count, row_start, saturated, u64
+from emulator.vector import OUT, Array, X, f32, round_bits, row_count, row_start, saturated, u64
 
 SCALE = operand_slot("avgpool", "scale")
 WINDOW, STEP, PAD, COUNT_PAD, X_ZERO, OUT_ZERO = (
@@ -22,7 +22,7 @@ for _name, _slot in (("window", WINDOW), ("stride", STEP), ("pad", PAD)):
 
 
 @inner
-def window_inside(row, index):
+def window_inside(row: Array, index: int) -> tuple[int, int, int, int, int]:
     """Return (first byte of the image, top, bottom, left, right): the part of a result pixel's window inside x."""
     across = row[OUT + SHAPE + 2]
     down = row[OUT + SHAPE + 1]
@@ -35,7 +35,7 @@ def window_inside(row, index):
 
 
 @hot
-def maxpool(arena, row):
+def maxpool(arena: Array, row: Array) -> None:
     """out[n,oh,ow,c] = max over kh, kw inside x of x[n,ih,iw,c]."""
     channels = u64(row[OUT + SHAPE + 3])
     source = arena.view(np.int8)
@@ -54,7 +54,7 @@ def maxpool(arena, row):
 
 
 @hot
-def avgpool(arena, row):
+def avgpool(arena: Array, row: Array) -> None:
     """out[n,oh,ow,c] = clamp(rne(float(sum of (x - x_zero)) * (scale / count)) + out_zero)."""
     channels, fraction = u64(row[OUT + SHAPE + 3]), row[FRACTION]
     source = arena.view(np.int8)

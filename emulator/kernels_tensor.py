@@ -42,6 +42,7 @@ PACKED_BYTES = 24 * 1024
 MOST_ROWS = 256
 K_STEP = np.int64(32)
 ROWS, COLUMNS = np.int64(2), np.int64(4)
+TILE_ROWS, TILE_K = 16, 32
 
 i32 = np.int32
 
@@ -126,7 +127,7 @@ def pack_filters(arena: Array, row: Array, zero: int, packed: Array, of_group: i
 
 @inner
 def pack_patches(arena: Array, row: Array, first: int, count: int, packed: Array, block: int) -> None:
-    """Fill packed[g * block + p, (kh * width + kw) * depth + c] with what result pixel `first` + p sees of the input."""
+    """Fill packed[g * block + p, (kh * width + kw) * depth + c] with what result pixel `first` + p sees of x."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
     down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
@@ -192,11 +193,12 @@ def pack_matrix(
         for r in range(count):
             widen(source, start + r * row_step, k, zero, packed, r, 0)
         return
-    # Where it is the rows that lie side by side: some of them at once, so that each cache line is read once.
-    for group in range(0, count, 64):
-        for i in range(k):
-            for r in range(group, min(count, group + 64)):
-                packed[r, i] = np.int16(source[u64(start + r * row_step + i * k_step)] - zero)
+    # Where it is the rows that lie side by side: tiles whose lines all stay in the first-level cache, on both sides.
+    for r0 in range(0, count, TILE_ROWS):
+        for i0 in range(0, k, TILE_K):
+            for r in range(r0, min(r0 + TILE_ROWS, count)):
+                for i in range(i0, min(i0 + TILE_K, k)):
+                    packed[r, i] = np.int16(source[u64(start + r * row_step + i * k_step)] - zero)
 
 
 @inner
@@ -212,7 +214,8 @@ def matmul(arena: Array, row: Array) -> None:
     x_row, x_k = (3, 2) if row[TRANSPOSE_X] else (2, 3)
     w_column, w_k = (2, 3) if row[TRANSPOSE_W] else (3, 2)
     k = row[X + SHAPE + x_k]
-    x_row, x_k, w_column, w_k = step_of(row, X, x_row), step_of(row, X, x_k), step_of(row, W, w_column), step_of(row, W, w_k)
+    x_row, x_k = step_of(row, X, x_row), step_of(row, X, x_k)
+    w_column, w_k = step_of(row, W, w_column), step_of(row, W, w_k)
     source = arena.view(np.int8)
     weights = np.zeros((padded(columns, COLUMNS), padded(k, K_STEP)), np.int16)
     block = block_rows(weights.shape[1], rows)

@@ -47,7 +47,9 @@ def _words(name: str) -> tuple[str, ...]:
     return next(spec.words for spec in MNEMONICS["conv"].choices if spec.name == name)
 
 
-NO_EW2, ADD, SUB, MUL, MAX, MIN = (np.int64(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min"))
+NO_EW2, ADD, SUB, MUL, MAX, MIN = (
+    np.int64(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
+)
 NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
     _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )

@@ -26,25 +26,38 @@ ENDED, STOPPED, PAUSED = range(3)
 
 
 @hot
-def nothing(arena, row):
+def nothing(arena: np.ndarray, row: np.ndarray) -> None:
     """The kernel of opcodes that a program does not use."""
 
 
 @hot
-def walk(kernels, arena, plan_rows, rows, terms, first_term, kinds, loops, stops, state, resumed, budget):
+def walk(
+    kernels: tuple,
+    arena: np.ndarray,
+    plan_rows: np.ndarray,
+    rows: np.ndarray,
+    terms: np.ndarray,
+    first_term: np.ndarray,
+    kinds: np.ndarray,
+    loops: np.ndarray,
+    stops: np.ndarray,
+    state: np.ndarray,
+    passing: bool,
+    budget: int,
+) -> int:
     """Take at most `budget` steps from state[AT]; return why it stopped.
 
     `rows` is a copy of `plan_rows` whose addresses follow the counters, by way of `flat_terms`. The walk stops before
-    an instruction whose `stops` is set, but for the first one if `resumed`.
+    an instruction whose `stops` is set, but for the first one if `passing`.
     """
     at, done = state[AT], state[DONE]
     counters = state[COUNTERS:]
     why = PAUSED
     for _ in range(budget):
-        if stops[at] and not resumed:
+        if stops[at] and not passing:
             why = STOPPED
             break
-        resumed = False
+        passing = False
         kind = kinds[at]
         if kind >= 0:
             for t in range(first_term[at], first_term[at + 1]):

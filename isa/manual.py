@@ -59,11 +59,9 @@ This manual is generated from the tables in `isa/` by `isa/manual.py`: change th
 A program gives a core a few large instructions. Each works on whole tensors; the sequencer hands it to the queue of one
 of three engines, which run side by side:
 
-                    +-> TE  tensor engine    conv, dwconv, matmul, eltwise    DP -> ACC -> EW1 -> EW2 -> SF -> EW3
-    IB -> SEQ ------+-> PE  pooling engine   maxpool, avgpool
-                    +-> ME  memory engine    load, store, copy, fill, transpose
-                            |
-         host, dev <------- ME -------> LM <-------> TE, PE          CB -> TE, PE
+                     +-->  TE  tensor engine    {te}  <-->  LM,  <--  CB
+    IB --> SEQ ------+-->  PE  pooling engine   {pe}  <-->  LM,  <--  CB
+                     +-->  ME  memory engine    {me}  <-->  LM, host, dev
 
 The sequencer (SEQ) fetches code from the instruction buffer (IB) and runs the loops itself. Tensors lie in the local
 memory (LM); scales, biases and tables in the constant buffer (CB).
@@ -121,6 +119,12 @@ Within an engine, instructions take effect in program order. Between engines a p
 Wait bits may be combined, as in `(w.tm)`, and are obeyed in both orders.
 """
 
+TASKS = """\
+`run` is one task: the inputs are moved in, the core computes until `end`, the outputs are moved out. The data of
+`.weight` and `.const` lie in their memories before the first task; their transfer is set-up, and no part of a task's
+cycles. Bytes that nothing has written read as 0.
+"""
+
 WORDS = f"""\
 An instruction is a word of {WORD_BYTES} bytes, little-endian: the opcode, the wait bits (bit 0 for TE, 1 for PE, 2 for
 ME), two bytes of zero; a 16-bit reference for each operand (0 where absent, else 1 + the number of its descriptor); the
@@ -137,7 +141,7 @@ elements a cycle, latencies in cycles. A program runs on any chip that has the m
 
 def manual() -> str:
     """Return the whole manual."""
-    parts = [INTRODUCTION, "\n".join(_instruction_list())]
+    parts = [_introduction(), "\n".join(_instruction_list())]
     parts += ["## Memories", _table(("memory", "meaning"), [(f"`{m}`", MEMORY_MEANING[m]) for m in MEMORIES])]
     parts += ["## Types", _types()]
     parts += ["## Operands", ADDRESSES, _descriptor()]
@@ -146,6 +150,7 @@ def manual() -> str:
     parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in MNEMONICS["conv"].choices]
     parts += ["`sigmoid` and `tanh` are computed in float32 (`isa/functions.py` says how, to the bit), then rounded."]
     parts += ["## Order and waits", ORDER, _engines()]
+    parts += ["## Tasks", TASKS]
     parts += ["## Instruction words", WORDS]
     parts += ["## Traps", "A program that cannot run right does not run: it traps, with the line.", _traps(TRAPS)]
     parts += ["## Instructions", *(section(row.mnemonic) for row in ROWS)]
@@ -172,6 +177,12 @@ def section(mnemonic: str) -> str:
 def example_program(mnemonic: str) -> str:
     """Return a complete program that shows the instruction."""
     return MNEMONICS[mnemonic].program
+
+
+def _introduction() -> str:
+    lists = {engine: ", ".join(row.mnemonic for row in ROWS if row.engine == engine) for engine in ENGINES}
+    width = max(map(len, lists.values()))
+    return INTRODUCTION.format(**{engine: text.ljust(width) for engine, text in lists.items()})
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -14,8 +14,8 @@ from isa.program import Program
 
 if TYPE_CHECKING:
     import numpy as np
-    from emulator.checks import CheckResult
 
+    from emulator.checks import CheckResult
     from emulator.execute import Dump
     from emulator.plan import Plan
     from emulator.timeline import Timeline
@@ -115,13 +115,11 @@ def run(
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate
-
     from emulator.execute import execute
-    from emulator.inputs import prepare
 
     plan = plan_for(program, chip)
-    tensors = prepare(plan.core, inputs or {})
-    execution = execute(plan, tensors, poison=poison, dumps=dumps, on_compile=on_compile, on_progress=on_progress)
+    wanted = [parse_dump(text) for text in dumps]
+    execution = execute(plan, inputs or {}, poison=poison, dumps=wanted, on_compile=on_compile, on_progress=on_progress)
     return Run(
         plan=plan,
         outputs=execution.outputs,

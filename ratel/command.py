@@ -231,7 +231,6 @@ def format_file(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     from emulator.checks import first_difference
-
     from emulator.inputs import read_tensor
     from ratel import api, tables
 

@@ -13,9 +13,13 @@ def exact_sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
 
-# Greatest error in units in the last place of float32, as measured over the sample below.
-MEASURED = {"exp": (functions.exp, np.exp, 2.0), "tanh": (functions.tanh, np.tanh, 3.0)}
-MEASURED["sigmoid"] = (functions.sigmoid, exact_sigmoid, 3.0)
+# The function, the exact one, and a bound on the error in units in the last place of float32. Over every 151st float32
+# the greatest errors are 1.18 (exp), 1.99 (tanh, at 0.531) and 2.28 (sigmoid, at -15.54).
+MEASURED = {
+    "exp": (functions.exp, np.exp, 1.25),
+    "tanh": (functions.tanh, np.tanh, 2.25),
+    "sigmoid": (functions.sigmoid, exact_sigmoid, 2.5),
+}
 
 
 def sample() -> np.ndarray:
@@ -39,8 +43,7 @@ def test_error_in_units_in_the_last_place(name):
     assert np.array_equal(result[~finite], nearest[~finite])
     with np.errstate(all="ignore"):
         error = np.abs(result[finite] - expected[finite]) / np.spacing(np.abs(nearest[finite])).astype(np.float64)
-    print(f"{name}: {error.max():.3f} units in the last place, at {x[finite][error.argmax()]!r}")
-    assert error.max() <= most
+    assert error.max() <= most, f"{error.max():.3f} at {x[finite][error.argmax()]!r}"
 
 
 def test_special_values():

@@ -239,6 +239,7 @@ def refused(name: str, old: str, new: str) -> ObjectError:
         ("head", '"cores":1', '"cores":0', "the object file has no core"),
         ("head", '"compiler"', '"nobody"', "the object file holds 'nobody' where a name is expected"),
         ("head", '"cores":1', '"cores":01', "the object file is malformed: JSONDecodeError"),
+        ("head", '"small"', '"\\ud800"', "the object file is malformed: UnicodeEncodeError"),
         ("head", '"cores":1', '"cores": 1', "the object file is not in canonical form"),
         ("syms.0", '["t","local","lm",256', '["y","local","lm",256', "core 0 has two symbols of one name"),
         ("syms.0", '["t","local","lm",256', '["t","local","xm",256', "holds 'xm' where a name is expected"),

@@ -46,7 +46,7 @@ def test_span_and_runs_are_the_bytes(operand, address):
     assert {int(start) + k for start in starts for k in range(length)} == every
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(operands(), st.integers(0, 120), operands(), st.integers(0, 120))
 def test_overlaps_as_sets_of_bytes_do(a, a_address, b, b_address):
     expected = bool(bytes_of(a, a_address) & bytes_of(b, b_address))

@@ -242,3 +242,13 @@ def test_a_layer_that_multiplies_once_rounds_as_onnxruntime_does():
     apply(instruction, memories, NO_COUNTERS, {"te": "fp32"})
     expected = np.clip(np.rint(acc.astype(np.float32) * np.float32(3.1e-6)) + 7, -128, 127).astype(np.int8)
     assert memories["lm"][1024:1280].view(np.int8).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("vector_format", "expected"), [("fp32", -127), ("fp24", -127), ("fp19", -126)])
+def test_averages_round_the_multiplier_to_the_format(vector_format, expected):
+    # The average is -126.56; fp19 has 1/9 as 0.11108, and -1139 times that, rounded to a 16th, is the tie -126.5.
+    x = np.array([-127] * 8 + [-123], np.int8)
+    memories = {"lm": np.concatenate([x.view(np.uint8), np.zeros(7, np.uint8)])}
+    average = build("avgpool", out=dense("lm", 9, I8, (1, 1, 1, 1)), x=dense("lm", 0, I8, (1, 3, 3, 1)), window=3)
+    apply(average, memories, NO_COUNTERS, {"pe": vector_format})
+    assert memories["lm"][9:10].view(np.int8).tolist() == [expected]

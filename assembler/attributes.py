@@ -1,0 +1,88 @@
+"""The values of an instruction's attributes: given, implied by a tensor, or the table's default."""
+
+from typing import Any
+
+import numpy as np
+
+from assembler import syntax
+from assembler.arguments import Arguments
+from assembler.diagnostics import Failed, Span
+from assembler.expressions import Evaluator
+from assembler.names import Names, Scope
+from assembler.operands import Given
+from isa.dtypes import I8
+from isa.instruction import Value
+from isa.table import AttributeSpec, Row
+
+
+class Attributes:
+    """Evaluates the attributes of one instruction; `given` are its operands."""
+
+    def __init__(self, names: Names, row: Row, bound: Arguments, given: dict[str, Given], scope: Scope) -> None:
+        self.names, self.row, self.bound, self.given, self.scope = names, row, bound, given, scope
+
+    def value(self, spec: AttributeSpec, mnemonic: Span) -> Value:
+        """Return an attribute's elements; raise Failed, reported, where it is missing or wrong."""
+        if spec.name in self.bound.words:
+            return (spec.words.index(self.bound.words[spec.name]),)
+        if spec.name in self.bound.flags:
+            return (1,)
+        if spec.name in self.bound.values:
+            return self._elements(spec)
+        implied = self.given.get(spec.name.removesuffix("_zero")) if spec.name.endswith("_zero") else None
+        if implied and implied.symbol and implied.operand.dtype == I8:
+            return (implied.symbol.zero,)
+        if spec.default is None:
+            message, label = f"{self.row.mnemonic} needs `{spec.name}`", f"expected `{spec.name}=`: {spec.meaning}"
+            raise self.names.error(self.scope, "E301", mnemonic, message, label, f"for example: {self.row.example}")
+        return spec.default
+
+    def _elements(self, spec: AttributeSpec) -> Value:
+        node, scope = self.names.follow(*self.bound.values[spec.name])
+        evaluator = Evaluator(self.names, scope)
+        if isinstance(node, syntax.Reference) and node.name == "global" and spec.name == "window":
+            return self._global_window()
+        nodes = node.items if isinstance(node, syntax.Tuple | syntax.List) else (node,)
+        elements = [self._element(spec, item, evaluator) for item in nodes]
+        count = len(elements)
+        if spec.identity and count < spec.count:
+            elements += range(count, spec.count)
+        elif count == 1:
+            elements *= spec.count
+        elif spec.name == "pad" and count == 2:
+            elements *= 2
+        if len(elements) == spec.count:
+            return tuple(elements)
+        if spec.count == 1:
+            expected = "expected one value"
+        elif spec.name == "pad":
+            expected = "expected one value, (height, width) or (top, left, bottom, right)"
+        elif spec.identity:
+            expected = f"expected at most {spec.count} values"
+        else:
+            expected = f"expected one value, or {spec.count}: ({', '.join(spec.names)})"
+        raise evaluator.error("E309", node, f"`{spec.name}` has {count} values", expected)
+
+    def _global_window(self) -> Value:
+        x = self.given.get("x")
+        if x is None:
+            raise Failed
+        if x.operand.rank != 4:
+            message = f"`x` has {x.operand.rank} dimensions {list(x.operand.shape)}"
+            raise self.names.error(self.scope, "E305", self.bound.spans["x"], message, "expected 4: NHWC")
+        return x.operand.shape[1:3]
+
+    def _element(self, spec: AttributeSpec, node: syntax.Value, evaluator: Evaluator) -> Any:
+        legal = f"from {spec.low:g} to {spec.high:g}"
+        if isinstance(node, syntax.Text):
+            raise evaluator.error("E309", node, f"`{spec.name}` is a text", f"expected a number {legal}")
+        value = evaluator.constant(node)
+        if not spec.is_float and isinstance(value, float):
+            raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", f"expected a whole number {legal}")
+        if not spec.low <= value <= spec.high:
+            raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", f"expected a number {legal}")
+        out = self.given.get("out")
+        # `value` of fill becomes an element of its tensor.
+        if spec.kind == "f32" or (spec.kind == "f64" and out is not None and out.operand.dtype.is_float):
+            return float(np.float32(value))
+        return float(value) if spec.is_float else value

@@ -1,0 +1,96 @@
+"""Automatic multipliers of instructions, and their vectors in the constant buffer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from assembler.operands import Given, Part
+from assembler.scales import MULTIPLIERS, UNSCALED, Scaled, ScaleProblem, check_unscaled, multipliers
+from isa.dtypes import F32
+from isa.instruction import Value
+from isa.operand import Operand, Term
+from isa.table import Row
+
+
+class Pool:
+    """Automatic multipliers: float32 vectors behind the declared constants, each content once."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start + -start % 4
+        self.data = bytearray()
+        self.offsets: dict[tuple[float, ...], int] = {}
+
+    def operand(self, elements: tuple[float, ...], window: Part | None = None) -> Operand:
+        """Return a vector, or the window of it that follows loop counters."""
+        if elements not in self.offsets:
+            self.offsets[elements] = len(self.data)
+            self.data += np.asarray(elements, F32.numpy).tobytes()
+        address, size = self.start + self.offsets[elements], F32.bytes
+        if window is None or len(elements) == 1:
+            return Operand("cb", address, F32, (len(elements),), (1,))
+        terms = tuple(Term(*key, coefficient * size) for key, coefficient in window.start.terms)
+        return Operand("cb", address + window.start.constant * size, F32, (window.count or 1,), (1,), terms)
+
+
+def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[str, Value]) -> dict[str, Operand]:
+    """Return the multipliers that follow from the tensors' scales; raise ScaleProblem where they make no sense."""
+    if any(not spec.optional and spec.name not in given for spec in row.operands):
+        return {}
+    if row.mnemonic in UNSCALED:
+        x, y = given["x"].symbol, given["out"].symbol
+        if x and y:
+            check_unscaled((x.scale, x.zero), (y.scale, y.zero), row.mnemonic)
+        return {}
+    if not any(spec.name in MULTIPLIERS for spec in row.operands):
+        return {}
+    out = given["out"]
+    channels = out.operand.shape[-1]
+    lists = {name: _scale_list(name, held, row, attributes) for name, held in given.items()}
+    moving = {(held.window, len(held.scale)) for held in lists.values() if held.window and held.window.start.terms}
+    scales = {name: held.scale if moving else held.taken() for name, held in lists.items() if held.scale}
+    window = None
+    if moving:
+        # Slices that follow a counter take their multipliers from a vector of all channels, the same way.
+        windows = {(held.window, len(held.scale)) for held in lists.values() if len(held.scale) > 1}
+        (window, channels), *others = windows
+        if others or window is None or window.step != 1:
+            help = "slice all of them alike, with step 1, or give the multipliers: ew3_scale=..."
+            raise ScaleProblem("out", "the scales of these slices do not move together", help)
+    sf = "none"
+    if row.choices:
+        sf = row.attributes[row.attribute_index("sf")].words[int(attributes["sf"][0])]
+    scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
+    return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
+
+
+@dataclass(frozen=True)
+class ScaleList:
+    """The scales of an operand's whole tensor, and the window of them that the operand takes (None: all)."""
+
+    scale: tuple[float, ...]
+    window: Part | None = None
+
+    def taken(self) -> tuple[float, ...]:
+        if self.window is None:
+            return self.scale
+        first = self.window.start.constant
+        return self.scale[first :: self.window.step][: self.window.count]
+
+
+def _scale_list(name: str, held: Given, row: Row, attributes: dict[str, Value]) -> ScaleList:
+    if held.symbol is None:
+        return ScaleList(())
+    scale = held.symbol.scale
+    dimension = held.kept[_channel_axis(name, held.operand.rank, row, attributes)]
+    if len(scale) < 2 or held.symbol.shape[dimension] != len(scale):
+        return ScaleList(scale)
+    return ScaleList(scale, held.parts[dimension])
+
+
+def _channel_axis(name: str, rank: int, row: Row, attributes: dict[str, Value]) -> int:
+    """Return the dimension of an operand that its list of scales counts."""
+    if name == "w" and row.mnemonic == "conv":
+        return 0
+    if name == "w" and row.mnemonic == "matmul" and attributes["transpose_w"] == (1,) and rank > 1:
+        return rank - 2
+    return rank - 1

@@ -1,0 +1,266 @@
+"""Whole programs: execute against the reference interpreter, traps, dumps, progress."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator.execute import Dump, execute
+from emulator.memory import open_arena, tensor
+from emulator.plan import Plan, load, shares_bytes
+from isa import reference
+from isa.chip import load_chip
+from isa.dtypes import F32, I8
+from isa.errors import InputError, Trap
+from isa.instruction import Instruction, build
+from isa.operand import MEMORIES, Term, dense
+from isa.program import Core, Line, Program, Segment, Symbol
+from tests.strategies import programs
+
+EDGE, HANGUANG = load_chip("edge"), load_chip("hanguang800")
+
+
+def program(code: list[Instruction], symbols: list[Symbol], segments: tuple[Segment, ...] = ()) -> Program:
+    code = [*code, build("end")]
+    lines = tuple(Line("test.npu", 1 + k, "") for k in range(len(code)))
+    return Program("test", "edge", "hardware", (Core(tuple(code), lines, segments, tuple(symbols)),))
+
+
+def steps(core: Core) -> Iterator[tuple[int, list[int]]]:
+    """Yield (instruction, counters) of everything that runs, in order."""
+    counters, opened, at = [0] * 8, [], 0
+    while core.code[at].row.mnemonic != "end":
+        mnemonic = core.code[at].row.mnemonic
+        if mnemonic == "loop":
+            opened.append(at)
+            counters[len(opened)] = 0
+        elif mnemonic == "brnz":
+            depth = len(opened)
+            counters[depth] += 1
+            if counters[depth] < core.code[opened[-1]].attribute("count")[0]:
+                at = opened[-1]
+            else:
+                counters[depth] = 0
+                opened.pop()
+        else:
+            yield at, list(counters)
+        at += 1
+
+
+def first_overlap(core: Core) -> int | None:
+    """Return the first instruction whose result shares bytes with what it reads, in some iteration."""
+    for k, counters in steps(core):
+        instruction = core.code[k]
+        if "overlap" not in instruction.row.traps:
+            continue
+        out = instruction.operand("out")
+        assert out is not None
+        for access, operand in instruction.accesses():
+            if access == "read" and operand.memory == out.memory:
+                addresses = out.address_at(counters), operand.address_at(counters)
+                if shares_bytes(instruction, out, addresses[0], operand, addresses[1]):
+                    return k
+    return None
+
+
+def with_whole_memories(drawn: Program) -> Program:
+    """Add a tensor over each memory that the program uses, so that all of its bytes can be looked at."""
+    core = drawn.cores[0]
+    ends = dict.fromkeys(MEMORIES, 0)
+    for _, operand in (access for instruction in core.code for access in instruction.accesses()):
+        ends[operand.memory] = max(ends[operand.memory], EDGE.memory_bytes(operand.memory))
+    whole = [Symbol(f"all_{memory}", "local", memory, 0, I8, (min(end, 2**19),)) for memory, end in ends.items() if end]
+    return replace(drawn, cores=(replace(core, symbols=core.symbols + tuple(whole)),))
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(programs(), st.one_of(st.none(), st.integers(0, 9)))
+def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
+    drawn = with_whole_memories(drawn)
+    core = drawn.cores[0]
+    wrong = first_overlap(core)
+    try:
+        plan = load(drawn, EDGE)
+    except Trap as trap:
+        # What overlaps in every iteration is refused at once.
+        assert wrong is not None and "overlap" in trap.message
+        return
+    rng = np.random.default_rng(1)
+    given = {
+        symbol.name: rng.integers(-9, 9, symbol.shape).astype(symbol.dtype.numpy) for symbol in core.of_kind("input")
+    }
+    names = [symbol.name for symbol in core.symbols]
+    if wrong is not None:
+        with pytest.raises(Trap, match="overlaps") as caught:
+            execute(plan, given, poison=poison)
+        assert caught.value.instruction == wrong
+        return
+    execution = execute(plan, given, poison=poison, dumps=[Dump(name) for name in names])
+    arena = open_arena(plan, poison)
+    for name, value in given.items():
+        tensor(arena, plan, core.symbol(name))[...] = value
+    memories = {memory: arena[plan.bases[memory] :][: plan.sizes[memory]] for memory in MEMORIES}
+    reference.interpret(core, memories, {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]})
+    for name, dump in zip(names, execution.dumps, strict=True):
+        assert dump.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
+    for name, output in execution.outputs.items():
+        assert output.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
+    assert execution.instructions == sum(1 for _ in steps(core))
+
+
+X = Symbol("x", "input", "lm", 0, I8, (16,))
+Y = Symbol("y", "output", "lm", 256, I8, (16,))
+
+
+def copies(count: int = 4) -> Plan:
+    """A loop that copies x to y four bytes at a time."""
+    step = (Term(1, 0, 4),)
+    out, x = dense("lm", 256, I8, (4,), step), dense("lm", 0, I8, (4,), step)
+    code = [build("loop", counter=1, count=count), build("copy", out=out, x=x), build("brnz", counter=1)]
+    return load(program(code, [X, Y]), EDGE)
+
+
+def test_dump_at_iteration() -> None:
+    x = np.arange(1, 17, dtype=np.int8)
+    execution = execute(copies(), {"x": x}, dumps=[Dump("y", 1), Dump("y"), Dump("x"), Dump("y", 3), Dump("y", 0)])
+    after = [np.where(np.arange(16) < 4 * done, x, 0) for done in (2, 4, 4, 4, 1)]
+    assert all((dump == expected).all() for dump, expected in zip(execution.dumps, after, strict=True))
+    assert execution.instructions == 4
+
+
+@pytest.mark.parametrize(
+    ("dump", "message"),
+    [
+        (Dump("yy"), "there is no tensor 'yy' to dump\nhelp: did you mean y?"),
+        (Dump("y", 4), "y@4: the loop at line 1 has no such iteration\nhelp: its iterations are 0 to 3"),
+        (Dump("y", -1), "y@-1: the loop at line 1 has no such"),
+        (Dump("x", 0), "x@0: x is not written by any instruction"),
+    ],
+)
+def test_wrong_dumps(dump: Dump, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        execute(copies(), {"x": np.zeros(16, np.int8)}, dumps=[dump])
+    assert str(caught.value).startswith(message)
+
+
+def test_dump_outside_loops() -> None:
+    plan = load(program([build("copy", out=Y.as_operand(), x=X.as_operand())], [X, Y]), EDGE)
+    with pytest.raises(InputError, match="y is written outside any loop"):
+        execute(plan, {"x": np.zeros(16, np.int8)}, dumps=[Dump("y", 0)])
+
+
+def test_overlap_in_one_iteration() -> None:
+    """The result moves towards what is read and meets it in the third iteration."""
+    out, x = dense("lm", 0, I8, (4,), (Term(1, 0, 4),)), dense("lm", 8, I8, (4,))
+    code = [build("loop", counter=1, count=5), build("copy", out=out, x=x), build("brnz", counter=1)]
+    plan = load(program(code, []), EDGE)
+    with pytest.raises(Trap) as caught:
+        execute(plan, {})
+    assert (caught.value.instruction, caught.value.line, caught.value.address) == (1, 2, 8)
+    assert str(caught.value).startswith("test.npu:2: copy: the result at byte 0x8 overlaps")
+
+
+def test_watched_loop_without_overlap() -> None:
+    """Two halves of a buffer swap their parts: the bounds overlap, but never the tensors."""
+    out = dense("lm", 0, I8, (4,), (Term(1, 2, 4),))
+    x = dense("lm", 4, I8, (4,), (Term(1, 2, -4),))
+    code = [build("loop", counter=1, count=5), build("copy", out=out, x=x), build("brnz", counter=1)]
+    plan = load(program(code, [Symbol("y", "output", "lm", 0, I8, (8,))]), EDGE)
+    assert plan.overlap[1]
+    assert execute(plan, {}).instructions == 5
+
+
+def test_zero_and_poison() -> None:
+    plan = load(program([], [Y]), EDGE)
+    assert not execute(plan, {}).outputs["y"].any()
+    first, same, other = (execute(plan, {}, poison=seed).outputs["y"] for seed in (1, 1, 2))
+    assert first.any() and (first == same).all() and (first != other).any()
+
+
+def test_segments_are_in_place() -> None:
+    data = np.arange(16, dtype=np.int8)
+    plan = load(program([], [Y], (Segment("lm", 256, data.tobytes()),)), EDGE)
+    assert (execute(plan, {}, poison=3).outputs["y"] == data).all()
+
+
+def test_outputs_are_copies() -> None:
+    plan = copies()
+    x = np.arange(16, dtype=np.int8)
+    first = execute(plan, {"x": x}).outputs["y"]
+    first[...] = 99
+    assert (execute(plan, {"x": x}).outputs["y"] == x).all()
+
+
+def test_progress() -> None:
+    counter = [Symbol("y", "output", "lm", 0, F32, (100_000,))]
+    whole = dense("lm", 0, F32, (50_000,))
+    step = build("eltwise", out=whole, x=whole, sf="tanh")
+    plan = load(program([build("loop", counter=1, count=300), step, build("brnz", counter=1)], counter), HANGUANG)
+    reports: list[tuple[int, int]] = []
+    execute(plan, {}, on_progress=lambda *report: reports.append(report))
+    done = [report[0] for report in reports]
+    assert done == sorted(done) and {report[1] for report in reports} == {300}
+
+
+def test_instructions_are_cheap() -> None:
+    """Half a million instructions of an empty loop nest take far less than a second of compiled code."""
+    step = dense("lm", 0, I8, (1,), (Term(1, 2, 1), Term(2, 0, 1)))
+    code = [
+        build("loop", counter=1, count=1000),
+        build("loop", counter=2, count=500),
+        build("fill", out=step),
+        build("brnz", counter=2),
+        build("brnz", counter=1),
+    ]
+    plan = load(program(code, []), EDGE)
+    execute(plan, {})
+    began = time.perf_counter()
+    assert execute(plan, {}).instructions == 500_000
+    assert time.perf_counter() - began < 2
+
+
+def test_keyboard_interrupt() -> None:
+    """Interrupting a long run ends it soon, although all of it is in compiled code."""
+    script = """
+import numpy as np, sys, _thread, threading
+sys.path.insert(0, ".")
+from tests.emulator.test_execute import *
+step = dense("lm", 0, I8, (1,))
+code = [build("loop", counter=1, count=2**31 - 1), build("fill", out=step), build("brnz", counter=1)]
+plan = load(program(code, []), EDGE)
+threading.Timer(0.5, _thread.interrupt_main).start()
+try:
+    execute(plan, {})
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout.strip() == "interrupted", result.stderr
+
+
+def test_memory_that_the_host_cannot_give() -> None:
+    plan = load(program([], []), EDGE)
+    with pytest.raises(Trap, match="this computer cannot give"):
+        open_arena(replace(plan, sizes=plan.sizes | {"host": 2**60}))
+
+
+def test_runs_in_threads() -> None:
+    """Runs share kernels and nothing else."""
+    plan, results = copies(), []
+
+    def run(k: int) -> None:
+        results.append((k, execute(plan, {"x": np.full(16, k, np.int8)}).outputs["y"]))
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4 and all((output == k).all() for k, output in results)

@@ -1,0 +1,148 @@
+"""Inputs: names, shapes, types, quantisation, and files that hold none."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator.inputs import prepare, read_tensor
+from isa.dtypes import F32, I8, I32
+from isa.errors import InputError
+from isa.program import Core, Symbol
+
+
+def core(*symbols: Symbol) -> Core:
+    return Core((), (), (), symbols)
+
+
+X = Symbol("image", "input", "lm", 0, I8, (2, 3))
+SCALED = Symbol("scaled", "input", "lm", 0, I8, (2, 2), (0.5,), 3)
+DEFAULT = Symbol("known", "input", "lm", 0, I32, (2,), default=np.array([7, 8], "<i4").tobytes())
+FLOATS = Symbol("floats", "input", "lm", 0, F32, (2,), (0.5,))
+OUTPUT = Symbol("result", "output", "lm", 0, I8, (2,))
+
+
+def test_exact_type_is_taken() -> None:
+    value = np.array([[1, 2, 3], [4, 5, 6]], np.int8)
+    prepared = prepare(core(X, OUTPUT), {"image": value})
+    assert list(prepared) == ["image"] and (prepared["image"] == value).all()
+
+
+def test_any_byte_order_and_layout() -> None:
+    prepared = prepare(core(FLOATS, X), {"floats": np.array([1, 2], ">f4"), "image": np.ones((3, 2), np.int8).T})
+    assert prepared["floats"].dtype == np.dtype("<f4") and prepared["floats"].tolist() == [1, 2]
+    assert prepared["image"].flags.c_contiguous
+
+
+def test_default_stands_in_and_gives_way() -> None:
+    assert prepare(core(DEFAULT), {})["known"].tolist() == [7, 8]
+    assert prepare(core(DEFAULT), {"known": np.array([1, 2], np.int32)})["known"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4"])
+def test_floats_are_quantised(dtype: object) -> None:
+    values = np.array([[0.25, 0.75], [-1e30, np.inf]], dtype)
+    # Halves go to the even neighbour before the zero point is added.
+    assert prepare(core(SCALED), {"scaled": values})["scaled"].tolist() == [[3, 5], [-128, 127]]
+
+
+def test_scales_run_over_channels() -> None:
+    symbol = Symbol("x", "input", "lm", 0, I8, (2, 2), (0.5, 2.0))
+    assert prepare(core(symbol), {"x": np.array([[1.0, 1.0], [4.0, 4.0]])})["x"].tolist() == [[2, 0], [8, 2]]
+
+
+WRONG = [
+    ((X,), {}, "input image is missing\nhelp: give a tensor of shape [2, 3] and type int8"),
+    ((SCALED,), {}, "input scaled is missing\nhelp: give a tensor of shape [2, 2] and type int8, or floats, which are"),
+    ((DEFAULT,), {"knwon": [1]}, "the program has no input 'knwon'\nhelp: did you mean known?"),
+    ((DEFAULT,), {"q": [1]}, "the program has no input 'q'\nhelp: inputs: known"),
+    ((OUTPUT,), {"q": [1]}, "the program has no input 'q'\nhelp: it has no inputs"),
+    ((X,), {"image": np.zeros((3, 2), np.int8)}, "input image has shape [3, 2]\nhelp: give a tensor of shape [2, 3]"),
+    ((X,), {"image": [[1, 2], [3]]}, "input image is not an array: "),
+    (
+        (X,),
+        {"image": np.zeros((2, 3), np.int64)},
+        "input image has type int64, expected int8\nhelp: convert it with .astype(np.int8)",
+    ),
+    (
+        (X,),
+        {"image": np.full((2, 3), 200)},
+        "input image has type int64, expected int8\nhelp: its values, 200 to 200, do not fit int8 (-128 to 127)",
+    ),
+    (
+        (X,),
+        {"image": np.zeros((2, 3))},
+        "input image has type float64, expected int8\nhelp: give the input a scale in the program to have floats",
+    ),
+    ((X,), {"image": np.full((2, 3), "a")}, "input image has type <U1, expected int8\nhelp: give a tensor of shape"),
+    ((X,), {"image": np.full((2, 3), None)}, "input image has type object, expected int8"),
+    ((FLOATS,), {"floats": np.zeros(2)}, "input floats has type float64, expected float32\nhelp: convert it with"),
+    (
+        (SCALED,),
+        {"scaled": np.array([[1, 2], [np.nan, np.nan]])},
+        "input scaled has NaN at [1, 0], which has no quantised value",
+    ),
+]
+
+
+@pytest.mark.parametrize(("symbols", "given", "message"), WRONG)
+def test_wrong_inputs(symbols: tuple, given: dict, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        prepare(core(*symbols), given)
+    assert str(caught.value).startswith(message)
+
+
+def test_all_that_is_wrong_is_named() -> None:
+    with pytest.raises(InputError) as caught:
+        prepare(core(X, SCALED), {"imag": 1, "scaled": 1})
+    assert caught.value.message.splitlines() == [
+        "the program has no input 'imag'",
+        "input image is missing",
+        "input scaled has shape []",
+    ]
+    assert len(caught.value.help.splitlines()) == 3
+
+
+def test_read_tensor(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6, dtype=np.int8).reshape(2, 3))
+    assert read_tensor(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY", b"PK\x03\x04"])
+def test_files_without_a_tensor(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(f"{path} is not a .npy file of numbers")):
+        read_tensor(path)
+
+
+def test_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([print], object), allow_pickle=True)
+    with pytest.raises(InputError, match="is not a [.]npy file of numbers"):
+        read_tensor(tmp_path / "x.npy")
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_tensor(tmp_path / "absent.npy")
+    with pytest.raises(InputError, match="cannot read"):
+        read_tensor(tmp_path)
+    with pytest.raises(InputError, match="cannot read"):
+        read_tensor("a\0b")
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.data())
+def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.npy"
+    np.save(path, np.arange(40, dtype=np.int8))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, 130))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(60, len(content)))])
+    with contextlib.suppress(InputError):
+        assert isinstance(read_tensor(path), np.ndarray)
