@@ -35,6 +35,8 @@ class Reader:
             values = [self._element(element, dtype, evaluator) for element in elements]
             with np.errstate(over="ignore"):
                 return np.array(values, dtype.numpy).tobytes()
+        if isinstance(node, syntax.Tuple):
+            raise evaluator.error("E503", node, "this is no list of numbers", "expected `[...]`")
         if not splat:
             message = "this is no list of numbers"
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')

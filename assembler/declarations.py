@@ -4,13 +4,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from assembler import syntax
 from assembler.data import MAX_BYTES, Reader
 from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
 from assembler.expressions import Evaluator
-from assembler.files import Folder
+from assembler.files import FileProblem, Folder
 from assembler.layout import Layout, Request, place
 from assembler.names import Names, Scope
 from assembler.operands import dtype_named, memory_named, shape_of
@@ -53,6 +54,8 @@ class Declarations:
         self.by_name: dict[str, Declared] = {}
         self.checks: list[tuple[syntax.Check, Scope]] = []
         self.chip: Chip | None = None
+        # Tensors that have no place: their data need not be read.
+        self.misplaced: set[str] = set()
 
     def setting(self, statement: syntax.Setting, scope: Scope) -> None:
         keyword, word = statement.keyword, statement.value
@@ -65,7 +68,7 @@ class Declarations:
         if legal and word.text not in legal:
             label = f"expected {listed(legal)}"
             help = did_you_mean(word.text, legal)
-            self.names.error(scope, "E207", word.span, f"`{word.text}` is no {keyword[1:]}", label, help)
+            self.names.error(scope, "E207", word.span, f"`{word.text}` is no word of `{keyword}`", label, help)
         if keyword == ".chip":
             self._load_chip(word, scope)
 
@@ -74,15 +77,16 @@ class Declarations:
         return self.settings[keyword].value.text if keyword in self.settings else default
 
     def _load_chip(self, word: syntax.Word, scope: Scope) -> None:
-        path: Any = word.text
-        if path.endswith(".toml"):
-            path = self.folder.path / path
+        name: str | Path = word.text
         try:
-            self.chip = load_chip(path)
+            if word.text.endswith(".toml"):
+                name = self.folder.file(self.folder.locate(word.span.file, word.text), word.text)
+            self.chip = load_chip(name)
+        except FileProblem as problem:
+            self.names.error(scope, "E403", word.span, problem.message, "", problem.help)
         except ChipError as error:
-            self.names.error(scope, "E403", word.span, error.message, "", error.help)
-        except ValueError:
-            self.names.error(scope, "E403", word.span, "this is no name of a chip")
+            message = error.message.replace(str(name), word.text)
+            self.names.error(scope, "E403", word.span, message, "", error.help)
 
     def constant(self, statement: syntax.Constant, scope: Scope) -> None:
         """Take `.equ NAME = VALUE`; in a macro the name may be a parameter that stands for one."""
@@ -256,6 +260,7 @@ class Declarations:
         layout = place(requests, sizes, chip.name)
         codes = {"full": "E401", "overlap": "E402", "lacking": "E403", "align": "E404", "base": "E404"}
         for problem in layout.problems:
+            self.misplaced.add(problem.name)
             declared = self.by_name[problem.name]
             notes = []
             if problem.other:
@@ -288,7 +293,7 @@ class Declarations:
         for declared in self.declared:
             symbol, node = declared.symbol, declared.statement.data
             data = None
-            if node is not None and not self._is_none(node, declared.scope):
+            if node is not None and declared.key not in self.misplaced and not self._is_none(node, declared.scope):
                 reader = Reader(Evaluator(self.names, declared.scope), self.folder)
                 try:
                     data = reader.tensor(node, symbol.dtype, symbol.shape)
@@ -358,11 +363,11 @@ class Declarations:
                     label = f"expected {low:g} to {high:g}"
                     help = "the share of rows that must be right: 0.98 for 98 %" if kind == "top1" else ""
                     raise evaluator.error("E603", value, f"`{name}` is {bound:g}", label, help)
+            elif word.text == name:
+                raise evaluator.error("E603", setting, f"`{name}` is given twice", "once is enough")
             else:
                 help = f"write {kind} ... {name}=NUMBER" if name else "exact compares bit for bit and takes no bound"
-                raise evaluator.error(
-                    "E603", setting, f"a check `{kind}` has no `{word.text}`, or has it already", "", help
-                )
+                raise evaluator.error("E603", setting, f"a check `{kind}` has no `{word.text}`", "", help)
         if bound is None and name:
             help = "the share of rows that must be right" if kind == "top1" else "the greatest difference that is right"
             raise evaluator.error(

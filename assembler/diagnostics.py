@@ -145,7 +145,8 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     """Return the candidate that `word` is most likely a slip for, or ""."""
     from difflib import get_close_matches
 
-    found = get_close_matches(word, list(candidates), 1, 0.6)
+    candidates = list(candidates)
+    found = [c for c in candidates if c.lower() == word.lower()] or get_close_matches(word, candidates, 1, 0.6)
     return found[0] if found else ""
 
 

@@ -62,10 +62,11 @@ class Expander:
                     message = f"`.end{closes}` closes nothing"
                     self.names.report.error("E701", statement.span, message, f"no `.{closes}` is open here")
                 continue
-            if kind == "macro" and opened:
+            if kind == "macro" and opened and isinstance(statement, syntax.Macro):
                 note = Note(f"this `.{opened[-1][0]}` is open", opened[-1][1].head.span)
                 help = f"close it with `{_CLOSING[opened[-1][0]]}` first"
                 self.names.report.error("E701", statement.span, "a macro is defined inside a block", "", help, (note,))
+                statement = syntax.Broken(statement.span, (".macro", statement.name.text))
             body = opened[-1][1].body if opened else top
             if kind:
                 assert isinstance(statement, syntax.Macro | syntax.Repeat | syntax.Broken)

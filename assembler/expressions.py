@@ -112,7 +112,7 @@ class Evaluator:
             if isfinite(value):
                 return value
         else:
-            raise self.error("E104", node, f"`{text}` is no number", "", _number_help(text))
+            raise self.error("E104", node, f"`{text}` is no number", "expected a number", _number_help(text))
         raise self.error("E314", node, "the number is too large", "expected less than 2**63, or a finite number")
 
     def _reference(self, node: syntax.Reference) -> Number:

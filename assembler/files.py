@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_TEXT_BYTES = 16 * 2**20
+NPY_MAGIC = b"\x93NUMPY"
 
 
 class FileProblem(Exception):
@@ -30,28 +31,31 @@ class Folder:
             raise FileProblem("E501", f'"{name}" lies outside the folder of the program', help)
         return inside
 
-    def _file(self, inside: str, name: str) -> Path:
+    def file(self, inside: str, name: str) -> Path:
         path = self.path / inside
         try:
             if path.is_file():
                 return path
-            problem = "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is no plain file"
+            if path.exists():
+                raise FileProblem("E501", f'"{name}" is {"a folder" if path.is_dir() else "no plain file"}')
         except (OSError, ValueError) as error:
-            problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise FileProblem("E501", f'"{name}" {problem}', self._similar(inside))
+            reason = getattr(error, "strerror", None) or error
+            raise FileProblem("E501", f'"{name}" cannot be read: {reason}') from None
+        raise FileProblem("E501", f'"{name}" does not exist', self._similar(inside))
 
     def _similar(self, inside: str) -> str:
         from assembler.diagnostics import did_you_mean
 
         try:
-            near = sorted(path.name for path in (self.path / inside).parent.iterdir())
+            suffix = posixpath.splitext(inside)[1]
+            near = sorted(path.name for path in (self.path / inside).parent.iterdir() if path.suffix == suffix)
         except (OSError, ValueError):
             return ""
         return did_you_mean(posixpath.basename(inside), near, "names are relative to the file they stand in")
 
     def text(self, inside: str, name: str) -> str:
         """Return the text of a file."""
-        path = self._file(inside, name)
+        path = self.file(inside, name)
         try:
             if path.stat().st_size > MAX_TEXT_BYTES:
                 raise FileProblem("E703", f'"{name}" is larger than {MAX_TEXT_BYTES >> 20} MiB')
@@ -66,17 +70,21 @@ class Folder:
         """Return the tensor of a .npy file, not yet read into memory."""
         import numpy as np
 
-        path = self._file(inside, name)
+        path = self.file(inside, name)
         help = "write it with numpy.save(file, array)"
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            with path.open("rb") as stream:
+                magic = stream.read(len(NPY_MAGIC))
+            if magic.startswith(b"PK"):
+                raise FileProblem("E502", f'"{name}" is an archive of tensors, not one tensor', help)
+            if magic != NPY_MAGIC:
+                raise FileProblem("E502", f'"{name}" is no .npy file', help)
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileProblem:
+            raise
         except OSError as error:
             raise FileProblem("E501", f'"{name}" cannot be read: {error.strerror or error}') from None
         except Exception as error:  # A damaged header fails in NumPy in many ways; none of them may get further.
-            reason = "it holds Python objects" if "Python objects" in str(error) else str(error).splitlines()[0:1]
-            reason = reason if isinstance(reason, str) else "".join(reason) or type(error).__name__
-            raise FileProblem("E502", f'"{name}" is no .npy file: {reason}', help) from None
-        if not isinstance(array, np.ndarray):
-            array.close()
-            raise FileProblem("E502", f'"{name}" is an archive of tensors, not one tensor', help)
-        return array
+            known = {"Python objects": "it holds Python objects", "mmap length": "it is cut off"}
+            reason = next((said for part, said in known.items() if part in str(error)), "its header is damaged")
+            raise FileProblem("E502", f'"{name}" is no tensor: {reason}', help) from None

@@ -58,8 +58,8 @@ class Scope:
             if scope.note:
                 notes.append(scope.note)
             scope = scope.caller
-        # A long recursion is not worth reading in full.
-        return tuple(notes if len(notes) <= 8 else [*notes[:4], *notes[-3:]])
+        # A recursion is not worth reading in full.
+        return tuple(notes if len(notes) <= 6 else [*notes[:2], notes[-1]])
 
     def visible(self) -> Iterable[str]:
         scope: Scope | None = self

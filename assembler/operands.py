@@ -11,6 +11,11 @@ from isa.dtypes import DTYPES
 from isa.operand import MAX_RANK, MEMORIES, TASK_COUNTER, Operand, Term, packed_strides
 from isa.program import Symbol
 
+# What others call types and memories.
+USUAL_TYPES = {"int8": "i8", "s8": "i8", "u8": "i8", "int32": "i32", "s32": "i32", "int": "i32", "float32": "f32"}
+USUAL_TYPES |= {"float": "f32", "fp32": "f32", "single": "f32"}
+USUAL_MEMORIES = {"sram": "lm", "l1": "lm", "local": "lm", "dram": "dev", "ddr": "dev", "hbm": "dev", "const": "cb"}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -203,8 +208,7 @@ def greatest(key: tuple[int, int], trips: Sequence[int]) -> int | None:
 def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:
     """Return the name of a type; raise Failed, reported, for another word."""
     if word.text not in DTYPES:
-        usual = {"int8": "i8", "int32": "i32", "float32": "f32", "float": "f32", "int": "i32", "s8": "i8", "s32": "i32"}
-        near = usual.get(word.text.lower())
+        near = USUAL_TYPES.get(word.text.lower())
         help = f"did you mean `{near}`?" if near else did_you_mean(word.text, DTYPES)
         label = f"expected {listed(DTYPES)}"
         raise evaluator.error("E207", word, f"`{word.text}` is no type", label, help)
@@ -214,8 +218,9 @@ def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:
 def memory_named(evaluator: Evaluator, word: syntax.Word) -> str:
     """Return the name of a memory; raise Failed, reported, for another word."""
     if word.text not in MEMORIES:
-        label = f"expected {listed(MEMORIES)}"
-        raise evaluator.error("E207", word, f"`{word.text}` is no memory", label, did_you_mean(word.text, MEMORIES))
+        label, near = f"expected {listed(MEMORIES)}", USUAL_MEMORIES.get(word.text.lower())
+        help = f"did you mean `{near}`?" if near else did_you_mean(word.text, MEMORIES)
+        raise evaluator.error("E207", word, f"`{word.text}` is no memory", label, help)
     return word.text
 
 

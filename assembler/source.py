@@ -11,7 +11,7 @@ MAX_NESTING = 32
 CLOSERS = {"(": ")", "[": "]"}
 _MARK = re.compile(r'"(?:\\.|[^"\\])*"|["();\[\]]')
 # Two words in a row, a directive or a wait never stand inside brackets: the bracket before them was forgotten.
-_STATEMENT = re.compile(r"\s*(\.[A-Za-z]|\(\s*w\s*\.|[^\W\d]\w*[ \t]+[^\W\d]|end\s*(;|$))")
+_STATEMENT = re.compile(r"\s*(\.[A-Za-z]|\(\s*w\s*\.|[^\W\d][\w.]*[ \t]+[^\W\d]|end\s*(;|$))")
 
 
 class SourceFile:

@@ -17,11 +17,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
-from numba.core import config, event, types
+import numpy as np
+from numba.core import config as _config
+from numba.core import event, types
 
+config: Any = _config
 OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
 # What every kernel takes: the arena, and a row of the plan.
 KERNEL = types.void(types.uint8[::1], types.int64[::1])
@@ -31,8 +34,6 @@ HOT = ("jit", "kernels", "kernels_memory", "kernels_pool", "kernels_tensor", "sc
 LAYOUT = ("emulator/plan", "emulator/record", "isa/dtypes", "isa/operand", "isa/table")
 ROOT = Path(__file__).parent.parent
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def source_hash() -> str:
@@ -61,23 +62,31 @@ def cache_folder() -> Path:
 FOLDER = cache_folder()
 
 
-def hot(function: Function) -> Function:
+def hot(function: Callable[..., Any]) -> Any:
     """Compile what is called from Python, or through first-class functions, when it is first used."""
     return _decorate(function, OPTIONS)
 
 
-def inner(function: Function) -> Function:
+def inner(function: Callable[..., Any]) -> Any:
     """Compile what only compiled functions call: there are no wrappers for Python, which take as long as the rest."""
     return _decorate(function, OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
 
 
-def _decorate(function: Function, options: dict[str, Any]) -> Function:
+def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     # numba reads the setting as it decorates; the caller's own setting holds for all other code.
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
     try:
-        return numba.jit(**options)(function)  # type: ignore[no-any-return]
+        return numba.jit(**options)(function)
     finally:
         config.CACHE_DIR = before
+
+
+def whole(value: int) -> int:
+    """Return a number to hand from one compiled function to another.
+
+    A Python constant is a type of its own to numba, which would compile the callee anew for each; a NumPy one is not.
+    """
+    return np.int64(value)  # type: ignore[return-value]
 
 
 class _Colds(event.Listener):

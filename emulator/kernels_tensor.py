@@ -15,11 +15,11 @@ dwconv has no sum over channels: it runs over channels innermost, one tap at a t
 
 import numpy as np
 
-from emulator.jit import hot, inner
+from emulator.jit import hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.vector import OUT, Array, V, X, load_rows, open_chain, row_count, run_chain, u64
 
-W, BIAS = np.int64(operand_slot("conv", "w")), np.int64(operand_slot("conv", "bias"))
+W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (
     attribute_slot("conv", name) for name in ("stride", "pad", "dilation", "groups", "x_zero", "w_zero")
 )
@@ -30,18 +30,17 @@ TRANSPOSE_X, TRANSPOSE_W, MATMUL_X_ZERO, MATMUL_W_ZERO = (
     attribute_slot("matmul", name) for name in ("transpose_x", "transpose_w", "x_zero", "w_zero")
 )
 ELTWISE_X_ZERO = attribute_slot("eltwise", "x_zero")
-# Where the chain's operands and attributes begin. NumPy numbers: for a Python one numba would compile the callee anew
-# for each value.
-ZERO = np.int64(0)
-CHAIN, ELTWISE_CHAIN = np.int64(operand_slot("conv", "ew1_scale")), np.int64(operand_slot("eltwise", "ew1_scale"))
+# Where the chain's operands and attributes begin.
+ZERO = whole(0)
+CHAIN, ELTWISE_CHAIN = whole(operand_slot("conv", "ew1_scale")), whole(operand_slot("eltwise", "ew1_scale"))
 CONV_STAGES, DW_STAGES, MATMUL_STAGES, ELTWISE_STAGES = (
-    np.int64(attribute_slot(name, "ew2_op")) for name in ("conv", "dwconv", "matmul", "eltwise")
+    whole(attribute_slot(name, "ew2_op")) for name in ("conv", "dwconv", "matmul", "eltwise")
 )
 
 PACKED_BYTES = 24 * 1024
 MOST_ROWS = 256
-K_STEP = np.int64(32)
-ROWS, COLUMNS = np.int64(2), np.int64(4)
+K_STEP = whole(32)
+ROWS, COLUMNS = whole(2), whole(4)
 TILE_ROWS, TILE_K = 16, 32
 
 i32 = np.int32

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit import inner
+from emulator.jit import inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from isa.dtypes import F32, I8, I32
 from isa.table import MNEMONICS
@@ -25,8 +25,7 @@ LANES = 2048
 # Types as they stand in a row.
 I8_CODE, I32_CODE, F32_CODE = I8.code, I32.code, F32.code
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
-# NumPy numbers: for a literal Python one, numba would compile the callee anew for each value.
-OUT, X = np.int64(0), np.int64(FIELDS)
+OUT, X = whole(0), whole(FIELDS)
 CHAIN = operand_slot("conv", "ew1_scale")
 EW1_SCALE, EW1_BIAS, EW2, EW2_SCALE, TABLE, EW3_SCALE = (
     operand_slot("conv", name) - CHAIN for name in ("ew1_scale", "ew1_bias", "ew2", "ew2_scale", "table", "ew3_scale")
@@ -48,7 +47,7 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 NO_EW2, ADD, SUB, MUL, MAX, MIN = (
-    np.int64(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
+    whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
 )
 NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
     _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
@@ -271,8 +270,8 @@ def saturated(v: Any, zero: int) -> Any:
     r = r if r < f32(1024) else f32(1024)
     r = r if r > f32(-1024) else f32(-1024)
     q = np.int32(r) + np.int32(zero)
-    q = q if q < 127 else 127
-    return q if q > -128 else -128
+    q = q if q < 127 else np.int32(127)
+    return q if q > -128 else np.int32(-128)
 
 
 @inner

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 PATH_ROWS = 12
 # Work longer than this shows progress.
 PATIENCE_SECONDS = 1.0
-PREDICTIONS = 12
+# Elements of a tensor that are shown, and of one that is shown whole.
+SHOWN = 12
+SHOWN_WHOLE = 64
 
 
 def console() -> Console:
@@ -45,10 +47,21 @@ def table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     for heading, side in columns:
         made.add_column(heading, justify="right" if side == "right" else "left")
     return made
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def share(part: float, whole: float) -> str:
@@ -102,28 +115,35 @@ def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
             verdict = "[green]passed[/]" if check.passed else "[red]failed[/]"
             checks.add_row(check.output, check.kind, check.message, verdict)
         out.print(checks)
+        out.print()
     for name, difference in differences.items():
         out.print(f"{name}: " + ("[green]as expected[/]" if difference is None else f"[red]{difference}[/]"))
-    for name, tensor in result.outputs.items():
-        out.print(f"{name}  {tensor.dtype.name}{list(tensor.shape)}  {summary(tensor)}", markup=False)
+    ranked = {check.output for check in result.checks if check.kind == "top1"}
+    for symbol in result.plan.core.of_kind("output"):
+        tensor = result.outputs[symbol.name]
+        words = predictions(tensor) if symbol.name in ranked else contents(tensor)
+        out.print(f"{symbol.name} {symbol.dtype}{list(symbol.shape)}{words}", markup=False)
     for name, tensor in result.dumps.items():
-        out.print(f"{name}  {tensor.dtype.name}{list(tensor.shape)}\n{tensor}", markup=False)
+        out.print(f"{name} {list(tensor.shape)}\n{tensor}", markup=False)
     out.print(
         f"[bold]{timeline.cycles:,} cycles[/], {seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz; "
-        f"{result.instructions:,} instructions; set-up before the first task {timeline.setup:,} cycles"
+        f"{count(result.instructions, 'instruction')}; set-up before the first task {timeline.setup:,} cycles"
     )
     print_engines(out, timeline)
     print_path(out, timeline, 5)
 
 
-def summary(tensor: np.ndarray) -> str:
-    """Return a few words on a tensor: the greatest element's place in each row for scores, else its first elements."""
-    rows = tensor.reshape(-1, tensor.shape[-1])
-    if tensor.ndim == 2 and rows.shape[0] > 1:
-        best = ", ".join(str(k) for k in rows[:PREDICTIONS].argmax(1))
-        return f"greatest in each row at {best}" + (", ..." if rows.shape[0] > PREDICTIONS else "")
-    first = ", ".join(f"{value:g}" for value in tensor.ravel()[:8])
-    return first + (", ..." if tensor.size > 8 else "")
+def predictions(tensor: np.ndarray) -> str:
+    """Return where the greatest element of the first rows of scores stands."""
+    best = tensor.reshape(-1, tensor.shape[-1]).argmax(1)
+    return f": predicted {', '.join(map(str, best[:SHOWN]))}" + (", ..." if len(best) > SHOWN else "")
+
+
+def contents(tensor: np.ndarray) -> str:
+    """Return a small tensor whole, of a large one the first elements."""
+    if tensor.size <= SHOWN_WHOLE:
+        return f"\n{tensor}"
+    return f": {', '.join(f'{value:g}' for value in tensor.ravel()[:SHOWN])}, ..."
 
 
 def print_engines(out: Console, timeline: Timeline) -> None:
@@ -171,7 +191,7 @@ def print_timeline(timeline: Timeline) -> None:
         f"[bold]{timeline.plan.program.name}[/] on {chip.name}: [bold]{timeline.cycles:,} cycles[/], "
         f"{seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz\n"
         f"transfer in {timeline.transfer_in:,}, compute {timeline.compute_cycles:,}, transfer out "
-        f"{timeline.transfer_out:,} cycles; {timeline.instructions:,} instructions; set-up {timeline.setup:,} cycles"
+        f"{timeline.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; set-up {timeline.setup:,} cycles"
     )
     print_engines(out, timeline)
     print_path(out, timeline, PATH_ROWS)

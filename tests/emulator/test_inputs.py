@@ -122,7 +122,7 @@ def test_files_without_a_tensor(tmp_path: Path, content: bytes) -> None:
 
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([print], object), allow_pickle=True)
-    with pytest.raises(InputError, match="is not a [.]npy file of numbers"):
+    with pytest.raises(InputError, match=r"is not a \.npy file of numbers"):
         read_tensor(tmp_path / "x.npy")
 
 

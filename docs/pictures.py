@@ -1,0 +1,29 @@
+"""Draw the README's picture, the terminal after `ratel run`, as SVG: python docs/pictures.py."""
+
+import io
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from ratel import tables
+from ratel.command import main
+
+HERE = Path(__file__).parent
+PICTURES = {"run_digits": "programs/digits/digits.npu"}
+
+
+def draw(name: str, program: str) -> None:
+    """Write docs/NAME.svg with what `ratel run PROGRAM` prints."""
+    recorder = Console(record=True, width=104, file=io.StringIO(), force_terminal=True, highlight=False)
+    tables.console = lambda: recorder
+    assert main(["run", program]) == 0
+    svg = recorder.export_svg(title=f"ratel run {program}", unique_id=name)
+    # The picture loads nothing: the reader's own monospaced font will do.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
+    (HERE / f"{name}.svg").write_text(svg, "utf-8")
+
+
+if __name__ == "__main__":
+    for picture, of_program in PICTURES.items():
+        draw(picture, of_program)

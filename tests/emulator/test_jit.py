@@ -1,0 +1,92 @@
+"""The cache of compiled functions: where it lies, what it is keyed by, and what is in it."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from numba.core import config
+
+from emulator import jit
+
+# Modules of the project that compiled code may take constants from.
+ROOMS = ("emulator", "isa")
+
+
+def imported(path: Path) -> set[Path]:
+    """Return the files of the project that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ROOMS:
+            found.add(jit.ROOT / (node.module.replace(".", "/") + ".py"))
+    return found
+
+
+def test_every_hot_file_is_hashed() -> None:
+    """What uses `hot` is in HOT, and what the kernels import is in SOURCES."""
+    users = {
+        path.stem for path in (jit.ROOT / "emulator").glob("*.py") if "from emulator.jit import" in path.read_text()
+    }
+    assert users - {"execute", "timeline"} <= set(jit.HOT)
+    kernels = [path for path in jit.SOURCES if path.stem.startswith("kernels_") or path.stem in ("vector", "walk")]
+    assert len(kernels) == 5
+    for path in kernels:
+        assert imported(path) <= set(jit.SOURCES), path
+
+
+def test_an_edit_in_any_source_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text("A = 1\n")
+    second.write_text("B = 1\n")
+    monkeypatch.setattr(jit, "SOURCES", (first, second))
+    before = jit.source_hash()
+    assert before == jit.source_hash()
+    second.write_text("B = 2\n")
+    assert before != jit.source_hash()
+    edited = jit.source_hash()
+    monkeypatch.setattr(config, "BOUNDSCHECK", not config.BOUNDSCHECK)
+    assert edited != jit.source_hash()
+
+
+def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = jit.source_hash()
+    monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "own"))
+    assert jit.cache_folder() == tmp_path / "own" / key
+    monkeypatch.delenv("RATEL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert jit.cache_folder() == tmp_path / "xdg" / "ratel" / key
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert jit.cache_folder() == tmp_path / ".cache" / "ratel" / key
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "file" / "cache"))
+    folder = jit.cache_folder()
+    assert folder.is_dir() and folder != jit.cache_folder() and not folder.stat().st_mode & 0o077
+
+
+def test_the_callers_settings_stay() -> None:
+    before = config.CACHE_DIR
+    jit.hot(lambda: None)
+    assert before == config.CACHE_DIR
+
+
+def test_first_use_compiles_and_later_ones_load(tmp_path: Path) -> None:
+    script = """
+from emulator.kernels import compile_kernels
+from isa.table import MNEMONICS
+names = []
+compile_kernels([MNEMONICS["maxpool"].opcode], names.append)
+print(names)
+"""
+    run = [sys.executable, "-c", script]
+    environment = os.environ | {"RATEL_CACHE": str(tmp_path)}
+    outputs = [
+        subprocess.run(run, capture_output=True, text=True, check=True, env=environment, cwd=jit.ROOT).stdout.strip()
+        for _ in range(2)
+    ]
+    assert outputs == ["['maxpool']", "[]"]

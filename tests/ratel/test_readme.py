@@ -1,0 +1,52 @@
+"""The README says what the code does: its program, its output, its message and its Python are run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ratel
+from ratel.command import main
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+def block(beginning: str) -> str:
+    """Return the one code block that begins so."""
+    (found,) = [text for _, text in BLOCKS if text.startswith(beginning)]
+    return found
+
+
+@pytest.fixture
+def dense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "dense.npu"
+    path.write_text(block("; dense.npu"))
+    return path
+
+
+def shown(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def test_program_prints_what_it_says(dense: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", dense.name]) == 0
+    assert shown(capsys.readouterr().out) == shown(block("dense on edge"))
+
+
+def test_mistake_is_answered_as_it_says(dense: Path) -> None:
+    with pytest.raises(ratel.AssemblyError) as caught:
+        ratel.assemble(dense.read_text().replace("transpose_w", "transpos_w"), dense.name)
+    assert shown(str(caught.value))[:-2] == shown(block("error[E302]"))
+
+
+def test_python_runs(dense: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(block("import numpy as np"), {})
+    assert "[[3 3 4 2]" in capsys.readouterr().out
+
+
+def test_files_that_it_names_are_there() -> None:
+    root = Path(__file__).parents[2]
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links and not [link for link in links if not (root / link).exists()]
