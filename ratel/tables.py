@@ -191,7 +191,8 @@ def print_timeline(timeline: Timeline) -> None:
         f"[bold]{timeline.plan.program.name}[/] on {chip.name}: [bold]{timeline.cycles:,} cycles[/], "
         f"{seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz\n"
         f"transfer in {timeline.transfer_in:,}, compute {timeline.compute_cycles:,}, transfer out "
-        f"{timeline.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; set-up {timeline.setup:,} cycles"
+        f"{timeline.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; "
+        f"set-up {timeline.setup:,} cycles"
     )
     print_engines(out, timeline)
     print_path(out, timeline, PATH_ROWS)

@@ -106,7 +106,7 @@ def test_whole_numbers_are_kept_as_scales_and_bounds():
     assert from_bytes(to_bytes(program)) == program
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data())
 def test_changed_bytes_are_refused(data):
     image = bytearray(to_bytes(PROGRAM))

@@ -35,7 +35,7 @@ def bytes_of(operand, address):
     return found
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(operands(), st.integers(0, 300))
 def test_span_and_runs_are_the_bytes(operand, address):
     every = bytes_of(operand, address)
@@ -46,7 +46,7 @@ def test_span_and_runs_are_the_bytes(operand, address):
     assert {int(start) + k for start in starts for k in range(length)} == every
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(operands(), st.integers(0, 120), operands(), st.integers(0, 120))
 def test_overlaps_as_sets_of_bytes_do(a, a_address, b, b_address):
     expected = bool(bytes_of(a, a_address) & bytes_of(b, b_address))
@@ -65,7 +65,7 @@ def test_runs_that_coincide_take_memory_by_the_span():
     assert peak < 4e6
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.data(), trip_counts)
 def test_addresses_against_every_iteration(data, trips):
     operand = data.draw(operands(trips))
