@@ -180,7 +180,8 @@ def _check(check: Check, output: Symbol, index: int, data: _Data) -> str:
     bound = BOUNDS[check.kind][0]
     if bound:
         line += f" {bound}={spelling.number(check.bound)}"
-    return line if spelled == spelling.text(check.source) else f"{line} source={spelling.text(check.source)}"
+    implied = spelled if spelled.startswith('"') else '""'
+    return line if implied == spelling.text(check.source) else f"{line} source={spelling.text(check.source)}"
 
 
 def _code(core: Core) -> list[str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from assembler import syntax
 from assembler.diagnostics import Report
-from assembler.parser import TOKEN, WAITS, parse_line
+from assembler.parser import TOKEN, parse_line
+from assembler.slips import WAITS
 from assembler.source import LogicalLine, SourceFile, logical_lines, split_comment
 
 INDENT = "    "

@@ -1,7 +1,7 @@
 """From a logical line to its syntax tree: the only place that knows lark."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,57 +10,11 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from assembler import syntax
-from assembler.diagnostics import Failed, Report, Span, did_you_mean, listed
+from assembler.diagnostics import Failed, Report, Span, did_you_mean
+from assembler.slips import USAGE, WAIT_USAGE, Place, explain
 from assembler.source import LogicalLine, SourceFile, logical_lines
-from isa.table import MNEMONICS
 
-# How each directive is written; shown where one does not parse.
-USAGE = {
-    ".chip": ".chip NAME, or a .toml file in quotes",
-    ".name": '.name "TEXT"',
-    ".order": ".order hardware, or compiler",
-    ".scales": ".scales automatic, or explicit",
-    ".equ": ".equ NAME = VALUE",
-    ".include": '.include "FILE.npu"',
-    ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
-    ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
-    ".weight": ".weight NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
-    ".const": ".const NAME TYPE[SHAPE] scale=NUMBER at ADDRESS = DATA",
-    ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
-    ".data": ".data TYPE[SHAPE] in MEMORY at ADDRESS = DATA",
-    ".check": '.check OUTPUT top1 "FILE.npy" min=SHARE, or exact "FILE.npy", or within "FILE.npy" atol=NUMBER',
-    ".macro": ".macro NAME PARAMETER, PARAMETER=DEFAULT",
-    ".endmacro": ".endmacro",
-    ".repeat": ".repeat NAME, COUNT",
-    ".endrepeat": ".endrepeat",
-}
-WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
-
-# Terminals as people call them; operators are left out of messages where anything else is possible.
-TERMINALS = {
-    "NAME": "a name",
-    "NUMBER": "a number",
-    "STRING": "a text in quotes",
-    "COMMA": "`,`",
-    "EQUAL": "`=`",
-    "COLON": "`:`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "LSQB": "`[`",
-    "RSQB": "`]`",
-    "SCALE": "`scale=`",
-    "ZERO": "`zero=`",
-    "IN": "`in`",
-    "AT": "`at`",
-    "STRIDES": "`strides`",
-    "WAITS": "waits",
-    "$END": "the end of the line",
-}
-OPERATORS = {"PLUS", "MINUS", "TIMES"}
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|\d(?:[eE][+-](?=\d)|[\w.])*|\.?[^\W\d]\w*|//|\S')
-WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
-_VALUE_END = re.compile(r'[\w)\]"]')
-_VALUE_START = re.compile(r'[\w("]')
 
 
 @cache
@@ -108,97 +62,21 @@ def _check_start(line: LogicalLine, report: Report) -> None:
         letters = re.fullmatch(r"\(\s*w\s*\.\s*(\w*)\s*\)", match[0])
         if not letters or not letters[1] or set(letters[1]) - set("tpm") or len(set(letters[1])) < len(letters[1]):
             message = f"`{match[0]}` is no wait" if not letters else f"`{letters[1]}` is no set of engines"
+            message = "the wait names no engine" if letters and not letters[1] else message
             label = "expected one or more of t, p and m" if letters else "expected waits or an instruction"
             raise report.error("E107", line.span(*match.span()), message, label, WAIT_USAGE)
 
 
 def _explain(line: LogicalLine, error: UnexpectedInput, report: Report) -> Failed:
-    """Report why a line does not parse, in the words of someone who reads the line and not the grammar."""
+    """Report why a line does not parse."""
     accepts = set(error.interactive_parser.accepts()) if error.interactive_parser else set()
-    text, keyword = line.text, line.text.split()[0]
     ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
-    position = len(text.rstrip()) if ended else error.pos_in_stream or 0
-    before = TOKEN.findall(text[:position])
-    previous = before[-1] if before else ""
-    match = TOKEN.match(text, position)
-    found = match[0] if match and not ended else ""
-    span = line.span(position, position + max(1, len(found)))
-    mnemonic = next((word for word in before if word in MNEMONICS), "")
-    if keyword in USAGE:
-        help = f"write {USAGE[keyword]}"
-    else:
-        help = f"for example: {MNEMONICS[mnemonic].example}" if mnemonic else ""
-    expected = f"expected {_expected(accepts)}"
-    if ended:
-        what = f"after `{previous}`" if previous else "here"
-        return report.error("E101", span, f"the line ends too early, {what}", expected, help)
-    for wrong, message, mended in _SLIPS:
-        if wrong(found, previous, before, accepts):
-            return report.error(
-                "E101",
-                span,
-                message.format(found=found, previous=previous),
-                expected,
-                mended.format(found=found) or help,
-            )
-    return report.error("E101", span, f"`{found}` cannot stand here", expected, help)
-
-
-_Slip = Callable[[str, str, list[str], set[str]], bool]
-# (what it looks like, given the text found, the one before, all before, and the terminals possible; message; help)
-_SLIPS: list[tuple[_Slip, str, str]] = [
-    (lambda f, p, b, a: f in "#" or (f == "//" and not b), "`{found}` starts no comment", "comments start with `;`"),
-    (lambda f, p, b, a: f == "'", "a text is written in double quotes, not in `'`", ""),
-    (lambda f, p, b, a: f in "{}", "`{found}` means nothing here", "shapes and slices take `[ ]`, tuples `( )`"),
-    (
-        lambda f, p, b, a: f == ":" and len(b) == 1,
-        "`{previous}` is no label: there are none",
-        "a loop opens with `loop NAME, COUNT` and closes with `brnz NAME`",
-    ),
-    (lambda f, p, b, a: f == ":" and "EQUAL" in a, "`:` stands where `=` is expected", ""),
-    (lambda f, p, b, a: f == "=" and p == "=", "`==` compares nothing here: one `=` is enough", ""),
-    (
-        lambda f, p, b, a: f == "=" and "COLON" in a,
-        "`=` stands where `:` is expected",
-        "a slice is `first : end` or `first : +length`",
-    ),
-    (lambda f, p, b, a: f == "=" and p.isdigit(), "a number is no name: nothing can be given to `{previous}`", ""),
-    (lambda f, p, b, a: f == "," and p == ",", "there are two commas, and nothing between them", ""),
-    (lambda f, p, b, a: f == "," and len(b) == 1, "there is no comma after `{previous}`", ""),
-    (
-        lambda f, p, b, a: (
-            bool(_VALUE_START.match(f) and _VALUE_END.search(p[-1:])) and {"COMMA", "EQUAL"} <= a and f[0].isdigit()
-        ),
-        "`=` is missing between `{previous}` and `{found}`",
-        "",
-    ),
-    (
-        lambda f, p, b, a: bool(_VALUE_START.match(f) and _VALUE_END.search(p[-1:])) and "COMMA" in a,
-        "a comma is missing between `{previous}` and `{found}`",
-        "",
-    ),
-    (
-        lambda f, p, b, a: bool(_VALUE_START.match(f)) and a == {"EQUAL"},
-        "`=` is missing between `{previous}` and `{found}`",
-        "",
-    ),
-]
-
-
-def _expected(accepts: set[str]) -> str:
-    names = accepts - OPERATORS if accepts - OPERATORS - {"$END"} else set(accepts)
-    words = []
-    if {"NAME", "NUMBER"} <= names:
-        names -= {"NAME", "NUMBER", "LPAR"}
-        words.append("a value")
-    if "COMMA" in names:
-        names -= {"LSQB"}
-    words += [TERMINALS[name] for name in TERMINALS if name in names]
-    if not words:
-        words = ["an operator"] if names & OPERATORS else ["something else"]
-    if names - TERMINALS.keys() - OPERATORS:
-        words = ["a directive or an instruction"]
-    return listed(words)
+    position = len(line.text.rstrip()) if ended else error.pos_in_stream or 0
+    match = None if ended else TOKEN.match(line.text, position)
+    found = match[0] if match else ""
+    place = Place(found, TOKEN.findall(line.text[:position]), accepts)
+    message, label, help = explain(place, line.text.split()[0])
+    return report.error("E101", line.span(position, position + max(1, len(found))), message, label, help)
 
 
 class _Builder:

@@ -1,11 +1,12 @@
 """From statements to instructions: operands, attributes, words and waits, loops, zero points and multipliers."""
 
 from dataclasses import replace
+from itertools import permutations
 
 from assembler import syntax
 from assembler.arguments import Arguments, bind
 from assembler.attributes import Attributes
-from assembler.diagnostics import Failed, Note, Span, did_you_mean
+from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
 from assembler.expressions import Evaluator
 from assembler.multipliers import Pool, automatic
 from assembler.names import Names, OpenLoop, Scope
@@ -44,6 +45,7 @@ class Resolver:
         self.lines: list[Line] = []
         self.spans: list[Span] = []
         self.ended: Span | None = None
+        self.followed = False
 
     def instruction(self, statement: syntax.Instruction, scope: Scope) -> None:
         """Add one instruction; what is wrong with it is reported, and the next may follow."""
@@ -51,10 +53,11 @@ class Resolver:
         row = MNEMONICS.get(mnemonic.text)
         try:
             if self.ended is not None:
-                note = Note("the program ends here", self.ended)
-                label = "expected nothing: `end` is the last instruction"
-                self.names.error(scope, "E313", mnemonic.span, "an instruction follows `end`", label, "", note)
-                self.names.report.guessing = True
+                if not self.followed:
+                    note = Note("the program ends here", self.ended)
+                    label = "expected nothing: `end` is the last instruction"
+                    self.names.error(scope, "E313", mnemonic.span, "an instruction follows `end`", label, "", note)
+                self.followed = True
                 return
             if row is None:
                 raise self._unknown(mnemonic, scope)
@@ -121,9 +124,7 @@ class Resolver:
         loop = OpenLoop("", depth, 1, statement.span)
         try:
             if len(arguments) != 2 or any(argument.name for argument in arguments):
-                message = (
-                    f"`loop` has {len(arguments)} arguments" if len(arguments) != 2 else "`loop` has no attributes"
-                )
+                message = "`loop` takes a name and a number"
                 raise names.error(scope, "E301", statement.span, message, "expected `loop NAME, COUNT`")
             node, _ = names.follow(arguments[0].value, scope)
             if not isinstance(node, syntax.Reference):
@@ -205,7 +206,8 @@ class Resolver:
             span = bound.spans.get(problem.field, statement.mnemonic.span)
             # Shapes that do not fit come first: a channel count may be wrong only because they are.
             self._verify(statement, row, operands, attributes, waits, bound, scope)
-            raise self.names.error(scope, "E602", span, problem.message, "", problem.help) from None
+            label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
+            raise self.names.error(scope, "E602", span, problem.message, label, help) from None
         return self._verify(statement, row, operands, attributes, waits, bound, scope)
 
     def _verify(
@@ -225,19 +227,42 @@ class Resolver:
             waits,
         )
         problems = check_instruction(instruction)
-        for problem in problems:
-            self._problem(problem, statement, row, bound, scope)
+        swap = _swap(instruction, statement) if problems else ""
+        # The first problem of an operand often brings the others about; a wrong order brings all.
+        firsts = list({problem.field: problem for problem in reversed(problems)}.values())
+        for problem in firsts[-1:] if swap else firsts:
+            span = bound.spans.get(problem.field, statement.mnemonic.span)
+            help = swap or _help(problem, row)
+            self.names.error(scope, PROBLEM_CODES[problem.kind], span, problem.message, problem.help, help)
         if problems:
             raise Failed
         return instruction
 
-    def _problem(
-        self, problem: Problem, statement: syntax.Instruction, row: Row, bound: Arguments, scope: Scope
-    ) -> None:
-        span = bound.spans.get(problem.field, statement.mnemonic.span)
-        help = f"for example: {row.example}" if problem.kind == "missing" else ""
-        self.names.error(scope, PROBLEM_CODES[problem.kind], span, problem.message, problem.help, help)
-
     def _is_none(self, node: syntax.Value, scope: Scope) -> bool:
         node, _ = self.names.follow(node, scope)
         return isinstance(node, syntax.Reference) and node.name == "none" and "none" not in self.names.tensors
+
+
+def _help(problem: Problem, row: Row) -> str:
+    """Return how to mend a problem, where the problem does not say it itself."""
+    if problem.kind == "missing":
+        return f"for example: {row.example}"
+    words = [f"`{word}`" for spec in row.choices for word, taken in spec.takes.items() if problem.field in taken]
+    return f"`{problem.field}` comes with {listed(words)}" if words and problem.kind == "chain" else ""
+
+
+def _swap(instruction: Instruction, statement: syntax.Instruction) -> str:
+    """Return the order of operands in which an instruction would be right, if there is one."""
+    row = instruction.row
+    required = [k for k, spec in enumerate(row.operands) if not spec.optional]
+    written = [argument.value.span for argument in statement.arguments if argument.name is None]
+    if len(required) < 2 or len(written) < len(required):
+        return ""
+    for order in permutations(required):
+        operands = list(instruction.operands)
+        for k, other in zip(required, order, strict=True):
+            operands[k] = instruction.operands[other]
+        if not check_instruction(replace(instruction, operands=tuple(operands))):
+            texts = [written[k].text[written[k].column - 1 : written[k].end - 1] for k in order]
+            return f"in this order it would fit: {row.mnemonic} {', '.join(texts)}"
+    return ""

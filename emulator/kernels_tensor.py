@@ -8,9 +8,12 @@ Loop order: blocks of result rows (packed: PACKED_BYTES, so that they stay in th
 columns of b (streamed from the second-level cache once for each block) > tiles of 2 rows > k. A tile keeps its 8 sums
 in registers and loads 6 vectors for 8 multiply-adds. k is padded with zeros to K_STEP, so the vector loop leaves no
 remainder. The accumulators of a block go through the chain while they are still in the cache.
-Measured on one core of a server with AVX-512 VNNI: see benchmarks.
+Measured on one core with AVX-512 VNNI: 30 GMAC/s for 3x3 convolutions of 64 channels on 56x56 pixels and for products
+of 512x512 matrices, 19 to 27 for 1x1 convolutions; one row times a matrix is bound by packing the matrix (1, or 8 with
+transpose_w). Tiles of 1x4 instead of 2x4 ran at half the rate, k without its padding at a third for short k.
 
-dwconv has no sum over channels: it runs over channels innermost, one tap at a time, on int32 accumulators.
+dwconv has no sum over channels: it runs over channels innermost, one tap at a time, on int32 accumulators that stay in
+the first-level cache (5 to 9 GMAC/s).
 """
 
 import numpy as np

@@ -57,19 +57,22 @@ SPECIAL = np.array(
 
 
 def floats(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return float32 of one kind: ordinary, powers of two (for ties), extreme, special, or any bits at all."""
+    """Return float32 of one kind: ordinary, powers of two (for ties), extreme, special, or any bits; some are 0."""
     kind = rng.choice(["ordinary", "powers", "halves", "extreme", "special", "bits"], p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])
     if kind == "ordinary":
-        return rng.normal(0, 10.0 ** rng.integers(-3, 3), count).astype(np.float32)
-    if kind == "powers":
-        return np.ldexp(rng.choice([-1.0, 1.0], count), rng.integers(-12, 4, count)).astype(np.float32)
-    if kind == "halves":
-        return (rng.integers(-600, 600, count) / 2).astype(np.float32)
-    if kind == "extreme":
-        return np.ldexp(rng.normal(0, 1, count), rng.integers(-149, 127, count)).astype(np.float32)
-    if kind == "special":
-        return rng.choice(SPECIAL, count)
-    return rng.integers(0, 2**32, count, dtype=np.uint32).view(np.float32)
+        values = rng.normal(0, 10.0 ** rng.integers(-3, 3), count).astype(np.float32)
+    elif kind == "powers":
+        values = np.ldexp(rng.choice([-1.0, 1.0], count), rng.integers(-12, 4, count)).astype(np.float32)
+    elif kind == "halves":
+        values = (rng.integers(-600, 600, count) / 2).astype(np.float32)
+    elif kind == "extreme":
+        values = np.ldexp(rng.normal(0, 1, count), rng.integers(-149, 127, count)).astype(np.float32)
+    elif kind == "special":
+        values = rng.choice(SPECIAL, count)
+    else:
+        values = rng.integers(0, 2**32, count, dtype=np.uint32).view(np.float32)
+    zeros = rng.choice(SPECIAL[:2], count)
+    return np.where(rng.random(count) < 0.1, zeros, values)
 
 
 def integers(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -167,7 +170,7 @@ def large_convs(draw: st.DrawFn) -> Instruction:
     height, width, groups = draw(st.integers(3, 20)), draw(st.integers(3, 40)), draw(st.sampled_from((1, 1, 2, 3)))
     depth, filters = draw(st.integers(1, 70)), groups * draw(st.integers(1, 40))
     kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    pad = draw(st.integers(0, kernel))
+    pad = draw(st.integers(0, kernel + 2))
     sizes = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
     return build(
         "conv",
@@ -243,6 +246,7 @@ def large_pools(draw: st.DrawFn) -> Instruction:
     fields = {"window": kernel, "stride": stride, "pad": pad}
     if draw(st.booleans()):
         fields |= {"x_zero": draw(st.integers(-128, 127)), "count_pad": draw(st.integers(0, 1))}
+        fields["scale"] = slot("cb", F32, (1,), taken)
     x = slot("lm", I8, (1, height, width, channels), taken)
     out = slot("lm", I8, (1, *sizes, channels), taken)
     return build("avgpool" if "x_zero" in fields else "maxpool", x=x, out=out, **fields)

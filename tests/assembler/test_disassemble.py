@@ -1,0 +1,163 @@
+"""Disassembled text assembles to the same program: every section of the object but the debug one is equal."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from assembler.assemble import assemble
+from assembler.disassemble import disassemble, disassemble_files
+from isa.dtypes import F32, I8
+from isa.errors import RatelError
+from isa.instruction import Instruction, build
+from isa.object_file import to_sections
+from isa.program import Core, Line, Program, Segment, Symbol
+from isa.table import MNEMONICS
+from tests.assembler.sources import GOOD
+from tests.strategies import instructions, programs
+
+
+def sections(program: Program) -> dict[str, bytes]:
+    found = to_sections(program)
+    del found["debug"]
+    return found
+
+
+def program_of(*code: Instruction, segments: tuple[Segment, ...] = (), symbols: tuple[Symbol, ...] = ()) -> Program:
+    code = (*code, build("end"))
+    lines = tuple(Line("p", 1, "") for _ in code)
+    return Program("p", "edge", "hardware", (Core(code, lines, segments, symbols),))
+
+
+def test_good_text_round_trips() -> None:
+    program = assemble(GOOD)
+    text = disassemble(program)
+    assert sections(assemble(text)) == sections(program)
+    assert disassemble(assemble(text)) == text
+
+
+def test_text_reads_like_text() -> None:
+    text = disassemble(assemble(GOOD))
+    for line in (
+        "    conv a[i % 2], x[i*4 : +4], w, bias=b, ew3_scale=f32[8] in cb at 0x500, pad=1, relu",
+        "        (w.tm) maxpool y[j : +1, 0:4, 0:7:2], y[j : +1], window=2, stride=2",
+        "eltwise z, l, add=f, clip=(0, 6.5)",
+        "transpose l, l, perm=(1, 0)",
+    ):
+        assert line in text.splitlines()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(programs())
+def test_programs_round_trip(program: Program) -> None:
+    assert sections(assemble(disassemble(program))) == sections(program)
+
+
+@pytest.mark.parametrize("mnemonic", [name for name in MNEMONICS if name not in ("loop", "brnz", "end")])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_instructions_round_trip(mnemonic: str, data: st.DataObject) -> None:
+    program = program_of(data.draw(instructions(mnemonic)))
+    assert sections(assemble(disassemble(program))) == sections(program)
+
+
+def test_large_data_goes_to_files(tmp_path: Path) -> None:
+    program = assemble(
+        ".chip edge\n.input x i8[300] = ["
+        + "1, 2, 3, " * 100
+        + "]\n.weight w f32[257] = ["
+        + "0.1, nan, " * 128
+        + "1]\n"
+        ".output y f32[2, 300]\n.check y exact [" + "1, 2, " * 300 + "]\nend\n"
+    )
+    text, files = disassemble_files(program)
+    assert set(files) == {"x.npy", "w.npy", "y_check0.npy"}
+    assert text == disassemble(program, tmp_path)
+    assert sections(assemble(text, tmp_path / "q.npu")) == sections(program)
+    assert sections(assemble(disassemble(program))) == sections(program)
+
+
+def test_files_of_equal_names_stay_apart(tmp_path: Path) -> None:
+    long = "[" + "1, 2, " * 200 + "]"
+    program = assemble(
+        f'.chip edge\n.input x i8[400] = {long}\n.input X i8[400] = {long}\n.input "x " i8[400] = {long}\nend\n'
+    )
+    text, files = disassemble_files(program)
+    assert len({name.lower() for name in files}) == 3
+    assert sections(assemble(disassemble(program, tmp_path), tmp_path / "q.npu")) == sections(program)
+    assert text == disassemble(program, tmp_path)
+
+
+def test_names_of_any_kind() -> None:
+    names = (
+        "relu",
+        "task",
+        "i",
+        "in",
+        "at",
+        "i8",
+        "none",
+        "a b",
+        "",
+        '"',
+        "\n",
+        "é",
+        "\ud800",
+        "conv",
+        "window",
+        "global",
+    )
+    symbols = tuple(Symbol(name, "local", "lm", 16 * k, I8, (4,)) for k, name in enumerate(names))
+    fills = [build("fill", out=symbol.as_operand()) for symbol in symbols]
+    loop = [build("loop", counter=1, count=2), *fills, build("brnz", counter=1)]
+    program = replace(program_of(*loop, symbols=symbols), name='"\\\n\0é\ud800')
+    assert sections(assemble(disassemble(program))) == sections(program)
+
+
+def test_data_that_no_symbol_owns() -> None:
+    odd = np.array([0x7FC00001, 0xFFC00000, 0x7FC00000, 0x80000000], "<u4").tobytes()
+    symbols = (
+        Symbol("a", "weight", "lm", 0, I8, (4,)),
+        Symbol("b", "const", "cb", 16, F32, (4,)),
+        Symbol("c", "weight", "lm", 0, I8, (4,)),
+        Symbol("d", "input", "lm", 64, F32, (4,), default=odd),
+        Symbol("e", "input", "lm", 2, I8, (4,), default=b"\1\2\3\4"),
+    )
+    segments = (
+        Segment("cb", 16, odd),
+        Segment("lm", 0, b"\1\2\3\4"),
+        Segment("lm", 0, b"\5\6\7\x08"),
+        Segment("dev", 3, b""),
+        Segment("dev", 5, b"\xff\xfe"),
+        Segment("lm", 64, bytes(16)),
+    )
+    program = program_of(segments=segments, symbols=symbols)
+    assert sections(assemble(disassemble(program))) == sections(program)
+
+
+def test_negative_zero_is_kept() -> None:
+    symbol = Symbol("f", "local", "lm", 0, F32, (4,))
+    out = symbol.as_operand()
+    code = (
+        build("fill", out=out, value=-0.0),
+        build("eltwise", out=out, x=out, sf="clip", clip_low=-0.0, clip_high=0.0),
+        build("eltwise", out=out, x=out, slope=-0.0),
+        build("eltwise", out=out, x=out, sf="leaky_relu", slope=-0.0),
+    )
+    program = program_of(*code, symbols=(symbol,))
+    assert sections(assemble(disassemble(program))) == sections(program)
+
+
+def test_several_cores_are_refused() -> None:
+    program = program_of()
+    with pytest.raises(RatelError, match="2 cores"):
+        disassemble(replace(program, cores=program.cores * 2))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    program = assemble(".chip edge\n.input x i8[300] = [" + "1, 2, 3, " * 100 + "]\nend\n")
+    with pytest.raises(RatelError, match="cannot write"):
+        disassemble(program, tmp_path / "nowhere")
