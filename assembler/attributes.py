@@ -84,5 +84,6 @@ class Attributes:
         out = self.given.get("out")
         # `value` of fill becomes an element of its tensor.
         if spec.kind == "f32" or (spec.kind == "f64" and out is not None and out.operand.dtype.is_float):
-            return float(np.float32(value))
-        return float(value) if spec.is_float else value
+            value = float(np.float32(value))
+        # Adding 0 makes 0 of -0.0, which has no encoding.
+        return float(value) + 0.0 if spec.is_float else value

@@ -199,10 +199,10 @@ class Declarations:
             case "scale":
                 return Reader(evaluator, self.folder).scale(value)
             case "zero":
-                low, high = (int(I8.low), int(I8.high)) if dtype in (I8, None) else (0, 0)
-                number = evaluator.constant(value)
-                if isinstance(number, float) or not low <= number <= high:
-                    label = f"expected a whole number from {low} to {high}" if high else "only i8 has a zero point"
+                number, held = evaluator.constant(value), dtype or I8
+                if isinstance(number, float) or not held.low <= number <= held.high:
+                    label = f"expected a whole number from {held.low} to {held.high}"
+                    label = "a floating type has no zero point" if held.is_float else label
                     raise evaluator.error("E601", value, f"the zero point is {number:g}", label)
                 return number
         return self._at(evaluator, value)
@@ -222,10 +222,8 @@ class Declarations:
                     number = evaluator.integer(right, what="the offset")
                     offset += number if operator.text == "+" else -number
             return offset, first.name
-        if isinstance(first, syntax.Reference) and first.name not in self.names.constants:
-            evaluator.scope.find(first.name)
-            if self.names.counter(first.name) is None and evaluator.scope.find(first.name) is None:
-                raise self.names.unknown(first.name, first.span, scope, "a tensor declared before, or an address")
+        if isinstance(first, syntax.Reference) and not (first.name in self.names.constants or scope.find(first.name)):
+            raise self.names.unknown(first.name, first.span, scope, "a tensor declared before, or an address")
         return evaluator.integer(node, 0, MAX_SIZE, "the address"), ""
 
     def _takes_data(self, evaluator: Evaluator, statement: syntax.Tensor) -> None:
@@ -267,7 +265,8 @@ class Declarations:
                 notes.append(
                     Note(f"`{problem.other}` is declared here", self.by_name[problem.other].statement.name.span)
                 )
-            code, span = codes[problem.kind], declared.statement.name.span
+            code = codes[problem.kind]
+            span = declared.statement.name.span if code in ("E401", "E403") else declared.at_span
             self.names.error(declared.scope, code, span, problem.message, "", problem.help, *notes)
         for k, declared in enumerate(self.declared):
             address = layout.addresses.get(declared.key, 0)

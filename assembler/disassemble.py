@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from assembler import spelling
+from assembler.arguments import is_flag
 from assembler.data import HEX
 from assembler.declarations import BOUNDS, DEFAULT_MEMORY
 from isa.dtypes import F32, I8, I32, DType
@@ -265,15 +266,14 @@ class _Speller:
         self, spec: AttributeSpec, value: Value, zeros: dict[str, int], instruction: Instruction
     ) -> list[str]:
         implied = (zeros[spec.name],) if spec.name in zeros else spec.default
-        # -0.0 equals 0.0, but is another program.
-        if repr(value) == repr(implied):
+        if value == implied:
             return []
-        if (spec.kind, spec.low, spec.high, value) == ("u8", 0, 1, (1,)):
+        if is_flag(spec) and value == (1,):
             return [spec.name]
         if spec.identity:
             rank = next(operand.rank for operand in instruction.operands if operand is not None)
             value = value[:rank] if rank > 1 and value[rank:] == tuple(range(rank, spec.count)) else value
-        if len(set(map(repr, value))) == 1:
+        if len(set(value)) == 1:
             value = value[:1]
         spelled = [spelling.number(element, spec.kind == "f32") for element in value]
         return [f"{spec.name}={spelled[0] if len(spelled) == 1 else '(' + ', '.join(spelled) + ')'}"]

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 from assembler import syntax
-from assembler.diagnostics import Report
+from assembler.diagnostics import Report, TooMany
 from assembler.parser import TOKEN, parse_line
 from assembler.slips import WAITS
 from assembler.source import LogicalLine, SourceFile, logical_lines, split_comment
@@ -21,8 +22,11 @@ def format_text(text: str) -> str:
     """Return a text in canonical form; raise AssemblyError when a line of it does not parse."""
     report = Report("<text>")
     file = SourceFile("<text>", text)
-    lines = list(logical_lines(file, report))
-    statements = [parse_line(line, report) for line in lines]
+    lines: list[LogicalLine] = []
+    statements: list[syntax.Statement] = []
+    with suppress(TooMany):
+        lines += logical_lines(file, report)
+        statements += (parse_line(line, report) for line in lines)
     report.raise_if_any()
     rows: list[tuple[str, str]] = []
     depth, done = 0, 0

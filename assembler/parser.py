@@ -1,8 +1,10 @@
 """From a logical line to its syntax tree: the only place that knows lark."""
 
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|\d(?:[eE][+-](?=\d)|[\w.])*|\.?[
 
 @cache
 def _lark() -> Lark:
+    """Return the parser. Its tables are kept beside Python's own compiled files, where those may be written."""
     grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+    kept = False if sys.dont_write_bytecode else str(Path(cache_from_source(__file__)).with_suffix(".lalr"))
+    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True, cache=kept)
 
 
 def parse(file: SourceFile, report: Report) -> Iterator[syntax.Statement]:
@@ -108,7 +112,9 @@ class _Builder:
         from json import loads
 
         try:
-            return str(loads(token, strict=False))
+            value = str(loads(token, strict=False))
+            value.encode()
+            return value
         except ValueError:
             label = "escapes are those of JSON"
             help = 'write `\\\\` for a backslash, `\\"` for a quote; folders are separated by `/`'

@@ -43,7 +43,6 @@ class Resolver:
         self.pool = pool
         self.code: list[Instruction] = []
         self.lines: list[Line] = []
-        self.spans: list[Span] = []
         self.ended: Span | None = None
         self.followed = False
 
@@ -74,7 +73,6 @@ class Resolver:
             return
         self.code.append(resolved)
         self.lines.append(Line(statement.span.file, statement.span.line, statement.span.text.strip()))
-        self.spans.append(statement.span)
 
     def broken(self, statement: syntax.Broken) -> None:
         """Follow the structure of a line that did not parse, so that it causes no second error."""

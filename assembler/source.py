@@ -10,6 +10,8 @@ from assembler.diagnostics import Note, Report, Span
 MAX_NESTING = 32
 CLOSERS = {"(": ")", "[": "]"}
 _MARK = re.compile(r'"(?:\\.|[^"\\])*"|["();\[\]]')
+# Half of a UTF-16 pair: Python texts may hold one, files and object files cannot.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Two words in a row, a directive or a wait never stand inside brackets: the bracket before them was forgotten.
 _STATEMENT = re.compile(r"\s*(\.[A-Za-z]|\(\s*w\s*\.|[^\W\d][\w.]*[ \t]+[^\W\d]|end\s*(;|$))")
 
@@ -77,6 +79,9 @@ def logical_lines(file: SourceFile, report: Report) -> Iterator[LogicalLine]:
             code, _ = split_comment(text)
             line += 1
             codes.append(code)
+            if surrogate := _SURROGATE.search(text):
+                report.error("E101", file.span(line, *surrogate.span()), "half of a character stands here")
+                broken = True
             broken = not _brackets(file, line, code, opened, report) or broken
             if broken or not opened:
                 break
@@ -86,7 +91,7 @@ def logical_lines(file: SourceFile, report: Report) -> Iterator[LogicalLine]:
             report.error("E102", span, f"`{bracket}` is never closed", f"expected `{CLOSERS[bracket]}` {where}")
             broken = True
         logical = LogicalLine(file, first + 1, codes, broken=broken)
-        if logical.text.strip():
+        if logical.text.strip() or broken:
             yield logical
 
 

@@ -158,7 +158,7 @@ _BY_NAME: dict[str, Callable[[Chip, Instruction], Cost]] = {
     "transpose": transpose,
 }
 COSTS = {MNEMONICS[name].opcode: function for name, function in _BY_NAME.items()}
-same_keys("COSTS", COSTS, ("te", "pe", "me"))  # type: ignore[arg-type]
+same_keys("COSTS", COSTS, ("te", "pe", "me"))
 
 
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:

@@ -59,6 +59,11 @@ def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
     if unknown.any():
         at = [int(k) for k in np.argwhere(unknown)[0]]
         raise InputError(f"input {symbol.name} has NaN at {at}, which has no quantised value", "mend the data")
+    if len(symbol.scale) not in (1, symbol.shape[-1]):
+        raise InputError(
+            f"input {symbol.name} has {len(symbol.scale)} scales but {symbol.shape[-1]} channels, for floats to quantise",
+            f"give integers of type {symbol.dtype.numpy.name}, or one scale in the program",
+        )
     with np.errstate(over="ignore"):
         steps = np.rint(values.astype(np.float64) / np.array(symbol.scale, np.float64)) + symbol.zero
     return np.clip(steps, symbol.dtype.low, symbol.dtype.high).astype(symbol.dtype.numpy)

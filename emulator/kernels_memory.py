@@ -3,8 +3,8 @@
 Elements are moved as raw bits, by size: 1 or 4 bytes. All three run over the result in row-major order with strides
 for what they read; a transpose reads with permuted strides. Dimensions that lie side by side in both tensors are
 joined first, so a dense copy is one run, and an innermost run with both strides 1 is a copy of contiguous bytes.
-Where the reading side jumps, tiles of TILE x TILE keep the lines that are read in the first-level cache. Measured on one
-core: 33 GB/s for a dense copy of 1 MB, 0.8 to 1.4 GB/s for a transpose of 1024x1024.
+Where the reading side jumps, tiles of TILE x TILE keep the lines that are read in the first-level cache. Measured on
+one core: 33 GB/s for a dense copy of 1 MB, 0.8 to 1.4 GB/s for a transpose of 1024x1024.
 """
 
 from typing import Any

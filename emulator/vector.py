@@ -7,8 +7,8 @@ loops compiled is the sum of the choices, not their product. A block of LANES el
 each of its rows, stay in the first-level cache (6 buffers of 8 KB).
 
 In fp32 a stage is one float32 operation. In the shorter formats it is done in float64, where a product is exact and a
-sum of two has bits to spare, and rounded once. Measured on one core: about 0.1 ns an element and stage in fp32, 0.4 ns
-in fp24.
+sum of two has bits to spare, and rounded once. Measured on one core with AVX-512: 0.05 ns for an element's sum or
+product in fp32, 0.35 ns in fp24; 0.5 ns for a sigmoid, 0.7 ns for a tanh.
 """
 
 from typing import Any

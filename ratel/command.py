@@ -203,15 +203,13 @@ def assemble(options: argparse.Namespace) -> int:
 
 
 def disassemble(options: argparse.Namespace) -> int:
+    from assembler.disassemble import disassemble
+
     program = Program.load(options.file)
     if options.text is None:
-        from ratel import api
-
-        sys.stdout.write(api.disassemble(program))
-        return DONE
-    from assembler.disassemble import write_disassembly
-
-    write_disassembly(program, options.text)
+        sys.stdout.write(disassemble(program))
+    else:
+        write_text(options.text, disassemble(program, Path(options.text).parent))
     return DONE
 
 

@@ -1,7 +1,7 @@
 """The formatter changes spaces only."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
@@ -59,6 +59,7 @@ def test_names_need_not_exist() -> None:
     assert format_text("frobnicate  a,b") == "frobnicate a, b\n"
 
 
+@settings(max_examples=15)
 @given(st.data())
 def test_any_spacing_comes_to_the_same(data: st.DataObject) -> None:
     """Spaces drawn between the tokens of each line are all one to the formatter."""

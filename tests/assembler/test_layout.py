@@ -10,12 +10,8 @@ SIZES = {"lm": 2**20, "cb": 4096, "host": 2**32, "dev": 0}
 
 
 def test_tensors_follow_each_other_aligned() -> None:
-    requests = [
-        Request("a", "lm", 100, 1),
-        Request("b", "lm", 300, 4),
-        Request("c", "cb", 4, 4),
-        Request("d", "lm", 1, 1),
-    ]
+    wanted = (("a", "lm", 100), ("b", "lm", 300), ("c", "cb", 4), ("d", "lm", 1))
+    requests = [Request(name, memory, size, 1) for name, memory, size in wanted]
     layout = place(requests, SIZES, "chip")
     assert layout.addresses == {"a": 0, "b": 256, "c": 0, "d": 768}
     assert layout.ends == {"lm": 769, "cb": 4}

@@ -98,8 +98,11 @@ def data(rng: np.random.Generator, dtype: DType, count: int) -> np.ndarray:
     return rng.integers(low, high, count).astype(np.int8)
 
 
-def check(instruction: Instruction, seed: int, vector_format: str) -> None:
-    """Run an instruction on noise by kernel and by reference, and compare every byte of memory."""
+def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np.ndarray) -> None:
+    """Run an instruction by kernel and by reference, and compare every byte of memory.
+
+    It runs on noise, except where `tensors` gives the values of a dense operand.
+    """
     assert not check_instruction(instruction)
     rng = np.random.default_rng(seed)
     sizes, bases, end = dict.fromkeys(MEMORIES, 0), {}, CANARY
@@ -114,6 +117,11 @@ def check(instruction: Instruction, seed: int, vector_format: str) -> None:
     for _, operand in instruction.accesses():
         (low, high), start = operand.extent((1,)), bases[operand.memory]
         arena[start + low : start + high] = data(rng, operand.dtype, (high - low) // operand.dtype.bytes).view(np.uint8)
+    for name, values in tensors.items():
+        operand = instruction.operand(name)
+        assert operand is not None
+        start = bases[operand.memory] + operand.address
+        arena[start : start + operand.bytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
     reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
@@ -300,6 +308,45 @@ def test_round_bits(vector_format: str) -> None:
     expected = expected.astype(np.float32)
     same = (rounded.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(rounded) & np.isnan(expected))
     assert same.all(), values[~same][:5]
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+def test_special_values_in_pairs(vector_format: str) -> None:
+    """NaN, infinities, zeros of both signs and subnormals meet each other in every operation of EW2."""
+    taken: dict[str, int] = {}
+    size = len(SPECIAL)
+    out, x, second = (slot("lm", F32, (size, size), taken) for _ in range(3))
+    for operation in ("add", "sub", "mul", "max", "min"):
+        pairs = {"x": np.repeat(SPECIAL, size), "ew2": np.tile(SPECIAL, size)}
+        check(build("eltwise", out=out, x=x, ew2=second, ew2_op=operation), 0, vector_format, **pairs)
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+@pytest.mark.parametrize("dtype", [I8, F32], ids=str)
+def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
+    taken: dict[str, int] = {}
+    values = np.concatenate([SPECIAL, np.linspace(-110, 110, 997, dtype=np.float32)])
+    out, x, table = slot("lm", dtype, (1024,), taken), slot("lm", F32, (1024,), taken), slot("cb", F32, (256,), taken)
+    for function, fields in {
+        "none": {},
+        "relu": {},
+        "clip": {"clip_low": -1.5, "clip_high": 6.0},
+        "leaky_relu": {"slope": -0.5},
+        "sigmoid": {},
+        "tanh": {},
+        "table": {"table": table},
+    }.items():
+        given = {"x": np.resize(values, 1024)}
+        check(build("eltwise", out=out, x=x, sf=function, **fields), 0, vector_format, **given)
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+def test_average_rounds_each_step(vector_format: str) -> None:
+    taken: dict[str, int] = {}
+    x, out = slot("lm", I8, (1, 30, 30, 64), taken), slot("lm", I8, (1, 26, 26, 64), taken)
+    scale, values = slot("cb", F32, (1,), taken), np.random.default_rng(1).integers(-20, 128, x.shape).astype(np.int8)
+    instruction = build("avgpool", out=out, x=x, scale=scale, window=5)
+    check(instruction, 0, vector_format, x=values, scale=np.array([1.7], np.float32))
 
 
 def test_in_place_eltwise() -> None:
