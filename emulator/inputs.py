@@ -61,7 +61,8 @@ def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
         raise InputError(f"input {symbol.name} has NaN at {at}, which has no quantised value", "mend the data")
     if len(symbol.scale) not in (1, symbol.shape[-1]):
         raise InputError(
-            f"input {symbol.name} has {len(symbol.scale)} scales but {symbol.shape[-1]} channels, for floats to quantise",
+            f"input {symbol.name} has {len(symbol.scale)} scales but {symbol.shape[-1]} channels, "
+            "for floats to quantise",
             f"give integers of type {symbol.dtype.numpy.name}, or one scale in the program",
         )
     with np.errstate(over="ignore"):

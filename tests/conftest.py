@@ -1,13 +1,11 @@
-"""What all tests share: no deadlines, for a slow or busy machine is no failure; and `pytest --bless`.
-
-`--bless` writes the assembler's diagnostics into the programs that expect them: read the difference.
-"""
+"""Options of all tests. `pytest --bless` writes diagnostics into the programs that expect them; read the difference."""
 
 import os
 
 import pytest
 from hypothesis import settings
 
+# How long an example takes says something about the machine, and nothing about the example.
 settings.register_profile("ratel", deadline=None)
 settings.load_profile("ratel")
 
@@ -17,5 +15,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--bless") and os.environ.get("CI"):
+    if config.getoption("--bless", default=False) and os.environ.get("CI"):
         raise pytest.UsageError("--bless is for people: CI compares")

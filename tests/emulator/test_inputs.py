@@ -82,6 +82,11 @@ WRONG = [
     ((X,), {"image": np.full((2, 3), None)}, "input image has type object, expected int8"),
     ((FLOATS,), {"floats": np.zeros(2)}, "input floats has type float64, expected float32\nhelp: convert it with"),
     (
+        (Symbol("x", "input", "lm", 0, I8, (2, 3), (0.5, 2.0)),),
+        {"x": np.zeros((2, 3))},
+        "input x has 2 scales but 3 channels",
+    ),
+    (
         (SCALED,),
         {"scaled": np.array([[1, 2], [np.nan, np.nan]])},
         "input scaled has NaN at [1, 0], which has no quantised value",
