@@ -19,11 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa.dtypes import F32, I8, DType
+from isa.table import ROWS
 
 Scale = Sequence[float]
 FOLDED = ("none", "relu", "leaky_relu")
 # Instructions that leave values as they are: their scales and zero points must agree.
-UNSCALED = ("maxpool", "load", "store", "copy", "transpose")
+UNSCALED = tuple(row.mnemonic for row in ROWS if row.keeps_values)
 # Operands that hold multipliers: naming one of them in an instruction turns the automatic ones off.
 MULTIPLIERS = ("ew1_scale", "ew2_scale", "ew3_scale", "scale")
 

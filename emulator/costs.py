@@ -12,9 +12,7 @@ from math import ceil
 from isa.chip import Chip
 from isa.instruction import Instruction
 from isa.operand import Operand, runs
-from isa.table import MNEMONICS, same_keys
-
-EXTERNAL = ("host", "dev")
+from isa.table import ENGINES, by_opcode
 
 
 @dataclass(frozen=True)
@@ -144,21 +142,23 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
     return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
 
 
-_BY_NAME: dict[str, Callable[[Chip, Instruction], Cost]] = {
-    "conv": conv,
-    "dwconv": dwconv,
-    "matmul": matmul,
-    "eltwise": eltwise,
-    "maxpool": pool,
-    "avgpool": pool,
-    "load": move,
-    "store": move,
-    "copy": move,
-    "fill": move,
-    "transpose": transpose,
-}
-COSTS = {MNEMONICS[name].opcode: function for name, function in _BY_NAME.items()}
-same_keys("COSTS", COSTS, ("te", "pe", "me"))
+COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
+    "COSTS",
+    {
+        "conv": conv,
+        "dwconv": dwconv,
+        "matmul": matmul,
+        "eltwise": eltwise,
+        "maxpool": pool,
+        "avgpool": pool,
+        "load": move,
+        "store": move,
+        "copy": move,
+        "fill": move,
+        "transpose": transpose,
+    },
+    ENGINES,
+)
 
 
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:

@@ -11,23 +11,25 @@ from emulator.jit import KERNEL, compile_all
 from emulator.kernels_memory import fill, move, transpose
 from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
-from isa.table import MNEMONICS, TABLE, same_keys
+from isa.table import ENGINES, TABLE, by_opcode
 
-_BY_NAME: dict[str, Any] = {
-    "conv": conv,
-    "dwconv": dwconv,
-    "matmul": matmul,
-    "eltwise": eltwise,
-    "maxpool": maxpool,
-    "avgpool": avgpool,
-    "load": move,
-    "store": move,
-    "copy": move,
-    "fill": fill,
-    "transpose": transpose,
-}
-KERNELS = {MNEMONICS[name].opcode: kernel for name, kernel in _BY_NAME.items()}
-same_keys("KERNELS", KERNELS, ("te", "pe", "me"))
+KERNELS: dict[int, Any] = by_opcode(
+    "KERNELS",
+    {
+        "conv": conv,
+        "dwconv": dwconv,
+        "matmul": matmul,
+        "eltwise": eltwise,
+        "maxpool": maxpool,
+        "avgpool": avgpool,
+        "load": move,
+        "store": move,
+        "copy": move,
+        "fill": fill,
+        "transpose": transpose,
+    },
+    ENGINES,
+)
 
 
 def compile_kernels(opcodes: Iterable[int], on_compile: Callable[[str], None] | None = None) -> None:

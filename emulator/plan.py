@@ -221,7 +221,7 @@ def _find_overlaps(core: Core) -> np.ndarray:
 def shares_bytes(instruction: Instruction, out: Operand, out_address: int, operand: Operand, address: int) -> bool:
     """Return whether a result at `out_address` overlaps what is read at `address`, other than in place in `eltwise`."""
     in_place = (
-        instruction.row.mnemonic == "eltwise"
+        instruction.row.in_place
         and out_address == address
         and (out.shape, out.strides, out.dtype.bytes) == (operand.shape, operand.strides, operand.dtype.bytes)
     )

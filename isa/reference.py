@@ -15,7 +15,7 @@ from isa.formats import round_to
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Core
-from isa.table import MNEMONICS, same_keys
+from isa.table import ENGINES, by_opcode
 
 
 @dataclass(frozen=True)
@@ -207,21 +207,23 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
-_BY_NAME: dict[str, Callable[[Given], np.ndarray]] = {
-    "conv": conv,
-    "dwconv": dwconv,
-    "matmul": matmul,
-    "eltwise": eltwise,
-    "maxpool": maxpool,
-    "avgpool": avgpool,
-    "load": move,
-    "store": move,
-    "copy": move,
-    "fill": fill,
-    "transpose": transpose,
-}
-REFERENCE = {MNEMONICS[name].opcode: function for name, function in _BY_NAME.items()}
-same_keys("REFERENCE", REFERENCE, ("te", "pe", "me"))
+REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
+    "REFERENCE",
+    {
+        "conv": conv,
+        "dwconv": dwconv,
+        "matmul": matmul,
+        "eltwise": eltwise,
+        "maxpool": maxpool,
+        "avgpool": avgpool,
+        "load": move,
+        "store": move,
+        "copy": move,
+        "fill": fill,
+        "transpose": transpose,
+    },
+    ENGINES,
+)
 
 
 def view(operand: Operand, memories: Mapping[str, np.ndarray], counters: Sequence[int]) -> np.ndarray:

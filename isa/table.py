@@ -7,18 +7,22 @@ are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator
 `emulator.costs.COSTS`), each compared with the table when it is imported. Timing never enters the table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from isa.dtypes import F32, I8, I32, DType
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 
 # Engines in the order of their wait bits; the sequencer runs loops itself and has no queue.
 ENGINES = ("te", "pe", "me")
+ALL_ENGINES = (*ENGINES, "seq")
 ENGINE_NAMES = {"te": "tensor engine", "pe": "pooling engine", "me": "memory engine", "seq": "sequencer"}
 # The wait bit of each engine as written: (w.t), (w.p), (w.m), or several: (w.tp).
 WAIT_LETTERS = {"t": "te", "p": "pe", "m": "me"}
+
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Row:
     formula: str
     traps: tuple[str, ...]
     program: str
+    in_place: bool = False
+    keeps_values: bool = False
 
     @property
     def example(self) -> str:
@@ -332,6 +338,7 @@ end
 eltwise out, x, mul=gate, tanh
 end
 """,
+        in_place=True,
     ),
     Row(
         0x20,
@@ -352,6 +359,7 @@ end
 maxpool out, x, window=2, stride=2
 end
 """,
+        keeps_values=True,
     ),
     Row(
         0x21,
@@ -406,6 +414,7 @@ end
 load out, x
 end
 """,
+        keeps_values=True,
     ),
     Row(
         0x31,
@@ -426,6 +435,7 @@ end
 store out, x
 end
 """,
+        keeps_values=True,
     ),
     Row(
         0x32,
@@ -445,6 +455,7 @@ copy out[:, 0:2], x
 copy out[:, 2:4], y
 end
 """,
+        keeps_values=True,
     ),
     Row(
         0x33,
@@ -489,6 +500,7 @@ end
 transpose out, x, perm=(1, 0)
 end
 """,
+        keeps_values=True,
     ),
     Row(
         0x40,
@@ -549,13 +561,17 @@ MNEMONICS = {row.mnemonic: row for row in ROWS}
 MAX_OPERANDS = max(len(row.operands) for row in ROWS)
 
 
-def same_keys(name: str, dictionary: Mapping[int, object], engines: tuple[str, ...]) -> None:
-    """Raise AssertionError naming the instruction that `dictionary` lacks, or has too many, for these engines."""
-    expected = {row.opcode for row in ROWS if row.engine in engines}
-    missing = sorted(TABLE[opcode].mnemonic for opcode in expected - dictionary.keys())
-    surplus = sorted(hex(opcode) for opcode in dictionary.keys() - expected)
+def by_opcode(name: str, by_mnemonic: Mapping[str, Value], engines: Collection[str]) -> dict[int, Value]:
+    """Return a dictionary keyed by opcode from one keyed by mnemonic.
+
+    Raises AssertionError that names the instructions of these engines which it lacks, or has too many.
+    """
+    expected = [row.mnemonic for row in ROWS if row.engine in engines]
+    missing = [mnemonic for mnemonic in expected if mnemonic not in by_mnemonic]
+    surplus = [mnemonic for mnemonic in by_mnemonic if mnemonic not in expected]
     if missing or surplus:
         raise AssertionError(f"{name} does not match the table: missing {missing}, not in the table {surplus}")
+    return {MNEMONICS[mnemonic].opcode: by_mnemonic[mnemonic] for mnemonic in expected}
 
 
 def _check_rows() -> None:

@@ -13,7 +13,7 @@ from isa.dtypes import I8, I32
 from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
-from isa.table import ROWS, AttributeSpec, OperandSpec, same_keys
+from isa.table import ALL_ENGINES, AttributeSpec, OperandSpec, by_opcode
 
 MAX_ELEMENTS = 2**31 - 1
 
@@ -378,24 +378,26 @@ def _nothing(view: _View) -> Iterator[Problem]:
     yield from ()
 
 
-_RULES_BY_NAME: dict[str, Callable[[_View], Iterator[Problem]]] = {
-    "conv": _conv,
-    "dwconv": _dwconv,
-    "matmul": _matmul,
-    "eltwise": _eltwise,
-    "maxpool": _pool,
-    "avgpool": _pool,
-    "load": _move,
-    "store": _move,
-    "copy": _move,
-    "fill": _fill,
-    "transpose": _transpose,
-    "loop": _nothing,
-    "brnz": _nothing,
-    "end": _nothing,
-}
-SHAPE_RULES = {row.opcode: _RULES_BY_NAME[row.mnemonic] for row in ROWS}
-same_keys("SHAPE_RULES", SHAPE_RULES, ("te", "pe", "me", "seq"))
+SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
+    "SHAPE_RULES",
+    {
+        "conv": _conv,
+        "dwconv": _dwconv,
+        "matmul": _matmul,
+        "eltwise": _eltwise,
+        "maxpool": _pool,
+        "avgpool": _pool,
+        "load": _move,
+        "store": _move,
+        "copy": _move,
+        "fill": _fill,
+        "transpose": _transpose,
+        "loop": _nothing,
+        "brnz": _nothing,
+        "end": _nothing,
+    },
+    ALL_ENGINES,
+)
 
 
 @dataclass(frozen=True)
