@@ -19,14 +19,14 @@ from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
 from isa.operand import MEMORIES
-from isa.program import CHECK_KINDS, MAX_SYMBOL_RANK, ORDERS, Check, Segment, Symbol
+from isa.program import CHECK_BOUNDS, CHECK_KINDS, MAX_SYMBOL_RANK, MEMORIES_OF_KIND, ORDERS, Check, Segment, Symbol
 
 DEFAULT_CHIP = "hanguang800"
 DEFAULT_MEMORY = {"const": "cb"}
 SCALES = ("automatic", "explicit")
 MAX_SIZE = 2**62
-# The setting that each kind of check takes: its name, bounds, and what it is without.
-BOUNDS = {"top1": ("min", 0.0, 1.0), "within": ("atol", 0.0, 3.4e38), "exact": ("", 0.0, 0.0)}
+# The setting that each kind of check takes for its bound.
+BOUND_NAMES = {"top1": "min", "within": "atol", "exact": ""}
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,10 @@ class Declarations:
             if "in" in seen and held != memory:
                 raise self._clause_error(evaluator, statement, "in", f"`{base}` is in {held}", "leave `in` out")
             memory = held
+        legal = MEMORIES if statement.kind == "data" else MEMORIES_OF_KIND[statement.kind]
+        if memory not in legal:
+            place, label = "at" if base else "in", f".{statement.kind} may be in {listed(legal)}"
+            raise self._clause_error(evaluator, statement, place, f"`{key}` is in {memory}", label)
         if statement.kind == "data" and at is None:
             raise evaluator.error(
                 "E505", statement.name, "data without a name needs an address", "expected `at ADDRESS`"
@@ -349,7 +353,7 @@ class Declarations:
 
     def _check_settings(self, statement: syntax.Check, evaluator: Evaluator) -> tuple[float, str | None]:
         kind = statement.kind.text
-        name, low, high = BOUNDS[kind]
+        name, (low, high) = BOUND_NAMES[kind], CHECK_BOUNDS[kind]
         bound, source = None, None
         for setting in statement.settings:
             word, value = setting.keyword, setting.value

@@ -10,7 +10,7 @@ import numpy as np
 from assembler import spelling
 from assembler.arguments import is_flag
 from assembler.data import HEX
-from assembler.declarations import BOUNDS, DEFAULT_MEMORY
+from assembler.declarations import BOUND_NAMES, DEFAULT_MEMORY
 from isa.dtypes import F32, I8, I32, DType
 from isa.errors import RatelError
 from isa.instruction import Instruction, Value
@@ -178,7 +178,7 @@ def _check(check: Check, output: Symbol, index: int, data: _Data) -> str:
         dtype, shape = I32, (prod(output.shape[:-1]),)
     spelled = data.spell(check.expected, dtype, shape, f"{check.output}_check{index}", splat=check.kind != "top1")
     line = f".check {spelling.name(check.output)} {check.kind} {spelled}"
-    bound = BOUNDS[check.kind][0]
+    bound = BOUND_NAMES[check.kind]
     if bound:
         line += f" {bound}={spelling.number(check.bound)}"
     implied = spelled if spelled.startswith('"') else '""'

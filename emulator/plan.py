@@ -20,6 +20,7 @@ from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT
 from isa.program import Core, Line, Program, memory_needs
 from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, TRAPS
 from isa.verify import find_loops, trips_at
+from isa.verify_program import check_program
 
 # Fields of an operand in a row.
 ADDRESS, DTYPE, RANK, SHAPE, STRIDE, FIELDS = 0, 1, 2, 3, 7, 11
@@ -86,9 +87,11 @@ class Plan:
 def load(program: Program, chip: Chip) -> Plan:
     """Return the plan of a program on a chip.
 
-    Raises Trap when the chip lacks cores, memory or instruction buffer, when an operand reaches outside its memory in
-    some iteration, or when an instruction's result overlaps what it reads.
+    Raises Trap when the program is not well formed, when the chip lacks memory or instruction buffer, when an operand
+    reaches outside its memory in some iteration, or when an instruction's result overlaps what it reads.
     """
+    for message, help in check_program(program):
+        raise Trap(f"{program.name}: {message}", help)
     core = program.cores[0]
     _check_memories(core, chip)
     _check_bounds(core, chip)

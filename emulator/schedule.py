@@ -14,199 +14,235 @@ those of every engine (bounding intervals, as the scoreboard holds them). Every 
 so one pass in that order is exact: no resource is shared between engines but what the terms name. The term that won
 is the reason; among equals the first in the order of REASONS. The cause is the instruction behind it.
 
-The pass keeps a list of instructions that may still matter: those whose finish is not before the current issue, for
-nothing starts before it is issued. With the queues' depth that bounds the list, however long the program.
-Measured: about 0.3 us an instruction issued, most of it in the search of that list.
+Each engine keeps its recent accesses in order. What has finished before the current issue is forgotten, for nothing
+starts before it is issued. What is left is searched from the newest, and the first conflict ends the search: nothing
+older on that engine finishes later. It is few, unless latencies are far longer than occupancies.
 """
 
 import numpy as np
 
-from emulator.jit import hot
-from emulator.plan import ADDRESS, FIELDS, READ, SEQ, WRITE
+from emulator.jit import hot, inner
+from emulator.plan import ADDRESS, FIELDS, READ, SEQ, WRITE, Plan
 from emulator.record import (
     BUSY,
     CAUSE,
     COUNT,
     DEPENDENCE,
+    DEPENDS_UNTIL,
     ENGINE,
     FINISH,
     FINISHED_BY,
     FREE,
+    FREE_FROM,
     FREED_BY,
     INDEX,
     ISSUE,
     ISSUED,
+    NEWEST,
     NONE,
-    RECORD,
+    OLDEST,
     STALL_DEPENDENCE,
     STALL_WAIT,
     START,
-    TOTALS,
     WAIT,
+    WAITS_UNTIL,
     WHY,
 )
 
+# Columns of `code`, a row for each instruction and one more: engine, wait bits, cycles, its loop, where its rows of
+# `operands` begin.
+RUNS_ON, WAITS, OCCUPANCY, LATENCY, COUNTER, TRIPS, OTHER, FIRST_OPERAND, CODE = range(9)
+# Columns of `operands` and of the recent accesses: the bytes, for an operand those at counters 0; READ or WRITE; and
+# where an operand's rows of `terms` begin, or the record that an access belongs to.
+LOW, HIGH, ACCESS, FIRST_TERM, OPERAND = range(5)
+BY = FIRST_TERM
+# What `walk` keeps between calls: the next instruction, records made, when the sequencer can issue again, when the
+# last instruction has finished; then the counters of the loops.
+AT, DONE, CLOCK, END, COUNTERS = range(5)
+# Why `walk` returned: the code's end, the budget used up, or no room for more accesses.
+ENDED, PAUSED, FULL = range(3)
+
 
 @hot
-def walk(
-    engines, waits, loops, rows, terms, spans, access, occupancy, latency, issue_cycles, loop_cycles, depth, hardware
-):
-    """Return (records [n, RECORD], totals [engines, TOTALS], cycle at which the last instruction has finished).
+def walk(code, operands, terms, issue_cycles, loop_cycles, hardware, state, queue, recent, totals, records, budget):
+    """Take at most `budget` steps from state[AT]; return why it stopped.
 
-    Arrays are the Plan's; `occupancy` and `latency` are in cycles, one an instruction; `hardware` is whether engines
-    are ordered by the scoreboard.
+    `hardware` is whether the scoreboard orders engines; queue [engines, depth]: the last records of each engine, a
+    ring; recent [engines, room, OPERAND]: accesses in order, of which `totals` says which may still matter.
     """
-    slots = access.shape[1]
-    counters = np.zeros(16, np.int64)
-    records = np.empty((64, RECORD), np.int64)
-    totals = np.zeros((SEQ, TOTALS), np.int64)
-    queue = np.zeros((SEQ, depth), np.int64)  # starts of the last instructions of each engine, a ring
-    queued_by = np.zeros((SEQ, depth), np.int64)
-    last = np.full(SEQ, NONE, np.int64)  # the last instruction issued to each engine
-    # The list of instructions that may still matter: record, and the bytes of each operand.
-    active = np.empty(64, np.int64)
-    low = np.empty((64, slots), np.int64)
-    high = np.empty((64, slots), np.int64)
-    n_active = 0
-    n = 0
-    clock = 0  # when the sequencer can issue again
-    end = 0
-    at = 0
-    while at < engines.shape[0]:
-        engine = engines[at]
+    at, n, clock, end = state[AT], state[DONE], state[CLOCK], state[END]
+    counters = state[COUNTERS:]
+    depth = queue.shape[1]
+    why_stopped = PAUSED
+    for _ in range(budget):
+        engine = code[at, RUNS_ON]
         if engine == SEQ:
-            counter, count, other = loops[at]
-            if count == 0:  # end
+            if code[at, TRIPS] == 0:  # end
                 clock += issue_cycles
+                why_stopped = ENDED
                 break
             clock += loop_cycles
+            counter, other = code[at, COUNTER], code[at, OTHER]
             if other > at:
                 counters[counter] = 0
             else:
                 counters[counter] += 1
-                if counters[counter] < count:
+                if counters[counter] < code[at, TRIPS]:
                     at = other
                 else:
                     counters[counter] = 0
             at += 1
             continue
 
-        ring = totals[engine, COUNT] % depth
+        # Its own accesses stand behind the recent ones of its engine.
+        total = totals[engine]
+        first, beyond = total[NEWEST], total[NEWEST]
+        own = recent[engine]
+        if first + code[at + 1, FIRST_OPERAND] - code[at, FIRST_OPERAND] > own.shape[0]:
+            why_stopped = FULL
+            break
+        for o in range(code[at, FIRST_OPERAND], code[at + 1, FIRST_OPERAND]):
+            moved = 0
+            for t in range(operands[o, FIRST_TERM], operands[o + 1, FIRST_TERM]):
+                value = counters[terms[t, 0]]
+                if terms[t, 1] > 0:
+                    value %= terms[t, 1]
+                moved += value * terms[t, 2]
+            own[beyond, LOW] = operands[o, LOW] + moved
+            own[beyond, HIGH] = operands[o, HIGH] + moved
+            own[beyond, ACCESS] = operands[o, ACCESS]
+            own[beyond, BY] = n
+            beyond += 1
+
         issued = clock + issue_cycles
         freed_by = NONE
-        if totals[engine, COUNT] >= depth and queue[engine, ring] > issued:
-            issued = queue[engine, ring]
-            freed_by = queued_by[engine, ring]
+        place = total[COUNT] % depth
+        if total[COUNT] >= depth and records[queue[engine, place], START] > issued:
+            freed_by = queue[engine, place]
+            issued = records[freed_by, START]
         clock = issued
 
-        # Forget what has finished before anything still to come can start.
-        kept = 0
-        for a in range(n_active):
-            j = active[a]
-            if records[j, FINISH] >= issued:
-                if kept != a:
-                    active[kept] = j
-                    low[kept] = low[a]
-                    high[kept] = high[a]
-                kept += 1
-        n_active = kept
-
-        if n_active == active.shape[0]:
-            active = np.append(active, np.empty(n_active, np.int64))
-            low = np.append(low, np.empty_like(low)).reshape(2 * n_active, slots)
-            high = np.append(high, np.empty_like(high)).reshape(2 * n_active, slots)
-        for slot in range(slots):
-            address = 0
-            if access[at, slot] != 0:
-                address = rows[at, slot * FIELDS + ADDRESS]
-                for t in range(terms.shape[2]):
-                    counter, modulus, stride = terms[at, slot, t]
-                    value = counters[counter]
-                    if modulus > 0:
-                        value = value % modulus
-                    address += stride * value
-            low[n_active, slot] = address + spans[at, slot, 0]
-            high[n_active, slot] = address + spans[at, slot, 1]
-
-        depends_until = NONE
-        depends_on = NONE
-        for a in range(n_active):
-            j = active[a]
-            index = records[j, INDEX]
-            until = records[j, FINISH]
-            if (hardware or engines[index] == engine) and until > depends_until:
-                conflict = False
-                for mine in range(slots):
-                    for theirs in range(slots):
-                        kinds = access[at, mine] | access[index, theirs]
-                        if (
-                            kinds & WRITE
-                            and access[at, mine] != 0
-                            and access[index, theirs] != 0
-                            and low[n_active, mine] < high[a, theirs]
-                            and low[a, theirs] < high[n_active, mine]
-                        ):
-                            conflict = True
-                if conflict:
-                    depends_until = until
-                    depends_on = j
-
-        waits_until = NONE
-        waits_for = NONE
+        depends_until = depends_on = waits_until = waits_for = NONE
         for other in range(SEQ):
-            if waits[at] >> other & 1 and last[other] != NONE:
-                j = last[other]
-                until = records[j, FINISH]
-                if until > waits_until:
-                    waits_until = until
+            theirs, their = recent[other], totals[other]
+            while their[OLDEST] < their[NEWEST] and records[theirs[their[OLDEST], BY], FINISH] < issued:
+                their[OLDEST] += 1
+            if hardware or other == engine:
+                j = newest_conflict(own, first, beyond, theirs, their[OLDEST], their[NEWEST])
+                if j != NONE and records[j, FINISH] > depends_until:
+                    depends_until = records[j, FINISH]
+                    depends_on = j
+            if code[at, WAITS] >> other & 1 and their[COUNT] > 0:
+                j = queue[other, (their[COUNT] - 1) % depth]
+                if records[j, FINISH] > waits_until:
+                    waits_until = records[j, FINISH]
                     waits_for = j
 
-        free = totals[engine, FREE]
+        before = queue[engine, (total[COUNT] - 1) % depth]  # of no use where free is NONE
+        free = total[FREE_FROM]
         start = max(issued, free, depends_until, waits_until)
-        before = last[engine]
-        if before != NONE and start == free:
+        stall = start - max(issued, free)
+        if start == free:
             why = ENGINE
             cause = before
         elif start == depends_until:
             why = DEPENDENCE
             cause = records[depends_on, FINISHED_BY]
+            total[STALL_DEPENDENCE] += stall
         elif start == waits_until:
             why = WAIT
             cause = records[waits_for, FINISHED_BY]
+            total[STALL_WAIT] += stall
         else:
             why = ISSUE
             cause = NONE
+        finish = start + code[at, LATENCY]
+        finished_by = n
+        if free != NONE and records[before, FINISH] >= finish:
+            finish = records[before, FINISH]
+            finished_by = records[before, FINISHED_BY]
 
-        if n == records.shape[0]:
-            records = np.append(records, np.empty_like(records)).reshape(2 * n, RECORD)
-        records[n, INDEX] = at
-        records[n, ISSUED] = issued
-        records[n, START] = start
-        records[n, WHY] = why
-        records[n, CAUSE] = cause
-        records[n, FREED_BY] = freed_by
-        records[n, FINISH] = start + latency[at]
-        records[n, FINISHED_BY] = n
-        if before != NONE and records[before, FINISH] > records[n, FINISH]:
-            records[n, FINISH] = records[before, FINISH]
-            records[n, FINISHED_BY] = records[before, FINISHED_BY]
-        stall = start - max(issued, free)
-        if why == DEPENDENCE:
-            totals[engine, STALL_DEPENDENCE] += stall
-        elif why == WAIT:
-            totals[engine, STALL_WAIT] += stall
-        totals[engine, BUSY] += occupancy[at]
-        totals[engine, FREE] = start + occupancy[at]
-        totals[engine, COUNT] += 1
-        queue[engine, ring] = start
-        queued_by[engine, ring] = n
-        active[n_active] = n
-        n_active += 1
-        last[engine] = n
-        end = max(end, records[n, FINISH])
+        record = records[n]
+        record[INDEX] = at
+        record[ISSUED] = issued
+        record[FREE] = free
+        record[DEPENDS_UNTIL] = depends_until
+        record[WAITS_UNTIL] = waits_until
+        record[START] = start
+        record[WHY] = why
+        record[CAUSE] = cause
+        record[FREED_BY] = freed_by
+        record[FINISH] = finish
+        record[FINISHED_BY] = finished_by
+        total[BUSY] += code[at, OCCUPANCY]
+        total[FREE_FROM] = start + code[at, OCCUPANCY]
+        total[COUNT] += 1
+        total[NEWEST] = beyond
+        queue[engine, place] = n
+        end = max(end, finish)
         n += 1
         at += 1
-    return records[:n].copy(), totals, max(end, clock)
+    state[AT], state[DONE], state[CLOCK], state[END] = at, n, clock, end
+    return why_stopped
+
+
+@inner
+def newest_conflict(mine, first, beyond, theirs, oldest, newest):
+    """Return the newest record of which an access, `oldest` to before `newest`, conflicts with one of mine; or NONE."""
+    for a in range(newest - 1, oldest - 1, -1):
+        for m in range(first, beyond):
+            if (
+                (mine[m, ACCESS] | theirs[a, ACCESS]) & WRITE
+                and mine[m, LOW] < theirs[a, HIGH]
+                and theirs[a, LOW] < mine[m, HIGH]
+            ):
+                return theirs[a, BY]
+    return NONE
 
 
 assert READ and WRITE and not READ & WRITE, "conflict is tested by bits"
+
+
+@hot
+def walk_back(records, at, now, issuing, path):
+    """Add the critical path before cycle `now` to path [n, reasons, 2]: times and cycles by instruction and reason.
+
+    It goes on from record `at`, from its start or, where `issuing`, its issue. Timeline.steps does the same.
+    """
+    while at >= 0:
+        if issuing or records[at, WHY] == ISSUE:
+            index, reason = records[at, INDEX], ISSUE
+            if records[at, FREED_BY] != NONE:
+                at, issuing = records[at, FREED_BY], False
+                continue
+            at, issuing = at - 1, True
+            since = records[at, ISSUED] if at >= 0 else 0
+        else:
+            reason = records[at, WHY]
+            at = records[at, CAUSE]
+            index, since = records[at, INDEX], records[at, START]
+        path[index, reason, 0] += 1
+        path[index, reason, 1] += now - since
+        now = since
+
+
+def flat(plan: Plan, occupancy: np.ndarray, latency: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `walk` reads of a plan: code, operands and terms, without what is absent.
+
+    Constants are left out: no instruction writes them.
+    """
+    n = len(plan.opcodes)
+    code = np.zeros((n + 1, CODE), np.int64)
+    code[:n, RUNS_ON], code[:n, WAITS], code[:n, COUNTER : OTHER + 1] = plan.engines, plan.waits, plan.loops
+    code[:n, OCCUPANCY], code[:n, LATENCY] = occupancy, latency
+    operands, terms = [], []
+    for k, instruction in enumerate(plan.core.code):
+        code[k, FIRST_OPERAND] = len(operands)
+        for slot, operand in enumerate(instruction.operands):
+            if operand is not None and operand.memory != "cb":
+                low, high = plan.rows[k, slot * FIELDS + ADDRESS] + plan.spans[k, slot]
+                operands.append((low, high, plan.access[k, slot], len(terms)))
+                terms += [(term.counter, term.modulus, term.stride) for term in operand.terms]
+    code[n, FIRST_OPERAND] = len(operands)
+    operands.append((0, 0, 0, len(terms)))
+    return code, np.array(operands, np.int64), np.array(terms, np.int64).reshape(-1, 3)

@@ -21,14 +21,13 @@ from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ObjectError, shown
 from isa.operand import MEMORIES
-from isa.program import CHECK_KINDS, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
-from isa.verify import check_code
+from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
+from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
 VERSION = 1
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
-MAX_CORES = 1
 MAX_SECTIONS = 4 * MAX_CORES + 4
 
 
@@ -206,22 +205,20 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
             for m, address, length in described["segments"]
         )
         cores.append(Core(code, lines, segments, symbols))
-        _check_core(cores[-1], k)
-    if not cores:
-        raise ObjectError("the object file has no core")
     blob = _Blob(sections["chckdata"])
     checks = tuple(
         Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
         for o, kind, bound, source, length in json.loads(sections["chck"])
     )
-    for check in checks:
-        _check_check(check, cores[0])
-    return Program(_text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS), tuple(cores), checks)
+    program = Program(_text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS), tuple(cores), checks)
+    for message, help in check_program(program):
+        raise ObjectError(message, help)
+    return program
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
     name, kind, memory, address, dtype, shape, scale, zero, length = fields
-    symbol = Symbol(
+    return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
         _text(memory, MEMORIES),
@@ -232,33 +229,3 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         zero,
         blob.take(length),
     )
-    if type(zero) is not int or not symbol.dtype.low <= zero <= symbol.dtype.high:
-        raise ObjectError(f"symbol {shown(symbol.name)} has the zero point {shown(zero)}, which {dtype} does not hold")
-    if not 1 <= len(symbol.shape) <= MAX_SYMBOL_RANK or 0 in symbol.shape:
-        raise ObjectError(f"symbol {shown(symbol.name)} has the impossible shape {shown(list(symbol.shape))}")
-    if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) != symbol.bytes):
-        raise ObjectError(f"symbol {shown(symbol.name)} has a default of the wrong size")
-    if any(number <= 0 for number in symbol.scale) or symbol.address % symbol.dtype.bytes:
-        raise ObjectError(f"symbol {shown(symbol.name)} has a scale that is not positive, or is not aligned")
-    return symbol
-
-
-def _check_core(core: Core, k: int) -> None:
-    for index, problem in check_code(core.code):
-        raise ObjectError(f"core {k}, instruction {index}: {problem.message}", problem.help)
-    if len(core.lines) != len(core.code):
-        raise ObjectError(f"core {k} has {len(core.code)} instructions but {len(core.lines)} source lines")
-    names = [symbol.name for symbol in core.symbols]
-    if len(set(names)) != len(names):
-        raise ObjectError(f"core {k} has two symbols of one name")
-
-
-def _check_check(check: Check, core: Core) -> None:
-    try:
-        symbol = core.symbol(check.output)
-    except KeyError:
-        raise ObjectError(f"a check names the unknown output {shown(check.output)}") from None
-    rows = symbol.bytes // symbol.dtype.bytes // symbol.shape[-1]
-    expected = 4 * rows if check.kind == "top1" else symbol.bytes
-    if symbol.kind != "output" or len(check.expected) != expected:
-        raise ObjectError(f"the check of {shown(check.output)} does not fit it")

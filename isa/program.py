@@ -14,9 +14,20 @@ from isa.operand import MEMORIES, Operand, dense, packed_strides
 from isa.verify import trips_at
 
 ORDERS = ("hardware", "compiler")
-CHECK_KINDS = ("top1", "exact", "within")
+# The kinds of checks, and between what their bound lies.
+CHECK_BOUNDS = {"top1": (0.0, 1.0), "exact": (0.0, 0.0), "within": (0.0, 3.4e38)}
+CHECK_KINDS = tuple(CHECK_BOUNDS)
 # A symbol may have one dimension more than an operand: the one that counts its buffers.
 MAX_SYMBOL_RANK = 5
+MAX_CORES = 1
+# Where a tensor of each kind may lie.
+MEMORIES_OF_KIND = {
+    "input": ("lm", "dev", "host"),
+    "output": ("lm", "dev", "host"),
+    "weight": ("lm", "dev", "host"),
+    "const": ("cb",),
+    "local": ("lm", "dev", "host"),
+}
 
 
 @dataclass(frozen=True)

@@ -236,24 +236,24 @@ def refused(name: str, old: str, new: str) -> ObjectError:
     ("name", "old", "new", "message"),
     [
         ("head", '"cores":1', '"cores":2', "the object file holds 2 where a number from 0 to 1 is expected"),
-        ("head", '"cores":1', '"cores":0', "the object file has no core"),
+        ("head", '"cores":1', '"cores":0', "the program is for 0 cores"),
         ("head", '"compiler"', '"nobody"', "the object file holds 'nobody' where a name is expected"),
         ("head", '"cores":1', '"cores":01', "the object file is malformed: JSONDecodeError"),
         ("head", '"small"', '"\\ud800"', "the object file is malformed: UnicodeEncodeError"),
         ("head", '"cores":1', '"cores": 1', "the object file is not in canonical form"),
-        ("syms.0", '["t","local","lm",256', '["y","local","lm",256', "core 0 has two symbols of one name"),
+        ("syms.0", '["t","local","lm",256', '["y","local","lm",256', "two symbols have one name"),
         ("syms.0", '["t","local","lm",256', '["t","local","xm",256', "holds 'xm' where a name is expected"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[0.5],3,15', "symbol 'x' has a default of the wrong size"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[0.5],128,16', "zero point 128, which i8 does not hold"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,0],[0.5],3,16', "has the impossible shape [2, 2, 0]"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[-0.5],3,16', "has a scale that is not positive"),
-        ("syms.0", '["s","const","cb",0', '["s","const","cb",2', "symbol 's' has a scale that is not positive, or is"),
+        ("syms.0", '["s","const","cb",0', '["s","const","cb",2', "symbol 's' is not aligned"),
         ("syms.0", '"segments":[["cb",0,16]]', '"segments":[["cb",0,99]]', "the object file's data is truncated"),
         ("chck", '["y","exact"', '["z","exact"', "a check names the unknown output 'z'"),
-        ("chck", '["y","exact"', '["x","exact"', "the check of 'x' does not fit it"),
+        ("chck", '["y","exact"', '["x","exact"', "a check names the unknown output 'x'"),
         ("chck", '["y","exact",0.0', '["y","exact",NaN', "holds nan where a finite number is expected"),
         ("debug", "[1,5,", "[2,5,", "the object file is malformed: IndexError"),
-        ("debug", ',[1,5,"line 4"]', "", "core 0 has 5 instructions but 4 source lines"),
+        ("debug", ',[1,5,"line 4"]', "", "the code has 5 instructions but 4 source lines"),
     ],
 )
 def test_what_is_wrong_is_said(name, old, new, message):
@@ -282,9 +282,9 @@ def test_damaged_files(image, message, help):
 
 def test_invalid_code_is_refused_with_its_place():
     for code, message in (
-        (CODE[:-1], "core 0, instruction 3: the code does not end"),
-        (CODE[1:], "core 0, instruction 0: `x` follows counter 1, but 0 loops are open here"),
-        ((build("fill", out=dense("lm", 0, I8, (4,)), value=300), CODE[-1]), "core 0, instruction 0: `value` is 300"),
+        (CODE[:-1], "instruction 3: the code does not end"),
+        (CODE[1:], "instruction 0: `x` follows counter 1, but 0 loops are open here"),
+        ((build("fill", out=dense("lm", 0, I8, (4,)), value=300), CODE[-1]), "instruction 0: `value` is 300"),
     ):
         (core,) = PROGRAM.cores
         lines = core.lines[: len(code)]
