@@ -1,6 +1,8 @@
 """From text to Program."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from assembler import syntax
 from assembler.declarations import DEFAULT_CHIP, Declarations
@@ -12,7 +14,7 @@ from assembler.multipliers import Pool
 from assembler.names import Names, Scope
 from assembler.resolve import Resolver
 from assembler.source import SourceFile
-from isa.chip import Chip
+from isa.chip import Chip, load_chip
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
 
@@ -25,20 +27,32 @@ def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None
     Files that it names are looked for in the folder of `path` (the current one where None), which also gives the
     program its name. `chip` takes the place of the text's own. Raises AssemblyError with all that is wrong.
     """
+    return assemble_for(text, path, chip)[0]
+
+
+def assemble_for(
+    text: str, path: str | Path | None = None, chip: Chip | None = None, changes: Mapping[str, Any] | None = None
+) -> tuple[Program, Chip]:
+    """Return the program that a text means, and the chip that it was assembled for: its own, with `changes`, or `chip`.
+
+    Raises ChipError for changes that are not possible, and as `assemble` does.
+    """
     given = Path(path) if path is not None else None
     source = SourceFile(given.name if given and given.name else "<text>", text)
     report = Report(source.name)
     name = given.stem if given and given.name else "program"
     try:
-        program = _assemble(source, Folder(given.parent if given else Path()), name, report, chip)
+        done = _assemble(source, Folder(given.parent if given else Path()), name, report, chip, changes or {})
     except TooMany:
-        program = None
+        done = None
     report.raise_if_any()
-    assert program is not None
-    return program
+    assert done is not None
+    return done
 
 
-def _assemble(source: SourceFile, folder: Folder, name: str, report: Report, given: Chip | None) -> Program | None:
+def _assemble(
+    source: SourceFile, folder: Folder, name: str, report: Report, given: Chip | None, changes: Mapping[str, Any]
+) -> tuple[Program, Chip] | None:
     names = Names(report)
     expander, declarations = Expander(names, folder), Declarations(names, folder)
     instructions: list[tuple[syntax.Instruction | syntax.Broken, Scope]] = []
@@ -47,7 +61,7 @@ def _assemble(source: SourceFile, folder: Folder, name: str, report: Report, giv
             _declare(statement, scope, declarations, names, instructions)
     except Stop:
         pass
-    declarations.chip = given or declarations.chip
+    declarations.chip = given or (declarations.chip or load_chip(DEFAULT_CHIP)).replace(**changes)
     layout, chip = declarations.place()
     symbols, segments = declarations.read_data()
     explicit = declarations.word(".scales", "automatic") == "explicit"
@@ -65,13 +79,14 @@ def _assemble(source: SourceFile, folder: Folder, name: str, report: Report, giv
         segments.append(Segment("cb", pool.start, bytes(pool.data)))
     _check_sizes(resolver, pool, chip, layout, last, report)
     core = Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols))
-    return Program(
+    program = Program(
         declarations.word(".name", name),
         given.name if given else declarations.word(".chip", DEFAULT_CHIP),
         declarations.word(".order", "hardware"),  # type: ignore[arg-type]
         (core,),
         tuple(checks),
     )
+    return program, chip
 
 
 def _declare(

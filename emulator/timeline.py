@@ -4,49 +4,65 @@ The critical path is walked back from the end: each step asks the record which t
 to the instruction behind that term, and goes on there. The steps touch, so their cycles add up to the makespan.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
 from emulator.costs import COSTS, Cost, transfer_cycles
-from emulator.plan import Plan
+from emulator.jit import on_cold_compile
+from emulator.plan import SEQ, Plan
 from emulator.record import (
     BUSY,
     CAUSE,
     COUNT,
     FINISH,
     FINISHED_BY,
+    FREE_FROM,
     FREED_BY,
     INDEX,
     ISSUE,
     ISSUED,
+    NEWEST,
     NONE,
+    OLDEST,
     REASONS,
+    RECORD,
     STALL_DEPENDENCE,
     STALL_WAIT,
     START,
+    TOTALS,
     WHY,
 )
-from isa.operand import MEMORIES
+from emulator.schedule import CLOCK, COUNTERS, DONE, END, ENDED, FULL, OPERAND, PAUSED, flat, walk, walk_back
+from isa.errors import Trap
+from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 from isa.table import ENGINES, TABLE
+from isa.verify import find_loops, trips_at
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
+# What a schedule takes on, before it is begun: records of 96 bytes, and iterations of loops, empty ones too.
+MOST_RECORDS, MOST_ITERATIONS = 10_000_000, 1_000_000_000
+# Between two looks at the keyboard, and two reports of progress.
+PAUSE_SECONDS = 0.05
+FIRST_STEPS, MOST_STEPS = 10_000, 10_000_000
+# Accesses of one engine that there is room for at first.
+FIRST_ROOM = 4096
 
 
 @dataclass(frozen=True)
 class Step:
     """A piece of the critical path: cycles that the run would be shorter without, for this reason.
 
-    `index` is the instruction's in the code (-1 for the task's transfers), `record` the execution of it (-1 likewise).
+    `index` is the instruction's in the code (-1 for the task's transfers).
     `reason`: "engine busy": it occupies its engine, which the next needs; "dependence" and "wait": the next needs its
     result, or waits for its engine; "last": it finishes last; "issue": the sequencer issues it; or a transfer.
     """
 
     index: int
-    record: int
     engine: str
     reason: str
     cycles: int
@@ -89,7 +105,7 @@ class Timeline:
 
     `cycles` counts from the first byte of the task's DMA in to the last of its DMA out; `setup` is what loading
     weights and constants takes before the first task, not in `cycles`. `records` has a row for each instruction
-    executed (columns of schedule.py, times from the end of the DMA in).
+    executed (columns of record.py, times from the end of the DMA in).
     """
 
     plan: Plan
@@ -125,79 +141,77 @@ class Timeline:
             times[f"core0.{engine}"] = EngineTime(busy, stall, idle, stalls, int(self.totals[k, COUNT]))
         return times
 
-    def start(self, record: int) -> int:
-        return int(self.records[record, START])
-
-    def finish(self, record: int) -> int:
-        return int(self.records[record, FINISH])
-
-    def index(self, record: int) -> int:
-        return int(self.records[record, INDEX])
-
     def steps(self) -> Iterator[Step]:
-        """Yield the critical path from the end of the task to its beginning."""
+        """Yield the critical path from the end of the task to its beginning, plainly: some microseconds a step."""
         if self.transfer_out:
-            yield Step(-1, -1, "dma", TRANSFER_OUT, self.transfer_out)
-        last = self._last()
-        now = self.compute_cycles
-        if last < 0 or self.finish(last) < now:
-            # The sequencer's last instructions, loops and end, come after everything else.
-            at, issuing = len(self.records) - 1, True
-            since = int(self.records[at, ISSUED]) if at >= 0 else 0
-            yield Step(len(self.plan.opcodes) - 1, -1, "seq", "issue", now - since)
-            now = since
-        else:
-            at, issuing = last, False
-            yield self._step(at, "last", now - self.start(at))
-            now = self.start(at)
+            yield Step(-1, "dma", TRANSFER_OUT, self.transfer_out)
+        end, at, issuing = self._end()
+        yield end
+        now = self._cycle(at, issuing)
         while at >= 0:
             record = self.records[at]
             if not issuing and record[WHY] != ISSUE:
-                cause = int(record[CAUSE])
-                reason = REASONS[record[WHY]]
-                yield self._step(cause, reason, now - self.start(cause))
-                at, now = cause, self.start(cause)
+                index, reason, at = None, REASONS[record[WHY]], int(record[CAUSE])
             elif record[FREED_BY] != NONE:
                 # The queue was full: issued in the cycle in which that instruction started.
                 at, issuing = int(record[FREED_BY]), False
+                continue
             else:
-                since = int(self.records[at - 1, ISSUED]) if at else 0
-                yield Step(self.index(at), at, "seq", "issue", now - since)
-                at, now, issuing = at - 1, since, True
+                index, reason, at, issuing = int(record[INDEX]), REASONS[ISSUE], at - 1, True
+            since = self._cycle(at, issuing)
+            yield self._step(int(self.records[at, INDEX]) if index is None else index, reason, now - since)
+            now = since
         if self.transfer_in:
-            yield Step(-1, -1, "dma", TRANSFER_IN, self.transfer_in)
+            yield Step(-1, "dma", TRANSFER_IN, self.transfer_in)
 
-    def _step(self, record: int, reason: str, cycles: int) -> Step:
-        index = self.index(record)
-        return Step(index, record, f"core0.{TABLE[int(self.plan.opcodes[index])].engine}", reason, cycles)
+    def _end(self) -> tuple[Step, int, bool]:
+        """Return the last step of the computation, the record to go on from, and whether from its issue."""
+        finish = self.records[:, FINISH]
+        if not len(finish) or finish.max() < self.compute_cycles:
+            # The sequencer's last instructions, loops and end, come after everything else.
+            at, issuing = len(finish) - 1, True
+            index, reason = len(self.plan.opcodes) - 1, REASONS[ISSUE]
+        else:
+            at, issuing = int(self.records[finish.argmax(), FINISHED_BY]), False
+            index, reason = int(self.records[at, INDEX]), "last"
+        return self._step(index, reason, self.compute_cycles - self._cycle(at, issuing)), at, issuing
 
-    def _last(self) -> int:
-        """Return the record that finishes last, -1 where no engine has any."""
-        if not len(self.records):
-            return NONE
-        return int(self.records[np.argmax(self.records[:, FINISH]), FINISHED_BY])
+    def _cycle(self, record: int, issuing: bool) -> int:
+        """Return when a record was issued, or started; 0 before the first."""
+        return int(self.records[record, ISSUED if issuing else START]) if record >= 0 else 0
+
+    def _step(self, index: int, reason: str, cycles: int) -> Step:
+        engine = "seq" if reason == REASONS[ISSUE] else f"core0.{TABLE[int(self.plan.opcodes[index])].engine}"
+        return Step(index, engine, reason, cycles)
 
     @cached_property
     def critical_path(self) -> list[PathEntry]:
         """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
-        counts: Counter[tuple] = Counter()
-        cycles: Counter[tuple] = Counter()
-        for step in self.steps():
-            key = (step.index, step.engine, step.reason)
-            counts[key] += 1
-            cycles[key] += step.cycles
+        end, at, issuing = self._end()
+        path = np.zeros((len(self.plan.opcodes), len(REASONS), 2), np.int64)
+        walk_back(self.records, at, self._cycle(at, issuing), issuing, path)
+        steps = [(end, 1)]
+        for index, why in np.argwhere(path[..., 0]):
+            count, cycles = path[index, why].tolist()
+            steps.append((self._step(int(index), REASONS[why], cycles), count))
+        for reason, cycles in ((TRANSFER_IN, self.transfer_in), (TRANSFER_OUT, self.transfer_out)):
+            if cycles:
+                steps.append((Step(-1, "dma", reason, cycles), 1))
         merged: dict[tuple[str, int, str, str, str, str], tuple[int, int]] = {}
-        for (index, engine, reason), spent in cycles.items():
-            if index < 0:
-                name = ("", 0, "input" if reason == TRANSFER_IN else "output", engine, reason, "PCIe")
-            else:
-                line = self.plan.line(index)
-                limit = self.costs[index].limit if engine != "seq" else "sequencer"
-                name = (line.file, line.number, self.plan.core.code[index].row.mnemonic, engine, reason, limit)
-            count, before = merged.get(name, (0, 0))
-            merged[name] = (count + counts[index, engine, reason], before + spent)
-        entries = [PathEntry(*name, count, spent) for name, (count, spent) in merged.items()]
+        for step, count in steps:
+            name = self._name(step)
+            count_before, cycles_before = merged.get(name, (0, 0))
+            merged[name] = (count_before + count, cycles_before + step.cycles)
+        entries = [PathEntry(*name, count, cycles) for name, (count, cycles) in merged.items()]
         return sorted(entries, key=lambda e: (-e.cycles, e.line, e.reason))
+
+    def _name(self, step: Step) -> tuple[str, int, str, str, str, str]:
+        """Return file, line, instruction, engine, reason and limit of a step."""
+        if step.index < 0:
+            return "", 0, "input" if step.reason == TRANSFER_IN else "output", step.engine, step.reason, "PCIe"
+        line, mnemonic = self.plan.line(step.index), self.plan.core.code[step.index].row.mnemonic
+        limit = "sequencer" if step.engine == "seq" else self.costs[step.index].limit
+        return line.file, line.number, mnemonic, step.engine, step.reason, limit
 
 
 def transfer_bytes(plan: Plan, kind: str) -> dict[str, int]:
@@ -208,30 +222,26 @@ def transfer_bytes(plan: Plan, kind: str) -> dict[str, int]:
     return amounts
 
 
-def schedule(plan: Plan) -> Timeline:
-    """Return the timeline of one task of a plan; needs no data."""
-    from emulator.schedule import walk
+def schedule(
+    plan: Plan,
+    on_compile: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Timeline:
+    """Return the timeline of one task of a plan; needs no data.
 
+    `on_compile` is called with "schedule" before that is compiled, `on_progress` with the instructions scheduled and
+    those of the whole task, some times a second. Raises Trap for a task too long to keep records of.
+    """
     chip = plan.chip
-    code = plan.core.code
-    costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(code) if i.opcode in COSTS}
-    occupancy = np.array([costs[k].occupancy if k in costs else 0 for k in range(len(code))], np.int64)
-    latency = np.array([costs[k].latency if k in costs else 0 for k in range(len(code))], np.int64)
-    records, totals, end = walk(
-        plan.engines,
-        plan.waits,
-        plan.loops,
-        plan.rows,
-        plan.terms,
-        plan.spans,
-        plan.access,
-        occupancy,
-        latency,
-        chip["seq.issue_cycles"],
-        chip["seq.loop_cycles"],
-        chip["seq.queue_depth"],
-        plan.program.order == "hardware",
-    )
+    costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(plan.core.code) if i.opcode in COSTS}
+    total = _executed(plan)
+    try:
+        with on_cold_compile(lambda: on_compile("schedule") if on_compile else None):
+            records, totals, compute_cycles = _records(plan, costs, total, on_progress)
+            # What the critical path needs is compiled with the rest.
+            walk_back(records, -1, 0, False, np.zeros((0, len(REASONS), 2), np.int64))
+    except MemoryError as error:
+        raise Trap(f"there is no memory for the records of {total:,} instructions", FEWER) from error
     held = dict.fromkeys(MEMORIES, 0)
     for segment in plan.core.segments:
         held[segment.memory] += len(segment.data)
@@ -240,8 +250,70 @@ def schedule(plan: Plan) -> Timeline:
         costs=costs,
         records=records,
         totals=totals,
-        compute_cycles=int(end),
+        compute_cycles=compute_cycles,
         transfer_in=transfer_cycles(chip, transfer_bytes(plan, "input")),
         transfer_out=transfer_cycles(chip, transfer_bytes(plan, "output")),
         setup=transfer_cycles(chip, held),
     )
+
+
+FEWER = "give its longest loop a smaller count: the time of one iteration soon repeats"
+
+
+def _executed(plan: Plan) -> int:
+    """Return how many instructions of engines a task executes; raise Trap for more than can be scheduled."""
+    code = plan.core.code
+    trips = trips_at(code)
+    executed = sum(prod(trips[k]) for k, engine in enumerate(plan.engines) if engine != SEQ)
+    iterations = sum(prod(trips[loop.last]) for loop in find_loops(code))
+    for count, most, what in (
+        (executed, MOST_RECORDS, "instructions"),
+        (iterations, MOST_ITERATIONS, "iterations of loops"),
+    ):
+        if count > most:
+            raise Trap(f"a task of {count:,} {what} is too long to schedule: at most {most:,}", FEWER)
+    return executed
+
+
+def _records(
+    plan: Plan, costs: dict[int, Cost], total: int, on_progress: Callable[[int, int], None] | None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the records of a task, the totals of its engines, and the cycle at which all is done."""
+    n = len(plan.opcodes)
+    occupancy = np.array([costs[k].occupancy if k in costs else 0 for k in range(n)], np.int64)
+    latency = np.array([costs[k].latency if k in costs else 0 for k in range(n)], np.int64)
+    fixed = (
+        *flat(plan, occupancy, latency),
+        plan.chip["seq.issue_cycles"],
+        plan.chip["seq.loop_cycles"],
+        plan.program.order == "hardware",
+    )
+    state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
+    queue = np.zeros((SEQ, plan.chip["seq.queue_depth"]), np.int64)
+    recent = np.zeros((SEQ, FIRST_ROOM, OPERAND), np.int64)
+    totals = np.zeros((SEQ, TOTALS), np.int64)
+    totals[:, FREE_FROM] = NONE
+    records = np.empty((total, RECORD), np.int64)
+    steps, why = FIRST_STEPS, PAUSED
+    while why != ENDED:
+        began = time.perf_counter()
+        why = walk(*fixed, state, queue, recent, totals, records, steps)
+        if why == FULL:
+            recent = _with_room(recent, totals)
+        elif why == PAUSED:
+            share = PAUSE_SECONDS / max(time.perf_counter() - began, 1e-6)
+            steps = int(min(max(steps * min(share, 8), 1), MOST_STEPS))
+        if on_progress and why != ENDED:
+            on_progress(int(state[DONE]), total)
+    assert state[DONE] == total, "every record is filled"
+    return records, totals, int(max(state[END], state[CLOCK]))
+
+
+def _with_room(recent: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Return the recent accesses that may still matter, moved to the front, with as much room behind them or more."""
+    live = totals[:, NEWEST] - totals[:, OLDEST]
+    room = np.zeros((SEQ, max(recent.shape[1], 2 * int(live.max())), OPERAND), np.int64)
+    for engine, count in enumerate(live):
+        room[engine, :count] = recent[engine, totals[engine, OLDEST] : totals[engine, NEWEST]]
+    totals[:, OLDEST], totals[:, NEWEST] = 0, live
+    return room

@@ -13,13 +13,13 @@ nothing that a file holds; every field is checked, and what is wrong raises Obje
 import json
 import struct
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ObjectError, shown
+from isa.files import read_whole, write_whole
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
@@ -33,31 +33,16 @@ MAX_SECTIONS = 4 * MAX_CORES + 4
 
 def save(program: Program, path: str | Path) -> None:
     """Write a program to `path`, whole or not at all."""
-    data = to_bytes(program)
-    part = Path(f"{path}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except (OSError, ValueError) as error:
-        with suppress(OSError, ValueError):
-            part.unlink()
-        raise ObjectError(f"cannot write {path}: {_reason(error)}") from error
+    write_whole(path, to_bytes(program), ObjectError)
 
 
 def load(path: str | Path) -> Program:
     """Read a program from `path`."""
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise ObjectError(f"cannot read {path}: {_reason(error)}") from error
+    data = read_whole(path, ObjectError)
     try:
         return from_bytes(data)
     except ObjectError as error:
         raise ObjectError(f"{path}: {error.message}", error.help) from None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def to_bytes(program: Program) -> bytes:

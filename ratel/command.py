@@ -6,15 +6,18 @@ Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.chip import Chip, load_chip
 from isa.errors import InputError, RatelError
+from isa.files import read_whole, write_whole
 from isa.program import Program
 from ratel import __version__
 
@@ -50,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has gone, as in `ratel chips | head`; keep Python from writing to it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        # What is read and written by name has errors of its own: this is standard output, full or closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        return WRONG
 
 
 def report(error: RatelError) -> None:
@@ -103,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="LOCAL[@ITERATION]",
         help="print a tensor at the end, or as an iteration of its outermost loop ends",
     )
-    sub.add_argument("--poison", type=int, metavar="SEED", help="fill unwritten memory with noise instead of 0")
+    sub.add_argument("--poison", type=seed, metavar="SEED", help="fill unwritten memory with noise instead of 0")
 
     sub = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
@@ -117,52 +125,35 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def seed(text: str) -> int:
+    """Return a whole number from 0; argparse makes a usage error of the ValueError."""
+    if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
 def read_text(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8")
-    except OSError as error:
-        raise RatelError(f"cannot read {path}: {error.strerror}") from error
+        return read_whole(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = Path(f"{path}.part")
-    try:
-        part.write_text(text, "utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RatelError(f"cannot write {path}: {error.strerror}") from error
+def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> tuple[Program, Chip]:
+    """Return the program of a text or an object file, and the chip to run it on.
 
-
-def load_program(path: str, chip: Chip | None = None) -> Program:
-    """Return the program of a text or an object file."""
+    That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
+    """
     from isa.object_file import MAGIC
 
-    try:
-        with open(path, "rb") as file:
-            start = file.read(len(MAGIC))
-    except OSError as error:
-        raise RatelError(f"cannot read {path}: {error.strerror}") from error
-    if start == MAGIC or path.endswith(".npo"):
-        return Program.load(path)
-    from ratel import api
+    changes = overrides(numbers)
+    given = None if chip is None else load_chip(chip, **changes)
+    if read_whole(path)[: len(MAGIC)] == MAGIC or path.endswith(".npo"):
+        program = Program.load(path)
+        return program, given or load_chip(program.chip, **changes)
+    from assembler.assemble import assemble_for
 
-    return api.assemble(read_text(path), path, chip)
-
-
-def chosen_chip(options: argparse.Namespace) -> Chip | None:
-    return load_chip(options.chip) if options.chip else None
-
-
-def load_for_chip(options: argparse.Namespace) -> tuple[Program, Chip]:
-    """Return the program and the chip to run it on, with --set applied."""
-    given = chosen_chip(options)
-    program = load_program(options.file, given)
-    chip = given or load_chip(program.chip)
-    return program, chip.replace(**overrides(options.set))
+    return assemble_for(read_text(path), path, given, changes)
 
 
 def pairs(values: Sequence[str], form: str) -> dict[str, str]:
@@ -171,6 +162,8 @@ def pairs(values: Sequence[str], form: str) -> dict[str, str]:
         name, equals, rest = value.partition("=")
         if not equals or not name or not rest:
             raise UsageError(f"{value!r} is not of the form {form}")
+        if name in found:
+            raise UsageError(f"{name} is given twice")
         found[name] = rest
     return found
 
@@ -189,12 +182,14 @@ def overrides(values: Sequence[str]) -> dict[str, Any]:
 
 
 def assemble(options: argparse.Namespace) -> int:
-    target = options.object or str(Path(options.file).with_suffix(".npo"))
-    if Path(target) == Path(options.file):
-        raise UsageError(f"the object file would overwrite {options.file}")
-    from ratel import api
+    source = Path(options.file)
+    target = options.object or (str(source.with_suffix(".npo")) if source.name else "")
+    if not target or Path(target) == source:
+        raise UsageError(f"the object file cannot be {target or options.file}: name another with -o")
+    from assembler.assemble import assemble_for
 
-    program = api.assemble(read_text(options.file), options.file, chosen_chip(options))
+    text = read_text(options.file)
+    program, _ = assemble_for(text, options.file, load_chip(options.chip) if options.chip else None)
     program.save(target)
     core = program.cores[0]
     held = sum(len(segment.data) for segment in core.segments)
@@ -209,7 +204,7 @@ def disassemble(options: argparse.Namespace) -> int:
     if options.text is None:
         sys.stdout.write(disassemble(program))
     else:
-        write_text(options.text, disassemble(program, Path(options.text).parent))
+        write_whole(options.text, disassemble(program, Path(options.text).parent).encode())
     return DONE
 
 
@@ -223,7 +218,7 @@ def format_file(options: argparse.Namespace) -> int:
             print(f"{options.file} is not in the standard form; `ratel fmt {options.file}` rewrites it")
         return WRONG if before != after else DONE
     if before != after:
-        write_text(options.file, after)
+        write_whole(options.file, after.encode())
     return DONE
 
 
@@ -235,7 +230,7 @@ def run(options: argparse.Namespace) -> int:
     inputs, outputs, expected = (
         pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
     )
-    program, chip = load_for_chip(options)
+    program, chip = load_program(options.file, options.chip, options.set)
     known = [symbol.name for symbol in program.cores[0].of_kind("output")]
     for name in (*outputs, *expected):
         if name not in known:
@@ -257,7 +252,7 @@ def run(options: argparse.Namespace) -> int:
         save_tensor(path, result.outputs[name])
     differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
     if options.json:
-        print(json.dumps(run_summary(result, differences)))
+        print_json(run_summary(result, differences))
     else:
         tables.print_run(result, differences)
     wrong = not result.passed or any(difference is not None for difference in differences.values())
@@ -267,14 +262,20 @@ def run(options: argparse.Namespace) -> int:
 def save_tensor(path: str, tensor: np.ndarray) -> None:
     import numpy as np
 
-    part = Path(f"{path}.part")
-    try:
-        with open(part, "wb") as file:
-            np.save(file, tensor)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RatelError(f"cannot write {path}: {error.strerror}") from error
+    data = io.BytesIO()
+    np.save(data, tensor)
+    write_whole(path, data.getvalue())
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Return nested lists of numbers with None for NaN and infinities, which JSON does not have."""
+    if isinstance(value, list):
+        return [finite(element) for element in value]
+    return value if isinstance(value, int) or isfinite(value) else None
 
 
 def run_summary(result: Run, differences: dict[str, str | None]) -> dict[str, Any]:
@@ -301,7 +302,7 @@ def run_summary(result: Run, differences: dict[str, str | None]) -> dict[str, An
             for check in result.checks
         ],
         "expect": {name: difference or "equal" for name, difference in differences.items()},
-        "dumps": {name: tensor.tolist() for name, tensor in result.dumps.items()},
+        "dumps": {name: finite(tensor.tolist()) for name, tensor in result.dumps.items()},
         "engines": engines_summary(timeline.engines),
     }
 
@@ -316,12 +317,10 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
 def time(options: argparse.Namespace) -> int:
     from ratel import api, tables
 
-    timelines = []
-    names = options.chip.split(",") if options.chip else [None]
-    for name in names:
-        options.chip = name
-        program, chip = load_for_chip(options)
-        timelines.append(api.time(program, chip))
+    names = options.chip.split(",") if options.chip is not None else [None]
+    if "" in names:
+        raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
+    timelines = [api.time(*load_program(options.file, name, options.set)) for name in names]
     if options.json:
         summaries = [
             {
@@ -335,7 +334,7 @@ def time(options: argparse.Namespace) -> int:
             }
             for timeline in timelines
         ]
-        print(json.dumps(summaries[0] if len(summaries) == 1 else {"chips": summaries}))
+        print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries})
         return DONE
     for timeline in timelines:
         tables.print_timeline(timeline)

@@ -27,6 +27,20 @@ class Executed:
     issued: int | None = None
     start: int | None = None
     finish: int | None = None
+    depends_until: int | None = None
+    waits_until: int | None = None
+    reason: str = ""  # what was not yet so in the cycle before its start
+    causes: list["Executed"] = field(default_factory=list)  # those whose occupancy or latency that is due to
+
+
+@dataclass
+class Spent:
+    """Cycles of an engine, counted as they pass."""
+
+    busy: int = 0
+    idle: int = 0
+    stalls: dict[str, int] = field(default_factory=lambda: {"dependence": 0, "wait": 0})
+    blocked: int = 0  # of the stalls, those of the instruction at the head
 
 
 def unroll(program: Program, chip: Chip) -> tuple[list[Executed], int]:
@@ -87,13 +101,25 @@ def conflict(a: Executed, b: Executed) -> bool:
     )
 
 
-def simulate(program: Program, chip: Chip) -> tuple[list[Executed], int]:
-    """Return everything executed with its cycles, and the cycle at which all is done."""
+def simulate(program: Program, chip: Chip) -> tuple[list[Executed], dict[str, Spent], int]:
+    """Return everything executed with its cycles, what each engine did, and the cycle at which all is done."""
     executed, tail = unroll(program, chip)
     depth = chip["seq.queue_depth"]
     costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(program.cores[0].code) if i.opcode in COSTS}
     queues: dict[str, list[Executed]] = {engine: [] for engine in ENGINES}
     free = dict.fromkeys(ENGINES, 0)
+    spent = {engine: Spent() for engine in ENGINES}
+
+    def pass_time(now: int, until: int) -> None:
+        for engine, cycles in spent.items():
+            if free[engine] > now:
+                assert free[engine] >= until, "the end of an occupancy is an event"
+                cycles.busy += until - now
+            elif queues[engine]:
+                cycles.blocked += until - now
+            else:
+                cycles.idle += until - now
+
     to_issue = list(executed)
     ready = to_issue[0].gap if to_issue else 0
     events = {0, ready}
@@ -113,24 +139,56 @@ def simulate(program: Program, chip: Chip) -> tuple[list[Executed], int]:
                 if not queue or free[engine] > now:
                     continue
                 head = queue[0]
-                must_finish = head.tickets + [
+                needed = [
                     earlier
                     for earlier in head.before
                     if (earlier.instruction.engine == engine or program.order == "hardware") and conflict(head, earlier)
                 ]
-                if all(earlier.finish is not None and earlier.finish <= now for earlier in must_finish):
+                if all(earlier.finish is not None and earlier.finish <= now for earlier in needed + head.tickets):
                     queue.pop(0)
+                    same_engine = [earlier for earlier in head.before if earlier.instruction.engine == engine]
                     head.start = now
-                    same_engine = [e.finish or 0 for e in head.before if e.instruction.engine == engine]
-                    head.finish = max([now + costs[head.index].latency, *same_engine])
+                    head.finish = max([now + costs[head.index].latency, *(e.finish or 0 for e in same_engine)])
+                    explain(head, same_engine, free[engine], needed, costs)
+                    if head.reason in ("dependence", "wait"):
+                        spent[engine].stalls[head.reason] += spent[engine].blocked
+                    else:
+                        assert not spent[engine].blocked, "only a dependence or a wait holds the head of a free engine"
+                    spent[engine].blocked = 0
                     free[engine] = now + costs[head.index].occupancy
                     events |= {free[engine], head.finish}
                     progress = True
         later = [event for event in events if event > now]
         if not later:
             break
+        pass_time(now, min(later))
         now = min(later)
         events = set(later)
     assert not to_issue and not any(queues.values()), "the simulation came to a halt with work left"
     issued_last = executed[-1].issued or 0 if executed else 0
-    return executed, max([issued_last + tail, *(e.finish or 0 for e in executed)])
+    end = max([issued_last + tail, *(e.finish or 0 for e in executed)])
+    pass_time(now, end)
+    return executed, spent, end
+
+
+def explain(head: Executed, same_engine: list[Executed], free: int, needed: list[Executed], costs: dict) -> None:
+    """Note why an instruction that starts now did not start in the cycle before."""
+    now = head.start
+    assert now is not None and head.issued is not None
+    late = [earlier for earlier in needed if earlier.finish is not None and earlier.finish >= head.issued]
+    head.depends_until = max((e.finish for e in late if e.finish is not None), default=None)
+    head.waits_until = max((e.finish for e in head.tickets if e.finish is not None), default=None)
+    if same_engine and free == now:
+        head.reason, head.causes = "engine busy", same_engine[-1:]
+    elif any(earlier.finish == now for earlier in needed):
+        head.reason, head.causes = "dependence", [due(e, costs) for e in needed if e.finish == now]
+    elif any(earlier.finish == now for earlier in head.tickets):
+        head.reason, head.causes = "wait", [due(e, costs) for e in head.tickets if e.finish == now]
+    else:
+        head.reason = "issue"
+
+
+def due(late: Executed, costs: dict) -> Executed:
+    """Return whose latency the finish of an instruction is due to: the first of its engine to have it."""
+    own = [e for e in (*late.before, late) if e.instruction.engine == late.instruction.engine]
+    return next(e for e in own if e.start is not None and e.start + costs[e.index].latency == late.finish)

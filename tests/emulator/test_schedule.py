@@ -1,19 +1,36 @@
 """The schedule against its plain twin, and the laws of time, over random programs and chips."""
 
+from collections import Counter
 from math import ceil
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emulator import timeline as timing
 from emulator.plan import load
-from emulator.record import FINISH, INDEX, ISSUED, START
-from emulator.timeline import Timeline, schedule
+from emulator.record import (
+    CAUSE,
+    DEPENDS_UNTIL,
+    FINISH,
+    FREE,
+    INDEX,
+    ISSUED,
+    NONE,
+    REASONS,
+    START,
+    WAITS_UNTIL,
+    WHY,
+)
+from emulator.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, schedule
 from isa.chip import Chip, load_chip
 from isa.dtypes import I8
+from isa.errors import Trap
 from isa.instruction import build
-from isa.operand import dense
+from isa.operand import Operand, Term, dense
 from isa.program import Core, Line, Program
+from isa.table import MAX_OPERANDS
 from tests.emulator.plain_scheduler import simulate
 from tests.strategies import programs
 
@@ -44,28 +61,93 @@ def chips(draw: st.DrawFn) -> Chip:
     )
 
 
+def or_none(cycle: int | None) -> int:
+    return NONE if cycle is None else cycle
+
+
 @quick
 @given(programs(), chips())
 def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
     timeline = schedule(load(program, chip))
-    executed, end = simulate(program, chip)
+    executed, spent, end = simulate(program, chip)
     assert timeline.compute_cycles == end
-    expected = [(e.index, e.issued, e.start, e.finish) for e in executed]
-    assert timeline.records[:, [INDEX, ISSUED, START, FINISH]].tolist() == [list(e) for e in expected]
+    columns = [INDEX, ISSUED, START, FINISH, DEPENDS_UNTIL, WAITS_UNTIL]
+    expected = [
+        [e.index, e.issued, e.start, e.finish, or_none(e.depends_until), or_none(e.waits_until)] for e in executed
+    ]
+    assert timeline.records[:, columns].tolist() == expected
+    assert [REASONS[why] for why in timeline.records[:, WHY]] == [e.reason for e in executed]
+    for cause, e in zip(timeline.records[:, CAUSE], executed, strict=True):
+        causes = [executed[cause]] if cause != NONE else []
+        # Two engines may finish in the same cycle; one of them is named.
+        assert len(causes) == min(len(e.causes), 1) and all(c in e.causes for c in causes)
+    for name, times in timeline.engines.items():
+        counted = spent[name.removeprefix("core0.")]
+        assert (times.busy, times.stalls) == (counted.busy, counted.stalls)
+        assert times.idle == counted.idle + timeline.transfer_in + timeline.transfer_out
 
 
 @quick
 @given(programs(), chips())
 def test_laws_of_time(program: Program, chip: Chip) -> None:
     timeline = schedule(load(program, chip))
-    assert sum(entry.cycles for entry in timeline.critical_path) == timeline.cycles
-    steps = list(timeline.steps())
-    assert all(step.cycles >= 0 for step in steps)
+    assert sum(step.cycles for step in timeline.steps()) == timeline.cycles
+    for step in timeline.steps():
+        check_step(timeline, step)
     for times in timeline.engines.values():
         assert times.busy + times.stall + times.idle == timeline.cycles
         assert min(times.busy, times.stall, times.idle) >= 0
+    terms = timeline.records[:, [ISSUED, FREE, DEPENDS_UNTIL, WAITS_UNTIL]]
+    assert (timeline.records[:, START] == terms.max(axis=1, initial=0)).all()
     for bound in roofline_bounds(timeline):
         assert timeline.compute_cycles >= bound
+
+
+def check_step(timeline: Timeline, step: Step) -> None:
+    """Assert that the cycles of a step are those that the instruction it names takes for that reason."""
+    chip = timeline.plan.chip
+    if step.reason in (TRANSFER_IN, TRANSFER_OUT):
+        assert step.cycles == (timeline.transfer_in if step.reason == TRANSFER_IN else timeline.transfer_out)
+    elif step.reason == "engine busy":
+        assert step.cycles == timeline.costs[step.index].occupancy
+    elif step.reason == "issue":
+        loops = step.cycles - chip["seq.issue_cycles"]
+        assert loops >= 0 and (loops == 0 or loops % chip["seq.loop_cycles"] == 0)
+    else:
+        assert step.reason in ("dependence", "wait", "last")
+        assert step.cycles == timeline.costs[step.index].latency
+
+
+@quick
+@given(programs(), chips())
+def test_critical_path_sums_the_steps(program: Program, chip: Chip) -> None:
+    timeline = schedule(load(program, chip))
+    counts: Counter[tuple] = Counter()
+    cycles: Counter[tuple] = Counter()
+    for step in timeline.steps():
+        line = timeline.plan.line(step.index).number if step.index >= 0 else 0
+        counts[line, step.engine, step.reason] += 1
+        cycles[line, step.engine, step.reason] += step.cycles
+    path = timeline.critical_path
+    assert {(e.line, e.engine, e.reason): (e.count, e.cycles) for e in path} == {
+        k: (counts[k], cycles[k]) for k in counts
+    }
+    assert sum(entry.cycles for entry in path) == timeline.cycles
+
+
+@quick
+@given(programs(), chips(), st.integers(1, 5))
+def test_pauses_leave_no_trace(program: Program, chip: Chip, steps: int) -> None:
+    whole = schedule(load(program, chip))
+    calls: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "FIRST_STEPS", steps)
+        patch.setattr(timing, "MOST_STEPS", steps)
+        patch.setattr(timing, "FIRST_ROOM", MAX_OPERANDS)
+        paused = schedule(load(program, chip), on_progress=lambda *progress: calls.append(progress))
+    assert paused.records.tolist() == whole.records.tolist() and paused.compute_cycles == whole.compute_cycles
+    assert paused.engines == whole.engines
+    assert calls == sorted(calls) and {total for _, total in calls} <= {whole.instructions}
 
 
 def roofline_bounds(timeline: Timeline) -> list[float]:
@@ -173,3 +255,37 @@ def test_loop_of_many_iterations() -> None:
     entry = timeline.critical_path[0]
     assert (entry.reason, entry.count) == ("dependence", 999)
     assert copy.occupancy == ceil(256 / chip["me.bytes_per_cycle"])
+
+
+def looped(*body: object, counts: tuple[int, ...]) -> Program:
+    opens = [build("loop", counter=k + 1, count=count) for k, count in enumerate(counts)]
+    closes = [build("brnz", counter=k + 1) for k in reversed(range(len(counts)))]
+    return program_of(*opens, *body, *closes)
+
+
+def test_a_task_too_long_is_refused_at_once() -> None:
+    chip = load_chip("edge")
+    with pytest.raises(Trap, match=r"30,000,000,000 instructions is too long to schedule: at most .*\nhelp: "):
+        schedule(load(looped(build("copy", out=tile(0), x=tile(512)), counts=(300_000, 100_000)), chip))
+    with pytest.raises(Trap, match=r"30,000,300,000 iterations of loops is too long"):
+        schedule(load(looped(counts=(300_000, 100_000)), chip))
+
+
+def test_what_on_progress_raises_ends_the_schedule() -> None:
+    def interrupt(done: int, total: int) -> None:
+        assert 0 < done < total == 1_000_000
+        raise KeyboardInterrupt
+
+    plan = load(looped(build("copy", out=tile(0), x=tile(512)), counts=(1000, 1000)), load_chip("edge"))
+    with pytest.raises(KeyboardInterrupt):
+        schedule(plan, on_progress=interrupt)
+
+
+def test_many_instructions_in_flight() -> None:
+    """Far more than there is room for at first; each writes what the one 3000 before it wrote."""
+    chip = load_chip("edge", me__latency=100_000)
+    written = Operand("lm", 0, I8, (8,), (1,), (Term(1, 3000, 8),))
+    timeline = schedule(load(looped(build("fill", out=written), counts=(7000,)), chip))
+    starts, depends = timeline.records[:, START], timeline.records[:, DEPENDS_UNTIL]
+    assert (depends[:3000] == NONE).all() and (depends[3000:] == timeline.records[:-3000, FINISH]).all()
+    assert (starts[3000:] >= timeline.records[:-3000, FINISH]).all()
