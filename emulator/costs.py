@@ -1,8 +1,8 @@
 """How long an instruction occupies its engine, and how long until its result is there; in cycles of the core's clock.
 
 Each cost is the greatest of a few demands, all overlapping in the engine's pipeline: products, vector lanes, ports of
-the local memory, memory outside. `limit` names the demand that decides. Costs depend on shapes and the chip, never on
-values or addresses.
+the local memory, memory outside. `limit` names the demand that decides, or all that do. Costs depend on shapes and the
+chip, never on values or addresses.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,8 @@ class Cost:
     """Cycles of one execution of an instruction, and the work that they do.
 
     occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
-    limit: what decides the occupancy; macs: products summed; read, written: bytes of operands.
+    limit: what decides the occupancy, all of them where they are equal; macs: products summed; read, written: bytes of
+    operands.
     """
 
     occupancy: int
@@ -48,8 +49,9 @@ def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, f
 
 
 def from_demands(demands: dict[str, float], latency: int, macs: int, read: int, written: int) -> Cost:
-    limit = max(demands, key=lambda name: demands[name])
-    occupancy = max(1, ceil(demands[limit]))
+    greatest = max(demands.values())
+    limit = ", ".join(name for name, demand in demands.items() if demand == greatest)
+    occupancy = max(1, ceil(greatest))
     return Cost(occupancy, occupancy + latency, limit, macs, read, written)
 
 

@@ -27,7 +27,10 @@ def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
             elif symbol.default is not None:
                 prepared[name] = symbol.array(symbol.default)
             else:
-                raise InputError(f"input {name} is missing", f"give {_form(symbol)}")
+                raise InputError(
+                    f"input {name} is missing",
+                    f'give {_form(symbol)}: --input {name}=FILE.npy, or a default in the program: = "FILE.npy"',
+                )
         except InputError as error:
             wrong.append(error)
     if len(wrong) == 1:
@@ -46,11 +49,21 @@ def convert(symbol: Symbol, value: Any) -> np.ndarray:
         raise InputError(f"input {symbol.name} is not an array: {error}", f"give {_form(symbol)}") from error
     if array.shape != symbol.shape:
         raise InputError(f"input {symbol.name} has shape {list(array.shape)}", f"give {_form(symbol)}")
+    if not isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "i" and fits(symbol, array):
+        # Python's own numbers have no width to disagree.
+        array = array.astype(symbol.dtype.numpy)
     if dtype_of_array(array) == symbol.dtype:
         return np.ascontiguousarray(array, symbol.dtype.numpy)
     if array.dtype.newbyteorder("=") in (np.float32, np.float64) and symbol.scale and not symbol.dtype.is_float:
         return quantise(symbol, array)
     return _refuse(symbol, array)
+
+
+def fits(symbol: Symbol, array: np.ndarray) -> bool:
+    """Return whether an integer type of a symbol holds every value of an array of integers."""
+    if symbol.dtype.is_float or not array.size:
+        return False
+    return symbol.dtype.low <= int(array.min()) and int(array.max()) <= symbol.dtype.high
 
 
 def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT, Operand, overlaps
 from isa.program import Core, Line, Program, memory_needs
-from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, TRAPS
+from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
 from isa.verify import find_loops, trips_at
 from isa.verify_program import check_program
 
@@ -188,7 +188,7 @@ def _check_bounds(core: Core, chip: Chip) -> None:
                 raise Trap(
                     f"{_where(core, k)}: `{spec.name}` reaches bytes {low} to {high} of {operand.memory} over all "
                     f"iterations, but {_has(chip, operand.memory)}",
-                    TRAPS["bounds"],
+                    TRAPS["bounds" if chip.memory_bytes(operand.memory) else "memory"],
                     instruction=k,
                     line=core.lines[k].number,
                     address=low if low < 0 else high,
@@ -196,8 +196,9 @@ def _check_bounds(core: Core, chip: Chip) -> None:
 
 
 def _where(core: Core, k: int) -> str:
+    """Return the place of an instruction and, where it is known, its text."""
     line = core.lines[k]
-    return f"{line.file}:{line.number}: {core.code[k].row.mnemonic}"
+    return f"{line.file}:{line.number}: {line.text or core.code[k].row.mnemonic}"
 
 
 def _find_overlaps(core: Core) -> np.ndarray:
@@ -222,7 +223,7 @@ def _find_overlaps(core: Core) -> np.ndarray:
 
 
 def shares_bytes(instruction: Instruction, out: Operand, out_address: int, operand: Operand, address: int) -> bool:
-    """Return whether a result at `out_address` overlaps what is read at `address`, other than in place in `eltwise`."""
+    """Return whether a result at `out_address` overlaps what is read at `address`, other than in place."""
     in_place = (
         instruction.row.in_place
         and out_address == address
@@ -233,9 +234,14 @@ def shares_bytes(instruction: Instruction, out: Operand, out_address: int, opera
 
 def overlap_trap(core: Core, k: int, address: int) -> Trap:
     """Return the trap of instruction k, whose result at byte `address` overlaps what it reads."""
+    out = core.code[k].operand("out")
+    assert out is not None
+    held = [s for s in core.symbols if s.memory == out.memory and s.address <= address < s.address + s.bytes]
+    place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
+    in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(
-        f"{_where(core, k)}: the result at byte {address:#x} overlaps a tensor that the instruction reads",
-        "write to another tensor; only `eltwise` may work in place, on the same elements",
+        f"{_where(core, k)}: the result, from {place} on, overlaps a tensor that the instruction reads",
+        f"write to another tensor; only {in_place} may work in place, on the same elements",
         instruction=k,
         line=core.lines[k].number,
         address=address,

@@ -56,6 +56,8 @@ RUNS_ON, WAITS, OCCUPANCY, LATENCY, COUNTER, TRIPS, OTHER, FIRST_OPERAND, CODE =
 # where an operand's rows of `terms` begin, or the record that an access belongs to.
 LOW, HIGH, ACCESS, FIRST_TERM, OPERAND = range(5)
 BY = FIRST_TERM
+# Accesses looked at together.
+BLOCK = 64
 # What `walk` keeps between calls: the next instruction, records made, when the sequencer can issue again, when the
 # last instruction has finished; then the counters of the loops.
 AT, DONE, CLOCK, END, COUNTERS = range(5)
@@ -68,7 +70,7 @@ def walk(code, operands, terms, issue_cycles, loop_cycles, hardware, state, queu
     """Take at most `budget` steps from state[AT]; return why it stopped.
 
     `hardware` is whether the scoreboard orders engines; queue [engines, depth]: the last records of each engine, a
-    ring; recent [engines, room, OPERAND]: accesses in order, of which `totals` says which may still matter.
+    ring; recent [engines, OPERAND, room]: accesses in order, of which `totals` says which may still matter.
     """
     at, n, clock, end = state[AT], state[DONE], state[CLOCK], state[END]
     counters = state[COUNTERS:]
@@ -98,7 +100,7 @@ def walk(code, operands, terms, issue_cycles, loop_cycles, hardware, state, queu
         total = totals[engine]
         first, beyond = total[NEWEST], total[NEWEST]
         own = recent[engine]
-        if first + code[at + 1, FIRST_OPERAND] - code[at, FIRST_OPERAND] > own.shape[0]:
+        if first + code[at + 1, FIRST_OPERAND] - code[at, FIRST_OPERAND] > own.shape[1]:
             why_stopped = FULL
             break
         for o in range(code[at, FIRST_OPERAND], code[at + 1, FIRST_OPERAND]):
@@ -108,10 +110,10 @@ def walk(code, operands, terms, issue_cycles, loop_cycles, hardware, state, queu
                 if terms[t, 1] > 0:
                     value %= terms[t, 1]
                 moved += value * terms[t, 2]
-            own[beyond, LOW] = operands[o, LOW] + moved
-            own[beyond, HIGH] = operands[o, HIGH] + moved
-            own[beyond, ACCESS] = operands[o, ACCESS]
-            own[beyond, BY] = n
+            own[LOW, beyond] = operands[o, LOW] + moved
+            own[HIGH, beyond] = operands[o, HIGH] + moved
+            own[ACCESS, beyond] = operands[o, ACCESS]
+            own[BY, beyond] = n
             beyond += 1
 
         issued = clock + issue_cycles
@@ -125,7 +127,7 @@ def walk(code, operands, terms, issue_cycles, loop_cycles, hardware, state, queu
         depends_until = depends_on = waits_until = waits_for = NONE
         for other in range(SEQ):
             theirs, their = recent[other], totals[other]
-            while their[OLDEST] < their[NEWEST] and records[theirs[their[OLDEST], BY], FINISH] < issued:
+            while their[OLDEST] < their[NEWEST] and records[theirs[BY, their[OLDEST]], FINISH] < issued:
                 their[OLDEST] += 1
             if hardware or other == engine:
                 j = newest_conflict(own, first, beyond, theirs, their[OLDEST], their[NEWEST])
@@ -189,14 +191,25 @@ def walk(code, operands, terms, issue_cycles, loop_cycles, hardware, state, queu
 @inner
 def newest_conflict(mine, first, beyond, theirs, oldest, newest):
     """Return the newest record of which an access, `oldest` to before `newest`, conflicts with one of mine; or NONE."""
-    for a in range(newest - 1, oldest - 1, -1):
+    while newest > oldest and beyond > first:
+        # A block that shares no byte with any of mine is passed over by a loop without branches: 0.2 ns an access.
+        begin = max(newest - BLOCK, oldest)
+        lows, highs = theirs[LOW, begin:newest], theirs[HIGH, begin:newest]
+        near = 0
         for m in range(first, beyond):
-            if (
-                (mine[m, ACCESS] | theirs[a, ACCESS]) & WRITE
-                and mine[m, LOW] < theirs[a, HIGH]
-                and theirs[a, LOW] < mine[m, HIGH]
-            ):
-                return theirs[a, BY]
+            low, high = mine[LOW, m], mine[HIGH, m]
+            for a in range(lows.shape[0]):
+                near |= (low < highs[a]) & (lows[a] < high)
+        if near:
+            for a in range(newest - 1, begin - 1, -1):
+                for m in range(first, beyond):
+                    if (
+                        (mine[ACCESS, m] | theirs[ACCESS, a]) & WRITE
+                        and mine[LOW, m] < theirs[HIGH, a]
+                        and theirs[LOW, a] < mine[HIGH, m]
+                    ):
+                        return theirs[BY, a]
+        newest = begin
     return NONE
 
 
@@ -235,7 +248,8 @@ def flat(plan: Plan, occupancy: np.ndarray, latency: np.ndarray) -> tuple[np.nda
     code = np.zeros((n + 1, CODE), np.int64)
     code[:n, RUNS_ON], code[:n, WAITS], code[:n, COUNTER : OTHER + 1] = plan.engines, plan.waits, plan.loops
     code[:n, OCCUPANCY], code[:n, LATENCY] = occupancy, latency
-    operands, terms = [], []
+    operands: list[tuple[int, int, int, int]] = []
+    terms: list[tuple[int, int, int]] = []
     for k, instruction in enumerate(plan.core.code):
         code[k, FIRST_OPERAND] = len(operands)
         for slot, operand in enumerate(instruction.operands):

@@ -40,7 +40,7 @@ from emulator.record import (
 from emulator.schedule import CLOCK, COUNTERS, DONE, END, ENDED, FULL, OPERAND, PAUSED, flat, walk, walk_back
 from isa.errors import Trap
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
-from isa.table import ENGINES, TABLE
+from isa.table import ENGINES, MAX_OPERANDS, TABLE
 from isa.verify import find_loops, trips_at
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
@@ -290,21 +290,23 @@ def _records(
     )
     state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
     queue = np.zeros((SEQ, plan.chip["seq.queue_depth"]), np.int64)
-    recent = np.zeros((SEQ, FIRST_ROOM, OPERAND), np.int64)
+    recent = np.zeros((SEQ, OPERAND, FIRST_ROOM), np.int64)
     totals = np.zeros((SEQ, TOTALS), np.int64)
     totals[:, FREE_FROM] = NONE
     records = np.empty((total, RECORD), np.int64)
-    steps, why = FIRST_STEPS, PAUSED
+    steps, why, reported = FIRST_STEPS, PAUSED, time.perf_counter()
     while why != ENDED:
         began = time.perf_counter()
         why = walk(*fixed, state, queue, recent, totals, records, steps)
+        now = time.perf_counter()
         if why == FULL:
             recent = _with_room(recent, totals)
         elif why == PAUSED:
-            share = PAUSE_SECONDS / max(time.perf_counter() - began, 1e-6)
+            share = PAUSE_SECONDS / max(now - began, 1e-6)
             steps = int(min(max(steps * min(share, 8), 1), MOST_STEPS))
-        if on_progress and why != ENDED:
+        if on_progress and why != ENDED and now - reported >= PAUSE_SECONDS:
             on_progress(int(state[DONE]), total)
+            reported = now
     assert state[DONE] == total, "every record is filled"
     return records, totals, int(max(state[END], state[CLOCK]))
 
@@ -312,8 +314,8 @@ def _records(
 def _with_room(recent: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """Return the recent accesses that may still matter, moved to the front, with as much room behind them or more."""
     live = totals[:, NEWEST] - totals[:, OLDEST]
-    room = np.zeros((SEQ, max(recent.shape[1], 2 * int(live.max())), OPERAND), np.int64)
+    room = np.zeros((SEQ, OPERAND, max(recent.shape[2], 2 * (int(live.max()) + MAX_OPERANDS))), np.int64)
     for engine, count in enumerate(live):
-        room[engine, :count] = recent[engine, totals[engine, OLDEST] : totals[engine, NEWEST]]
+        room[engine, :, :count] = recent[engine, :, totals[engine, OLDEST] : totals[engine, NEWEST]]
     totals[:, OLDEST], totals[:, NEWEST] = 0, live
     return room

@@ -116,7 +116,7 @@ class Row:
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
-    "overlap": "the result shares bytes with a tensor that the same instruction reads (an in-place `eltwise` may)",
+    "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in place)",
 }
 
 

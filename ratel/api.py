@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,11 @@ def disassemble(program: Program) -> str:
     return disassemble(program)
 
 
-def format(text: str) -> str:
-    """Return the text of a program in its standard form; raise AssemblyError where it cannot be parsed."""
+def format(text: str, path: str | Path | None = None) -> str:
+    """Return the text of a program in its standard form; raise AssemblyError, naming `path`, where it has none."""
     from assembler.format import format_text
 
-    return format_text(text)
+    return format_text(text, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +52,15 @@ class Run:
     """The results of one run.
 
     `outputs` are arrays by name, `checks` the program's conditions evaluated, `dumps` the tensors asked for;
-    `instructions` counts what was executed, loops included.
+    `instructions` counts what was executed, loops included. `schedule` gives the timeline.
     """
 
     plan: Plan
     outputs: dict[str, np.ndarray]
     checks: list[CheckResult]
-    dumps: dict[str, np.ndarray] = field(default_factory=dict)
-    instructions: int = 0
+    dumps: dict[str, np.ndarray]
+    instructions: int
+    schedule: Callable[[], Timeline]
 
     @property
     def passed(self) -> bool:
@@ -68,9 +69,7 @@ class Run:
     @cached_property
     def timeline(self) -> Timeline:
         """When everything happened; scheduled when first asked for."""
-        from emulator.timeline import schedule
-
-        return schedule(self.plan)
+        return self.schedule()
 
     @property
     def cycles(self) -> int:
@@ -81,6 +80,8 @@ def plan_for(program: Program, chip: str | Chip | None) -> Plan:
     """Return the program loaded for a chip: its own where None is given."""
     from emulator.plan import load
 
+    if not isinstance(program, Program):
+        raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
     return load(program, chip if isinstance(chip, Chip) else load_chip(chip or program.chip))
 
 
@@ -89,7 +90,7 @@ def parse_dump(text: str) -> Dump:
     from emulator.execute import Dump
 
     name, at, iteration = text.partition("@")
-    if at and not iteration.isdecimal():
+    if at and not (iteration.isdecimal() and len(iteration) < 12):
         raise InputError(
             f"{text!r} does not name a tensor and an iteration", "write NAME, or NAME@ITERATION as in a1@3"
         )
@@ -116,6 +117,7 @@ def run(
     """
     from emulator.checks import evaluate
     from emulator.execute import execute
+    from emulator.timeline import schedule
 
     plan = plan_for(program, chip)
     wanted = [parse_dump(text) for text in dumps]
@@ -126,14 +128,21 @@ def run(
         checks=evaluate(program, execution.outputs),
         dumps=dict(zip(dumps, execution.dumps)),
         instructions=execution.instructions,
+        schedule=partial(schedule, plan, on_compile, on_progress),
     )
 
 
-def time(program: Program, chip: str | Chip | None = None) -> Timeline:
+def time(
+    program: Program,
+    chip: str | Chip | None = None,
+    *,
+    on_compile: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Timeline:
     """Schedule one task of a program: cycles, engines, critical path. Needs no data.
 
     Raises ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.timeline import schedule
 
-    return schedule(plan_for(program, chip))
+    return schedule(plan_for(program, chip), on_compile, on_progress)

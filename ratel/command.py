@@ -212,7 +212,7 @@ def format_file(options: argparse.Namespace) -> int:
     from ratel import api
 
     before = read_text(options.file)
-    after = api.format(before)
+    after = api.format(before, options.file)
     if options.check:
         if before != after:
             print(f"{options.file} is not in the standard form; `ratel fmt {options.file}` rewrites it")
@@ -320,7 +320,12 @@ def time(options: argparse.Namespace) -> int:
     names = options.chip.split(",") if options.chip is not None else [None]
     if "" in names:
         raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
-    timelines = [api.time(*load_program(options.file, name, options.set)) for name in names]
+    loaded = [load_program(options.file, name, options.set) for name in names]
+    with tables.Progress(loaded[0][0].name) as progress:
+        timelines = [
+            api.time(program, chip, on_compile=progress.compiling, on_progress=progress.advance)
+            for program, chip in loaded
+        ]
     if options.json:
         summaries = [
             {

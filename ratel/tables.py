@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from emulator.timeline import EngineTime, Timeline
     from ratel.api import Run
@@ -32,7 +33,8 @@ def console() -> Console:
 
     # In a pipe or a file, lines are not broken to a terminal's width.
     width = None if sys.stdout.isatty() else max(120, shutil.get_terminal_size().columns)
-    return Console(width=width, highlight=False, soft_wrap=True)
+    # Names and messages are plain text, whatever brackets they hold: no markup.
+    return Console(width=width, highlight=False, soft_wrap=True, markup=False)
 
 
 def to_stderr(text: str) -> None:
@@ -58,6 +60,13 @@ def table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     for heading, side in columns:
         made.add_column(heading, justify="right" if side == "right" else "left")
     return made
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Return text of plain parts and of (text, style)."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
 
 
 def count(number: int, noun: str) -> str:
@@ -91,8 +100,8 @@ class Progress:
         if self.terminal and self.shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def compiling(self, mnemonic: str) -> None:
-        print(f"compiling the kernel of {mnemonic} (once; kept in the cache)", file=sys.stderr, flush=True)
+    def compiling(self, name: str) -> None:
+        print(f"compiling {name} (once; kept in the cache)", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -108,26 +117,29 @@ def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
     timeline = result.timeline
     chip = timeline.plan.chip
     out = console()
-    out.print(f"[bold]{result.plan.program.name}[/] on {chip.name}")
+    out.print(styled((result.plan.program.name, "bold"), f" on {chip.name}"))
     if result.checks:
         checks = table("checks", [("output", "left"), ("check", "left"), ("result", "left"), ("", "left")])
         for check in result.checks:
-            verdict = "[green]passed[/]" if check.passed else "[red]failed[/]"
+            verdict = styled(("passed", "green") if check.passed else ("failed", "red"))
             checks.add_row(check.output, check.kind, check.message, verdict)
         out.print(checks)
         out.print()
     for name, difference in differences.items():
-        out.print(f"{name}: " + ("[green]as expected[/]" if difference is None else f"[red]{difference}[/]"))
+        out.print(styled(f"{name}: ", ("as expected", "green") if difference is None else (difference, "red")))
     ranked = {check.output for check in result.checks if check.kind == "top1"}
     for symbol in result.plan.core.of_kind("output"):
         tensor = result.outputs[symbol.name]
         words = predictions(tensor) if symbol.name in ranked else contents(tensor)
-        out.print(f"{symbol.name} {symbol.dtype}{list(symbol.shape)}{words}", markup=False)
+        out.print(f"{symbol.name} {symbol.dtype}{list(symbol.shape)}{words}")
     for name, tensor in result.dumps.items():
-        out.print(f"{name} {list(tensor.shape)}\n{tensor}", markup=False)
+        out.print(f"{name} {list(tensor.shape)}\n{tensor}")
     out.print(
-        f"[bold]{timeline.cycles:,} cycles[/], {seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz; "
-        f"{count(result.instructions, 'instruction')}; set-up before the first task {timeline.setup:,} cycles"
+        styled(
+            (f"{timeline.cycles:,} cycles", "bold"),
+            f", {seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz; "
+            f"{count(result.instructions, 'instruction')}; set-up before the first task {timeline.setup:,} cycles",
+        )
     )
     print_engines(out, timeline)
     print_path(out, timeline, 5)
@@ -188,8 +200,14 @@ def print_timeline(timeline: Timeline) -> None:
     chip = timeline.plan.chip
     out = console()
     out.print(
-        f"[bold]{timeline.plan.program.name}[/] on {chip.name}: [bold]{timeline.cycles:,} cycles[/], "
-        f"{seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz\n"
+        styled(
+            (timeline.plan.program.name, "bold"),
+            f" on {chip.name}: ",
+            (f"{timeline.cycles:,} cycles", "bold"),
+            f", {seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz",
+        )
+    )
+    out.print(
         f"transfer in {timeline.transfer_in:,}, compute {timeline.compute_cycles:,}, transfer out "
         f"{timeline.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; "
         f"set-up {timeline.setup:,} cycles"
@@ -199,11 +217,11 @@ def print_timeline(timeline: Timeline) -> None:
 
 
 def print_comparison(timelines: Sequence[Timeline]) -> None:
-    columns = [("chip", "left"), ("cycles", "right"), ("time", "right"), ("against the first", "right")]
+    columns = [("chip", "left"), ("cycles", "right"), ("time", "right"), ("time / first chip's", "right")]
     compared = table("chips compared", columns)
     first = timelines[0].seconds
     for timeline in timelines:
-        ratio = f"{timeline.seconds / first:.2f} x"
+        ratio = f"{timeline.seconds / first:.2f}"
         compared.add_row(timeline.plan.chip.name, f"{timeline.cycles:,}", seconds(timeline.seconds), ratio)
     console().print(compared)
 
@@ -220,8 +238,9 @@ def print_chips(chips: Sequence[Chip]) -> None:
         if key not in ("chip.name", "chip.about"):
             shown.add_row(key, *(number(chip[key]) for chip in chips), meaning)
     out = console()
+    widest = max(len(chip.name) for chip in chips)
     for chip in chips:
-        out.print(f"[bold]{chip.name}[/]  {chip['chip.about']}")
+        out.print(styled((f"{chip.name:{widest}}", "bold"), f"  {chip['chip.about']}"))
     out.print(shown)
 
 

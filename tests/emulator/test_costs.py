@@ -93,15 +93,15 @@ def test_pool_counts_taps() -> None:
 @pytest.mark.parametrize(
     ("mnemonic", "fields", "occupancy", "latency", "limit"),
     [
-        ("copy", {"out": lm(1024), "x": lm(1024)}, 32, 7, "LM write"),
+        ("copy", {"out": lm(1024), "x": lm(1024)}, 32, 7, "LM write, LM read"),
         ("load", {"out": lm(1024), "x": dev(1024)}, 64, 107, "dev read"),
         ("store", {"out": dev(1024, memory="host"), "x": lm(1024)}, 512, 1007, "host write"),
         ("fill", {"out": lm(1024)}, 32, 7, "LM write"),
         # Runs of 4 bytes take a whole access of 16 each.
         ("copy", {"out": lm(64, 4), "x": Operand("lm", 4096, I8, (64, 4), (32, 1))}, 32, 7, "LM read"),
         # The innermost dimension moves: byte by byte, 16 each.
-        ("transpose", {"out": lm(32, 64), "x": lm(64, 32), "perm": (1, 0, 2, 3)}, 1024, 7, "LM read"),
-        ("transpose", {"out": lm(8, 4, 64), "x": lm(4, 8, 64), "perm": (1, 0, 2, 3)}, 64, 7, "LM read"),
+        ("transpose", {"out": lm(32, 64), "x": lm(64, 32), "perm": (1, 0, 2, 3)}, 1024, 7, "LM read, LM write"),
+        ("transpose", {"out": lm(8, 4, 64), "x": lm(4, 8, 64), "perm": (1, 0, 2, 3)}, 64, 7, "LM read, LM write"),
     ],
 )
 def test_moves(mnemonic: str, fields: dict, occupancy: int, latency: int, limit: str) -> None:

@@ -52,7 +52,7 @@ def test_rows_hold_addresses_in_one_arena() -> None:
         (loop(5, build("copy", out=at(LM - 64, 16, Term(1, 0, 16)), x=at(0))), ["test.npu:11", f"to {LM + 16} of lm"]),
         (loop(5, build("copy", out=at(0, 16, Term(1, 0, -16)), x=at(4096))), ["bytes -64 to 16"]),
         ((build("fill", out=dense("dev", 2**30, I8, (1,))),), ["dev", "268435456"]),
-        ((build("copy", out=at(8), x=at(0)),), ["result at byte 0x8 overlaps", "eltwise"]),
+        ((build("copy", out=at(8), x=at(0)),), ["byte 0x8 of lm on, overlaps", "eltwise"]),
         ((build("eltwise", out=at(8), x=at(0)),), ["overlaps"]),
     ],
 )

@@ -30,7 +30,6 @@ from isa.errors import Trap
 from isa.instruction import build
 from isa.operand import Operand, Term, dense
 from isa.program import Core, Line, Program
-from isa.table import MAX_OPERANDS
 from tests.emulator.plain_scheduler import simulate
 from tests.strategies import programs
 
@@ -141,9 +140,8 @@ def test_pauses_leave_no_trace(program: Program, chip: Chip, steps: int) -> None
     whole = schedule(load(program, chip))
     calls: list[tuple[int, int]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "FIRST_STEPS", steps)
-        patch.setattr(timing, "MOST_STEPS", steps)
-        patch.setattr(timing, "FIRST_ROOM", MAX_OPERANDS)
+        for name, value in {"FIRST_STEPS": steps, "MOST_STEPS": steps, "PAUSE_SECONDS": 0, "FIRST_ROOM": 0}.items():
+            patch.setattr(timing, name, value)
         paused = schedule(load(program, chip), on_progress=lambda *progress: calls.append(progress))
     assert paused.records.tolist() == whole.records.tolist() and paused.compute_cycles == whole.compute_cycles
     assert paused.engines == whole.engines
