@@ -13,35 +13,46 @@ from math import prod
 import numpy as np
 
 from emulator.inputs import prepare
-from emulator.jit import KERNEL
+from emulator.jit import KERNEL, compile_all, quiet
 from emulator.kernels import KERNELS, compile_kernels
-from emulator.memory import open_arena, tensor
+from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.plan import Plan, overlap_trap, shares_bytes
 from emulator.walk import (
+    ABOVE,
     AT,
+    BELOW,
     CLOSES,
     COUNTERS,
     DONE,
+    DOUBTED,
     ENDED,
     ENDS,
+    FIRST_WATCH,
+    KNOWN,
+    NO_DISTANCE,
     OPENS,
     PAUSED,
     STOPPED,
-    flat_terms,
+    flat,
     nothing,
-    quiet,
     signature,
     walk,
+    watched,
 )
-from isa.errors import InputError
+from isa.errors import InputError, Trap
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Symbol
 from isa.table import MNEMONICS
 from isa.verify import find_loops, trips_at
 
-# Between two looks at the keyboard, and two reports of progress. The first steps may be long ones.
+# Between two looks at the keyboard, and two reports of progress. The first instruction may be a long one.
 PAUSE_SECONDS = 0.05
-FIRST_STEPS, MOST_STEPS = 16, 10_000_000
+FIRST_BUDGET, MOST_BUDGET = 1, 10_000_000
+KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
+    MNEMONICS["loop"].opcode: OPENS,
+    MNEMONICS["brnz"].opcode: CLOSES,
+    MNEMONICS["end"].opcode: ENDS,
+}
 
 
 @dataclass(frozen=True)
@@ -75,38 +86,43 @@ def execute(
 ) -> Execution:
     """Run a plan on inputs by name and return what it left.
 
-    `poison` seeds the noise that unwritten bytes hold instead of 0. `on_compile` is called with a mnemonic before its
-    kernel is compiled, `on_progress` with the instructions done and those of the whole run, some times a second.
-    Raises InputError for wrong inputs and dumps, Trap when an instruction's result overlaps what it reads.
+    `poison` seeds the noise that unwritten bytes hold instead of 0. `on_compile` is called with what is compiled, as in
+    "the kernel of conv", before it is, `on_progress` with the instructions done and those of the whole run, some times
+    a second.
+    Raises InputError for wrong inputs, dumps and seeds, Trap when an instruction's result overlaps what it reads, or
+    when there is not the memory.
     """
     core = plan.core
-    given = prepare(core, inputs)
-    moments = [_moment(plan, dump) for dump in dumps]
     arena = open_arena(plan, poison)
-    for name, value in given.items():
-        tensor(arena, plan, core.symbol(name))[...] = value
+    moments = [_moment(plan, dump) for dump in dumps]
+    with enough_memory(plan):
+        for name, value in prepare(core, inputs).items():
+            tensor(arena, plan, core.symbol(name))[...] = value
 
     run = _Walk(plan, arena, stops=[at for at in moments if at is not None], on_compile=on_compile)
     shown: dict[int, np.ndarray] = {}
     total = _dynamic_count(plan)
-    steps, why = FIRST_STEPS, PAUSED
+    budget, why, reported = FIRST_BUDGET, PAUSED, 0.0
     while why != ENDED:
         began = time.perf_counter()
-        why = run.go(steps, passing=why == STOPPED)
+        why = run.go(budget, passing=why == STOPPED)
+        now = time.perf_counter()
         if why == STOPPED:
-            _check_overlap(plan, run.at, run.counters)
             for k, (dump, at) in enumerate(zip(dumps, moments, strict=True)):
                 if at == run.at and run.counters[1] == dump.iteration:
-                    shown[k] = tensor(arena, plan, core.symbol(dump.symbol)).copy()
+                    shown[k] = copy_out(arena, plan, dump.symbol)
+        elif why == DOUBTED:
+            run.decide()
         elif why == PAUSED:
-            share = PAUSE_SECONDS / max(time.perf_counter() - began, 1e-6)
-            steps = int(min(max(steps * min(share, 8), 1), MOST_STEPS))
-            if on_progress:
-                on_progress(run.done, total)
+            share = PAUSE_SECONDS / max(now - began, 1e-6)
+            budget = int(min(max(budget * min(share, 8), 1), MOST_BUDGET))
+        if on_progress and now - reported >= PAUSE_SECONDS:
+            on_progress(run.done, total)
+            reported = now
     for k, dump in enumerate(dumps):
         if dump.iteration is None:
-            shown[k] = tensor(arena, plan, core.symbol(dump.symbol)).copy()
-    outputs = {symbol.name: tensor(arena, plan, symbol).copy() for symbol in core.of_kind("output")}
+            shown[k] = copy_out(arena, plan, dump.symbol)
+    outputs = {symbol.name: copy_out(arena, plan, symbol.name) for symbol in core.of_kind("output")}
     return Execution(outputs, [shown[k] for k in range(len(dumps))], run.done)
 
 
@@ -118,29 +134,57 @@ class _Walk:
     ) -> None:
         used = {int(opcode) for opcode in plan.opcodes}
         compile_kernels(sorted(used), on_compile)
-        nothing.compile(KERNEL)
-        self._step = walk.compile(signature(len(KERNELS)))
-        terms, first_term = flat_terms(plan.terms)
-        stop = plan.overlap.copy()
-        stop[list(stops)] = True
+        name = "the loop over instructions"
+        _, self._walk = compile_all(((name, nothing, KERNEL), (name, walk, signature(len(KERNELS)))), on_compile)
+        self._plan = plan
+        self._code, terms, self._watches = flat(plan, KINDS, stops)
+        self._rows = plan.rows.copy()
+        self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
         self._state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
         self._given = (
             tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
             arena,
             plan.rows,
-            plan.rows.copy(),
+            self._rows,
+            self._code,
             terms,
-            first_term,
-            _kinds(plan),
-            plan.loops,
-            stop,
+            self._watches,
+            self._known,
             self._state,
         )
 
-    def go(self, steps: int, passing: bool) -> int:
-        """Take at most that many steps and return why it stopped; `passing` goes on from where it stopped before."""
-        with quiet():
-            return int(self._step(*self._given, passing, steps))
+    def go(self, budget: int, passing: bool) -> int:
+        """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
+        try:
+            with quiet():
+                return int(self._walk(*self._given, passing, budget))
+        except MemoryError as error:
+            line = self._plan.line(self.at)
+            raise Trap(
+                f"{line.file}:{line.number}: {self._plan.core.code[self.at].row.mnemonic}: this computer cannot give "
+                f"the memory to rearrange the instruction's tensors; the program holds {self._plan.arena_bytes} bytes",
+                "split the instruction",
+                instruction=self.at,
+                line=line.number,
+            ) from error
+
+    def decide(self) -> None:
+        """Raise Trap if the next instruction's result overlaps what it reads; else keep in mind that it does not.
+
+        Whether two tensors overlap depends on their distance only.
+        """
+        plan, k, counters = self._plan, self.at, self.counters
+        instruction = plan.core.code[k]
+        out = instruction.operand("out")
+        assert out is not None
+        for w, slot in enumerate(watched(plan, k), self._code[k, FIRST_WATCH]):
+            operand = instruction.operands[slot]
+            assert operand is not None
+            to, address = out.address_at(counters), operand.address_at(counters)
+            if shares_bytes(instruction, out, to, operand, address):
+                raise overlap_trap(plan.core, k, to)
+            if self._watches[w, ABOVE] < address - to < self._watches[w, BELOW]:
+                self._known[w] = [address - to, *self._known[w, :-1]]
 
     @property
     def at(self) -> int:
@@ -159,27 +203,6 @@ def _dynamic_count(plan: Plan) -> int:
     """Return how many instructions of engines a run executes."""
     trips = trips_at(plan.core.code)
     return sum(prod(trips[k]) for k, opcode in enumerate(plan.opcodes) if int(opcode) in KERNELS)
-
-
-def _kinds(plan: Plan) -> np.ndarray:
-    """Return, for each instruction, the index of its kernel, or what it is to the sequencer."""
-    kinds = {opcode: index for index, opcode in enumerate(KERNELS)}
-    kinds |= {MNEMONICS["loop"].opcode: OPENS, MNEMONICS["brnz"].opcode: CLOSES, MNEMONICS["end"].opcode: ENDS}
-    return np.array([kinds[int(opcode)] for opcode in plan.opcodes], np.int64)
-
-
-def _check_overlap(plan: Plan, k: int, counters: Sequence[int]) -> None:
-    """Raise Trap if the result of instruction k overlaps what it reads in this iteration."""
-    if not plan.overlap[k]:
-        return
-    instruction = plan.core.code[k]
-    out = instruction.operand("out")
-    assert out is not None
-    for access, operand in instruction.accesses():
-        if access == "read" and operand.memory == out.memory:
-            address = out.address_at(counters)
-            if shares_bytes(instruction, out, address, operand, operand.address_at(counters)):
-                raise overlap_trap(plan.core, k, address)
 
 
 def _moment(plan: Plan, dump: Dump) -> int | None:

@@ -6,16 +6,20 @@ hardware does it, and kept on disk. numba's own cache notices an edit of the fun
 this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
 
 The folder is $RATEL_CACHE, else ratel/ in $XDG_CACHE_HOME or ~/.cache, else a temporary one that lasts as long as the
-process. Nothing is written beside the sources, which may be read-only.
+process. Nothing is written beside the sources, which may be read-only. Folders of other sources that nobody has used
+for KEPT_DAYS are removed as a new one is made.
 """
 
 import atexit
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ import numba
 import numpy as np
 from numba.core import config as _config
 from numba.core import event, types
+from numba.core.errors import NumbaExperimentalFeatureWarning
 
 config: Any = _config
 OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
@@ -33,6 +38,7 @@ KERNEL = types.void(types.uint8[::1], types.int64[::1])
 HOT = ("jit", "kernels", "kernels_memory", "kernels_pool", "kernels_tensor", "schedule", "vector", "walk")
 LAYOUT = ("emulator/plan", "emulator/record", "isa/dtypes", "isa/operand", "isa/table")
 ROOT = Path(__file__).parent.parent
+KEPT_DAYS = 30
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
 
 
@@ -49,14 +55,29 @@ def cache_folder() -> Path:
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = Path(os.environ.get("RATEL_CACHE") or os.path.join(caches, "ratel")).absolute() / source_hash()
     try:
+        if not folder.exists():
+            remove_unused(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
+            os.utime(folder)
             return folder
     except OSError:
         # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
         temporary = tempfile.mkdtemp(prefix="ratel-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         return Path(temporary)
+
+
+def remove_unused(cache: Path) -> None:
+    """Remove the folders in a cache that are named after a hash and were last used more than KEPT_DAYS ago.
+
+    A folder's time is that of its last use. What cannot be removed stays; links are not followed.
+    """
+    with suppress(OSError):
+        for entry in os.scandir(cache):
+            named = re.fullmatch("[0-9a-f]{16}", entry.name) and entry.is_dir(follow_symlinks=False)
+            if named and entry.stat(follow_symlinks=False).st_mtime < time.time() - KEPT_DAYS * 86_400:
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 FOLDER = cache_folder()
@@ -89,6 +110,20 @@ def whole(value: int) -> int:
     return np.int64(value)  # type: ignore[return-value]
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out numba's remark that first-class functions are an experiment."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
+        yield
+
+
+def kernel_table(kernels: int) -> Any:
+    """Return the type of a tuple of that many kernels."""
+    with quiet():
+        return types.UniTuple(types.FunctionType(KERNEL), kernels)
+
+
 class _Colds(event.Listener):
     """Calls back once, when numba begins to compile what it did not find in the cache."""
 
@@ -115,11 +150,15 @@ def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
         event.unregister("numba:compile", listener)
 
 
-def compile_all(functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None) -> None:
-    """Load from the cache, or compile, each of (name, function, signature).
+def compile_all(
+    functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None
+) -> list[Callable[..., Any]]:
+    """Load from the cache, or compile, each of (name, function, signature); return them compiled.
 
-    `on_compile` is called with the name before a compilation, which takes up to a few seconds.
+    `on_compile` is called with the name, as in "the kernel of conv", before a compilation, which takes some seconds.
     """
+    compiled = []
     for name, function, signature in functions:
         with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
-            function.compile(signature)
+            compiled.append(function.compile(signature))
+    return compiled

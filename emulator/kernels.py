@@ -35,7 +35,7 @@ KERNELS: dict[int, Any] = by_opcode(
 def compile_kernels(opcodes: Iterable[int], on_compile: Callable[[str], None] | None = None) -> None:
     """Load from the cache, or compile, the kernels of these opcodes; those of the sequencer have none.
 
-    `on_compile` is called with the mnemonic before a compilation, which takes up to a few seconds.
+    `on_compile` is called with what is compiled, as in "the kernel of conv", before it takes up to a few seconds.
     """
     wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
-    compile_all(((TABLE[opcode].mnemonic, KERNELS[opcode], KERNEL) for opcode in wanted), on_compile)
+    compile_all(((f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted), on_compile)

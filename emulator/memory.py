@@ -1,24 +1,45 @@
 """The arena: the bytes of all memories of a plan, and the tensors in it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral
+
 import numpy as np
 
 from emulator.plan import Plan
-from isa.errors import Trap
+from isa.errors import InputError, Trap, shown
 from isa.program import Symbol
+
+
+@contextmanager
+def enough_memory(plan: Plan) -> Iterator[None]:
+    """Raise Trap where there is not the memory for what is done inside: the arena, and copies of tensors."""
+    try:
+        yield
+    except MemoryError as error:
+        copies = sum(symbol.bytes for symbol in plan.core.symbols if symbol.kind in ("input", "output"))
+        raise Trap(
+            f"the program needs {plan.arena_bytes} bytes of memory, and {copies} for its inputs and outputs, "
+            "which this computer cannot give"
+        ) from error
 
 
 def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
     """Return the arena, uint8, with weights and constants in place.
 
-    All other bytes are 0, or noise that depends on the seed `poison` alone. Raises Trap when there is not the memory.
+    All other bytes are 0, or noise that depends on the seed `poison` alone. Raises InputError for a seed that is no
+    whole number from 0, Trap when there is not the memory.
     """
-    try:
-        # Pages of zeros that nothing touches are never made.
-        arena = np.zeros(plan.arena_bytes, np.uint8)
-        if poison is not None:
-            arena = np.random.default_rng(poison).integers(0, 256, plan.arena_bytes, np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise Trap(f"the program needs {plan.arena_bytes} bytes of memory, which this computer cannot give") from error
+    if poison is not None and not (isinstance(poison, Integral) and poison >= 0):
+        raise InputError(f"{shown(poison)} is no seed of the noise", "give a whole number, 0 or greater")
+    with enough_memory(plan):
+        if plan.arena_bytes > np.iinfo(np.intp).max:
+            raise MemoryError
+        if poison is None:
+            # Pages that nothing touches are never made.
+            arena = np.zeros(plan.arena_bytes, np.uint8)
+        else:
+            arena = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
     for segment in plan.core.segments:
         start = plan.bases[segment.memory] + segment.address
         arena[start : start + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
@@ -29,3 +50,9 @@ def tensor(arena: np.ndarray, plan: Plan, symbol: Symbol) -> np.ndarray:
     """Return a symbol's tensor, as a view of the arena."""
     start = plan.bases[symbol.memory] + symbol.address
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
+
+
+def copy_out(arena: np.ndarray, plan: Plan, name: str) -> np.ndarray:
+    """Return a copy of a symbol's tensor; raise Trap when there is not the memory."""
+    with enough_memory(plan):
+        return tensor(arena, plan, plan.core.symbol(name)).copy()

@@ -1,28 +1,35 @@
-"""The compiled loop over a plan: loops, affine addresses, calls of kernels.
+"""The compiled loop over a plan: loops, affine addresses, overlaps, calls of kernels.
 
 Kernels are called through first-class functions of one type, KERNEL, from a tuple: the loop never changes as the
 table grows, and each kernel is compiled and cached by itself. It costs about 20 ns an instruction, and 2 ns for each
-address that follows a counter.
+address that follows a counter or pair of tensors that may overlap.
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.core.errors import NumbaExperimentalFeatureWarning
 
-from emulator.jit import KERNEL, hot
-from emulator.plan import ADDRESS, FIELDS
+from emulator.jit import hot, inner, kernel_table, types
+from emulator.plan import ADDRESS, FIELDS, READ, Plan
 
-# What `walk` keeps between calls: the next instruction, instructions done, then the counters of the loops.
-AT, DONE, COUNTERS = 0, 1, 2
-# Kinds of instructions; kernels have their index in the tuple, from 0.
+# Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
+# what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin.
+KIND, WORK, STOP, COUNTER, TRIPS, OTHER, FIRST_TERM, FIRST_WATCH, CODE = range(9)
 OPENS, CLOSES, ENDS = -1, -2, -3
-# Why `walk` returned: the code's end, an instruction to stop at, or the budget used up.
-ENDED, STOPPED, PAUSED = range(3)
+# Columns of `terms`: where in the row the address is, 1 for the first term of an operand, counter, modulus, stride in
+# bytes.
+SLOT, FIRST, BY_COUNTER, MODULUS, BY_BYTES, TERM = range(6)
+# Columns of `watches`, each a tensor that an instruction reads: where in the row its address is, and between which
+# distances from the result the bounds of the two intersect. Results have the first slot.
+READS, ABOVE, BELOW, WATCH = range(4)
+RESULT_SLOT = 0
+# How many of a watch's distances are known to be free of overlap at a time; and none of them.
+KNOWN, NO_DISTANCE = 1024, np.iinfo(np.int64).max
+# What `walk` keeps between calls: the next instruction, instructions done, then the counters of the loops.
+AT, DONE, COUNTERS = range(3)
+# Why `walk` returned: the code's end, an instruction to stop at, the budget used up, or a distance not yet known.
+ENDED, STOPPED, PAUSED, DOUBTED = range(4)
 
 
 @hot
@@ -36,84 +43,132 @@ def walk(
     arena: np.ndarray,
     plan_rows: np.ndarray,
     rows: np.ndarray,
+    code: np.ndarray,
     terms: np.ndarray,
-    first_term: np.ndarray,
-    kinds: np.ndarray,
-    loops: np.ndarray,
-    stops: np.ndarray,
+    watches: np.ndarray,
+    known: np.ndarray,
     state: np.ndarray,
     passing: bool,
     budget: int,
 ) -> int:
-    """Take at most `budget` steps from state[AT]; return why it stopped.
+    """Go on from state[AT] until the budget is used up; return why it stopped.
 
-    `rows` is a copy of `plan_rows` whose addresses follow the counters, by way of `flat_terms`. The walk stops before
-    an instruction whose `stops` is set, but for the first one if `passing`.
+    `rows` is a copy of `plan_rows` whose addresses follow the counters. The walk stops before an instruction whose
+    STOP is set, but for the first one if `passing`, and before one whose watch has a distance that is not `known`.
     """
-    at, done = state[AT], state[DONE]
     counters = state[COUNTERS:]
+    at = state[AT]
     why = PAUSED
-    for _ in range(budget):
-        if stops[at] and not passing:
+    while budget > 0:
+        if code[at, STOP] and not passing:
             why = STOPPED
             break
         passing = False
-        kind = kinds[at]
+        budget -= code[at, WORK]
+        kind = code[at, KIND]
         if kind >= 0:
-            for t in range(first_term[at], first_term[at + 1]):
-                slot = terms[t, 0] + ADDRESS
-                if terms[t, 4]:
+            for t in range(code[at, FIRST_TERM], code[at + 1, FIRST_TERM]):
+                slot = terms[t, SLOT]
+                if terms[t, FIRST]:
                     rows[at, slot] = plan_rows[at, slot]
-                counter = counters[terms[t, 1]]
-                if terms[t, 2] != 0:
-                    counter %= terms[t, 2]
-                rows[at, slot] += counter * terms[t, 3]
+                counter = counters[terms[t, BY_COUNTER]]
+                if terms[t, MODULUS] != 0:
+                    counter %= terms[t, MODULUS]
+                rows[at, slot] += counter * terms[t, BY_BYTES]
+            for w in range(code[at, FIRST_WATCH], code[at + 1, FIRST_WATCH]):
+                distance = rows[at, watches[w, READS]] - rows[at, RESULT_SLOT * FIELDS + ADDRESS]
+                if watches[w, ABOVE] < distance < watches[w, BELOW] and not holds(known[w], distance):
+                    why = DOUBTED
+            if why == DOUBTED:
+                break
+            # Before the kernel, which may find no memory.
+            state[AT] = at
             kernels[kind](arena, rows[at])
-            done += 1
+            state[DONE] += 1
             at += 1
         elif kind == OPENS:
-            counters[loops[at, 0]] = 0
+            counters[code[at, COUNTER]] = 0
             at += 1
         elif kind == CLOSES:
-            depth = loops[at, 0]
+            depth = code[at, COUNTER]
             counters[depth] += 1
-            if counters[depth] < loops[at, 1]:
-                at = loops[at, 2] + 1
+            if counters[depth] < code[at, TRIPS]:
+                at = code[at, OTHER] + 1
             else:
                 counters[depth] = 0
                 at += 1
         else:
             why = ENDED
             break
-    state[AT], state[DONE] = at, done
+    state[AT] = at
     return why
 
 
-def flat_terms(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a plan's terms without the unused ones, and where each instruction's begin in them; n + 1 numbers.
+@inner
+def holds(values: np.ndarray, value: int) -> bool:
+    for k in range(values.size):  # noqa: SIM110, numba knows no generators
+        if values[k] == value:
+            return True
+    return False
 
-    Columns: offset of the operand in the row, counter, modulus, stride in bytes, 1 for the first of an operand.
+
+def flat(plan: Plan, kinds: Mapping[int, int], stops: Collection[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `walk` reads of a plan: code, terms and watches, without what is absent.
+
+    `kinds` has the KIND of each opcode, `stops` the instructions to stop before.
     """
-    found = np.argwhere(terms[..., 2] != 0)
-    flat = np.zeros((len(found), 5), np.int64)
-    flat[:, 0] = found[:, 1] * FIELDS
-    flat[:, 1:4] = terms[tuple(found.T)]
-    flat[:, 4] = found[:, 2] == 0
-    return flat, np.searchsorted(found[:, 0], np.arange(len(terms) + 1))
+    n = len(plan.rows)
+    code = np.zeros((n + 1, CODE), np.int64)
+    code[:n, KIND] = [kinds[int(opcode)] for opcode in plan.opcodes]
+    code[:n, COUNTER : OTHER + 1] = plan.loops
+    code[list(stops), STOP] = 1
+    terms: list[tuple[int, ...]] = []
+    watches: list[tuple[int, ...]] = []
+    for k, instruction in enumerate(plan.core.code):
+        code[k, WORK] = work(plan, k)
+        code[k, FIRST_TERM], code[k, FIRST_WATCH] = len(terms), len(watches)
+        for slot, operand in enumerate(instruction.operands):
+            if operand is not None:
+                address = slot * FIELDS + ADDRESS
+                for t, term in enumerate(operand.terms):
+                    terms.append((address, t == 0, term.counter, term.modulus, term.stride))
+        watches += [_watch(plan, k, slot) for slot in watched(plan, k)]
+    code[n, FIRST_TERM], code[n, FIRST_WATCH] = len(terms), len(watches)
+    return code, np.array(terms, np.int64).reshape(-1, TERM), np.array(watches, np.int64).reshape(-1, WATCH)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out numba's remark that first-class functions are an experiment."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
-        yield
+def watched(plan: Plan, k: int) -> list[int]:
+    """Return the operands of instruction k, by slot, that its result may overlap in some iteration."""
+    if not plan.overlap[k]:
+        return []
+    operands = plan.core.code[k].operands
+    out = operands[RESULT_SLOT]
+    return [
+        slot
+        for slot, operand in enumerate(operands)
+        if operand is not None and out is not None and plan.access[k, slot] == READ and operand.memory == out.memory
+    ]
+
+
+def _watch(plan: Plan, k: int, slot: int) -> tuple[int, ...]:
+    (out_low, out_high), (low, high) = plan.spans[k, RESULT_SLOT], plan.spans[k, slot]
+    return slot * FIELDS + ADDRESS, out_low - high, out_high - low
+
+
+def work(plan: Plan, k: int) -> int:
+    """Return what instruction k weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
+    instruction = plan.core.code[k]
+    elements = sum(operand.elements for _, operand in instruction.accesses())
+    products = 0
+    if any(spec.name == "w" for spec in instruction.row.operands):
+        out, w = instruction.operand("out"), instruction.operand("w")
+        assert out is not None and w is not None
+        products = out.elements * w.elements // out.shape[-1]
+    return 1 + elements // 16 + products // 256
 
 
 def signature(kernels: int) -> Any:
     """Return the signature of `walk` with a tuple of that many kernels."""
     table, column = types.int64[:, ::1], types.int64[::1]
-    with quiet():
-        functions = types.UniTuple(types.FunctionType(KERNEL), kernels)
-    arrays = (types.uint8[::1], table, table, table, column, column, table, types.boolean[::1], column)
-    return types.int64(functions, *arrays, types.boolean, types.int64)
+    tables = (table,) * 6  # from plan_rows to known
+    return types.int64(kernel_table(kernels), types.uint8[::1], *tables, column, types.boolean, types.int64)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from emulator.execute import Dump, execute
 from emulator.memory import open_arena, tensor
 from emulator.plan import Plan, load, shares_bytes
+from emulator.walk import work
 from isa import reference
 from isa.chip import load_chip
 from isa.dtypes import F32, I8
 from isa.errors import InputError, Trap
 from isa.instruction import Instruction, build
-from isa.operand import MEMORIES, Term, dense
+from isa.operand import MEMORIES, Operand, Term, dense
 from isa.program import Core, Line, Program, Segment, Symbol
 from tests.strategies import programs
 
@@ -76,7 +77,11 @@ def with_whole_memories(drawn: Program) -> Program:
     ends = dict.fromkeys(MEMORIES, 0)
     for _, operand in (access for instruction in core.code for access in instruction.accesses()):
         ends[operand.memory] = max(ends[operand.memory], EDGE.memory_bytes(operand.memory))
-    whole = [Symbol(f"all_{memory}", "local", memory, 0, I8, (min(end, 2**19),)) for memory, end in ends.items() if end]
+    whole = [
+        Symbol(f"all_{memory}", "const" if memory == "cb" else "local", memory, 0, I8, (min(end, 2**19),))
+        for memory, end in ends.items()
+        if end
+    ]
     return replace(drawn, cores=(replace(core, symbols=core.symbols + tuple(whole)),))
 
 
@@ -177,6 +182,53 @@ def test_watched_loop_without_overlap() -> None:
     assert execute(plan, {}).instructions == 5
 
 
+def columns(states: int, count: int) -> Plan:
+    """A loop that copies a column to one of `states` others of a matrix, whose bounds intersect its own."""
+    out, x = (Operand("lm", at, I8, (8, 1), (256, 1), terms) for at, terms in ((0, (Term(1, states, 1),)), (255, ())))
+    return load(
+        program([build("loop", counter=1, count=count), build("copy", out=out, x=x), build("brnz", counter=1)], []),
+        EDGE,
+    )
+
+
+@pytest.mark.parametrize("states", [2, 250])
+def test_watched_loops_are_cheap(states: int) -> None:
+    """What has been found free of overlap at a distance is not looked at again."""
+    plan, reports = columns(states, 100_000), []
+    assert plan.overlap[1]
+    execute(plan, {})
+    began = time.perf_counter()
+    assert execute(plan, {}, on_progress=lambda *report: reports.append(report)).instructions == 100_000
+    assert time.perf_counter() - began < 2
+    assert reports
+
+
+def test_progress_in_a_loop_that_is_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.execute.KNOWN", 1)
+    reports: list[tuple[int, int]] = []
+    execute(columns(250, 500), {}, on_progress=lambda *report: reports.append(report))
+    assert len(reports) > 2 and {total for _, total in reports} == {500}
+
+
+def test_first_look_comes_after_one_instruction() -> None:
+    whole = dense("lm", 0, F32, (50_000,))
+    step = build("eltwise", out=whole, x=whole, sf="tanh")
+    plan = load(program([step] * 20, []), HANGUANG)
+    reports: list[tuple[int, int]] = []
+    execute(plan, {}, on_progress=lambda *report: reports.append(report))
+    assert reports[0] == (1, 20)
+
+
+def test_long_instructions_weigh_more() -> None:
+    """A budget that cheap instructions have raised does not hold for dear ones."""
+    wide, narrow = dense("lm", 0, I8, (64, 512)), dense("lm", 0, I8, (1,))
+    w = dense("lm", 2**17, I8, (512, 512))
+    product = build("matmul", out=dense("lm", 2**16, I8, (64, 512)), x=wide, w=w)
+    plan = load(program([product, build("fill", out=narrow), build("fill", out=wide)], []), HANGUANG)
+    heavy, light, middle = (work(plan, k) for k in range(3))
+    assert light == 1 and heavy > 10_000 and 1000 < middle < 10_000
+
+
 def test_zero_and_poison() -> None:
     plan = load(program([], [Y]), EDGE)
     assert not execute(plan, {}).outputs["y"].any()
@@ -249,6 +301,49 @@ def test_memory_that_the_host_cannot_give() -> None:
     plan = load(program([], []), EDGE)
     with pytest.raises(Trap, match="this computer cannot give"):
         open_arena(replace(plan, sizes=plan.sizes | {"host": 2**60}))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", np.float32(2)])
+def test_wrong_seeds(seed: object) -> None:
+    with pytest.raises(InputError, match="is no seed of the noise\nhelp: give a whole number, 0 or greater"):
+        execute(copies(), {"x": np.zeros(16, np.int8)}, poison=seed)  # type: ignore[arg-type]
+
+
+def test_poison_that_the_host_cannot_hold() -> None:
+    plan = load(program([], []), EDGE)
+    for size in (2**60, 2**80):
+        with pytest.raises(Trap, match=rf"the program needs {size} bytes of memory.*this computer cannot give"):
+            open_arena(replace(plan, sizes={"host": size}), 1)
+
+
+def test_memory_that_runs_out_later() -> None:
+    """Filters that take little memory but a lot when they are packed; an output too big to copy."""
+    script = """
+import resource, sys
+sys.path.insert(0, ".")
+from tests.emulator.test_execute import *
+def attempt(code, symbols):
+    plan = load(program(code, symbols), HANGUANG)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        execute(load(program(code[1:], []), HANGUANG), {})
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28 + 2**27, hard))
+        execute(plan, {})
+    except Trap as trap:
+        print(trap.instruction, trap.line, trap.message)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+w = Operand("lm", 2**16, I8, (2**14, 1, 1, 2**14), (0, 2**14, 2**14, 1))
+conv = build("conv", out=dense("lm", 2**15, I8, (1, 1, 1, 2**14)), x=dense("lm", 0, I8, (1, 1, 1, 2**14)), w=w)
+small = build("conv", out=dense("lm", 64, I8, (1, 1, 1, 4)), x=dense("lm", 0, I8, (1, 1, 1, 4)),
+              w=dense("lm", 128, I8, (4, 1, 1, 4)))
+attempt([conv, small], [])
+attempt([build("fill", out=dense("lm", 0, I8, (4,)))], [Symbol("y", "output", "host", 0, I8, (2**28,))])
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    first, second = result.stdout.splitlines() or [result.stderr, ""]
+    assert first.startswith("0 1 test.npu:1: conv: this computer cannot give the memory to rearrange"), result.stderr
+    assert second.startswith("None None the program needs"), result.stderr
 
 
 def test_runs_in_threads() -> None:

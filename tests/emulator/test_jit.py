@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert folder.is_dir() and folder != jit.cache_folder() and not folder.stat().st_mode & 0o077
 
 
+def test_what_nobody_used_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new folder is made: old folders with names like its own, nothing else."""
+    long_ago = time.time() - (jit.KEPT_DAYS + 1) * 86_400
+    monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "cache"))
+    own = jit.cache_folder()
+    kept, old, recent, linked = (tmp_path / "cache" / name for name in ("notes", "0" * 16, "1" * 16, "2" * 16))
+    for folder in (kept, old, recent):
+        folder.mkdir()
+        (folder / "file").touch()
+    linked.symlink_to(kept)
+    for folder in (own, kept, old):
+        os.utime(folder, (long_ago, long_ago))
+    os.utime(linked, (long_ago, long_ago), follow_symlinks=False)
+    # A use makes a folder recent; nothing is removed.
+    assert jit.cache_folder() == own and own.stat().st_mtime > long_ago + 86_400 and old.exists()
+    monkeypatch.setattr(jit, "source_hash", lambda: "3" * 16)
+    assert jit.cache_folder().name == "3" * 16
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {
+        *("notes", "1" * 16, "2" * 16, "3" * 16),
+        own.name,
+    }
+    assert (kept / "file").exists()
+
+
 def test_the_callers_settings_stay() -> None:
     before = config.CACHE_DIR
     jit.hot(lambda: None)
@@ -89,4 +114,4 @@ print(names)
         subprocess.run(run, capture_output=True, text=True, check=True, env=environment, cwd=jit.ROOT).stdout.strip()
         for _ in range(2)
     ]
-    assert outputs == ["['maxpool']", "[]"]
+    assert outputs == ["['the kernel of maxpool']", "[]"]
