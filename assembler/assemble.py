@@ -1,5 +1,6 @@
 """From text to Program."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ def assemble_for(
     source = SourceFile(given.name if given and given.name else "<text>", text)
     report = Report(source.name)
     name = given.stem if given and given.name else "program"
+    if given is None and re.fullmatch(r'[^\n;"]+\.npu\s*', text):
+        help = "this looks like a file's name: give its text, and the name as the second argument"
+        report.error("E313", source.span(1, 0, len(text)), "the program does not end", "", help)
+        report.raise_if_any()
     try:
         done = _assemble(source, Folder(given.parent if given else Path()), name, report, chip, changes or {})
     except TooMany:

@@ -8,6 +8,7 @@ from assembler import syntax
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from isa.dtypes import DTYPES, DType, dtype_of_array
+from isa.program import Symbol
 
 MAX_BYTES = 2**30
 # A text that begins so holds the bytes themselves: for what numbers cannot say, such as the payload of a NaN.
@@ -41,6 +42,20 @@ class Reader:
             message = "this is no list of numbers"
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
         return np.full(count, self._element(node, dtype, evaluator), dtype.numpy).tobytes()
+
+    def initial(self, node: syntax.Value, symbol: Symbol) -> bytes:
+        """Return what a tensor holds at first. Like a run, an input with a scale takes floats too, from a file."""
+        file, evaluator = self._follow(node)
+        if isinstance(file, syntax.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
+            array = None if file.value.startswith(HEX) else self.array(file)
+            if array is not None and array.dtype.newbyteorder("=") in (np.float32, np.float64):
+                self._check_shape(file, array, symbol.shape)
+                if np.isnan(array).any():
+                    place = [int(k) for k in np.argwhere(np.isnan(array))[0]]
+                    message = f'"{file.value}" has NaN at {place}'
+                    raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
+                return quantise(array, symbol).tobytes()
+        return self.tensor(node, symbol.dtype, symbol.shape)
 
     def scale(self, node: syntax.Value) -> tuple[float, ...]:
         """Return the scale of a tensor: positive float32 numbers from a number, a list or a file."""
@@ -105,12 +120,16 @@ class Reader:
         array = self.array(node)
         if dtype_of_array(array) != dtype:
             label = f"expected {dtype} ({dtype.numpy.name})"
-            help = f'convert it when it is written: numpy.save(file, array.astype("{dtype.numpy.name}"))'
-            raise self.evaluator.error("E504", node, f'"{node.value}" holds {array.dtype}', label, help)
+            raise self.evaluator.error(
+                "E504", node, f'"{node.value}" holds {array.dtype}', label, _conversion(array, dtype)
+            )
+        self._check_shape(node, array, shape)
+        return np.ascontiguousarray(array, dtype.numpy).tobytes()
+
+    def _check_shape(self, node: syntax.Text, array: Any, shape: tuple[int, ...]) -> None:
         if array.shape != shape:
             label = f"expected {list(shape)}"
             raise self.evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
-        return np.ascontiguousarray(array, dtype.numpy).tobytes()
 
     def _hexadecimal(self, node: syntax.Text, count: int) -> bytes:
         digits = node.value.removeprefix(HEX)
@@ -161,3 +180,28 @@ class Reader:
             label = f"expected {dtype}: {dtype.low} to {dtype.high}"
             raise evaluator.error("E504", node, f"{value} is out of range", label)
         return value
+
+
+def quantise(values: np.ndarray, symbol: Symbol) -> np.ndarray:
+    """Return clamp(rne(x / scale) + zero), computed in float64; scales of several elements run over channels."""
+    with np.errstate(over="ignore"):
+        steps = np.rint(values.astype(np.float64) / np.array(symbol.scale, np.float64)) + symbol.zero
+    return np.clip(steps, symbol.dtype.low, symbol.dtype.high).astype(symbol.dtype.numpy)
+
+
+def _conversion(array: np.ndarray, dtype: DType) -> str:
+    """Return how to bring a file to a type; a conversion that spoils values is not one."""
+    if array.dtype.kind not in "biuf":
+        return "expected numbers"
+    convert = f'numpy.save(file, array.astype("{dtype.numpy.name}"))'
+    if dtype.is_float:
+        return f"convert it when it is written: {convert}"
+    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
+        return (
+            "an input with a scale has floats quantised; "
+            f"else save numpy.clip(numpy.rint(x / scale) + zero, {dtype.low}, {dtype.high}), as {dtype.numpy.name}"
+        )
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if not dtype.low <= low <= high <= dtype.high:
+        return f"its values, {low:g} to {high:g}, do not fit {dtype}: {dtype.low} to {dtype.high}"
+    return f"convert it when it is written: {convert}"

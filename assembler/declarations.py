@@ -147,6 +147,7 @@ class Declarations:
             attempt(keyword, partial(self._clause, evaluator, clause, parts.get("dtype")))
         if failed:
             raise Failed
+        self._check_channels(evaluator, statement, parts["shape"], parts.get("scale", ()))
         shape, dtype, (at, base) = parts["shape"], parts["dtype"], parts.get("at", (None, ""))
         memory = parts.get("in") or DEFAULT_MEMORY.get(statement.kind, "lm")
         if base:
@@ -181,6 +182,19 @@ class Declarations:
     ) -> Failed:
         clause = next(clause for clause in statement.clauses if clause.keyword.text == keyword)
         return evaluator.error("E404", clause, message, label)
+
+    def _check_channels(
+        self, evaluator: Evaluator, statement: syntax.Tensor, shape: tuple[int, ...], scale: tuple[float, ...]
+    ) -> None:
+        """Report a list of scales that fits no dimension which could be the channels."""
+        # Weights count theirs in other places than results do, and locals may hold weights.
+        outer = statement.kind in ("input", "output")
+        if len(scale) > 1 and len(scale) not in (shape[-1:] if outer else shape):
+            message = f"{len(scale)} scales fit no dimension of {list(shape)}"
+            label = "expected one, or " + (f"{shape[-1]}: one for each channel" if outer else "one for each channel")
+            help = "channels are the last dimension; of weights, the output channels: the first of conv's"
+            span = next(clause for clause in statement.clauses if clause.keyword.text == "scale")
+            raise evaluator.error("E601", span, message, label, help)
 
     def _shape(self, evaluator: Evaluator, statement: syntax.Tensor) -> tuple[int, ...]:
         # Bytes that belong to no tensor may be none at all; a tensor has at least one element.
@@ -260,7 +274,14 @@ class Declarations:
         ]
         sizes = {memory: chip.memory_bytes(memory) for memory in MEMORIES}
         layout = place(requests, sizes, chip.name)
-        codes = {"full": "E401", "overlap": "E402", "lacking": "E403", "align": "E404", "base": "E404"}
+        codes = {
+            "beyond": "E404",
+            "full": "E401",
+            "overlap": "E402",
+            "lacking": "E403",
+            "align": "E404",
+            "base": "E404",
+        }
         for problem in layout.problems:
             self.misplaced.add(problem.name)
             declared = self.by_name[problem.name]
@@ -299,7 +320,7 @@ class Declarations:
             if node is not None and declared.key not in self.misplaced and not self._is_none(node, declared.scope):
                 reader = Reader(Evaluator(self.names, declared.scope), self.folder)
                 try:
-                    data = reader.tensor(node, symbol.dtype, symbol.shape)
+                    data = reader.initial(node, symbol)
                 except Failed:
                     continue
             if declared.kind == "input":

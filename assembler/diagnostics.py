@@ -56,8 +56,8 @@ CODES = {
     "E705": "the expansion is too long",
 }
 
-# After this many, more are hardly read.
-MAX_DIAGNOSTICS = 100
+# After this many, more are hardly read: looked for, and shown.
+MAX_DIAGNOSTICS, MAX_SHOWN = 100, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,13 @@ class Diagnostic:
 
 
 class AssemblyError(RatelError):
-    """Raised with everything that is wrong with a text, in the order of its lines."""
+    """Raised with everything that is wrong with a text, in the order of its lines; its message shows the first."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
-        count = len(self.diagnostics)
-        summary = f"{count} error{'s' if count != 1 else ''}"
-        super().__init__("\n\n".join([*map(render, self.diagnostics), summary]))
+        count, more = len(self.diagnostics), len(self.diagnostics) - MAX_SHOWN
+        summary = f"{count} error{'s' if count != 1 else ''}" + (f", {more} more than are shown" if more > 0 else "")
+        super().__init__("\n\n".join([*map(render, self.diagnostics[:MAX_SHOWN]), summary]))
 
 
 class Failed(Exception):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from assembler import syntax
 from assembler.diagnostics import Report, TooMany
@@ -18,10 +19,10 @@ TIGHT_OPERATORS = {"*", "/", "//"}
 CLAUSES = {"scale", "zero", "min", "atol", "source"}
 
 
-def format_text(text: str) -> str:
-    """Return a text in canonical form; raise AssemblyError when a line of it does not parse."""
-    report = Report("<text>")
-    file = SourceFile("<text>", text)
+def format_text(text: str, path: str | Path | None = None) -> str:
+    """Return a text in canonical form; raise AssemblyError, which calls it by `path`, when a line does not parse."""
+    file = SourceFile((Path(path).name if path is not None else "") or "<text>", text)
+    report = Report(file.name)
     lines: list[LogicalLine] = []
     statements: list[syntax.Statement] = []
     with suppress(TooMany):

@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Misplaced:
-    """Something wrong with a placement: `kind` is one of full, overlap, base, align; `other` the tensor in the way."""
+    """Something wrong with a placement: `kind` is one of full, lacking, beyond, overlap, base, align; `other` the tensor in the way."""
 
     name: str
     kind: str
@@ -67,9 +67,7 @@ def place(requests: Sequence[Request], sizes: Mapping[str, int], chip: str) -> L
     for memory in dict.fromkeys(request.memory for request in requests):
         held = [r for r in requests if r.memory == memory and r.name in layout.addresses]
         layout.ends[memory] = max((layout.addresses[r.name] + r.bytes for r in held), default=0)
-        beyond = next((r for r in held if layout.addresses[r.name] + r.bytes > sizes[memory]), None)
-        if beyond:
-            layout.problems.append(_full(beyond, held, layout.addresses, sizes[memory], chip))
+        layout.problems += _misfits(held, layout.addresses, sizes[memory], chip)
         layout.problems += _overlaps(held, layout.addresses)
     return layout
 
@@ -124,6 +122,23 @@ def _overlaps(held: Iterable[Request], addresses: Mapping[str, int]) -> Iterable
             furthest[request.data] = request
 
 
+def _misfits(held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str) -> Iterable[Misplaced]:
+    """Report the tensors of one memory whose own address is too high, and the first that finds no place."""
+    beyond = [r for r in held if not r.base and addresses[r.name] + r.bytes > size]
+    if not size:
+        yield from (_full(r, held, addresses, size, chip) for r in beyond[:1])
+        return
+    for r in beyond:
+        if r.at is not None:
+            message = (
+                f"`{r.name}` ({r.bytes:,} bytes at address {r.at:,}) would end at {r.at + r.bytes:,}, "
+                f"but {r.memory} of {chip} has {size:,} bytes"
+            )
+            fits = f"the last address that it fits at is {size - r.bytes - (size - r.bytes) % r.alignment:,}"
+            yield Misplaced(r.name, "beyond", message, fits if r.bytes <= size else "it fits at no address")
+    yield from [_full(r, held, addresses, size, chip) for r in beyond if r.at is None][:1]
+
+
 def _full(request: Request, held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str) -> Misplaced:
     memory = request.memory
     if not size:
@@ -150,8 +165,9 @@ def memory_map(held: Sequence[Request], addresses: Mapping[str, int], size: int)
     reach = 0
     gaps = []
     for r in rows:
-        gaps.append(min(addresses[r.name], size) - reach)
-        reach = max(reach, addresses[r.name] + r.bytes)
+        if addresses[r.name] + r.bytes <= size:
+            gaps.append(addresses[r.name] - reach)
+            reach = max(reach, addresses[r.name] + r.bytes)
     widest = max([*gaps, size - reach, 0])
     lines.append(
         f"the widest gap left has {widest:,} bytes; tensors that are not alive together can share a place with `at`"

@@ -15,7 +15,7 @@ PICTURES = {"run_digits": "programs/digits/digits.npu"}
 
 def draw(name: str, program: str) -> None:
     """Write docs/NAME.svg with what `ratel run PROGRAM` prints."""
-    recorder = Console(record=True, width=104, file=io.StringIO(), force_terminal=True, highlight=False, markup=False)
+    recorder = Console(record=True, width=112, file=io.StringIO(), force_terminal=True, highlight=False, markup=False)
     tables.console = lambda: recorder
     assert main(["run", program]) == 0
     svg = recorder.export_svg(title=f"ratel run {program}", unique_id=name)

@@ -134,8 +134,8 @@ class _Walk:
     ) -> None:
         used = {int(opcode) for opcode in plan.opcodes}
         compile_kernels(sorted(used), on_compile)
-        name = "the loop over instructions"
-        _, self._walk = compile_all(((name, nothing, KERNEL), (name, walk, signature(len(KERNELS)))), on_compile)
+        nothing.compile(KERNEL)
+        (self._walk,) = compile_all([("the loop over instructions", walk, signature(len(KERNELS)))], on_compile)
         self._plan = plan
         self._code, terms, self._watches = flat(plan, KINDS, stops)
         self._rows = plan.rows.copy()

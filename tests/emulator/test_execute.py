@@ -169,7 +169,7 @@ def test_overlap_in_one_iteration() -> None:
     with pytest.raises(Trap) as caught:
         execute(plan, {})
     assert (caught.value.instruction, caught.value.line, caught.value.address) == (1, 2, 8)
-    assert str(caught.value).startswith("test.npu:2: copy: the result at byte 0x8 overlaps")
+    assert str(caught.value).startswith("test.npu:2: copy: the result, from byte 0x8 of lm on, overlaps")
 
 
 def test_watched_loop_without_overlap() -> None:

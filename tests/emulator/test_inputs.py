@@ -151,3 +151,18 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
     path.write_bytes(content[: data.draw(st.integers(60, len(content)))])
     with contextlib.suppress(InputError):
         assert isinstance(read_tensor(path), np.ndarray)
+
+
+def test_lists_of_whole_numbers_are_taken_where_they_fit() -> None:
+    assert prepare(core(X), {"image": [[1, 2, 3], [4, 5, -128]]})["image"].dtype == np.int8
+    with pytest.raises(InputError, match="its values, 1 to 500, do not fit int8"):
+        prepare(core(X), {"image": [[1, 2, 3], [4, 5, 500]]})
+    with pytest.raises(InputError, match="has type int64"):
+        prepare(core(X), {"image": np.ones((2, 3), np.int64)})
+
+
+def test_scales_that_fit_no_channel_quantise_nothing() -> None:
+    symbol = Symbol("x", "input", "lm", 0, I8, (2, 3), (0.5, 2.0))
+    with pytest.raises(InputError, match="x has 2 scales but 3 channels"):
+        prepare(core(symbol), {"x": np.ones((2, 3))})
+    assert prepare(core(symbol), {"x": np.ones((2, 3), np.int8)})

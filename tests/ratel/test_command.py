@@ -147,6 +147,8 @@ WRONG = {
     "unknown instruction": (["manual", "convolve"], "did you mean conv?"),
     "a folder": (["run", "{folder}"], "cannot read"),
     "no such folder": (["asm", "{source}", "-o", "nowhere/a.npo"], "cannot write"),
+    "output below a file": (["run", "{source}", "--input", "x={x}", "--output", "y={x}/y.npy"], "cannot write"),
+    "endless iteration": (["run", "{source}", "--input", "x={x}", "--dump", "t@" + "9" * 5000], "NAME@ITERATION"),
     "output nowhere": (["run", "{source}", "--input", "x={x}", "--output", "y=nowhere/y.npy"], "cannot write"),
 }
 
@@ -175,7 +177,20 @@ def test_a_mistake_in_the_text_is_shown_with_its_line(source: Path, capsys: pyte
     assert "small.npu:8:" in shown and "eltwise y, tt[0], relu" in shown and "^^" in shown
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "f", "--input", "x"], ["time", "f", "--set", "x"]])
+USAGE = [
+    [],
+    ["fly"],
+    ["run"],
+    ["run", "f", "--input", "x"],
+    ["run", "f", "--input", "x=a", "--input", "x=b"],
+    ["run", "f", "--poison", "-1"],
+    ["time", "f", "--set", "x"],
+    ["time", "f", "--chip", "edge,"],
+    ["asm", "."],
+]
+
+
+@pytest.mark.parametrize("arguments", USAGE)
 def test_usage(arguments: list[str], source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(source) if argument == "f" else argument for argument in arguments]
     try:
@@ -209,3 +224,40 @@ def test_disassembly_with_its_data_beside_it(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     first = run_json(capsys, "run", tmp_path / "digits.npo", "--json")
     assert first == run_json(capsys, "run", again, "--json") and first["checks"][0]["passed"]
+
+
+def test_names_with_brackets_are_printed_as_they_are(source: Path, x: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text('.name "[/red] a[b]"\n' + SOURCE)
+    assert main(["run", str(source), "--input", f"x={x}"]) == 0
+    assert "[/red] a[b] on edge" in capsys.readouterr().out
+
+
+def test_numbers_of_the_chip_reach_the_assembler(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text(SOURCE.replace("i8[2, 4, 8]", "i8[2, 400000, 8]"))
+    assert main(["time", str(source)]) == 1
+    assert "lm is full" in capsys.readouterr().err
+    source.write_text(SOURCE.replace(".local  t", ".local  u i8[400000]\n.local  t"))
+    assert main(["time", str(source), "--set", "memory.lm_bytes=1000000"]) == 0
+
+
+def test_a_chip_file_beside_the_source_is_found_from_anywhere(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chip = (ROOT / "isa/chips/edge.toml").read_text().replace('name = "edge"', 'name = "mine"')
+    (tmp_path / "mine.toml").write_text(chip)
+    source.write_text(SOURCE.replace(".chip edge", '.chip "mine.toml"'))
+    monkeypatch.chdir("/")
+    assert run_json(capsys, "time", source, "--json")["chip"] == "mine"
+
+
+def test_a_device_is_written_to_not_replaced(source: Path, x: Path, tmp_path: Path) -> None:
+    before = Path(os.devnull).stat().st_mode
+    assert main(["run", str(source), "--input", f"x={x}", "--output", f"y={os.devnull}"]) == 0
+    assert Path(os.devnull).stat().st_mode == before
+
+
+def test_floats_that_json_lacks_are_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "f.npu"
+    tensors = ".chip edge\n.const b f32[3] = [nan, inf, 2]\n.local z i8[3]\n.output y f32[3]\n"
+    path.write_text(tensors + "eltwise y, z, ew1_bias=b\nend\n")
+    assert run_json(capsys, "run", path, "--json", "--dump", "y")["dumps"] == {"y": [None, None, 2.0]}

@@ -50,3 +50,15 @@ def test_files_that_it_names_are_there() -> None:
     root = Path(__file__).parents[2]
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links and not [link for link in links if not (root / link).exists()]
+
+
+def test_picture_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    assert main(["run", str(root / "programs/digits/digits.npu")]) == 0
+    words = capsys.readouterr().out.split()
+    picture = re.sub(r"<[^>]*>", " ", (root / "docs/run_digits.svg").read_text()).replace("&#160;", " ")
+    # The rule under a heading is as long as the table; all else is the same, word by word.
+    drawn = {word.strip(",") for word in picture.split()}
+    missing = [word for word in words if "─" not in word and word.strip(",") not in drawn]
+    assert not missing, "draw it again: python docs/pictures.py"
+    assert "98.61 % right, 7,359 cycles" in README and "7,359" in words and "98.61%," in words
