@@ -110,6 +110,11 @@ class _Binder:
             help = help or (f"it takes {', '.join(takes)}" if takes else "it takes nothing by name")
             raise self.error("E204", span, f"{row.mnemonic} has no `{name}`", "", help)
         else:
+            node, _ = self.names.follow(argument.value, self.scope)
+            if name in self.flags and isinstance(node, syntax.Reference) and node.name.lower() in ("true", "false"):
+                label = f"expected `{name}` alone" if node.name.lower() == "true" else "expected nothing"
+                help = "a flag stands bare, or is left out"
+                raise self.error("E309", argument.span, f"`{name}` is a flag: it takes no value", label, help)
             self._give(name, argument.value, self.scope, argument.span)
 
     def _choose(self, word: str, value: syntax.Value | None, span: Span) -> None:

@@ -7,12 +7,18 @@ import numpy as np
 from assembler import syntax
 from assembler.arguments import Arguments
 from assembler.diagnostics import Failed, Span
-from assembler.expressions import Evaluator
+from assembler.expressions import Evaluator, division_help
 from assembler.names import Names, Scope
 from assembler.operands import Given
 from isa.dtypes import I8
 from isa.instruction import Value
 from isa.table import AttributeSpec, Row
+
+# What other tools say for the padding, and the numbers that it stands for.
+PADDINGS = {
+    "same": "padding is given in numbers: with stride 1, a window of 3 keeps the size with pad=1, one of 5 with pad=2",
+    "valid": "padding is given in numbers: pad=0, or nothing",
+}
 
 
 class Attributes:
@@ -74,11 +80,15 @@ class Attributes:
 
     def _element(self, spec: AttributeSpec, node: syntax.Value, evaluator: Evaluator) -> Any:
         legal = f"from {spec.low:g} to {spec.high:g}"
-        if isinstance(node, syntax.Text):
-            raise evaluator.error("E309", node, f"`{spec.name}` is a text", f"expected a number {legal}")
+        word = node.value if isinstance(node, syntax.Text) else node.name if isinstance(node, syntax.Reference) else ""
+        if isinstance(node, syntax.Text) or (spec.name == "pad" and word.lower() in PADDINGS):
+            message = f"`{spec.name}` is a {'text' if isinstance(node, syntax.Text) else 'word'}"
+            help = PADDINGS.get(word.lower(), "") if spec.name == "pad" else ""
+            raise evaluator.error("E309", node, message, f"expected a number {legal}", help)
         value = evaluator.constant(node)
         if not spec.is_float and isinstance(value, float):
-            raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", f"expected a whole number {legal}")
+            label = f"expected a whole number {legal}"
+            raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", label, division_help(node))
         if not spec.low <= value <= spec.high:
             raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", f"expected a number {legal}")
         out = self.given.get("out")

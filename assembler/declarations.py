@@ -347,7 +347,7 @@ class Declarations:
         evaluator, names = Evaluator(self.names, scope), self.names
         output = self._name(statement.output, scope)
         symbol = names.tensors.get(output.text)
-        if symbol is None:
+        if symbol is None or output.text in names.poisoned:
             raise names.unknown(output.text, output.span, scope, "an output")
         if symbol.kind != "output":
             label = f"expected an output; this is {_article(symbol.kind)}"

@@ -37,13 +37,25 @@ class Expander:
         self.folder = folder
         self.macros: dict[str, Block] = {}
         self.files: list[str] = []
+        # For each open file, whether it has an `end` of its own.
+        self.ends: list[bool] = []
         self.steps = 0
 
     def statements(self, file: SourceFile, scope: Scope | None = None) -> Iterator[tuple[syntax.Statement, Scope]]:
         """Yield each statement with its scope, lazily: what stands before has been declared when `.repeat` counts."""
+        yield from self._file(file, list(parse(file, self.names.report)), scope or Scope())
+
+    def _file(
+        self, file: SourceFile, statements: list[syntax.Statement], scope: Scope
+    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        for statement in statements:
+            if isinstance(statement, syntax.Tensor | syntax.Constant):
+                self.names.ahead.setdefault(statement.name.text, statement.name.span)
         self.files.append(file.path)
-        yield from self._walk(self._blocks(parse(file, self.names.report)), scope or Scope(), len(self.files))
+        self.ends.append(_end(statements) is not None)
+        yield from self._walk(self._blocks(statements), scope, len(self.files))
         self.files.pop()
+        self.ends.pop()
 
     def _blocks(self, statements: Iterable[syntax.Statement]) -> list[syntax.Statement | Block]:
         """Nest statements into blocks; report those not closed, or not open."""
@@ -84,6 +96,8 @@ class Expander:
         if not isinstance(block.head, syntax.Broken):
             label = f"expected `{_CLOSING[kind]}` further down"
             self.names.report.error("E701", block.head.span, f"this `.{kind}` is never closed", label)
+        # It swallowed what it should not hold.
+        block.body.clear()
         self.names.report.guessing = True
 
     def _walk(
@@ -175,7 +189,15 @@ class Expander:
             names.report.guessing = True
             raise names.error(scope, problem.code, span, problem.message, "", problem.help) from None
         depth = self._deeper(span, scope, depth, "this file is too deep")
-        yield from self.statements(SourceFile(inside, text, inside))
+        file = SourceFile(inside, text, inside)
+        statements = list(parse(file, names.report))
+        end = _end(statements)
+        if end and any(self.ends):
+            names.report.guessing = True
+            message, label = f'"{name}" is a whole program', "expected a part of one: a text without `end`"
+            help = "keep what programs share in a file of its own, and include that"
+            raise names.error(scope, "E703", span, message, label, help, Note("it ends here", end.span))
+        yield from self._file(file, statements, scope)
 
     def _call(self, call: syntax.Instruction, scope: Scope, depth: int) -> Iterator[tuple[syntax.Statement, Scope]]:
         name = call.mnemonic.text
@@ -213,6 +235,12 @@ class Expander:
                     raise names.error(scope, "E702", call.span, message, usage, "", defined)
                 bound[parameter.name.text] = Binding(parameter.default, Scope())
         return bound
+
+
+def _end(statements: Iterable[syntax.Statement]) -> syntax.Instruction | None:
+    """Return the `end` among statements."""
+    instructions = (statement for statement in statements if isinstance(statement, syntax.Instruction))
+    return next((statement for statement in instructions if statement.mnemonic.text == "end"), None)
 
 
 def _block_words(statement: syntax.Statement) -> tuple[str, str]:

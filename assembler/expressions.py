@@ -11,9 +11,9 @@ from assembler.names import Names, Scope
 # Beyond this no quantity of a program can lie.
 LIMIT = 2**63
 SUFFIXES = {"K": 2**10, "M": 2**20}
-_INTEGER = re.compile(r"(\d+(?:_\d+)*)([KM]?)")
+_INTEGER = re.compile(r"(\d+(?:_\d+)*)([KM]?)", re.ASCII)
 _HEXADECIMAL = re.compile(r"0[xX]([0-9a-fA-F]+(?:_[0-9a-fA-F]+)*)")
-_FLOAT = re.compile(r"\d+(?:_\d+)*(?:\.\d*)?(?:[eE][+-]?\d{1,6})?")
+_FLOAT = re.compile(r"\d+(?:_\d+)*(?:\.\d*)?(?:[eE][+-]?\d{1,6})?", re.ASCII)
 # Counter and modulus (0: none), as in isa.operand.Term.
 Key = tuple[int, int]
 
@@ -84,7 +84,7 @@ class Evaluator:
         """Return the value of an expression that must be a whole number from low to high."""
         value = self.constant(node)
         if isinstance(value, float):
-            raise self.error("E309", node, f"{what} is {value:g}", "expected a whole number")
+            raise self.error("E309", node, f"{what} is {value:g}", "expected a whole number", division_help(node))
         if not low <= value <= high:
             legal = f"at least {low}" if high == LIMIT else f"from {low} to {high}"
             raise self.error("E309", node, f"{what} is {value}", f"expected a whole number {legal}")
@@ -94,7 +94,7 @@ class Evaluator:
         """Return the value of an expression that may follow counters, and is a whole number."""
         value = self.value(node)
         if isinstance(value, float):
-            raise self.error("E309", node, f"this is {value:g}", "expected a whole number")
+            raise self.error("E309", node, f"this is {value:g}", "expected a whole number", division_help(node))
         return affine(value)
 
     def _number(self, node: syntax.Number) -> int | float:
@@ -214,6 +214,17 @@ class Evaluator:
         label = f"expected a counter alone before `%`, as in `{name} % {right}`"
         help = "the hardware takes one counter modulo a constant; with modulus 2 a constant may be added"
         raise self.error("E308", node, "this remainder does not follow its counter evenly", label, help)
+
+
+def division_help(node: syntax.Value) -> str:
+    """Return what to write for a `/` whose value must be a whole number."""
+    if isinstance(node, syntax.Negative):
+        return division_help(node.value)
+    if not isinstance(node, syntax.Chain):
+        return ""
+    if any(operator.text == "/" for operator, _ in node.rest):
+        return "`/` gives fractions, whole or not: write `//`"
+    return next(filter(None, map(division_help, (node.first, *(right for _, right in node.rest)))), "")
 
 
 def _number_help(text: str) -> str:

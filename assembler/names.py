@@ -88,6 +88,8 @@ class Names:
     spans: dict[str, Span] = field(default_factory=dict)
     # Names whose declaration failed: using them is silent.
     poisoned: set[str] = field(default_factory=set)
+    # Where names are declared in the files read so far, whether their turn has come or not.
+    ahead: dict[str, Span] = field(default_factory=dict)
     loops: list[OpenLoop] = field(default_factory=list)
     epoch: int = 0
 
@@ -137,6 +139,11 @@ class Names:
         if name in self.poisoned or self.report.guessing:
             return Failed()
         self.poisoned.add(name)
+        if name in self.ahead and name not in self.spans:
+            place = self.ahead[name]
+            line = f"line {place.line}" if place.file == span.file else f"line {place.line} of {place.file}"
+            help = f"move its declaration up: a directive knows what stands before it (an instruction, all names)"
+            return self.error(scope, "E201", span, f"`{name}` is declared later, on {line}", f"expected {needed}", help)
         loops = [loop.name for loop in self.loops]
         candidates = [*self.tensors, *self.constants, *loops, *scope.visible()]
         help = did_you_mean(name, candidates)

@@ -12,11 +12,12 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from assembler import syntax
-from assembler.diagnostics import Failed, Report, Span, did_you_mean
+from assembler.diagnostics import Failed, Report, Span, did_you_mean, nearest
 from assembler.slips import USAGE, WAIT_USAGE, Place, explain
 from assembler.source import LogicalLine, SourceFile, logical_lines
+from isa.table import MNEMONICS
 
-TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|\d(?:[eE][+-](?=\d)|[\w.])*|\.?[^\W\d]\w*|//|\S')
+TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S')
 
 
 @cache
@@ -47,7 +48,16 @@ def parse_line(line: LogicalLine, report: Report) -> syntax.Statement:
             pass
     words = re.findall(r"\.?[^\W\d]\w*", line.text)
     waits = 1 if re.match(r"\s*\(\s*w\b", line.text) else 0
-    return syntax.Broken(line.whole, tuple(words[waits : waits + 2]))
+    return syntax.Broken(line.whole, tuple(_meant(word) if not k else word for k, word in enumerate(words[waits:][:2])))
+
+
+def _meant(word: str) -> str:
+    """Return the directive that the first word of a bad line was meant as, else the word."""
+    if word in USAGE or word in MNEMONICS:
+        return word
+    if word[0] != ".":
+        return f".{word}" if f".{word}" in USAGE else word
+    return word[1:] if word[1:] in MNEMONICS else nearest(word, USAGE) or word
 
 
 def _check_start(line: LogicalLine, report: Report) -> None:
@@ -59,6 +69,8 @@ def _check_start(line: LogicalLine, report: Report) -> None:
         assert match
         if match[0] not in USAGE:
             help = did_you_mean(match[0], USAGE, f"directives: {', '.join(USAGE)}")
+            if match[0][1:] in MNEMONICS:
+                help = f"instructions have no dot: `{match[0][1:]}`"
             raise report.error("E106", line.span(*match.span()), f"unknown directive `{match[0]}`", help=help)
     elif text[start] == "(":
         match = re.compile(r"\([^()]*\)?").match(text, start)
@@ -78,7 +90,8 @@ def _explain(line: LogicalLine, error: UnexpectedInput, report: Report) -> Faile
     position = len(line.text.rstrip()) if ended else error.pos_in_stream or 0
     match = None if ended else TOKEN.match(line.text, position)
     found = match[0] if match else ""
-    place = Place(found, TOKEN.findall(line.text[:position]), accepts)
+    behind = TOKEN.search(line.text, position + len(found))
+    place = Place(found, TOKEN.findall(line.text[:position]), accepts, behind[0] if behind else "")
     message, label, help = explain(place, line.text.split()[0])
     return report.error("E101", line.span(position, position + max(1, len(found))), message, label, help)
 

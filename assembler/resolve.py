@@ -45,6 +45,8 @@ class Resolver:
         self.lines: list[Line] = []
         self.ended: Span | None = None
         self.followed = False
+        # Names of loops that something was wrong with: how they close is not worth a second message.
+        self.doubtful: set[str] = set()
 
     def instruction(self, statement: syntax.Instruction, scope: Scope) -> None:
         """Add one instruction; what is wrong with it is reported, and the next may follow."""
@@ -52,7 +54,7 @@ class Resolver:
         row = MNEMONICS.get(mnemonic.text)
         try:
             if self.ended is not None:
-                if not self.followed:
+                if not self.followed and not self.names.report.guessing:
                     note = Note("the program ends here", self.ended)
                     label = "expected nothing: `end` is the last instruction"
                     self.names.error(scope, "E313", mnemonic.span, "an instruction follows `end`", label, "", note)
@@ -60,6 +62,7 @@ class Resolver:
                 return
             if row is None:
                 raise self._unknown(mnemonic, scope)
+            # A wrong wait is reported; the instruction still opens, closes or ends what it says.
             waits = self._waits(statement.waits, row, scope)
             if row.mnemonic == "loop":
                 resolved = self._loop(statement, row, scope)
@@ -90,6 +93,8 @@ class Resolver:
         if self.names.report.guessing:
             return
         for loop in self.names.loops:
+            if loop.name in self.doubtful:
+                continue
             help = f"close it with `brnz {loop.name}`"
             self.names.report.error("E312", loop.span, f"the loop `{loop.name}` is never closed", "", help)
         if self.ended is None:
@@ -113,7 +118,8 @@ class Resolver:
         letters = word.text.split(".")[1].rstrip(") \t\n").strip()
         if row.engine == "seq":
             help = "write it before an instruction of an engine: that one then waits in its queue"
-            raise self.names.error(scope, "E107", word.span, f"`{row.mnemonic}` cannot wait", "", help)
+            self.names.error(scope, "E107", word.span, f"`{row.mnemonic}` cannot wait", "", help)
+            return 0
         return sum(1 << ENGINES.index(WAIT_LETTERS[letter]) for letter in set(letters))
 
     def _loop(self, statement: syntax.Instruction, row: Row, scope: Scope) -> Instruction:
@@ -122,6 +128,8 @@ class Resolver:
         loop = OpenLoop("", depth, 1, statement.span)
         try:
             if len(arguments) != 2 or any(argument.name for argument in arguments):
+                node, _ = names.follow(arguments[0].value, scope) if arguments else (None, scope)
+                loop = replace(loop, name=node.name if isinstance(node, syntax.Reference) else "")
                 message = "`loop` takes a name and a number"
                 raise names.error(scope, "E301", statement.span, message, "expected `loop NAME, COUNT`")
             node, _ = names.follow(arguments[0].value, scope)
@@ -143,19 +151,24 @@ class Resolver:
             evaluator = Evaluator(names, scope)
             count = evaluator.integer(arguments[1].value, 1, MAX_COUNT, "the number of iterations")
             loop = replace(loop, count=count)
+        except Failed:
+            self.doubtful.add(loop.name)
+            raise
         finally:
             names.open(loop)
         return Instruction(row.opcode, (), ((depth,), (count,)))
 
     def _brnz(self, statement: syntax.Instruction, row: Row, scope: Scope) -> Instruction:
         names, arguments, depth = self.names, statement.arguments, len(self.names.loops)
+        node = arguments[0].value if len(arguments) == 1 and not arguments[0].name else None
+        if node is not None:
+            node, _ = names.follow(node, scope)
+        if isinstance(node, syntax.Reference) and node.name in self.doubtful and not names.loop(node.name):
+            raise Failed
         if not depth:
             help = "each `brnz NAME` closes a `loop NAME, COUNT`"
             raise names.error(scope, "E312", statement.span, "`brnz` closes no loop", "no loop is open here", help)
         innermost = names.loops[-1]
-        node = arguments[0].value if len(arguments) == 1 and not arguments[0].name else None
-        if node is not None:
-            node, _ = names.follow(node, scope)
         if not isinstance(node, syntax.Reference):
             names.close()
             label = f"expected the counter's name alone: `brnz {innermost.name}`"
@@ -165,6 +178,7 @@ class Resolver:
             if names.loop(node.name):
                 message = f"`{node.name}` is not the innermost loop"
                 while names.loops[-1].name != node.name:
+                    self.doubtful.add(names.loops[-1].name)
                     names.close()
             else:
                 message = f"no loop `{node.name}` is open"

@@ -61,11 +61,15 @@ OPERATORS = {"PLUS", "MINUS", "TIMES"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where a line stops making sense: the token found ("" at the end), those before it, the terminals possible."""
+    """Where a line stops making sense: the token found ("" at the end), those before it, the terminals possible.
+
+    `behind` is the token after it.
+    """
 
     found: str
     before: list[str]
     possible: set[str]
+    behind: str = ""
 
     @property
     def previous(self) -> str:
@@ -82,6 +86,7 @@ SLIPS: list[tuple[Callable[[Place], bool], str, str]] = [
     (lambda p: p.found == "#" or (p.found == "//" and not p.before), "`{found}` starts no comment", "write `;`"),
     (lambda p: "//" in p.before, "`//` divides: it starts no comment", "comments start with `;`"),
     (lambda p: p.found == "'", "a text is written in double quotes, not in `'`", ""),
+    (lambda p: p.found.isdigit() and not p.found.isascii(), "`{found}` is no digit here", "numbers are written 0 to 9"),
     (lambda p: p.found in ("{", "}"), "`{found}` means nothing here", "shapes and slices take `[ ]`, tuples `( )`"),
     (
         lambda p: p.found == ":" and len(p.before) == 1,
@@ -103,6 +108,11 @@ SLIPS: list[tuple[Callable[[Place], bool], str, str]] = [
         lambda p: p.previous in DTYPES and len(p.before) == 2 and p.found == "[",
         "`{previous}` is a type: the name before it is missing",
         "",
+    ),
+    (
+        lambda p: p.found == "," and p.before[-2:-1] == ["="] and p.previous.isdigit() and p.behind.isdigit(),
+        "no comma stands in a number",
+        "did you mean {previous}.{behind}?",
     ),
     (
         lambda p: p.found == "," and "SCALE" in p.possible,
@@ -130,6 +140,11 @@ SLIPS: list[tuple[Callable[[Place], bool], str, str]] = [
         "",
     ),
     (
+        lambda p: p.found == "(" and "LSQB" in p.possible,
+        "`(` stands where `[` is expected",
+        "shapes and slices take square brackets: `{previous}[...]`",
+    ),
+    (
         lambda p: p.between_values and "COMMA" in p.possible,
         "a comma is missing between `{previous}` and `{found}`",
         "",
@@ -149,7 +164,12 @@ def explain(place: Place, keyword: str) -> tuple[str, str, str]:
         return f"the line ends too early{f', after `{place.previous}`' if place.before else ''}", label, usage
     for fits, message, help in SLIPS:
         if fits(place):
-            words = {"found": place.found, "previous": place.previous, "first": (place.before or [""])[0]}
+            words = {
+                "behind": place.behind,
+                "found": place.found,
+                "previous": place.previous,
+                "first": (place.before or [""])[0],
+            }
             return message.format(**words), label, help.format(**words) or usage
     return f"`{place.found}` cannot stand here", label, usage
 

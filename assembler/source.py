@@ -12,6 +12,7 @@ CLOSERS = {"(": ")", "[": "]"}
 _MARK = re.compile(r'"(?:\\.|[^"\\])*"|["();\[\]]')
 # Half of a UTF-16 pair: Python texts may hold one, files and object files cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BLANKS = " \t\r\f"
 # Two words in a row, a directive or a wait never stand inside brackets: the bracket before them was forgotten.
 _STATEMENT = re.compile(r"\s*(\.[A-Za-z]|\(\s*w\s*\.|[^\W\d][\w.]*[ \t]+[^\W\d]|end\s*(;|$))")
 
@@ -82,6 +83,12 @@ def logical_lines(file: SourceFile, report: Report) -> Iterator[LogicalLine]:
             if surrogate := _SURROGATE.search(text):
                 report.error("E101", file.span(line, *surrogate.span()), "half of a character stands here")
                 broken = True
+            elif odd := _odd_character(code):
+                character = code[odd - 1]
+                message = f"U+{ord(character):04X} {'is no space here' if character.isspace() else 'cannot stand here'}"
+                help = "replace it with an ordinary one" if character.isspace() else "it is invisible: delete it"
+                report.error("E101", file.span(line, odd - 1, odd), message, "", help)
+                broken = True
             broken = not _brackets(file, line, code, opened, report) or broken
             if broken or not opened:
                 break
@@ -93,6 +100,14 @@ def logical_lines(file: SourceFile, report: Report) -> Iterator[LogicalLine]:
         logical = LogicalLine(file, first + 1, codes, broken=broken)
         if logical.text.strip() or broken:
             yield logical
+
+
+def _odd_character(code: str) -> int:
+    """Return the column of the first character outside of quotes that nobody sees, other than usual blanks; else 0."""
+    if code.isprintable():
+        return 0
+    bare = re.sub(r'"(?:\\.|[^"\\])*"', lambda text: "x" * len(text[0]), code)
+    return next((k for k, character in enumerate(bare, 1) if not (character.isprintable() or character in _BLANKS)), 0)
 
 
 def _brackets(file: SourceFile, line: int, code: str, opened: list[tuple[str, Span]], report: Report) -> bool:

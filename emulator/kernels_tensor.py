@@ -193,7 +193,7 @@ def pack_matrix(
     """Fill packed[r, i] with source[start + r * row_step + i * k_step] - zero for `count` rows of k."""
     if k_step == 1:
         for r in range(count):
-            widen(source, start + r * row_step, k, zero, packed, r, 0)
+            widen(source, start + r * row_step, k, zero, packed, r, ZERO)
         return
     # Where it is the rows that lie side by side: tiles whose lines all stay in the first-level cache, on both sides.
     for r0 in range(0, count, TILE_ROWS):

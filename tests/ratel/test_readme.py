@@ -62,3 +62,12 @@ def test_picture_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     missing = [word for word in words if "─" not in word and word.strip(",") not in drawn]
     assert not missing, "draw it again: python docs/pictures.py"
     assert "98.61 % right, 7,359 cycles" in README and "7,359" in words and "98.61%," in words
+
+
+@pytest.mark.parametrize(
+    ("path", "chip", "cycles"), re.findall(r"\]\((programs/\S+\.npu)\) \| (\w+) \| ([\d,]+) \|", README)
+)
+def test_cycles_of_the_programs(path: str, chip: str, cycles: str) -> None:
+    source = Path(__file__).parents[2] / path
+    program = ratel.assemble(source.read_text(), source)
+    assert program.chip == chip and f"{ratel.time(program).cycles:,}" == cycles
