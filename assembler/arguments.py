@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 
 from assembler import syntax
-from assembler.diagnostics import Failed, Span, did_you_mean, listed
+from assembler.diagnostics import Failed, Span, did_you_mean, listed, nearest
 from assembler.names import Names, Scope
 from isa.table import AttributeSpec, Row
+
+# Functions that the hardware does not have, and that look like ones that it has.
+OTHER_FUNCTIONS = {"gelu", "elu", "selu", "celu", "relu6", "silu", "swish", "mish", "softplus", "hardswish", "softmax"}
 
 
 @dataclass
@@ -81,6 +84,7 @@ class _Binder:
         """Report an argument by position beyond the required ones."""
         mnemonic, required = self.row.mnemonic, self.required
         help = did_you_mean(word, [*self.choices, *self.flags]) if word else ""
+        help = self._other_function(word) or help
         if not required:
             label = "expected nothing here"
         elif self.optional:
@@ -90,6 +94,16 @@ class _Binder:
             label = f"expected nothing after `{required[-1]}`"
         text = f"`{word}`" if word else "this"
         return self.error("E302", span, f"{mnemonic} does not take {text} here", label, help)
+
+    def _other_function(self, word: str) -> str:
+        """Return what to do for a function that the hardware does not have, or that is misspelt."""
+        functions = next((spec.words for spec in self.row.choices if spec.name == "sf"), ())
+        near = nearest(word, functions)
+        if not functions or not (near or word.lower() in OTHER_FUNCTIONS):
+            return ""
+        meant = f"did you mean `{near}`? " if near and word.lower() not in OTHER_FUNCTIONS else ""
+        names = listed(name for name in functions if name not in ("none", "table"))
+        return f"{meant}functions are {names}; any other goes by `table=`"
 
     def _named(self, argument: syntax.Argument, word: syntax.Word) -> None:
         name, row, span = word.text, self.row, word.span
@@ -106,7 +120,7 @@ class _Binder:
                 label = f"expected one of its words alone: {listed(w for w in choice.words if w != 'none')}"
                 raise self.error("E204", span, f"`{name}` is not given by name", label)
             takes = [*self.optional, *(word for word in self.choices if word not in own)]
-            help = did_you_mean(name, takes)
+            help = self._other_function(name) or did_you_mean(name, takes)
             help = help or (f"it takes {', '.join(takes)}" if takes else "it takes nothing by name")
             raise self.error("E204", span, f"{row.mnemonic} has no `{name}`", "", help)
         else:

@@ -28,7 +28,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Misplaced:
-    """Something wrong with a placement: `kind` is one of full, lacking, beyond, overlap, base, align; `other` the tensor in the way."""
+    """Something wrong with a placement: `kind` is one of full, lacking, beyond, overlap, base, align.
+
+    `other` is the tensor in the way.
+    """
 
     name: str
     kind: str

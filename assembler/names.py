@@ -142,7 +142,7 @@ class Names:
         if name in self.ahead and name not in self.spans:
             place = self.ahead[name]
             line = f"line {place.line}" if place.file == span.file else f"line {place.line} of {place.file}"
-            help = f"move its declaration up: a directive knows what stands before it (an instruction, all names)"
+            help = "move its declaration up: what a directive names stands before it"
             return self.error(scope, "E201", span, f"`{name}` is declared later, on {line}", f"expected {needed}", help)
         loops = [loop.name for loop in self.loops]
         candidates = [*self.tensors, *self.constants, *loops, *scope.visible()]

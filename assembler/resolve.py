@@ -1,13 +1,14 @@
 """From statements to instructions: operands, attributes, words and waits, loops, zero points and multipliers."""
 
+import re
 from dataclasses import replace
-from itertools import permutations
 
 from assembler import syntax
 from assembler.arguments import Arguments, bind
 from assembler.attributes import Attributes
 from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
 from assembler.expressions import Evaluator
+from assembler.mending import mending
 from assembler.multipliers import Pool, automatic
 from assembler.names import Names, OpenLoop, Scope
 from assembler.operands import Given, operand
@@ -33,6 +34,8 @@ PROBLEM_CODES = {
     "align": "E404",
 }
 MAX_COUNT = 2**31 - 1
+# Longer operands are not repeated in a message: the caret shows them.
+MAX_QUOTED = 40
 
 
 class Resolver:
@@ -219,7 +222,8 @@ class Resolver:
             # Shapes that do not fit come first: a channel count may be wrong only because they are.
             self._verify(statement, row, operands, attributes, waits, bound, scope)
             label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
-            raise self.names.error(scope, "E602", span, problem.message, label, help) from None
+            message = self._in_words_of_the_text(problem.message, row, bound)
+            raise self.names.error(scope, "E602", span, message, label, help) from None
         return self._verify(statement, row, operands, attributes, waits, bound, scope)
 
     def _verify(
@@ -239,42 +243,48 @@ class Resolver:
             waits,
         )
         problems = check_instruction(instruction)
-        swap = _swap(instruction, statement) if problems else ""
-        # The first problem of an operand often brings the others about; a wrong order brings all.
+        mend = mending(instruction, statement, bound) if problems else ""
+        # The first problem of an operand often brings the others about; what mends all is said once.
         firsts = list({problem.field: problem for problem in reversed(problems)}.values())
-        for problem in firsts[-1:] if swap else firsts:
+        for problem in firsts[-1:] if mend else firsts:
             span = bound.spans.get(problem.field, statement.mnemonic.span)
-            help = swap or _help(problem, row)
-            self.names.error(scope, PROBLEM_CODES[problem.kind], span, problem.message, problem.help, help)
+            message = self._in_words_of_the_text(problem.message, row, bound)
+            help = mend or _help(problem, row, bound)
+            self.names.error(scope, PROBLEM_CODES[problem.kind], span, message, problem.help, help)
         if problems:
             raise Failed
         return instruction
+
+    def _in_words_of_the_text(self, message: str, row: Row, bound: Arguments) -> str:
+        """Return a message that says beside an operand's name what stands in the text for it."""
+        chosen = [(bound.words[spec.name], spec) for spec in row.choices if spec.name in bound.words]
+        words = {field: word for word, spec in chosen for field in spec.takes.get(word, ())}
+
+        def named(match: re.Match[str]) -> str:
+            name = match[1]
+            value, scope = bound.values[name]
+            node, _ = self.names.follow(value, scope)
+            text = " ".join(node.span.text[node.span.column - 1 : node.span.end - 1].split())
+            if text == name or len(text) > MAX_QUOTED:
+                return match[0]
+            place = f", of {words[name]}=" if name in words and words[name] != name else ""
+            return f"{match[0]} (your `{text}`{place})"
+
+        given = [spec.name for spec in row.operands if spec.name in bound.values]
+        return re.sub(rf"(?<![\w.])`?\b({'|'.join(given)})\b`?(?![\w.=])", named, message) if given else message
 
     def _is_none(self, node: syntax.Value, scope: Scope) -> bool:
         node, _ = self.names.follow(node, scope)
         return isinstance(node, syntax.Reference) and node.name == "none" and "none" not in self.names.tensors
 
 
-def _help(problem: Problem, row: Row) -> str:
+def _help(problem: Problem, row: Row, bound: Arguments) -> str:
     """Return how to mend a problem, where the problem does not say it itself."""
     if problem.kind == "missing":
         return f"for example: {row.example}"
-    words = [f"`{word}`" for spec in row.choices for word, taken in spec.takes.items() if problem.field in taken]
-    return f"`{problem.field}` comes with {listed(words)}" if words and problem.kind == "chain" else ""
-
-
-def _swap(instruction: Instruction, statement: syntax.Instruction) -> str:
-    """Return the order of operands in which an instruction would be right, if there is one."""
-    row = instruction.row
-    required = [k for k, spec in enumerate(row.operands) if not spec.optional]
-    written = [argument.value.span for argument in statement.arguments if argument.name is None]
-    if len(required) < 2 or len(written) < len(required):
+    words = {word: taken for spec in row.choices for word, taken in spec.takes.items() if problem.field in taken}
+    if problem.kind != "chain" or not words:
         return ""
-    for order in permutations(required):
-        operands = list(instruction.operands)
-        for k, other in zip(required, order, strict=True):
-            operands[k] = instruction.operands[other]
-        if not check_instruction(replace(instruction, operands=tuple(operands))):
-            texts = [written[k].text[written[k].column - 1 : written[k].end - 1] for k in order]
-            return f"in this order it would fit: {row.mnemonic} {', '.join(texts)}"
-    return ""
+    for word in words.keys() & set(bound.words.values()):
+        return f"write `{word}=({', '.join(name.upper() for name in words[word])})`"
+    return f"`{problem.field}` comes with {listed(f'`{word}`' for word in words)}"

@@ -33,7 +33,8 @@ CLAUSES = ("scale", "zero", "in", "at")
 WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
 WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
 # What an instruction takes with `=`.
-NAMED = {spec.name for row in MNEMONICS.values() for spec in row.operands + row.attributes}
+NAMED = {spec.name for row in MNEMONICS.values() for spec in row.attributes}
+NAMED |= {spec.name for row in MNEMONICS.values() for spec in row.operands if spec.optional}
 NAMED |= {word for row in MNEMONICS.values() for spec in row.choices for word in spec.takes}
 
 # Terminals of the grammar as people call them.

@@ -429,7 +429,7 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
             if draw(st.booleans()):
                 count = draw(st.integers(1, 600))
                 name, kind = f"{memory}_{dtype}", "weight"
-                symbols.append(Symbol(name, kind, memory, start, dtype, (count,), *draw(_meaning(dtype))))
+                symbols.append(Symbol(name, kind, memory, start, dtype, (count,), *draw(_meaning(dtype, count))))
                 segments.append(Segment(memory, start, random_data(seed + start, dtype, count)))
     checks = []
     for k in range(draw(st.integers(0, 5))):
@@ -439,7 +439,7 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         memory = draw(st.sampled_from(("lm", "dev", "host") if dev else ("lm", "host")))
         # The place beyond the weights, which are set up once; inputs and outputs move with every task.
         address = AREAS[dtype] + 4096 + k * 2048 + dtype.bytes * draw(st.integers(0, 9))
-        scale, zero = draw(_meaning(dtype))
+        scale, zero = draw(_meaning(dtype, shape[-1]))
         symbol = Symbol(f"{kind}{k}", kind, memory, address, dtype, shape, scale, zero)
         if kind == "input" and draw(st.booleans()):
             symbol = Symbol(
@@ -460,9 +460,10 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
 
 
 @st.composite
-def _meaning(draw: Draw, dtype: DType) -> tuple[tuple[float, ...], int]:
-    """Return (scale, zero) of a symbol."""
-    scale = tuple(draw(st.lists(positive_f32, max_size=2)))
+def _meaning(draw: Draw, dtype: DType, channels: int) -> tuple[tuple[float, ...], int]:
+    """Return (scale, zero) of a symbol: no scale, one, or one for each channel where those are few."""
+    counts = (0, 1, channels) if channels <= 4 else (0, 1)
+    scale = tuple(draw(positive_f32) for _ in range(draw(st.sampled_from(counts))))
     return scale, draw(zero_points) if dtype == I8 and draw(st.booleans()) else 0
 
 
