@@ -190,9 +190,9 @@ class Declarations:
         # Weights count theirs in other places than results do, and locals may hold weights.
         outer = statement.kind in ("input", "output")
         if len(scale) > 1 and len(scale) not in (shape[-1:] if outer else shape):
-            message = f"{len(scale)} scales fit no dimension of {list(shape)}"
-            label = "expected one, or " + (f"{shape[-1]}: one for each channel" if outer else "one for each channel")
-            help = "channels are the last dimension; of weights, the output channels: the first of conv's"
+            message = f"{len(scale)} scales are given for the shape {list(shape)}"
+            label = f"expected one, or {shape[-1]}: one for each channel"
+            help = "" if outer else "conv counts the channels of its weights in the first dimension"
             span = next(clause for clause in statement.clauses if clause.keyword.text == "scale")
             raise evaluator.error("E601", span, message, label, help)
 

@@ -69,9 +69,8 @@ def _sizes(instruction: Instruction) -> Iterator[tuple[str, tuple[int, ...], str
         yield "stride", window, _pair(window)
     elif "stride" in names:
         kernel = instruction.operands[instruction.row.operand_index("w")]
-        assert kernel is not None
         yield "stride", (2, 2), "2"
-        if kernel.rank == 4:
+        if kernel is not None and kernel.rank == 4:
             half = (kernel.shape[1] // 2, kernel.shape[2] // 2)
             yield "pad", half * 2, _pair(half)
 
@@ -97,9 +96,10 @@ def _laid_out(instruction: Instruction) -> str:
             and _fits(replace(instruction, operands=tuple(operands)))
         ):
             activations = [f"`{name}`" for name in ("x", "out") if name in moved]
-            said = [f"{listed(activations, 'and')} like NCHW: activations are NHWC"] if activations else []
-            said += [f"`w` like {moved['w']}: weights are {EXPECTED[row.mnemonic]}"] if "w" in moved else []
-            return f"this looks {'; '.join(said)}"
+            looks = f"{listed(activations, 'and')} {'look' if len(activations) > 1 else 'looks'} like NCHW"
+            said = [f"{looks}; activations are NHWC"] if activations else []
+            said += [f"`w` looks like {moved['w']}; weights are {EXPECTED[row.mnemonic]}"] if "w" in moved else []
+            return "\n".join(said)
     return ""
 
 

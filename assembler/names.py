@@ -140,10 +140,11 @@ class Names:
             return Failed()
         self.poisoned.add(name)
         if name in self.ahead and name not in self.spans:
-            place = self.ahead[name]
-            line = f"line {place.line}" if place.file == span.file else f"line {place.line} of {place.file}"
+            note = Note("it is declared here", self.ahead[name])
             help = "move its declaration up: what a directive names stands before it"
-            return self.error(scope, "E201", span, f"`{name}` is declared later, on {line}", f"expected {needed}", help)
+            return self.error(
+                scope, "E201", span, f"`{name}` is declared further below", f"expected {needed}", help, note
+            )
         loops = [loop.name for loop in self.loops]
         candidates = [*self.tensors, *self.constants, *loops, *scope.visible()]
         help = did_you_mean(name, candidates)

@@ -229,14 +229,14 @@ def schedule(
 ) -> Timeline:
     """Return the timeline of one task of a plan; needs no data.
 
-    `on_compile` is called with "schedule" before that is compiled, `on_progress` with the instructions scheduled and
-    those of the whole task, some times a second. Raises Trap for a task too long to keep records of.
+    `on_compile` is called with "the schedule" before that is compiled, `on_progress` with the instructions scheduled
+    and those of the whole task, some times a second. Raises Trap for a task too long to keep records of.
     """
     chip = plan.chip
     costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(plan.core.code) if i.opcode in COSTS}
     total = _executed(plan)
     try:
-        with on_cold_compile(lambda: on_compile("schedule") if on_compile else None):
+        with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
             records, totals, compute_cycles = _records(plan, costs, total, on_progress)
             # What the critical path needs is compiled with the rest.
             walk_back(records, -1, 0, False, np.zeros((0, len(REASONS), 2), np.int64))

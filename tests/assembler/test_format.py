@@ -77,3 +77,9 @@ def test_any_spacing_comes_to_the_same(data: st.DataObject) -> None:
     assert format_text(formatted) == formatted
     before, after = to_sections(assemble(GOOD)), to_sections(assemble(formatted))
     assert {name for name in before if before[name] != after[name]} <= {"debug"}
+
+
+def test_errors_name_the_file() -> None:
+    with pytest.raises(AssemblyError) as caught:
+        format_text("conv a b\nend\n", "folder/bad.npu")
+    assert "--> bad.npu:1:8" in str(caught.value)

@@ -280,10 +280,10 @@ def test_what_on_progress_raises_ends_the_schedule() -> None:
 
 
 def test_many_instructions_in_flight() -> None:
-    """Far more than there is room for at first; each writes what the one 3000 before it wrote."""
+    """Far more than there is room for at first; each writes what the one 6000 before it wrote."""
     chip = load_chip("edge", me__latency=100_000)
-    written = Operand("lm", 0, I8, (8,), (1,), (Term(1, 3000, 8),))
-    timeline = schedule(load(looped(build("fill", out=written), counts=(7000,)), chip))
+    written = Operand("lm", 0, I8, (8,), (1,), (Term(1, 6000, 8),))
+    timeline = schedule(load(looped(build("fill", out=written), counts=(14_000,)), chip))
     starts, depends = timeline.records[:, START], timeline.records[:, DEPENDS_UNTIL]
-    assert (depends[:3000] == NONE).all() and (depends[3000:] == timeline.records[:-3000, FINISH]).all()
-    assert (starts[3000:] >= timeline.records[:-3000, FINISH]).all()
+    assert (depends[:6000] == NONE).all() and (depends[6000:] == timeline.records[:-6000, FINISH]).all()
+    assert (starts[6000:] >= timeline.records[:-6000, FINISH]).all()
