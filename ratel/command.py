@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.chip import Chip, load_chip
-from isa.errors import InputError, RatelError
+from isa.errors import InputError, RatelError, Trap
 from isa.files import read_whole, write_whole
 from isa.program import Program
 from ratel import __version__
@@ -24,6 +24,7 @@ from ratel import __version__
 if TYPE_CHECKING:
     import numpy as np
 
+    from emulator.timeline import Timeline
     from ratel.api import Run
 
 DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -247,16 +248,24 @@ def run(options: argparse.Namespace) -> int:
             on_compile=progress.compiling,
             on_progress=progress.advance,
         )
-        _ = result.timeline  # scheduled while progress is shown
+        timeline, untimed = timed(result)
     for name, path in outputs.items():
         save_tensor(path, result.outputs[name])
     differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
     if options.json:
-        print_json(run_summary(result, differences))
+        print_json(run_summary(result, differences, timeline, untimed))
     else:
-        tables.print_run(result, differences)
+        tables.print_run(result, differences, timeline, untimed)
     wrong = not result.passed or any(difference is not None for difference in differences.values())
     return WRONG if wrong else DONE
+
+
+def timed(result: Run) -> tuple[Timeline | None, str]:
+    """Return the timeline, or None and why there is none: a run may be longer than what a schedule can hold."""
+    try:
+        return result.timeline, ""
+    except Trap as trap:
+        return None, str(trap)
 
 
 def save_tensor(path: str, tensor: np.ndarray) -> None:
@@ -278,14 +287,16 @@ def finite(value: Any) -> Any:
     return value if isinstance(value, int) or isfinite(value) else None
 
 
-def run_summary(result: Run, differences: dict[str, str | None]) -> dict[str, Any]:
-    """Return what `run --json` prints."""
-    timeline = result.timeline
+def run_summary(
+    result: Run, differences: dict[str, str | None], timeline: Timeline | None, untimed: str
+) -> dict[str, Any]:
+    """Return what `run --json` prints; where there is no timeline its numbers are null, and `untimed` says why."""
     return {
-        "chip": timeline.plan.chip.name,
-        "cycles": timeline.cycles,
-        "seconds": timeline.seconds,
-        "setup": timeline.setup,
+        "chip": result.plan.chip.name,
+        "cycles": timeline.cycles if timeline else None,
+        "seconds": timeline.seconds if timeline else None,
+        "setup": timeline.setup if timeline else None,
+        **({"untimed": untimed} if untimed else {}),
         "instructions": result.instructions,
         "outputs": {
             name: {"shape": list(tensor.shape), "dtype": tensor.dtype.name} for name, tensor in result.outputs.items()
@@ -303,7 +314,7 @@ def run_summary(result: Run, differences: dict[str, str | None]) -> dict[str, An
         ],
         "expect": {name: difference or "equal" for name, difference in differences.items()},
         "dumps": {name: finite(tensor.tolist()) for name, tensor in result.dumps.items()},
-        "engines": engines_summary(timeline.engines),
+        "engines": engines_summary(timeline.engines) if timeline else {},
     }
 
 

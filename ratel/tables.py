@@ -113,9 +113,9 @@ class Progress:
         )
 
 
-def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
-    timeline = result.timeline
-    chip = timeline.plan.chip
+def print_run(result: Run, differences: Mapping[str, str | None], timeline: Timeline | None, untimed: str = "") -> None:
+    """Print results, then cycles; `untimed` says why there is no timeline, where there is none."""
+    chip = result.plan.chip
     out = console()
     out.print(styled((result.plan.program.name, "bold"), f" on {chip.name}"))
     if result.checks:
@@ -134,6 +134,9 @@ def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
         out.print(f"{symbol.name} {symbol.dtype}{list(symbol.shape)}{words}")
     for name, tensor in result.dumps.items():
         out.print(f"{name} {list(tensor.shape)}\n{tensor}")
+    if timeline is None:
+        out.print(f"{count(result.instructions, 'instruction')}; no cycles: {untimed}")
+        return
     out.print(
         styled(
             (f"{timeline.cycles:,} cycles", "bold"),

@@ -261,3 +261,13 @@ def test_floats_that_json_lacks_are_null(tmp_path: Path, capsys: pytest.CaptureF
     tensors = ".chip edge\n.const b f32[3] = [nan, inf, 2]\n.local z i8[3]\n.output y f32[3]\n"
     path.write_text(tensors + "eltwise y, z, ew1_bias=b\nend\n")
     assert run_json(capsys, "run", path, "--json", "--dump", "y")["dumps"] == {"y": [None, None, 2.0]}
+
+
+def test_a_run_too_long_to_schedule_still_gives_its_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "long.npu"
+    path.write_text(".chip edge\n.output y i8[4]\nloop i, 10000001\n    fill y, value=1\nbrnz i\nend\n")
+    assert main(["run", str(path)]) == 0
+    assert "[1 1 1 1]" in (shown := capsys.readouterr().out) and "too long to schedule" in shown
+    found = run_json(capsys, "run", path, "--json")
+    assert found["cycles"] is None and "too long" in found["untimed"] and found["instructions"] == 10_000_001
+    assert main(["time", str(path)]) == 1
