@@ -43,17 +43,17 @@ class Expander:
 
     def statements(self, file: SourceFile, scope: Scope | None = None) -> Iterator[tuple[syntax.Statement, Scope]]:
         """Yield each statement with its scope, lazily: what stands before has been declared when `.repeat` counts."""
-        yield from self._file(file, list(parse(file, self.names.report)), scope or Scope())
+        yield from self._file(file, self._blocks(parse(file, self.names.report)), scope or Scope())
 
     def _file(
-        self, file: SourceFile, statements: list[syntax.Statement], scope: Scope
+        self, file: SourceFile, items: list["syntax.Statement | Block"], scope: Scope
     ) -> Iterator[tuple[syntax.Statement, Scope]]:
-        for statement in statements:
-            if isinstance(statement, syntax.Tensor | syntax.Constant):
-                self.names.ahead.setdefault(statement.name.text, statement.name.span)
+        for item in items:
+            if isinstance(item, syntax.Tensor | syntax.Constant):
+                self.names.ahead.setdefault(item.name.text, item.name.span)
         self.files.append(file.path)
-        self.ends.append(_end(statements) is not None)
-        yield from self._walk(self._blocks(statements), scope, len(self.files))
+        self.ends.append(_end(items) is not None)
+        yield from self._walk(items, scope, len(self.files))
         self.files.pop()
         self.ends.pop()
 
@@ -190,14 +190,14 @@ class Expander:
             raise names.error(scope, problem.code, span, problem.message, "", problem.help) from None
         depth = self._deeper(span, scope, depth, "this file is too deep")
         file = SourceFile(inside, text, inside)
-        statements = list(parse(file, names.report))
-        end = _end(statements)
+        items = self._blocks(parse(file, names.report))
+        end = _end(items)
         if end and any(self.ends):
             names.report.guessing = True
             message, label = f'"{name}" is a whole program', "expected a part of one: a text without `end`"
             help = "keep what programs share in a file of its own, and include that"
             raise names.error(scope, "E703", span, message, label, help, Note("it ends here", end.span))
-        yield from self._file(file, statements, scope)
+        yield from self._file(file, items, scope)
 
     def _call(self, call: syntax.Instruction, scope: Scope, depth: int) -> Iterator[tuple[syntax.Statement, Scope]]:
         name = call.mnemonic.text
@@ -237,10 +237,10 @@ class Expander:
         return bound
 
 
-def _end(statements: Iterable[syntax.Statement]) -> syntax.Instruction | None:
-    """Return the `end` among statements."""
-    instructions = (statement for statement in statements if isinstance(statement, syntax.Instruction))
-    return next((statement for statement in instructions if statement.mnemonic.text == "end"), None)
+def _end(items: Iterable[syntax.Statement | Block]) -> syntax.Instruction | None:
+    """Return the `end` of a file, outside of its blocks."""
+    instructions = (item for item in items if isinstance(item, syntax.Instruction))
+    return next((instruction for instruction in instructions if instruction.mnemonic.text == "end"), None)
 
 
 def _block_words(statement: syntax.Statement) -> tuple[str, str]:

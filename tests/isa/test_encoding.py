@@ -229,7 +229,7 @@ def test_strategy_reaches_each_pair_of_type_stage_and_attribute(mnemonic):
             missing.difference_update(shown_pairs(instruction))
             return pair not in missing
 
-        find(instructions(mnemonic, **pins(row, pair)), shows, settings=settings(DRAWN, max_examples=300))
+        find(instructions(mnemonic, **pins(row, pair)), shows, settings=settings(DRAWN, max_examples=5000))
 
     collect()
     while missing:
