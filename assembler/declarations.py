@@ -9,7 +9,7 @@ from typing import Any
 
 from assembler import syntax
 from assembler.data import MAX_BYTES, Reader
-from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
+from assembler.diagnostics import Failed, Note, Span, listed
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.layout import Layout, Request, place
@@ -20,6 +20,7 @@ from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
 from isa.operand import MEMORIES
 from isa.program import CHECK_BOUNDS, CHECK_KINDS, MAX_SYMBOL_RANK, MEMORIES_OF_KIND, ORDERS, Check, Segment, Symbol
+from isa.suggest import did_you_mean
 
 DEFAULT_CHIP = "hanguang800"
 DEFAULT_MEMORY = {"const": "cb"}

@@ -141,21 +141,6 @@ class Report:
         return span.file != self.main, span.file, span.line, span.column, found.code
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str:
-    """Return the candidate that `word` is most likely a slip for, or ""."""
-    from difflib import get_close_matches
-
-    candidates = list(candidates)
-    found = [c for c in candidates if c.lower() == word.lower()] or get_close_matches(word, candidates, 1, 0.6)
-    return found[0] if found else ""
-
-
-def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:
-    """Return a help line: the nearest candidate, else `otherwise`."""
-    near = nearest(word, candidates)
-    return f"did you mean `{near}`?" if near else otherwise
-
-
 def listed(words: Iterable[str], last: str = "or") -> str:
     """Return `a, b or c`."""
     *rest, final = list(words) or ["nothing"]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isa.suggest import did_you_mean
+
 MAX_TEXT_BYTES = 16 * 2**20
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -44,7 +46,6 @@ class Folder:
         raise FileProblem("E501", f'"{name}" does not exist', self._similar(inside))
 
     def _similar(self, inside: str) -> str:
-        from assembler.diagnostics import did_you_mean
 
         try:
             suffix = posixpath.splitext(inside)[1]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assembler import syntax
-from assembler.diagnostics import Failed, Note, Report, Span, did_you_mean
+from assembler.diagnostics import Failed, Note, Report, Span
 from isa.operand import TASK_COUNTER
 from isa.program import Symbol
+from isa.suggest import did_you_mean
 
 # Words that mean something wherever a value may stand.
 RESERVED = {

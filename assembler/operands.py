@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assembler import syntax
-from assembler.diagnostics import Failed, did_you_mean, listed
+from assembler.diagnostics import Failed, listed
 from assembler.expressions import Affine, Evaluator, affine
 from assembler.names import Names, Scope
 from isa.dtypes import DTYPES
 from isa.operand import MAX_RANK, MEMORIES, TASK_COUNTER, Operand, Term, packed_strides
 from isa.program import Symbol
+from isa.suggest import did_you_mean
 
 # What others call types and memories.
 USUAL_TYPES = {"int8": "i8", "s8": "i8", "u8": "i8", "int32": "i32", "s32": "i32", "int": "i32", "float32": "f32"}

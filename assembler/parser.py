@@ -12,9 +12,10 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from assembler import syntax
-from assembler.diagnostics import Failed, Report, Span, did_you_mean, nearest
+from assembler.diagnostics import Failed, Report, Span
 from assembler.slips import USAGE, WAIT_USAGE, Place, explain
 from assembler.source import LogicalLine, SourceFile, logical_lines
+from isa.suggest import did_you_mean, nearest
 from isa.table import MNEMONICS
 
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S')

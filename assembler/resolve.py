@@ -6,7 +6,7 @@ from dataclasses import replace
 from assembler import syntax
 from assembler.arguments import Arguments, bind
 from assembler.attributes import Attributes
-from assembler.diagnostics import Failed, Note, Span, did_you_mean, listed
+from assembler.diagnostics import Failed, Note, Span, listed
 from assembler.expressions import Evaluator
 from assembler.mending import mending
 from assembler.multipliers import Pool, automatic
@@ -16,6 +16,7 @@ from assembler.scales import MULTIPLIERS, ScaleProblem
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Line
+from isa.suggest import did_you_mean
 from isa.table import ENGINES, MNEMONICS, WAIT_LETTERS, Row
 from isa.verify import Problem, check_instruction
 

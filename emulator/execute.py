@@ -7,7 +7,6 @@ instruction reads its operands, computes and writes before the next begins.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import prod
 
 import numpy as np
@@ -42,6 +41,7 @@ from emulator.walk import (
 from isa.errors import InputError, Trap
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Symbol
+from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
 from isa.verify import find_loops, trips_at
 
@@ -210,9 +210,8 @@ def _moment(plan: Plan, dump: Dump) -> int | None:
     core = plan.core
     names = [symbol.name for symbol in core.symbols]
     if dump.symbol not in names:
-        near = get_close_matches(dump.symbol, names, 1)
-        known = f"did you mean {near[0]}?" if near else f"known tensors: {', '.join(names) or 'none'}"
-        raise InputError(f"there is no tensor {dump.symbol!r} to dump", known)
+        known = f"known tensors: {', '.join(names) or 'none'}"
+        raise InputError(f"there is no tensor {dump.symbol!r} to dump", did_you_mean(dump.symbol, names, known))
     if dump.iteration is None:
         return None
     writer = _first_writer(plan, core.symbol(dump.symbol))

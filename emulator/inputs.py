@@ -1,7 +1,6 @@
 """Inputs: the tensors that a program is given, checked and, where they have a scale, quantised."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from isa.dtypes import dtype_of_array
 from isa.errors import InputError
 from isa.program import Core, Symbol
+from isa.suggest import did_you_mean
 
 
 def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -104,9 +104,8 @@ def _form(symbol: Symbol) -> str:
 
 
 def _unknown(name: str, symbols: Mapping[str, Symbol]) -> InputError:
-    near = get_close_matches(name, list(symbols), 1)
     known = f"inputs: {', '.join(symbols)}" if symbols else "it has no inputs"
-    return InputError(f"the program has no input {name!r}", f"did you mean {near[0]}?" if near else known)
+    return InputError(f"the program has no input {name!r}", did_you_mean(name, symbols, known))
 
 
 def _refuse(symbol: Symbol, array: np.ndarray) -> np.ndarray:

@@ -8,11 +8,11 @@ Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in 
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from isa.errors import ChipError, shown
+from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
 VECTOR_FORMATS = ("fp32", "fp24", "fp19")
@@ -104,12 +104,11 @@ def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
     Raises ChipError for an unknown name, an unreadable file, a missing, unknown or illegal value.
     """
     text = str(name_or_path)
-    known = text in chip_names()
-    path = CHIPS / f"{text}.toml" if known else Path(name_or_path)
-    if not known and path.suffix != ".toml":
-        near = get_close_matches(text, chip_names(), 1)
-        help = f"did you mean {near[0]}?" if near else f"known chips: {', '.join(chip_names())}; or give a .toml file"
-        raise ChipError(f"there is no chip {text!r}", help)
+    shipped = text in chip_names()
+    path = CHIPS / f"{text}.toml" if shipped else Path(name_or_path)
+    if not shipped and path.suffix != ".toml":
+        known = f"known chips: {', '.join(chip_names())}; or give a .toml file"
+        raise ChipError(f"there is no chip {text!r}", did_you_mean(text, chip_names(), known))
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -158,10 +157,9 @@ def _check_together(values: Mapping[str, Any], origin: str) -> None:
 
 
 def _unknown(name: str, legal: Iterable[str], origin: str) -> NoReturn:
-    near = get_close_matches(name, list(legal), 1)
     section = [key for key in FIELDS if key.startswith(name.split(".")[0] + ".")]
     known = f"known here: {', '.join(section or SECTIONS)}"
-    raise ChipError(f"{origin}: unknown key {name}", f"did you mean {near[0]}?" if near else known)
+    raise ChipError(f"{origin}: unknown key {name}", did_you_mean(name, legal, known))
 
 
 def _legal(key: str, value: Any, origin: str) -> Any:

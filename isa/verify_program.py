@@ -55,6 +55,9 @@ def check_symbol(symbol: Symbol) -> Iterator[tuple[str, str]]:
         yield f"{name} has a default of the wrong size", ""
     if any(not 0 < number < 2.0**128 or float(np.float32(number)) != number for number in symbol.scale):
         yield f"{name} has a scale that is not positive, or not a float32", ""
+    channels = symbol.shape[-1:] if symbol.kind in ("input", "output") else symbol.shape
+    if len(symbol.scale) > 1 and len(symbol.scale) not in channels:
+        yield f"{name} has {len(symbol.scale)} scales, which fit none of its dimensions", ""
     if symbol.address < 0 or symbol.address % symbol.dtype.bytes:
         yield f"{name} is not aligned", f"addresses of {symbol.dtype} are multiples of {symbol.dtype.bytes}"
 

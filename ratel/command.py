@@ -19,6 +19,7 @@ from isa.chip import Chip, load_chip
 from isa.errors import InputError, RatelError, Trap
 from isa.files import read_whole, write_whole
 from isa.program import Program
+from isa.suggest import did_you_mean
 from ratel import __version__
 
 if TYPE_CHECKING:
@@ -235,7 +236,8 @@ def run(options: argparse.Namespace) -> int:
     known = [symbol.name for symbol in program.cores[0].of_kind("output")]
     for name in (*outputs, *expected):
         if name not in known:
-            raise InputError(f"there is no output {name!r}", f"outputs: {', '.join(known) or 'none'}")
+            outputs_are = f"outputs: {', '.join(known) or 'none'}"
+            raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     with tables.Progress(program.name) as progress:
@@ -379,12 +381,9 @@ def manual(options: argparse.Namespace) -> int:
         tables.print_markdown(book.manual())
         return DONE
     if options.mnemonic not in MNEMONICS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(options.mnemonic, MNEMONICS, 1)
+        known = f"instructions: {', '.join(MNEMONICS)}"
         raise RatelError(
-            f"there is no instruction {options.mnemonic!r}",
-            f"did you mean {near[0]}?" if near else f"instructions: {', '.join(MNEMONICS)}",
+            f"there is no instruction {options.mnemonic!r}", did_you_mean(options.mnemonic, MNEMONICS, known)
         )
     tables.print_markdown(book.section(options.mnemonic))
     return DONE

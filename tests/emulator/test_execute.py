@@ -143,7 +143,7 @@ def test_dump_at_iteration() -> None:
 @pytest.mark.parametrize(
     ("dump", "message"),
     [
-        (Dump("yy"), "there is no tensor 'yy' to dump\nhelp: did you mean y?"),
+        (Dump("yy"), "there is no tensor 'yy' to dump\nhelp: did you mean `y`?"),
         (Dump("y", 4), "y@4: the loop at line 1 has no such iteration\nhelp: its iterations are 0 to 3"),
         (Dump("y", -1), "y@-1: the loop at line 1 has no such"),
         (Dump("x", 0), "x@0: x is not written by any instruction"),

@@ -58,7 +58,7 @@ def test_scales_run_over_channels() -> None:
 WRONG = [
     ((X,), {}, "input image is missing\nhelp: give a tensor of shape [2, 3] and type int8"),
     ((SCALED,), {}, "input scaled is missing\nhelp: give a tensor of shape [2, 2] and type int8, or floats, which are"),
-    ((DEFAULT,), {"knwon": [1]}, "the program has no input 'knwon'\nhelp: did you mean known?"),
+    ((DEFAULT,), {"knwon": [1]}, "the program has no input 'knwon'\nhelp: did you mean `known`?"),
     ((DEFAULT,), {"q": [1]}, "the program has no input 'q'\nhelp: inputs: known"),
     ((OUTPUT,), {"q": [1]}, "the program has no input 'q'\nhelp: it has no inputs"),
     ((X,), {"image": np.zeros((3, 2), np.int8)}, "input image has shape [3, 2]\nhelp: give a tensor of shape [2, 3]"),

@@ -69,7 +69,7 @@ BAD_FILES = [
     (b"\xff\xfe\x00", "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     ("x = " + "[" * 5000 + "]" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     ("x = " + "9" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
-    (changed("[seq]", "[sec]"), "unknown key sec", "did you mean seq?"),
+    (changed("[seq]", "[sec]"), "unknown key sec", "did you mean `seq`?"),
     (changed("[seq]", "[sequencer]"), "unknown key sequencer", "known here: chip, memory, seq, te, pe, me"),
     (
         changed("queue_depth = 8", "banana = 8"),
@@ -78,11 +78,11 @@ BAD_FILES = [
     ),
     ("te = 3\n" + EDGE.split("[te]")[0], "te is 3", "expected a section, [te]"),
     ("te = [1]\n" + EDGE.split("[te]")[0], "te is [1]", "expected a section, [te]"),
-    (changed("queue_depth = 8", "queue_dept = 8"), "unknown key seq.queue_dept", "did you mean seq.queue_depth?"),
+    (changed("queue_depth = 8", "queue_dept = 8"), "unknown key seq.queue_dept", "did you mean `seq.queue_depth`?"),
     (
         changed('source.queue_depth = "assumed"', 'source.queue_dept = "assumed"'),
         "unknown key seq.queue_dept",
-        "did you mean seq.queue_depth?",
+        "did you mean `seq.queue_depth`?",
     ),
     (
         changed('source.queue_depth = "assumed"\n', ""),
@@ -153,7 +153,7 @@ def test_bad_files(load, text, message, help):
 
 
 BAD_OVERRIDES = [
-    ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean te.latency?"),
+    ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean `te.latency`?"),
     ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, te, pe, me"),
     ({"te__latency": -1}, "edge: te.latency is -1", "expected a whole number from 0 to 1000000 (fill and drain "),
     ({"te__latency": True}, "edge: te.latency is True", "expected a whole number"),
@@ -177,7 +177,7 @@ def test_bad_overrides(overrides, message, help):
 @pytest.mark.parametrize(
     ("name", "message", "help"),
     [
-        ("hanguang", "there is no chip 'hanguang'", "did you mean hanguang800?"),
+        ("hanguang", "there is no chip 'hanguang'", "did you mean `hanguang800`?"),
         ("a100", "there is no chip 'a100'", "known chips: edge, hanguang800; or give a .toml file"),
         ("", "there is no chip ''", "known chips: edge, hanguang800; or give a .toml file"),
         ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
