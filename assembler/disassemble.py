@@ -14,10 +14,10 @@ from assembler.declarations import BOUND_NAMES, DEFAULT_MEMORY
 from isa.dtypes import F32, I8, I32, DType
 from isa.errors import RatelError
 from isa.instruction import Instruction, Value
+from isa.loops import trips_at
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
 from isa.table import ENGINES, WAIT_LETTERS, AttributeSpec, Row
-from isa.verify import trips_at
 
 # Data of more elements goes to files, where there may be files.
 INLINE_ELEMENTS = 256

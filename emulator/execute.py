@@ -39,11 +39,11 @@ from emulator.walk import (
     watched,
 )
 from isa.errors import InputError, Trap
+from isa.loops import find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
-from isa.verify import find_loops, trips_at
 
 # Between two looks at the keyboard, and two reports of progress. The first instruction may be a long one.
 PAUSE_SECONDS = 0.05

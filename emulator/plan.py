@@ -16,10 +16,10 @@ from isa.encoding import encode
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
+from isa.loops import find_loops, trips_at
 from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT, Operand, overlaps
 from isa.program import Core, Line, Program, memory_needs
 from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
-from isa.verify import find_loops, trips_at
 from isa.verify_program import check_program
 
 # Fields of an operand in a row.

@@ -39,9 +39,9 @@ from emulator.record import (
 )
 from emulator.schedule import CLOCK, COUNTERS, DONE, END, ENDED, FULL, OPERAND, PAUSED, flat, walk, walk_back
 from isa.errors import Trap
+from isa.loops import find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 from isa.table import ENGINES, MAX_OPERANDS, TABLE
-from isa.verify import find_loops, trips_at
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
 # What a schedule takes on, before it is begun: records of 96 bytes, and iterations of loops, empty ones too.

@@ -10,8 +10,8 @@ import numpy as np
 
 from isa.dtypes import DType
 from isa.instruction import Instruction
+from isa.loops import trips_at
 from isa.operand import MEMORIES, Operand, dense, packed_strides
-from isa.verify import trips_at
 
 ORDERS = ("hardware", "compiler")
 # The kinds of checks, and between what their bound lies.

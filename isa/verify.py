@@ -400,16 +400,6 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
 )
 
 
-@dataclass(frozen=True)
-class Loop:
-    """A hardware loop of a core's code: instructions `first` (its loop) to `last` (its brnz), both included."""
-
-    first: int
-    last: int
-    depth: int
-    count: int
-
-
 def check_code(code: Sequence[Instruction]) -> list[tuple[int, Problem]]:
     """Return what is wrong with one core's code: (index of the instruction, problem)."""
     problems = [(k, problem) for k, instruction in enumerate(code) for problem in check_instruction(instruction)]
@@ -442,29 +432,3 @@ def check_code(code: Sequence[Instruction]) -> list[tuple[int, Problem]]:
     if not code or code[-1].row.mnemonic != "end":
         problems.append((max(len(code) - 1, 0), Problem("", "end", "the code does not end", "finish it with `end`")))
     return problems
-
-
-def find_loops(code: Sequence[Instruction]) -> list[Loop]:
-    """Return the loops of valid code in the order in which they open."""
-    open_loops: list[int] = []
-    loops: list[Loop] = []
-    for k, instruction in enumerate(code):
-        if instruction.row.mnemonic == "loop":
-            open_loops.append(k)
-        elif instruction.row.mnemonic == "brnz":
-            first = open_loops.pop()
-            loops.append(Loop(first, k, len(open_loops) + 1, int(code[first].attribute("count")[0])))
-    return sorted(loops, key=lambda loop: loop.first)
-
-
-def trips_at(code: Sequence[Instruction]) -> list[tuple[int, ...]]:
-    """Return, for each instruction, the trip count of every counter (1 for those whose loop is not open there)."""
-    trips: list[tuple[int, ...]] = []
-    counts = [1] * (MAX_LOOP_DEPTH + 1)
-    for instruction in code:
-        if instruction.row.mnemonic == "loop":
-            counts[int(instruction.attribute("counter")[0])] = int(instruction.attribute("count")[0])
-        trips.append(tuple(counts))
-        if instruction.row.mnemonic == "brnz":
-            counts[int(instruction.attribute("counter")[0])] = 1
-    return trips

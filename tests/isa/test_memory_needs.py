@@ -4,9 +4,9 @@ from hypothesis import HealthCheck, given, settings
 
 from isa.dtypes import I8, I32
 from isa.instruction import build
+from isa.loops import Loop, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES, Term, dense
 from isa.program import Core, Segment, Symbol, memory_needs
-from isa.verify import Loop, find_loops, trips_at
 from tests.strategies import programs
 
 
