@@ -1,5 +1,6 @@
 """From Program to text that assembles to the same program: the object file then differs in its debug section only."""
 
+import io
 import re
 from collections.abc import Sequence
 from math import prod
@@ -13,6 +14,7 @@ from assembler.data import HEX
 from assembler.declarations import BOUND_NAMES, DEFAULT_MEMORY
 from isa.dtypes import F32, I8, I32, DType
 from isa.errors import RatelError
+from isa.files import write_whole
 from isa.instruction import Instruction, Value
 from isa.loops import trips_at
 from isa.operand import MAX_LOOP_DEPTH, Operand
@@ -33,11 +35,9 @@ def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
     source, files = disassemble_files(program, None if data_folder is None else INLINE_ELEMENTS)
     for name, array in files.items():
         assert data_folder is not None
-        path = Path(data_folder) / name
-        try:
-            np.save(path, array, allow_pickle=False)
-        except OSError as error:
-            raise RatelError(f"cannot write {path}: {error.strerror}") from error
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        write_whole(Path(data_folder) / name, content.getvalue())
     return source
 
 
@@ -78,7 +78,8 @@ class _Data:
                 return single[0]
         if self.inline is not None and count > self.inline:
             return spelling.text(self.file(data, dtype, shape, name))
-        items = spelling.elements(data, dtype)
+        # Numbers are for people, up to a point; bytes assemble a thousand times as fast.
+        items = spelling.elements(data, dtype) if count <= INLINE_ELEMENTS else None
         return spelling.text(HEX + data.hex()) if items is None else spelling.wrapped(items)
 
     def file(self, data: bytes, dtype: DType, shape: Sequence[int], name: str) -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lcm
 
 from assembler import syntax
 from assembler.diagnostics import Failed, listed
 from assembler.expressions import Affine, Evaluator, affine
 from assembler.names import Names, Scope
 from isa.dtypes import DTYPES
-from isa.operand import MAX_RANK, MEMORIES, TASK_COUNTER, Operand, Term, packed_strides
+from isa.operand import MAX_RANK, MEMORIES, TASK_COUNTER, Bound, Operand, Term, extremes, packed_strides
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 
@@ -173,24 +174,18 @@ def _check_reach(
     evaluator: Evaluator, node: syntax.Node, symbol: Symbol, dimension: int, start: Affine, length: int
 ) -> None:
     """Report a slice that leaves its tensor, in any iteration, naming the iteration."""
-    names, trips = evaluator.names, evaluator.names.trips()
-    low = high = start.constant
-    first, last = dict[str, int](), dict[str, int]()
-    for key, coefficient in start.terms:
-        most = greatest(key, trips)
-        if most is None:
-            help = "tasks come without end: use `task % 2` for double buffers"
-            raise evaluator.error("E308", node, "the number of tasks is not known here", "", help)
-        reach = most * coefficient
-        name = names.counter_name(key[0])
-        (last if reach > 0 else first)[name] = most
-        low, high = low + min(reach, 0), high + max(reach, 0)
-        (first if reach > 0 else last).setdefault(name, 0)
+    names = evaluator.names
+    bounds = reach(start, names.trips())
+    if bounds is None:
+        help = "tasks come without end: use `task % 2` for double buffers"
+        raise evaluator.error("E308", node, "the number of tasks is not known here", "", help)
+    (low, first), (high, last) = bounds
     size = symbol.shape[dimension]
     if low >= 0 and high + length <= size:
         return
     bad, counters = (low, first) if low < 0 else (high, last)
-    when = f" when {', '.join(f'{name} = {value}' for name, value in counters.items())}" if counters else ""
+    where = ", ".join(f"{names.counter_name(counter)} = {count}" for counter, count in counters.items())
+    when = f" when {where}" if where else ""
     covers = f"{bad} : {bad + length}" if isinstance(node, syntax.Range) else f"{bad}"
     message = f"`{symbol.name}` has {size} elements in dimension {dimension}, but this is {covers}{when}"
     label = f"expected 0 to {size - 1}" if not isinstance(node, syntax.Range) else f"expected within 0 : {size}"
@@ -198,12 +193,18 @@ def _check_reach(
     raise evaluator.error("E306", node, message, label, help)
 
 
-def greatest(key: tuple[int, int], trips: Sequence[int]) -> int | None:
-    """Return the greatest value of `counter mod modulus`; None for the task's number alone, which has no end."""
-    counter, modulus = key
-    if counter == TASK_COUNTER:
-        return modulus - 1 if modulus else None
-    return min(trips[counter], modulus or trips[counter]) - 1
+def reach(start: Affine, trips: Sequence[int]) -> tuple[Bound, Bound] | None:
+    """Return the least and the greatest value of an affine start, each with the counters where it is taken.
+
+    None where it follows the task's number alone, which has no end.
+    """
+    terms = [Term(*key, coefficient) for key, coefficient in start.terms]
+    of_task = [term.modulus for term in terms if term.counter == TASK_COUNTER]
+    if 0 in of_task:
+        return None
+    # Tasks take every remainder.
+    (low, first), (high, last) = extremes(terms, [lcm(*of_task), *trips[1:]])
+    return (start.constant + low, first), (start.constant + high, last)
 
 
 def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from assembler.expressions import Affine
 from assembler.names import RESERVED
-from assembler.operands import Part, greatest, take
+from assembler.operands import Part, reach, take
 from isa.dtypes import DTYPES, DType
 from isa.operand import Operand, packed_strides
 from isa.program import Symbol
@@ -155,12 +155,10 @@ def _fits(part: Part, size: int, trips: Sequence[int]) -> bool:
     """Whether a part stays within its dimension in every iteration."""
     if part.step < 1:
         return False
-    low = high = part.start.constant
-    for key, coefficient in part.start.terms:
-        most = greatest(key, trips)
-        if most is None:
-            return False
-        low, high = low + min(most * coefficient, 0), high + max(most * coefficient, 0)
+    bounds = reach(part.start, trips)
+    if bounds is None:
+        return False
+    (low, _), (high, _) = bounds
     return low >= 0 and high + (max(part.count, 1) - 1) * part.step < size
 
 

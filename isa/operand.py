@@ -1,8 +1,8 @@
 """Operands: where a tensor lies, what it looks like, and how its address follows the loop counters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -34,17 +34,52 @@ class Term:
     modulus: int
     stride: int
 
-    def values(self, trips: Sequence[int]) -> range:
-        """Return the values, in bytes, that the term takes; `trips[k]` is the trip count of counter k."""
-        last = trips[self.counter] - 1
-        if self.modulus:
-            last = min(last, self.modulus - 1)
-        return range(0, last * self.stride + (1 if self.stride > 0 else -1), self.stride)
+    def at(self, count: int) -> int:
+        """Return the term, in bytes, where its counter has the value `count`."""
+        return self.stride * (count % self.modulus if self.modulus else count)
 
     def value(self, counters: Sequence[int]) -> int:
         """Return the term, in bytes, at the given counter values."""
-        counter = counters[self.counter]
-        return self.stride * (counter % self.modulus if self.modulus else counter)
+        return self.at(counters[self.counter])
+
+
+# Terms of one counter whose moduli repeat after more iterations are bounded one by one, which may be too wide.
+MOST_TURNS = 4096
+
+
+# A sum of terms, and the counters where it is taken.
+Bound = tuple[int, dict[int, int]]
+
+
+def extremes(terms: Iterable[Term], trips: Sequence[int]) -> tuple[Bound, Bound]:
+    """Return the least and the greatest sum of terms over all iterations, each with the counters where it is taken.
+
+    `trips[k]` is the trip count of counter k.
+    """
+    low, high = 0, 0
+    at_low, at_high = dict[int, int](), dict[int, int]()
+    by_counter: dict[int, list[Term]] = {}
+    for term in terms:
+        by_counter.setdefault(term.counter, []).append(term)
+    for counter, mine in by_counter.items():
+        period = lcm(*(term.modulus for term in mine if term.modulus))
+        groups = [mine] if len(mine) == 1 or period <= MOST_TURNS else [[term] for term in mine]
+        for group in groups:
+            sums = {count: sum(term.at(count) for term in group) for count in turns(group, trips[counter])}
+            at_low[counter], at_high[counter] = min(sums, key=sums.__getitem__), max(sums, key=sums.__getitem__)
+            low, high = low + sums[at_low[counter]], high + sums[at_high[counter]]
+    return (low, at_low), (high, at_high)
+
+
+def turns(terms: Sequence[Term], trip: int) -> Iterable[int]:
+    """Return values of a counter among which the sum of its terms has its extremes.
+
+    For each remainder of the moduli's period the sum is linear, so its first and last iteration are enough.
+    """
+    if len(terms) == 1:
+        return {0, min(trip, terms[0].modulus or trip) - 1}
+    period = lcm(*(term.modulus for term in terms if term.modulus))
+    return {*range(min(period, trip)), *range(max(trip - period, 0), trip)}
 
 
 @dataclass(frozen=True)
@@ -85,12 +120,8 @@ class Operand:
 
     def address_range(self, trips: Sequence[int]) -> tuple[int, int]:
         """Return the least and greatest address over all iterations; `trips[k]` is counter k's trip count."""
-        low = high = self.address
-        for term in self.terms:
-            values = term.values(trips)
-            first, last = values[0], values[-1]
-            low, high = low + min(first, last), high + max(first, last)
-        return low, high
+        (low, _), (high, _) = extremes(self.terms, trips)
+        return self.address + low, self.address + high
 
     def extent(self, trips: Sequence[int]) -> tuple[int, int]:
         """Return the byte interval [low, high) of the memory that the operand may touch in any iteration."""

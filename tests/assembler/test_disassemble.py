@@ -147,3 +147,10 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     program = assemble(".chip edge\n.input x i8[300] = [" + "1, 2, 3, " * 100 + "]\nend\n")
     with pytest.raises(RatelError, match="cannot write"):
         disassemble(program, tmp_path / "nowhere")
+
+
+def test_large_data_in_the_text_is_bytes() -> None:
+    program = assemble('.input x i8[600] = 1\n.weight w i8[600] = "hex:' + "0102" * 300 + '"\ncopy x, w\nend\n')
+    text = disassemble(program)
+    assert "hex:0102" in text and len(text) < 2000
+    assert assemble(text).cores[0].segments == program.cores[0].segments

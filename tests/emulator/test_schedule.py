@@ -287,3 +287,34 @@ def test_many_instructions_in_flight() -> None:
     starts, depends = timeline.records[:, START], timeline.records[:, DEPENDS_UNTIL]
     assert (depends[:6000] == NONE).all() and (depends[6000:] == timeline.records[:-6000, FINISH]).all()
     assert (starts[6000:] >= timeline.records[:-6000, FINISH]).all()
+
+
+def test_a_wait_is_for_the_last_instruction_before_it() -> None:
+    # Two fills, the long one first: an engine finishes in order, and the wait is for the second.
+    fills = [build("fill", out=tile(0, 4096)), build("fill", out=tile(8192, 512))]
+    pool = build(
+        "maxpool",
+        ("me",),
+        out=dense("lm", 16384, I8, (1, 4, 4, 16)),
+        x=dense("lm", 12288, I8, (1, 8, 8, 16)),
+        window=2,
+        stride=2,
+    )
+    timeline = schedule(load(program_of(*fills, pool, order="compiler"), load_chip("edge")))
+    starts, finishes = timeline.records[:, START].tolist(), timeline.records[:, FINISH].tolist()
+    # 4096 and 512 bytes at 32 a cycle; 8 cycles to drain; issue every 2 cycles.
+    assert starts[:2] == [2, 130] and finishes[:2] == [138, 154]
+    assert starts[2] == 154
+
+
+def test_a_queue_of_one_holds_what_follows_a_waiting_instruction() -> None:
+    chip = load_chip("edge", seq__queue_depth=1, seq__issue_cycles=1, me__bytes_per_cycle=1.0, me__access_bytes=1)
+    image, small = dense("lm", 0, I8, (1, 8, 8, 16)), dense("lm", 4096, I8, (1, 4, 4, 16))
+    pools = [build("maxpool", ("me",), out=small, x=image, window=2, stride=2)] * 2
+    code = [build("fill", out=tile(16384)), *pools, build("fill", out=tile(32768))]
+    timeline = schedule(load(program_of(*code, order="compiler"), chip))
+    issued, starts = timeline.records[:, ISSUED].tolist(), timeline.records[:, START].tolist()
+    # The first pool waits for the fill; the second has no place in the queue until the first starts, nor has what
+    # comes after it been issued by then.
+    assert starts[:2] == [1, timeline.records[0, FINISH]] and issued[:2] == [1, 2]
+    assert issued[2] == starts[1] and issued[3] == starts[1] + 1

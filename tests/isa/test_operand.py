@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa.dtypes import F32, I8
-from isa.operand import MAX_LOOP_DEPTH, Operand, Term, dense, overlaps, packed_strides, runs
+from isa.operand import MAX_LOOP_DEPTH, Operand, Term, dense, extremes, overlaps, packed_strides, runs
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 trip_counts = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -78,14 +78,6 @@ def test_addresses_against_every_iteration(data, trips):
     assert operand.extent(trips) == (low + operand.span()[0], high + operand.span()[1])
 
 
-@given(st.data(), trip_counts)
-def test_values_of_a_term(data, trips):
-    counter = data.draw(st.integers(0, len(trips) - 1))
-    term = Term(counter, data.draw(st.sampled_from((0, 2, 3))), data.draw(st.integers(-9, 9).filter(bool)))
-    every = {term.value(counters) for counters in product(*map(range, trips))}
-    assert set(term.values(trips)) == every
-
-
 @given(shapes)
 def test_packed_strides_are_those_of_numpy(shape):
     assert packed_strides(shape) == np.empty(shape, np.int8).strides
@@ -96,3 +88,15 @@ def test_huge_trip_counts_are_not_enumerated():
     operand = Operand("lm", 0, I8, (1,), (1,), tuple(Term(k, 0, 2**61) for k in range(4)))
     trips = (2**31 - 1,) * (MAX_LOOP_DEPTH + 1)
     assert operand.address_range(trips) == (0, 4 * (2**31 - 2) * 2**61)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_extremes_are_those_of_all_iterations(data):
+    trips = [data.draw(st.integers(1, 12)) for _ in range(3)]
+    keys = st.tuples(st.integers(0, 2), st.sampled_from((0, 2, 3, 4)))
+    terms = [Term(*key, data.draw(st.sampled_from((-7, -1, 2, 5)))) for key in data.draw(st.sets(keys, max_size=4))]
+    sums = {c: sum(term.value(c) for term in terms) for c in product(*map(range, trips))}
+    for (value, counters), expected in zip(extremes(terms, trips), (min, max), strict=True):
+        assert value == expected(sums.values())
+        assert value == sum(term.at(counters[term.counter]) for term in terms)

@@ -271,3 +271,9 @@ def test_a_run_too_long_to_schedule_still_gives_its_outputs(tmp_path: Path, caps
     found = run_json(capsys, "run", path, "--json")
     assert found["cycles"] is None and "too long" in found["untimed"] and found["instructions"] == 10_000_001
     assert main(["time", str(path)]) == 1
+
+
+def test_closed_standard_output_is_no_error(source: Path) -> None:
+    command = f"{sys.executable} -m ratel time {source} >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
