@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -192,15 +191,12 @@ def columns(states: int, count: int) -> Plan:
 
 
 @pytest.mark.parametrize("states", [2, 250])
-def test_watched_loops_are_cheap(states: int) -> None:
-    """What has been found free of overlap at a distance is not looked at again."""
-    plan, reports = columns(states, 100_000), []
+def test_a_watched_loop_is_looked_at_once_for_each_distance(states: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, reports, looks = columns(states, 100_000), [], []
+    monkeypatch.setattr("emulator.execute.shares_bytes", lambda *given: looks.append(given) or shares_bytes(*given))
     assert plan.overlap[1]
-    execute(plan, {})
-    began = time.perf_counter()
     assert execute(plan, {}, on_progress=lambda *report: reports.append(report)).instructions == 100_000
-    assert time.perf_counter() - began < 2
-    assert reports
+    assert reports and 1 <= len(looks) <= states
 
 
 def test_progress_in_a_loop_that_is_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,8 +257,7 @@ def test_progress() -> None:
     assert done == sorted(done) and {report[1] for report in reports} == {300}
 
 
-def test_instructions_are_cheap() -> None:
-    """Half a million instructions of an empty loop nest take far less than a second of compiled code."""
+def test_every_iteration_of_nested_loops_is_run() -> None:
     step = dense("lm", 0, I8, (1,), (Term(1, 2, 1), Term(2, 0, 1)))
     code = [
         build("loop", counter=1, count=1000),
@@ -272,10 +267,7 @@ def test_instructions_are_cheap() -> None:
         build("brnz", counter=1),
     ]
     plan = load(program(code, []), EDGE)
-    execute(plan, {})
-    began = time.perf_counter()
     assert execute(plan, {}).instructions == 500_000
-    assert time.perf_counter() - began < 2
 
 
 def test_keyboard_interrupt() -> None:
