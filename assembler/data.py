@@ -54,7 +54,7 @@ class Reader:
                     place = [int(k) for k in np.argwhere(np.isnan(array))[0]]
                     message = f'"{file.value}" has NaN at {place}'
                     raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
-                return quantise(array, symbol).tobytes()
+                return symbol.quantise(array).tobytes()
         return self.tensor(node, symbol.dtype, symbol.shape)
 
     def scale(self, node: syntax.Value) -> tuple[float, ...]:
@@ -180,13 +180,6 @@ class Reader:
             label = f"expected {dtype}: {dtype.low} to {dtype.high}"
             raise evaluator.error("E504", node, f"{value} is out of range", label)
         return value
-
-
-def quantise(values: np.ndarray, symbol: Symbol) -> np.ndarray:
-    """Return clamp(rne(x / scale) + zero), computed in float64; scales of several elements run over channels."""
-    with np.errstate(over="ignore"):
-        steps = np.rint(values.astype(np.float64) / np.array(symbol.scale, np.float64)) + symbol.zero
-    return np.clip(steps, symbol.dtype.low, symbol.dtype.high).astype(symbol.dtype.numpy)
 
 
 def _conversion(array: np.ndarray, dtype: DType) -> str:

@@ -7,7 +7,6 @@ instruction reads its operands, computes and writes before the next begins.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from emulator.inputs import prepare
 from emulator.jit import KERNEL, compile_all, quiet
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
+from emulator.pace import PAUSE_SECONDS, next_budget
 from emulator.plan import Plan, overlap_trap, shares_bytes
 from emulator.walk import (
     ABOVE,
@@ -39,14 +39,13 @@ from emulator.walk import (
     watched,
 )
 from isa.errors import InputError, Trap
-from isa.loops import find_loops, trips_at
+from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
 
-# Between two looks at the keyboard, and two reports of progress. The first instruction may be a long one.
-PAUSE_SECONDS = 0.05
+# The first instruction may be a long one.
 FIRST_BUDGET, MOST_BUDGET = 1, 10_000_000
 KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
     MNEMONICS["loop"].opcode: OPENS,
@@ -101,7 +100,7 @@ def execute(
 
     run = _Walk(plan, arena, stops=[at for at in moments if at is not None], on_compile=on_compile)
     shown: dict[int, np.ndarray] = {}
-    total = _dynamic_count(plan)
+    total = executions(core.code)
     budget, why, reported = FIRST_BUDGET, PAUSED, 0.0
     while why != ENDED:
         began = time.perf_counter()
@@ -114,8 +113,7 @@ def execute(
         elif why == DOUBTED:
             run.decide()
         elif why == PAUSED:
-            share = PAUSE_SECONDS / max(now - began, 1e-6)
-            budget = int(min(max(budget * min(share, 8), 1), MOST_BUDGET))
+            budget = next_budget(budget, now - began, MOST_BUDGET)
         if on_progress and now - reported >= PAUSE_SECONDS:
             on_progress(run.done, total)
             reported = now
@@ -197,12 +195,6 @@ class _Walk:
     @property
     def counters(self) -> list[int]:
         return [int(counter) for counter in self._state[COUNTERS:]]
-
-
-def _dynamic_count(plan: Plan) -> int:
-    """Return how many instructions of engines a run executes."""
-    trips = trips_at(plan.core.code)
-    return sum(prod(trips[k]) for k, opcode in enumerate(plan.opcodes) if int(opcode) in KERNELS)
 
 
 def _moment(plan: Plan, dump: Dump) -> int | None:

@@ -67,7 +67,7 @@ def fits(symbol: Symbol, array: np.ndarray) -> bool:
 
 
 def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
-    """Return clamp(rne(x / scale) + zero), computed in float64; scales of several elements run over channels."""
+    """Return floats in the symbol's type; raise InputError for NaN, and for scales that are not one a channel."""
     unknown = np.isnan(values)
     if unknown.any():
         at = [int(k) for k in np.argwhere(unknown)[0]]
@@ -78,9 +78,7 @@ def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
             "for floats to quantise",
             f"give integers of type {symbol.dtype.numpy.name}, or one scale in the program",
         )
-    with np.errstate(over="ignore"):
-        steps = np.rint(values.astype(np.float64) / np.array(symbol.scale, np.float64)) + symbol.zero
-    return np.clip(steps, symbol.dtype.low, symbol.dtype.high).astype(symbol.dtype.numpy)
+    return symbol.quantise(values)
 
 
 def read_tensor(path: str | Path) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from emulator.costs import COSTS, Cost, transfer_cycles
 from emulator.jit import on_cold_compile
+from emulator.pace import PAUSE_SECONDS, next_budget
 from emulator.plan import SEQ, Plan
 from emulator.record import (
     BUSY,
@@ -39,15 +40,14 @@ from emulator.record import (
 )
 from emulator.schedule import CLOCK, COUNTERS, DONE, END, ENDED, FULL, OPERAND, PAUSED, flat, walk, walk_back
 from isa.errors import Trap
-from isa.loops import find_loops, trips_at
+from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 from isa.table import ENGINES, MAX_OPERANDS, TABLE
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
 # What a schedule takes on, before it is begun: records of 96 bytes, and iterations of loops, empty ones too.
 MOST_RECORDS, MOST_ITERATIONS = 10_000_000, 1_000_000_000
-# Between two looks at the keyboard, and two reports of progress.
-PAUSE_SECONDS = 0.05
+# Steps of the pass before its first pause, and before any.
 FIRST_STEPS, MOST_STEPS = 10_000, 10_000_000
 # Accesses of one engine that there is room for at first.
 FIRST_ROOM = 4096
@@ -264,7 +264,7 @@ def _executed(plan: Plan) -> int:
     """Return how many instructions of engines a task executes; raise Trap for more than can be scheduled."""
     code = plan.core.code
     trips = trips_at(code)
-    executed = sum(prod(trips[k]) for k, engine in enumerate(plan.engines) if engine != SEQ)
+    executed = executions(code)
     iterations = sum(prod(trips[loop.last]) for loop in find_loops(code))
     for count, most, what in (
         (executed, MOST_RECORDS, "instructions"),
@@ -302,8 +302,7 @@ def _records(
         if why == FULL:
             recent = _with_room(recent, totals)
         elif why == PAUSED:
-            share = PAUSE_SECONDS / max(now - began, 1e-6)
-            steps = int(min(max(steps * min(share, 8), 1), MOST_STEPS))
+            steps = next_budget(steps, now - began, MOST_STEPS)
         if on_progress and why != ENDED and now - reported >= PAUSE_SECONDS:
             on_progress(int(state[DONE]), total)
             reported = now

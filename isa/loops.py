@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH
@@ -41,3 +42,9 @@ def trips_at(code: Sequence[Instruction]) -> list[tuple[int, ...]]:
         if instruction.row.mnemonic == "brnz":
             counts[int(instruction.attribute("counter")[0])] = 1
     return trips
+
+
+def executions(code: Sequence[Instruction]) -> int:
+    """Return how many instructions of engines one task executes."""
+    counts = (prod(trips) for trips in trips_at(code))
+    return sum(count for instruction, count in zip(code, counts, strict=True) if instruction.engine != "seq")

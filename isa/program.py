@@ -69,6 +69,15 @@ class Symbol:
     def strides(self) -> tuple[int, ...]:
         return packed_strides(self.shape)
 
+    def quantise(self, values: np.ndarray) -> np.ndarray:
+        """Return clamp(rne(x / scale) + zero) of floats, in float64; NaN has no such value, see to it before.
+
+        Scales of several elements run over the last dimension.
+        """
+        with np.errstate(over="ignore"):
+            steps = np.rint(values.astype(np.float64) / np.array(self.scale, np.float64)) + self.zero
+        return np.clip(steps, self.dtype.low, self.dtype.high).astype(self.dtype.numpy)
+
     def as_operand(self) -> Operand:
         """Return the whole tensor as an operand; for symbols of operand rank."""
         return dense(self.memory, self.address, self.dtype, self.shape)

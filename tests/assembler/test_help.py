@@ -4,15 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from assembler.assemble import assemble
-from assembler.data import quantise
 from assembler.diagnostics import AssemblyError, Diagnostic, render
 from emulator import inputs
-from isa.dtypes import I8
-from isa.program import Symbol
 
 DECLARED = """\
 .chip edge
@@ -122,17 +117,6 @@ def test_a_default_of_floats_is_quantised_as_a_run_does_it(tmp_path: Path) -> No
         text = '.chip edge\n.input x i8[2, 3] scale=[0.5, 0.1, 1] zero=-3 = "x.npy"\nend\n'
         symbol = assemble(text, tmp_path / "p.npu").cores[0].symbol("x")
         assert symbol.default == inputs.convert(symbol, values.astype(dtype)).tobytes()
-
-
-@given(
-    st.lists(st.floats(allow_nan=False), min_size=1, max_size=9),
-    st.floats(2.0**-100, 2.0**100, width=32),
-    st.integers(-128, 127),
-)
-def test_quantise_is_the_one_of_runs(values: list[float], scale: float, zero: int) -> None:
-    array = np.array(values)
-    symbol = Symbol("x", "input", "lm", 0, I8, array.shape, (scale,), zero)
-    assert quantise(array, symbol).tobytes() == inputs.quantise(symbol, array).tobytes()
 
 
 def test_what_is_not_printable_keeps_its_column() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,11 @@ def test_scales_that_fit_no_channel_quantise_nothing() -> None:
     with pytest.raises(InputError, match="x has 2 scales but 3 channels"):
         prepare(core(symbol), {"x": np.ones((2, 3))})
     assert prepare(core(symbol), {"x": np.ones((2, 3), np.int8)})
+
+
+@given(st.floats(-1e6, 1e6), st.integers(-12, 12), st.integers(-128, 127))
+def test_quantise_rounds_once_half_to_even(x: float, exponent: int, zero: int) -> None:
+    # By a power of two, division is exact: what is left is the rounding, which Fraction has too.
+    symbol = Symbol("x", "input", "lm", 0, I8, (1,), (2.0**exponent,), zero)
+    expected = min(max(round(Fraction(x) / Fraction(2) ** exponent) + zero, -128), 127)
+    assert symbol.quantise(np.array([x])).tolist() == [expected]
