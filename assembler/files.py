@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isa.dtypes import as_read
 from isa.suggest import did_you_mean
 
 MAX_TEXT_BYTES = 16 * 2**20
@@ -80,7 +81,7 @@ class Folder:
                 raise FileProblem("E502", f'"{name}" is an archive of tensors, not one tensor', help)
             if magic != NPY_MAGIC:
                 raise FileProblem("E502", f'"{name}" is no .npy file', help)
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return as_read(np.load(path, mmap_mode="r", allow_pickle=False))
         except FileProblem:
             raise
         except OSError as error:

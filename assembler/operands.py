@@ -14,8 +14,19 @@ from isa.program import Symbol
 from isa.suggest import did_you_mean
 
 # What others call types and memories.
-USUAL_TYPES = {"int8": "i8", "s8": "i8", "u8": "i8", "int32": "i32", "s32": "i32", "int": "i32", "float32": "f32"}
+USUAL_TYPES = {
+    "int8": "i8",
+    "s8": "i8",
+    "uint8": "u8",
+    "int16": "i16",
+    "s16": "i16",
+    "int32": "i32",
+    "s32": "i32",
+    "int": "i32",
+    "float32": "f32",
+}
 USUAL_TYPES |= {"float": "f32", "fp32": "f32", "single": "f32"}
+USUAL_TYPES |= {"float16": "f16", "fp16": "f16", "half": "f16", "bfloat16": "bf16"}
 USUAL_MEMORIES = {"sram": "lm", "l1": "lm", "local": "lm", "dram": "dev", "ddr": "dev", "hbm": "dev", "const": "cb"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isa.dtypes import dtype_of_array
+from isa.dtypes import as_read, dtype_of_array
 from isa.errors import InputError
 from isa.program import Core, Symbol
 from isa.suggest import did_you_mean
@@ -89,7 +89,7 @@ def read_tensor(path: str | Path) -> np.ndarray:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
         with file:
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            return as_read(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
     except Exception as error:  # a damaged header makes NumPy raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is not a .npy file of numbers: {reason}", "write it with numpy.save") from error

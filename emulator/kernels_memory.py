@@ -1,6 +1,6 @@
 """Kernels of the memory engine: move (load, store, copy), fill and transpose.
 
-Elements are moved as raw bits, by size: 1 or 4 bytes. All three run over the result in row-major order with strides
+Elements are moved as raw bits, by size: 1, 2 or 4 bytes. All three run over the result in row-major order with strides
 for what they read; a transpose reads with permuted strides. Dimensions that lie side by side in both tensors are
 joined first, so a dense copy is one run, and an innermost run with both strides 1 is a copy of contiguous bytes.
 Where the reading side jumps, tiles of TILE x TILE keep the lines that are read in the first-level cache. Measured on
@@ -13,7 +13,19 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.vector import F32_CODE, I8_CODE, OUT, Array, X, float_attribute, u64
+from emulator.vector import (
+    BF16_CODE,
+    F16_CODE,
+    F32_CODE,
+    I8_CODE,
+    I32_CODE,
+    OUT,
+    U8_CODE,
+    Array,
+    X,
+    float_attribute,
+    u64,
+)
 
 VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
 TILE = 32
@@ -37,6 +49,14 @@ def joined(shape: Array, out: Array, x: Array) -> None:
             shape[at], out[at], x[at] = shape[d], out[d], x[d]
     for d in range(at):
         shape[d] = 1
+
+
+@inner
+def size_shift(dtype: int) -> int:
+    """Return the binary logarithm of an element's bytes."""
+    if dtype in (I8_CODE, U8_CODE):
+        return 0
+    return 2 if dtype in (I32_CODE, F32_CODE) else 1
 
 
 @inner
@@ -66,11 +86,14 @@ def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x:
 def move_strided(arena: Array, row: Array, strides: Array) -> None:
     """Copy x, read with the given strides, to out."""
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
-    if row[OUT + DTYPE] == I8_CODE:
-        copy_elements(arena, shape, row[OUT + ADDRESS], out, row[X + ADDRESS], strides)
+    shift = size_shift(row[OUT + DTYPE])
+    to, start = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift
+    if shift == 0:
+        copy_elements(arena, shape, to, out, start, strides)
+    elif shift == 1:
+        copy_elements(arena.view(np.uint16), shape, to, out, start, strides)
     else:
-        words = arena.view(np.int32)
-        copy_elements(words, shape, row[OUT + ADDRESS] >> 2, out, row[X + ADDRESS] >> 2, strides)
+        copy_elements(arena.view(np.uint32), shape, to, out, start, strides)
 
 
 @hot
@@ -105,13 +128,34 @@ def fill_elements(view: Array, shape: Array, to: int, out: Array, value: Any) ->
                         view[u64(at + m * out[3])] = value
 
 
+@inner
+def half_bits(value: float) -> Any:
+    """Return the binary16 bits of a float64 that binary16 holds exactly."""
+    magnitude = abs(value)
+    sign = 0x8000 if value < 0 else 0
+    if magnitude < 2.0**-14:  # zero, or subnormal: multiples of 2**-24
+        return sign | np.int64(magnitude * 2.0**24)
+    bits = np.float64(magnitude).view(np.int64)
+    return sign | ((bits >> 42) - ((1023 - 15) << 10))
+
+
 @hot
 def fill(arena: Array, row: Array) -> None:
     """out[...] = value"""
     value, dtype = float_attribute(row, VALUE), row[OUT + DTYPE]
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
-    if dtype == I8_CODE:
-        fill_elements(arena, shape, row[OUT + ADDRESS], out, np.uint8(np.int64(value)))
+    shift, bits = size_shift(dtype), np.int64(value)
+    # Floating values are exact in their type (isa.verify), so these shifts of the float32 lose nothing.
+    if dtype == F32_CODE:
+        bits = np.int64(np.float32(value).view(np.int32))
+    elif dtype == BF16_CODE:
+        bits = np.int64(np.float32(value).view(np.int32)) >> 16
+    elif dtype == F16_CODE:
+        bits = half_bits(value)
+    to = row[OUT + ADDRESS] >> shift
+    if shift == 0:
+        fill_elements(arena, shape, to, out, np.uint8(bits))
+    elif shift == 1:
+        fill_elements(arena.view(np.uint16), shape, to, out, np.uint16(bits))
     else:
-        bits = np.float32(value).view(np.int32) if dtype == F32_CODE else np.int32(np.int64(value))
-        fill_elements(arena.view(np.int32), shape, row[OUT + ADDRESS] >> 2, out, bits)
+        fill_elements(arena.view(np.uint32), shape, to, out, np.uint32(bits))

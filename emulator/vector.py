@@ -17,13 +17,14 @@ import numpy as np
 
 from emulator.jit import inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 from isa.table import MNEMONICS
 
 LANES = 2048
 
 # Types as they stand in a row.
-I8_CODE, I32_CODE, F32_CODE = I8.code, I32.code, F32.code
+I8_CODE, U8_CODE, I16_CODE, I32_CODE = I8.code, U8.code, I16.code, I32.code
+F16_CODE, BF16_CODE, F32_CODE = F16.code, BF16.code, F32.code
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
 OUT, X = whole(0), whole(FIELDS)
 CHAIN = operand_slot("conv", "ew1_scale")

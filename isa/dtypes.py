@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 
 
@@ -23,6 +24,11 @@ class DType:
     def is_float(self) -> bool:
         return self.low == self.high
 
+    @property
+    def is_quantised(self) -> bool:
+        """Whether values of this type may have a zero point: integers of 8 and 16 bits."""
+        return not self.is_float and self.bytes <= 2
+
     def __str__(self) -> str:
         return self.name
 
@@ -30,9 +36,19 @@ class DType:
 I8 = DType(1, "i8", 1, -128, 127, np.dtype("int8"))
 I32 = DType(2, "i32", 4, -(2**31), 2**31 - 1, np.dtype("<i4"))
 F32 = DType(3, "f32", 4, 0, 0, np.dtype("<f4"))
+U8 = DType(4, "u8", 1, 0, 255, np.dtype("uint8"))
+I16 = DType(5, "i16", 2, -(2**15), 2**15 - 1, np.dtype("<i2"))
+# Storage only: whoever computes with them converts them to float32 first, and rounds once to store.
+F16 = DType(6, "f16", 2, 0, 0, np.dtype("<f2"))
+BF16 = DType(7, "bf16", 2, 0, 0, np.dtype(ml_dtypes.bfloat16))
 
-DTYPES = {dtype.name: dtype for dtype in (I8, I32, F32)}
+DTYPES = {dtype.name: dtype for dtype in (I8, U8, I16, I32, F16, BF16, F32)}
 DTYPE_OF_CODE = {dtype.code: dtype for dtype in DTYPES.values()}
+
+
+def as_read(array: np.ndarray) -> np.ndarray:
+    """Return a tensor of a .npy file in its own type: NumPy writes bfloat16 as two bytes without a name."""
+    return array.view(BF16.numpy) if array.dtype == np.dtype("V2") else array
 
 
 def dtype_of_array(array: np.ndarray) -> DType | None:

@@ -201,10 +201,17 @@ def _instruction_list() -> list[str]:
     return lines
 
 
+FLOAT_FORM = {
+    "f16": "IEEE 754 binary16, storage only",
+    "bf16": "upper half of a binary32, storage only",
+    "f32": "IEEE 754 binary32",
+}
+
+
 def _types() -> str:
     rows = []
     for dtype in DTYPES.values():
-        values = "IEEE 754 binary32" if dtype.is_float else f"{dtype.low} to {dtype.high}"
+        values = FLOAT_FORM[dtype.name] if dtype.is_float else f"{dtype.low} to {dtype.high}"
         rows.append((f"`{dtype}`", str(dtype.code), str(dtype.bytes), values))
     return _table(("type", "code", "bytes", "values"), rows)
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import DTYPES, F32, I8, I32, DType
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 
 # Engines in the order of their wait bits; the sequencer runs loops itself and has no queue.
@@ -131,7 +131,7 @@ def constant(name: str, dtype: DType, meaning: str) -> OperandSpec:
 
 def moved(name: str, access: Literal["read", "write"], memories: str, meaning: str) -> OperandSpec:
     """A tensor that the memory engine moves: any type, any strides."""
-    return OperandSpec(name, access, tuple(memories.split()), (I8, I32, F32), (1, 4), meaning, strided=True)
+    return OperandSpec(name, access, tuple(memories.split()), tuple(DTYPES.values()), (1, 4), meaning, strided=True)
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:

@@ -350,8 +350,10 @@ def _fill(view: _View) -> Iterator[Problem]:
     out, (value,) = view.operands["out"], view.attributes["value"]
     assert out is not None
     if out.dtype.is_float:
-        if float(np.float32(value)) != value:
-            yield Problem("value", "range", f"`value` is {value!r}, which is not a float32")
+        with np.errstate(over="ignore"):
+            exact = float(np.float64(value).astype(out.dtype.numpy)) == value
+        if not exact:
+            yield Problem("value", "range", f"`value` is {value!r}, which is not a {out.dtype.numpy.name}")
     elif value != int(value) or not out.dtype.low <= value <= out.dtype.high:
         legal = f"a whole number from {out.dtype.low} to {out.dtype.high}"
         yield Problem("value", "range", f"`value` is {shown(value)}", f"{out.dtype} holds {legal}")

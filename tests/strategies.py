@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
@@ -28,9 +28,18 @@ set_f32 = st.one_of(st.floats(2.0**-6, 64, width=32), f32)
 positive_f32 = st.floats(2.0**-10, 4, width=32)
 zero_points = st.integers(-128, 127)
 DTYPE = (I8, I32, F32)
+ANY_DTYPE = tuple(DTYPES.values())
 
 # Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
-AREAS = {I8: 0, I32: 64 * 1024, F32: 160 * 1024}
+AREAS = {
+    I8: 0,
+    U8: 40 * 1024,
+    I16: 56 * 1024,
+    F16: 72 * 1024,
+    BF16: 88 * 1024,
+    I32: 104 * 1024,
+    F32: 176 * 1024,
+}
 AREA_END = 256 * 1024
 
 
@@ -293,7 +302,7 @@ def _avgpool(draw: Draw, place: Place) -> Fields:
 
 def _moved(out_memories: tuple[str, ...], x_memories: tuple[str, ...]) -> Callable[[Draw, Place], Fields]:
     def build_fields(draw: Draw, place: Place) -> Fields:
-        shape, dtype = _shape(draw), place.pick(draw, "out", DTYPE)
+        shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
         return {
             "out": place.tensor(draw, draw(st.sampled_from(out_memories)), dtype, shape, write=True, free=True),
             "x": place.tensor(draw, draw(st.sampled_from(x_memories)), dtype, shape, free=True),
@@ -303,14 +312,18 @@ def _moved(out_memories: tuple[str, ...], x_memories: tuple[str, ...]) -> Callab
 
 
 def _fill(draw: Draw, place: Place) -> Fields:
-    dtype = place.pick(draw, "out", DTYPE)
-    value = draw(f32) if dtype.is_float else draw(st.integers(int(dtype.low), int(dtype.high)))
+    dtype = place.pick(draw, "out", ANY_DTYPE)
+    value = (
+        float(np.float64(draw(f32)).astype(dtype.numpy))
+        if dtype.is_float
+        else draw(st.integers(int(dtype.low), int(dtype.high)))
+    )
     memory = draw(st.sampled_from(("lm", "lm", "dev")))
     return {"out": place.tensor(draw, memory, dtype, _shape(draw), write=True, free=True), "value": value}
 
 
 def _transpose(draw: Draw, place: Place) -> Fields:
-    shape, dtype = _shape(draw), place.pick(draw, "out", DTYPE)
+    shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
     perm = draw(st.permutations(range(len(shape))))
     return {
         "out": place.tensor(draw, "lm", dtype, [shape[k] for k in perm], write=True, free=True),
@@ -371,11 +384,11 @@ def instructions(draw: Draw, mnemonic: str, **pins: Any) -> Instruction:
 
 
 def random_data(seed: int, dtype: DType, count: int) -> bytes:
-    """Return `count` elements: integers of the whole range (i8) or of 16 bits (i32), normal numbers for f32."""
+    """Return `count` elements: integers of the whole range, of 16 bits for i32; normal numbers for floats."""
     generator = np.random.default_rng(seed)
     if dtype.is_float:
         return generator.normal(0, 8, count).astype(dtype.numpy).tobytes()
-    low, high = (dtype.low, dtype.high) if dtype == I8 else (-(2**15), 2**15)
+    low, high = (dtype.low, dtype.high) if dtype.is_quantised else (-(2**15), 2**15)
     return generator.integers(low, high, count, endpoint=True).astype(dtype.numpy).tobytes()
 
 

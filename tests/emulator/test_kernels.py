@@ -94,8 +94,12 @@ def data(rng: np.random.Generator, dtype: DType, count: int) -> np.ndarray:
         return floats(rng, count)
     if dtype == I32:
         return integers(rng, count)
-    low, high = [(-128, 128), (-128, -120), (120, 128)][rng.choice(3, p=[0.8, 0.1, 0.1])]
-    return rng.integers(low, high, count).astype(np.int8)
+    if dtype.is_float:
+        # Any bits of 16-bit storage: subnormal, infinite, NaN.
+        return rng.integers(0, 2**16, count).astype(np.uint16).view(dtype.numpy)
+    low, high = dtype.low, dtype.high + 1
+    low, high = [(low, high), (low, low + 8), (high - 8, high)][rng.choice(3, p=[0.8, 0.1, 0.1])]
+    return rng.integers(low, high, count).astype(dtype.numpy)
 
 
 def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np.ndarray) -> None:

@@ -312,11 +312,11 @@ def of_operands(row: Row, good: dict[str, Any]) -> list[Bad]:
         found.append(bad("stride", "has a stride beyond 32 bits", shape=(1,) * rank, strides=far))
         found.append(bad("range", "has the impossible address -4", address=-4))
         found.append(bad("range", f"has the impossible address {2**62}", address=2**62))
-        if spec.dtypes[-1].bytes > 1:
-            four = spec.dtypes[-1]
-            help = f"addresses of {four} are multiples of 4"
-            found.append(bad("align", "is not aligned", help, dtype=four, address=2))
-            found.append(bad("align", "is not aligned", help, dtype=four, terms=(Term(1, 0, 6),)))
+        wide = spec.dtypes[-1]
+        if wide.bytes > 1:
+            help = f"addresses of {wide} are multiples of {wide.bytes}"
+            found.append(bad("align", "is not aligned", help, dtype=wide, address=wide.bytes // 2))
+            found.append(bad("align", "is not aligned", help, dtype=wide, terms=(Term(1, 0, wide.bytes * 3 // 2),)))
         disorder = f"has more than {MAX_TERMS} terms, or terms out of order"
         found.append(bad("range", disorder, terms=tuple(Term(k, 0, 4) for k in range(MAX_TERMS + 1))))
         found.append(bad("range", disorder, terms=(Term(2, 0, 4), Term(1, 0, 4))))

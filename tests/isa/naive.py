@@ -11,12 +11,12 @@ from math import inf, isfinite, isnan
 import numpy as np
 
 from isa import functions
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 from isa.instruction import Instruction
 from isa.operand import Operand
 
 BITS = {"fp32": 23, "fp24": 15, "fp19": 10}
-CODES = {I8: "<b", I32: "<i", F32: "<f"}
+CODES = {I8: "<b", U8: "<B", I16: "<h", I32: "<i", F16: "<e", F32: "<f"}
 OPERATIONS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
 
 
@@ -223,7 +223,9 @@ class Element:
 
     def fill(self, index) -> bytes:
         (value,) = self.attributes["value"]
-        return struct.pack(CODES[self.out.dtype], value if self.out.dtype == F32 else int(value))
+        if self.out.dtype == BF16:
+            return struct.pack("<f", value)[2:]
+        return struct.pack(CODES[self.out.dtype], value if self.out.dtype.is_float else int(value))
 
     def transpose(self, index) -> bytes:
         source = [0] * len(index)
