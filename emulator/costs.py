@@ -155,6 +155,28 @@ def gather(chip: Chip, instruction: Instruction) -> Cost:
     return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
 
 
+def flatten(chip: Chip, instruction: Instruction) -> Cost:
+    # Every tap is read for each window, padding like pixels; the taps of a line are one run where they touch.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    width, spread = int(instruction.attribute("window")[1]), int(instruction.attribute("dilation")[1])
+    line = replace(x, shape=(width, x.shape[3]), strides=(x.strides[2] * spread, x.strides[3]))
+    demands = {
+        "LM read": moved_cycles(chip, out, runs(line, 0)[1]),
+        "LM write": moved_cycles(chip, out, runs(out, 0)[1]),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
+def toweight(chip: Chip, instruction: Instruction) -> Cost:
+    # The innermost dimension moves: element by element.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    demands = {
+        "LM read": moved_cycles(chip, x, x.dtype.bytes),
+        "LM write": moved_cycles(chip, out, out.dtype.bytes),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
 COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     "COSTS",
     {
@@ -170,6 +192,8 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "fill": move,
         "transpose": transpose,
         "gather": gather,
+        "flatten": flatten,
+        "toweight": toweight,
     },
     ENGINES,
 )

@@ -220,6 +220,16 @@ def gather(given: Given) -> np.ndarray:
     return given.tensor("x")[checked_index(given)]
 
 
+def flatten(given: Given) -> np.ndarray:
+    x = pad(given.tensor("x"), given, given.attributes["x_zero"][0])
+    taps = np.ndindex(*given.attributes["window"])
+    return np.concatenate([window(x, given, tap, given.attributes["dilation"]) for tap in taps], axis=-1)
+
+
+def toweight(given: Given) -> np.ndarray:
+    return given.tensor("x").T.reshape(given.shape)
+
+
 REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
     "REFERENCE",
     {
@@ -235,6 +245,8 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "fill": fill,
         "transpose": transpose,
         "gather": gather,
+        "flatten": flatten,
+        "toweight": toweight,
     },
     ENGINES,
 )

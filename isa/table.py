@@ -8,7 +8,7 @@ are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from isa.dtypes import DTYPES, F32, I8, I32, DType
@@ -523,6 +523,52 @@ end
 .output out i8[3, 64]
 
 gather out, x, index
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x36,
+        "flatten",
+        "me",
+        (
+            replace(moved("out", "write", "lm", "result: the window of every output pixel as a row"), ranks=(4, 4)),
+            replace(moved("x", "read", "lm", "activations, NHWC"), ranks=(4, 4)),
+        ),
+        (WINDOW, STRIDE, PAD, DILATION, zero_point("x_zero", "zero point of x, which padding contributes")),
+        "Lay out the window of each output pixel as a row, so that `matmul` with OHWI weights convolves.",
+        "out[n, oh, ow, (kh * window.width + kw) * channels + c] = x[n, ih, iw, c], or x_zero outside x"
+        + WINDOW_FORMULA,
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[1, 8, 8, 3] scale=0.02
+.weight w i8[16, 27] scale=0.01 = 1
+.local  rows i8[1, 4, 4, 27] scale=0.02
+.output out i8[1, 4, 4, 16] scale=0.05
+
+flatten rows, x, window=3, stride=2, pad=(0, 0, 1, 1)
+matmul out, rows, w, transpose_w
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x37,
+        "toweight",
+        "me",
+        (
+            replace(moved("out", "write", "lm", "weights, OHWI"), ranks=(4, 4)),
+            replace(moved("x", "read", "lm", "matrix, a column for each output channel"), ranks=(2, 2)),
+        ),
+        (),
+        "Turn a matrix into the weights of a convolution.",
+        "out[o, kh, kw, c] = x[(kh * width + kw) * channels + c, o], for out of [filters, height, width, channels]",
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[27, 16] scale=0.01
+.output out i8[16, 3, 3, 3] scale=0.01
+
+toweight out, x
 end
 """,
         keeps_values=True,

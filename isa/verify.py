@@ -5,7 +5,7 @@ Everything here is independent of the chip: sizes of memories are held against a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import copysign
+from math import copysign, prod
 
 import numpy as np
 
@@ -385,6 +385,27 @@ def _gather(view: _View) -> Iterator[Problem]:
     yield from _same(view, "out", out.shape, rows, "a row of x for each element of index")
 
 
+def _flatten(view: _View) -> Iterator[Problem]:
+    out, x, (zero,) = view.operands["out"], view.operands["x"], view.ints("x_zero")
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "flatten does not convert")
+    if zero and not x.dtype.is_quantised:
+        yield Problem("x_zero", "chain", f"x of type {x.dtype} has no zero point")
+    height, width = view.ints("window")
+    yield from _windowed(view, (height, width), view.ints("dilation"), height * width * x.shape[3])
+
+
+def _toweight(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "toweight does not convert")
+    filters, *filter_shape = out.shape
+    matrix = (prod(filter_shape), filters)
+    yield from _same(view, "x", x.shape, matrix, "height, width and channels of out in a row, by its filters")
+
+
 def _nothing(view: _View) -> Iterator[Problem]:
     yield from ()
 
@@ -404,6 +425,8 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "fill": _fill,
         "transpose": _transpose,
         "gather": _gather,
+        "flatten": _flatten,
+        "toweight": _toweight,
         "loop": _nothing,
         "brnz": _nothing,
         "end": _nothing,

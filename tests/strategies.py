@@ -7,6 +7,7 @@ are built valid, not filtered. Tensors are small; every type, stage word and att
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -353,6 +354,27 @@ def _gather(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _flatten(draw: Draw, place: Place) -> Fields:
+    window, dtype = _window(draw, dilated=True, pooling=False), place.pick(draw, "out", ANY_DTYPE)
+    batch, channels = draw(st.integers(1, 2)), draw(small)
+    shape = (batch, *window.out, prod(window.kernel) * channels)
+    return {
+        "out": place.tensor(draw, "lm", dtype, shape, write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels), free=True),
+        "window": window.kernel,
+        **window.attributes,
+        **(_zeros(draw, "x_zero") if dtype.is_quantised else {}),
+    }
+
+
+def _toweight(draw: Draw, place: Place) -> Fields:
+    shape, dtype = tuple(draw(st.integers(1, 4)) for _ in range(4)), place.pick(draw, "out", ANY_DTYPE)
+    return {
+        "out": place.tensor(draw, "lm", dtype, shape, write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, (prod(shape[1:]), shape[0]), free=True),
+    }
+
+
 def _loop(draw: Draw, place: Place) -> Fields:
     return {"counter": len(place.trips), "count": draw(small)}
 
@@ -380,6 +402,8 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "fill": _fill,
         "transpose": _transpose,
         "gather": _gather,
+        "flatten": _flatten,
+        "toweight": _toweight,
         "loop": _loop,
         "brnz": _brnz,
         "end": _end,

@@ -239,6 +239,21 @@ class Element:
             raise IndexError(index[0])
         return self.raw("x", (chosen, *index[1:]))
 
+    def flatten(self, index) -> bytes:
+        n, _, _, place = index
+        taps = list(self.taps(index, self.attributes["window"], self.attributes["dilation"]))
+        tap, channel = divmod(place, self.operands["x"].shape[3])
+        _, row, column = taps[tap]
+        _, height, width, _ = self.operands["x"].shape
+        if 0 <= row < height and 0 <= column < width:
+            return self.raw("x", (n, row, column, channel))
+        return self.one("x_zero").to_bytes(self.out.dtype.bytes, "little", signed=self.one("x_zero") < 0)
+
+    def toweight(self, index) -> bytes:
+        o, kh, kw, c = index
+        _, _, width, channels = self.out.shape
+        return self.raw("x", (kh * width * channels + kw * channels + c, o))
+
     store = copy = load_
 
 
