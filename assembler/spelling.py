@@ -153,13 +153,14 @@ def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] |
 
 def _fits(part: Part, size: int, trips: Sequence[int]) -> bool:
     """Whether a part stays within its dimension in every iteration."""
-    if part.step < 1:
+    if part.step == 0:
         return False
     bounds = reach(part.start, trips)
     if bounds is None:
         return False
     (low, _), (high, _) = bounds
-    return low >= 0 and high + (max(part.count, 1) - 1) * part.step < size
+    reached = (max(part.count, 1) - 1) * part.step
+    return low + min(reached, 0) >= 0 and high + max(reached, 0) < size
 
 
 def _sliced(symbol: Symbol, parts: Sequence[Part], counters: Sequence[str]) -> str:
@@ -170,12 +171,13 @@ def _sliced(symbol: Symbol, parts: Sequence[Part], counters: Sequence[str]) -> s
 
 
 def _index(part: Part, size: int, counters: Sequence[str]) -> str:
-    start = affine(part.start, counters)
     if not part.count:
-        return start
+        return affine(part.start, counters)
     if part == Part(Affine(0, ()), size, 1):
         return ":"
-    length = (part.count - 1) * part.step + 1
+    length = (part.count - 1) * abs(part.step) + 1
+    first = part.start.constant + min((part.count - 1) * part.step, 0)
+    start = affine(Affine(first, part.start.terms), counters)
     if part.start.terms:
-        return f"{start} : +{length}" + (f" : {part.step}" if part.step > 1 else "")
-    return f"{start}:{part.start.constant + length}" + (f":{part.step}" if part.step > 1 else "")
+        return f"{start} : +{length}" + (f" : {part.step}" if part.step != 1 else "")
+    return f"{start}:{first + length}" + (f":{part.step}" if part.step != 1 else "")

@@ -117,6 +117,20 @@ def test_gather_moves_row_by_row() -> None:
     assert cost("gather", out=lm(64), x=lm(9), index=lm(64, dtype=I32)).occupancy == 32 + 8
 
 
+def test_flatten_reads_every_tap() -> None:
+    # 16 windows of three lines of three pixels, 12 bytes each that touch: an access of 16 for each line; dilated, nine.
+    fields = {"out": lm(1, 4, 4, 36), "x": lm(1, 6, 6, 4), "window": 3}
+    found = cost("flatten", **fields)
+    assert (found.occupancy, found.limit) == (16 * 3 * 16 // 32, "LM read")
+    dilated = cost("flatten", **{**fields, "x": lm(1, 6, 8, 4), "dilation": (1, 2)})
+    assert dilated.occupancy == 16 * 9 * 16 // 32
+
+
+def test_toweight_moves_element_by_element() -> None:
+    found = cost("toweight", out=lm(8, 2, 2, 4), x=lm(16, 8))
+    assert (found.occupancy, found.limit) == (128 * 16 // 32, "LM read, LM write")
+
+
 def test_transfers() -> None:
     assert transfer_cycles(CHIP, {"lm": 0, "dev": 0}) == 0
     assert transfer_cycles(CHIP, {"lm": 100, "cb": 3, "host": 10**6}) == 50 + 2 + 1000
