@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from isa.dtypes import DTYPES, F32, I8, I32, DType
+from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 
 # Engines in the order of their wait bits; the sequencer runs loops itself and has no queue.
@@ -135,7 +135,7 @@ def moved(name: str, access: Literal["read", "write"], memories: str, meaning: s
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:
-    return AttributeSpec(name, "i16", -128, 127, (0,), meaning)
+    return AttributeSpec(name, "i16", -32768, 32767, (0,), meaning)
 
 
 def flag(name: str, meaning: str) -> AttributeSpec:
@@ -208,6 +208,15 @@ out = clamp(rne(v) + out_zero, -128, 127)             ; EW3, for an i8 result
 out = v                                               ; for an f32 result
 out = acc                                             ; for an i32 result, which no stage may follow"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
+
+# What the pooling engine reads, and what it makes of its vector format.
+POOLED = (I8, U8, I16, F16, BF16, F32)
+TO_STORAGE = """
+out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
+out = v, rounded to the type                          ; f16, bf16, f32"""
+# The floating form of a sum: float(x) is x in the vector format.
+AVERAGE_FORMULA = """
+sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded"""
 
 WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh * dilation.height
@@ -345,12 +354,13 @@ end
         "maxpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), (I8,), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC, of the type of x"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
         ),
         (WINDOW, STRIDE, PAD),
         "Take the greatest value of each window; padding never wins.",
-        "out = max over kh, kw inside x of x[n, ih, iw, c]" + POOL_WINDOW_FORMULA,
+        "out = max over kh, kw inside x of x[n, ih, iw, c]    ; the first of equals; a NaN is greater than any number"
+        + POOL_WINDOW_FORMULA,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[1, 8, 8, 16]
@@ -366,8 +376,8 @@ end
         "avgpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), (I8,), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
             OperandSpec("scale", "read", ("cb",), (F32,), (1, 1), "multiplier, one for all", optional=True),
         ),
         (
@@ -379,13 +389,14 @@ end
             zero_point("out_zero", "zero point of the result"),
         ),
         "Average each window, in the pooling engine's vector format.",
-        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero)"
+        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer"
+        + AVERAGE_FORMULA
         + POOL_WINDOW_FORMULA
         + """
 count = pixels of the window that lie inside x, or, with count_pad, its size
 m   = scale / count                                   ; scale 1 where absent
-v   = float(sum) * m
-out = clamp(rne(v) + out_zero, -128, 127)""",
+v   = float(sum) * m"""
+        + TO_STORAGE,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[1, 7, 7, 16] scale=0.02

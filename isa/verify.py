@@ -9,7 +9,7 @@ from math import copysign
 
 import numpy as np
 
-from isa.dtypes import I8, I32
+from isa.dtypes import I32
 from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
@@ -69,6 +69,8 @@ def check_instruction(instruction: Instruction) -> list[Problem]:
         )
     if not problems:
         problems += _choices(view)
+    if not problems:
+        problems += _zero_points(view)
     if not problems:
         problems += SHAPE_RULES[instruction.opcode](view)
     return problems
@@ -182,6 +184,22 @@ def _choices(view: _View) -> Iterator[Problem]:
                     yield Problem(name, "chain", f"{spec.name} {chosen} does not take `{name}`")
 
 
+def _zero_points(view: _View) -> Iterator[Problem]:
+    """Yield zero points that their tensor's type cannot have."""
+    for spec in view.row.attributes:
+        name = spec.name.removesuffix("_zero")
+        operand = view.operands.get(name) if name != spec.name else None
+        if operand is None:
+            continue
+        (zero,), dtype = view.ints(spec.name), operand.dtype
+        if zero and not dtype.is_quantised:
+            what = "a result" if name == "out" else name
+            yield Problem(spec.name, "chain", f"{what} of type {dtype} has no zero point")
+        elif dtype.is_quantised and not dtype.low <= zero <= dtype.high:
+            legal = f"a zero point of {dtype} is from {dtype.low} to {dtype.high}"
+            yield Problem(spec.name, "range", f"`{spec.name}` is {zero}", legal)
+
+
 def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
     if tuple(actual) != tuple(expected):
         yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
@@ -203,8 +221,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     ew2 = view.operands["ew2"]
     if ew2 is not None:
         yield from _broadcast(view, "ew2", ew2, out)
-        if ew2.dtype != I8 and view.ints("ew2_zero")[0]:
-            yield Problem("ew2_zero", "chain", f"ew2 of type {ew2.dtype} has no zero point")
     else:
         for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
             if given:
@@ -212,10 +228,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     (low,), (high,) = view.attributes["clip_low"], view.attributes["clip_high"]
     if low > high:
         yield Problem("clip_low", "chain", f"clip's lower bound {low:g} is above its upper bound {high:g}")
-    if x.dtype.is_float and view.ints("x_zero")[0]:
-        yield Problem("x_zero", "chain", "x of type f32 has no zero point")
-    if out.dtype != I8 and view.ints("out_zero")[0]:
-        yield Problem("out_zero", "chain", f"a result of type {out.dtype} has no zero point")
     if out.dtype == I32:
         stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
         stages += [view.row.attributes[view.row.attribute_index("sf")].words[sf]] if (sf := view.ints("sf")[0]) else []
@@ -331,6 +343,22 @@ def _pool(view: _View) -> Iterator[Problem]:
             )
             return
     yield from _windowed(view, window, (1, 1), view.shape("x")[3])
+    yield from _one_scale(view)
+
+
+def _maxpool(view: _View) -> Iterator[Problem]:
+    yield from _keeps_type(view, "the greatest value keeps its type")
+    yield from _pool(view)
+
+
+def _keeps_type(view: _View, why: str) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", why)
+
+
+def _one_scale(view: _View) -> Iterator[Problem]:
     scale = view.operands.get("scale")
     if scale is not None and scale.shape != (1,):
         yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
@@ -387,7 +415,7 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "dwconv": _dwconv,
         "matmul": _matmul,
         "eltwise": _eltwise,
-        "maxpool": _pool,
+        "maxpool": _maxpool,
         "avgpool": _pool,
         "load": _move,
         "store": _move,

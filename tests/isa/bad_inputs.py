@@ -54,6 +54,7 @@ _GOOD: dict[str, dict[str, Any]] = {
 
 F32_OUT = {"out": lm(1, 4, 4, 6, dtype=F32)}
 NEEDS_CONTIGUOUS = "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`"
+KEEPS = "the greatest value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
 FROM_WINDOW = "from x, the window, stride and padding"
 LEAVE_OUT = "write f32 or i8, or leave the stages out"
@@ -236,8 +237,13 @@ _BAD: dict[str, list[Bad]] = {
             {"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", "expected 1, or 4: one a channel"
         ),
     ],
-    "maxpool": POOL,
-    "avgpool": [*POOL, Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1")],
+    "maxpool": [*POOL, Bad({"x": lm(1, 8, 8, 6, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS)],
+    "avgpool": [
+        *POOL,
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+        Bad({"x": lm(1, 8, 8, 6, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
+        Bad({**F32_OUT, "out_zero": 1}, "out_zero", "chain", "a result of type f32 has no zero point"),
+    ],
     "load": moves("lm", "host"),
     "store": moves("dev", "lm"),
     "copy": moves("lm", "lm"),
@@ -353,6 +359,12 @@ def of_attributes(row: Row) -> list[Bad]:
             found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
         else:
             found.append(Bad({spec.name: (-0.0,)}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+        if spec.name.endswith("_zero"):
+            operand = _GOOD[row.mnemonic].get(spec.name.removesuffix("_zero"))
+            if operand is not None:
+                help = "a zero point of i8 is from -128 to 127"
+                found.append(Bad({spec.name: 128}, spec.name, "range", f"`{spec.name}` is 128", help))
+                found.append(Bad({spec.name: -129}, spec.name, "range", f"`{spec.name}` is -129", help))
         if spec.kind == "f32":
             found.append(Bad({spec.name: (0.1,)}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
     return found

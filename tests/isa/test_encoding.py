@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import I8, I32, DType
 from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
@@ -170,11 +170,7 @@ def excluded(first: Feature, second: Feature) -> bool:
             return True
         if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
             return True
-        if name == "out" and value != I8 and other == "out_zero":
-            return True
-        if name == "ew2" and value != I8 and other == "ew2_zero":
-            return True
-        if name == "x" and value == F32 and other == "x_zero":
+        if isinstance(value, DType) and not value.is_quantised and other == f"{name}_zero":
             return True
         if name == "sf" and other in NEEDS_SF and value != NEEDS_SF[other]:
             return True
@@ -193,8 +189,8 @@ def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
 def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
     every = possible_features(row)
     kinds = [("type", "stage"), ("type", "attribute"), ("stage", "attribute")]
-    if row.engine in ("te", "pe"):
-        # The memory engine does not convert: its types go together.
+    if row.engine in ("te", "pe") and not row.keeps_values:
+        # What keeps values does not convert: its types go together.
         kinds.append(("type", "type"))
     pairs = {pair for kind, other in kinds for pair in product(every[kind], every[other]) if not excluded(*pair)}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}

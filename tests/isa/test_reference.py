@@ -26,15 +26,17 @@ def random_memories(code, sizes, seed, wild):
     memories = {name: generator.integers(0, 256, size, np.uint8) for name, size in sizes.items()}
     for instruction in code:
         for _, operand in instruction.accesses():
-            if operand.dtype == F32 and not wild:
+            if operand.dtype.is_float and not wild:
                 low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
-                count = (high - low) // 4
+                count = (high - low) // operand.dtype.bytes
                 scale = generator.choice([1e-3, 1.0, 30.0])
-                values = generator.normal(0, scale, count).astype("<f4")
+                values = generator.normal(0, scale, count).astype(operand.dtype.numpy)
                 memories[operand.memory][low:high] = values.view(np.uint8)
-            elif operand.dtype == F32:
+            elif operand.dtype.is_float:
                 low, _ = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
-                memories[operand.memory][low : low + 4] = generator.choice(SPECIAL, 1).astype("<f4").view(np.uint8)
+                with np.errstate(over="ignore"):
+                    value = generator.choice(SPECIAL, 1).astype(operand.dtype.numpy)
+                memories[operand.memory][low : low + operand.dtype.bytes] = value.view(np.uint8)
     return memories
 
 
