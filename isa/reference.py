@@ -11,6 +11,7 @@ import numpy as np
 
 from isa import functions
 from isa.dtypes import F32, I8, I32, DType
+from isa.errors import index_trap
 from isa.formats import round_to
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
@@ -238,6 +239,18 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
+def checked_index(given: Given) -> np.ndarray:
+    """Return the index tensor; raise Trap for its first element that is no place along the first dimension of x."""
+    index, rows = given.tensor("index"), len(given.tensor("x"))
+    for place in np.flatnonzero((index < 0) | (index >= rows)):
+        raise index_trap(int(place), int(index[place]), rows)
+    return index
+
+
+def gather(given: Given) -> np.ndarray:
+    return given.tensor("x")[checked_index(given)]
+
+
 REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
     "REFERENCE",
     {
@@ -252,6 +265,7 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "copy": move,
         "fill": fill,
         "transpose": transpose,
+        "gather": gather,
     },
     ENGINES,
 )
@@ -275,7 +289,7 @@ def apply(
 ) -> None:
     """Run one instruction of an engine: read all of its operands, compute, write the result.
 
-    `formats` gives the vector format of "te" and "pe".
+    `formats` gives the vector format of "te" and "pe". Raises Trap, and writes nothing, where an index is out of range.
     """
     row = instruction.row
     out = instruction.operand("out")

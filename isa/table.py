@@ -112,11 +112,13 @@ class Row:
         return tuple(spec for spec in self.attributes if spec.words)
 
 
-# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap).
+# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap,
+# index). Such an instruction writes nothing.
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in place)",
+    "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
 }
 
 
@@ -509,6 +511,29 @@ end
 .output out i8[64, 4]
 
 transpose out, x, perm=(1, 0)
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x35,
+        "gather",
+        "me",
+        (
+            moved("out", "write", "lm", "result: as many rows as the index has elements"),
+            moved("x", "read", "lm", "tensor whose rows are picked: its first dimension counts them"),
+            OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the row of x for each row of out", strided=True),
+        ),
+        (),
+        "Gather rows of a tensor by an index tensor.",
+        "out[i, ...] = x[index[i], ...]",
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  index i32[3]
+.input  x i8[10, 64]
+.output out i8[3, 64]
+
+gather out, x, index
 end
 """,
         keeps_values=True,

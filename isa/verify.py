@@ -404,6 +404,15 @@ def _transpose(view: _View) -> Iterator[Problem]:
     yield from _same(view, "out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
 
 
+def _gather(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a gather does not convert")
+    rows = (*view.shape("index"), *x.shape[1:])
+    yield from _same(view, "out", out.shape, rows, "a row of x for each element of index")
+
+
 def _nothing(view: _View) -> Iterator[Problem]:
     yield from ()
 
@@ -422,6 +431,7 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "copy": _move,
         "fill": _fill,
         "transpose": _transpose,
+        "gather": _gather,
         "loop": _nothing,
         "brnz": _nothing,
         "end": _nothing,

@@ -109,6 +109,14 @@ def test_moves(mnemonic: str, fields: dict, occupancy: int, latency: int, limit:
     assert (found.occupancy, found.latency, found.limit) == (occupancy, occupancy + latency, limit)
 
 
+def test_gather_moves_row_by_row() -> None:
+    # 64 rows of 20 bytes, two accesses of 16 each, and 256 bytes of index; which rows they are does not matter.
+    found = cost("gather", out=lm(64, 20), x=lm(9, 20), index=lm(64, dtype=I32))
+    assert (found.occupancy, found.latency, found.limit) == (64 + 8, 64 + 8 + 7, "LM read")
+    assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
+    assert cost("gather", out=lm(64), x=lm(9), index=lm(64, dtype=I32)).occupancy == 32 + 8
+
+
 def test_transfers() -> None:
     assert transfer_cycles(CHIP, {"lm": 0, "dev": 0}) == 0
     assert transfer_cycles(CHIP, {"lm": 100, "cb": 3, "host": 10**6}) == 50 + 2 + 1000

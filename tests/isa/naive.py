@@ -272,14 +272,20 @@ class Element:
             source[int(self.attributes["perm"][k])] = i
         return self.raw("x", source)
 
+    def gather(self, index) -> bytes:
+        chosen = self.load("index", index[0])
+        if not 0 <= chosen < self.operands["x"].shape[0]:
+            raise IndexError(index[0])
+        return self.raw("x", (chosen, *index[1:]))
+
     store = copy = load_
 
 
 def run(instruction: Instruction, memories: dict[str, bytearray], counters: list[int], formats: dict[str, str]) -> None:
-    """Run one instruction: every element is computed before the first is written."""
+    """Run one instruction: every element is computed before the first is written. Raises IndexError."""
     element = Element(instruction, {name: bytes(memory) for name, memory in memories.items()}, counters, formats)
     compute = element.load_ if instruction.row.mnemonic == "load" else element.value
     out = element.out
-    for index in np.ndindex(out.shape):
+    for index, value in [(index, compute(index)) for index in np.ndindex(out.shape)]:
         first = element.position(out, index)
-        memories[out.memory][first : first + out.dtype.bytes] = compute(index)
+        memories[out.memory][first : first + out.dtype.bytes] = value

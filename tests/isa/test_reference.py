@@ -6,13 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isa.dtypes import F32, I8, I32
+from isa.errors import Trap
 from isa.instruction import build
 from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
 from isa.reference import apply, interpret
 from isa.table import ROWS
 from tests.isa import naive
-from tests.strategies import AREA_END, AREAS, instructions, programs
+from tests.strategies import AREA_END, AREAS, INDEX_AREA, instructions, programs, random_index
 
 FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
 COMPUTE = [row.mnemonic for row in ROWS if row.engine != "seq"]
@@ -25,8 +26,14 @@ def random_memories(code, sizes, seed, wild):
     generator = np.random.default_rng(seed)
     memories = {name: generator.integers(0, 256, size, np.uint8) for name, size in sizes.items()}
     for instruction in code:
-        for _, operand in instruction.accesses():
-            if operand.dtype.is_float and not wild:
+        for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+            if operand is None:
+                continue
+            if spec.name == "index":
+                low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
+                values = random_index(generator, instruction, (high - low) // 4)
+                memories[operand.memory][low:high] = values.view(np.uint8)
+            elif operand.dtype.is_float and not wild:
                 low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
                 count = (high - low) // operand.dtype.bytes
                 scale = generator.choice([1e-3, 1.0, 30.0])
@@ -44,8 +51,14 @@ def compare(instruction, seed, wild, formats):
     sizes = memory_needs(Core((instruction,), (), (), ()))
     ours = random_memories([instruction], sizes, seed, wild)
     theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
-    apply(instruction, ours, NO_COUNTERS, formats)
-    naive.run(instruction, theirs, NO_COUNTERS, formats)
+    try:
+        apply(instruction, ours, NO_COUNTERS, formats)
+    except Trap as trap:
+        with pytest.raises(IndexError) as caught:
+            naive.run(instruction, theirs, NO_COUNTERS, formats)
+        assert trap.message.startswith(f"index[{caught.value.args[0]}] is ")
+    else:
+        naive.run(instruction, theirs, NO_COUNTERS, formats)
     for name, memory in ours.items():
         assert memory.tobytes() == bytes(theirs[name]), name
 
@@ -90,9 +103,14 @@ def test_programs_against_loops(program, seed):
         ours[name] = generator.integers(0, 256, AREA_END, np.uint8)
         floats = generator.normal(0, 8, (AREA_END - AREAS[F32]) // 4).astype("<f4")
         ours[name][AREAS[F32] :] = floats.view(np.uint8)
+    ours["lm"][INDEX_AREA:] = generator.integers(0, 2, (AREA_END - INDEX_AREA) // 4).astype("<i4").view(np.uint8)
     theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
     formats = {"te": "fp24", "pe": "fp19"}
-    interpret(core, ours, formats)
+    try:
+        interpret(core, ours, formats)
+        wrong = None
+    except Trap as trap:
+        wrong = trap.message
 
     def walk(at, counters):
         """Run the code from `at` to the end of its loop, or of the program; return where that is."""
@@ -110,7 +128,12 @@ def test_programs_against_loops(program, seed):
                 naive.run(instruction, theirs, counters, formats)
             at += 1
 
-    walk(0, NO_COUNTERS)
+    try:
+        walk(0, NO_COUNTERS)
+    except IndexError as error:
+        assert wrong is not None and wrong.startswith(f"index[{error.args[0]}] is ")
+    else:
+        assert wrong is None
     for name, memory in ours.items():
         assert memory.tobytes() == bytes(theirs[name]), name
 
