@@ -121,6 +121,46 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
 
 
 @inner
+def load_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
+    """Fill an int32 buffer with integers from byte `at` on."""
+    n = u64(v.size)
+    if dtype == I8_CODE:
+        signed, start = arena.view(np.int8), u64(at)
+        for k in range(n):
+            v[k] = np.int32(signed[start + k])
+    elif dtype == U8_CODE:
+        start = u64(at)
+        for k in range(n):
+            v[k] = np.int32(arena[start + k])
+    elif dtype == I16_CODE:
+        words, start = arena.view(np.int16), u64(at >> 1)
+        for k in range(n):
+            v[k] = np.int32(words[start + k])
+    else:
+        longs, start = arena.view(np.int32), u64(at >> 2)
+        for k in range(n):
+            v[k] = longs[start + k]
+
+
+@inner
+def store_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
+    """Store int32 that the type holds, from byte `at` on."""
+    n = u64(v.size)
+    if dtype in (I8_CODE, U8_CODE):
+        start = u64(at)
+        for k in range(n):
+            arena[start + k] = np.uint8(v[k])
+    elif dtype == I16_CODE:
+        words, start = arena.view(np.int16), u64(at >> 1)
+        for k in range(n):
+            words[start + k] = np.int16(v[k])
+    else:
+        longs, start = arena.view(np.int32), u64(at >> 2)
+        for k in range(n):
+            longs[start + k] = v[k]
+
+
+@inner
 def clamped(v: Any, zero: int, low: int, high: int) -> Any:
     """Return clamp(rne(v) + zero, low, high) as int32; NaN counts as 0."""
     r = np.rint(v if v == v else f32(0))

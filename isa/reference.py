@@ -219,11 +219,42 @@ def avgpool(given: Given) -> np.ndarray:
             more = step(sums + window(padded, given, tap, (1, 1)))
         sums = np.where(window(within, given, tap, (1, 1)), more, sums)
         count += window(counted, given, tap, (1, 1))
+    return scaled(given, sums, count)
+
+
+def scaled(given: Given, v: np.ndarray, count: np.ndarray | int = 1) -> np.ndarray:
+    """Return v times scale / count, stored."""
     scale = np.ones(1) if given.tensors["scale"] is None else given.constant("scale")
     with np.errstate(all="ignore"):
-        multiplier = given.rounded(scale / count)
-        v = given.rounded(given.rounded(sums.astype(np.float64)) * multiplier)
-    return stored(given, v)
+        return stored(given, given.rounded(given.rounded(v.astype(np.float64)) * given.rounded(scale / count)))
+
+
+def reduce(given: Given) -> np.ndarray:
+    op, x = given.attributes["op"][0], given.tensor("x")
+    folded = [d for d in range(x.ndim) if given.shape[d] != x.shape[d]]
+    last = [d for d in range(x.ndim) if d not in folded] + folded
+
+    def lines(tensor: np.ndarray) -> np.ndarray:
+        """Return what becomes one element as lines of the last dimension, in row-major order."""
+        return tensor.transpose(last).reshape(*given.shape, -1)
+
+    if op in ("max", "argmax"):
+        # NaN counts as the greatest here too.
+        with np.errstate(invalid="ignore"):
+            place = np.argmax(lines(x).astype(np.float64), axis=-1)
+        if op == "argmax":
+            return place.astype(np.int32)
+        found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]
+        return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
+    parts, step = summands(given)
+    parts = lines(parts)
+    sums = np.zeros(given.shape, parts.dtype)
+    for k in range(parts.shape[-1]):
+        with np.errstate(all="ignore"):
+            sums = step(sums + parts[..., k])
+    if given.dtype == I32:
+        return sums.astype(np.int32)
+    return scaled(given, sums, parts.shape[-1] if op == "mean" else 1)
 
 
 def move(given: Given) -> np.ndarray:
@@ -260,6 +291,7 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "eltwise": eltwise,
         "maxpool": maxpool,
         "avgpool": avgpool,
+        "reduce": reduce,
         "load": move,
         "store": move,
         "copy": move,

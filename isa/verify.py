@@ -47,6 +47,9 @@ class _View:
         assert operand is not None
         return operand.shape
 
+    def word(self, name: str) -> str:
+        return next(spec.words for spec in self.row.choices if spec.name == name)[self.ints(name)[0]]
+
     def ints(self, name: str) -> tuple[int, ...]:
         return tuple(int(value) for value in self.attributes[name])
 
@@ -364,6 +367,37 @@ def _one_scale(view: _View) -> Iterator[Problem]:
         yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
 
 
+def _reduce(view: _View) -> Iterator[Problem]:
+    out, x, word = view.operands["out"], view.operands["x"], view.word("op")
+    assert out is not None and x is not None
+    if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
+        expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
+        yield Problem("out", "shape", f"`out` has shape {list(out.shape)}", expected)
+    if word == "max":
+        yield from _keeps_type(view, "the greatest value keeps its type")
+    elif word == "argmax" and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "argmax gives places: expected i32")
+    elif word == "mean" and I32 in (x.dtype, out.dtype):
+        field = "x" if x.dtype == I32 else "out"
+        yield Problem(field, "type", f"{field} has type i32", "expected any other: i32 has sums of integers alone")
+    elif word == "sum" and out.dtype == I32 and x.dtype.is_float:
+        yield Problem("out", "type", "out has type i32", f"a sum of {x.dtype} is a float: expected any other type")
+    elif word == "sum" and x.dtype == I32 and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "expected i32, the type of a sum of i32")
+    if word in view.row.keeping_words or out.dtype == I32:
+        yield from _unscaled(view, f"{view.row.mnemonic} {word}" + (" to i32" if word == "sum" else ""))
+    yield from _one_scale(view)
+
+
+def _unscaled(view: _View, what: str) -> Iterator[Problem]:
+    """Yield multipliers and zero points where they have no meaning; a sum takes the zero point of x off."""
+    summed = view.attributes.get("op") == (0,)
+    for name in ("scale", "x_zero", "out_zero"):
+        given = view.operands[name] if name in view.operands else view.ints(name)[0]
+        if given and not (summed and name == "x_zero"):
+            yield Problem(name, "chain", f"{what} does not take `{name}`")
+
+
 def _move(view: _View) -> Iterator[Problem]:
     out, x = view.operands["out"], view.operands["x"]
     assert out is not None and x is not None
@@ -426,6 +460,7 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "eltwise": _eltwise,
         "maxpool": _maxpool,
         "avgpool": _pool,
+        "reduce": _reduce,
         "load": _move,
         "store": _move,
         "copy": _move,

@@ -322,6 +322,25 @@ def _avgpool(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _reduce(draw: Draw, place: Place) -> Fields:
+    op = place.pick(draw, "op", _words("op"))
+    dtype = place.pick(draw, "x", ANY_DTYPE if op in ("max", "argmax") else POOLED)
+    out_dtype = dtype if op == "max" else I32
+    if op in ("sum", "mean"):
+        sums = {"sum": ANY_DTYPE, "mean": POOLED}[op]
+        out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
+    shape = _shape(draw)
+    fields: Fields = {
+        "out": place.tensor(draw, "lm", out_dtype, [draw(st.sampled_from((1, size))) for size in shape], write=True),
+        "x": place.tensor(draw, "lm", dtype, shape),
+        "op": op,
+    }
+    if op in ("sum", "mean"):
+        scaled = _scaled(draw, place, dtype, out_dtype)
+        fields |= {"x_zero": scaled["x_zero"]} if out_dtype == I32 else scaled
+    return fields
+
+
 def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
     """Return the multiplier and the zero points of an instruction of the pooling engine."""
     return {
@@ -394,6 +413,7 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "eltwise": _eltwise,
         "maxpool": _maxpool,
         "avgpool": _avgpool,
+        "reduce": _reduce,
         "load": _moved(("lm",), ("host", "dev")),
         "store": _moved(("host", "dev"), ("lm",)),
         "copy": _moved(("lm",), ("lm",)),

@@ -257,6 +257,18 @@ class Element:
         inside = [x for x in pixels if x is not None]
         return self.multiplied(self.summed(inside), len(pixels) if self.one("count_pad") else len(inside))
 
+    def reduce(self, index) -> bytes:
+        x, op = self.operands["x"], self.instruction.word("op")
+        spans = [range(size) if of_out == 1 else (i,) for i, size, of_out in zip(index, x.shape, self.out.shape)]
+        values = [self.load("x", *place) for place in product(*spans)]
+        if op == "argmax":
+            return struct.pack("<i", self.greatest(values)[1])
+        if op == "max":
+            return self.unchanged(self.greatest(values)[0])
+        if self.out.dtype == I32:
+            return struct.pack("<i", (sum(value - self.one("x_zero") for value in values) + 2**31) % 2**32 - 2**31)
+        return self.multiplied(self.summed(values), len(values) if op == "mean" else 1)
+
     def load_(self, index) -> bytes:
         return self.raw("x", index)
 
