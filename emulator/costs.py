@@ -109,6 +109,10 @@ def pool(chip: Chip, instruction: Instruction) -> Cost:
     return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
 
 
+def reduce(chip: Chip, instruction: Instruction) -> Cost:
+    return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
+
+
 def moved_cycles(chip: Chip, operand: Operand, run_bytes: int) -> float:
     """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
     access = chip["me.access_bytes"]
@@ -186,6 +190,7 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "eltwise": eltwise,
         "maxpool": pool,
         "avgpool": pool,
+        "reduce": reduce,
         "load": move,
         "store": move,
         "copy": move,

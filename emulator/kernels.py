@@ -10,6 +10,7 @@ from typing import Any
 from emulator.jit import KERNEL, compile_all
 from emulator.kernels_memory import fill, flatten, gather, move, toweight, transpose
 from emulator.kernels_pool import avgpool, maxpool
+from emulator.kernels_reduce import reduce
 from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
 from isa.table import ENGINES, TABLE, by_opcode
 
@@ -22,6 +23,7 @@ KERNELS: dict[int, Any] = by_opcode(
         "eltwise": eltwise,
         "maxpool": maxpool,
         "avgpool": avgpool,
+        "reduce": reduce,
         "load": move,
         "store": move,
         "copy": move,

@@ -9,7 +9,7 @@ from math import copysign, prod
 
 import numpy as np
 
-from isa.dtypes import I8, I32
+from isa.dtypes import I32
 from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
@@ -47,6 +47,9 @@ class _View:
         assert operand is not None
         return operand.shape
 
+    def word(self, name: str) -> str:
+        return next(spec.words for spec in self.row.choices if spec.name == name)[self.ints(name)[0]]
+
     def ints(self, name: str) -> tuple[int, ...]:
         return tuple(int(value) for value in self.attributes[name])
 
@@ -69,6 +72,8 @@ def check_instruction(instruction: Instruction) -> list[Problem]:
         )
     if not problems:
         problems += _choices(view)
+    if not problems:
+        problems += _zero_points(view)
     if not problems:
         problems += SHAPE_RULES[instruction.opcode](view)
     return problems
@@ -182,6 +187,22 @@ def _choices(view: _View) -> Iterator[Problem]:
                     yield Problem(name, "chain", f"{spec.name} {chosen} does not take `{name}`")
 
 
+def _zero_points(view: _View) -> Iterator[Problem]:
+    """Yield zero points that their tensor's type cannot have."""
+    for spec in view.row.attributes:
+        name = spec.name.removesuffix("_zero")
+        operand = view.operands.get(name) if name != spec.name else None
+        if operand is None:
+            continue
+        (zero,), dtype = view.ints(spec.name), operand.dtype
+        if zero and not dtype.is_quantised:
+            what = "a result" if name == "out" else name
+            yield Problem(spec.name, "chain", f"{what} of type {dtype} has no zero point")
+        elif dtype.is_quantised and not dtype.low <= zero <= dtype.high:
+            legal = f"a zero point of {dtype} is from {dtype.low} to {dtype.high}"
+            yield Problem(spec.name, "range", f"`{spec.name}` is {zero}", legal)
+
+
 def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
     if tuple(actual) != tuple(expected):
         yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
@@ -203,8 +224,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     ew2 = view.operands["ew2"]
     if ew2 is not None:
         yield from _broadcast(view, "ew2", ew2, out)
-        if ew2.dtype != I8 and view.ints("ew2_zero")[0]:
-            yield Problem("ew2_zero", "chain", f"ew2 of type {ew2.dtype} has no zero point")
     else:
         for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
             if given:
@@ -212,10 +231,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     (low,), (high,) = view.attributes["clip_low"], view.attributes["clip_high"]
     if low > high:
         yield Problem("clip_low", "chain", f"clip's lower bound {low:g} is above its upper bound {high:g}")
-    if x.dtype.is_float and view.ints("x_zero")[0]:
-        yield Problem("x_zero", "chain", "x of type f32 has no zero point")
-    if out.dtype != I8 and view.ints("out_zero")[0]:
-        yield Problem("out_zero", "chain", f"a result of type {out.dtype} has no zero point")
     if out.dtype == I32:
         stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
         stages += [view.row.attributes[view.row.attribute_index("sf")].words[sf]] if (sf := view.ints("sf")[0]) else []
@@ -331,9 +346,56 @@ def _pool(view: _View) -> Iterator[Problem]:
             )
             return
     yield from _windowed(view, window, (1, 1), view.shape("x")[3])
+    yield from _one_scale(view)
+
+
+def _maxpool(view: _View) -> Iterator[Problem]:
+    yield from _keeps_type(view, "the greatest value keeps its type")
+    yield from _pool(view)
+
+
+def _keeps_type(view: _View, why: str) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", why)
+
+
+def _one_scale(view: _View) -> Iterator[Problem]:
     scale = view.operands.get("scale")
     if scale is not None and scale.shape != (1,):
         yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
+
+
+def _reduce(view: _View) -> Iterator[Problem]:
+    out, x, word = view.operands["out"], view.operands["x"], view.word("op")
+    assert out is not None and x is not None
+    if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
+        expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
+        yield Problem("out", "shape", f"`out` has shape {list(out.shape)}", expected)
+    if word == "max":
+        yield from _keeps_type(view, "the greatest value keeps its type")
+    elif word == "argmax" and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "argmax gives places: expected i32")
+    elif word == "mean" and I32 in (x.dtype, out.dtype):
+        field = "x" if x.dtype == I32 else "out"
+        yield Problem(field, "type", f"{field} has type i32", "expected any other: i32 has sums of integers alone")
+    elif word == "sum" and out.dtype == I32 and x.dtype.is_float:
+        yield Problem("out", "type", "out has type i32", f"a sum of {x.dtype} is a float: expected any other type")
+    elif word == "sum" and x.dtype == I32 and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "expected i32, the type of a sum of i32")
+    if word in view.row.keeping_words or out.dtype == I32:
+        yield from _unscaled(view, f"{view.row.mnemonic} {word}" + (" to i32" if word == "sum" else ""))
+    yield from _one_scale(view)
+
+
+def _unscaled(view: _View, what: str) -> Iterator[Problem]:
+    """Yield multipliers and zero points where they have no meaning; a sum takes the zero point of x off."""
+    summed = view.attributes.get("op") == (0,)
+    for name in ("scale", "x_zero", "out_zero"):
+        given = view.operands[name] if name in view.operands else view.ints(name)[0]
+        if given and not (summed and name == "x_zero"):
+            yield Problem(name, "chain", f"{what} does not take `{name}`")
 
 
 def _move(view: _View) -> Iterator[Problem]:
@@ -386,12 +448,10 @@ def _gather(view: _View) -> Iterator[Problem]:
 
 
 def _flatten(view: _View) -> Iterator[Problem]:
-    out, x, (zero,) = view.operands["out"], view.operands["x"], view.ints("x_zero")
+    out, x = view.operands["out"], view.operands["x"]
     assert out is not None and x is not None
     if out.dtype != x.dtype:
         yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "flatten does not convert")
-    if zero and not x.dtype.is_quantised:
-        yield Problem("x_zero", "chain", f"x of type {x.dtype} has no zero point")
     height, width = view.ints("window")
     yield from _windowed(view, (height, width), view.ints("dilation"), height * width * x.shape[3])
 
@@ -417,8 +477,9 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "dwconv": _dwconv,
         "matmul": _matmul,
         "eltwise": _eltwise,
-        "maxpool": _pool,
+        "maxpool": _maxpool,
         "avgpool": _pool,
+        "reduce": _reduce,
         "load": _move,
         "store": _move,
         "copy": _move,

@@ -17,7 +17,7 @@ from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
-from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, ROWS, by_opcode
+from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, POOLED, ROWS, by_opcode
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Fields = dict[str, Any]
@@ -220,6 +220,13 @@ def _window(draw: Draw, dilated: bool, pooling: bool) -> _Window:
     return _Window((kernel[0], kernel[1]), (sizes[0], sizes[1]), (outs[0], outs[1]), attributes)
 
 
+def _zero(draw: Draw, dtype: DType) -> int:
+    """Return a zero point of a type, 0 where it has none."""
+    if not dtype.is_quantised:
+        return 0
+    return draw(st.one_of(st.just(0), st.integers(int(dtype.low), int(dtype.high))))
+
+
 def _zeros(draw: Draw, *names: str) -> Fields:
     return {name: draw(st.one_of(st.just(0), zero_points)) for name in names}
 
@@ -289,26 +296,58 @@ def _eltwise(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
-        **({} if dtype.is_float else _zeros(draw, "x_zero")),
+        "x_zero": _zero(draw, dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
 
 def _maxpool(draw: Draw, place: Place) -> Fields:
+    return _pool(draw, place, *(place.pick(draw, "x", POOLED),) * 2)
+
+
+def _pool(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
     window, batch, channels = _window(draw, dilated=False, pooling=True), draw(st.integers(1, 2)), draw(small)
     return {
-        "out": place.tensor(draw, "lm", I8, (batch, *window.out, channels), write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
+        "out": place.tensor(draw, "lm", out_dtype, (batch, *window.out, channels), write=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels)),
         **window.attributes,
     }
 
 
 def _avgpool(draw: Draw, place: Place) -> Fields:
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
     return {
-        **_maxpool(draw, place),
-        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        **_pool(draw, place, dtype, out_dtype),
         "count_pad": draw(st.integers(0, 1)),
-        **_zeros(draw, "x_zero", "out_zero"),
+        **_scaled(draw, place, dtype, out_dtype),
+    }
+
+
+def _reduce(draw: Draw, place: Place) -> Fields:
+    op = place.pick(draw, "op", _words("op"))
+    dtype = place.pick(draw, "x", ANY_DTYPE if op in ("max", "argmax") else POOLED)
+    out_dtype = dtype if op == "max" else I32
+    if op in ("sum", "mean"):
+        sums = {"sum": ANY_DTYPE, "mean": POOLED}[op]
+        out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
+    shape = _shape(draw)
+    fields: Fields = {
+        "out": place.tensor(draw, "lm", out_dtype, [draw(st.sampled_from((1, size))) for size in shape], write=True),
+        "x": place.tensor(draw, "lm", dtype, shape),
+        "op": op,
+    }
+    if op in ("sum", "mean"):
+        scaled = _scaled(draw, place, dtype, out_dtype)
+        fields |= {"x_zero": scaled["x_zero"]} if out_dtype == I32 else scaled
+    return fields
+
+
+def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
+    """Return the multiplier and the zero points of an instruction of the pooling engine."""
+    return {
+        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        "x_zero": _zero(draw, dtype),
+        "out_zero": _zero(draw, out_dtype),
     }
 
 
@@ -363,7 +402,7 @@ def _flatten(draw: Draw, place: Place) -> Fields:
         "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels), free=True),
         "window": window.kernel,
         **window.attributes,
-        **(_zeros(draw, "x_zero") if dtype.is_quantised else {}),
+        "x_zero": _zero(draw, dtype),
     }
 
 
@@ -396,6 +435,7 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "eltwise": _eltwise,
         "maxpool": _maxpool,
         "avgpool": _avgpool,
+        "reduce": _reduce,
         "load": _moved(("lm",), ("host", "dev")),
         "store": _moved(("host", "dev"), ("lm",)),
         "copy": _moved(("lm",), ("lm",)),

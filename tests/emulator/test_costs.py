@@ -90,6 +90,11 @@ def test_pool_counts_taps() -> None:
     assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
 
 
+def test_reduce_reads_all_of_x() -> None:
+    found = cost("reduce", out=lm(1, 1, 1, 32), x=lm(1, 8, 8, 32), op="mean")
+    assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
+
+
 @pytest.mark.parametrize(
     ("mnemonic", "fields", "occupancy", "latency", "limit"),
     [

@@ -10,7 +10,7 @@ from emulator.kernels import KERNELS, compile_kernels
 from emulator.plan import STATUS, flat_row
 from emulator.vector import round_bits
 from isa import reference
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import F16, F32, I8, I16, I32, DType
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
@@ -274,6 +274,16 @@ def large_pools(draw: st.DrawFn) -> Instruction:
     return build("avgpool" if "x_zero" in fields else "maxpool", x=x, out=out, **fields)
 
 
+@st.composite
+def large_reductions(draw: st.DrawFn) -> Instruction:
+    taken: dict[str, int] = {}
+    shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,))))
+    out = tuple(draw(st.sampled_from((1, size))) for size in shape)
+    x, op = draw(st.sampled_from((I8, I32, I16, F16, F32))), draw(st.sampled_from(("sum", "max", "argmax")))
+    dtype = {"sum": F32 if x.is_float else I32, "max": x, "argmax": I32}[op]
+    return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
+
+
 LARGE = {
     "conv": large_convs,
     "dwconv": large_dwconvs,
@@ -281,6 +291,7 @@ LARGE = {
     "eltwise": large_eltwises,
     "transpose": large_moves,
     "pool": large_pools,
+    "reduce": large_reductions,
 }
 
 

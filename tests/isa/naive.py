@@ -6,7 +6,7 @@ It shares no code with isa.reference, apart from sigmoid and tanh, which are def
 import struct
 from fractions import Fraction
 from itertools import product
-from math import inf, isfinite, isnan
+from math import copysign, frexp, inf, isfinite, isnan
 
 import numpy as np
 
@@ -61,7 +61,8 @@ class Element:
         return bytes(self.memories[operand.memory][first : first + operand.dtype.bytes])
 
     def load(self, name: str, *index: int):
-        return struct.unpack(CODES[self.operands[name].dtype], self.raw(name, index))[0]
+        raw, dtype = self.raw(name, index), self.operands[name].dtype
+        return struct.unpack("<f", b"\0\0" + raw)[0] if dtype == BF16 else struct.unpack(CODES[dtype], raw)[0]
 
     def broadcast(self, name: str, index):
         """Return the element of a tensor that is repeated along its dimensions of size 1."""
@@ -93,6 +94,25 @@ class Element:
         if not isfinite(value):
             return 127 if value > 0 else -128
         return max(-128, min(127, round(Fraction(value)) + zero))
+
+    def stored(self, v: float) -> bytes:
+        """Return a number of the vector format in the result's type."""
+        dtype = self.out.dtype
+        if not dtype.is_float:
+            low, high = int(dtype.low), int(dtype.high)
+            v = 0.0 if isnan(v) else max(-1e9, min(1e9, v))
+            return struct.pack(CODES[dtype], max(low, min(high, round(Fraction(v)) + self.one("out_zero"))))
+        if isnan(v):
+            return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
+        if dtype == F32:
+            return struct.pack("<f", v)
+        if dtype == BF16:
+            # A binary32 with 7 fraction bits: the lower half is zero.
+            return struct.pack("<f", v if v == 0 or not isfinite(v) else nearest(Fraction(v), 7))[2:]
+        exponent = max(-14, frexp(v)[1] - 1) if v and isfinite(v) else 0
+        unit = Fraction(2) ** (exponent - 10)
+        rounded = copysign(float(round(Fraction(v) / unit) * unit), v) if isfinite(v) else v
+        return struct.pack("<e", copysign(inf, v) if abs(rounded) >= 2**16 else rounded)
 
     def chain(self, acc, index) -> bytes:
         channel = index[-1]
@@ -202,21 +222,52 @@ class Element:
     def maxpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
-        return struct.pack("<b", max(x for x in pixels if x is not None))
+        return self.unchanged(self.greatest([x for x in pixels if x is not None])[0])
+
+    def unchanged(self, value) -> bytes:
+        """Return a value of x in the result's type, which is the same."""
+        return self.stored(value) if isinstance(value, float) else struct.pack(CODES[self.out.dtype], value)
+
+    def greatest(self, values):
+        """Return (the greatest, its place): the first NaN, else the first of the greatest numbers."""
+        for k, value in enumerate(values):
+            if value != value:
+                return value, k
+        return max(values), values.index(max(values))
+
+    def summed(self, values) -> float:
+        """Return the sum of values of x less the zero point: exact for integers, each step rounded for floats."""
+        if not self.operands["x"].dtype.is_float:
+            return self.rounded(sum(value - self.one("x_zero") for value in values))
+        total = 0.0
+        for value in values:
+            total = self.operate("add", total, self.rounded(value))
+        return total
+
+    def multiplied(self, v: float, count: int = 1) -> bytes:
+        """Return v times scale / count, stored."""
+        scale = self.channel("scale", 0)
+        scale = 1.0 if scale is None else self.rounded(scale)
+        multiplier = nearest(Fraction(scale) / count, self.bits) if scale and isfinite(scale) else scale
+        return self.stored(self.operate("mul", v, multiplier))
 
     def avgpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
-        inside = [x - self.one("x_zero") for x in pixels if x is not None]
-        count = len(pixels) if self.one("count_pad") else len(inside)
-        scale = self.channel("scale", channel)
-        scale = 1.0 if scale is None else self.rounded(scale)
-        if not isfinite(scale):
-            multiplier = scale
-        else:
-            multiplier = nearest(Fraction(scale) / count, self.bits) if scale else scale
-        v = self.operate("mul", self.rounded(sum(inside)), multiplier)
-        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+        inside = [x for x in pixels if x is not None]
+        return self.multiplied(self.summed(inside), len(pixels) if self.one("count_pad") else len(inside))
+
+    def reduce(self, index) -> bytes:
+        x, op = self.operands["x"], self.instruction.word("op")
+        spans = [range(size) if of_out == 1 else (i,) for i, size, of_out in zip(index, x.shape, self.out.shape)]
+        values = [self.load("x", *place) for place in product(*spans)]
+        if op == "argmax":
+            return struct.pack("<i", self.greatest(values)[1])
+        if op == "max":
+            return self.unchanged(self.greatest(values)[0])
+        if self.out.dtype == I32:
+            return struct.pack("<i", (sum(value - self.one("x_zero") for value in values) + 2**31) % 2**32 - 2**31)
+        return self.multiplied(self.summed(values), len(values) if op == "mean" else 1)
 
     def load_(self, index) -> bytes:
         return self.raw("x", index)

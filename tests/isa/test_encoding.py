@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import BF16, F16, F32, I8, I32
+from isa.dtypes import I8, I32, DType
 from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
@@ -170,11 +170,7 @@ def excluded(first: Feature, second: Feature) -> bool:
             return True
         if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
             return True
-        if name == "out" and value != I8 and other == "out_zero":
-            return True
-        if name == "ew2" and value != I8 and other == "ew2_zero":
-            return True
-        if name == "x" and value == F32 and other == "x_zero":
+        if isinstance(value, DType) and not value.is_quantised and other == f"{name}_zero":
             return True
         if name == "sf" and other in NEEDS_SF and value != NEEDS_SF[other]:
             return True
@@ -185,6 +181,24 @@ def excluded(first: Feature, second: Feature) -> bool:
     return False
 
 
+def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
+    """Whether no valid instruction of the pooling engine's rows with words shows both."""
+    for (name, value), (other, what) in ((first, second), (second, first)):
+        if value in row.keeping_words and other in ("scale", "x_zero", "out_zero"):
+            return True
+        if row.mnemonic == "reduce" and excluded_in_reduce(name, value, other, what):
+            return True
+    return False
+
+
+def excluded_in_reduce(name: str, value: object, other: str, what: object) -> bool:
+    if name in ("x", "out") and value == I32 and other == "scale":
+        return True
+    if name == "x" and value == I32 and other == "out" and what != I32:
+        return True
+    return (value == "argmax" and other == "out" and what != I32) or (value == "mean" and what == I32)
+
+
 def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
     together = [feature for kind in features(instruction).values() for feature in kind]
     return {frozenset(pair) for pair in combinations_with_replacement(together, 2)}
@@ -193,12 +207,13 @@ def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
 def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
     every = possible_features(row)
     kinds = [("type", "stage"), ("type", "attribute"), ("stage", "attribute")]
-    if row.engine in ("te", "pe"):
-        # The memory engine does not convert: its types go together.
+    if row.engine in ("te", "pe") and not row.keeps_values:
+        # What keeps values does not convert: its types go together.
         kinds.append(("type", "type"))
     pairs = {pair for kind, other in kinds for pair in product(every[kind], every[other]) if not excluded(*pair)}
     if row.mnemonic == "flatten":
-        pairs -= {((name, dtype), ("x_zero", "set")) for name in ("out", "x") for dtype in (I32, F16, BF16, F32)}
+        pairs = {pair for pair in pairs if not excluded(*(("x", v) if n == "out" else (n, v) for n, v in pair))}
+    pairs = {pair for pair in pairs if not excluded_in_pooling(row, *pair)}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import F32, I8, I32, U8
 from isa.errors import Trap
 from isa.instruction import build
 from isa.operand import MAX_LOOP_DEPTH, dense
@@ -33,15 +33,17 @@ def random_memories(code, sizes, seed, wild):
                 low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
                 values = random_index(generator, instruction, (high - low) // 4)
                 memories[operand.memory][low:high] = values.view(np.uint8)
-            elif operand.dtype == F32 and not wild:
+            elif operand.dtype.is_float and not wild:
                 low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
-                count = (high - low) // 4
+                count = (high - low) // operand.dtype.bytes
                 scale = generator.choice([1e-3, 1.0, 30.0])
-                values = generator.normal(0, scale, count).astype("<f4")
+                values = generator.normal(0, scale, count).astype(operand.dtype.numpy)
                 memories[operand.memory][low:high] = values.view(np.uint8)
-            elif operand.dtype == F32:
+            elif operand.dtype.is_float:
                 low, _ = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
-                memories[operand.memory][low : low + 4] = generator.choice(SPECIAL, 1).astype("<f4").view(np.uint8)
+                with np.errstate(over="ignore"):
+                    value = generator.choice(SPECIAL, 1).astype(operand.dtype.numpy)
+                memories[operand.memory][low : low + operand.dtype.bytes] = value.view(np.uint8)
     return memories
 
 
@@ -265,6 +267,49 @@ def test_a_layer_that_multiplies_once_rounds_as_onnxruntime_does():
     apply(instruction, memories, NO_COUNTERS, {"te": "fp32"})
     expected = np.clip(np.rint(acc.astype(np.float32) * np.float32(3.1e-6)) + 7, -128, 127).astype(np.int8)
     assert memories["lm"][1024:1280].view(np.int8).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [I8, U8], ids=str)
+def test_a_sum_times_a_constant_is_the_global_average_of_onnxruntime(dtype):
+    """QLinearGlobalAveragePool: q = clamp(rne(f32(sum) * f32(xs / f32(ys * count))) + zero)."""
+    generator = np.random.default_rng(2)
+    x = generator.integers(dtype.low, dtype.high, (1, 7, 5, 64), endpoint=True).astype(dtype.numpy)
+    scale = np.float32(0.021) / (np.float32(0.0173) * np.float32(35))
+    memories = {"lm": np.zeros(4096, np.uint8), "cb": np.array([scale], "<f4").view(np.uint8)}
+    memories["lm"][: x.nbytes] = x.view(np.uint8).ravel()
+    instruction = build(
+        "reduce",
+        out=dense("lm", 3072, dtype, (1, 1, 1, 64)),
+        x=dense("lm", 0, dtype, x.shape),
+        scale=dense("cb", 0, F32, (1,)),
+        op="sum",
+        x_zero=7,
+        out_zero=11,
+    )
+    apply(instruction, memories, NO_COUNTERS, {"pe": "fp32"})
+    sums = (x.astype(np.int64) - 7).sum((1, 2)).astype(np.float32)
+    expected = np.clip(np.rint(sums * scale) + 11, dtype.low, dtype.high).astype(dtype.numpy)
+    assert memories["lm"][3072 : 3072 + 64].view(dtype.numpy).tolist() == expected.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("x", "fields", "expected"),
+    [
+        ([1.0, NAN, 3.0, NAN], {"op": "max"}, NAN),
+        ([1.0, NAN, 3.0, NAN], {"op": "argmax"}, 1),
+        ([1.0, 3.0, 3.0, -INF], {"op": "argmax"}, 1),
+        ([-0.0, 0.0], {"op": "argmax"}, 0),
+        ([3e38, 3e38, -3e38], {"op": "sum"}, INF),
+        ([INF, -INF], {"op": "mean"}, NAN),
+    ],
+)
+def test_reductions_by_hand(x, fields, expected):
+    values = np.array(x, np.float32)
+    memories = {"lm": np.concatenate([values.view(np.uint8), np.zeros(4, np.uint8)])}
+    dtype = I32 if fields["op"] == "argmax" else F32
+    out, source = dense("lm", values.nbytes, dtype, (1,)), dense("lm", 0, F32, (len(x),))
+    apply(build("reduce", out=out, x=source, **fields), memories, NO_COUNTERS, {"pe": "fp32"})
+    assert repr(memories["lm"][-4:].view(dtype.numpy)[0]) == repr(dtype.numpy.type(expected))
 
 
 @pytest.mark.parametrize(("vector_format", "expected"), [("fp32", -127), ("fp24", -127), ("fp19", -126)])
