@@ -1,7 +1,6 @@
 """Numbers between memory, where they have any type, and the float32 buffers that the pooling engine computes in.
 
-The type is switched once for a run of elements that lie side by side, so the loops are free of branches. Conversions
-to the 16-bit types work on the bits of the float32: half to even, every NaN stored as the type's one quiet NaN.
+The type is switched once for a run of elements that lie side by side, so the loops are free of branches.
 """
 
 from typing import Any
@@ -19,17 +18,14 @@ from emulator.vector import (
     U8_CODE,
     Array,
     f32,
+    from_f16,
     round_all,
+    saturated,
+    to_bf16,
+    to_f16,
+    u32,
     u64,
 )
-
-F32_INFINITY, F16_INFINITY, BF16_INFINITY = np.int32(0x7F800000), np.int32(0x7C00), np.int32(0x7F80)
-F16_NAN, BF16_NAN = np.int32(0x7E00), np.int32(0x7FC0)
-# What the exponent of a binary32 is greater by than that of a binary16, in place.
-REBIAS = np.int32((127 - 15) << 23)
-LEAST_NORMAL_HALF = np.int32((127 - 14) << 23)
-# Outside every type with any zero point, and small enough for an exact sum.
-BEYOND = f32(2**20)
 
 
 @inner
@@ -48,43 +44,6 @@ def element_bytes(dtype: int) -> int:
 def address(row: Array, slot: int, base: int, offset: int) -> Any:
     """Return the byte that lies `offset` elements of the operand's type behind byte `base`."""
     return base + offset * element_bytes(row[slot + DTYPE])
-
-
-@inner
-def half_to_float(bits: Any) -> Any:
-    """Return the float32 of binary16 bits, given as int32: exact."""
-    magnitude = np.int32(bits & np.int32(0x7FFF))
-    value = np.int32(magnitude << np.int32(13)).view(f32) * f32(2.0**112)
-    special = np.int32(F32_INFINITY | np.int32(magnitude << np.int32(13))).view(f32)
-    value = special if magnitude >= F16_INFINITY else value
-    return -value if bits & np.int32(0x8000) else value
-
-
-@inner
-def float_to_half(value: Any) -> Any:
-    """Return the binary16 bits, as int32, nearest to a float32."""
-    bits = f32(value).view(np.int32)
-    magnitude = np.int32(bits & np.int32(0x7FFFFFFF))
-    odd = np.int32(np.int32(magnitude >> np.int32(13)) & np.int32(1))
-    normal = np.int32(np.int32(np.int32(magnitude - REBIAS) + np.int32(0xFFF) + odd) >> np.int32(13))
-    normal = normal if normal < F16_INFINITY else F16_INFINITY
-    tiny = magnitude < LEAST_NORMAL_HALF
-    # Subnormal halves are multiples of 2**-24.
-    subnormal = np.int32(np.rint((np.abs(value) if tiny else f32(0)) * f32(2.0**24)))
-    half = subnormal if tiny else normal
-    half = np.int32(half | np.int32(np.int32(bits >> np.int32(16)) & np.int32(0x8000)))
-    return F16_NAN if magnitude > F32_INFINITY else half
-
-
-@inner
-def float_to_bfloat(value: Any) -> Any:
-    """Return the bfloat16 bits, as int32, nearest to a float32."""
-    bits = f32(value).view(np.int32)
-    magnitude = np.int32(bits & np.int32(0x7FFFFFFF))
-    odd = np.int32(np.int32(magnitude >> np.int32(16)) & np.int32(1))
-    upper = np.int32(np.int32(magnitude + np.int32(0x7FFF) + odd) >> np.int32(16))
-    upper = np.int32(upper | np.int32(np.int32(bits >> np.int32(16)) & np.int32(0x8000)))
-    return BF16_NAN if magnitude > F32_INFINITY else upper
 
 
 @inner
@@ -108,16 +67,18 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
     elif dtype == F16_CODE:
         halves, start = arena.view(np.uint16), u64(at >> 1)
         for k in range(n):
-            v[k] = half_to_float(np.int32(halves[start + k]))
+            v[k] = from_f16(halves[start + k])
     elif dtype == BF16_CODE:
         halves, start = arena.view(np.uint16), u64(at >> 1)
         for k in range(n):
-            v[k] = np.int32(np.int32(halves[start + k]) << np.int32(16)).view(f32)
+            v[k] = u32(u32(halves[start + k]) << u32(16)).view(f32)
     else:
         floats, start = arena.view(np.float32), u64(at >> 2)
         for k in range(n):
             v[k] = floats[start + k]
-    round_all(v, fraction)
+    # Every number of the other types is one of each format.
+    if dtype in (I16_CODE, F32_CODE):
+        round_all(v, fraction)
 
 
 @inner
@@ -161,40 +122,29 @@ def store_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
 
 
 @inner
-def clamped(v: Any, zero: int, low: int, high: int) -> Any:
-    """Return clamp(rne(v) + zero, low, high) as int32; NaN counts as 0."""
-    r = np.rint(v if v == v else f32(0))
-    r = r if r < BEYOND else BEYOND
-    r = r if r > -BEYOND else -BEYOND
-    q = np.int32(np.int32(r) + np.int32(zero))
-    q = q if q < np.int32(high) else np.int32(high)
-    return q if q > np.int32(low) else np.int32(low)
-
-
-@inner
 def store_numbers(arena: Array, dtype: int, at: int, zero: int, v: Array) -> None:
     """Store v from byte `at` on: rounded, clamped and with its zero point as an integer, or rounded as a float."""
     n = u64(v.size)
     if dtype == I8_CODE:
         signed, start = arena.view(np.int8), u64(at)
         for k in range(n):
-            signed[start + k] = np.int8(clamped(v[k], zero, -128, 127))
+            signed[start + k] = np.int8(saturated(v[k], zero, -128, 127))
     elif dtype == U8_CODE:
         start = u64(at)
         for k in range(n):
-            arena[start + k] = np.uint8(clamped(v[k], zero, 0, 255))
+            arena[start + k] = np.uint8(saturated(v[k], zero, 0, 255))
     elif dtype == I16_CODE:
         words, start = arena.view(np.int16), u64(at >> 1)
         for k in range(n):
-            words[start + k] = np.int16(clamped(v[k], zero, -32768, 32767))
+            words[start + k] = np.int16(saturated(v[k], zero, -32768, 32767))
     elif dtype == F16_CODE:
         halves, start = arena.view(np.uint16), u64(at >> 1)
         for k in range(n):
-            halves[start + k] = np.uint16(float_to_half(v[k]))
+            halves[start + k] = to_f16(v[k])
     elif dtype == BF16_CODE:
         halves, start = arena.view(np.uint16), u64(at >> 1)
         for k in range(n):
-            halves[start + k] = np.uint16(float_to_bfloat(v[k]))
+            halves[start + k] = to_bf16(v[k])
     else:
         floats, start = arena.view(np.float32), u64(at >> 2)
         for k in range(n):

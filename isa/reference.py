@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa import functions
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import I8, I32, DType
 from isa.errors import index_trap
 from isa.formats import round_to
 from isa.instruction import Instruction
@@ -41,6 +41,12 @@ class Given:
         """Return an integer tensor less its zero point, as int64."""
         return self.tensor(name).astype(np.int64) - self.attributes[f"{name}_zero"][0]
 
+    def dequantised(self, name: str) -> np.ndarray:
+        """Return a tensor of any type less its zero point: floats as float64, integers as int64."""
+        with np.errstate(invalid="ignore"):
+            whole = np.issubdtype(self.tensor(name).dtype, np.integer)
+            return self.zeroed(name) if whole else self.tensor(name).astype(np.float64)
+
     def rounded(self, value: np.ndarray) -> np.ndarray:
         return round_to(value, self.vector_format)
 
@@ -60,7 +66,9 @@ def stored(given: Given, v: np.ndarray) -> np.ndarray:
     if not given.dtype.is_float:
         return saturate(v, given.attributes["out_zero"][0], given.dtype)
     with np.errstate(all="ignore"):
-        return np.where(np.isnan(v), np.nan, v).astype(given.dtype.numpy)
+        # From float32, which holds every v, so that 16 bits are rounded to once. Every NaN becomes the quiet one.
+        rounded = v.astype(np.float32).astype(given.dtype.numpy)
+        return np.where(np.isnan(v), np.array(np.nan, given.dtype.numpy), rounded)
 
 
 def chain(given: Given, acc: np.ndarray) -> np.ndarray:
@@ -76,10 +84,7 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
         v = special_function(given, second_operand(given, v))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
-        if given.dtype == F32:
-            # Every NaN is stored as the one quiet NaN.
-            return np.where(np.isnan(v), np.float32(np.nan), v.astype(np.float32)).astype(np.float32)
-        return saturate(v, given.attributes["out_zero"][0], given.dtype)
+        return stored(given, v)
 
 
 def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
@@ -87,10 +92,7 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
     operation = given.attributes["ew2_op"][0]
     if operation == "none":
         return v
-    second = given.tensor("ew2")
-    if second.dtype != np.float32:
-        second = given.zeroed("ew2")
-    d = given.rounded(second.astype(np.float64))
+    d = given.rounded(given.dequantised("ew2").astype(np.float64))
     if given.tensors["ew2_scale"] is not None:
         d = given.rounded(d * given.constant("ew2_scale"))
     if operation == "max":
@@ -122,9 +124,10 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
 
 
 def with_bias(given: Given, products: np.ndarray) -> np.ndarray:
-    """Return the accumulators, wrapped to 32 bits: int64 sums of products plus the bias."""
+    """Return the accumulators: int64 sums of products plus the bias, of 8-bit products wrapped to 32 bits."""
     bias = given.tensors["bias"]
-    return (products + (0 if bias is None else bias.astype(np.int64))).astype(np.int32)
+    acc = products + (0 if bias is None else bias.astype(np.int64))
+    return acc if given.tensor("x").dtype == np.int16 else acc.astype(np.int32)
 
 
 def window(padded: np.ndarray, given: Given, tap: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
@@ -177,8 +180,7 @@ def matmul(given: Given) -> np.ndarray:
 
 
 def eltwise(given: Given) -> np.ndarray:
-    x = given.tensor("x")
-    return chain(given, x if x.dtype == np.float32 else given.zeroed("x"))
+    return chain(given, given.dequantised("x"))
 
 
 def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -201,11 +203,10 @@ def maxpool(given: Given) -> np.ndarray:
 
 def summands(given: Given) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Return what x contributes to sums, and how each sum is rounded: integers not at all, floats to the format."""
-    x = given.tensor("x")
-    if np.issubdtype(x.dtype, np.integer):
-        return given.zeroed("x"), lambda sums: sums
-    with np.errstate(invalid="ignore"):
-        return given.rounded(x.astype(np.float64)), given.rounded
+    x = given.dequantised("x")
+    if x.dtype == np.int64:
+        return x, lambda sums: sums
+    return given.rounded(x), given.rounded
 
 
 def avgpool(given: Given) -> np.ndarray:

@@ -9,7 +9,7 @@ from math import copysign, prod
 
 import numpy as np
 
-from isa.dtypes import I32
+from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
@@ -71,9 +71,7 @@ def check_instruction(instruction: Instruction) -> list[Problem]:
             Problem("", "range", f"{view.row.mnemonic} cannot wait", "only instructions of an engine have wait bits")
         )
     if not problems:
-        problems += _choices(view)
-    if not problems:
-        problems += _zero_points(view)
+        problems += [*_choices(view), *_zero_points(view)]
     if not problems:
         problems += SHAPE_RULES[instruction.opcode](view)
     return problems
@@ -188,19 +186,17 @@ def _choices(view: _View) -> Iterator[Problem]:
 
 
 def _zero_points(view: _View) -> Iterator[Problem]:
-    """Yield zero points that their tensor's type cannot have."""
-    for spec in view.row.attributes:
-        name = spec.name.removesuffix("_zero")
-        operand = view.operands.get(name) if name != spec.name else None
-        if operand is None:
+    """Yield zero points that the type of their tensor does not have or hold."""
+    for name, operand in view.operands.items():
+        if operand is None or f"{name}_zero" not in view.attributes:
             continue
-        (zero,), dtype = view.ints(spec.name), operand.dtype
+        zero, dtype = view.ints(f"{name}_zero")[0], operand.dtype
         if zero and not dtype.is_quantised:
             what = "a result" if name == "out" else name
-            yield Problem(spec.name, "chain", f"{what} of type {dtype} has no zero point")
+            yield Problem(f"{name}_zero", "chain", f"{what} of type {dtype} has no zero point")
         elif dtype.is_quantised and not dtype.low <= zero <= dtype.high:
-            legal = f"a zero point of {dtype} is from {dtype.low} to {dtype.high}"
-            yield Problem(spec.name, "range", f"`{spec.name}` is {zero}", legal)
+            legal = f"a whole number from {dtype.low} to {dtype.high}"
+            yield Problem(f"{name}_zero", "range", f"`{name}_zero` is {zero}", f"{dtype} holds {legal}")
 
 
 def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
@@ -241,6 +237,20 @@ def _chain(view: _View) -> Iterator[Problem]:
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
                 "write f32 or i8, or leave the stages out",
             )
+
+
+def _products(view: _View) -> Iterator[Problem]:
+    """Yield factors that do not go together, and what is wrong with the chain behind them."""
+    out, x, w = view.operands["out"], view.operands["x"], view.operands["w"]
+    assert out is not None and x is not None and w is not None
+    if (x.dtype == I16) != (w.dtype == I16):
+        help = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
+        yield Problem("w", "type", f"x has type {x.dtype} but w {w.dtype}", help)
+    elif x.dtype == I16 and out.dtype == I32:
+        message = "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits"
+        yield Problem("out", "type", message, "write i16, f32 or another type that the chain rounds to")
+    else:
+        yield from _chain(view)
 
 
 def _broadcast(view: _View, name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
@@ -294,7 +304,7 @@ def _conv(view: _View) -> Iterator[Problem]:
         f"OHWI, x has {channels} channels" + (f" in {groups} groups" if groups > 1 else ""),
     )
     yield from _windowed(view, kernel, view.ints("dilation"), filters)
-    yield from _chain(view)
+    yield from _products(view)
 
 
 def _dwconv(view: _View) -> Iterator[Problem]:
@@ -303,7 +313,7 @@ def _dwconv(view: _View) -> Iterator[Problem]:
     yield from _same(view, "w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
     if (first, filters) == (1, channels):
         yield from _windowed(view, kernel, view.ints("dilation"), channels)
-        yield from _chain(view)
+        yield from _products(view)
 
 
 def _matmul(view: _View) -> Iterator[Problem]:
@@ -324,7 +334,7 @@ def _matmul(view: _View) -> Iterator[Problem]:
     if stack and stack != batch:
         yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
     yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
-    yield from _chain(view)
+    yield from _products(view)
 
 
 def _eltwise(view: _View) -> Iterator[Problem]:

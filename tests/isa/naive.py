@@ -6,7 +6,7 @@ It shares no code with isa.reference, apart from sigmoid and tanh, which are def
 import struct
 from fractions import Fraction
 from itertools import product
-from math import copysign, frexp, inf, isfinite, isnan
+from math import inf, isfinite, isnan
 
 import numpy as np
 
@@ -61,8 +61,10 @@ class Element:
         return bytes(self.memories[operand.memory][first : first + operand.dtype.bytes])
 
     def load(self, name: str, *index: int):
-        raw, dtype = self.raw(name, index), self.operands[name].dtype
-        return struct.unpack("<f", b"\0\0" + raw)[0] if dtype == BF16 else struct.unpack(CODES[dtype], raw)[0]
+        dtype, raw = self.operands[name].dtype, self.raw(name, index)
+        if dtype == BF16:
+            return struct.unpack("<f", b"\0\0" + raw)[0]
+        return struct.unpack(CODES[dtype], raw)[0]
 
     def broadcast(self, name: str, index):
         """Return the element of a tensor that is repeated along its dimensions of size 1."""
@@ -88,37 +90,33 @@ class Element:
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
         return nearest(exact, self.bits) if exact else plain
 
-    def saturated(self, value: float, zero: int) -> int:
+    def saturated(self, value: float, zero: int, dtype=I8) -> int:
         if isnan(value):
             value = 0.0
         if not isfinite(value):
-            return 127 if value > 0 else -128
-        return max(-128, min(127, round(Fraction(value)) + zero))
+            return dtype.high if value > 0 else dtype.low
+        return max(dtype.low, min(dtype.high, round(Fraction(value)) + zero))
 
-    def stored(self, v: float) -> bytes:
-        """Return a number of the vector format in the result's type."""
+    def stored(self, value: float) -> bytes:
+        """Return a number of the format as an element of the result."""
         dtype = self.out.dtype
         if not dtype.is_float:
-            low, high = int(dtype.low), int(dtype.high)
-            v = 0.0 if isnan(v) else max(-1e9, min(1e9, v))
-            return struct.pack(CODES[dtype], max(low, min(high, round(Fraction(v)) + self.one("out_zero"))))
-        if isnan(v):
+            return struct.pack(CODES[dtype], self.saturated(value, self.one("out_zero"), dtype))
+        if isnan(value):
             return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
-        if dtype == F32:
-            return struct.pack("<f", v)
         if dtype == BF16:
-            # A binary32 with 7 fraction bits: the lower half is zero.
-            return struct.pack("<f", v if v == 0 or not isfinite(v) else nearest(Fraction(v), 7))[2:]
-        exponent = max(-14, frexp(v)[1] - 1) if v and isfinite(v) else 0
-        unit = Fraction(2) ** (exponent - 10)
-        rounded = copysign(float(round(Fraction(v) / unit) * unit), v) if isfinite(v) else v
-        return struct.pack("<e", copysign(inf, v) if abs(rounded) >= 2**16 else rounded)
+            value = nearest(Fraction(value), 7) if value and isfinite(value) else value
+            return struct.pack("<f", value)[2:]
+        if dtype == F16 and abs(value) >= 65520:
+            return struct.pack("<e", inf if value > 0 else -inf)
+        return struct.pack(CODES[dtype], value)
 
     def chain(self, acc, index) -> bytes:
         channel = index[-1]
         if self.out.dtype == I32:
             return struct.pack("<i", acc)
-        v = self.rounded(acc)
+        # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
+        v = self.rounded(float(acc))
         for name, operation in (("ew1_scale", "mul"), ("ew1_bias", "add")):
             constant = self.channel(name, channel)
             if constant is not None:
@@ -127,9 +125,7 @@ class Element:
         scale = self.channel("ew3_scale", channel)
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
-        if self.out.dtype == F32:
-            return b"\0\0\xc0\x7f" if isnan(v) else struct.pack("<f", v)
-        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+        return self.stored(v)
 
     def second(self, v: float, index) -> float:
         word = self.instruction.word("ew2_op")
@@ -176,8 +172,8 @@ class Element:
             yield (kh, kw), oh * down - top + kh * dilation[0], ow * right - left + kw * dilation[1]
 
     def accumulated(self, total: int, channel: int) -> int:
-        bias = self.channel("bias", channel)
-        return (total + (bias or 0) + 2**31) % 2**32 - 2**31
+        total += self.channel("bias", channel) or 0
+        return total if self.operands["x"].dtype == I16 else (total + 2**31) % 2**32 - 2**31
 
     def value(self, index) -> bytes:
         return getattr(self, self.instruction.row.mnemonic)(index)
