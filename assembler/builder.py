@@ -34,6 +34,8 @@ from isa.program import CHECK_KINDS, Line, Program
 from isa.table import ROWS, AttributeSpec, OperandSpec, Row
 
 INDENT = "    "
+# What a declaration without data has: None is the text's `none`.
+NOTHING = object()
 # No attribute has more elements.
 MAX_ELEMENTS = 8
 # Counters that are given no name take one of these.
@@ -89,7 +91,7 @@ class Builder:
         address, a tensor, or (tensor, bytes behind it). `default` is what it holds where a run gives nothing: a
         number for all elements, a list, or an array (of floats, where it has a scale).
         """
-        data = None if default is None else self._contents(default)
+        data = NOTHING if default is None else default
         return self._declare("input", name, dtype, shape, data, scale=scale, zero=zero, memory=memory, at=at)
 
     def output(
@@ -245,7 +247,7 @@ class Builder:
         self._write(f"brnz {counter.name}")
 
     def _declare(
-        self, kind: str, name: str | None, dtype: Any, shape: Any, data: str | None = None, **clauses: Any
+        self, kind: str, name: str | None, dtype: Any, shape: Any, data: Any = NOTHING, **clauses: Any
     ) -> Tensor:
         """Write a declaration; `clauses` are what may follow its shape."""
         own = _name(name) if name is not None else self._free_name(kind)
@@ -261,15 +263,14 @@ class Builder:
         }
         parts = [f".{kind} {own} {_word(dtype)}{_list(sizes)}"]
         parts += [spelled[clause](value) for clause, value in clauses.items() if value is not None]
-        if data is not None:
-            parts.append(f"= {data}")
+        if data is not NOTHING:
+            parts.append(f"= {self._contents(data, own)}")
         self._write(" ".join(parts))
         return Tensor(self, kind, own, dtype, sizes, clauses["scale"], clauses["zero"] or 0)
 
     def _declare_data(self, kind: str, name: str | None, data: Any, dtype: Any, shape: Any, **clauses: Any) -> Tensor:
-        own = _name(name) if name is not None else self._free_name(kind)
         dtype, shape = self._described(data, dtype, shape)
-        return self._declare(kind, own, dtype, shape, self._contents(data, own), **clauses)
+        return self._declare(kind, name, dtype, shape, data, **clauses)
 
     def _described(self, data: Any, dtype: Any, shape: Any) -> tuple[Any, Any]:
         """Return type and shape of data: as given, else its own."""
@@ -484,19 +485,18 @@ def _call(row: Row) -> str:
 def _parameters(row: Row) -> list[tuple[str, Any, str]]:
     """Return (name, default, meaning) of what an instruction takes by name, in the order of the table."""
     taken = {name for choice in row.choices for names in choice.takes.values() for name in names}
-    found: list[tuple[str, Any, str]] = []
-    for operand in row.operands:
-        if operand.optional and operand.name not in taken:
-            found.append((operand.name, None, f"{operand.meaning}; {_types(operand)}"))
+    meanings = {spec.name: spec.meaning for spec in row.attributes}
+    meanings |= {spec.name: f"{spec.meaning}; {_types(spec)}" for spec in row.operands}
+    optional = [spec.name for spec in row.operands if spec.optional and spec.name not in taken]
+    found: list[tuple[str, Any, str]] = [(name, None, meanings[name]) for name in optional]
     for spec in row.attributes:
         if spec.words:
-            operands = {held.name: held for held in row.operands}
             for word in spec.words:
                 names = spec.takes.get(word, ())
-                tensors = "".join(f"; a tensor, {_types(operands[name])}" for name in names if name in operands)
-                value = f"; takes ({', '.join(names)})" if len(names) > 1 else ""
-                meaning = f"{spec.meaning}, {WORD_FORMULAS[spec.name][word]}{value}{tensors}"
+                needs = ", ".join(meanings[name] for name in names)
+                takes = f"; takes {needs if len(names) == 1 else f'({needs})'}" if names else ""
                 if word != "none":
+                    meaning = f"{spec.meaning}, {WORD_FORMULAS[spec.name][word]}{takes}"
                     found.append((word, None if names else False, meaning))
         elif spec.name not in taken:
             meaning = f"{spec.meaning}: one value, or ({', '.join(spec.names)})" if spec.names else spec.meaning
