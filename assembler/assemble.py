@@ -90,6 +90,7 @@ def _assemble(
         declarations.word(".order", "hardware"),  # type: ignore[arg-type]
         (core,),
         tuple(checks),
+        declarations.tasks,
     )
     return program, chip
 
@@ -106,6 +107,8 @@ def _declare(
         match statement:
             case syntax.Setting():
                 declarations.setting(statement, scope)
+            case syntax.Tasks():
+                declarations.count_tasks(statement, scope)
             case syntax.Constant():
                 declarations.constant(statement, scope)
             case syntax.Tensor():
