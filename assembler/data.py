@@ -69,7 +69,8 @@ class Reader:
             return tasks > 1 and len(node.value) - len(HEX) == 2 * tasks * symbol.bytes
         if isinstance(node, syntax.Text):
             return int(self.array(node).ndim) == len(symbol.shape) + 1
-        depth, inner = 0, node
+        depth = 0
+        inner: syntax.Value = node
         while isinstance(inner, syntax.List) and inner.items:
             depth, inner = depth + 1, inner.items[0]
         if isinstance(node, syntax.List) and depth == 1 < tasks:

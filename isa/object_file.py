@@ -4,10 +4,10 @@
     then for each section: name (8 bytes, zero-filled), u64 offset, u64 length, u32 CRC-32 of its bytes, u32 zero,
     u32 CRC-32 of everything before it, then the sections, one after another.
 
-Sections, in this order: `head` (name, chip, order, cores, tasks, as JSON), then for each core k `code.k` (words), `oper.k` (operand
-descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck` (checks,
-JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces. Reading executes
-nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
+Sections, in this order: `head` (name, chip, order, tasks, JSON), then for each core k `code.k` (words), `oper.k`
+(operand descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck`
+(checks, JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces.
+Reading executes nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
 """
 
 import json

@@ -76,13 +76,17 @@ class Run:
         return self.timeline.cycles
 
 
-def plan_for(program: Program, chip: str | Chip | None) -> Plan:
-    """Return the program loaded for a chip: its own where None is given."""
+def plan_for(
+    program: Program, chip: str | Chip | None, tasks: int | None = None, inputs: Mapping[str, Any] | None = None
+) -> Plan:
+    """Return the program loaded for a chip, its own where None is given, and for as many tasks as `inputs` have."""
+    from emulator.inputs import count_tasks
     from emulator.plan import load
 
     if not isinstance(program, Program):
         raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
-    return load(program, chip if isinstance(chip, Chip) else load_chip(chip or program.chip))
+    chip = chip if isinstance(chip, Chip) else load_chip(chip or program.chip)
+    return load(program, chip, count_tasks(program, inputs or {}, tasks))
 
 
 def parse_dump(text: str) -> Dump:
@@ -102,15 +106,18 @@ def run(
     inputs: Mapping[str, Any] | None = None,
     chip: str | Chip | None = None,
     *,
+    tasks: int | None = None,
     poison: int | None = None,
     dumps: Sequence[str] = (),
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
-    """Run a program bit for bit.
+    """Run a program bit for bit: one task, or a stream of them.
 
     `inputs` are arrays by name, of the declared shape and type; an input with a scale also takes floats, which are
-    quantised; an input with a default may be left out. `chip` is a Chip, a name or a file; None is the program's own.
+    quantised; an input with a default may be left out. An array with one dimension more in front is a batch: a tensor
+    for each task; outputs then are batches too. There are as many tasks as batches say, else `tasks`, else the
+    program's own number. `chip` is a Chip, a name or a file; None is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends).
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
@@ -119,13 +126,13 @@ def run(
     from emulator.execute import execute
     from emulator.timeline import schedule
 
-    plan = plan_for(program, chip)
+    plan = plan_for(program, chip, tasks, inputs)
     wanted = [parse_dump(text) for text in dumps]
     execution = execute(plan, inputs or {}, poison=poison, dumps=wanted, on_compile=on_compile, on_progress=on_progress)
     return Run(
         plan=plan,
         outputs=execution.outputs,
-        checks=evaluate(program, execution.outputs),
+        checks=evaluate(program, execution.outputs, plan.tasks),
         dumps=dict(zip(dumps, execution.dumps)),
         instructions=execution.instructions,
         schedule=partial(schedule, plan, on_compile, on_progress),

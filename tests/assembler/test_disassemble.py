@@ -81,7 +81,7 @@ def test_streams_round_trip() -> None:
 def test_each_task_has_its_buffer() -> None:
     code = assemble(STREAM).cores[0].code
     assert [operand.terms for operand in code[1].operands[:2] if operand] == [(Term(0, 2, 8),)] * 2
-    assert [term for term in code[0].operands[1].terms] == [Term(0, 16, 4)]
+    assert code[0].operands[1].terms == (Term(0, 16, 4),)
     # The line's own `task % 2` and the buffer's are one term: y + 12 bytes, x + 4 + 4 bytes.
     out, x = code[5].operands[:2]
     assert (out.terms, x.terms, x.address) == ((Term(0, 2, 12),), (Term(0, 2, 4),), 4)
