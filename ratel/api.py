@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emulator.checks import CheckResult
     from emulator.execute import Dump
     from emulator.plan import Plan
+    from emulator.queue import Stream
     from emulator.timeline import Timeline
 
 
@@ -53,6 +54,8 @@ class Run:
 
     `outputs` are arrays by name, `checks` the program's conditions evaluated, `dumps` the tensors asked for;
     `instructions` counts what was executed, loops included. `schedule` gives the timeline.
+
+    A stream of other tasks than the program's own number has no checks: they are not for it.
     """
 
     plan: Plan
@@ -60,15 +63,15 @@ class Run:
     checks: list[CheckResult]
     dumps: dict[str, np.ndarray]
     instructions: int
-    schedule: Callable[[], Timeline]
+    schedule: Callable[[], Timeline | Stream]
 
     @property
     def passed(self) -> bool:
         return all(check.passed for check in self.checks)
 
     @cached_property
-    def timeline(self) -> Timeline:
-        """When everything happened; scheduled when first asked for."""
+    def timeline(self) -> Timeline | Stream:
+        """When everything happened, in the one task or the stream of tasks; scheduled when first asked for."""
         return self.schedule()
 
     @property
@@ -124,7 +127,6 @@ def run(
     """
     from emulator.checks import evaluate
     from emulator.execute import execute
-    from emulator.timeline import schedule
 
     plan = plan_for(program, chip, tasks, inputs)
     wanted = [parse_dump(text) for text in dumps]
@@ -135,7 +137,7 @@ def run(
         checks=evaluate(program, execution.outputs, plan.tasks),
         dumps=dict(zip(dumps, execution.dumps)),
         instructions=execution.instructions,
-        schedule=partial(schedule, plan, on_compile, on_progress),
+        schedule=partial(timed, plan, on_compile, on_progress),
     )
 
 
@@ -143,13 +145,22 @@ def time(
     program: Program,
     chip: str | Chip | None = None,
     *,
+    tasks: int | None = None,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Timeline:
-    """Schedule one task of a program: cycles, engines, critical path. Needs no data.
+) -> Timeline | Stream:
+    """Schedule a program: cycles, engines, critical path. Needs no data.
 
-    Raises ChipError, or Trap when the program cannot run on the chip.
+    Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number.
+    Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip.
     """
+    return timed(plan_for(program, chip, tasks), on_compile, on_progress)
+
+
+def timed(
+    plan: Plan, on_compile: Callable[[str], None] | None, on_progress: Callable[[int, int], None] | None
+) -> Timeline | Stream:
+    from emulator.queue import stream
     from emulator.timeline import schedule
 
-    return schedule(plan_for(program, chip), on_compile, on_progress)
+    return (schedule if plan.tasks == 1 else stream)(plan, on_compile, on_progress)
