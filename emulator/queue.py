@@ -45,7 +45,7 @@ COMPUTE = "compute"
 
 @dataclass(frozen=True)
 class Link:
-    """One way of the link, for one task: cycles that it is held, cycles until the bytes are there, and buffers."""
+    """One way of the link, for one task: cycles that it is held, cycles more until all is there, and buffers."""
 
     occupancy: int
     latency: int
@@ -132,6 +132,12 @@ class Stream:
         for step in self.steps():
             cycles[step.kind] += step.cycles
         return max(cycles, key=cycles.__getitem__)
+
+    @property
+    def by_latency(self) -> bool:
+        """Whether the stream is bound by a link that is seldom held: by its latency, which more buffers hide."""
+        ways = {TRANSFER_IN: self.link_in, TRANSFER_OUT: self.link_out}
+        return self.bound in ways and ways[self.bound].latency > ways[self.bound].occupancy
 
     def done(self, task: int) -> int:
         """Return when a task's DMA out has finished."""

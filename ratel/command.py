@@ -351,6 +351,7 @@ def stream_summary(timeline: Timeline | Stream | None) -> dict[str, Any]:
         "interval": timeline.interval,
         "tasks_per_second": timeline.rate,
         "bound": timeline.bound,
+        "by_latency": timeline.by_latency,
         "in_turn": timeline.in_turn,
     }
     return {"stream": numbers}

@@ -211,10 +211,11 @@ def print_stream(out: Console, timeline: Timeline | Stream) -> None:
     from emulator.queue import Stream
 
     if isinstance(timeline, Stream):
+        bound = timeline.bound + (": its latency, which more buffers hide" if timeline.by_latency else "")
         overlap = f"{timeline.in_turn / timeline.cycles:.2f} x as fast as one after another"
         out.print(
             f"{count(timeline.tasks, 'task')}: the first done after {timeline.first:,} cycles, then one every "
-            f"{timeline.interval:,.1f}: {timeline.rate:,.0f} a second; bound by {timeline.bound}; {overlap}"
+            f"{timeline.interval:,.1f}, {timeline.rate:,.0f} a second; {overlap}; bound by {bound}"
         )
 
 
