@@ -132,10 +132,10 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
 
 
 def take(symbol: Symbol, parts: Sequence[Part]) -> Given:
-    """Return the operand that takes one part of each dimension of a tensor."""
+    """Return the operand that takes one part of each dimension of a tensor, in the buffer of the task."""
     shape, strides, kept = list[int](), list[int](), list[int]()
     offset = 0
-    terms: dict[tuple[int, int], int] = {}
+    terms = {(term.counter, term.modulus): term.stride for term in symbol.terms}
     size = symbol.dtype.bytes
     for dimension, (part, stride) in enumerate(zip(parts, symbol.strides, strict=True)):
         offset += part.start.constant * stride

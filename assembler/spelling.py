@@ -132,13 +132,18 @@ def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] |
         starts.append(offset // stride)
         offset %= stride
     terms: list[dict[tuple[int, int], int]] = [{} for _ in symbol.shape]
-    for term in value.terms:
+    strides = {(term.counter, term.modulus): term.stride for term in value.terms}
+    for term in symbol.terms:
+        # The assembler adds it.
+        strides[term.counter, term.modulus] = strides.get((term.counter, term.modulus), 0) - term.stride
+    for key, step in strides.items():
         for dimension, stride in enumerate(symbol.strides):
-            if symbol.shape[dimension] > 1 and term.stride % (stride * size) == 0:
-                terms[dimension][term.counter, term.modulus] = term.stride // (stride * size)
+            if step and symbol.shape[dimension] > 1 and step % (stride * size) == 0:
+                terms[dimension][key] = step // (stride * size)
                 break
         else:
-            return None
+            if step:
+                return None
     affines = [Affine(start, tuple(sorted(held.items()))) for start, held in zip(starts, terms, strict=True)]
     for kept in combinations(range(len(symbol.shape)), value.rank):
         parts = [Part(start, 0, 1) for start in affines]

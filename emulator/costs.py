@@ -205,9 +205,15 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
 
 
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
-    """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe; none for what stays in the host.
+    """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe: latency, then the bytes."""
+    cycles = transfer_occupancy(chip, amounts)
+    return cycles + chip["memory.pcie_latency"] if cycles else 0
 
-    One transfer after another on the link: latency, then bytes at the lesser of the link's and the memory's bandwidth.
+
+def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
+    """Return the cycles that a DMA of so many bytes to or from each memory holds the link; 0 for what is in the host.
+
+    One memory after another: the bytes at the lesser of the link's and the memory's bandwidth.
     """
     cycles = 0
     for memory, size in amounts.items():
@@ -216,4 +222,4 @@ def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
             if memory == "dev":
                 bandwidth = min(bandwidth, chip["memory.dev_bytes_per_cycle"])
             cycles += ceil(size / bandwidth)
-    return cycles + chip["memory.pcie_latency"] if cycles else 0
+    return cycles

@@ -350,9 +350,9 @@ def apply(
     view(out, memories, counters)[...] = REFERENCE[row.opcode](given)
 
 
-def interpret(core: Core, memories: Mapping[str, np.ndarray], formats: Mapping[str, str]) -> None:
+def interpret(core: Core, memories: Mapping[str, np.ndarray], formats: Mapping[str, str], task: int = 0) -> None:
     """Run a core's code in program order on memories that hold its data and inputs."""
-    counters = [0] * (MAX_LOOP_DEPTH + 1)
+    counters = [task] + [0] * MAX_LOOP_DEPTH
     opened: list[int] = []
     at = 0
     while core.code[at].row.mnemonic != "end":

@@ -129,8 +129,12 @@ def _terms(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
             spec.name, "align", f"`{spec.name}` is not aligned", f"addresses of {operand.dtype} are multiples of {size}"
         )
     keys = [(term.counter, term.modulus) for term in operand.terms]
-    if keys != sorted(set(keys)) or len(keys) > MAX_TERMS:
-        yield Problem(spec.name, "range", f"`{spec.name}` has more than {MAX_TERMS} terms, or terms out of order")
+    if len(keys) > MAX_TERMS:
+        message = f"`{spec.name}` has an address of {len(keys)} terms"
+        help = f"expected at most {MAX_TERMS}: each counter, each modulus, and the buffers of a task's input or output"
+        yield Problem(spec.name, "range", message, help)
+    elif keys != sorted(set(keys)):
+        yield Problem(spec.name, "range", f"`{spec.name}` has terms out of order")
     for term in operand.terms:
         legal_modulus = term.modulus == 0 or 2 <= term.modulus < 2**32
         if not 0 <= term.counter <= MAX_LOOP_DEPTH or not legal_modulus or not 0 < abs(term.stride) < 2**62:

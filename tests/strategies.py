@@ -6,7 +6,7 @@ are built valid, not filtered. Tensors are small; every type, stage word and att
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -525,7 +525,8 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
     Every constant that the code reads has data; symbols lie over parts of the areas and may overlap.
     """
     code: list[Instruction] = []
-    _body(draw, Place(areas=True), code, [max_instructions], ENGINE_MNEMONICS)
+    tasks = draw(st.sampled_from((1, 1, 2, 3)))
+    _body(draw, Place((tasks,), areas=True), code, [max_instructions], ENGINE_MNEMONICS)
     code.append(build("end"))
     if not dev:
         code = [_without_dev(instruction) for instruction in code]
@@ -560,14 +561,16 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         address = AREAS[dtype] + 4096 + k * 2048 + dtype.bytes * draw(st.integers(0, 9))
         scale, zero = draw(_meaning(dtype, shape[-1]))
         symbol = Symbol(f"{kind}{k}", kind, memory, address, dtype, shape, scale, zero)
+        if kind != "local":
+            # Buffers of no more bytes than the place between two symbols.
+            most = max(1, 1536 // symbol.bytes)
+            symbol = replace(symbol, buffers=draw(st.sampled_from([n for n in (1, 2, 3, 16) if n <= most])))
         if kind == "input" and draw(st.booleans()):
-            symbol = Symbol(
-                *(symbol.name, "input", memory, address, dtype, shape, scale, zero),
-                default=random_data(seed + k, dtype, symbol.bytes // dtype.bytes),
-            )
+            count = draw(st.sampled_from((1, tasks))) * symbol.bytes // dtype.bytes
+            symbol = replace(symbol, default=random_data(seed + k, dtype, count))
         symbols.append(symbol)
         if kind == "output":
-            checks.append(draw(_check(symbol, seed)))
+            checks.append(draw(_check(symbol, tasks, seed)))
     lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
     return Program(
         draw(st.sampled_from(("drawn", "program", "a b", 'q"\\'))),
@@ -575,6 +578,7 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         draw(st.sampled_from(("hardware", "compiler"))),
         (Core(tuple(code), lines, tuple(segments), tuple(symbols)),),
         tuple(checks[: draw(st.integers(0, 2))]),
+        tasks,
     )
 
 
@@ -587,13 +591,13 @@ def _meaning(draw: Draw, dtype: DType, channels: int) -> tuple[tuple[float, ...]
 
 
 @st.composite
-def _check(draw: Draw, output: Symbol, seed: int) -> Check:
+def _check(draw: Draw, output: Symbol, tasks: int, seed: int) -> Check:
     kind = draw(st.sampled_from(("top1", "exact", "within")))
     if kind == "top1":
-        rows = output.bytes // output.dtype.bytes // output.shape[-1]
+        rows = tasks * output.bytes // output.dtype.bytes // output.shape[-1]
         labels = np.random.default_rng(seed).integers(0, output.shape[-1], rows).astype("<i4")
         return Check(output.name, kind, draw(st.floats(0, 1)), "labels.npy", labels.tobytes())
-    data = random_data(seed, output.dtype, output.bytes // output.dtype.bytes)
+    data = random_data(seed, output.dtype, tasks * output.bytes // output.dtype.bytes)
     return Check(output.name, kind, 0.0 if kind == "exact" else draw(st.floats(0, 10)), "expected.npy", data)
 
 
