@@ -199,15 +199,24 @@ CHAIN_ATTRIBUTES = (
         "sf",
         "u8",
         0,
-        6,
+        13,
         (0,),
         "SF: special function",
-        words=("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table"),
-        takes={"clip": ("clip_low", "clip_high"), "leaky_relu": ("slope",), "table": ("table",)},
+        words=(
+            *("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table"),
+            *("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish"),
+        ),
+        takes={
+            "clip": ("clip_low", "clip_high"),
+            "leaky_relu": ("slope",),
+            "table": ("table",),
+            "hard_sigmoid": ("slope", "offset"),
+        },
     ),
     AttributeSpec("clip_low", "f32", -3.4e38, 3.4e38, (0.0,), "SF: lower bound of clip"),
     AttributeSpec("clip_high", "f32", -3.4e38, 3.4e38, (0.0,), "SF: upper bound of clip"),
-    AttributeSpec("slope", "f32", -3.4e38, 3.4e38, (0.0,), "SF: factor of leaky_relu below 0"),
+    AttributeSpec("slope", "f32", -3.4e38, 3.4e38, (0.0,), "SF: factor of leaky_relu below 0, of hard_sigmoid"),
+    AttributeSpec("offset", "f32", -3.4e38, 3.4e38, (0.0,), "SF: added by hard_sigmoid"),
     zero_point("ew2_zero", "EW2: zero point of the second tensor"),
     zero_point("out_zero", "EW3: zero point of the result"),
 )
@@ -345,7 +354,8 @@ end
             *CHAIN_ATTRIBUTES,
         ),
         "Multiply matrices, then run the chain.",
-        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)" + CHAIN_FORMULA,
+        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)\n"
+        "...   the batch: dimensions of 1, or left out in front, are repeated" + CHAIN_FORMULA,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[4, 64] scale=0.02
