@@ -408,7 +408,7 @@ def _flatten(draw: Draw, place: Place) -> Fields:
         "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels), free=True),
         "window": window.kernel,
         **window.attributes,
-        "x_zero": _zero(draw, dtype),
+        **_zeros(draw, x=dtype),
     }
 
 
