@@ -34,7 +34,7 @@ class Attributes:
             return (1,)
         if spec.name in self.bound.values:
             return self._elements(spec)
-        kept = self.row.keeps(self.bound.words.values())
+        kept = any(word in self.row.keeping_words for word in self.bound.words.values())
         implied = self.given.get(spec.name.removesuffix("_zero")) if spec.name.endswith("_zero") and not kept else None
         if implied and implied.symbol and implied.operand.dtype.is_quantised:
             return (implied.symbol.zero,)

@@ -113,6 +113,38 @@ def reduce(chip: Chip, instruction: Instruction) -> Cost:
     return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
 
 
+def resize(chip: Chip, instruction: Instruction) -> Cost:
+    pixels = 4 if instruction.word("mode") == "linear" else 1
+    taps = present(instruction, "out").elements * pixels
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+
+
+def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
+    """Return the cost of an instruction that looks at `taps` elements of x and reads so many bytes of it."""
+    read += present(instruction, "rois").bytes + present(instruction, "index").bytes
+    written = operand_bytes(instruction, "write")
+    demands = {
+        "pooling lanes": taps / chip["pe.lanes"],
+        "LM read": read / chip["pe.read_bytes_per_cycle"],
+        "LM write": written / chip["pe.write_bytes_per_cycle"],
+    }
+    return from_demands(demands, chip["pe.latency"], 0, read, written)
+
+
+def roisample(chip: Chip, instruction: Instruction) -> Cost:
+    # Four pixels a sample, each read by itself: where they lie is known only as it runs.
+    taps = 4 * present(instruction, "out").elements
+    return regions(chip, instruction, taps, taps * present(instruction, "x").dtype.bytes)
+
+
+def roipool(chip: Chip, instruction: Instruction) -> Cost:
+    # As if each region was a whole image; neighbouring bins share at most one line.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    rois, rows, columns, channels = out.shape
+    taps = rois * (x.shape[1] + rows - 1) * (x.shape[2] + columns - 1) * channels
+    return regions(chip, instruction, taps, rois * x.bytes // x.shape[0])
+
+
 def moved_cycles(chip: Chip, operand: Operand, run_bytes: int) -> float:
     """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
     access = chip["me.access_bytes"]
@@ -191,6 +223,9 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "maxpool": pool,
         "avgpool": pool,
         "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
         "load": move,
         "store": move,
         "copy": move,

@@ -42,6 +42,7 @@ HOT = (
     "kernels_memory",
     "kernels_pool",
     "kernels_reduce",
+    "kernels_sample",
     "kernels_tensor",
     "schedule",
     "storage",

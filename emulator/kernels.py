@@ -11,6 +11,7 @@ from emulator.jit import KERNEL, compile_all
 from emulator.kernels_memory import fill, flatten, gather, move, toweight, transpose
 from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_reduce import reduce
+from emulator.kernels_sample import resize, roipool, roisample
 from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
 from isa.table import ENGINES, TABLE, by_opcode
 
@@ -24,6 +25,9 @@ KERNELS: dict[int, Any] = by_opcode(
         "maxpool": maxpool,
         "avgpool": avgpool,
         "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
         "load": move,
         "store": move,
         "copy": move,

@@ -197,7 +197,7 @@ def sample_place(begin: Any, end: Any, i: int, bins: int, ratio: int, half_pixel
 def between_samples(place: Any, of_x: int, fraction: int) -> tuple[int, int, Any, Any]:
     """Return (pixel before, pixel after, weight of each) of a sample at most one pixel outside x."""
     place = place if place > f32(0) else f32(0)
-    low = min(np.int64(place), of_x - 1)
+    low: Any = min(np.int64(place), of_x - 1)
     after = f32(place - f32(low)) if low < of_x - 1 else f32(0)
     before = f32(f32(1) - after)
     return (
@@ -246,11 +246,10 @@ def store_zeros(arena: Array, row: Array, zero: int, index: int, v: Array) -> No
 
 
 @inner
-def corner(value: Any, scale: Any) -> int:
+def corner(value: Any, scale: Any) -> Any:
     """Return a corner of a region as a whole pixel: half away from zero, NaN counting as 0."""
-    v = np.float64(f32(value * scale))
-    v = v if v == v else 0.0
-    v = min(max(v, -FARTHEST), FARTHEST)
+    place = np.float64(f32(value * scale))
+    v: Any = min(max(place if place == place else 0.0, -FARTHEST), FARTHEST)
     return np.int64(np.copysign(np.floor(np.abs(v) + 0.5), v))
 
 

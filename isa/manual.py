@@ -42,6 +42,18 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "max": "out = max over i of x[i]",
         "argmax": "out = the first place in i where x[i] is the greatest",
     },
+    "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
+    "coordinates": {
+        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2",
+        "align_corners": "s = i * (of_x - 1) / (size - 1); 0 where size is 1",
+        "asymmetric": "s = i * of_x / size",
+    },
+    "rounding": {
+        "prefer_floor": "ceil(s - 1/2)",
+        "prefer_ceil": "floor(s + 1/2)",
+        "floor": "floor(s)",
+        "ceil": "ceil(s)",
+    },
 }
 
 DESCRIPTOR_MEANING = {

@@ -293,6 +293,135 @@ def toweight(given: Given) -> np.ndarray:
     return given.tensor("x").T.reshape(given.shape)
 
 
+@dataclass(frozen=True)
+class Between:
+    """Places between the pixels of one side of x: the pixels before and after, and the weight of each."""
+
+    before: np.ndarray
+    after: np.ndarray
+    weight_before: np.ndarray
+    weight_after: np.ndarray
+
+
+def coordinates(word: str, size: int, of_x: int) -> tuple[np.ndarray, int]:
+    """Return where the indices of a side of the result lie in x: numerators, and their denominator."""
+    i = np.arange(size, dtype=np.int64)
+    if word == "half_pixel":
+        return (2 * i + 1) * of_x - size, 2 * size
+    if word == "align_corners":
+        return i * (of_x - 1), max(size - 1, 1)
+    return i * of_x, size
+
+
+def nearest(word: str, numerators: np.ndarray, denominator: int, of_x: int) -> np.ndarray:
+    """Return the pixels that coordinates are rounded to."""
+    twice, unit = 2 * numerators, 2 * denominator
+    places = {
+        "prefer_floor": -((denominator - twice) // unit),
+        "prefer_ceil": (twice + denominator) // unit,
+        "floor": numerators // denominator,
+        "ceil": -(-numerators // denominator),
+    }[word]
+    return np.clip(places, 0, of_x - 1)
+
+
+def interpolated(given: Given, images: np.ndarray, y: Between, x: Between) -> np.ndarray:
+    """Return [n, oh, ow, c]: at each crossing of places y and x of images, four pixels weighted and added in order."""
+    v = np.zeros(())
+    with np.errstate(all="ignore"):
+        for k, (rows, columns) in enumerate(np.ndindex(2, 2)):
+            row, high = ((y.before, y.weight_before), (y.after, y.weight_after))[rows]
+            column, wide = ((x.before, x.weight_before), (x.after, x.weight_after))[columns]
+            weight = given.rounded(high[:, None] * wide)[..., None]
+            part = given.rounded(images[:, row][:, :, column] * weight)
+            v = given.rounded(v + part) if k else part
+    return v
+
+
+def resize(given: Given) -> np.ndarray:
+    word = given.attributes["coordinates"][0]
+    sides = [(*coordinates(word, given.shape[k], of_x := given.tensor("x").shape[k]), of_x) for k in (1, 2)]
+    if given.attributes["mode"][0] == "nearest":
+        rows, columns = (nearest(given.attributes["rounding"][0], *side) for side in sides)
+        return given.tensor("x")[:, rows][:, :, columns]
+    places = []
+    for numerators, denominator, of_x in sides:
+        numerators = np.clip(numerators, 0, (of_x - 1) * denominator)
+        low, after = numerators // denominator, numerators % denominator
+        weights = given.rounded((denominator - after) / denominator), given.rounded(after / denominator)
+        places.append(Between(low, np.minimum(low + 1, of_x - 1), *weights))
+    x = given.rounded(given.dequantised("x").astype(np.float64))
+    return scaled(given, interpolated(given, x, *places))
+
+
+def sample_places(given: Given, begin: np.float32, end: np.float32, axis: int) -> np.ndarray:
+    """Return the float32 coordinates of a region's samples along one side of x."""
+    f32, half_pixel = np.float32, given.attributes["half_pixel"][0]
+    scale, offset = f32(given.attributes["spatial_scale"][0]), f32(0.5 if half_pixel else 0)
+    ratio = int(given.attributes["ratio"][axis])
+    samples = np.arange(given.shape[1 + axis])
+    start = begin * scale - offset
+    length = end * scale - offset - start
+    if not half_pixel and length < 1:
+        length = f32(1)
+    size = length / f32(samples.size // ratio)
+    within = ((samples % ratio).astype(f32) + f32(0.5)) * size / f32(ratio)
+    return start + (samples // ratio).astype(f32) * size + within
+
+
+def between_samples(given: Given, places: np.ndarray, of_x: int) -> tuple[Between, np.ndarray]:
+    """Return what lies around float32 places, and which of them are at most one pixel outside x."""
+    inside = (places >= -1) & (places <= of_x)
+    places = np.where(inside & (places > 0), places, np.float32(0))
+    low = np.minimum(places.astype(np.int64), of_x - 1)
+    after = np.where(low < of_x - 1, places - low.astype(np.float32), np.float32(0))
+    weights = (given.rounded(weight.astype(np.float64)) for weight in (np.float32(1) - after, after))
+    return Between(low, np.minimum(low + 1, of_x - 1), *weights), inside
+
+
+def roisample(given: Given) -> np.ndarray:
+    x = given.rounded(given.dequantised("x").astype(np.float64))
+    v, inside = np.zeros(given.shape), np.zeros(given.shape, bool)
+    with np.errstate(all="ignore"):
+        for r, (image, roi) in enumerate(zip(checked_index(given), given.tensor("rois"), strict=True)):
+            (rows, high), (columns, wide) = (
+                between_samples(given, sample_places(given, roi[1 - axis], roi[3 - axis], axis), x.shape[1 + axis])
+                for axis in (0, 1)
+            )
+            v[r] = interpolated(given, x[[image]], rows, columns)[0]
+            inside[r] = (high[:, None] & wide)[..., None]
+    return np.where(inside, scaled(given, v), stored(given, np.zeros(given.shape)))
+
+
+def bins(given: Given, begin: np.float32, end: np.float32, axis: int) -> list[slice]:
+    """Return the bins of a region along one side of x, as slices of it."""
+    scale, size = np.float32(given.attributes["spatial_scale"][0]), given.tensor("x").shape[1 + axis]
+    ends = []
+    for corner in (begin, end):
+        place = float(np.clip(np.nan_to_num(corner * scale, nan=0, posinf=2**30, neginf=-(2**30)), -(2**30), 2**30))
+        ends.append(int(np.copysign(np.floor(abs(place) + 0.5), place)))
+    length, count = max(ends[1] - ends[0] + 1, 1), given.shape[1 + axis]
+    firsts = [ends[0] + i * length // count for i in range(count)]
+    lasts = [ends[0] - (-(i + 1) * length // count) for i in range(count)]
+    return [slice(*np.clip((first, last), 0, size)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def roipool(given: Given) -> np.ndarray:
+    zero = given.attributes["x_zero"][0]
+    out = np.full(given.shape, zero, given.dtype.numpy)
+    least = -np.inf if given.dtype.is_float else given.dtype.low
+    with np.errstate(all="ignore"):
+        for r, (image, roi) in enumerate(zip(checked_index(given), given.tensor("rois"), strict=True)):
+            rows, columns = (bins(given, roi[1 - axis], roi[3 - axis], axis) for axis in (0, 1))
+            for i, j in np.ndindex(len(rows), len(columns)):
+                pixels = given.tensor("x")[image, rows[i], columns[j]].reshape(-1, given.shape[3])
+                if len(pixels):
+                    out[r, i, j] = least
+                for pixel in pixels:
+                    out[r, i, j] = greater(given, out[r, i, j], pixel)
+    return out
+
+
 REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
     "REFERENCE",
     {
@@ -303,6 +432,9 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "maxpool": maxpool,
         "avgpool": avgpool,
         "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
         "load": move,
         "store": move,
         "copy": move,

@@ -241,6 +241,20 @@ POOL_WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh
 iw  = ow * stride.width - pad.left + kw"""
 
+# The regions that step 1 of ROI-align and ROI pooling look at.
+REGIONS = (
+    read("rois", "lm", (F32,), (2, 2), "regions, [n, 4]: left, top, right and bottom, in pixels of an image"),
+    read("index", "lm", (I32,), (1, 1), "the image of x that each region lies in"),
+)
+SPATIAL_SCALE = AttributeSpec(
+    "spatial_scale", "f32", 0, 3.4e38, (1.0,), "pixels of x to one pixel of the regions' image"
+)
+FOUR_PIXELS = """
+v   = p + q + r + s, in this order, each a rounded product of
+      float(x[n, y, x, c] - x_zero) and its weight, over (y0, x0), (y0, x1), (y1, x0), (y1, x1)
+      the weight of a pixel is the rounded product of its row's and its column's
+v   = v * scale                                       ; where given"""
+
 ROWS = (
     Row(
         0x10,
@@ -467,6 +481,129 @@ reduce out, x, mean
 end
 """,
         keeping_words=("max", "argmax"),
+    ),
+    Row(
+        0x23,
+        "resize",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            POOL_SCALE,
+        ),
+        (
+            AttributeSpec("mode", "u8", 0, 1, None, "how pixels come about", words=("nearest", "linear")),
+            AttributeSpec(
+                "coordinates",
+                "u8",
+                0,
+                2,
+                (0,),
+                "where index i of the result's `size` lies among the `of_x` of x",
+                words=("half_pixel", "align_corners", "asymmetric"),
+            ),
+            AttributeSpec(
+                "rounding",
+                "u8",
+                0,
+                3,
+                (0,),
+                "which pixel is nearest to a coordinate s",
+                words=("prefer_floor", "prefer_ceil", "floor", "ceil"),
+            ),
+            zero_point("x_zero", "zero point of x"),
+            zero_point("out_zero", "zero point of the result"),
+        ),
+        "Resize images: the nearest pixel, or four weighted (bilinear).",
+        """\
+s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
+out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
+s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
+y0  = floor(s);  y1 = y0 + 1, kept within x; their weights 1 - (s - y0) and s - y0 are rounded once; so x0, x1"""
+        + FOUR_PIXELS
+        + TO_STORAGE,
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[1, 4, 4, 16] scale=0.02
+.output out i8[1, 8, 8, 16] scale=0.02
+
+resize out, x, linear
+end
+""",
+        keeping_words=("nearest",),
+    ),
+    Row(
+        0x24,
+        "roisample",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, [regions, samples down, across, channels]"),
+            read("x", "lm", POOLED, (4, 4), "images, NHWC"),
+            *REGIONS,
+            POOL_SCALE,
+        ),
+        (
+            AttributeSpec(
+                "ratio", "u8", 1, 255, None, "samples to a bin: the window of the pooling behind", ("height", "width")
+            ),
+            SPATIAL_SCALE,
+            flag("half_pixel", "pixels have their centres at a half; else regions are at least one pixel large"),
+            zero_point("x_zero", "zero point of x"),
+            zero_point("out_zero", "zero point of the result"),
+        ),
+        "Sample regions of images bilinearly: step 1 of ROI-align; `avgpool` or `maxpool` is step 2.",
+        """\
+start  = top * spatial_scale - offset                 ; float32, each operation rounded; offset 0.5 with half_pixel
+length = (bottom * spatial_scale - offset) - start    ; at least 1 without half_pixel
+size   = length / bins                                ; bins = samples down / ratio.height
+y      = (start + i // ratio * size) + (i % ratio + 0.5) * size / ratio   ; for sample i; x likewise
+out    = 0, which is out_zero                         ; unless -1 <= y <= height and -1 <= x <= width
+y0  = floor(y), y1 = y0 + 1, kept within x            ; y below 0 counts as 0, from the last row on as the last row
+      their weights 1 - (y - y0) and y - y0 are float32, then rounded; so x0, x1; n = index[region]"""
+        + FOUR_PIXELS
+        + TO_STORAGE,
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  x i8[2, 16, 16, 8] scale=0.02
+.input  rois f32[3, 4]
+.input  index i32[3]
+.local  samples i8[3, 8, 8, 8] scale=0.02
+.output out i8[3, 4, 4, 8] scale=0.02
+
+roisample samples, x, rois, index, ratio=2, spatial_scale=0.25, half_pixel
+avgpool out, samples, window=2, stride=2
+end
+""",
+    ),
+    Row(
+        0x25,
+        "roipool",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, [regions, bins down, across, channels]"),
+            read("x", "lm", POOLED, (4, 4), "images, NHWC, of the type of out"),
+            *REGIONS,
+        ),
+        (SPATIAL_SCALE, zero_point("x_zero", "zero point of x, which an empty bin gives")),
+        "Take the greatest value of each bin of a region (ROI max pooling).",
+        """\
+first  = round(top * spatial_scale)                   ; the product in float32, half away from zero, NaN as 0
+last   = round(bottom * spatial_scale)                ; both kept within -2**30 ... 2**30
+length = max(last - first + 1, 1)
+rows of bin i = first + floor(i * length / bins) ... first + ceil((i + 1) * length / bins) - 1, inside x
+out    = max over the rows and columns of a bin of x[index[region], y, x, c]; a NaN is greater than any number
+out    = x_zero where the bin is empty""",
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  x i8[2, 16, 16, 8]
+.input  rois f32[3, 4]
+.input  index i32[3]
+.output out i8[3, 4, 4, 8]
+
+roipool out, x, rois, index, spatial_scale=0.0625
+end
+""",
+        keeps_values=True,
     ),
     Row(
         0x30,

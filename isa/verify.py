@@ -16,6 +16,8 @@ from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
 from isa.table import ALL_ENGINES, AttributeSpec, OperandSpec, by_opcode
 
 MAX_ELEMENTS = 2**31 - 1
+# Of images whose pixels have coordinates: float32 holds each, and products of two are exact in 64 bits.
+MAX_SIDE = 2**24
 
 
 @dataclass(frozen=True)
@@ -399,6 +401,50 @@ def _reduce(view: _View) -> Iterator[Problem]:
     yield from _one_scale(view)
 
 
+def _resize(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    expected = (x.shape[0], *out.shape[1:3], x.shape[3])
+    yield from _same(view, "out", out.shape, expected, "the images and channels of x")
+    yield from _sides(view)
+    if view.word("mode") == "nearest":
+        yield from _keeps_type(view, "the nearest pixel keeps its type")
+        yield from _unscaled(view, "resize nearest")
+    elif view.ints("rounding")[0]:
+        yield Problem("rounding", "chain", f"resize linear does not take `{view.word('rounding')}`")
+    yield from _one_scale(view)
+
+
+def _sides(view: _View) -> Iterator[Problem]:
+    """Yield images that are too high or wide for coordinates to be exact."""
+    for name in ("out", "x"):
+        if max(view.shape(name)[1:3]) > MAX_SIDE:
+            message = f"`{name}` has shape {list(view.shape(name))}"
+            yield Problem(name, "shape", message, f"expected a height and width of at most {MAX_SIDE}")
+
+
+def _regions(view: _View) -> Iterator[Problem]:
+    out, x, (count, corners) = view.shape("out"), view.shape("x"), view.shape("rois")
+    if corners != 4:
+        yield Problem("rois", "shape", f"`rois` has shape {[count, corners]}", "expected [n, 4]: four corners a region")
+    yield from _same(view, "index", view.shape("index"), (count,), "an image for each of the regions")
+    yield from _same(view, "out", out, (count, *out[1:3], x[3]), "the regions, and the channels of x")
+    yield from _sides(view)
+
+
+def _roisample(view: _View) -> Iterator[Problem]:
+    yield from _regions(view)
+    for samples, ratio, side in zip(view.shape("out")[1:3], view.ints("ratio"), ("down", "across"), strict=True):
+        if samples % ratio:
+            yield Problem("ratio", "shape", f"{ratio} samples to a bin do not divide {samples} samples {side} evenly")
+    yield from _one_scale(view)
+
+
+def _roipool(view: _View) -> Iterator[Problem]:
+    yield from _keeps_type(view, "the greatest value keeps its type")
+    yield from _regions(view)
+
+
 def _unscaled(view: _View, what: str) -> Iterator[Problem]:
     """Yield multipliers and zero points where they have no meaning; a sum takes the zero point of x off."""
     summed = view.attributes.get("op") == (0,)
@@ -490,6 +536,9 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "maxpool": _maxpool,
         "avgpool": _pool,
         "reduce": _reduce,
+        "resize": _resize,
+        "roisample": _roisample,
+        "roipool": _roipool,
         "load": _move,
         "store": _move,
         "copy": _move,

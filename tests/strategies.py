@@ -349,6 +349,54 @@ def _reduce(draw: Draw, place: Place) -> Fields:
     return fields
 
 
+def _resize(draw: Draw, place: Place) -> Fields:
+    mode = place.pick(draw, "mode", _words("mode"))
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    batch, channels = draw(st.integers(1, 2)), draw(small)
+    sizes, outs = (draw(st.tuples(st.integers(1, 6), st.integers(1, 6))) for _ in range(2))
+    fields: Fields = {
+        "out": place.tensor(
+            draw, "lm", dtype if mode == "nearest" else out_dtype, (batch, *outs, channels), write=True
+        ),
+        "x": place.tensor(draw, "lm", dtype, (batch, *sizes, channels)),
+        "mode": mode,
+        "coordinates": place.pick(draw, "coordinates", _words("coordinates")),
+    }
+    if mode == "nearest":
+        return fields | {"rounding": place.pick(draw, "rounding", _words("rounding"))}
+    return fields | _scaled(draw, place, dtype, out_dtype)
+
+
+def _regions(draw: Draw, place: Place, ratio: tuple[int, int], dtype: DType, out_dtype: DType) -> Fields:
+    # Programs have 0 and 1 for an index.
+    batch, channels, count = 2 if place.areas else draw(st.integers(1, 3)), draw(small), draw(st.integers(1, 3))
+    sizes, bins = (draw(st.tuples(st.integers(1, 6), st.integers(1, 3))) for _ in range(2))
+    out = (count, bins[0] * ratio[0], bins[1] * ratio[1], channels)
+    return {
+        "out": place.tensor(draw, "lm", out_dtype, out, write=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *sizes, channels)),
+        "rois": place.tensor(draw, "lm", F32, (count, 4)),
+        "index": place.tensor(draw, "lm", I32, (count,), index=True),
+        "spatial_scale": draw(st.sampled_from((1.0, 0.125, 0.5, 3.0, 0.0))),
+    }
+
+
+def _roisample(draw: Draw, place: Place) -> Fields:
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    ratio = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    return {
+        **_regions(draw, place, ratio, dtype, out_dtype),
+        "ratio": ratio,
+        "half_pixel": draw(st.integers(0, 1)),
+        **_scaled(draw, place, dtype, out_dtype),
+    }
+
+
+def _roipool(draw: Draw, place: Place) -> Fields:
+    dtype = place.pick(draw, "x", POOLED)
+    return {**_regions(draw, place, (1, 1), dtype, dtype), **_zeros(draw, x=dtype)}
+
+
 def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
     """Return the multiplier and the zero points of an instruction of the pooling engine."""
     return {
@@ -442,6 +490,9 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "maxpool": _maxpool,
         "avgpool": _avgpool,
         "reduce": _reduce,
+        "resize": _resize,
+        "roisample": _roisample,
+        "roipool": _roipool,
         "load": _moved(("lm",), ("host", "dev")),
         "store": _moved(("host", "dev"), ("lm",)),
         "copy": _moved(("lm",), ("lm",)),

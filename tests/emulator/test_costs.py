@@ -95,6 +95,22 @@ def test_reduce_reads_all_of_x() -> None:
     assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
 
 
+def test_interpolation_looks_at_four_pixels() -> None:
+    images = {"out": lm(1, 8, 8, 32), "x": lm(1, 4, 4, 32)}
+    assert cost("resize", **images, mode="nearest").occupancy == 64
+    found = cost("resize", **images, mode="linear")
+    assert (found.occupancy, found.read, found.written) == (4 * 64, 512, 2048)
+
+
+def test_regions_cost_what_is_declared() -> None:
+    rois, index = lm(3, 4, dtype=F32), lm(3, dtype=I32)
+    regions = {"out": lm(3, 4, 2, 32), "x": lm(2, 8, 8, 32), "rois": rois, "index": index}
+    sampled, pooled = cost("roisample", **regions, ratio=2), cost("roipool", **regions)
+    assert (sampled.occupancy, sampled.read) == (4 * 24, 4 * 24 * 32 + 48 + 12)
+    assert (pooled.occupancy, pooled.read) == (3 * (8 + 4 - 1) * (8 + 2 - 1), 3 * 2048 + 48 + 12)
+    assert cost("roipool", CHIP.replace(pe__read_bytes_per_cycle=1), **regions).limit == "LM read"
+
+
 @pytest.mark.parametrize(
     ("mnemonic", "fields", "occupancy", "latency", "limit"),
     [

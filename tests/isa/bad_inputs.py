@@ -35,6 +35,12 @@ def cb(length: int, dtype=F32) -> Operand:
     return dense("cb", 0, dtype, (length,))
 
 
+REGIONS = {
+    "out": lm(3, 4, 6, 4),
+    "x": lm(2, 3, 4, 4, at=512),
+    "rois": lm(3, 4, at=1024, dtype=F32),
+    "index": lm(3, at=2048, dtype=I32),
+}
 _GOOD: dict[str, dict[str, Any]] = {
     "conv": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 4, at=512), "w": lm(6, 3, 3, 4, at=1024), "pad": 1, "stride": 2},
     "dwconv": {"out": lm(1, 8, 8, 4), "x": lm(1, 8, 8, 4, at=512), "w": lm(1, 3, 3, 4, at=1024), "pad": 1},
@@ -43,6 +49,9 @@ _GOOD: dict[str, dict[str, Any]] = {
     "maxpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "avgpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "reduce": {"out": lm(1, 4), "x": lm(3, 4, at=512), "op": "mean"},
+    "resize": {"out": lm(1, 6, 8, 4), "x": lm(1, 3, 4, 4, at=512), "mode": "linear"},
+    "roisample": {**REGIONS, "ratio": 2},
+    "roipool": REGIONS,
     "load": {"out": lm(4, 6), "x": dense("host", 0, I8, (4, 6))},
     "store": {"out": dense("dev", 0, I8, (4, 6)), "x": lm(4, 6)},
     "copy": {"out": lm(4, 6), "x": lm(4, 6, at=512)},
@@ -58,6 +67,11 @@ _GOOD: dict[str, dict[str, Any]] = {
 
 F32_OUT = {"out": lm(1, 4, 4, 6, dtype=F32)}
 NEEDS_CONTIGUOUS = "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`"
+OF_X = "expected [1, 6, 8, 4]: the images and channels of x"
+AT_MOST = "expected a height and width of at most 16777216"
+FOUR_CORNERS = "expected [n, 4]: four corners a region"
+AN_IMAGE_EACH = "expected [3]: an image for each of the regions"
+OF_THE_REGIONS = "expected [3, 4, 6, 4]: the regions, and the channels of x"
 REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
 NO_MEAN = "expected any other: i32 has sums of integers alone"
 KEEPS = "the greatest value keeps its type"
@@ -189,6 +203,15 @@ POOL = [
 ]
 
 
+OF_REGIONS = [
+    Bad({"rois": lm(3, 5, dtype=F32)}, "rois", "shape", "`rois` has shape [3, 5]", FOUR_CORNERS),
+    Bad({"index": lm(2, dtype=I32)}, "index", "shape", "`index` has shape [2]", AN_IMAGE_EACH),
+    Bad({"out": lm(2, 4, 6, 4)}, "out", "shape", "`out` has shape [2, 4, 6, 4]", OF_THE_REGIONS),
+    Bad({"out": lm(3, 4, 6, 5)}, "out", "shape", "`out` has shape [3, 4, 6, 5]", OF_THE_REGIONS),
+    Bad({"x": lm(2, 2**24 + 1, 1, 4)}, "x", "shape", "`x` has shape [2, 16777217, 1, 4]", AT_MOST),
+]
+
+
 def moves(out_memory: str, x_memory: str) -> list[Bad]:
     out, x = dense(out_memory, 0, I8, (4, 6)), dense(x_memory, 0, I8, (4, 6))
     return [
@@ -313,6 +336,28 @@ _BAD: dict[str, list[Bad]] = {
             "reduce sum to i32 does not take `scale`",
         ),
         Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
+    "resize": [
+        Bad({"out": lm(2, 6, 8, 4)}, "out", "shape", "`out` has shape [2, 6, 8, 4]", OF_X),
+        Bad({"out": lm(1, 6, 8, 5)}, "out", "shape", "`out` has shape [1, 6, 8, 5]", OF_X),
+        Bad({"out": lm(1, 2**24 + 1, 1, 4)}, "out", "shape", "`out` has shape [1, 16777217, 1, 4]", AT_MOST),
+        Bad({"x": lm(1, 1, 2**24 + 1, 4)}, "x", "shape", "`x` has shape [1, 1, 16777217, 4]", AT_MOST),
+        Bad({"mode": "nearest", "x": lm(1, 3, 4, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8"),
+        Bad({"mode": "nearest", "scale": cb(1)}, "scale", "chain", "resize nearest does not take `scale`"),
+        Bad({"mode": "nearest", "x_zero": 1}, "x_zero", "chain", "resize nearest does not take `x_zero`"),
+        Bad({"mode": "nearest", "out_zero": 1}, "out_zero", "chain", "resize nearest does not take `out_zero`"),
+        Bad({"rounding": "ceil"}, "rounding", "chain", "resize linear does not take `ceil`"),
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
+    "roisample": [
+        *OF_REGIONS,
+        Bad({"ratio": (3, 2)}, "ratio", "shape", "3 samples to a bin do not divide 4 samples down evenly"),
+        Bad({"ratio": (2, 4)}, "ratio", "shape", "4 samples to a bin do not divide 6 samples across evenly"),
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
+    "roipool": [
+        *OF_REGIONS,
+        Bad({"x": lm(2, 3, 4, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS),
     ],
     "load": moves("lm", "host"),
     "store": moves("dev", "lm"),

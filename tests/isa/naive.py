@@ -6,7 +6,7 @@ It shares no code with isa.reference, apart from sigmoid and tanh, which are def
 import struct
 from fractions import Fraction
 from itertools import product
-from math import inf, isfinite, isnan
+from math import ceil, floor, inf, isfinite, isnan
 
 import numpy as np
 
@@ -30,6 +30,11 @@ def nearest(value: Fraction, bits: int) -> float:
     rounded = round(magnitude / unit) * unit
     result = inf if rounded >= 2**128 else float(rounded)
     return -result if value < 0 else result
+
+
+def single(value: float) -> float:
+    """Return a float64 rounded to float32."""
+    return nearest(Fraction(value), 23) if value and isfinite(value) else value
 
 
 class Element:
@@ -264,6 +269,102 @@ class Element:
         if self.out.dtype == I32:
             return struct.pack("<i", (sum(value - self.one("x_zero") for value in values) + 2**31) % 2**32 - 2**31)
         return self.multiplied(self.summed(values), len(values) if op == "mean" else 1)
+
+    def resize(self, index) -> bytes:
+        n, *place, channel = index
+        sides = list(zip(place, self.out.shape[1:3], self.operands["x"].shape[1:3], strict=True))
+        if self.instruction.word("mode") == "nearest":
+            return self.raw("x", (n, *(self.nearest_pixel(*side) for side in sides), channel))
+        rows, columns = (self.weighted(min(max(self.coordinate(*side), 0), side[2] - 1), side[2]) for side in sides)
+        return self.multiplied(self.four(n, channel, rows, columns))
+
+    def coordinate(self, i: int, size: int, of_x: int) -> Fraction:
+        word = self.instruction.word("coordinates")
+        if word == "half_pixel":
+            return (i + Fraction(1, 2)) * Fraction(of_x, size) - Fraction(1, 2)
+        if word == "align_corners":
+            return Fraction(i * (of_x - 1), size - 1) if size > 1 else Fraction(0)
+        return Fraction(i * of_x, size)
+
+    def nearest_pixel(self, i: int, size: int, of_x: int) -> int:
+        place, half = self.coordinate(i, size, of_x), Fraction(1, 2)
+        word = self.instruction.word("rounding")
+        rounded = {
+            "prefer_floor": ceil(place - half),
+            "prefer_ceil": floor(place + half),
+            "floor": floor(place),
+            "ceil": ceil(place),
+        }
+        return min(max(rounded[word], 0), of_x - 1)
+
+    def weighted(self, place, of_x: int):
+        """Return the two pixels around a place inside x, each with its weight."""
+        low = floor(place)
+        after = place - low
+        before = 1 - after if isinstance(place, Fraction) else single(1 - after)
+        return (low, self.rounded(before)), (min(low + 1, of_x - 1), self.rounded(after))
+
+    def four(self, n: int, channel: int, rows, columns) -> float:
+        """Return the sum of four pixels times their weights."""
+        parts = []
+        for (y, high), (x, wide) in product(rows, columns):
+            value = self.load("x", n, y, x, channel)
+            value = self.rounded(value if isinstance(value, float) else value - self.one("x_zero"))
+            parts.append(self.operate("mul", value, self.operate("mul", high, wide)))
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.operate("add", total, part)
+        return total
+
+    def image(self, region: int) -> int:
+        chosen = self.load("index", region)
+        if not 0 <= chosen < self.operands["x"].shape[0]:
+            raise IndexError(region)
+        return chosen
+
+    def roisample(self, index) -> bytes:
+        region, *sample, channel = index
+        image, around = self.image(region), []
+        for axis in (0, 1):
+            place, of_x = self.sample(region, sample[axis], axis), self.operands["x"].shape[1 + axis]
+            if not -1 <= place <= of_x:
+                return self.stored(0.0)
+            around.append(self.weighted(min(max(place, 0.0), of_x - 1.0), of_x))
+        return self.multiplied(self.four(image, channel, *around))
+
+    def sample(self, region: int, i: int, axis: int) -> float:
+        """Return the coordinate of a sample of a region, each operation in float32."""
+        begin, end = (self.load("rois", region, corner - axis) for corner in (1, 3))
+        scale, offset = self.one("spatial_scale"), 0.5 if self.one("half_pixel") else 0.0
+        ratio = int(self.attributes["ratio"][axis])
+        start = single(single(begin * scale) - offset)
+        length = single(single(single(end * scale) - offset) - start)
+        if length < 1 and not self.one("half_pixel"):
+            length = 1.0
+        size = single(length / (self.out.shape[1 + axis] // ratio))
+        within = single(single((i % ratio + 0.5) * size) / ratio)
+        return single(single(start + single(i // ratio * size)) + within)
+
+    def roipool(self, index) -> bytes:
+        region, *place, channel = index
+        image, spans = self.image(region), []
+        for axis, i in enumerate(place):
+            count, of_x = self.out.shape[1 + axis], self.operands["x"].shape[1 + axis]
+            first, last = (self.corner(self.load("rois", region, corner - axis)) for corner in (1, 3))
+            step = Fraction(max(last - first + 1, 1), count)
+            span = range(max(first + floor(i * step), 0), min(first + ceil((i + 1) * step), of_x))
+            spans.append(span)
+        values = [self.load("x", image, y, x, channel) for y, x in product(*spans)]
+        if values:
+            return self.unchanged(self.greatest(values)[0])
+        return self.unchanged(0.0 if self.out.dtype.is_float else self.one("x_zero"))
+
+    def corner(self, value: float) -> int:
+        """Return a corner as a whole pixel, half away from zero."""
+        place = single(value * self.one("spatial_scale"))
+        place = 0.0 if isnan(place) else min(max(place, -(2.0**30)), 2.0**30)
+        away = floor(abs(Fraction(place)) + Fraction(1, 2))
+        return away if place >= 0 else -away
 
     def load_(self, index) -> bytes:
         return self.raw("x", index)

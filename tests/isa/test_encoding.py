@@ -194,6 +194,9 @@ def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
     for (name, value), (other, what) in ((first, second), (second, first)):
         if value in row.keeping_words and other in ("scale", "x_zero", "out_zero"):
             return True
+        # Other roundings come with `nearest` alone.
+        if name == "rounding" and value != "prefer_floor" and other in ("scale", "x_zero", "out_zero"):
+            return True
         if row.mnemonic == "reduce" and excluded_in_reduce(name, value, other, what):
             return True
     return False
