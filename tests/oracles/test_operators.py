@@ -109,3 +109,108 @@ def test_depth_to_space(mode: str) -> None:
     both.node("DepthToSpace", [nchw(x).astype(f32)], np.dtype(f32), channels_last=True, blocksize=2, mode=mode)
     both.program("copy {out}, {x}", Tensor(found[mode.lower()]), {"x": Tensor(found[mode.lower()])})
     check_equal(both)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("rounding", ["prefer_floor", "prefer_ceil", "floor", "ceil"])
+def test_resize_to_the_nearest(coordinates: str, rounding: str) -> None:
+    rng, both = np.random.default_rng(6), Both()
+    for case in range(CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        # Whole factors, up or down: onnxruntime's coordinates are float32, and may miss where they are no such number.
+        factors = rng.choice([1, 2, 4] if case % 2 else [0.5, 0.25, 1], 2)
+        shape = (shape[0], 4 * shape[1], 4 * shape[2], shape[3])
+        sizes = (np.array(shape[1:3]) * factors).astype(int).tolist()
+        x = values(rng, DTYPES[case % 2], shape)
+        resize(both, x, sizes, "nearest", coordinates, f"round_{rounding}" if "prefer" in rounding else rounding)
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), x.dtype))
+        both.program(f"resize {{out}}, {{x}}, nearest, {coordinates}, {rounding}", out, {"x": Tensor(x)})
+    check_equal(both)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
+def test_resize_bilinearly(coordinates: str) -> None:
+    rng, both = np.random.default_rng(7), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        sizes = rng.integers(1, 20, 2).tolist()
+        x = values(rng, "float32", shape)
+        resize(both, x, sizes, "linear", coordinates, "floor")
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), f32))
+        both.program(f"resize {{out}}, {{x}}, linear, {coordinates}", out, {"x": Tensor(x)})
+    check_equal(both, 2e-5)
+
+
+def resize(both: Both, x: np.ndarray, sizes: list[int], mode: str, coordinates: str, rounding: str) -> None:
+    both.node(
+        "Resize",
+        [nchw(x), None, None, np.array([x.shape[0], x.shape[3], *sizes], np.int64)],
+        x.dtype,
+        channels_last=True,
+        mode=mode,
+        coordinate_transformation_mode=coordinates,
+        nearest_mode=rounding,
+    )
+
+
+def regions_of(rng: np.random.Generator, count: int, scale: float) -> np.ndarray:
+    """Return regions, [count, 4]: left, top, right, bottom, some of them partly outside an image of 16 pixels."""
+    corners = rng.uniform(-2, 16, (count, 2, 2))
+    return (np.sort(corners, axis=1).reshape(count, 4) / scale).astype(f32)
+
+
+@pytest.mark.parametrize("half_pixel", [True, False])
+def test_roi_align(half_pixel: bool) -> None:
+    rng, both = np.random.default_rng(8), Both()
+    for _ in range(CASES):
+        batch, channels, count = rng.integers(1, [4, 9, 6]).tolist()
+        height, width, ratio = rng.integers(1, [5, 5, 4]).tolist()
+        scale = float(2.0 ** rng.integers(-3, 1))
+        x, rois = values(rng, "float32", (batch, 16, 16, channels)), regions_of(rng, count, scale)
+        index = rng.integers(0, batch, count)
+        both.node(
+            "RoiAlign",
+            [nchw(x), rois, index],
+            x.dtype,
+            channels_last=True,
+            output_height=height,
+            output_width=width,
+            sampling_ratio=ratio,
+            spatial_scale=scale,
+            mode="avg",
+            coordinate_transformation_mode="half_pixel" if half_pixel else "output_half_pixel",
+        )
+        samples = Tensor(np.zeros((count, height * ratio, width * ratio, channels), f32))
+        options = f"ratio={ratio}, spatial_scale={scale}" + ", half_pixel" * half_pixel
+        both.program(
+            f"""roisample {{samples}}, {{x}}, {{rois}}, {{index}}, {options}
+            avgpool {{out}}, {{samples}}, window={ratio}, stride={ratio}""",
+            Tensor(np.zeros((count, height, width, channels), f32)),
+            {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
+            locals={"samples": samples},
+        )
+    check_equal(both, 1e-4)
+
+
+def test_roi_max_pool() -> None:
+    rng, both = np.random.default_rng(9), Both()
+    for _ in range(CASES):
+        batch, channels, count = rng.integers(1, [4, 9, 6]).tolist()
+        height, width = rng.integers(1, 5, 2).tolist()
+        scale = float(2.0 ** rng.integers(-3, 1))
+        x, rois = values(rng, "float32", (batch, 16, 16, channels)), regions_of(rng, count, scale)
+        index = rng.integers(0, batch, count)
+        both.node(
+            "MaxRoiPool",
+            [nchw(x), np.concatenate([index[:, None], rois], 1).astype(f32)],
+            x.dtype,
+            channels_last=True,
+            pooled_shape=[height, width],
+            spatial_scale=scale,
+        )
+        both.program(
+            f"roipool {{out}}, {{x}}, {{rois}}, {{index}}, spatial_scale={scale}",
+            Tensor(np.zeros((count, height, width, channels), f32)),
+            {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
+        )
+    check_equal(both)
