@@ -259,9 +259,8 @@ SPATIAL_SCALE = AttributeSpec(
     "spatial_scale", "f32", 0, 3.4e38, (1.0,), "pixels of x to one pixel of the regions' image"
 )
 FOUR_PIXELS = """
-v   = p + q + r + s, in this order, each a rounded product of
-      float(x[n, y, x, c] - x_zero) and its weight, over (y0, x0), (y0, x1), (y1, x0), (y1, x1)
-      the weight of a pixel is the rounded product of its row's and its column's
+p   = float(x[n, y, x, c] - x_zero) * (weight of y * weight of x), each product rounded
+v   = p(y0, x0) + p(y0, x1) + p(y1, x0) + p(y1, x1), in this order, each sum rounded
 v   = v * scale                                       ; where given"""
 
 ROWS = (

@@ -194,6 +194,16 @@ def test_index_out_of_range_in_one_iteration() -> None:
         assert caught.value.help.startswith("every element of `index` must be from 0 to 3; ")
 
 
+@pytest.mark.parametrize("fields", [{"mnemonic": "roisample", "ratio": 1}, {"mnemonic": "roipool"}], ids=str)
+def test_a_region_of_no_image(fields: dict) -> None:
+    x, rois = dense("lm", 0, I8, (2, 1, 1, 4)), dense("lm", 512, F32, (3, 4))
+    regions = build(**fields, out=dense("lm", 256, I8, (3, 1, 1, 4)), x=x, rois=rois, index=dense("lm", 768, I32, (3,)))
+    plan = load(program([regions], [Symbol("index", "input", "lm", 768, I32, (3,))]), EDGE)
+    with pytest.raises(Trap, match=r"index\[2\] is 2, but the first dimension of x has 2 elements") as caught:
+        execute(plan, {"index": np.array([1, 0, 2], np.int32)})
+    assert (caught.value.instruction, caught.value.address) == (0, 776)
+
+
 def test_watched_loop_without_overlap() -> None:
     """Two halves of a buffer swap their parts: the bounds overlap, but never the tensors."""
     out = dense("lm", 0, I8, (4,), (Term(1, 2, 4),))

@@ -201,6 +201,9 @@ def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
     for (name, value), (other, what) in ((first, second), (second, first)):
         if value in row.keeping_words and other in ("scale", "x_zero", "out_zero"):
             return True
+        # The result has the type of x.
+        if row.keeps_values and name == "out" and not value.is_quantised and other == "x_zero":
+            return True
         # Other roundings come with `nearest` alone.
         if name == "rounding" and value != "prefer_floor" and other in ("scale", "x_zero", "out_zero"):
             return True
