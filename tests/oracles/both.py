@@ -48,6 +48,14 @@ class Tensor:
             text += f" scale={np.asarray(self.scale, f32).tolist()!r}"
         return text + (f" zero={self.zero}" if self.zero else "")
 
+    def quantised(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scale and the zero point as onnxruntime takes them."""
+        scale = np.asarray(self.scale, f32)
+        return (scale if scale.size > 1 else scale.reshape(())), np.array(self.zero, self.data.dtype)
+
+    def triple(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.data, *self.quantised()
+
 
 @dataclass
 class Both:
