@@ -6,12 +6,13 @@ import numpy as np
 
 from assembler import syntax
 from assembler.arguments import Arguments
-from assembler.diagnostics import Failed, Span
+from assembler.diagnostics import Failed, Span, listed
 from assembler.expressions import Evaluator, division_help
 from assembler.names import Names, Scope
 from assembler.operands import Given
 from isa.dtypes import I8
 from isa.instruction import Value
+from isa.suggest import did_you_mean
 from isa.table import AttributeSpec, Row
 
 # What other tools say for the padding, and the numbers that it stands for.
@@ -33,6 +34,8 @@ class Attributes:
             return (spec.words.index(self.bound.words[spec.name]),)
         if spec.name in self.bound.flags:
             return (1,)
+        if spec.declared and spec.name in self.bound.values:
+            return (self._number_of(spec),)
         if spec.name in self.bound.values:
             return self._elements(spec)
         implied = self.given.get(spec.name.removesuffix("_zero")) if spec.name.endswith("_zero") else None
@@ -40,8 +43,25 @@ class Attributes:
             return (implied.symbol.zero,)
         if spec.default is None:
             message, label = f"{self.row.mnemonic} needs `{spec.name}`", f"expected `{spec.name}=`: {spec.meaning}"
+            if spec.declared or spec.words:
+                wanted = f"the name of a {spec.declared}" if spec.declared else listed(spec.words)
+                message, label = f"{self.row.mnemonic} names no {spec.name}", f"expected {wanted}"
             raise self.names.error(self.scope, "E301", mnemonic, message, label, f"for example: {self.row.example}")
         return spec.default
+
+    def _number_of(self, spec: AttributeSpec) -> int:
+        """Return the number of the semaphore or barrier that is named."""
+        node, scope = self.names.follow(*self.bound.values[spec.name])
+        declared = self.names.synchronisers[spec.declared]
+        if not isinstance(node, syntax.Reference):
+            label = f"expected the name of a {spec.declared}"
+            raise self.names.error(scope, "E205", node.span, "this is no name", label)
+        if node.name not in declared:
+            if node.name in self.names.poisoned or self.names.report.guessing:
+                raise Failed
+            help = did_you_mean(node.name, declared, f"declare it at the top: `.{spec.declared} {node.name}`")
+            raise self.names.error(scope, "E802", node.span, f"there is no {spec.declared} `{node.name}`", "", help)
+        return list(declared).index(node.name)
 
     def _elements(self, spec: AttributeSpec) -> Value:
         node, scope = self.names.follow(*self.bound.values[spec.name])

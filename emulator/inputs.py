@@ -8,16 +8,16 @@ import numpy as np
 
 from isa.dtypes import as_read, dtype_of_array
 from isa.errors import InputError
-from isa.program import Core, Symbol
+from isa.program import Program, Symbol
 from isa.suggest import did_you_mean
 
 
-def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return every input of a core, by name, in its symbol's type and shape; defaults stand in for what is not given.
+def prepare(program: Program, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return every input of a program, by name, in its symbol's type and shape; where none is given, its default.
 
     An input with a scale also takes floats, which are quantised. Raises one InputError that names all that is wrong.
     """
-    symbols = {symbol.name: symbol for symbol in core.of_kind("input")}
+    symbols = {symbol.name: symbol for _, symbol in program.of_kind("input")}
     wrong = [_unknown(name, symbols) for name in given if name not in symbols]
     prepared = {}
     for name, symbol in symbols.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from emulator.plan import Plan
 from isa.errors import InputError, Trap, shown
+from isa.operand import region
 from isa.program import Symbol
 
 
@@ -17,7 +18,7 @@ def enough_memory(plan: Plan) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        copies = sum(symbol.bytes for symbol in plan.core.symbols if symbol.kind in ("input", "output"))
+        copies = sum(symbol.bytes for kind in ("input", "output") for _, symbol in plan.program.of_kind(kind))
         raise Trap(
             f"the program needs {plan.arena_bytes} bytes of memory, and {copies} for its inputs and outputs, "
             "which this computer cannot give"
@@ -40,19 +41,20 @@ def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
             arena = np.zeros(plan.arena_bytes, np.uint8)
         else:
             arena = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
-    for segment in plan.core.segments:
-        start = plan.bases[segment.memory] + segment.address
-        arena[start : start + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
+    for of_core in plan.cores:
+        for segment in of_core.core.segments:
+            start = plan.bases[region(of_core.number, segment.memory)] + segment.address
+            arena[start : start + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
     return arena
 
 
-def tensor(arena: np.ndarray, plan: Plan, symbol: Symbol) -> np.ndarray:
-    """Return a symbol's tensor, as a view of the arena."""
-    start = plan.bases[symbol.memory] + symbol.address
+def tensor(arena: np.ndarray, plan: Plan, core: int, symbol: Symbol) -> np.ndarray:
+    """Return the tensor of a core's symbol, as a view of the arena."""
+    start = plan.bases[region(core, symbol.memory)] + symbol.address
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
 
 
-def copy_out(arena: np.ndarray, plan: Plan, name: str) -> np.ndarray:
-    """Return a copy of a symbol's tensor; raise Trap when there is not the memory."""
+def copy_out(arena: np.ndarray, plan: Plan, core: int, symbol: Symbol) -> np.ndarray:
+    """Return a copy of the tensor of a core's symbol; raise Trap when there is not the memory."""
     with enough_memory(plan):
-        return tensor(arena, plan, plan.core.symbol(name)).copy()
+        return tensor(arena, plan, core, symbol).copy()

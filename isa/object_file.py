@@ -4,10 +4,11 @@
     then for each section: name (8 bytes, zero-filled), u64 offset, u64 length, u32 CRC-32 of its bytes, u32 zero,
     u32 CRC-32 of everything before it, then the sections, one after another.
 
-Sections, in this order: `head` (name, chip, order, as JSON), then for each core k `code.k` (words), `oper.k` (operand
-descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck` (checks,
-JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces. Reading executes
-nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
+Sections, in this order: `head` (name, chip, order, semaphores and barriers where there are any, as JSON), then for each
+core k `code.k` (words), `oper.k` (operand descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that
+`syms.k` refers to), then `chck` (checks, JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical:
+sorted keys, no spaces. Reading executes nothing that a file holds; every field is checked, and what is wrong raises
+ObjectError.
 """
 
 import json
@@ -105,7 +106,11 @@ def _json(value: object) -> bytes:
 
 def to_sections(program: Program) -> dict[str, bytes]:
     """Return the bytes of each section by name."""
-    head = {"name": program.name, "chip": program.chip, "order": program.order, "cores": len(program.cores)}
+    head: dict[str, Any] = {"name": program.name, "chip": program.chip, "order": program.order}
+    head["cores"] = len(program.cores)
+    # Left out where there are none, as before there were any.
+    named = {"semaphores": program.semaphores, "barriers": program.barriers}
+    head |= {key: names for key, names in named.items() if names}
     sections = {"head": _json(head)}
     files: dict[str, int] = {}
     lines = []
@@ -195,7 +200,9 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
         Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
         for o, kind, bound, source, length in json.loads(sections["chck"])
     )
-    program = Program(_text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS), tuple(cores), checks)
+    semaphores, barriers = (tuple(map(_text, head.get(key, []))) for key in ("semaphores", "barriers"))
+    name, chip, order = _text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS)
+    program = Program(name, chip, order, tuple(cores), checks, semaphores, barriers)
     for message, help in check_program(program):
         raise ObjectError(message, help)
     return program

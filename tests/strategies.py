@@ -340,6 +340,10 @@ def _brnz(draw: Draw, place: Place) -> Fields:
     return {"counter": len(place.trips)}
 
 
+def _synchroniser(kind: str) -> Callable[[Draw, Place], Fields]:
+    return lambda draw, place: {kind: draw(st.integers(0, 65535)), "queue": place.pick(draw, "queue", ENGINES)}
+
+
 def _end(draw: Draw, place: Place) -> Fields:
     return {}
 
@@ -358,13 +362,16 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "copy": _moved(("lm",), ("lm",)),
         "fill": _fill,
         "transpose": _transpose,
+        "signal": _synchroniser("semaphore"),
+        "wait": _synchroniser("semaphore"),
+        "barrier": _synchroniser("barrier"),
         "loop": _loop,
         "brnz": _brnz,
         "end": _end,
     },
     ALL_ENGINES,
 )
-ENGINE_MNEMONICS = tuple(row.mnemonic for row in ROWS if row.engine != "seq")
+ENGINE_MNEMONICS = tuple(row.mnemonic for row in ROWS if row.engine in ENGINES)
 
 
 def _instruction(draw: Draw, mnemonic: str, place: Place, waits: Sequence[str] = ()) -> Instruction:

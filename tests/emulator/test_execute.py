@@ -109,13 +109,13 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
     execution = execute(plan, given, poison=poison, dumps=[Dump(name) for name in names])
     arena = open_arena(plan, poison)
     for name, value in given.items():
-        tensor(arena, plan, core.symbol(name))[...] = value
-    memories = {memory: arena[plan.bases[memory] :][: plan.sizes[memory]] for memory in MEMORIES}
-    reference.interpret(core, memories, {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]})
+        tensor(arena, plan, 0, core.symbol(name))[...] = value
+    memories = {memory: arena[plan.bases[0, memory] :][: plan.sizes[0, memory]] for memory in MEMORIES}
+    reference.interpret([core], [memories], {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]})
     for name, dump in zip(names, execution.dumps, strict=True):
-        assert dump.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
+        assert dump.tobytes() == tensor(arena, plan, 0, core.symbol(name)).tobytes(), name
     for name, output in execution.outputs.items():
-        assert output.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
+        assert output.tobytes() == tensor(arena, plan, 0, core.symbol(name)).tobytes(), name
     assert execution.instructions == sum(1 for _ in steps(core))
 
 
@@ -177,7 +177,7 @@ def test_watched_loop_without_overlap() -> None:
     x = dense("lm", 4, I8, (4,), (Term(1, 2, -4),))
     code = [build("loop", counter=1, count=5), build("copy", out=out, x=x), build("brnz", counter=1)]
     plan = load(program(code, [Symbol("y", "output", "lm", 0, I8, (8,))]), EDGE)
-    assert plan.overlap[1]
+    assert plan.cores[0].overlap[1]
     assert execute(plan, {}).instructions == 5
 
 
@@ -194,7 +194,7 @@ def columns(states: int, count: int) -> Plan:
 def test_a_watched_loop_is_looked_at_once_for_each_distance(states: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, reports, looks = columns(states, 100_000), [], []
     monkeypatch.setattr("emulator.execute.shares_bytes", lambda *given: looks.append(given) or shares_bytes(*given))
-    assert plan.overlap[1]
+    assert plan.cores[0].overlap[1]
     assert execute(plan, {}, on_progress=lambda *report: reports.append(report)).instructions == 100_000
     assert reports and 1 <= len(looks) <= states
 
@@ -221,7 +221,7 @@ def test_long_instructions_weigh_more() -> None:
     w = dense("lm", 2**17, I8, (512, 512))
     product = build("matmul", out=dense("lm", 2**16, I8, (64, 512)), x=wide, w=w)
     plan = load(program([product, build("fill", out=narrow), build("fill", out=wide)], []), HANGUANG)
-    heavy, light, middle = (work(plan, k) for k in range(3))
+    heavy, light, middle = map(work, plan.cores[0].core.code[:3])
     assert light == 1 and heavy > 10_000 and 1000 < middle < 10_000
 
 
@@ -292,7 +292,7 @@ except KeyboardInterrupt:
 def test_memory_that_the_host_cannot_give() -> None:
     plan = load(program([], []), EDGE)
     with pytest.raises(Trap, match="this computer cannot give"):
-        open_arena(replace(plan, sizes=plan.sizes | {"host": 2**60}))
+        open_arena(replace(plan, sizes=plan.sizes | {(0, "host"): 2**60}))
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", np.float32(2)])
@@ -305,7 +305,7 @@ def test_poison_that_the_host_cannot_hold() -> None:
     plan = load(program([], []), EDGE)
     for size in (2**60, 2**80):
         with pytest.raises(Trap, match=rf"the program needs {size} bytes of memory.*this computer cannot give"):
-            open_arena(replace(plan, sizes={"host": size}), 1)
+            open_arena(replace(plan, sizes={(0, "host"): size}), 1)
 
 
 def test_memory_that_runs_out_later() -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from emulator.inputs import prepare, read_tensor
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError
-from isa.program import Core, Symbol
+from isa.program import Core, Program, Symbol
 
 
-def core(*symbols: Symbol) -> Core:
-    return Core((), (), (), symbols)
+def core(*symbols: Symbol) -> Program:
+    return Program("test", "edge", "hardware", (Core((), (), (), symbols),))
 
 
 X = Symbol("image", "input", "lm", 0, I8, (2, 3))

@@ -47,6 +47,9 @@ _GOOD: dict[str, dict[str, Any]] = {
     "copy": {"out": lm(4, 6), "x": lm(4, 6, at=512)},
     "fill": {"out": lm(4, 6)},
     "transpose": {"out": lm(6, 4), "x": lm(4, 6, at=512), "perm": (1, 0, 2, 3)},
+    "signal": {"semaphore": 3, "queue": "me"},
+    "wait": {"semaphore": 3, "queue": "te"},
+    "barrier": {"barrier": 3, "queue": "pe"},
     "loop": {"counter": 1, "count": 4},
     "brnz": {"counter": 1},
     "end": {},
@@ -55,6 +58,7 @@ _GOOD: dict[str, dict[str, Any]] = {
 F32_OUT = {"out": lm(1, 4, 4, 6, dtype=F32)}
 NEEDS_CONTIGUOUS = "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
+NOT_REMOTE = "only the result of `copy` may lie in another core's lm: let that core `copy` it here, and wait for it"
 FROM_WINDOW = "from x, the window, stride and padding"
 LEAVE_OUT = "write f32 or i8, or leave the stages out"
 PER_CHANNEL = "expected 1, or 6: one a channel"
@@ -265,6 +269,9 @@ _BAD: dict[str, list[Bad]] = {
         ),
         Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a transpose does not convert"),
     ],
+    "signal": [],
+    "wait": [],
+    "barrier": [],
     "loop": [],
     "brnz": [],
     "end": [],
@@ -304,6 +311,8 @@ def of_operands(row: Row, good: dict[str, Any]) -> list[Bad]:
         empty = (*operand.shape[:-1], 0)
         found.append(bad("shape", f"has an empty dimension {list(empty)}", shape=empty))
         found.append(bad("shape", "has more than 2147483647 elements", shape=(2**31,) * rank, strides=(1,) * rank))
+        if not spec.remote:
+            found.append(bad("memory", f"is in {operand.memory} of core 1", NOT_REMOTE, core=1))
         if not spec.strided:
             strides = (*(64,) * (rank - 1), 2)
             message = "has an innermost stride of 2 elements"

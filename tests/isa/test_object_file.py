@@ -235,7 +235,7 @@ def refused(name: str, old: str, new: str) -> ObjectError:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("head", '"cores":1', '"cores":2', "the object file holds 2 where a number from 0 to 1 is expected"),
+        ("head", '"cores":1', '"cores":65', "the object file holds 65 where a number from 0 to 64 is expected"),
         ("head", '"cores":1', '"cores":0', "the program is for 0 cores"),
         ("head", '"compiler"', '"nobody"', "the object file holds 'nobody' where a name is expected"),
         ("head", '"cores":1', '"cores":01', "the object file is malformed: JSONDecodeError"),

@@ -10,12 +10,12 @@ from isa.instruction import build
 from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
 from isa.reference import apply, interpret
-from isa.table import ROWS
+from isa.table import ENGINES, ROWS
 from tests.isa import naive
 from tests.strategies import AREA_END, AREAS, instructions, programs
 
 FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
-COMPUTE = [row.mnemonic for row in ROWS if row.engine != "seq"]
+COMPUTE = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 NO_COUNTERS = [0] * (MAX_LOOP_DEPTH + 1)
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.5, 1.5, -2.5, 3e38, 1e-42, 127.5, 16777217], np.float32)
 
@@ -90,7 +90,7 @@ def test_programs_against_loops(program, seed):
         ours[name][AREAS[F32] :] = floats.view(np.uint8)
     theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
     formats = {"te": "fp24", "pe": "fp19"}
-    interpret(core, ours, formats)
+    interpret([core], [ours], formats)
 
     def walk(at, counters):
         """Run the code from `at` to the end of its loop, or of the program; return where that is."""
