@@ -17,7 +17,7 @@ from isa.object_file import to_sections
 from isa.program import Core, Line, Program, Segment, Symbol
 from isa.table import MNEMONICS
 from tests.assembler.sources import GOOD
-from tests.strategies import instructions, programs
+from tests.strategies import instructions, programs, programs_of_cores
 
 
 def sections(program: Program) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def test_text_reads_like_text() -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(programs())
+@given(st.one_of(programs(), programs_of_cores()))
 def test_programs_round_trip(program: Program) -> None:
     assert sections(assemble(disassemble(program))) == sections(program)
 
@@ -162,7 +162,7 @@ loop i, 2
     copy core1.inbox[i], x
     (w.t) signal ready, me
 brnz i
-copy i8[4] in core1.lm at 0x1000, i8[4] in lm at 0x8
+copy i8[4] in core1.lm at 0x1000, x[1, 0:4]
 barrier stage, te
 signal task, pe
 end

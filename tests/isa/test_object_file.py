@@ -17,7 +17,7 @@ from isa.instruction import build
 from isa.object_file import ENTRY, HEADER, from_bytes, load, save, to_bytes, to_sections
 from isa.operand import Term, dense
 from isa.program import Check, Core, Line, Program, Segment, Symbol, memory_needs
-from tests.strategies import programs
+from tests.strategies import programs, programs_of_cores
 
 # A program with something in every section and every field.
 CODE = (
@@ -88,7 +88,7 @@ def test_small_program_round_trips():
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(programs())
+@given(st.one_of(programs(), programs_of_cores()))
 def test_programs_round_trip(program):
     data = to_bytes(program)
     assert from_bytes(data) == program
