@@ -44,7 +44,8 @@ class _Binder:
     def __init__(self, names: Names, row: Row, scope: Scope) -> None:
         self.names, self.row, self.scope = names, row, scope
         self.bound = Arguments()
-        self.required = [spec.name for spec in row.operands if not spec.optional]
+        self.declared = {spec.name for spec in row.attributes if spec.declared}
+        self.required = [spec.name for spec in row.operands if not spec.optional] + sorted(self.declared)
         self.choices = {word: spec for spec in row.choices for word in spec.words if word != "none"}
         self.flags = {spec.name for spec in row.attributes if is_flag(spec)}
         chosen = {spec.name for spec in row.choices}
@@ -61,8 +62,8 @@ class _Binder:
             return
         node, _ = self.names.follow(argument.value, self.scope)
         word = node.name if isinstance(node, syntax.Reference) else ""
-        special = word in self.choices or word in self.flags or word == "none"
         position = next((name for name in self.required if name not in self.bound.values), None)
+        special = (word in self.choices or word in self.flags or word == "none") and position not in self.declared
         if position and not (special and word not in self.names.tensors):
             self._give(position, argument.value, self.scope, argument.span)
         elif word in self.choices:

@@ -1,16 +1,16 @@
 """From text to Program."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from assembler import syntax
 from assembler.declarations import DEFAULT_CHIP, Declarations
-from assembler.diagnostics import Failed, Report, Span, TooMany
+from assembler.diagnostics import Failed, Note, Report, Span, TooMany
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
-from assembler.layout import Layout
 from assembler.multipliers import Pool
 from assembler.names import Names, Scope
 from assembler.resolve import Resolver
@@ -18,6 +18,7 @@ from assembler.source import SourceFile
 from isa.chip import Chip, load_chip
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
+from isa.streams import check_streams
 
 MAX_OPERANDS = 65535
 
@@ -66,39 +67,83 @@ def _assemble(
 ) -> tuple[Program, Chip] | None:
     names = Names(report)
     expander, declarations = Expander(names, folder), Declarations(names, folder)
-    instructions: list[tuple[syntax.Instruction | syntax.Broken, Scope]] = []
+    listing = _Listing(source.span(1, 0, 0))
     try:
         for statement, scope in expander.statements(source):
-            _declare(statement, scope, declarations, names, instructions)
+            _declare(statement, scope, declarations, names, listing)
     except Stop:
         pass
     declarations.chip = given or (declarations.chip or load_chip(DEFAULT_CHIP)).replace(**changes)
-    layout, chip = declarations.place()
-    symbols, segments = declarations.read_data()
+    ends, chip = declarations.place()
+    held = declarations.read_data()
     explicit = declarations.word(".scales", "automatic") == "explicit"
-    pool = Pool(layout.ends.get("cb", 0))
-    resolver = Resolver(names, None if explicit else pool)
-    last = source.span(1, 0, 0)
-    for instruction, scope in instructions:
-        last = instruction.span
-        _guarded(instruction, scope, resolver)
-    resolver.finish(last)
+    pools = [Pool(end) for end in ends]
+    resolvers = [Resolver(names, None if explicit else pool) for pool in pools]
+    for core, resolver in enumerate(resolvers):
+        names.core = core
+        for instruction, scope in listing.instructions[core]:
+            _guarded(instruction, scope, resolver)
+        resolver.finish(listing.last(core))
+        names.loops.clear()
     checks = declarations.read_checks()
     if report.found:
         return None
-    if pool.data:
-        segments.append(Segment("cb", pool.start, bytes(pool.data)))
-    _check_sizes(resolver, pool, chip, layout, last, report)
-    core = Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols))
+    _check_cores(names, resolvers, listing, chip)
+    cores = []
+    for core, (resolver, pool, (symbols, segments)) in enumerate(zip(resolvers, pools, held, strict=True)):
+        if pool.data:
+            segments.append(Segment("cb", pool.start, bytes(pool.data)))
+        _check_sizes(resolver, pool, chip, listing.last(core), report)
+        cores.append(Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols)))
     program = Program(
         declarations.word(".name", name),
         given.name if given else declarations.word(".chip", DEFAULT_CHIP),
         declarations.word(".order", "hardware"),  # type: ignore[arg-type]
-        (core,),
+        tuple(cores),
         tuple(checks),
         declarations.tasks,
+        *(tuple(names.synchronisers[kind]) for kind in ("semaphore", "barrier")),
     )
     return program, chip
+
+
+class _Listing:
+    """The instructions of each core, kept until all tensors have their place; `sections` says where each begins."""
+
+    def __init__(self, start: Span) -> None:
+        self.instructions: list[list[tuple[syntax.Instruction | syntax.Broken, Scope]]] = [[]]
+        self.sections: list[Span] = [start]
+
+    def open(self, span: Span, first: bool) -> None:
+        """Begin the section of a core; the first takes what stood before it."""
+        if first:
+            self.sections = [span]
+        else:
+            self.instructions.append([])
+            self.sections.append(span)
+
+    def last(self, core: int) -> Span:
+        """Return the last instruction of a core, or where its section begins."""
+        return self.instructions[core][-1][0].span if self.instructions[core] else self.sections[core]
+
+
+def _check_cores(names: Names, resolvers: Sequence[Resolver], listing: _Listing, chip: Chip) -> None:
+    """Report streams that do not pair up, and more cores, semaphores or barriers than the chip has."""
+    report, declared = names.report, names.synchronisers
+    for kind, spans in (
+        ("core", listing.sections),
+        ("semaphore", list(declared["semaphore"].values())),
+        ("barrier", list(declared["barrier"].values())),
+    ):
+        most = chip["chip.cores" if kind == "core" else f"sync.{kind}s"]
+        if len(spans) > most:
+            message = f"{chip.name} has {most} {kind}{'' if most == 1 else 's'}, but the program {len(spans)}"
+            report.error("E804", spans[most], message, "one too many")
+    codes = [resolver.code for resolver in resolvers]
+    for problem in check_streams(codes, list(declared["semaphore"]), list(declared["barrier"])):
+        notes = [Note("this goes with it", resolvers[core].spans[index]) for core, index in problem.others]
+        span = resolvers[problem.core].spans[problem.index]
+        report.error("E803", span, problem.message, "", problem.help, notes)
 
 
 def _declare(
@@ -106,7 +151,7 @@ def _declare(
     scope: Scope,
     declarations: Declarations,
     names: Names,
-    instructions: list[tuple[syntax.Instruction | syntax.Broken, Scope]],
+    listing: _Listing,
 ) -> None:
     """Take a directive at once; keep an instruction until all tensors have their place."""
     try:
@@ -119,14 +164,30 @@ def _declare(
                 declarations.constant(statement, scope)
             case syntax.Tensor():
                 declarations.tensor(statement, scope)
+            case syntax.CoreSection():
+                _open(statement, scope, declarations, names, listing)
+            case syntax.Synchroniser():
+                with suppress(Failed):
+                    declarations.synchroniser(statement, scope)
             case syntax.Check():
                 declarations.check(statement, scope)
-            case syntax.Broken(words=(word, declared, *_)) if word.startswith("."):
-                names.poisoned.add(declared)
+            case syntax.Broken(words=(word, *declared)) if word.startswith("."):
+                names.poisoned.update(declared[:1])
+                # A section whose number is not known would be confused with others.
+                names.report.guessing |= word == ".core"
             case syntax.Instruction() | syntax.Broken():
-                instructions.append((statement, scope))
+                listing.instructions[names.core].append((statement, scope))
     except RecursionError:
         _too_deep(statement, scope, names)
+
+
+def _open(
+    statement: syntax.CoreSection, scope: Scope, declarations: Declarations, names: Names, listing: _Listing
+) -> None:
+    first, before = not names.sections, listing.instructions[0]
+    listing.open(statement.span, first)
+    with suppress(Failed):
+        declarations.core(statement, scope, before[0][0].span if first and before else None)
 
 
 def _guarded(statement: syntax.Instruction | syntax.Broken, scope: Scope, resolver: Resolver) -> None:
@@ -144,7 +205,7 @@ def _too_deep(statement: syntax.Node, scope: Scope, names: Names) -> Failed:
     return names.error(scope, "E105", statement.span, "this expression is too deep to follow", "", help)
 
 
-def _check_sizes(resolver: Resolver, pool: Pool, chip: Chip, layout: Layout, last: Span, report: Report) -> None:
+def _check_sizes(resolver: Resolver, pool: Pool, chip: Chip, last: Span, report: Report) -> None:
     """Report code and multipliers that the chip cannot hold."""
     constants = chip.memory_bytes("cb")
     if pool.data and pool.start + len(pool.data) > constants:

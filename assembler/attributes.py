@@ -11,6 +11,7 @@ from assembler.expressions import Evaluator, division_help
 from assembler.names import Names, Scope
 from assembler.operands import Given
 from isa.instruction import Value
+from isa.suggest import did_you_mean
 from isa.table import AttributeSpec, Row
 
 # What other tools say for the padding, and the numbers that it stands for.
@@ -32,6 +33,8 @@ class Attributes:
             return (spec.words.index(self.bound.words[spec.name]),)
         if spec.name in self.bound.flags:
             return (1,)
+        if spec.declared and spec.name in self.bound.values:
+            return (self._number_of(spec),)
         if spec.name in self.bound.values:
             return self._elements(spec)
         kept = any(word in self.row.keeping_words for word in self.bound.words.values())
@@ -40,10 +43,25 @@ class Attributes:
             return (implied.symbol.zero,)
         if spec.default is None:
             message, label = f"{self.row.mnemonic} needs `{spec.name}`", f"expected `{spec.name}=`: {spec.meaning}"
-            if spec.words:
-                message, label = f"{self.row.mnemonic} needs a word", f"expected {listed(spec.words)}: {spec.meaning}"
+            if spec.declared or spec.words:
+                wanted = f"the name of a {spec.declared}" if spec.declared else listed(spec.words)
+                message, label = f"{self.row.mnemonic} names no {spec.name}", f"expected {wanted}: {spec.meaning}"
             raise self.names.error(self.scope, "E301", mnemonic, message, label, f"for example: {self.row.example}")
         return spec.default
+
+    def _number_of(self, spec: AttributeSpec) -> int:
+        """Return the number of the semaphore or barrier that is named."""
+        node, scope = self.names.follow(*self.bound.values[spec.name])
+        declared = self.names.synchronisers[spec.declared]
+        if not isinstance(node, syntax.Reference):
+            label = f"expected the name of a {spec.declared}"
+            raise self.names.error(scope, "E205", node.span, "this is no name", label)
+        if node.name not in declared:
+            if node.name in self.names.poisoned or self.names.report.guessing:
+                raise Failed
+            help = did_you_mean(node.name, declared, f"declare it at the top: `.{spec.declared} {node.name}`")
+            raise self.names.error(scope, "E802", node.span, f"there is no {spec.declared} `{node.name}`", "", help)
+        return list(declared).index(node.name)
 
     def _elements(self, spec: AttributeSpec) -> Value:
         node, scope = self.names.follow(*self.bound.values[spec.name])

@@ -1,6 +1,6 @@
 """Directives: settings of the whole program, constants, tensors with their data, checks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,17 +14,18 @@ from assembler.diagnostics import Failed, Note, Span, listed
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.layout import Layout, Request, place
-from assembler.names import Names, Scope
+from assembler.names import RESERVED, Names, Scope, Section
 from assembler.operands import dtype_named, memory_named, shape_of
 from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
-from isa.operand import MEMORIES
+from isa.operand import MEMORIES, SHARED, region
 from isa.program import (
     BUFFERED,
     CHECK_BOUNDS,
     CHECK_KINDS,
     MAX_BUFFERS,
+    MAX_CORES,
     MAX_SYMBOL_RANK,
     MAX_TASKS,
     MEMORIES_OF_KIND,
@@ -34,6 +35,7 @@ from isa.program import (
     Symbol,
 )
 from isa.suggest import did_you_mean
+from isa.verify_program import NAME
 
 DEFAULT_CHIP = "hanguang800"
 DEFAULT_MEMORY = {"const": "cb"}
@@ -47,8 +49,9 @@ BOUND_NAMES = {"top1": "min", "within": "atol", "exact": ""}
 
 @dataclass(frozen=True)
 class Declared:
-    """A tensor, or the bytes of a `.data`, that waits for its place and its data; `key` is its name in the layout."""
+    """A tensor, or the bytes of a `.data`, that waits for its place and its data; `key` is its name on its core."""
 
+    core: int
     key: str
     kind: str
     symbol: Symbol
@@ -67,13 +70,13 @@ class Declarations:
         self.folder = folder
         self.settings: dict[str, syntax.Setting] = {}
         self.declared: list[Declared] = []
-        self.by_name: dict[str, Declared] = {}
-        self.checks: list[tuple[syntax.Check, Scope]] = []
+        self.by_name: dict[tuple[int, str], Declared] = {}
+        self.checks: list[tuple[int, syntax.Check, Scope]] = []
         self.chip: Chip | None = None
         self.tasks = 1
         self.tasks_span: Span | None = None
         # Tensors that have no place: their data need not be read.
-        self.misplaced: set[str] = set()
+        self.misplaced: set[tuple[int, str]] = set()
 
     def setting(self, statement: syntax.Setting, scope: Scope) -> None:
         keyword, word = statement.keyword, statement.value
@@ -116,6 +119,47 @@ class Declarations:
         with suppress(Failed):
             self.tasks = Evaluator(self.names, scope).integer(statement.count, 1, MAX_TASKS, "the number of tasks")
 
+    def core(self, statement: syntax.CoreSection, scope: Scope, before: Span | None) -> None:
+        """Open the section of the next core; `before` is the first instruction that stands before any section."""
+        names, expected = self.names, len(self.names.sections)
+        number: int | None = None
+        try:
+            number = Evaluator(names, scope).integer(statement.number, what="the number of the core")
+        finally:
+            # Whatever is wrong, what follows is another core's.
+            names.sections.append(Section())
+            names.core = expected
+        if number != expected and names.report.guessing:
+            raise Failed
+        if number != expected:
+            label = f"expected `.core {expected}`"
+            help = "cores have one section each, numbered from 0"
+            raise names.error(scope, "E801", statement.span, f"the section of core {number} stands here", label, help)
+        before = self.declared[0].statement.span if self.declared and not expected else before
+        if before is not None and not expected:
+            note = Note("this belongs to no core", before)
+            message, label = "tensors or instructions stand before the first `.core`", "expected `.core 0` above them"
+            help = "what all cores share stands there: settings, constants, macros, semaphores and barriers"
+            raise names.error(scope, "E801", statement.span, message, label, help, note)
+        if expected >= MAX_CORES:
+            names.report.guessing = True
+            raise names.error(scope, "E801", statement.span, f"there are more than {MAX_CORES} cores")
+
+    def synchroniser(self, statement: syntax.Synchroniser, scope: Scope) -> None:
+        """Take `.semaphore NAME` or `.barrier NAME`."""
+        word, known = self._name(statement.name, scope), self.names.synchronisers[statement.kind]
+        if not NAME.fullmatch(word.text):
+            message, label = f"`{word.text}` cannot name a {statement.kind}", "expected letters, digits and _"
+            raise self.names.error(scope, "E205", word.span, message, label)
+        if word.text in known:
+            note = Note("it was declared here first", known[word.text])
+            message = f"the {statement.kind} `{word.text}` is declared twice"
+            raise self.names.error(scope, "E202", word.span, message, "choose another name", "", note)
+        if word.text in RESERVED and not word.quoted:
+            message = f"`{word.text}` is {RESERVED[word.text]}, and can name nothing else"
+            raise self.names.error(scope, "E205", word.span, message, "choose another name")
+        known[word.text] = word.span
+
     def constant(self, statement: syntax.Constant, scope: Scope) -> None:
         """Take `.equ NAME = VALUE`; in a macro the name may be a parameter that stands for one."""
         word = self._name(statement.name, scope)
@@ -141,14 +185,25 @@ class Declarations:
         try:
             if statement.kind != "data":
                 self.names.declare(word, scope)
+            if statement.kind in ("input", "output"):
+                self._check_unique(word, scope)
             declared = self._declared(statement, scope, key)
         except Failed:
             self.names.poisoned.add(word.text)
             return
         self.declared.append(declared)
-        self.by_name[key] = declared
+        self.by_name[declared.core, key] = declared
         if statement.kind != "data":
             self.names.tensors[key] = declared.symbol
+
+    def _check_unique(self, word: syntax.Word, scope: Scope) -> None:
+        """Report an input or output whose name another core gives to one."""
+        for other in self.declared:
+            if other.key == word.text and other.kind in ("input", "output"):
+                note = Note(f"core {other.core} declares it here", other.statement.name.span)
+                message = f"`{word.text}` is an input or an output of two cores"
+                label, help = "choose another name", "a run gives and takes them by name, whichever core they are of"
+                raise self.names.error(scope, "E202", word.span, message, label, help, note)
 
     def _declared(self, statement: syntax.Tensor, scope: Scope, key: str) -> Declared:
         evaluator = Evaluator(self.names, scope)
@@ -179,7 +234,7 @@ class Declarations:
         shape, dtype, (at, base) = parts["shape"], parts["dtype"], parts.get("at", (None, ""))
         memory = parts.get("in") or DEFAULT_MEMORY.get(statement.kind, "lm")
         if base:
-            held = self.by_name[base].symbol.memory
+            held = self.by_name[self.names.core, base].symbol.memory
             if "in" in seen and held != memory:
                 raise self._clause_error(evaluator, statement, "in", f"`{base}` is in {held}", "leave `in` out")
             memory = held
@@ -207,7 +262,17 @@ class Declarations:
             buffers=parts.get("buffers", 1),
         )
         spans = [clause.span for clause in statement.clauses if clause.keyword.text == "at"]
-        return Declared(key, statement.kind, symbol, statement, scope, at, base, (spans or [statement.name.span])[0])
+        return Declared(
+            self.names.core,
+            key,
+            statement.kind,
+            symbol,
+            statement,
+            scope,
+            at,
+            base,
+            (spans or [statement.name.span])[0],
+        )
 
     def _clause_error(
         self, evaluator: Evaluator, statement: syntax.Tensor, keyword: str, message: str, label: str
@@ -266,7 +331,7 @@ class Declarations:
         first, offset = node, 0
         if isinstance(node, syntax.Chain) and isinstance(node.first, syntax.Reference):
             first, _ = self.names.follow(node.first, scope)
-        if isinstance(first, syntax.Reference) and first.name in self.by_name:
+        if isinstance(first, syntax.Reference) and (self.names.core, first.name) in self.by_name:
             if isinstance(node, syntax.Chain):
                 if any(operator.text not in ("+", "-") for operator, _ in node.rest):
                     raise evaluator.error("E404", node, "this is no address", "expected a tensor, or a tensor + number")
@@ -289,25 +354,42 @@ class Declarations:
             raise evaluator.error("E505", data, f"{_article(kind)} takes no data", "expected nothing here", help)
 
     def check(self, statement: syntax.Check, scope: Scope) -> None:
-        self.checks.append((statement, scope))
+        self.checks.append((self.names.core, statement, scope))
 
-    def place(self) -> tuple[Layout, Chip]:
-        """Give every tensor its address; report what does not fit the chip."""
+    def place(self) -> tuple[list[int], Chip]:
+        """Give every tensor its address; report what does not fit the chip.
+
+        Returns where the constants of each core end, and the chip.
+        """
         chip = self.chip or load_chip(DEFAULT_CHIP)
+        ends = [0] * self.names.cores
+        for core, memory in dict.fromkeys(region(d.core, d.symbol.memory) for d in self.declared):
+            held = [k for k, d in enumerate(self.declared) if region(d.core, d.symbol.memory) == (core, memory)]
+            layout = self._place(held, memory, chip)
+            if memory == "cb":
+                ends[core] = layout.ends[memory]
+        return ends, chip
+
+    def _place(self, held: Sequence[int], memory: str, chip: Chip) -> Layout:
+        """Place the tensors of one memory; `held` are their positions among all."""
+
+        def called(core: int, key: str) -> str:
+            return f"core{core}.{key}" if memory in SHARED and self.names.sections and key else key
+
+        by_name = {called(d.core, d.key): d for d in (self.declared[k] for k in held)}
         requests = [
             Request(
-                d.key,
-                d.symbol.memory,
+                name,
+                memory,
                 d.symbol.buffers * d.symbol.bytes,
                 d.symbol.dtype.bytes,
                 d.at,
-                d.base,
+                called(d.core, d.base),
                 self._held(d),
             )
-            for d in self.declared
+            for name, d in by_name.items()
         ]
-        sizes = {memory: chip.memory_bytes(memory) for memory in MEMORIES}
-        layout = place(requests, sizes, chip.name)
+        layout = place(requests, {memory: chip.memory_bytes(memory)}, chip.name)
         codes = {
             "beyond": "E404",
             "full": "E401",
@@ -317,23 +399,22 @@ class Declarations:
             "base": "E404",
         }
         for problem in layout.problems:
-            self.misplaced.add(problem.name)
-            declared = self.by_name[problem.name]
+            declared = by_name[problem.name]
+            self.misplaced.add((declared.core, declared.key))
             notes = []
             if problem.other:
-                notes.append(
-                    Note(f"`{problem.other}` is declared here", self.by_name[problem.other].statement.name.span)
-                )
+                notes.append(Note(f"`{problem.other}` is declared here", by_name[problem.other].statement.name.span))
             code = codes[problem.kind]
             span = declared.statement.name.span if code in ("E401", "E403") else declared.at_span
             self.names.error(declared.scope, code, span, problem.message, "", problem.help, *notes)
-        for k, declared in enumerate(self.declared):
-            address = layout.addresses.get(declared.key, 0)
+        for k, name in zip(held, by_name, strict=True):
+            declared = self.declared[k]
+            address = layout.addresses.get(name, 0)
             declared = replace(declared, symbol=replace(declared.symbol, address=address))
-            self.declared[k] = self.by_name[declared.key] = declared
+            self.declared[k] = self.by_name[declared.core, declared.key] = declared
             if declared.kind != "data":
-                self.names.tensors[declared.key] = declared.symbol
-        return layout, chip
+                self.names.of_core(declared.core).tensors[declared.key] = declared.symbol
+        return layout
 
     def _held(self, declared: Declared) -> str:
         """Return what a tensor holds at first, as the layout wants to know it."""
@@ -344,14 +425,16 @@ class Declarations:
             return "constant"
         return ""
 
-    def read_data(self) -> tuple[list[Symbol], list[Segment]]:
-        """Return the symbols and the initial bytes, in the order of the text."""
-        symbols: list[Symbol] = []
-        segments: list[Segment] = []
+    def read_data(self) -> list[tuple[list[Symbol], list[Segment]]]:
+        """Return the symbols and the initial bytes of each core, in the order of the text."""
+        read: list[tuple[list[Symbol], list[Segment]]] = [([], []) for _ in range(self.names.cores)]
         for declared in self.declared:
+            self.names.core = declared.core
+            symbols, segments = read[declared.core]
             symbol, node = declared.symbol, declared.statement.data
             data = None
-            if node is not None and declared.key not in self.misplaced and not self._is_none(node, declared.scope):
+            misplaced = (declared.core, declared.key) in self.misplaced
+            if node is not None and not misplaced and not self._is_none(node, declared.scope):
                 reader = Reader(Evaluator(self.names, declared.scope), self.folder)
                 try:
                     data = reader.initial(node, symbol, self.tasks)
@@ -363,7 +446,7 @@ class Declarations:
                 segments.append(Segment(symbol.memory, symbol.address, data))
             if declared.kind != "data":
                 symbols.append(symbol)
-        return symbols, segments
+        return read
 
     def _is_none(self, node: syntax.Value, scope: Scope) -> bool:
         node, _ = self.names.follow(node, scope)
@@ -372,7 +455,8 @@ class Declarations:
     def read_checks(self) -> list[Check]:
         """Return the checks, with what they expect."""
         checks = []
-        for statement, scope in self.checks:
+        for core, statement, scope in self.checks:
+            self.names.core = core
             with suppress(Failed):
                 checks.append(self._read_check(statement, scope))
         return checks
@@ -380,12 +464,15 @@ class Declarations:
     def _read_check(self, statement: syntax.Check, scope: Scope) -> Check:
         evaluator, names = Evaluator(self.names, scope), self.names
         output = self._name(statement.output, scope)
-        symbol = names.tensors.get(output.text)
+        # Names of outputs are unique over all cores; any other tensor of that name is meant by mistake.
+        named = [d.symbol for d in self.declared if d.kind != "data" and d.key == output.text]
+        symbol = min(named, key=lambda symbol: symbol.kind != "output", default=None)
         if symbol is None or output.text in names.poisoned:
             raise names.unknown(output.text, output.span, scope, "an output")
         if symbol.kind != "output":
             label = f"expected an output; this is {_article(symbol.kind)}"
-            note = Note("it is declared here", names.spans[symbol.name])
+            spans = [d.statement.name.span for d in self.declared if d.symbol is symbol]
+            note = Note("it is declared here", spans[0])
             raise names.error(scope, "E603", output.span, f"`{symbol.name}` cannot be checked", label, "", note)
         kind = statement.kind
         if kind.text not in CHECK_KINDS:

@@ -54,6 +54,10 @@ CODES = {
     "E703": "a file cannot be included",
     "E704": "macros and includes are nested too deep",
     "E705": "the expansion is too long",
+    "E801": "the sections of cores do not follow one another",
+    "E802": "there is no such core, semaphore or barrier",
+    "E803": "a semaphore or a barrier is used by the wrong queues",
+    "E804": "the chip has fewer cores, semaphores or barriers",
 }
 
 # After this many, more are hardly read: looked for, and shown.

@@ -13,11 +13,10 @@ from assembler.arguments import is_flag
 from assembler.data import HEX
 from assembler.declarations import BOUND_NAMES, DEFAULT_MEMORY
 from isa.dtypes import F32, I8, I32, DType
-from isa.errors import RatelError
 from isa.files import write_whole
 from isa.instruction import Instruction, Value
 from isa.loops import trips_at
-from isa.operand import MAX_LOOP_DEPTH, Operand
+from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
 from isa.table import ENGINES, WAIT_LETTERS, AttributeSpec, Row
 
@@ -29,8 +28,8 @@ LETTERS = {engine: letter for letter, engine in WAIT_LETTERS.items()}
 def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
     """Return a program's text; with `data_folder`, data of more than 256 elements is written there as .npy files.
 
-    The text then belongs into that folder. Without it, all data stands in the text. Raises RatelError for a program
-    of several cores, or when a file cannot be written.
+    The text then belongs into that folder. Without it, all data stands in the text. Raises RatelError when a file
+    cannot be written.
     """
     source, files = disassemble_files(program, None if data_folder is None else INLINE_ELEMENTS)
     for name, array in files.items():
@@ -43,9 +42,6 @@ def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
 
 def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) -> tuple[str, dict[str, np.ndarray]]:
     """Return a program's text and the tensors that it expects in files; `inline` None puts all data into the text."""
-    if len(program.cores) != 1:
-        raise RatelError(f"the program has {len(program.cores)} cores, but a text describes one")
-    (core,) = program.cores
     data = _Data(inline)
     order = spelling.name(program.order)
     lines = [
@@ -54,13 +50,16 @@ def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) ->
         f".order {order}",
         ".scales explicit",
         *([f".tasks {program.tasks}"] if program.tasks > 1 else []),
+        *(f".semaphore {spelling.name(name)}" for name in program.semaphores),
+        *(f".barrier {spelling.name(name)}" for name in program.barriers),
         "",
-        *_tensors(core, data),
-        *_checks(program, core, data),
-        "",
-        *_code(core),
     ]
-    return "\n".join(lines) + "\n", data.files
+    for number, core in enumerate(program.cores):
+        lines += [f".core {number}"] if len(program.cores) > 1 else []
+        # What all cores bring to pass is checked where the first begins.
+        checks = [] if number else _checks(program, data)
+        lines += [*_tensors(core, data), *checks, "", *_code(program, number), ""]
+    return "\n".join(lines[:-1]) + "\n", data.files
 
 
 class _Data:
@@ -174,9 +173,9 @@ def _content_type(segment: Segment, core: Core) -> DType:
     return I8
 
 
-def _checks(program: Program, core: Core, data: _Data) -> list[str]:
+def _checks(program: Program, data: _Data) -> list[str]:
     return [
-        _check(check, program, core.symbol(check.output), index, data) for index, check in enumerate(program.checks)
+        _check(check, program, program.output(check.output), index, data) for index, check in enumerate(program.checks)
     ]
 
 
@@ -195,7 +194,8 @@ def _check(check: Check, program: Program, output: Symbol, index: int, data: _Da
     return line if implied == spelling.text(check.source) else f"{line} source={spelling.text(check.source)}"
 
 
-def _code(core: Core) -> list[str]:
+def _code(program: Program, number: int) -> list[str]:
+    core = program.cores[number]
     taken = {symbol.name for symbol in core.symbols} | spelling.WORDS
     counters = ["task"]
     for name in ("i", "j", "k", "l", "m", "n", "o")[:MAX_LOOP_DEPTH]:
@@ -207,7 +207,7 @@ def _code(core: Core) -> list[str]:
         mnemonic = instruction.row.mnemonic
         if mnemonic == "brnz":
             depth -= 1
-        lines.append("    " * depth + _Speller(core, counters, trips).instruction(instruction))
+        lines.append("    " * depth + _Speller(program, number, counters, trips).instruction(instruction))
         if mnemonic == "loop":
             depth += 1
     return lines
@@ -216,8 +216,10 @@ def _code(core: Core) -> list[str]:
 class _Speller:
     """Spells the instructions of one place in the loops."""
 
-    def __init__(self, core: Core, counters: Sequence[str], trips: Sequence[int]) -> None:
-        self.symbols = core.symbols
+    def __init__(self, program: Program, number: int, counters: Sequence[str], trips: Sequence[int]) -> None:
+        self.program = program
+        self.number = number
+        core = program.cores[number]
         self.by_name = {symbol.name: symbol for symbol in core.symbols}
         self.counters = counters
         self.trips = trips
@@ -230,7 +232,7 @@ class _Speller:
         if row.mnemonic == "brnz":
             return f"brnz {self.counters[int(instruction.attributes[0][0])]}"
         operands = {
-            spec.name: spelling.operand(operand, self.symbols, self.counters, self.trips)
+            spec.name: spelling.operand(operand, self._visible(operand), self.counters, self.trips)
             for spec, operand in zip(row.operands, instruction.operands, strict=True)
             if operand is not None
         }
@@ -239,6 +241,10 @@ class _Speller:
         words = []
         kept = any(instruction.word(spec.name) in row.keeping_words for spec in row.choices)
         zeros = {} if kept else self._zeros(row, operands, arguments)
+        for spec in row.attributes:
+            if spec.declared:
+                names = self.program.semaphores if spec.declared == "semaphore" else self.program.barriers
+                arguments.append(names[int(attributes.pop(spec.name)[0])])
         for choice in row.choices:
             word = choice.words[int(attributes.pop(choice.name)[0])]
             if word != "none":
@@ -250,6 +256,17 @@ class _Speller:
         letters = "".join(LETTERS[engine] for bit, engine in enumerate(ENGINES) if instruction.waits >> bit & 1)
         waits = f"(w.{letters}) " if letters else ""
         return f"{waits}{row.mnemonic} {', '.join(arguments + words)}".rstrip()
+
+    def _visible(self, operand: Operand) -> list[tuple[str, Symbol]]:
+        """Return the tensors that an operand may lie in, each with what stands before its name."""
+        cores = [self.number] if operand.core is None else [operand.core]
+        if operand.memory in SHARED:
+            cores += [k for k in range(len(self.program.cores)) if k != self.number]
+        return [
+            ("" if core == self.number else f"core{core}.", symbol)
+            for core in cores
+            for symbol in self.program.cores[core].symbols
+        ]
 
     def _word(
         self, word: str, choice: AttributeSpec, row: Row, operands: dict[str, str], attributes: dict[str, Value]

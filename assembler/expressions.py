@@ -131,7 +131,7 @@ class Evaluator:
             return names.constants[name]
         if name in ("nan", "inf"):
             return float(name)
-        if name in names.tensors:
+        if name in names.tensors or "." in name:
             raise self.error("E205", node, f"`{name}` is a tensor", "expected a number, a constant or a counter")
         raise names.unknown(name, node.span, self.scope, "a constant or the counter of an open loop")
 

@@ -1,6 +1,7 @@
 """What names mean: constants, tensors, open loops, and the parameters of macros."""
 
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,19 +81,57 @@ class OpenLoop:
 
 
 @dataclass
-class Names:
-    """All global names, and the report that their misuse goes to."""
+class Section:
+    """What is declared for one core, or before the first `.core` for all."""
 
-    report: Report
     constants: dict[str, int | float] = field(default_factory=dict)
     tensors: dict[str, Symbol] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
+
+
+@dataclass
+class Names:
+    """All global names, and the report that their misuse goes to.
+
+    `common` is what stands before the first `.core`; a text without one is core 0. `core` is the one whose names are
+    meant now.
+    """
+
+    report: Report
+    common: Section = field(default_factory=Section)
+    sections: list[Section] = field(default_factory=list)
+    core: int = 0
+    # Semaphores and barriers, each numbered in the order of its kind.
+    synchronisers: dict[str, dict[str, Span]] = field(default_factory=lambda: {"semaphore": {}, "barrier": {}})
     # Names whose declaration failed: using them is silent.
     poisoned: set[str] = field(default_factory=set)
     # Where names are declared in the files read so far, whether their turn has come or not.
     ahead: dict[str, Span] = field(default_factory=dict)
     loops: list[OpenLoop] = field(default_factory=list)
     epoch: int = 0
+
+    @property
+    def section(self) -> Section:
+        return self.of_core(self.core)
+
+    def of_core(self, core: int) -> Section:
+        return self.sections[core] if self.sections else self.common
+
+    @property
+    def cores(self) -> int:
+        return max(1, len(self.sections))
+
+    @property
+    def tensors(self) -> dict[str, Symbol]:
+        return self.section.tensors
+
+    @property
+    def constants(self) -> MutableMapping[str, int | float]:
+        return ChainMap(self.section.constants, self.common.constants)
+
+    @property
+    def spans(self) -> MutableMapping[str, Span]:
+        return ChainMap(self.section.spans, self.common.spans)
 
     def error(
         self, scope: Scope, code: str, span: Span, message: str, label: str = "", help: str = "", *notes: Note
@@ -149,11 +188,17 @@ class Names:
         loops = [loop.name for loop in self.loops]
         candidates = [*self.tensors, *self.constants, *loops, *scope.visible()]
         help = did_you_mean(name, candidates)
-        if not help and needed == "a tensor":
+        if not help and needed == "a tensor" and (elsewhere := self._elsewhere(name)):
+            help = f"core {elsewhere[0]} has one: `core{elsewhere[0]}.{name}`"
+        elif not help and needed == "a tensor":
             help = f"declare it first: `.local {name} TYPE[SHAPE]`, or .input, .output, .weight, .const"
         elif not help:
             help = f"constants are declared first: `.equ {name} = VALUE`; counters live between `loop` and `brnz`"
         return self.error(scope, "E201", span, f"unknown name `{name}`", f"expected {needed}", help)
+
+    def _elsewhere(self, name: str) -> list[int]:
+        """Return the cores that have a tensor of a name."""
+        return [core for core, section in enumerate(self.sections) if name in section.tensors]
 
     def follow(self, node: syntax.Value, scope: Scope) -> tuple[syntax.Value, Scope]:
         """Return what a value stands for when it is a macro's parameter, with the scope that this came from."""

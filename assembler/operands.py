@@ -9,7 +9,7 @@ from assembler.diagnostics import Failed, listed
 from assembler.expressions import Affine, Evaluator, affine
 from assembler.names import Names, Scope
 from isa.dtypes import DTYPES
-from isa.operand import MAX_RANK, MEMORIES, TASK_COUNTER, Bound, Operand, Term, extremes, packed_strides
+from isa.operand import MAX_RANK, MEMORIES, SHARED, TASK_COUNTER, Bound, Operand, Term, extremes, packed_strides
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 
@@ -73,23 +73,58 @@ def operand(names: Names, node: syntax.Value, scope: Scope) -> Given:
     raise evaluator.error("E205", node, f"{what} stands where a tensor is needed", "expected a tensor")
 
 
-def _symbol(evaluator: Evaluator, name: str, node: syntax.Node) -> Symbol:
+@dataclass(frozen=True)
+class _Found:
+    """A tensor, and whose it is: None for the own core, and for what lies in memories that all share."""
+
+    symbol: Symbol
+    core: int | None = None
+
+
+def _found(evaluator: Evaluator, name: str, node: syntax.Node) -> _Found:
     names = evaluator.names
+    if "." in name:
+        return _of_core(evaluator, name, node)
     if name in names.tensors:
-        return names.tensors[name]
+        return _Found(names.tensors[name])
     what = "a constant" if name in names.constants else "a counter" if names.counter(name) is not None else ""
     if what:
         raise evaluator.error("E205", node, f"`{name}` is {what}", "expected a tensor")
     raise names.unknown(name, node.span, evaluator.scope, "a tensor")
 
 
+def _of_core(evaluator: Evaluator, name: str, node: syntax.Node) -> _Found:
+    """Return the tensor that `coreK.NAME` means."""
+    core, name = _core_named(evaluator, name, node)
+    tensors = evaluator.names.of_core(core).tensors
+    if name not in tensors:
+        if name in evaluator.names.poisoned or evaluator.names.report.guessing:
+            raise Failed
+        known = f"tensors of core {core}: {', '.join(tensors) or 'none'}"
+        message, label = f"core {core} has no tensor `{name}`", "expected one that its section declares"
+        raise evaluator.error("E201", node, message, label, did_you_mean(name, tensors, known))
+    symbol = tensors[name]
+    return _Found(symbol, None if core == evaluator.names.core or symbol.memory in SHARED else core)
+
+
+def _core_named(evaluator: Evaluator, name: str, node: syntax.Node) -> tuple[int, str]:
+    """Return the parts of `coreK.NAME`; raise Failed, reported, where there is no such core."""
+    prefix, _, rest = name.partition(".")
+    digits, cores = prefix.removeprefix("core"), evaluator.names.cores
+    if len(digits) > 3 or int(digits) >= cores:
+        message = f"there is no core {digits}"
+        raise evaluator.error("E802", node, message, f"expected 0 to {cores - 1}", "each core has a section `.core N`")
+    return int(digits), rest
+
+
 def _whole(evaluator: Evaluator, node: syntax.Reference) -> Given:
-    symbol = _symbol(evaluator, node.name, node)
+    found = _found(evaluator, node.name, node)
+    symbol = found.symbol
     rank = len(symbol.shape)
     if rank > MAX_RANK:
         label = f"expected at most {MAX_RANK} dimensions: take one buffer of it, as in `{node.name}[0]`"
         raise evaluator.error("E305", node, f"`{node.name}` has {rank} dimensions {list(symbol.shape)}", label)
-    return take(symbol, [Part(Affine(0, ()), size, 1) for size in symbol.shape])
+    return take(symbol, [Part(Affine(0, ()), size, 1) for size in symbol.shape], found.core)
 
 
 def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
@@ -103,12 +138,13 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
             raise evaluator.error("E307", node, f"`{name}` is sliced twice", label)
         if not isinstance(target, syntax.Reference):
             raise evaluator.error("E205", node.name, f"`{name}` stands for no tensor", "expected a tensor")
-        symbol = _symbol(Evaluator(evaluator.names, scope), target.name, target)
+        found = _found(Evaluator(evaluator.names, scope), target.name, target)
     elif name in DTYPES and name not in evaluator.names.tensors:
         help = "an operand without a name is written `TYPE[SHAPE] in MEMORY at ADDRESS`"
         raise evaluator.error("E205", node, f"`{name}` is a type", "expected a tensor", help)
     else:
-        symbol = _symbol(evaluator, name, node.name)
+        found = _found(evaluator, name, node.name)
+    symbol = found.symbol
     if len(node.indices) > len(symbol.shape):
         label = f"`{symbol.name}` has {len(symbol.shape)} dimensions {list(symbol.shape)}"
         raise evaluator.error("E307", node, f"{len(node.indices)} indices are given", label)
@@ -128,11 +164,14 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
     if not 1 <= left <= MAX_RANK:
         label = "expected at least one: a range such as `3 : +1` keeps its dimension" if not left else ""
         raise evaluator.error("E307", node, f"{left} dimensions are left", label or f"expected at most {MAX_RANK}")
-    return take(symbol, parts)
+    return take(symbol, parts, found.core)
 
 
-def take(symbol: Symbol, parts: Sequence[Part]) -> Given:
-    """Return the operand that takes one part of each dimension of a tensor, in the buffer of the task."""
+def take(symbol: Symbol, parts: Sequence[Part], core: int | None = None) -> Given:
+    """Return the operand that takes one part of each dimension of a tensor, in the buffer of the task.
+
+    `core` is as in Operand.
+    """
     shape, strides, kept = list[int](), list[int](), list[int]()
     offset = 0
     terms = {(term.counter, term.modulus): term.stride for term in symbol.terms}
@@ -146,7 +185,7 @@ def take(symbol: Symbol, parts: Sequence[Part]) -> Given:
             strides.append(stride * part.step)
             kept.append(dimension)
     address = symbol.address + offset * size
-    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
+    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms), core)
     return Given(taken, symbol, tuple(kept), tuple(parts))
 
 
@@ -256,7 +295,13 @@ def shape_of(evaluator: Evaluator, nodes: Sequence[syntax.Value | syntax.Range],
 
 def _raw(evaluator: Evaluator, node: syntax.Raw) -> Operand:
     dtype = DTYPES[dtype_named(evaluator, node.dtype)]
-    memory = memory_named(evaluator, node.memory)
+    core, word = None, node.memory
+    if "." in word.text:
+        core, rest = _core_named(evaluator, word.text, word)
+        word = syntax.Word(word.span, rest)
+    memory = memory_named(evaluator, word)
+    if core == evaluator.names.core or memory in SHARED:
+        core = None
     shape = shape_of(evaluator, node.shape)
     if len(shape) > MAX_RANK:
         raise evaluator.error("E305", node, f"{len(shape)} dimensions", f"expected at most {MAX_RANK}")
@@ -267,4 +312,4 @@ def _raw(evaluator: Evaluator, node: syntax.Raw) -> Operand:
             label = f"expected {len(shape)}: one for each dimension, in elements"
             raise evaluator.error("E310", node.strides, f"{len(strides)} strides are given", label)
     address = affine(evaluator.whole(node.address))
-    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)))
+    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core)

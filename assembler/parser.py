@@ -18,7 +18,9 @@ from assembler.source import LogicalLine, SourceFile, logical_lines
 from isa.suggest import did_you_mean, nearest
 from isa.table import MNEMONICS
 
-TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S')
+TOKEN = re.compile(
+    r'"(?:\\.|[^"\\])*"|core[0-9]+\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S'
+)
 
 
 @cache
@@ -194,6 +196,12 @@ class _Builder:
     def _include(self, span: Span, path: Token) -> syntax.Include:
         word = self._word(path)
         return syntax.Include(span, syntax.Text(word.span, word.text))
+
+    def _core(self, span: Span, number: Tree[Any]) -> syntax.CoreSection:
+        return syntax.CoreSection(span, self.value(number))
+
+    def _synchroniser(self, span: Span, kind: Token, name: Token) -> syntax.Synchroniser:
+        return syntax.Synchroniser(span, str(kind)[1:], self._word(name))
 
     def _tensor(
         self, span: Span, kind: Token, name: Token, dtype: Token, shape: Tree[Any], *rest: Any

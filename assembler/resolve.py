@@ -40,13 +40,14 @@ MAX_QUOTED = 40
 
 
 class Resolver:
-    """Turns the instructions of one core into code, in the order of the text."""
+    """Turns the instructions of one core into code, in the order of the text; `spans` is where each stands."""
 
     def __init__(self, names: Names, pool: Pool | None) -> None:
         self.names = names
         self.pool = pool
         self.code: list[Instruction] = []
         self.lines: list[Line] = []
+        self.spans: list[Span] = []
         self.ended: Span | None = None
         self.followed = False
         # Names of loops that something was wrong with: how they close is not worth a second message.
@@ -79,6 +80,7 @@ class Resolver:
         except Failed:
             return
         self.code.append(resolved)
+        self.spans.append(statement.span)
         self.lines.append(Line(statement.span.file, statement.span.line, statement.span.text.strip()))
 
     def broken(self, statement: syntax.Broken) -> None:

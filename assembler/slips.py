@@ -24,6 +24,9 @@ USAGE = {
     ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
     ".data": ".data TYPE[SHAPE] in MEMORY at ADDRESS = DATA",
     ".check": '.check OUTPUT top1 "FILE.npy" min=SHARE, or exact "FILE.npy", or within "FILE.npy" atol=NUMBER',
+    ".semaphore": ".semaphore NAME",
+    ".barrier": ".barrier NAME",
+    ".core": ".core NUMBER",
     ".macro": ".macro NAME PARAMETER, PARAMETER=DEFAULT",
     ".endmacro": ".endmacro",
     ".repeat": ".repeat NAME, COUNT",
@@ -56,6 +59,7 @@ TERMINALS = {
     "IN": "`in`",
     "AT": "`at`",
     "STRIDES": "`strides`",
+    "REMOTE": "a tensor of another core",
     "WAITS": "waits",
     "$END": "the end of the line",
 }

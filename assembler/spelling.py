@@ -94,22 +94,27 @@ def affine(value: Affine, counters: Sequence[str], base: str = "") -> str:
     return result
 
 
-def operand(value: Operand, symbols: Iterable[Symbol], counters: Sequence[str], trips: Sequence[int]) -> str:
-    """Return an operand as a slice of a tensor where there is one that it lies in, else with all its numbers."""
+def operand(
+    value: Operand, symbols: Iterable[tuple[str, Symbol]], counters: Sequence[str], trips: Sequence[int]
+) -> str:
+    """Return an operand as a slice of a tensor where there is one that it lies in, else with all its numbers.
+
+    `symbols` are those of the operand's memory, and others, each with what stands before its name: "" or "core1.".
+    """
     low, high = value.extent(trips)
     around = [
-        symbol
-        for symbol in symbols
+        (prefix, symbol)
+        for prefix, symbol in symbols
         if symbol.memory == value.memory
         and symbol.dtype == value.dtype
         and symbol.address <= low
         and high <= symbol.address + symbol.bytes
         and speakable(symbol.name)
     ]
-    for symbol in sorted(around, key=lambda symbol: symbol.bytes):
+    for prefix, symbol in sorted(around, key=lambda pair: pair[1].bytes):
         parts = _parts(value, symbol, trips)
         if parts is not None:
-            return _sliced(symbol, parts, counters)
+            return prefix + _sliced(symbol, parts, counters)
     return raw(value, counters)
 
 
@@ -118,7 +123,8 @@ def raw(value: Operand, counters: Sequence[str]) -> str:
     terms = tuple(((term.counter, term.modulus), term.stride) for term in value.terms)
     address = affine(Affine(0, terms), counters, f"{value.address:#x}")
     strides = "" if value.strides == packed_strides(value.shape) else f" strides {list(value.strides)}"
-    return f"{value.dtype}{list(value.shape)} in {value.memory} at {address}{strides}"
+    memory = value.memory if value.core is None else f"core{value.core}.{value.memory}"
+    return f"{value.dtype}{list(value.shape)} in {memory} at {address}{strides}"
 
 
 def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] | None:
@@ -151,7 +157,7 @@ def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] |
             step = value.strides[position] // symbol.strides[dimension]
             parts[dimension] = Part(affines[dimension], value.shape[position], step)
         fits = all(_fits(part, length, trips) for part, length in zip(parts, symbol.shape, strict=True))
-        if fits and take(symbol, parts).operand == value:
+        if fits and take(symbol, parts, value.core).operand == value:
             return parts
     return None
 

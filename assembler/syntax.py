@@ -113,6 +113,21 @@ class Include(Node):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class CoreSection(Node):
+    """`.core NUMBER`: what follows is of that core."""
+
+    number: Value
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Synchroniser(Node):
+    """`.semaphore NAME` or `.barrier NAME`."""
+
+    kind: str
+    name: Word
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Clause(Node):
     """`scale=`, `zero=`, `buffers=`, `in` or `at` of a tensor; `min=`, `atol=` or `source=` of a check."""
 
@@ -191,5 +206,18 @@ class Broken(Node):
 
 
 Statement = (
-    Setting | Tasks | Constant | Include | Tensor | Check | Macro | EndMacro | Repeat | EndRepeat | Instruction | Broken
+    Setting
+    | Tasks
+    | Constant
+    | Include
+    | CoreSection
+    | Synchroniser
+    | Tensor
+    | Check
+    | Macro
+    | EndMacro
+    | Repeat
+    | EndRepeat
+    | Instruction
+    | Broken
 )

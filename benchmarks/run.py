@@ -127,7 +127,7 @@ def rates(rounds: int) -> None:
     print(f"\n{'kernel':32} {'rate':>10} unit")
     for name, (work, unit, iterations, text) in KERNELS.items():
         plan = load(assemble(text), load_chip("hanguang800", te__vector_format="fp32"))
-        inputs = prepare(plan.core, {})
+        inputs = prepare(plan.program, {})
         execute(plan, inputs)
         spent = []
         for _ in range(rounds):

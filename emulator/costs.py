@@ -15,6 +15,9 @@ from isa.instruction import Instruction
 from isa.operand import Operand, runs
 from isa.table import ENGINES, by_opcode
 
+# What limits signal, wait and barrier, which do no work.
+SYNCHRONISATION = "synchronisation"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -148,16 +151,21 @@ def roipool(chip: Chip, instruction: Instruction) -> Cost:
     return regions(chip, instruction, taps, rois * x.bytes // x.shape[0])
 
 
-def moved_cycles(chip: Chip, operand: Operand, run_bytes: int) -> float:
+def moved_cycles(chip: Chip, operand: Operand, run_bytes: int, bandwidth: float | None = None) -> float:
     """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
     access = chip["me.access_bytes"]
-    return operand.bytes / run_bytes * ceil(run_bytes / access) * access / chip["me.bytes_per_cycle"]
+    return operand.bytes / run_bytes * ceil(run_bytes / access) * access / (bandwidth or chip["me.bytes_per_cycle"])
 
 
 def move(chip: Chip, instruction: Instruction) -> Cost:
     demands, latency = {}, chip["me.latency"]
     for access, operand in instruction.accesses():
-        if operand.memory == "lm":
+        if operand.core is not None:
+            # Into the other core's local memory, past its memory engine.
+            bandwidth = min(chip["ring.bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            demands["ring"] = moved_cycles(chip, operand, runs(operand, 0)[1], bandwidth)
+            latency += chip["ring.latency"]
+        elif operand.memory == "lm":
             demands[f"LM {access}"] = moved_cycles(chip, operand, runs(operand, 0)[1])
         else:
             path = "pcie" if operand.memory == "host" else "dev"
@@ -240,6 +248,13 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     },
     ENGINES,
 )
+
+
+def cost_of(chip: Chip, instruction: Instruction) -> Cost | None:
+    """Return the cost of an instruction in an engine's queue, None for the sequencer's own."""
+    if instruction.row.engine == "sync":
+        return Cost(chip["sync.cycles"], chip["sync.cycles"], SYNCHRONISATION)
+    return COSTS[instruction.opcode](chip, instruction) if instruction.opcode in COSTS else None
 
 
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:

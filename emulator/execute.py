@@ -1,8 +1,10 @@
-"""Execute: run a plan on inputs, task after task, each in program order, and give its outputs.
+"""Execute: run a plan on inputs, task after task, each core in program order, and give its outputs.
 
 Before each task its inputs are copied into their buffers, after it its outputs are copied from theirs; all else stays
-as the task before left it. The order between engines does not show in the results of a program that is free of races,
-so there is none here: each instruction reads its operands, computes and writes before the next begins.
+as the task before left it, but signals and arrivals at barriers, which each task counts anew. The order between engines
+does not show in the results of a program that is free of races, so there is none here: each instruction reads its
+operands, computes and writes before the next of its core begins. Cores take turns, where one has to wait for another; a
+program whose waits cannot be met so is a deadlock, whatever its queues might hold.
 """
 
 import time
@@ -12,12 +14,13 @@ from functools import partial
 
 import numpy as np
 
+from emulator.deadlock import deadlock_trap
 from emulator.inputs import prepare
 from emulator.jit import KERNEL, compile_all, quiet
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.pace import PAUSE_SECONDS, next_budget
-from emulator.plan import STATUS, Plan, overlap_trap, shares_bytes, wrong_index
+from emulator.plan import STATUS, CorePlan, Plan, overlap_trap, shares_bytes, starts, wrong_index
 from emulator.walk import (
     ABOVE,
     AT,
@@ -26,15 +29,21 @@ from emulator.walk import (
     COUNTERS,
     DONE,
     DOUBTED,
-    ENDED,
     ENDS,
     FIRST_WATCH,
+    KIND,
     KNOWN,
+    MEETS,
     NO_DISTANCE,
     OPENS,
     PAUSED,
+    PROGRESS,
+    SIGNALS,
     STOPPED,
+    STUCK,
     TRAPPED,
+    TURN,
+    WAITS,
     flat,
     nothing,
     signature,
@@ -45,6 +54,7 @@ from isa.errors import InputError, Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.program import Symbol
+from isa.streams import uses
 from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
 
@@ -54,14 +64,17 @@ KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
     MNEMONICS["loop"].opcode: OPENS,
     MNEMONICS["brnz"].opcode: CLOSES,
     MNEMONICS["end"].opcode: ENDS,
+    MNEMONICS["signal"].opcode: SIGNALS,
+    MNEMONICS["wait"].opcode: WAITS,
+    MNEMONICS["barrier"].opcode: MEETS,
 }
 
 
 @dataclass(frozen=True)
 class Dump:
-    """A tensor to show: as the last task ends, or as its iteration `iteration` ends.
+    """A tensor to show, `NAME` or `coreK.NAME`: as the last task ends, or as its iteration `iteration` ends.
 
-    The iteration is one of the outermost loop around the first instruction that writes the tensor.
+    The iteration is one of the outermost loop around the first instruction of its core that writes the tensor.
     """
 
     symbol: str
@@ -94,16 +107,18 @@ def execute(
     "the kernel of conv", before it is, `on_progress` with the instructions done and those of the whole run, some times
     a second.
     Raises InputError for wrong inputs, dumps and seeds, Trap when an instruction's result overlaps what it reads, an
-    index is out of range, or there is not the memory.
+    index is out of range, no core can go on, or there is not the memory.
     """
-    core, last = plan.core, plan.tasks - 1
+    program, last = plan.program, plan.tasks - 1
     arena = open_arena(plan, poison)
-    moments = [_moment(plan, dump) for dump in dumps]
+    wanted = [_wanted(plan, dump) for dump in dumps]
+    moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, wanted, strict=True)]
     with enough_memory(plan):
-        prepared = prepare(core, inputs, plan.tasks)
-        outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for s in core.of_kind("output")}
-    is_batch = plan.tasks > 1 or any(value.ndim > len(core.symbol(name).shape) for name, value in prepared.items())
-    batches = {name: np.broadcast_to(value, (plan.tasks, *core.symbol(name).shape)) for name, value in prepared.items()}
+        prepared = prepare(program, inputs, plan.tasks)
+        outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
+    shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
+    is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
+    batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
 
     run = _Walk(plan, arena, stops=[at for at in moments if at is not None], on_compile=on_compile)
     shown: dict[int, np.ndarray] = {}
@@ -111,19 +126,19 @@ def execute(
     def show(task: int) -> None:
         for k, (dump, at) in enumerate(zip(dumps, moments, strict=True)):
             if task == last and at == run.at and run.counters[1] == dump.iteration:
-                shown[k] = copy_out(arena, plan, dump.symbol, task)
+                shown[k] = copy_out(arena, plan, *wanted[k], task)
 
-    total = executions(core.code) * plan.tasks
+    total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
     progress = _Progress(lambda: on_progress(run.done, total)) if on_progress else None
     for task in range(plan.tasks):
-        for name, batch in batches.items():
-            tensor(arena, plan, core.symbol(name), task)[...] = batch[task]
+        for core, symbol in program.of_kind("input"):
+            tensor(arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
         run.compute(task, partial(show, task), progress)
-        for name, batch in outputs.items():
-            batch[task] = tensor(arena, plan, core.symbol(name), task)
+        for core, symbol in program.of_kind("output"):
+            outputs[symbol.name][task] = tensor(arena, plan, core, symbol, task)
     for k, dump in enumerate(dumps):
         if dump.iteration is None:
-            shown[k] = copy_out(arena, plan, dump.symbol, last)
+            shown[k] = copy_out(arena, plan, *wanted[k], last)
     if not is_batch:
         outputs = {name: batch[0] for name, batch in outputs.items()}
     return Execution(outputs, [shown[k] for k in range(len(dumps))], run.done)
@@ -145,36 +160,50 @@ class _Walk:
     """A plan bound to its compiled kernels and to an arena, and how far its run has come."""
 
     def __init__(
-        self, plan: Plan, arena: np.ndarray, stops: Sequence[int], on_compile: Callable[[str], None] | None
+        self, plan: Plan, arena: np.ndarray, stops: Sequence[tuple[int, int]], on_compile: Callable[[str], None] | None
     ) -> None:
-        used = {int(opcode) for opcode in plan.opcodes}
+        used = {int(opcode) for part in plan.cores for opcode in part.opcodes}
         compile_kernels(sorted(used), on_compile)
         nothing.compile(KERNEL)
         (self._walk,) = compile_all([("the loop over instructions", walk, signature(len(KERNELS)))], on_compile)
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops)
-        self._rows = plan.rows.copy()
+        rows = np.concatenate([part.rows for part in plan.cores])
+        self._rows = rows.copy()
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
-        self._state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
+        self._starts = starts(len(part.rows) for part in plan.cores)
+        self._states = np.zeros((len(plan.cores), COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
+        self._progress = np.zeros(PROGRESS, np.int64)
         self._budget = FIRST_BUDGET
+        users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
+        for (mnemonic, number), found in uses([part.core.code for part in plan.cores]).items():
+            if mnemonic == "barrier":
+                users[[use.core for use in found], number] = 1
+        self._arrivals = np.zeros_like(users)
+        self._signals = np.zeros(len(plan.program.semaphores), np.int64)
         self._given = (
             tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
             arena,
-            plan.rows,
+            rows,
             self._rows,
             self._code,
             terms,
             self._watches,
             self._known,
-            self._state,
+            self._states,
+            self._arrivals,
+            users,
+            self._signals,
+            self._progress,
         )
 
     def compute(self, task: int, on_stop: Callable[[], None], progress: _Progress | None) -> None:
-        """Run the code of one task to its end; `on_stop` is called at each stop."""
-        # Whatever ran before has closed its loops: their counters are 0.
-        self._state[AT], self._state[COUNTERS + TASK_COUNTER] = 0, task
+        """Run the code of one task to its end on every core; `on_stop` is called at each stop."""
+        # Whatever ran before has closed its loops and passed its barriers: their counters are 0.
+        self._states[:, AT], self._states[:, COUNTERS + TASK_COUNTER] = self._starts, task
+        self._arrivals[...], self._signals[...], self._progress[TURN] = 0, 0, 0
         why = PAUSED
-        while why != ENDED:
+        while why != STUCK:
             began = time.perf_counter()
             why = self.go(self._budget, passing=why == STOPPED)
             now = time.perf_counter()
@@ -188,6 +217,7 @@ class _Walk:
                 self._budget = next_budget(self._budget, now - began, MOST_BUDGET)
             if progress:
                 progress.look(now)
+        self._check_ended()
 
     def go(self, budget: int, passing: bool) -> int:
         """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
@@ -195,62 +225,86 @@ class _Walk:
             with quiet():
                 return int(self._walk(*self._given, passing, budget))
         except MemoryError as error:
-            line = self._plan.line(self.at)
+            core, at = self.at
+            line = self._plan.cores[core].line(at)
             raise Trap(
-                f"{line.file}:{line.number}: {self._plan.core.code[self.at].row.mnemonic}: this computer cannot give "
-                f"the memory to rearrange the instruction's tensors; the program holds {self._plan.arena_bytes} bytes",
+                f"{line.file}:{line.number}: {self._plan.cores[core].core.code[at].row.mnemonic}: this computer cannot "
+                "give the memory to rearrange the instruction's tensors; the program holds "
+                f"{self._plan.arena_bytes} bytes",
                 "split the instruction",
-                instruction=self.at,
+                core=core,
+                instruction=at,
                 line=line.number,
             ) from error
+
+    def _check_ended(self) -> None:
+        """Raise Trap if the cores that cannot go on have not all ended."""
+        if any(self._code[at, KIND] != ENDS for at in self._states[:, AT]):
+            raise deadlock_trap(self._plan, (self._states[:, AT] - self._starts).tolist())
 
     def decide(self) -> None:
         """Raise Trap if the next instruction's result overlaps what it reads; else keep in mind that it does not.
 
         Whether two tensors overlap depends on their distance only.
         """
-        plan, k, counters = self._plan, self.at, self.counters
-        instruction = plan.core.code[k]
+        (core, k), counters = self.at, self.counters
+        part = self._plan.cores[core]
+        instruction = part.core.code[k]
         out = instruction.operand("out")
         assert out is not None
-        for w, slot in enumerate(watched(plan, k), self._code[k, FIRST_WATCH]):
+        for w, slot in enumerate(watched(part, k), self._code[self._starts[core] + k, FIRST_WATCH]):
             operand = instruction.operands[slot]
             assert operand is not None
             to, address = out.address_at(counters), operand.address_at(counters)
             if shares_bytes(instruction, out, to, operand, address):
-                raise overlap_trap(plan.core, k, to)
+                raise overlap_trap(part.core, k, to)
             if self._watches[w, ABOVE] < address - to < self._watches[w, BELOW]:
                 self._known[w] = [address - to, *self._known[w, :-1]]
 
     @property
-    def at(self) -> int:
-        return int(self._state[AT])
+    def at(self) -> tuple[int, int]:
+        """The core whose turn it is, and the index of its next instruction."""
+        core = int(self._progress[TURN])
+        return core, int(self._states[core, AT]) - self._starts[core]
 
     def trap(self) -> Trap:
         """Return what the kernel of the present instruction found wrong."""
-        place = int(self._rows[self.at, STATUS]) - 1
-        return wrong_index(self._plan, self.at, place, self.counters, self._arena)
+        core, at = self.at
+        place = int(self._rows[self._starts[core] + at, STATUS]) - 1
+        return wrong_index(self._plan, core, at, place, self.counters, self._arena)
 
     @property
     def done(self) -> int:
-        return int(self._state[DONE])
+        return int(self._progress[DONE])
 
     @property
     def counters(self) -> list[int]:
-        return [int(counter) for counter in self._state[COUNTERS:]]
+        return [int(counter) for counter in self._states[self._progress[TURN], COUNTERS:]]
 
 
-def _moment(plan: Plan, dump: Dump) -> int | None:
-    """Return the instruction before which a dump is taken, None for the program's end."""
-    core = plan.core
-    names = [symbol.name for symbol in core.symbols]
-    if dump.symbol not in names:
-        known = f"known tensors: {', '.join(names) or 'none'}"
-        raise InputError(f"there is no tensor {dump.symbol!r} to dump", did_you_mean(dump.symbol, names, known))
+def _wanted(plan: Plan, dump: Dump) -> tuple[int, Symbol]:
+    """Return the tensor to dump: (core, symbol)."""
+    found = plan.find(dump.symbol)
+    if len(found) == 1:
+        return found[0]
+    several = len(plan.cores) > 1
+    prefixed = [f"core{part.number}.{symbol.name}" for part in plan.cores for symbol in part.core.symbols]
+    if found:
+        meant = ", ".join(f"core{core}.{symbol.name}" for core, symbol in found)
+        raise InputError(f"several tensors are called {dump.symbol!r}", f"say which: {meant}")
+    names = [symbol.name for part in plan.cores for symbol in part.core.symbols]
+    known = f"known tensors: {', '.join(prefixed if several else names) or 'none'}"
+    help = did_you_mean(dump.symbol, [*names, *prefixed] if several else names, known)
+    raise InputError(f"there is no tensor {dump.symbol!r} to dump", help)
+
+
+def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, int] | None:
+    """Return the core and the instruction before which a dump is taken, None for the program's end."""
     if dump.iteration is None:
         return None
-    writer = _first_writer(plan, core.symbol(dump.symbol))
-    around = [loop for loop in find_loops(core.code) if writer is not None and loop.first < writer < loop.last]
+    part = plan.cores[number]
+    writer = _first_writer(part, symbol, plan.tasks)
+    around = [loop for loop in find_loops(part.core.code) if writer is not None and loop.first < writer < loop.last]
     if writer is None or not around:
         what = "is not written by any instruction" if writer is None else "is written outside any loop"
         raise InputError(
@@ -260,19 +314,20 @@ def _moment(plan: Plan, dump: Dump) -> int | None:
     loop = around[0]
     if not 0 <= dump.iteration < loop.count:
         raise InputError(
-            f"{dump.symbol}@{dump.iteration}: the loop at line {plan.line(loop.first).number} has no such iteration",
+            f"{dump.symbol}@{dump.iteration}: the loop at line {part.line(loop.first).number} has no such iteration",
             f"its iterations are 0 to {loop.count - 1}",
         )
-    return loop.last
+    return number, loop.last
 
 
-def _first_writer(plan: Plan, symbol: Symbol) -> int | None:
-    """Return the first instruction that may write to a symbol's bytes in some iteration."""
-    code = plan.core.code
-    for k, (instruction, trips) in enumerate(zip(code, trips_at(code, plan.tasks), strict=True)):
+def _first_writer(part: CorePlan, symbol: Symbol, tasks: int) -> int | None:
+    """Return the first instruction of its core that may write to a symbol's bytes in some iteration."""
+    code = part.core.code
+    for k, (instruction, trips) in enumerate(zip(code, trips_at(code, tasks), strict=True)):
         for access, operand in instruction.accesses():
             low, high = operand.extent(trips)
-            within = operand.memory == symbol.memory and low < symbol.end and symbol.address < high
+            within = operand.core is None and operand.memory == symbol.memory
+            within = within and low < symbol.end and symbol.address < high
             if access == "write" and within:
                 return k
     return None

@@ -10,7 +10,7 @@ import numpy as np
 
 from isa.dtypes import as_read, dtype_of_array
 from isa.errors import InputError, shown
-from isa.program import MAX_TASKS, Core, Program, Symbol
+from isa.program import MAX_TASKS, Program, Symbol
 from isa.suggest import did_you_mean
 
 
@@ -22,7 +22,7 @@ def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None) -
     if asked is not None and not (isinstance(asked, Integral) and 1 <= asked <= MAX_TASKS):
         raise InputError(f"{shown(asked)} is no number of tasks", f"give a whole number, 1 to {MAX_TASKS}")
     batches: dict[str, int] = {}
-    for symbol in program.cores[0].of_kind("input"):
+    for _, symbol in program.of_kind("input"):
         # Whatever is wrong otherwise, `prepare` says.
         with suppress(ValueError, TypeError, OverflowError):
             if symbol.name in given and np.ndim(given[symbol.name]) == len(symbol.shape) + 1:
@@ -39,13 +39,13 @@ def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None) -
     return count
 
 
-def prepare(core: Core, given: Mapping[str, Any], tasks: int = 1) -> dict[str, np.ndarray]:
-    """Return every input of a core, by name, in its symbol's type and shape; defaults stand in for what is not given.
+def prepare(program: Program, given: Mapping[str, Any], tasks: int = 1) -> dict[str, np.ndarray]:
+    """Return every input of a program, by name, in its symbol's type and shape; where none is given, its default.
 
     A batch keeps its dimension in front, of length `tasks`. An input with a scale also takes floats, which are
     quantised. Raises one InputError that names all that is wrong.
     """
-    symbols = {symbol.name: symbol for symbol in core.of_kind("input")}
+    symbols = {symbol.name: symbol for _, symbol in program.of_kind("input")}
     wrong = [_unknown(name, symbols) for name in given if name not in symbols]
     prepared = {}
     for name, symbol in symbols.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from emulator.plan import Plan
 from isa.errors import InputError, Trap, shown
+from isa.operand import region
 from isa.program import BUFFERED, Symbol
 
 
@@ -17,7 +18,7 @@ def enough_memory(plan: Plan) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        copies = plan.tasks * sum(symbol.bytes for symbol in plan.core.symbols if symbol.kind in BUFFERED)
+        copies = plan.tasks * sum(symbol.bytes for kind in BUFFERED for _, symbol in plan.program.of_kind(kind))
         raise Trap(
             f"the program needs {plan.arena_bytes} bytes of memory, and {copies} for its inputs and outputs, "
             "which this computer cannot give"
@@ -40,19 +41,20 @@ def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
             arena = np.zeros(plan.arena_bytes, np.uint8)
         else:
             arena = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
-    for segment in plan.core.segments:
-        start = plan.bases[segment.memory] + segment.address
-        arena[start : start + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
+    for of_core in plan.cores:
+        for segment in of_core.core.segments:
+            start = plan.bases[region(of_core.number, segment.memory)] + segment.address
+            arena[start : start + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
     return arena
 
 
-def tensor(arena: np.ndarray, plan: Plan, symbol: Symbol, task: int = 0) -> np.ndarray:
-    """Return a symbol's tensor in a task, as a view of the arena."""
-    start = plan.bases[symbol.memory] + symbol.address + task % symbol.buffers * symbol.bytes
+def tensor(arena: np.ndarray, plan: Plan, core: int, symbol: Symbol, task: int = 0) -> np.ndarray:
+    """Return the tensor of a core's symbol in a task, as a view of the arena."""
+    start = plan.bases[region(core, symbol.memory)] + symbol.address + task % symbol.buffers * symbol.bytes
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
 
 
-def copy_out(arena: np.ndarray, plan: Plan, name: str, task: int) -> np.ndarray:
-    """Return a copy of a symbol's tensor in a task; raise Trap when there is not the memory."""
+def copy_out(arena: np.ndarray, plan: Plan, core: int, symbol: Symbol, task: int) -> np.ndarray:
+    """Return a copy of the tensor of a core's symbol in a task; raise Trap when there is not the memory."""
     with enough_memory(plan):
-        return tensor(arena, plan, plan.core.symbol(name), task).copy()
+        return tensor(arena, plan, core, symbol, task).copy()

@@ -1,15 +1,17 @@
 """Plan: a Program made flat for one chip, in arrays that execute and schedule walk.
 
-All memories of the chip that the program uses lie in one arena of bytes; an address here is an offset in it. Each
-instruction is a row of int64: for each operand slot FIELDS numbers (address at counters 0, or ABSENT; type code; rank;
-shape and element strides, right-aligned to four dimensions with sizes 1 and strides 0 in front), then its attributes,
-element by element in the table's order (floats as the bits of a float64), then the engine's fraction bits, then the
-status. Kernels take (arena, row) and nothing else; loops change the addresses of a row, through `terms`. A kernel that
-finds an index out of range writes nothing to the arena, and 1 + its place in the index tensor to the status.
+All memories of the chip that the program uses, those of each core and those that all share, lie in one arena of bytes;
+an address here is an offset in it. Each instruction is a row of int64: for each operand slot FIELDS numbers (address at
+counters 0, or ABSENT; type code; rank; shape and element strides, right-aligned to four dimensions with sizes 1 and
+strides 0 in front), then its attributes, element by element in the table's order (floats as the bits of a float64),
+then the engine's fraction bits, then the status. Kernels take (arena, row) and nothing else; loops change the addresses
+of a row, through `terms`. A kernel that finds an index out of range writes nothing to the arena, and 1 + its place in
+the index tensor to the status.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -19,8 +21,8 @@ from isa.errors import Trap, index_trap
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.loops import find_loops, trips_at
-from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT, Operand, overlaps
-from isa.program import Core, Line, Program, memory_needs
+from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT, Operand, overlaps, region
+from isa.program import Core, Line, Program, Symbol, memory_needs, reaches
 from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
 from isa.verify_program import check_program
 
@@ -50,19 +52,18 @@ def attribute_slot(mnemonic: str, name: str) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """A program loaded for a chip; n instructions.
+class CorePlan:
+    """The code of core `number`, n instructions.
 
     rows [n, ROW]; terms [n, MAX_OPERANDS, MAX_TERMS, 3]: (counter, modulus, stride in bytes), stride 0 where unused;
     spans [n, MAX_OPERANDS, 2]: bounding byte interval relative to the operand's address; access [n, MAX_OPERANDS]:
     0 absent, READ or WRITE; engines [n]: index in ENGINES, or SEQ; waits [n]: bit k waits for engine k;
     loops [n, 3] for loop and brnz: (counter, count, index of the other end), zeros elsewhere;
     overlap [n]: whether the result may share bytes with what it reads, so that execute has to look each time.
-    `bases` and `sizes` say where each memory lies in the arena, in bytes. It is good for tasks 0 to `tasks` - 1.
     """
 
-    program: Program
-    chip: Chip
+    number: int
+    core: Core
     rows: np.ndarray
     terms: np.ndarray
     spans: np.ndarray
@@ -72,40 +73,91 @@ class Plan:
     waits: np.ndarray
     loops: np.ndarray
     overlap: np.ndarray
-    bases: dict[str, int]
-    sizes: dict[str, int]
-    tasks: int
 
-    @property
-    def core(self) -> Core:
-        return self.program.cores[0]
+    def line(self, index: int) -> Line:
+        return self.core.lines[index]
+
+    def where(self, index: int) -> str:
+        """Return the place of an instruction and, where it is known, its text."""
+        return _where(self.core, index)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program loaded for a chip, good for tasks 0 to `tasks` - 1.
+
+    `bases` and `sizes` say where each memory lies in the arena, in bytes; keys are those of isa.operand.region.
+    """
+
+    program: Program
+    chip: Chip
+    cores: tuple[CorePlan, ...]
+    bases: dict[tuple[int, str], int]
+    sizes: dict[tuple[int, str], int]
+    tasks: int
 
     @property
     def arena_bytes(self) -> int:
         return sum(self.sizes.values())
 
-    def line(self, index: int) -> Line:
-        return self.core.lines[index]
+    def find(self, name: str) -> list[tuple[int, Symbol]]:
+        """Return (core, symbol) of each tensor that a name may mean: `coreK.name`, or a name by itself."""
+        return [
+            (plan.number, symbol)
+            for plan in self.cores
+            for symbol in plan.core.symbols
+            if name in (symbol.name, f"core{plan.number}.{symbol.name}")
+        ]
 
 
 def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
     """Return the plan of a program on a chip, for a stream of `tasks`: its own number where None.
 
-    Raises Trap when the program is not well formed, when the chip lacks memory or instruction buffer, when an operand
-    reaches outside its memory in some iteration, or when an instruction's result overlaps what it reads.
+    Raises Trap when the program is not well formed, when the chip lacks cores, semaphores, barriers, memory or
+    instruction buffer, when an operand reaches outside its memory in some iteration, or when an instruction's result
+    overlaps what it reads.
     """
     for message, help in check_program(program):
         raise Trap(f"{program.name}: {message}", help)
-    core = program.cores[0]
     tasks = program.tasks if tasks is None else tasks
-    _check_memories(core, chip)
-    _check_bounds(core, chip, tasks)
-    needs = memory_needs(core, tasks)
-    sizes = {memory: -(-needs[memory] // PLACEMENT_ALIGNMENT) * PLACEMENT_ALIGNMENT for memory in MEMORIES}
+    for key, held in (
+        ("chip.cores", program.cores),
+        ("sync.semaphores", program.semaphores),
+        ("sync.barriers", program.barriers),
+    ):
+        if len(held) > chip[key]:
+            what = key.split(".")[1]
+            raise Trap(f"{program.name} has {len(held)} {what}, but {chip.name} has {chip[key]}", f"see {key}")
+    for core in program.cores:
+        _check_memories(core, chip)
+        _check_bounds(core, chip, tasks)
+    sizes = _sizes(program.cores, tasks)
     bases, offset = {}, 0
-    for memory in MEMORIES:
-        bases[memory] = offset
-        offset += sizes[memory]
+    for place, size in sizes.items():
+        bases[place] = offset
+        offset += size
+    cores = tuple(_load(k, core, chip, bases, tasks) for k, core in enumerate(program.cores))
+    return Plan(program, chip, cores, bases, sizes, tasks)
+
+
+def _sizes(cores: Sequence[Core], tasks: int) -> dict[tuple[int, str], int]:
+    """Return the bytes of each memory that the cores use, up to a multiple of PLACEMENT_ALIGNMENT."""
+    needs = {region(k, memory): 0 for memory in MEMORIES for k in range(len(cores))}
+    for k, core in enumerate(cores):
+        for memory, end in memory_needs(core, tasks).items():
+            needs[region(k, memory)] = max(needs[region(k, memory)], end)
+        for operand, end in reaches(core, tasks):
+            if operand.core is not None:
+                place = region(operand.core, operand.memory)
+                needs[place] = max(needs[place], end)
+    return {place: -(-end // PLACEMENT_ALIGNMENT) * PLACEMENT_ALIGNMENT for place, end in needs.items()}
+
+
+def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int], tasks: int) -> CorePlan:
+    """Return the plan of one core, with memories at the given offsets."""
+
+    def base(operand: Operand) -> int:
+        return bases[region(number if operand.core is None else operand.core, operand.memory)]
 
     n = len(core.code)
     rows = np.zeros((n, ROW), np.int64)
@@ -115,7 +167,7 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
     loops = np.zeros((n, 3), np.int64)
     formats = {"te": chip["te.vector_format"], "pe": chip["pe.vector_format"]}
     for k, instruction in enumerate(core.code):
-        rows[k] = flat_row(instruction, bases, FRACTION_BITS[formats.get(instruction.engine, "fp32")])
+        rows[k] = flat_row(instruction, base, FRACTION_BITS[formats.get(instruction.engine, "fp32")])
         for slot, (spec, operand) in enumerate(zip(instruction.row.operands, instruction.operands, strict=True)):
             if operand is None:
                 continue
@@ -126,9 +178,9 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
     for loop in find_loops(core.code):
         loops[loop.first] = loop.depth, loop.count, loop.last
         loops[loop.last] = loop.depth, loop.count, loop.first
-    return Plan(
-        program=program,
-        chip=chip,
+    return CorePlan(
+        number=number,
+        core=core,
         rows=rows,
         terms=terms,
         spans=spans,
@@ -138,21 +190,23 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
         waits=np.array([instruction.waits for instruction in core.code], np.int64),
         loops=loops,
         overlap=_find_overlaps(core, tasks),
-        bases=bases,
-        sizes=sizes,
-        tasks=tasks,
     )
 
 
-def flat_row(instruction: Instruction, bases: dict[str, int], fraction_bits: int) -> np.ndarray:
-    """Return the row of an instruction, with memories at the given offsets."""
+def starts(lengths: Iterable[int]) -> list[int]:
+    """Return where each of some parts begins, where they lie one after another."""
+    return [0, *accumulate(lengths)][:-1]
+
+
+def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_bits: int) -> np.ndarray:
+    """Return the row of an instruction; `base` gives the offset of an operand's memory."""
     row = np.zeros(ROW, np.int64)
     row[:ATTRIBUTES:FIELDS] = ABSENT
     for slot, operand in enumerate(instruction.operands):
         if operand is not None:
             front = MAX_RANK - operand.rank
             fields = row[slot * FIELDS : (slot + 1) * FIELDS]
-            fields[ADDRESS] = bases[operand.memory] + operand.address
+            fields[ADDRESS] = base(operand) + operand.address
             fields[DTYPE], fields[RANK] = operand.dtype.code, operand.rank
             fields[SHAPE:STRIDE] = (1,) * front + operand.shape
             fields[STRIDE:FIELDS] = (0,) * front + operand.strides
@@ -216,7 +270,7 @@ def _find_overlaps(core: Core, tasks: int) -> np.ndarray:
         out = instruction.operand("out")
         assert out is not None
         for access, operand in instruction.accesses():
-            if access == "write" or operand.memory != out.memory:
+            if access == "write" or (operand.memory, operand.core) != (out.memory, out.core):
                 continue
             (low, high), (out_low, out_high) = operand.extent(trips), out.extent(trips)
             if high <= out_low or out_high <= low:
@@ -242,7 +296,7 @@ def overlap_trap(core: Core, k: int, address: int) -> Trap:
     """Return the trap of instruction k, whose result at byte `address` overlaps what it reads."""
     out = core.code[k].operand("out")
     assert out is not None
-    held = [s for s in core.symbols if s.memory == out.memory and s.address <= address < s.end]
+    held = [s for s in core.symbols if s.memory == out.memory and out.core is None and s.address <= address < s.end]
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
     in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(
@@ -254,13 +308,14 @@ def overlap_trap(core: Core, k: int, address: int) -> Trap:
     )
 
 
-def wrong_index(plan: Plan, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
-    """Return the trap of instruction k, whose index has at `place` what is no place along the first dimension of x."""
-    core, instruction = plan.core, plan.core.code[k]
+def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
+    """Return the trap of a core's instruction k, whose index has at `place` no place along the first dimension of x."""
+    core = plan.cores[number].core
+    instruction = core.code[k]
     x, index = instruction.operand("x"), instruction.operand("index")
     assert x is not None and index is not None
     address = index.address_at(counters) + place * index.strides[0] * index.dtype.bytes
-    at = plan.bases[index.memory] + address
+    at = plan.bases[region(number, index.memory)] + address
     value = arena[at : at + index.dtype.bytes].view(index.dtype.numpy)[0]
     return index_trap(
         place,

@@ -15,13 +15,14 @@ in and out are two links. The latency of a transfer lies behind its occupancy: t
 for want of public facts: starting costs the command processor no cycles, and the loads and stores of COMPUTE do not
 share the links with the DMA.
 
-COMPUTE begins with idle engines, for `end` drains them, so its cycles follow the task's number only where addresses do:
-it is scheduled once for each remainder of the number by their moduli.
+COMPUTE runs on all cores and ends with the last of them. It begins with idle engines, for `end` drains them, so its
+cycles follow the task's number only where addresses do: it is scheduled once for each remainder of the number by their
+moduli.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import lcm
 
@@ -186,13 +187,13 @@ class Stream:
             count = times[COMPUTE, remainder]
             if count:
                 steps += [
-                    (Step(step.index, step.engine, step.reason, count * step.cycles), count * repeated)
+                    (replace(step, cycles=count * step.cycles), count * repeated)
                     for step, repeated in timeline.compute_path()
                 ]
         for kind in (TRANSFER_IN, TRANSFER_OUT):
             if cycles[kind]:
                 count = sum(count for (moved, _), count in times.items() if moved == kind)
-                steps.append((Step(-1, "dma", kind, cycles[kind]), count))
+                steps.append((Step(-1, -1, "dma", kind, cycles[kind]), count))
         return self.timelines[0].entries(steps)
 
     @cached_property
@@ -205,17 +206,18 @@ class Stream:
                 reason: sum(count * part.stalls[reason] for part, count in parts) for reason in parts[0][0].stalls
             }
             busy = sum(count * part.busy for part, count in parts)
-            found[name] = self._time(busy, stalls, sum(count * part.instructions for part, count in parts))
+            instructions = sum(count * part.instructions for part, count in parts)
+            found[name] = self._time(parts[0][0].core, busy, stalls, instructions)
         # The next input is always there; what keeps the link from it is a buffer in use.
         moved = self.times[-1].transfer_in - (self.tasks - 1) * self.link_in.occupancy
         for name, link, stalls in (("dma.in", self.link_in, {"buffer": moved}), ("dma.out", self.link_out, {})):
             if link.occupancy:
-                found[name] = self._time(self.tasks * link.occupancy, stalls, self.tasks)
+                found[name] = self._time(None, self.tasks * link.occupancy, stalls, self.tasks)
         return found
 
-    def _time(self, busy: int, stalls: dict[str, int], instructions: int) -> EngineTime:
+    def _time(self, core: int | None, busy: int, stalls: dict[str, int], instructions: int) -> EngineTime:
         stall = sum(stalls.values())
-        return EngineTime(busy, stall, self.cycles - busy - stall, stalls, instructions)
+        return EngineTime(core, busy, stall, self.cycles - busy - stall, stalls, instructions)
 
     def _counted(self) -> list[tuple[Timeline, int]]:
         """Return the timelines with the number of tasks that each is for."""
@@ -246,7 +248,8 @@ def stream(
 
 def repeats_after(plan: Plan) -> int:
     """Return after how many tasks the addresses repeat; all tasks where they do not."""
-    operands = (operand for instruction in plan.core.code for _, operand in instruction.accesses())
+    code = (instruction for part in plan.cores for instruction in part.core.code)
+    operands = (operand for instruction in code for _, operand in instruction.accesses())
     moduli = {term.modulus for operand in operands for term in operand.terms if term.counter == TASK_COUNTER}
     return plan.tasks if 0 in moduli else min(lcm(*moduli), plan.tasks)
 
@@ -254,7 +257,7 @@ def repeats_after(plan: Plan) -> int:
 def link(plan: Plan, kind: str) -> Link:
     """Return the link of the inputs, or of the outputs; those in host memory do not move."""
     occupancy = transfer_occupancy(plan.chip, transfer_bytes(plan, kind))
-    moving = [symbol.buffers for symbol in plan.core.of_kind(kind) if symbol.memory != "host"]
+    moving = [symbol.buffers for _, symbol in plan.program.of_kind(kind) if symbol.memory != "host"]
     return Link(occupancy, plan.chip["memory.pcie_latency"] if occupancy else 0, min(moving, default=1))
 
 

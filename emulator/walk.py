@@ -1,4 +1,7 @@
-"""The compiled loop over a plan: loops, affine addresses, overlaps, calls of kernels.
+"""The compiled loop over a plan: loops, affine addresses, overlaps, calls of kernels, cores in turn.
+
+The code of all cores lies in one array, core after core; an index here counts through it. A core runs until it has to
+wait, for a signal or at a barrier, or ends; then the next one goes on.
 
 Kernels are called through first-class functions of one type, KERNEL, from a tuple: the loop never changes as the
 table grows, and each kernel is compiled and cached by itself. It costs about 20 ns an instruction, and 2 ns for each
@@ -11,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from emulator.jit import hot, inner, kernel_table, types
-from emulator.plan import ADDRESS, FIELDS, READ, STATUS, Plan
+from emulator.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
+from isa.instruction import Instruction
 
 # Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
-# what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin.
-KIND, WORK, STOP, COUNTER, TRIPS, OTHER, FIRST_TERM, FIRST_WATCH, CODE = range(9)
-OPENS, CLOSES, ENDS = -1, -2, -3
+# what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin; its
+# semaphore or barrier.
+KIND, WORK, STOP, COUNTER, TRIPS, OTHER, FIRST_TERM, FIRST_WATCH, TOKEN, CODE = range(10)
+OPENS, CLOSES, ENDS, SIGNALS, WAITS, MEETS = -1, -2, -3, -4, -5, -6
 # Columns of `terms`: where in the row the address is, 1 for the first term of an operand, counter, modulus, stride in
 # bytes.
 SLOT, FIRST, BY_COUNTER, MODULUS, BY_BYTES, TERM = range(6)
@@ -26,11 +31,13 @@ READS, ABOVE, BELOW, WATCH = range(4)
 RESULT_SLOT = 0
 # How many of a watch's distances are known to be free of overlap at a time; and none of them.
 KNOWN, NO_DISTANCE = 1024, np.iinfo(np.int64).max
-# What `walk` keeps between calls: the next instruction, instructions done, then the counters of the loops.
-AT, DONE, COUNTERS = range(3)
-# Why `walk` returned: the code's end, an instruction to stop at, the budget used up, a distance not yet known, or a
+# What `walk` keeps of each core between calls: the next instruction, whether it has arrived at that barrier, then the
+# counters of its loops; and of all: whose turn it is, instructions done.
+AT, ARRIVED, COUNTERS = range(3)
+TURN, DONE, PROGRESS = range(3)
+# Why `walk` returned: no core can go on, an instruction to stop at, the budget used up, a distance not yet known, or a
 # kernel that set the status of its row.
-ENDED, STOPPED, PAUSED, DOUBTED, TRAPPED = range(5)
+STUCK, STOPPED, PAUSED, DOUBTED, TRAPPED = range(5)
 
 
 @hot
@@ -48,18 +55,27 @@ def walk(
     terms: np.ndarray,
     watches: np.ndarray,
     known: np.ndarray,
-    state: np.ndarray,
+    states: np.ndarray,
+    arrivals: np.ndarray,
+    users: np.ndarray,
+    signals: np.ndarray,
+    progress: np.ndarray,
     passing: bool,
     budget: int,
 ) -> int:
-    """Go on from state[AT] until the budget is used up; return why it stopped.
+    """Go on with the core whose turn it is until the budget is used up; return why it stopped.
 
     `rows` is a copy of `plan_rows` whose addresses follow the counters. The walk stops before an instruction whose
     STOP is set, but for the first one if `passing`, and before one whose watch has a distance that is not `known`.
+    signals [semaphores] are those that no wait has used up; arrivals and users [cores, barriers]: how often a core has
+    arrived, and whether it uses the barrier.
     """
+    core = progress[TURN]
+    state = states[core]
     counters = state[COUNTERS:]
     at = state[AT]
     why = PAUSED
+    held = 0  # cores in a row that could not go on
     while budget > 0:
         if code[at, STOP] and not passing:
             why = STOPPED
@@ -88,7 +104,7 @@ def walk(
             if rows[at, STATUS] != 0:
                 why = TRAPPED
                 break
-            state[DONE] += 1
+            progress[DONE] += 1
             at += 1
         elif kind == OPENS:
             counters[code[at, COUNTER]] = 0
@@ -101,11 +117,45 @@ def walk(
             else:
                 counters[depth] = 0
                 at += 1
+        elif kind == SIGNALS:
+            signals[code[at, TOKEN]] += 1
+            progress[DONE] += 1
+            at += 1
+        elif kind == WAITS and signals[code[at, TOKEN]] > 0:
+            signals[code[at, TOKEN]] -= 1
+            progress[DONE] += 1
+            at += 1
+        elif kind == MEETS and all_met(arrivals, users, state, core, code[at, TOKEN]):
+            progress[DONE] += 1
+            at += 1
         else:
-            why = ENDED
-            break
+            held += 1
+            if held == states.shape[0]:
+                why = STUCK
+                break
+            state[AT] = at
+            core = (core + 1) % states.shape[0]
+            state = states[core]
+            counters = state[COUNTERS:]
+            at = state[AT]
+            continue
+        held = 0
     state[AT] = at
+    progress[TURN] = core
     return why
+
+
+@inner
+def all_met(arrivals: np.ndarray, users: np.ndarray, state: np.ndarray, core: int, barrier: int) -> bool:
+    """Arrive at a barrier, once; return whether every core that uses it has arrived as often."""
+    if not state[ARRIVED]:
+        state[ARRIVED] = 1
+        arrivals[core, barrier] += 1
+    for other in range(users.shape[0]):
+        if users[other, barrier] and arrivals[other, barrier] < arrivals[core, barrier]:
+            return False
+    state[ARRIVED] = 0
+    return True
 
 
 @inner
@@ -116,52 +166,57 @@ def holds(values: np.ndarray, value: int) -> bool:
     return False
 
 
-def flat(plan: Plan, kinds: Mapping[int, int], stops: Collection[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def flat(
+    plan: Plan, kinds: Mapping[int, int], stops: Collection[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `walk` reads of a plan: code, terms and watches, without what is absent.
 
-    `kinds` has the KIND of each opcode, `stops` the instructions to stop before.
+    `kinds` has the KIND of each opcode, `stops` the instructions to stop before: (core, index).
     """
-    n = len(plan.rows)
-    code = np.zeros((n + 1, CODE), np.int64)
-    code[:n, KIND] = [kinds[int(opcode)] for opcode in plan.opcodes]
-    code[:n, COUNTER : OTHER + 1] = plan.loops
-    code[list(stops), STOP] = 1
+    code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, CODE), np.int64)
     terms: list[tuple[int, ...]] = []
     watches: list[tuple[int, ...]] = []
-    for k, instruction in enumerate(plan.core.code):
-        code[k, WORK] = work(plan, k)
-        code[k, FIRST_TERM], code[k, FIRST_WATCH] = len(terms), len(watches)
-        for slot, operand in enumerate(instruction.operands):
-            if operand is not None:
-                address = slot * FIELDS + ADDRESS
-                for t, term in enumerate(operand.terms):
-                    terms.append((address, t == 0, term.counter, term.modulus, term.stride))
-        watches += [_watch(plan, k, slot) for slot in watched(plan, k)]
-    code[n, FIRST_TERM], code[n, FIRST_WATCH] = len(terms), len(watches)
+    for part, start in zip(plan.cores, starts(len(part.rows) for part in plan.cores), strict=True):
+        for k, instruction in enumerate(part.core.code):
+            row = code[start + k]
+            row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(instruction), (part.number, k) in stops
+            row[COUNTER : OTHER + 1] = part.loops[k] + (0, 0, start)
+            row[FIRST_TERM], row[FIRST_WATCH] = len(terms), len(watches)
+            if instruction.row.engine == "sync":
+                row[TOKEN] = instruction.attributes[0][0]
+            for slot, operand in enumerate(instruction.operands):
+                if operand is not None:
+                    address = slot * FIELDS + ADDRESS
+                    for t, term in enumerate(operand.terms):
+                        terms.append((address, t == 0, term.counter, term.modulus, term.stride))
+            watches += [_watch(part, k, slot) for slot in watched(part, k)]
+    code[-1, FIRST_TERM], code[-1, FIRST_WATCH] = len(terms), len(watches)
     return code, np.array(terms, np.int64).reshape(-1, TERM), np.array(watches, np.int64).reshape(-1, WATCH)
 
 
-def watched(plan: Plan, k: int) -> list[int]:
+def watched(part: CorePlan, k: int) -> list[int]:
     """Return the operands of instruction k, by slot, that its result may overlap in some iteration."""
-    if not plan.overlap[k]:
+    if not part.overlap[k]:
         return []
-    operands = plan.core.code[k].operands
+    operands = part.core.code[k].operands
     out = operands[RESULT_SLOT]
+    assert out is not None
     return [
         slot
         for slot, operand in enumerate(operands)
-        if operand is not None and out is not None and plan.access[k, slot] == READ and operand.memory == out.memory
+        if operand is not None
+        and part.access[k, slot] == READ
+        and (operand.memory, operand.core) == (out.memory, out.core)
     ]
 
 
-def _watch(plan: Plan, k: int, slot: int) -> tuple[int, ...]:
-    (out_low, out_high), (low, high) = plan.spans[k, RESULT_SLOT], plan.spans[k, slot]
+def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:
+    (out_low, out_high), (low, high) = part.spans[k, RESULT_SLOT], part.spans[k, slot]
     return slot * FIELDS + ADDRESS, out_low - high, out_high - low
 
 
-def work(plan: Plan, k: int) -> int:
-    """Return what instruction k weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
-    instruction = plan.core.code[k]
+def work(instruction: Instruction) -> int:
+    """Return what an instruction weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
     elements = sum(operand.elements for _, operand in instruction.accesses())
     products = 0
     if any(spec.name == "w" for spec in instruction.row.operands):
@@ -174,5 +229,5 @@ def work(plan: Plan, k: int) -> int:
 def signature(kernels: int) -> Any:
     """Return the signature of `walk` with a tuple of that many kernels."""
     table, column = types.int64[:, ::1], types.int64[::1]
-    tables = (table,) * 6  # from plan_rows to known
-    return types.int64(kernel_table(kernels), types.uint8[::1], *tables, column, types.boolean, types.int64)
+    tables, columns = (table,) * 9, (column,) * 2  # from plan_rows to users; signals and progress
+    return types.int64(kernel_table(kernels), types.uint8[::1], *tables, *columns, types.boolean, types.int64)

@@ -36,6 +36,12 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "seq.issue_cycles": (_COUNT, 1, 1e6, "cycles that the sequencer takes for an instruction"),
     "seq.loop_cycles": (_COUNT, 0, 1e6, "cycles that the sequencer takes for loop and brnz"),
     "seq.queue_depth": (_COUNT, 1, 4096, "instructions that wait in an engine's queue"),
+    "sync.semaphores": (_COUNT, 0, 65536, "semaphores"),
+    "sync.barriers": (_COUNT, 0, 65536, "barriers"),
+    "sync.cycles": (_COUNT, 1, 1e6, "cycles of its queue that signal, wait or barrier takes"),
+    "sync.latency": (_COUNT, 0, 1e6, "cycles from a signal, or the last arrival, until whoever waits knows"),
+    "ring.bytes_per_cycle": (_RATE, 0, 1e9, "bandwidth from one core to another; 0: there is one core"),
+    "ring.latency": (_COUNT, 0, 1e6, "cycles before the first byte reaches another core"),
     "te.multipliers": (_COUNT, 1, 2**20, "p: products that a dot product sums in a cycle"),
     "te.pixels": (_COUNT, 1, 2**20, "b: output pixels at once"),
     "te.channels": (_COUNT, 1, 2**20, "K: output channels at once"),
@@ -155,6 +161,8 @@ def _check_together(values: Mapping[str, Any], origin: str) -> None:
         raise ChipError(
             f"{origin}: the chip has device memory, but memory.dev_bytes_per_cycle is 0", "give its bandwidth too"
         )
+    if values["chip.cores"] > 1 and not values["ring.bytes_per_cycle"]:
+        raise ChipError(f"{origin}: the chip has several cores, but ring.bytes_per_cycle is 0", "give its bandwidth")
 
 
 def _unknown(name: str, legal: Iterable[str], origin: str) -> NoReturn:

@@ -34,7 +34,8 @@ DESCRIPTOR = np.dtype(
         ("shape", "<i4", MAX_RANK),
         ("stride", "<i4", MAX_RANK),
         ("term", [("counter", "<u4"), ("modulus", "<u4"), ("stride", "<i8")], MAX_TERMS),
-        ("tail", "u1", 16),
+        ("core", "<u2"),  # 0: the own core's, or shared; else 1 + the core's number
+        ("tail", "u1", 14),
     ]
 )
 assert DESCRIPTOR.itemsize == 128
@@ -85,6 +86,7 @@ def encode_operand(operand: Operand) -> bytes:
     record["stride"][: operand.rank] = operand.strides
     for slot, term in zip(record["term"], operand.terms, strict=False):
         slot["counter"], slot["modulus"], slot["stride"] = term.counter, term.modulus, term.stride
+    record["core"] = 0 if operand.core is None else 1 + operand.core
     return record.tobytes()
 
 
@@ -140,4 +142,5 @@ def decode_operand(record: bytes, index: int) -> Operand:
         tuple(fields["shape"][:rank].tolist()),
         tuple(fields["stride"][:rank].tolist()),
         tuple(Term(int(t["counter"]), int(t["modulus"]), int(t["stride"])) for t in fields["term"][:terms]),
+        int(fields["core"]) - 1 if fields["core"] else None,
     )

@@ -39,8 +39,8 @@ class InputError(RatelError):
 class Trap(RatelError):
     """Raised when a program cannot run on a chip, or an instruction may not run with its operands or their values.
 
-    `instruction` is the index in its core's code, `line` the source line it came from (None where unknown),
-    `address` the byte address concerned (None where there is none).
+    `core` is the number of the core, `instruction` the index in its code, `line` the source line that it came from,
+    `address` the byte address concerned; None where unknown.
     """
 
     def __init__(
@@ -51,11 +51,13 @@ class Trap(RatelError):
         instruction: int | None = None,
         line: int | None = None,
         address: int | None = None,
+        core: int | None = None,
     ) -> None:
         super().__init__(message, help)
         self.instruction = instruction
         self.line = line
         self.address = address
+        self.core = core
 
 
 def index_trap(

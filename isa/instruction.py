@@ -29,7 +29,8 @@ class Instruction:
 
     @property
     def engine(self) -> str:
-        return self.row.engine
+        """The engine whose queue it sits in; "seq" for the sequencer's own."""
+        return self.word("queue") if self.row.engine == "sync" else self.row.engine
 
     def operand(self, name: str) -> Operand | None:
         return self.operands[self.row.operand_index(name)]

@@ -47,7 +47,12 @@ def trips_at(code: Sequence[Instruction], tasks: int = 1) -> list[tuple[int, ...
     return trips
 
 
+def times_each(code: Sequence[Instruction]) -> list[int]:
+    """Return how often one task executes each instruction."""
+    return [prod(trips) for trips in trips_at(code)]
+
+
 def executions(code: Sequence[Instruction]) -> int:
-    """Return how many instructions of engines one task executes."""
-    counts = (prod(trips) for trips in trips_at(code))
-    return sum(count for instruction, count in zip(code, counts, strict=True) if instruction.engine != "seq")
+    """Return how many instructions of engines, synchronisation among them, one task executes."""
+    pairs = zip(code, times_each(code), strict=True)
+    return sum(times for instruction, times in pairs if instruction.row.engine != "seq")

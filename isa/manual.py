@@ -73,6 +73,7 @@ DESCRIPTOR_MEANING = {
     "shape": "elements in each dimension; those beyond the rank are zero",
     "stride": "elements from one index to the next, in each dimension",
     "term": "counter (u32), modulus (u32, 0 for none), stride (i64, bytes), for each term; unused ones are zero",
+    "core": "0 for the own core and for memories that all share, else 1 + the number of the core whose lm it is",
     "tail": "zeros",
 }
 
@@ -89,7 +90,8 @@ of three engines, which run side by side:
                      +-->  ME  memory engine    {me}  <-->  LM, host, dev
 
 The sequencer (SEQ) fetches code from the instruction buffer (IB) and runs the loops itself. Tensors lie in the local
-memory (LM); scales, biases and tables in the constant buffer (CB).
+memory (LM); scales, biases and tables in the constant buffer (CB). A chip has one such core or several, on a ring; see
+[Cores](#cores).
 """
 
 ADDRESSES = f"""\
@@ -154,6 +156,26 @@ Within an engine, instructions take effect in program order. Between engines a p
 Wait bits may be combined, as in `(w.tm)`, and are obeyed in both orders.
 """
 
+CORES = """\
+Each core has code, loops, LM and CB of its own. `host` and `dev` are the same for all. The result of a `copy` may lie
+in the LM of another core: a remote write, over the ring; nothing reads another core's LM. The scoreboard of a core sees
+neither the writes of others nor what they do in `host` and `dev`: semaphores and barriers order those.
+
+{words}
+
+- A *stream* is the queue of one engine on one core. A semaphore has one signalling and one waiting stream; the k-th
+  `wait` is for the k-th `signal`, whichever comes first. A barrier has one stream on each core that uses it, and each
+  arrives there equally often, loops counted. A program that breaks this is not loaded.
+- `signal` and `barrier` take effect once every earlier instruction of their engine has finished, remote writes
+  included; what other engines do is waited for by wait bits, as by any instruction: `(w.t) signal done, me`.
+- `wait` and `barrier` hold their own queue; the sequencer issues on. Other engines can wait for them by wait bits.
+
+Each core executes in program order; a `wait` without a signal left, or a barrier where others are missing, stops the
+whole core until it is met. Where no core can go on, the program traps with `deadlock`, which names every waiting
+instruction. This is decided by the program alone: one whose waits cannot be met in program order is a deadlock, however
+many instructions the queues of a chip might hold.
+"""
+
 TASKS = """\
 A run is a stream of tasks, often of one. For each the command processor moves the inputs in, lets the core compute
 until `end`, and moves the outputs out. Task t uses buffer t mod n of an input or an output with n buffers, so that
@@ -187,6 +209,8 @@ def manual() -> str:
     parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in MNEMONICS["conv"].choices]
     parts += [FUNCTIONS]
     parts += ["## Order and waits", ORDER, _engines()]
+    sync = _table(("instruction", "meaning"), [(f"`{r.mnemonic}`", r.meaning) for r in ROWS if r.engine == "sync"])
+    parts += ["## Cores", CORES.format(words=sync)]
     parts += ["## Tasks", TASKS]
     parts += ["## Instruction words", WORDS]
     parts += ["## Traps", "A program that cannot run right does not run: it traps, with the line.", _traps(TRAPS)]
@@ -203,9 +227,10 @@ def section(mnemonic: str) -> str:
         parts.append(_operands(row.operands))
     if row.attributes:
         parts.append(_attributes(row.attributes))
-    if row.choices and row.engine != "te":
-        parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in row.choices]
-    elif row.choices:
+    explained = [spec for spec in row.choices if spec.name in WORD_FORMULAS]
+    if explained and row.engine != "te":
+        parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in explained]
+    elif explained:
         parts.append("The words of a choice and what they mean are listed under [The chain](#the-chain).")
     parts.append("Encoded as:\n\n" + _encoding(row))
     parts.append("Traps:\n\n" + _traps(row.traps) if row.traps else "It never traps.")
@@ -296,6 +321,8 @@ def _traps(codes: Iterable[str]) -> str:
 def _engine_line(row: Row) -> str:
     if row.engine == "seq":
         return "Engine: the sequencer itself. No wait bits."
+    if row.engine == "sync":
+        return "Engine: the one whose queue it names. May wait for any engine; see [Cores](#cores)."
     return f"Engine: {ENGINE_NAMES[row.engine]}. May wait for any engine."
 
 
@@ -320,8 +347,12 @@ def _operands(operands: Sequence[OperandSpec]) -> str:
 def _attributes(attributes: Sequence[AttributeSpec]) -> str:
     rows = []
     for spec in attributes:
-        if spec.words:
-            legal, default = "a word", "required" if spec.default is None else spec.words[int(spec.default[0])]
+        if spec.declared:
+            legal, default = f"a declared {spec.declared}", "required"
+        elif spec.words:
+            listed = spec.name not in WORD_FORMULAS
+            legal = ", ".join(f"{k} `{word}`" for k, word in enumerate(spec.words)) if listed else "a word"
+            default = "required" if spec.default is None else spec.words[int(spec.default[0])]
         else:
             legal, default = f"{shown(spec.low)} to {shown(spec.high)}", _default(spec)
         rows.append((f"`{spec.name}`", ", ".join(spec.names) or "one", spec.kind, legal, default, spec.meaning))

@@ -4,10 +4,10 @@
     then for each section: name (8 bytes, zero-filled), u64 offset, u64 length, u32 CRC-32 of its bytes, u32 zero,
     u32 CRC-32 of everything before it, then the sections, one after another.
 
-Sections, in this order: `head` (name, chip, order, tasks, JSON), then for each core k `code.k` (words), `oper.k`
-(operand descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck`
-(checks, JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces.
-Reading executes nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
+Sections, in this order: `head` (name, chip, order, tasks, semaphores, barriers, JSON), then for each core k `code.k`
+(words), `oper.k` (operand descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers
+to), then `chck` (checks, JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no
+spaces. Reading executes nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
 """
 
 import json
@@ -105,8 +105,15 @@ def _json(value: object) -> bytes:
 
 def to_sections(program: Program) -> dict[str, bytes]:
     """Return the bytes of each section by name."""
-    head = {"name": program.name, "chip": program.chip, "order": program.order, "cores": len(program.cores)}
-    head["tasks"] = program.tasks
+    head = {
+        "name": program.name,
+        "chip": program.chip,
+        "order": program.order,
+        "cores": len(program.cores),
+        "tasks": program.tasks,
+        "semaphores": program.semaphores,
+        "barriers": program.barriers,
+    }
     sections = {"head": _json(head)}
     files: dict[str, int] = {}
     lines = []
@@ -196,8 +203,9 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
         Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
         for o, kind, bound, source, length in json.loads(sections["chck"])
     )
+    semaphores, barriers = (tuple(map(_text, head[key])) for key in ("semaphores", "barriers"))
     name, chip, order = _text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS)
-    program = Program(name, chip, order, tuple(cores), checks, head["tasks"])
+    program = Program(name, chip, order, tuple(cores), checks, head["tasks"], semaphores, barriers)
     for message, help in check_program(program):
         raise ObjectError(message, help)
     return program

@@ -10,6 +10,8 @@ from isa.dtypes import DType
 
 # Each core has lm and cb; host is the host's memory behind PCIe, dev the chip's own DRAM, where it has one.
 MEMORIES = ("lm", "cb", "host", "dev")
+# All cores see the same.
+SHARED = ("host", "dev")
 MEMORY_MEANING = {
     "lm": "local memory of the core: tensors",
     "cb": "constant buffer of the core: biases, scales, tables",
@@ -87,7 +89,8 @@ class Operand:
     """A tensor as an instruction sees it.
 
     `address` is in bytes from the start of `memory`, at counters 0; `strides` are in elements, one a dimension;
-    `terms` are sorted, with distinct (counter, modulus) and strides other than 0.
+    `terms` are sorted, with distinct (counter, modulus) and strides other than 0. `core` says whose memory it is, where
+    that is another core's: None for the own, and for memories that all share.
     """
 
     memory: str
@@ -96,6 +99,7 @@ class Operand:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     terms: tuple[Term, ...] = ()
+    core: int | None = None
 
     @property
     def rank(self) -> int:
@@ -131,6 +135,11 @@ class Operand:
     def address_at(self, counters: Sequence[int]) -> int:
         """Return the byte address at the given counter values."""
         return self.address + sum(term.value(counters) for term in self.terms)
+
+
+def region(core: int, memory: str) -> tuple[int, str]:
+    """Return the key of a core's memory among those of all cores: what they share is kept as core 0's."""
+    return (0 if memory in SHARED else core), memory
 
 
 def packed_strides(shape: Sequence[int]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ CHECK_BOUNDS = {"top1": (0.0, 1.0), "exact": (0.0, 0.0), "within": (0.0, 3.4e38)
 CHECK_KINDS = tuple(CHECK_BOUNDS)
 # A symbol may have one dimension more than an operand: the one that counts its buffers.
 MAX_SYMBOL_RANK = 5
-MAX_CORES = 1
+MAX_CORES = 64
 # Buffers of an input or an output, and tasks that a program may ask for.
 MAX_BUFFERS, MAX_TASKS = 16, 2**20
 BUFFERED = ("input", "output")
@@ -155,6 +155,7 @@ class Program:
     `chip` is the chip it was assembled for, by name; it runs on any chip that has what it needs. `order` says who
     orders instructions of different engines: the hardware's scoreboard, or the compiler's wait bits alone.
     `cores` has one element a core, the first being core 0. A run is a stream of `tasks` where it is not told otherwise.
+    `semaphores` and `barriers` are names: instructions hold their index.
     """
 
     name: str
@@ -163,6 +164,19 @@ class Program:
     cores: tuple[Core, ...]
     checks: tuple[Check, ...] = ()
     tasks: int = 1
+    semaphores: tuple[str, ...] = ()
+    barriers: tuple[str, ...] = ()
+
+    def of_kind(self, kind: str) -> Iterator[tuple[int, Symbol]]:
+        """Yield (core, symbol) of all cores; names of inputs and of outputs are unique among them."""
+        return ((k, symbol) for k, core in enumerate(self.cores) for symbol in core.of_kind(kind))
+
+    def output(self, name: str) -> Symbol:
+        """Return the output of that name; raise KeyError if there is none."""
+        for _, symbol in self.of_kind("output"):
+            if symbol.name == name:
+                return symbol
+        raise KeyError(name)
 
     def save(self, path: str | Path) -> None:
         """Write the object file (.npo); the same program always gives the same bytes."""
@@ -179,13 +193,23 @@ class Program:
 
 
 def memory_needs(core: Core, tasks: int = 1) -> dict[str, int]:
-    """Return the bytes of each memory that a core's code, data and symbols reach in so many tasks, from address 0."""
+    """Return the bytes of each memory that a core's code, data and symbols reach in so many tasks, from address 0.
+
+    What they reach in other cores' memories is not counted.
+    """
     needs = dict.fromkeys(MEMORIES, 0)
     for held in core.segments:
         needs[held.memory] = max(needs[held.memory], held.end)
     for symbol in core.symbols:
         needs[symbol.memory] = max(needs[symbol.memory], symbol.end)
+    for operand, end in reaches(core, tasks):
+        if operand.core is None:
+            needs[operand.memory] = max(needs[operand.memory], end)
+    return needs
+
+
+def reaches(core: Core, tasks: int = 1) -> Iterator[tuple[Operand, int]]:
+    """Yield each operand of a core's code with the first byte of its memory that it is below in every iteration."""
     for instruction, trips in zip(core.code, trips_at(core.code, tasks), strict=True):
         for _, operand in instruction.accesses():
-            needs[operand.memory] = max(needs[operand.memory], operand.extent(trips)[1])
-    return needs
+            yield operand, operand.extent(trips)[1]

@@ -14,10 +14,17 @@ from typing import Literal, TypeVar
 from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 
-# Engines in the order of their wait bits; the sequencer runs loops itself and has no queue.
+# Engines in the order of their wait bits; synchronisation sits in the queue of the engine that it names; the sequencer
+# runs loops itself and has no queue.
 ENGINES = ("te", "pe", "me")
-ALL_ENGINES = (*ENGINES, "seq")
-ENGINE_NAMES = {"te": "tensor engine", "pe": "pooling engine", "me": "memory engine", "seq": "sequencer"}
+ALL_ENGINES = (*ENGINES, "sync", "seq")
+ENGINE_NAMES = {
+    "te": "tensor engine",
+    "pe": "pooling engine",
+    "me": "memory engine",
+    "sync": "synchronisation",
+    "seq": "sequencer",
+}
 # The wait bit of each engine as written: (w.t), (w.p), (w.m), or several: (w.tp).
 WAIT_LETTERS = {"t": "te", "p": "pe", "m": "me"}
 
@@ -30,7 +37,8 @@ class OperandSpec:
     """What an instruction accepts in one operand slot.
 
     `ranks` is the least and greatest rank; `strided` allows an innermost stride other than 1; an `optional` operand
-    may be absent, and then the step of the meaning that uses it is absent too.
+    may be absent, and then the step of the meaning that uses it is absent too; `remote` allows the local memory of
+    another core.
     """
 
     name: str
@@ -41,6 +49,7 @@ class OperandSpec:
     meaning: str
     optional: bool = False
     strided: bool = False
+    remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class AttributeSpec:
     `names` says what each is; a single value in the text stands for all of them. `default` None makes it required.
     `words` turns the attribute into a choice that is written as one of these words; `takes` names the operand or the
     attributes that a word brings with it, as in `add=residual` or `clip=(0, 6)`; they are absent with another word.
-    With `identity`, elements left out at the end of the tuple are their own index.
+    With `identity`, elements left out at the end of the tuple are their own index. `declared` names the kind of thing
+    whose number it is, "semaphore" or "barrier": it is written first, without a name, as the program calls it.
     """
 
     name: str
@@ -64,6 +74,7 @@ class AttributeSpec:
     words: tuple[str, ...] = ()
     takes: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     identity: bool = False
+    declared: str = ""
 
     @property
     def count(self) -> int:
@@ -85,7 +96,7 @@ class Row:
 
     opcode: int
     mnemonic: str
-    engine: Literal["te", "pe", "me", "seq"]
+    engine: Literal["te", "pe", "me", "sync", "seq"]
     operands: tuple[OperandSpec, ...]
     attributes: tuple[AttributeSpec, ...]
     meaning: str
@@ -118,13 +129,14 @@ class Row:
         return tuple(spec for spec in self.attributes if spec.words)
 
 
-# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap,
-# index). Such an instruction writes nothing.
+# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts, which then
+# writes nothing.
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in place)",
     "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
+    "deadlock": "no core can go on: each has ended, or waits for what only the others could bring",
 }
 
 
@@ -137,9 +149,12 @@ def constant(name: str, dtype: DType, meaning: str) -> OperandSpec:
     return OperandSpec(name, "read", ("cb",), (dtype,), (1, 1), meaning, optional=True)
 
 
-def moved(name: str, access: Literal["read", "write"], memories: str, meaning: str) -> OperandSpec:
+def moved(
+    name: str, access: Literal["read", "write"], memories: str, meaning: str, remote: bool = False
+) -> OperandSpec:
     """A tensor that the memory engine moves: any type, any strides."""
-    return OperandSpec(name, access, tuple(memories.split()), tuple(DTYPES.values()), (1, 4), meaning, strided=True)
+    types = tuple(DTYPES.values())
+    return OperandSpec(name, access, tuple(memories.split()), types, (1, 4), meaning, strided=True, remote=remote)
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:
@@ -164,6 +179,8 @@ FACTORS = (I8, U8, I16)
 RESULTS = (I8, U8, I16, F16, BF16, F32)
 SUMS = (I8, U8, I16, I32, F16, BF16, F32)
 ANY = tuple(DTYPES.values())
+SEMAPHORE = AttributeSpec("semaphore", "u16", 0, 65535, None, "the semaphore, by its name", declared="semaphore")
+QUEUE = AttributeSpec("queue", "u8", 0, 2, None, "the engine in whose queue it sits", words=ENGINES)
 
 ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output channel or one for all")
 
@@ -262,6 +279,20 @@ FOUR_PIXELS = """
 p   = float(x[n, y, x, c] - x_zero) * (weight of y * weight of x), each product rounded
 v   = p(y0, x0) + p(y0, x1) + p(y1, x0) + p(y1, x1), in this order, each sum rounded
 v   = v * scale                                       ; where given"""
+TWO_CORES = """\
+.semaphore ready
+.core 0
+.input x i8[4, 64]
+copy core1.inbox, x
+signal ready, me
+end
+.core 1
+.local inbox i8[4, 64]
+.output out i8[4, 64]
+wait ready, me
+copy out, inbox
+end
+"""
 
 ROWS = (
     Row(
@@ -660,9 +691,12 @@ end
         0x32,
         "copy",
         "me",
-        (moved("out", "write", "lm", "where the tensor goes"), moved("x", "read", "lm", "tensor in local memory")),
+        (
+            moved("out", "write", "lm", "where the tensor goes; may lie in another core's local memory", remote=True),
+            moved("x", "read", "lm", "tensor in local memory"),
+        ),
         (),
-        "Copy a tensor within local memory; slices make it a concatenation or a cut.",
+        "Copy a tensor within local memory, or to another core's; slices make it a concatenation or a cut.",
         "out = x",
         ("bounds", "memory", "overlap"),
         """\
@@ -827,6 +861,52 @@ end
 """,
     ),
     Row(
+        0x42,
+        "signal",
+        "sync",
+        (),
+        (SEMAPHORE, QUEUE),
+        "Count one more signal of a semaphore, once all earlier instructions of the queue's engine have finished.",
+        "signals = signals + 1",
+        (),
+        TWO_CORES,
+    ),
+    Row(
+        0x43,
+        "wait",
+        "sync",
+        (),
+        (SEMAPHORE, QUEUE),
+        "Hold a queue until a semaphore is signalled: the k-th `wait` for the k-th `signal`.",
+        "waits = waits + 1\nhold the queue until signals >= waits",
+        ("deadlock",),
+        TWO_CORES,
+    ),
+    Row(
+        0x44,
+        "barrier",
+        "sync",
+        (),
+        (AttributeSpec("barrier", "u16", 0, 65535, None, "the barrier, by its name", declared="barrier"), QUEUE),
+        "Hold a queue until every core that uses a barrier has arrived there as often, its earlier work finished.",
+        "arrivals[core] = arrivals[core] + 1\n"
+        "hold the queue until arrivals[other] >= arrivals[core] for each core that uses the barrier",
+        ("deadlock",),
+        """\
+.barrier stage
+.core 0
+.output out i8[4, 64]
+fill out, value=1
+barrier stage, me
+end
+.core 1
+.output other i8[4, 64]
+barrier stage, me
+fill other, value=2
+end
+""",
+    ),
+    Row(
         0x4F,
         "end",
         "seq",
@@ -873,6 +953,7 @@ def _check_rows() -> None:
             assert set(operand.memories) <= set(MEMORIES), f"{row.mnemonic}: unknown memory in {operand.name}"
         for spec in row.attributes:
             assert spec.default is None or len(spec.default) == spec.count, f"{row.mnemonic}: default of {spec.name}"
+            assert spec.declared in ("", "semaphore", "barrier"), f"{row.mnemonic}: {spec.name} is of no kind declared"
             assert all(set(taken) <= set(names) for taken in spec.takes.values()), f"{row.mnemonic}: {spec.name} takes"
 
 

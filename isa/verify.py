@@ -68,7 +68,7 @@ def check_instruction(instruction: Instruction) -> list[Problem]:
             problems.append(Problem(spec.name, "missing", f"{view.row.mnemonic} needs `{spec.name}`", spec.meaning))
     for attribute in view.row.attributes:
         problems += check_attribute(attribute, view.attributes[attribute.name])
-    if instruction.waits and instruction.engine == "seq":
+    if instruction.waits and view.row.engine == "seq":
         problems.append(
             Problem("", "range", f"{view.row.mnemonic} cannot wait", "only instructions of an engine have wait bits")
         )
@@ -84,6 +84,13 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
     if operand.memory not in spec.memories:
         yield Problem(
             spec.name, "memory", f"`{spec.name}` is in {operand.memory}", f"it must be in {' or '.join(spec.memories)}"
+        )
+    if operand.core is not None and not (spec.remote and operand.memory == "lm"):
+        yield Problem(
+            spec.name,
+            "memory",
+            f"`{spec.name}` is in {operand.memory} of core {operand.core}",
+            "only the result of `copy` may lie in another core's lm: let that core `copy` it here, and wait for it",
         )
     if operand.dtype not in spec.dtypes:
         expected = " or ".join(map(str, spec.dtypes))
@@ -557,6 +564,9 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "toweight": _toweight,
         "loop": _nothing,
         "brnz": _nothing,
+        "signal": _nothing,
+        "wait": _nothing,
+        "barrier": _nothing,
         "end": _nothing,
     },
     ALL_ENGINES,

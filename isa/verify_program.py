@@ -1,13 +1,16 @@
-"""Whether a program is well formed: its code, symbols, initial data and checks, and how they fit together.
+"""Whether a program is well formed: its cores' code, symbols, data, streams and checks, and how they fit together.
 
 Whoever takes a program from elsewhere asks here: the object file's reader, and the loader for a chip.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
 from isa.errors import shown
+from isa.operand import region
 from isa.program import (
     BUFFERED,
     CHECK_BOUNDS,
@@ -22,44 +25,77 @@ from isa.program import (
     Program,
     Symbol,
 )
+from isa.streams import check_streams
 from isa.verify import check_code
+
+# What the text can write as the name of a semaphore or a barrier.
+NAME = re.compile(r"[^\W\d]\w*")
 
 
 def check_program(program: Program) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a program: (message, help)."""
     if not 1 <= len(program.cores) <= MAX_CORES:
-        yield f"the program is for {len(program.cores)} cores", f"this version runs programs of {MAX_CORES}"
+        yield f"the program is for {len(program.cores)} cores", f"expected 1 to {MAX_CORES}"
         return
     if program.order not in ORDERS:
         yield f"the order is {shown(program.order)}", f"expected {' or '.join(ORDERS)}"
     if not is_count(program.tasks, MAX_TASKS):
         yield f"the program is for {shown(program.tasks)} tasks", f"expected 1 to {MAX_TASKS}"
         return
-    for core in program.cores:
-        yield from check_core(core, program.tasks)
+    for kind, names in (("semaphore", program.semaphores), ("barrier", program.barriers)):
+        for name, count in Counter(names).items():
+            if not NAME.fullmatch(name) or count > 1:
+                yield f"{shown(name)} cannot name a {kind}, or names two", "expected letters, digits and _, once each"
+    problems = [problem for k, core in enumerate(program.cores) for problem in check_core(core, k, program)]
+    yield from problems
+    if not problems:
+        yield from _check_across(program)
     for check in program.checks:
-        yield from check_check(check, program.cores[0], program.tasks)
+        yield from check_check(check, program)
 
 
 def is_count(value: object, most: int) -> bool:
     return type(value) is int and 1 <= value <= most
 
 
-def check_core(core: Core, tasks: int) -> Iterator[tuple[str, str]]:
+def check_core(core: Core, number: int, program: Program) -> Iterator[tuple[str, str]]:
+    place = f"core {number}: " if len(program.cores) > 1 else ""
     for index, problem in check_code(core.code):
-        yield f"instruction {index}: {problem.message}", problem.help
+        yield f"{place}instruction {index}: {problem.message}", problem.help
+    for index, instruction in enumerate(core.code):
+        for _, operand in instruction.accesses():
+            if operand.core is not None and not (0 <= operand.core < len(program.cores) and operand.core != number):
+                yield f"{place}instruction {index}: an operand names core {operand.core}", "expected another core"
+        for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
+            declared = {"semaphore": program.semaphores, "barrier": program.barriers}.get(spec.declared)
+            if declared is not None and value and value[0] >= len(declared):
+                yield f"{place}instruction {index}: there is no {spec.declared} {shown(value[0])}", ""
     if len(core.lines) != len(core.code):
-        yield f"the code has {len(core.code)} instructions but {len(core.lines)} source lines", ""
+        yield f"{place}the code has {len(core.code)} instructions but {len(core.lines)} source lines", ""
     names = [symbol.name for symbol in core.symbols]
     if len(set(names)) != len(names):
-        yield "two symbols have one name", ""
+        yield f"{place}two symbols have one name", ""
     for symbol in core.symbols:
-        yield from check_symbol(symbol, tasks)
-    before: dict[str, int] = {}
-    for segment in sorted(core.segments, key=lambda segment: segment.address):
-        if segment.address < before.get(segment.memory, 0):
+        yield from check_symbol(symbol, program.tasks)
+
+
+def _check_across(program: Program) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong between the cores of a program that are each well formed."""
+    moved = [symbol.name for kind in ("input", "output") for _, symbol in program.of_kind(kind)]
+    for name, count in Counter(moved).items():
+        if count > 1:
+            yield f"{count} cores call an input or an output {shown(name)}", "their names are unique over all cores"
+    before: dict[tuple[int, str], int] = {}
+    held = [(segment, region(k, segment.memory)) for k, core in enumerate(program.cores) for segment in core.segments]
+    for segment, place in sorted(held, key=lambda pair: pair[0].address):
+        if segment.address < before.get(place, 0):
             yield f"two constants share byte {segment.address:#x} of {segment.memory}", ""
-        before[segment.memory] = segment.end
+        before[place] = max(before.get(place, 0), segment.end)
+    for problem in check_streams([core.code for core in program.cores], program.semaphores, program.barriers):
+        line = program.cores[problem.core].lines[problem.index]
+        others = [program.cores[k].lines[index] for k, index in problem.others]
+        also = "".join(f"; {other.file}:{other.number}: {other.text}" for other in others)
+        yield f"{line.file}:{line.number}: {line.text}: {problem.message}{also}", problem.help
 
 
 def check_symbol(symbol: Symbol, tasks: int) -> Iterator[tuple[str, str]]:
@@ -86,13 +122,13 @@ def check_symbol(symbol: Symbol, tasks: int) -> Iterator[tuple[str, str]]:
         yield f"{name} is not aligned", f"addresses of {symbol.dtype} are multiples of {symbol.dtype.bytes}"
 
 
-def check_check(check: Check, core: Core, tasks: int) -> Iterator[tuple[str, str]]:
-    output = next((symbol for symbol in core.of_kind("output") if symbol.name == check.output), None)
+def check_check(check: Check, program: Program) -> Iterator[tuple[str, str]]:
+    output = next((symbol for _, symbol in program.of_kind("output") if symbol.name == check.output), None)
     if output is None:
         yield f"a check names the unknown output {shown(check.output)}", ""
         return
     rows = output.bytes // output.dtype.bytes // output.shape[-1]
-    expected = tasks * (4 * rows if check.kind == "top1" else output.bytes)
+    expected = program.tasks * (4 * rows if check.kind == "top1" else output.bytes)
     low, high = CHECK_BOUNDS.get(check.kind, (1, 0))
     if not low <= check.bound <= high or len(check.expected) != expected:
         yield f"the check of {shown(check.output)} does not fit it", ""

@@ -117,7 +117,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="LOCAL[@ITERATION]",
-        help="print a tensor at the end, or as an iteration of its outermost loop ends",
+        help="print a tensor (coreK.NAME where cores share a name) at the end, or as an iteration of its outermost "
+        "loop ends",
     )
     sub.add_argument("--poison", type=seed, metavar="SEED", help="fill unwritten memory with noise instead of 0")
 
@@ -210,9 +211,10 @@ def assemble(options: argparse.Namespace) -> int:
     text = read_text(options.file)
     program, _ = assemble_for(text, options.file, load_chip(options.chip) if options.chip else None)
     program.save(target)
-    core = program.cores[0]
-    held = sum(len(segment.data) for segment in core.segments)
-    print(f"{target}: {len(core.code)} instructions, {held} bytes of weights and constants")
+    count = sum(len(core.code) for core in program.cores)
+    held = sum(len(segment.data) for core in program.cores for segment in core.segments)
+    cores = f" on {len(program.cores)} cores" if len(program.cores) > 1 else ""
+    print(f"{target}: {count} instructions{cores}, {held} bytes of weights and constants")
     return DONE
 
 
@@ -250,7 +252,7 @@ def run(options: argparse.Namespace) -> int:
         pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
     )
     program, chip = load_program(options.file, options.chip, options.set)
-    known = [symbol.name for symbol in program.cores[0].of_kind("output")]
+    known = [symbol.name for _, symbol in program.of_kind("output")]
     for name in (*outputs, *expected):
         if name not in known:
             outputs_are = f"outputs: {', '.join(known) or 'none'}"
@@ -359,8 +361,7 @@ def stream_summary(timeline: Timeline | Stream | None) -> dict[str, Any]:
 
 def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: {"busy": times.busy, "stall": times.stall, "idle": times.idle, "instructions": times.instructions}
-        for name, times in engines.items()
+        name: {key: value for key, value in vars(times).items() if key != "stalls"} for name, times in engines.items()
     }
 
 

@@ -134,7 +134,7 @@ def print_run(
     for name, difference in differences.items():
         out.print(styled(f"{name}: ", ("as expected", "green") if difference is None else (difference, "red")))
     ranked = {check.output for check in result.checks if check.kind == "top1"}
-    for symbol in result.plan.core.of_kind("output"):
+    for _, symbol in result.plan.program.of_kind("output"):
         tensor = result.outputs[symbol.name]
         words = predictions(tensor) if symbol.name in ranked else contents(tensor)
         out.print(f"{symbol.name} {symbol.dtype}{list(tensor.shape)}{words}")
@@ -190,19 +190,25 @@ def stalled_by(times: EngineTime) -> str:
 
 
 def print_path(out: Console, timeline: Timeline | Stream, rows: int) -> None:
-    columns = [("line", "left"), ("instruction", "left"), ("engine", "left"), ("reason", "left"), ("limit", "left")]
+    several = len(timeline.plan.cores) > 1
+    columns = [("core", "right")] if several else []
+    columns += [("line", "left"), ("instruction", "left"), ("engine", "left"), ("reason", "left"), ("limit", "left")]
     columns += [("times", "right"), ("cycles", "right"), ("share", "right")]
     path = table("critical path: what the length of the run is made of", columns)
     entries = timeline.critical_path
     for entry in entries[:rows]:
         place = f"{entry.file}:{entry.line}" if entry.line else "-"
-        fields = (place, entry.instruction, entry.engine, entry.reason, entry.limit)
+        of_core = ("-" if entry.core is None else str(entry.core),) if several else ()
+        fields = (*of_core, place, entry.instruction, entry.engine, entry.reason, entry.limit)
         path.add_row(*fields, f"{entry.count:,}", f"{entry.cycles:,}", share(entry.cycles, timeline.cycles))
     rest = entries[rows:]
     if rest:
         cycles = sum(entry.cycles for entry in rest)
         count = sum(entry.count for entry in rest)
-        path.add_row(f"{len(rest)} more", "", "", "", "", f"{count:,}", f"{cycles:,}", share(cycles, timeline.cycles))
+        core = [""] if several else []
+        path.add_row(
+            *core, f"{len(rest)} more", "", "", "", "", f"{count:,}", f"{cycles:,}", share(cycles, timeline.cycles)
+        )
     out.print(path)
 
 

@@ -490,6 +490,10 @@ def _brnz(draw: Draw, place: Place) -> Fields:
     return {"counter": len(place.trips)}
 
 
+def _synchroniser(kind: str) -> Callable[[Draw, Place], Fields]:
+    return lambda draw, place: {kind: draw(st.integers(0, 65535)), "queue": place.pick(draw, "queue", ENGINES)}
+
+
 def _end(draw: Draw, place: Place) -> Fields:
     return {}
 
@@ -515,13 +519,16 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "gather": _gather,
         "flatten": _flatten,
         "toweight": _toweight,
+        "signal": _synchroniser("semaphore"),
+        "wait": _synchroniser("semaphore"),
+        "barrier": _synchroniser("barrier"),
         "loop": _loop,
         "brnz": _brnz,
         "end": _end,
     },
     ALL_ENGINES,
 )
-ENGINE_MNEMONICS = tuple(row.mnemonic for row in ROWS if row.engine != "seq")
+ENGINE_MNEMONICS = tuple(row.mnemonic for row in ROWS if row.engine in ENGINES)
 
 
 def _instruction(draw: Draw, mnemonic: str, place: Place, waits: Sequence[str] = ()) -> Instruction:
@@ -645,6 +652,125 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         tuple(checks[: draw(st.integers(0, 2))]),
         tasks,
     )
+
+
+# Where other cores write, and where what they wrote is copied to: beyond the areas, a slot for each remote copy.
+SLOTS, TAKEN, SLOT = AREA_END, AREA_END + 64 * 1024, 1024
+
+
+@dataclass
+class _Team:
+    """Draws the code of several cores together: in one order of events, in which every wait is met."""
+
+    draw: Draw
+    codes: list[list[Instruction]]
+    places: list[Place]
+    semaphores: list[tuple[tuple[int, str], tuple[int, str]]]
+    barriers: list[dict[int, str]]
+    slots: int = 0
+
+    def body(self, depth: int) -> None:
+        kinds = ["code", "code", *["loop"] * (depth < 2), *["token"] * 2 * bool(self.semaphores)]
+        kinds += ["barrier"] * bool(self.barriers)
+        for _ in range(self.draw(st.integers(0, 4))):
+            kind = self.draw(st.sampled_from(kinds))
+            if kind == "code":
+                core = self.draw(st.integers(0, len(self.codes) - 1))
+                _body(self.draw, self.places[core], self.codes[core], [2], ENGINE_MNEMONICS)
+            elif kind == "loop":
+                self.loop(depth)
+            elif kind == "token":
+                self.token()
+            else:
+                number = self.draw(st.integers(0, len(self.barriers) - 1))
+                for core, queue in self.barriers[number].items():
+                    self.add(core, "barrier", barrier=number, queue=queue)
+
+    def add(self, core: int, mnemonic: str, **fields: Any) -> None:
+        waits = self.draw(st.sets(st.sampled_from(ENGINES))) if self.draw(st.integers(0, 2)) == 0 else ()
+        self.codes[core].append(build(mnemonic, sorted(waits), **fields))
+
+    def loop(self, depth: int) -> None:
+        """Loop as often on each core that does something in the loop."""
+        count, before, codes = self.draw(small), self.places, self.codes
+        self.places = [Place((*place.trips, count), True, place.constants) for place in before]
+        self.codes = [[] for _ in codes]
+        self.body(depth + 1)
+        for place, inner, code, looped in zip(before, self.places, codes, self.codes, strict=True):
+            place.constants = inner.constants
+            if looped:
+                counter = len(place.trips)
+                code += [build("loop", counter=counter, count=count), *looped, build("brnz", counter=counter)]
+        self.places, self.codes = before, codes
+
+    def token(self) -> None:
+        """Signal and wait; perhaps with a remote copy before, and a copy of what it brought behind."""
+        number = self.draw(st.integers(0, len(self.semaphores) - 1))
+        (source, queue), (target, other_queue) = self.semaphores[number]
+        trips, bring = self.places[source].trips, source != target and self.slots < 48 and self.draw(st.booleans())
+        # A place of its own for each iteration: nobody says when the last one has been read.
+        steps = [8 * int(np.prod(trips[k + 1 :], dtype=int)) for k in range(len(trips))]
+        terms = tuple(Term(k, 0, steps[k]) for k in range(1, len(trips)))
+        slot, self.slots = self.slots * SLOT, self.slots + bring
+        brought = Operand("lm", SLOTS + slot, I8, (8,), (1,), terms)
+        if bring:
+            held = Operand("lm", 8 * self.draw(st.integers(0, 99)), I8, (8,), (1,))
+            self.codes[source].append(build("copy", out=replace(brought, core=target), x=held))
+        self.add(source, "signal", semaphore=number, queue=queue)
+        self.add(target, "wait", semaphore=number, queue=other_queue)
+        if bring:
+            taken = replace(brought, address=TAKEN + slot)
+            self.codes[target].append(build("copy", out=taken, x=brought))
+
+
+@st.composite
+def programs_of_cores(draw: Draw, least: int = 1) -> Program:
+    """Draw a valid program of one to three cores, without deadlock or race between them, that fits `hanguang800`.
+
+    Cores share what remote copies bring; in host each keeps to areas of its own.
+    """
+    cores = draw(st.integers(least, 3))
+    numbers, queues = st.integers(0, cores - 1), st.sampled_from(ENGINES)
+    streams = st.tuples(numbers, queues)
+    team = _Team(
+        draw,
+        [[] for _ in range(cores)],
+        [Place(areas=True) for _ in range(cores)],
+        draw(st.lists(st.tuples(streams, streams), max_size=3)),
+        draw(st.lists(st.dictionaries(numbers, queues, min_size=1), max_size=2)),
+    )
+    team.body(0)
+    made = []
+    for number, code in enumerate(team.codes):
+        code = [_moved_in_host(_without_dev(instruction), number * AREA_END) for instruction in code]
+        code.append(build("end"))
+        lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
+        constants = dict.fromkeys(op for instruction in code for _, op in instruction.accesses() if op.memory == "cb")
+        segments = [Segment("cb", op.address, random_data(number, op.dtype, op.elements)) for op in constants]
+        symbols = [
+            Symbol("slots", "local", "lm", SLOTS, I8, (TAKEN - SLOTS,)),
+            Symbol(f"taken{number}", "output", "lm", TAKEN, I8, (TAKEN - SLOTS,)),
+            Symbol("low", "local", "lm", 0, I8, (AREAS[U8],)),
+        ]
+        made.append(Core(tuple(code), lines, tuple(segments), tuple(symbols)))
+    return Program(
+        "drawn",
+        "hanguang800",
+        draw(st.sampled_from(("hardware", "compiler"))),
+        tuple(made),
+        (),
+        tuple(f"s{k}" for k in range(len(team.semaphores))),
+        tuple(f"b{k}" for k in range(len(team.barriers))),
+    )
+
+
+def _moved_in_host(instruction: Instruction, by: int) -> Instruction:
+    """Return the instruction with its operands in host memory so many bytes further."""
+    operands = tuple(
+        replace(operand, address=operand.address + by) if operand is not None and operand.memory == "host" else operand
+        for operand in instruction.operands
+    )
+    return replace(instruction, operands=operands)
 
 
 @st.composite

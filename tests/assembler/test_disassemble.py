@@ -18,7 +18,7 @@ from isa.operand import Term
 from isa.program import Core, Line, Program, Segment, Symbol
 from isa.table import MNEMONICS
 from tests.assembler.sources import GOOD
-from tests.strategies import instructions, programs
+from tests.strategies import instructions, programs, programs_of_cores
 
 
 def sections(program: Program) -> dict[str, bytes]:
@@ -99,7 +99,7 @@ def test_text_reads_like_text() -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(programs())
+@given(st.one_of(programs(), programs_of_cores()))
 def test_programs_round_trip(program: Program) -> None:
     assert sections(assemble(disassemble(program))) == sections(program)
 
@@ -108,7 +108,14 @@ def test_programs_round_trip(program: Program) -> None:
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_instructions_round_trip(mnemonic: str, data: st.DataObject) -> None:
-    program = program_of(data.draw(instructions(mnemonic)))
+    instruction = data.draw(instructions(mnemonic))
+    program = program_of(instruction)
+    if instruction.row.engine == "sync":
+        names = tuple(f"s{k}" for k in range(4))
+        program = replace(
+            program_of(replace(instruction, attributes=((3,), instruction.attributes[1]))), barriers=names
+        )
+        program = replace(program, semaphores=names)
     assert sections(assemble(disassemble(program))) == sections(program)
 
 
@@ -185,10 +192,48 @@ def test_data_that_no_symbol_owns() -> None:
     assert sections(assemble(disassemble(program))) == sections(program)
 
 
-def test_several_cores_are_refused() -> None:
-    program = program_of()
-    with pytest.raises(RatelError, match="2 cores"):
-        disassemble(replace(program, cores=program.cores * 2))
+TWO_CORES = """\
+.name "two"
+.chip hanguang800
+.order compiler
+.scales explicit
+.semaphore ready
+.semaphore "task"
+.barrier stage
+
+.core 0
+.input x i8[4, 8] at 0x0
+.weight table i8[8] in host at 0x0 = 3
+.check out exact 3
+
+loop i, 2
+    copy core1.inbox[i], x
+    (w.t) signal ready, me
+brnz i
+copy i8[4] in core1.lm at 0x1000, x[1, 0:4]
+barrier stage, te
+signal task, pe
+end
+
+.core 1
+.local inbox i8[2, 4, 8] at 0x0
+.output out i8[4, 8] at 0x100
+
+loop i, 2
+    wait ready, me
+    copy out, inbox[i]
+brnz i
+wait task, me
+load inbox[0, 0], core0.table
+barrier stage, me
+end
+"""
+
+
+def test_several_cores_read_like_text() -> None:
+    program = assemble(TWO_CORES)
+    assert disassemble(program) == TWO_CORES
+    assert [len(core.code) for core in program.cores] == [8, 8]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

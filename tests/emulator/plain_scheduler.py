@@ -6,7 +6,7 @@ can happen in a cycle is tried until nothing more does.
 
 from dataclasses import dataclass, field
 
-from emulator.costs import COSTS
+from emulator.costs import cost_of
 from isa.chip import Chip
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH
@@ -18,18 +18,22 @@ from isa.table import ENGINES
 class Executed:
     """One execution of an instruction; cycles are None until they are known."""
 
+    core: int
     index: int
     instruction: Instruction
     gap: int  # cycles of the sequencer since the instruction before
-    touched: list[tuple[str, str, int, int]]  # access, memory, first byte, byte behind the last
+    touched: list[tuple[str, str, int | None, int, int]]  # access, memory, core, first byte, byte behind the last
     tickets: list["Executed"] = field(default_factory=list)
-    before: list["Executed"] = field(default_factory=list)  # of every engine, in program order
+    before: list["Executed"] = field(default_factory=list)  # of every engine of its core, in program order
+    partners: list["Executed"] = field(default_factory=list)  # its signal, or all that meet at its barrier
     issued: int | None = None
+    arrived: int | None = None  # when all of its own core let it start
+    token_until: int | None = None
     start: int | None = None
     finish: int | None = None
     depends_until: int | None = None
     waits_until: int | None = None
-    reason: str = ""  # what was not yet so in the cycle before its start
+    reason: str = ""  # what was not yet so in the cycle before it had arrived
     causes: list["Executed"] = field(default_factory=list)  # those whose occupancy or latency that is due to
 
 
@@ -39,13 +43,13 @@ class Spent:
 
     busy: int = 0
     idle: int = 0
-    stalls: dict[str, int] = field(default_factory=lambda: {"dependence": 0, "wait": 0})
+    stalls: dict[str, int] = field(default_factory=lambda: {"dependence": 0, "wait": 0, "token": 0})
     blocked: int = 0  # of the stalls, those of the instruction at the head
 
 
-def unroll(program: Program, chip: Chip) -> tuple[list[Executed], int]:
-    """Return everything executed, in program order, and the cycles of the sequencer after the last."""
-    code = program.cores[0].code
+def unroll(program: Program, core: int, chip: Chip) -> tuple[list[Executed], int]:
+    """Return all that a core executes, in program order, and the cycles of its sequencer after the last."""
+    code = program.cores[core].code
     counters = [0] * (MAX_LOOP_DEPTH + 1)
     executed: list[Executed] = []
     gap = 0
@@ -71,13 +75,13 @@ def unroll(program: Program, chip: Chip) -> tuple[list[Executed], int]:
                 for access, operand in instruction.accesses():
                     low, high = operand.span()
                     address = operand.address_at(counters)
-                    touched.append((access, operand.memory, address + low, address + high))
+                    touched.append((access, operand.memory, operand.core, address + low, address + high))
                 tickets = []
                 for k, engine in enumerate(ENGINES):
                     earlier = [e for e in executed if e.instruction.engine == engine]
                     if instruction.waits >> k & 1 and earlier:
                         tickets.append(earlier[-1])
-                executed.append(Executed(at, instruction, gap, touched, tickets, list(executed)))
+                executed.append(Executed(core, at, instruction, gap, touched, tickets, list(executed)))
                 gap = 0
             at += 1
 
@@ -95,20 +99,38 @@ def unroll(program: Program, chip: Chip) -> tuple[list[Executed], int]:
 
 def conflict(a: Executed, b: Executed) -> bool:
     return any(
-        "write" in (access, other_access) and memory == other_memory and low < other_high and other_low < high
-        for access, memory, low, high in a.touched
-        for other_access, other_memory, other_low, other_high in b.touched
+        "write" in (access, other_access) and place == other_place and low < other_high and other_low < high
+        for access, *place, low, high in a.touched
+        for other_access, *other_place, other_low, other_high in b.touched
     )
 
 
-def simulate(program: Program, chip: Chip) -> tuple[list[Executed], dict[str, Spent], int]:
-    """Return everything executed with its cycles, what each engine did, and the cycle at which all is done."""
-    executed, tail = unroll(program, chip)
+def match(executed: list[list[Executed]]) -> None:
+    """Note for each wait its signal, for each arrival at a barrier those of the same meeting."""
+    found: dict[tuple, list[Executed]] = {}
+    for e in (e for of_core in executed for e in of_core):
+        if e.instruction.row.engine == "sync":
+            by_core = e.core if e.instruction.row.mnemonic == "barrier" else None
+            found.setdefault((e.instruction.row.mnemonic, e.instruction.attributes[0], by_core), []).append(e)
+    for (mnemonic, number, _), uses in found.items():
+        for k, use in enumerate(uses):
+            if mnemonic == "wait":
+                use.partners = [found["signal", number, None][k]]
+            elif mnemonic == "barrier":
+                use.partners = [found[key][k] for key in found if key[:2] == (mnemonic, number)]
+
+
+def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[str, Spent], int]:
+    """Return what each core executed with its cycles, what each engine did, and the cycle at which all is done."""
+    unrolled = [unroll(program, core, chip) for core in range(len(program.cores))]
+    executed = [of_core for of_core, _ in unrolled]
+    match(executed)
     depth = chip["seq.queue_depth"]
-    costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(program.cores[0].code) if i.opcode in COSTS}
-    queues: dict[str, list[Executed]] = {engine: [] for engine in ENGINES}
-    free = dict.fromkeys(ENGINES, 0)
-    spent = {engine: Spent() for engine in ENGINES}
+    costs = [{k: cost_of(chip, i) for k, i in enumerate(core.code)} for core in program.cores]
+    engines = [(core, engine) for core in range(len(executed)) for engine in ENGINES]
+    queues: dict[tuple[int, str], list[Executed]] = {engine: [] for engine in engines}
+    free = dict.fromkeys(engines, 0)
+    spent = {engine: Spent() for engine in engines}
 
     def pass_time(now: int, until: int) -> None:
         for engine, cycles in spent.items():
@@ -120,42 +142,62 @@ def simulate(program: Program, chip: Chip) -> tuple[list[Executed], dict[str, Sp
             else:
                 cycles.idle += until - now
 
-    to_issue = list(executed)
-    ready = to_issue[0].gap if to_issue else 0
-    events = {0, ready}
+    def token(head: Executed) -> bool:
+        """Return whether the token of an instruction that has arrived is there; note when, once that is known."""
+        mnemonic, latency = head.instruction.row.mnemonic, chip["sync.latency"]
+        times = [e.finish if mnemonic == "wait" else e.arrived for e in head.partners]
+        if head.partners and None not in times:
+            head.token_until = max(time for time in times if time is not None) + latency
+            events.add(head.token_until)
+        return not head.partners or (head.token_until is not None and head.token_until <= now)
+
+    to_issue = [list(of_core) for of_core in executed]
+    ready = [of_core[0].gap if of_core else 0 for of_core in executed]
+    events = {0, *ready}
     now = 0
     while True:
         progress = True
         while progress:
             progress = False
-            if to_issue and ready <= now and len(queues[to_issue[0].instruction.engine]) < depth:
-                issuing = to_issue.pop(0)
-                issuing.issued = now
-                queues[issuing.instruction.engine].append(issuing)
-                ready = now + to_issue[0].gap if to_issue else now
-                events.add(ready)
-                progress = True
+            for core, left in enumerate(to_issue):
+                if left and ready[core] <= now and len(queues[core, left[0].instruction.engine]) < depth:
+                    issuing = left.pop(0)
+                    issuing.issued = now
+                    queues[core, issuing.instruction.engine].append(issuing)
+                    ready[core] = now + left[0].gap if left else now
+                    events.add(ready[core])
+                    progress = True
             for engine, queue in queues.items():
                 if not queue or free[engine] > now:
                     continue
                 head = queue[0]
+                same_engine = [earlier for earlier in head.before if earlier.instruction.engine == engine[1]]
                 needed = [
                     earlier
                     for earlier in head.before
-                    if (earlier.instruction.engine == engine or program.order == "hardware") and conflict(head, earlier)
+                    if (earlier.instruction.engine == engine[1] or program.order == "hardware")
+                    and conflict(head, earlier)
                 ]
-                if all(earlier.finish is not None and earlier.finish <= now for earlier in needed + head.tickets):
+                if head.instruction.row.mnemonic in ("signal", "barrier"):
+                    needed = needed + same_engine
+                if head.arrived is None and all(
+                    earlier.finish is not None and earlier.finish <= now for earlier in needed + head.tickets
+                ):
+                    head.arrived = now
+                    explain(head, same_engine, free[engine], needed, costs[head.core])
+                    progress = True
+                if head.arrived is not None and token(head):
                     queue.pop(0)
-                    same_engine = [earlier for earlier in head.before if earlier.instruction.engine == engine]
+                    cost = costs[head.core][head.index]
                     head.start = now
-                    head.finish = max([now + costs[head.index].latency, *(e.finish or 0 for e in same_engine)])
-                    explain(head, same_engine, free[engine], needed, costs)
-                    if head.reason in ("dependence", "wait"):
-                        spent[engine].stalls[head.reason] += spent[engine].blocked
+                    head.finish = max([now + cost.latency, *(e.finish or 0 for e in same_engine)])
+                    reason = "token" if head.start > head.arrived else head.reason
+                    if reason in spent[engine].stalls:
+                        spent[engine].stalls[reason] += spent[engine].blocked
                     else:
-                        assert not spent[engine].blocked, "only a dependence or a wait holds the head of a free engine"
+                        assert not spent[engine].blocked, "only what it needs holds the head of a free engine"
                     spent[engine].blocked = 0
-                    free[engine] = now + costs[head.index].occupancy
+                    free[engine] = now + cost.occupancy
                     events |= {free[engine], head.finish}
                     progress = True
         later = [event for event in events if event > now]
@@ -164,16 +206,16 @@ def simulate(program: Program, chip: Chip) -> tuple[list[Executed], dict[str, Sp
         pass_time(now, min(later))
         now = min(later)
         events = set(later)
-    assert not to_issue and not any(queues.values()), "the simulation came to a halt with work left"
-    issued_last = executed[-1].issued or 0 if executed else 0
-    end = max([issued_last + tail, *(e.finish or 0 for e in executed)])
+    assert not any(to_issue) and not any(queues.values()), "the simulation came to a halt with work left"
+    ends = [(of_core[-1].issued or 0 if of_core else 0) + tail for of_core, tail in unrolled]
+    end = max([*ends, *(e.finish or 0 for of_core in executed for e in of_core)])
     pass_time(now, end)
-    return executed, spent, end
+    return executed, {f"core{core}.{engine}": cycles for (core, engine), cycles in spent.items()}, end
 
 
 def explain(head: Executed, same_engine: list[Executed], free: int, needed: list[Executed], costs: dict) -> None:
-    """Note why an instruction that starts now did not start in the cycle before."""
-    now = head.start
+    """Note why an instruction that has arrived had not in the cycle before."""
+    now = head.arrived
     assert now is not None and head.issued is not None
     late = [earlier for earlier in needed if earlier.finish is not None and earlier.finish >= head.issued]
     head.depends_until = max((e.finish for e in late if e.finish is not None), default=None)

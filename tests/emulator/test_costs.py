@@ -9,7 +9,7 @@ from isa.chip import load_chip
 from isa.dtypes import F32, I8, I16, I32
 from isa.instruction import Instruction, build
 from isa.operand import Operand, dense
-from isa.table import ROWS
+from isa.table import ENGINES, ROWS
 from tests.strategies import instructions
 
 # 8 products, 4 pixels, 16 channels; ports wide enough not to matter unless a test narrows them.
@@ -164,7 +164,7 @@ def test_transfers() -> None:
     assert transfer_cycles(slow, {"dev": 100}) == 100 + 1000
 
 
-@pytest.mark.parametrize("mnemonic", [row.mnemonic for row in ROWS if row.engine != "seq"])
+@pytest.mark.parametrize("mnemonic", [row.mnemonic for row in ROWS if row.engine in ENGINES])
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_every_cost_is_positive_and_says_what_limits_it(mnemonic: str, data: st.DataObject) -> None:

@@ -104,16 +104,16 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
     }
     names = [symbol.name for symbol in core.symbols]
     arena = open_arena(plan, poison)
-    memories = {memory: arena[plan.bases[memory] :][: plan.sizes[memory]] for memory in MEMORIES}
+    memories = {memory: arena[plan.bases[0, memory] :][: plan.sizes[0, memory]] for memory in MEMORIES}
     formats = {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]}
     expected: dict[str, list[bytes]] = {symbol.name: [] for symbol in core.of_kind("output")}
     try:
         for task in range(drawn.tasks):
             for name, value in given.items():
-                tensor(arena, plan, core.symbol(name), task)[...] = value[task]
-            reference.interpret(core, memories, formats, task)
+                tensor(arena, plan, 0, core.symbol(name), task)[...] = value[task]
+            reference.interpret([core], [memories], formats, task)
             for name, results in expected.items():
-                results.append(tensor(arena, plan, core.symbol(name), task).tobytes())
+                results.append(tensor(arena, plan, 0, core.symbol(name), task).tobytes())
     except Trap as trap:
         with pytest.raises(Trap) as caught:
             execute(plan, given, poison=poison)
@@ -129,7 +129,7 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
     for name, results in expected.items():
         assert execution.outputs[name].tobytes() == b"".join(results), name
     for name, dump in zip(names, execution.dumps, strict=True):
-        assert dump.tobytes() == tensor(arena, plan, core.symbol(name), drawn.tasks - 1).tobytes(), name
+        assert dump.tobytes() == tensor(arena, plan, 0, core.symbol(name), drawn.tasks - 1).tobytes(), name
     assert execution.instructions == sum(1 for _ in steps(core)) * drawn.tasks
 
 
@@ -217,7 +217,7 @@ def test_watched_loop_without_overlap() -> None:
     x = dense("lm", 4, I8, (4,), (Term(1, 2, -4),))
     code = [build("loop", counter=1, count=5), build("copy", out=out, x=x), build("brnz", counter=1)]
     plan = load(program(code, [Symbol("y", "output", "lm", 0, I8, (8,))]), EDGE)
-    assert plan.overlap[1]
+    assert plan.cores[0].overlap[1]
     assert execute(plan, {}).instructions == 5
 
 
@@ -234,7 +234,7 @@ def columns(states: int, count: int) -> Plan:
 def test_a_watched_loop_is_looked_at_once_for_each_distance(states: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, reports, looks = columns(states, 100_000), [], []
     monkeypatch.setattr("emulator.execute.shares_bytes", lambda *given: looks.append(given) or shares_bytes(*given))
-    assert plan.overlap[1]
+    assert plan.cores[0].overlap[1]
     assert execute(plan, {}, on_progress=lambda *report: reports.append(report)).instructions == 100_000
     assert reports and 1 <= len(looks) <= states
 
@@ -261,7 +261,7 @@ def test_long_instructions_weigh_more() -> None:
     w = dense("lm", 2**17, I8, (512, 512))
     product = build("matmul", out=dense("lm", 2**16, I8, (64, 512)), x=wide, w=w)
     plan = load(program([product, build("fill", out=narrow), build("fill", out=wide)], []), HANGUANG)
-    heavy, light, middle = (work(plan, k) for k in range(3))
+    heavy, light, middle = map(work, plan.cores[0].core.code[:3])
     assert light == 1 and heavy > 10_000 and 1000 < middle < 10_000
 
 
@@ -332,7 +332,7 @@ except KeyboardInterrupt:
 def test_memory_that_the_host_cannot_give() -> None:
     plan = load(program([], []), EDGE)
     with pytest.raises(Trap, match="this computer cannot give"):
-        open_arena(replace(plan, sizes=plan.sizes | {"host": 2**60}))
+        open_arena(replace(plan, sizes=plan.sizes | {(0, "host"): 2**60}))
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", np.float32(2)])
@@ -345,7 +345,7 @@ def test_poison_that_the_host_cannot_hold() -> None:
     plan = load(program([], []), EDGE)
     for size in (2**60, 2**80):
         with pytest.raises(Trap, match=rf"the program needs {size} bytes of memory.*this computer cannot give"):
-            open_arena(replace(plan, sizes={"host": size}), 1)
+            open_arena(replace(plan, sizes={(0, "host"): size}), 1)
 
 
 def test_memory_that_runs_out_later() -> None:

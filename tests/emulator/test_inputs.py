@@ -16,8 +16,8 @@ from isa.errors import InputError
 from isa.program import Core, Program, Symbol
 
 
-def core(*symbols: Symbol) -> Core:
-    return Core((), (), (), symbols)
+def core(*symbols: Symbol) -> Program:
+    return Program("test", "edge", "hardware", (Core((), (), (), symbols),))
 
 
 X = Symbol("image", "input", "lm", 0, I8, (2, 3))

@@ -133,7 +133,8 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         arena[start : start + operand.bytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
-    row, found = flat_row(instruction, bases, FRACTION_BITS[vector_format]), ""
+    row = flat_row(instruction, lambda operand: bases[operand.memory], FRACTION_BITS[vector_format])
+    found = ""
     try:
         reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
     except Trap as trap:
@@ -469,7 +470,7 @@ def test_accumulators_wrap() -> None:
     x, w = slot("lm", I8, (2, k), taken), slot("lm", I8, (3, k), taken)
     instruction = build("matmul", x=x, w=w, out=slot("lm", I32, (2, 3), taken), transpose_w=1, x_zero=127, w_zero=127)
     arena = np.full(taken["lm"] + 24, 0x80, np.uint8)
-    KERNELS[instruction.opcode](arena, flat_row(instruction, dict.fromkeys(MEMORIES, 0), 23))
+    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, 23))
     start = instruction.operands[0].address
     assert (arena[start : start + 24].view(np.int32) == np.int64(255 * 255 * k).astype(np.int32)).all()
 
@@ -481,7 +482,7 @@ def test_sums_of_large_windows() -> None:
     x, out = slot("lm", I8, (1, height, width, 1), taken), slot("lm", I8, (1, 1, 1, 1), taken)
     instruction = build("avgpool", x=x, out=out, window=(height, width), x_zero=-128)
     arena = np.full(-(-taken["lm"] // 4) * 4, 127, np.uint8)
-    KERNELS[instruction.opcode](arena, flat_row(instruction, dict.fromkeys(MEMORIES, 0), 23))
+    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, 23))
     assert arena[out.address].view(np.int8) == 127
 
 

@@ -32,10 +32,11 @@ def test_rows_hold_addresses_in_one_arena() -> None:
     held = Segment("dev", 0, bytes(1000))
     load_it = build("load", out=at(512), x=dense("dev", 96, I8, (16,)))
     plan = load(program_of(load_it, segments=(held,)), CHIP)
-    assert plan.rows[0, ADDRESS] == plan.bases["lm"] + 512
-    assert plan.rows[0, FIELDS + ADDRESS] == plan.bases["dev"] + 96
-    assert plan.rows[0, 2 * FIELDS + ADDRESS] == ABSENT
-    assert plan.sizes == {"lm": 768, "cb": 0, "host": 0, "dev": 1024} and plan.arena_bytes == 1792
+    (part,) = plan.cores
+    assert part.rows[0, ADDRESS] == plan.bases[0, "lm"] + 512
+    assert part.rows[0, FIELDS + ADDRESS] == plan.bases[0, "dev"] + 96
+    assert part.rows[0, 2 * FIELDS + ADDRESS] == ABSENT
+    assert plan.sizes == {(0, "lm"): 768, (0, "cb"): 0, (0, "host"): 0, (0, "dev"): 1024} and plan.arena_bytes == 1792
     assert (
         operand_slot("load", "x") == FIELDS
         and attribute_slot("maxpool", "stride") == attribute_slot("maxpool", "window") + 2
@@ -91,9 +92,9 @@ def test_in_place_eltwise_and_interleaved_copies_may_share_an_interval() -> None
     load(program_of(build("eltwise", out=at(0), x=at(0))), CHIP)
     left, right = (Operand("lm", k, I8, (4, 8), (16, 1)) for k in (0, 8))
     plan = load(program_of(build("copy", out=left, x=right)), CHIP)
-    assert not plan.overlap.any()
+    assert not plan.cores[0].overlap.any()
 
 
 def test_overlap_in_some_iteration_is_watched() -> None:
     plan = load(program_of(*loop(4, build("copy", out=at(32), x=at(0, 16, Term(1, 0, 16))))), CHIP)
-    assert plan.overlap.tolist() == [False, True, False, False]
+    assert plan.cores[0].overlap.tolist() == [False, True, False, False]

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from emulator import timeline as timing
 from emulator.plan import load
 from emulator.record import (
+    ARRIVED,
     CAUSE,
+    CORE,
     DEPENDS_UNTIL,
     FINISH,
     FREE,
@@ -21,6 +23,8 @@ from emulator.record import (
     NONE,
     REASONS,
     START,
+    TOKEN_BY,
+    TOKEN_UNTIL,
     WAITS_UNTIL,
     WHY,
 )
@@ -32,16 +36,22 @@ from isa.instruction import build
 from isa.operand import Operand, Term, dense
 from isa.program import Core, Line, Program
 from tests.emulator.plain_scheduler import simulate
-from tests.strategies import programs
+from tests.strategies import programs, programs_of_cores
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
 def chips(draw: st.DrawFn) -> Chip:
-    """Return `edge` with drawn sequencer, engines and latencies; slow and fast ones."""
+    """Return `edge` with three cores, drawn sequencer, engines and latencies; slow and fast ones."""
     small, rate = st.integers(1, 40), st.floats(0.5, 64)
     return load_chip("edge").replace(
+        chip__cores=3,
+        memory__lm_bytes=2**20,
+        sync__cycles=draw(st.integers(1, 9)),
+        sync__latency=draw(st.sampled_from((0, 1, 100))),
+        ring__bytes_per_cycle=draw(rate),
+        ring__latency=draw(st.integers(0, 200)),
         seq__issue_cycles=draw(st.integers(1, 30)),
         seq__loop_cycles=draw(st.integers(0, 10)),
         seq__queue_depth=draw(st.integers(1, 5)),
@@ -65,15 +75,22 @@ def or_none(cycle: int | None) -> int:
     return NONE if cycle is None else cycle
 
 
+# Cores that pass tensors on, and those that keep to themselves.
+any_programs = st.one_of(programs(), programs_of_cores(least=2))
+
+
 @quick
-@given(programs(), chips())
+@given(any_programs, chips())
 def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
     timeline = schedule(load(program, chip))
-    executed, spent, end = simulate(program, chip)
+    by_core, spent, end = simulate(program, chip)
+    executed = [e for of_core in by_core for e in of_core]
     assert timeline.compute_cycles == end
-    columns = [INDEX, ISSUED, START, FINISH, DEPENDS_UNTIL, WAITS_UNTIL]
+    columns = [CORE, INDEX, ISSUED, ARRIVED, START, FINISH, DEPENDS_UNTIL, WAITS_UNTIL, TOKEN_UNTIL]
     expected = [
-        [e.index, e.issued, e.start, e.finish, or_none(e.depends_until), or_none(e.waits_until)] for e in executed
+        [e.core, e.index, e.issued, e.arrived, e.start, e.finish]
+        + [or_none(cycle) for cycle in (e.depends_until, e.waits_until, e.token_until)]
+        for e in executed
     ]
     assert timeline.records[:, columns].tolist() == expected
     assert [REASONS[why] for why in timeline.records[:, WHY]] == [e.reason for e in executed]
@@ -81,14 +98,17 @@ def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
         causes = [executed[cause]] if cause != NONE else []
         # Two engines may finish in the same cycle; one of them is named.
         assert len(causes) == min(len(e.causes), 1) and all(c in e.causes for c in causes)
+    for by, e in zip(timeline.records[:, TOKEN_BY], executed, strict=True):
+        times = [other.arrived or 0 for other in e.partners]
+        assert (by == NONE) if not times else executed[by] is e.partners[times.index(max(times))]
     for name, times in timeline.engines.items():
-        counted = spent[name.removeprefix("core0.")]
+        counted = spent[name]
         assert (times.busy, times.stalls) == (counted.busy, counted.stalls)
         assert times.idle == counted.idle + timeline.transfer_in + timeline.transfer_out
 
 
 @quick
-@given(programs(), chips())
+@given(any_programs, chips())
 def test_laws_of_time(program: Program, chip: Chip) -> None:
     timeline = schedule(load(program, chip))
     assert sum(step.cycles for step in timeline.steps()) == timeline.cycles
@@ -98,7 +118,8 @@ def test_laws_of_time(program: Program, chip: Chip) -> None:
         assert times.busy + times.stall + times.idle == timeline.cycles
         assert min(times.busy, times.stall, times.idle) >= 0
     terms = timeline.records[:, [ISSUED, FREE, DEPENDS_UNTIL, WAITS_UNTIL]]
-    assert (timeline.records[:, START] == terms.max(axis=1, initial=0)).all()
+    assert (timeline.records[:, ARRIVED] == terms.max(axis=1, initial=0)).all()
+    assert (timeline.records[:, START] == timeline.records[:, [ARRIVED, TOKEN_UNTIL]].max(axis=1, initial=0)).all()
     for bound in roofline_bounds(timeline):
         assert timeline.compute_cycles >= bound
 
@@ -109,34 +130,39 @@ def check_step(timeline: Timeline, step: Step) -> None:
     if step.reason in (TRANSFER_IN, TRANSFER_OUT):
         assert step.cycles == (timeline.transfer_in if step.reason == TRANSFER_IN else timeline.transfer_out)
     elif step.reason == "engine busy":
-        assert step.cycles == timeline.costs[step.index].occupancy
+        assert step.cycles == timeline.costs[step.core][step.index].occupancy
+    elif step.reason == "token":
+        signals = timeline.plan.cores[step.core].core.code[step.index].row.mnemonic == "signal"
+        assert step.cycles == chip["sync.latency"] + signals * chip["sync.cycles"]
     elif step.reason == "issue":
         loops = step.cycles - chip["seq.issue_cycles"]
         assert loops >= 0 and (loops == 0 or loops % chip["seq.loop_cycles"] == 0)
     else:
         assert step.reason in ("dependence", "wait", "last")
-        assert step.cycles == timeline.costs[step.index].latency
+        assert step.cycles == timeline.costs[step.core][step.index].latency
 
 
 @quick
-@given(programs(), chips())
+@given(any_programs, chips())
 def test_critical_path_sums_the_steps(program: Program, chip: Chip) -> None:
     timeline = schedule(load(program, chip))
     counts: Counter[tuple] = Counter()
     cycles: Counter[tuple] = Counter()
     for step in timeline.steps():
-        line = timeline.plan.line(step.index).number if step.index >= 0 else 0
-        counts[line, step.engine, step.reason] += 1
-        cycles[line, step.engine, step.reason] += step.cycles
+        core, line = None, 0
+        if step.index >= 0:
+            core, line = step.core, timeline.plan.cores[step.core].line(step.index).number
+        counts[core, line, step.engine, step.reason] += 1
+        cycles[core, line, step.engine, step.reason] += step.cycles
     path = timeline.critical_path
-    assert {(e.line, e.engine, e.reason): (e.count, e.cycles) for e in path} == {
+    assert {(e.core, e.line, e.engine, e.reason): (e.count, e.cycles) for e in path} == {
         k: (counts[k], cycles[k]) for k in counts
     }
     assert sum(entry.cycles for entry in path) == timeline.cycles
 
 
 @quick
-@given(programs(), chips(), st.integers(1, 5))
+@given(any_programs, chips(), st.integers(1, 5))
 def test_pauses_leave_no_trace(program: Program, chip: Chip, steps: int) -> None:
     whole = schedule(load(program, chip))
     calls: list[tuple[int, int]] = []
@@ -150,24 +176,25 @@ def test_pauses_leave_no_trace(program: Program, chip: Chip, steps: int) -> None
 
 
 def roofline_bounds(timeline: Timeline) -> list[float]:
-    """Return least cycles for the products summed, the bytes moved by each engine, and what is issued."""
-    chip = timeline.plan.chip
-    executed = [timeline.costs[int(k)] for k in timeline.records[:, INDEX]]
-    by_engine = {
-        engine: [c for c, k in zip(executed, timeline.records[:, INDEX], strict=True) if timeline.plan.engines[k] == e]
-        for e, engine in enumerate(("te", "pe", "me"))
-    }
+    """Return least cycles for the products summed, the bytes moved by each engine, and what is issued, on each core."""
+    chip, bounds = timeline.plan.chip, [0.0]
     peak = chip["te.multipliers"] * chip["te.pixels"] * chip["te.channels"]
-    bounds = [sum(c.macs for c in executed) / peak, len(executed) * chip["seq.issue_cycles"]]
-    for engine in ("te", "pe"):
-        bounds.append(sum(c.read for c in by_engine[engine]) / chip[f"{engine}.read_bytes_per_cycle"])
-        bounds.append(sum(c.written for c in by_engine[engine]) / chip[f"{engine}.write_bytes_per_cycle"])
-    bounds.append(sum(max(c.read, c.written) for c in by_engine["me"]) / chip["me.bytes_per_cycle"])
+    for part, costs in zip(timeline.plan.cores, timeline.costs, strict=True):
+        executed = timeline.records[timeline.records[:, CORE] == part.number, INDEX]
+        by_engine = {
+            engine: [costs[k] for k in executed.tolist() if part.engines[k] == e]
+            for e, engine in enumerate(("te", "pe", "me"))
+        }
+        bounds += [sum(costs[k].macs for k in executed.tolist()) / peak, len(executed) * chip["seq.issue_cycles"]]
+        for engine in ("te", "pe"):
+            bounds.append(sum(c.read for c in by_engine[engine]) / chip[f"{engine}.read_bytes_per_cycle"])
+            bounds.append(sum(c.written for c in by_engine[engine]) / chip[f"{engine}.write_bytes_per_cycle"])
+        bounds.append(sum(max(c.read, c.written) for c in by_engine["me"]) / chip["me.bytes_per_cycle"])
     return bounds
 
 
 @quick
-@given(programs(), chips(), st.sampled_from(("te.latency", "pe.latency", "me.latency", "memory.dev_latency")))
+@given(any_programs, chips(), st.sampled_from(("te.latency", "pe.latency", "me.latency", "memory.dev_latency")))
 def test_less_latency_never_costs_cycles(program: Program, chip: Chip, latency: str) -> None:
     slow = schedule(load(program, chip)).cycles
     fast = schedule(load(program, chip.replace(**{latency: chip[latency] // 2}))).cycles
@@ -175,15 +202,19 @@ def test_less_latency_never_costs_cycles(program: Program, chip: Chip, latency: 
 
 
 @quick
-@given(programs(), chips(), st.integers(0, 2**32 - 1))
+@given(any_programs, chips(), st.integers(0, 2**32 - 1))
 def test_cycles_do_not_depend_on_data(program: Program, chip: Chip, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    core = program.cores[0]
-    noise = tuple(
-        type(s)(s.memory, s.address, rng.integers(0, 256, len(s.data), np.uint8).tobytes()) for s in core.segments
+    cores = tuple(
+        replace(
+            core,
+            segments=tuple(
+                replace(s, data=rng.integers(0, 256, len(s.data), np.uint8).tobytes()) for s in core.segments
+            ),
+        )
+        for core in program.cores
     )
-    other = replace(program, cores=(replace(core, segments=noise),))
-    assert schedule(load(program, chip)).cycles == schedule(load(other, chip)).cycles
+    assert schedule(load(program, chip)).cycles == schedule(load(replace(program, cores=cores), chip)).cycles
 
 
 def program_of(*code: object, order: str = "hardware") -> Program:
@@ -212,7 +243,7 @@ def test_dependent_copy_waits_for_the_finish() -> None:
     timeline = schedule(load(program_of(*chain), chip))
     assert timeline.records[:, START].tolist() == [1, 109]
     assert [step.reason for step in timeline.steps()] == ["last", "dependence", "issue"]
-    assert timeline.engines["core0.me"].stalls == {"dependence": 100, "wait": 0}
+    assert timeline.engines["core0.me"].stalls == {"dependence": 100, "wait": 0, "token": 0}
 
 
 def pooled(waits: tuple[str, ...], order: str) -> Timeline:
@@ -248,7 +279,7 @@ def test_loop_of_many_iterations() -> None:
     chip = load_chip("edge")
     code = [build("loop", counter=1, count=1000), build("copy", out=tile(0), x=tile(512)), build("brnz", counter=1)]
     timeline = schedule(load(program_of(*code), chip))
-    copy = timeline.costs[1]
+    copy = timeline.costs[0][1]
     # Each copy writes what the one before wrote.
     assert timeline.compute_cycles == 1 * chip["seq.loop_cycles"] + chip["seq.issue_cycles"] + 1000 * copy.latency
     entry = timeline.critical_path[0]

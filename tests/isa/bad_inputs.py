@@ -60,6 +60,9 @@ _GOOD: dict[str, dict[str, Any]] = {
     "gather": {"out": lm(3, 6), "x": lm(4, 6, at=512), "index": lm(3, at=1024, dtype=I32)},
     "flatten": {"out": lm(1, 4, 4, 24), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "toweight": {"out": lm(5, 3, 2, 4), "x": lm(24, 5, at=512)},
+    "signal": {"semaphore": 3, "queue": "me"},
+    "wait": {"semaphore": 3, "queue": "te"},
+    "barrier": {"barrier": 3, "queue": "pe"},
     "loop": {"counter": 1, "count": 4},
     "brnz": {"counter": 1},
     "end": {},
@@ -76,6 +79,7 @@ REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
 NO_MEAN = "expected any other: i32 has sums of integers alone"
 KEEPS = "the greatest value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
+NOT_REMOTE = "only the result of `copy` may lie in another core's lm: let that core `copy` it here, and wait for it"
 FROM_WINDOW = "from x, the window, stride and padding"
 LEAVE_OUT = "write f32 or i8, or leave the stages out"
 PER_CHANNEL = "expected 1, or 6: one a channel"
@@ -437,6 +441,9 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"x": lm(5, 24)}, "x", "shape", "`x` has shape [5, 24]"),
         Bad({"x": lm(24, 5, dtype=I32)}, "x", "type", "x has type i32 but out i8", "toweight does not convert"),
     ],
+    "signal": [],
+    "wait": [],
+    "barrier": [],
     "loop": [],
     "brnz": [],
     "end": [],
@@ -476,6 +483,8 @@ def of_operands(row: Row, good: dict[str, Any]) -> list[Bad]:
         empty = (*operand.shape[:-1], 0)
         found.append(bad("shape", f"has an empty dimension {list(empty)}", shape=empty))
         found.append(bad("shape", "has more than 2147483647 elements", shape=(2**31,) * rank, strides=(1,) * rank))
+        if not spec.remote:
+            found.append(bad("memory", f"is in {operand.memory} of core 1", NOT_REMOTE, core=1))
         if not spec.strided:
             strides = (*(64,) * (rank - 1), 2)
             message = "has an innermost stride of 2 elements"

@@ -70,7 +70,7 @@ BAD_FILES = [
     ("x = " + "[" * 5000 + "]" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     ("x = " + "9" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     (changed("[seq]", "[sec]"), "unknown key sec", "did you mean `seq`?"),
-    (changed("[seq]", "[sequencer]"), "unknown key sequencer", "known here: chip, memory, seq, te, pe, me"),
+    (changed("[seq]", "[sequencer]"), "unknown key sequencer", "known here: chip, memory, seq, sync, ring, te, pe, me"),
     (
         changed("queue_depth = 8", "banana = 8"),
         "unknown key seq.banana",
@@ -154,7 +154,7 @@ def test_bad_files(load, text, message, help):
 
 BAD_OVERRIDES = [
     ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean `te.latency`?"),
-    ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, te, pe, me"),
+    ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, sync, ring, te, pe, me"),
     ({"te__latency": -1}, "edge: te.latency is -1", "expected a whole number from 0 to 1000000 (fill and drain "),
     ({"te__latency": True}, "edge: te.latency is True", "expected a whole number"),
     ({"te__latency": None}, "edge: te.latency is None", "expected a whole number"),

@@ -17,7 +17,7 @@ from isa.instruction import build
 from isa.object_file import ENTRY, HEADER, VERSION, from_bytes, load, save, to_bytes, to_sections
 from isa.operand import Term, dense
 from isa.program import Check, Core, Line, Program, Segment, Symbol, memory_needs
-from tests.strategies import programs
+from tests.strategies import programs, programs_of_cores
 
 # A program with something in every section and every field.
 CODE = (
@@ -89,7 +89,7 @@ def test_small_program_round_trips():
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(programs())
+@given(st.one_of(programs(), programs_of_cores()))
 def test_programs_round_trip(program):
     data = to_bytes(program)
     assert from_bytes(data) == program
@@ -236,7 +236,7 @@ def refused(name: str, old: str, new: str) -> ObjectError:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("head", '"cores":1', '"cores":2', "the object file holds 2 where a number from 0 to 1 is expected"),
+        ("head", '"cores":1', '"cores":65', "the object file holds 65 where a number from 0 to 64 is expected"),
         ("head", '"cores":1', '"cores":0', "the program is for 0 cores"),
         ("head", '"compiler"', '"nobody"', "the object file holds 'nobody' where a name is expected"),
         ("head", '"cores":1', '"cores":01', "the object file is malformed: JSONDecodeError"),

@@ -11,12 +11,12 @@ from isa.instruction import build
 from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
 from isa.reference import apply, interpret
-from isa.table import ROWS
+from isa.table import ENGINES, ROWS
 from tests.isa import naive
 from tests.strategies import AREA_END, AREAS, INDEX_AREA, instructions, programs, random_index
 
 FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
-COMPUTE = [row.mnemonic for row in ROWS if row.engine != "seq"]
+COMPUTE = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 NO_COUNTERS = [0] * (MAX_LOOP_DEPTH + 1)
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.5, 1.5, -2.5, 3e38, 1e-42, 127.5, 16777217], np.float32)
 
@@ -107,7 +107,7 @@ def test_programs_against_loops(program, seed):
     theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
     formats = {"te": "fp24", "pe": "fp19"}
     try:
-        interpret(core, ours, formats)
+        interpret([core], [ours], formats)
         wrong = None
     except Trap as trap:
         wrong = trap.message
