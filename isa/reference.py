@@ -246,7 +246,8 @@ def reduce(given: Given) -> np.ndarray:
         if op == "argmax":
             return place.astype(np.int32)
         found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]
-        return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
     parts, step = summands(given)
     parts = lines(parts)
     sums = np.zeros(given.shape, parts.dtype)
