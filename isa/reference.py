@@ -187,9 +187,8 @@ def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the greater of two, a of equals; a NaN is greater than any number, and stored as the one quiet NaN."""
     if not given.dtype.is_float:
         return np.maximum(a, b)
-    nan = np.isnan(b)
     with np.errstate(invalid="ignore"):
-        return np.where(nan, np.nan, np.where(b > a, b, a)).astype(a.dtype)
+        return np.where(np.isnan(b), np.nan, np.where(b > a, b, a)).astype(a.dtype)
 
 
 def maxpool(given: Given) -> np.ndarray:
