@@ -201,9 +201,8 @@ def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the greater of two, a of equals; a NaN is greater than any number, and stored as the one quiet NaN."""
     if not given.dtype.is_float:
         return np.maximum(a, b)
-    nan = np.isnan(b)
     with np.errstate(invalid="ignore"):
-        return np.where(nan, np.nan, np.where(b > a, b, a)).astype(a.dtype)
+        return np.where(np.isnan(b), np.nan, np.where(b > a, b, a)).astype(a.dtype)
 
 
 def maxpool(given: Given) -> np.ndarray:
@@ -260,7 +259,8 @@ def reduce(given: Given) -> np.ndarray:
         if op == "argmax":
             return place.astype(np.int32)
         found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]
-        return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
     parts, step = summands(given)
     parts = lines(parts)
     sums = np.zeros(given.shape, parts.dtype)

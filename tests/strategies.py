@@ -759,6 +759,7 @@ def programs_of_cores(draw: Draw, least: int = 1) -> Program:
         draw(st.sampled_from(("hardware", "compiler"))),
         tuple(made),
         (),
+        1,
         tuple(f"s{k}" for k in range(len(team.semaphores))),
         tuple(f"b{k}" for k in range(len(team.barriers))),
     )
