@@ -21,6 +21,7 @@ SHARES = {
     "sigmoid": 0.9999,
     "leaky_relu": 0.9999,
     "concat": 0.9999,
+    "softmax": 0.999,
 }
 
 
@@ -192,3 +193,37 @@ def test_concatenation(dtype: str) -> None:
             {"a": a, "b": b},
         )
     compare(both, "concat")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax(dtype: str) -> None:
+    """The greatest of a row, exponentials of the distances from it by a table, their sum, its reciprocal, the product.
+
+    The table stands for -128 ... 127, so 127 is added to distances of -255 ... 0.
+    """
+    rng, both = np.random.default_rng(8), Both()
+    for _ in range(CASES):
+        rows, columns = rng.integers(1, [9, 40]).tolist()
+        x = whole_range(rng, dtype, (rows, columns), scale_of(rng, ties=False))
+        low = np.iinfo(dtype).min
+        out = Tensor(np.zeros((rows, columns), dtype), f32(1 / 256), low)
+        both.node("QLinearSoftmax", [*x.triple(), *out.quantised()], x.data.dtype, MICROSOFT, axis=-1, opset=13)
+        exponentials = np.exp(np.arange(-255, 1) * float(x.scale[0])).astype(f32)
+        row = np.zeros((rows, 1))
+        both.program(
+            """reduce {top}, {x}, max
+            eltwise {e}, {x}, ew1_bias={shift}, sub={top}, table={exp}
+            reduce {sum}, {e}, sum
+            eltwise {part}, {sum}, reciprocal
+            eltwise {out}, {e}, mul={part}""",
+            out,
+            {"x": Tensor(x.data)},
+            constants={"shift": np.array([127], f32), "exp": exponentials},
+            locals={
+                "top": Tensor(row.astype(dtype)),
+                "e": Tensor(np.zeros((rows, columns), f32)),
+                "sum": Tensor(row.astype(f32)),
+                "part": Tensor(row.astype(f32)),
+            },
+        )
+    compare(both, "softmax")
