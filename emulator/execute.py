@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from emulator.inputs import prepare
-from emulator.jit import KERNEL, compile_all, quiet
+from emulator.jit import KERNEL, compile_all, quiet, table_of
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.pace import PAUSE_SECONDS, next_budget
@@ -157,7 +157,7 @@ class _Walk:
         self._state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
         self._budget = FIRST_BUDGET
         self._given = (
-            tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
+            table_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
             arena,
             plan.rows,
             self._rows,
