@@ -16,7 +16,7 @@ import numpy as np
 
 from emulator.deadlock import deadlock_trap
 from emulator.inputs import prepare
-from emulator.jit import KERNEL, compile_all, quiet
+from emulator.jit import KERNEL, compile_all, quiet, table_of
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.pace import PAUSE_SECONDS, next_budget
@@ -182,7 +182,7 @@ class _Walk:
         self._arrivals = np.zeros_like(users)
         self._signals = np.zeros(len(plan.program.semaphores), np.int64)
         self._given = (
-            tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
+            table_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
             arena,
             rows,
             self._rows,

@@ -81,7 +81,7 @@ def _default(symbol: Symbol, data: bytes, tasks: int) -> np.ndarray:
     return np.frombuffer(data, symbol.dtype.numpy).reshape(tasks, *symbol.shape)
 
 
-def convert(symbol: Symbol, value: Any, tasks: int) -> np.ndarray:
+def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
     """Return a value in the type and shape of an input, or a batch; raise InputError where that would need a guess."""
     try:
         array = np.asarray(value)

@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,31 @@ def compile_all(
             with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
                 compiled.append(function.compile(signature))
     return compiled
+
+
+class _Addresses:
+    """The library of a compiled function, which looks each address up once."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.get_pointer_to_function = cache(library.get_pointer_to_function)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+
+def table_of(kernels: Iterable[Any]) -> tuple[Any, ...]:
+    """Return kernels, which are compiled by now, as a tuple that compiled code takes quickly.
+
+    Each time a function is handed over numba looks up its result by signature, and in LLVM its two addresses. For the
+    whole table that takes longer than a small task, of which a stream has many; so each kernel keeps what was found.
+    """
+    for kernel in (handed := tuple(kernels)):
+        if "get_compile_result" not in vars(kernel):
+            result = kernel.get_compile_result(KERNEL)
+            result = result._replace(library=_Addresses(result.library))
+            kernel.get_compile_result = lambda signature, result=result: result
+    return handed
 
 
 @contextmanager

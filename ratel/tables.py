@@ -226,6 +226,8 @@ def print_stream(out: Console, timeline: Timeline | Stream) -> None:
 
 
 def print_timeline(timeline: Timeline | Stream) -> None:
+    from emulator.queue import Stream
+
     chip = timeline.plan.chip
     out = console()
     out.print(
@@ -237,9 +239,9 @@ def print_timeline(timeline: Timeline | Stream) -> None:
         )
     )
     print_stream(out, timeline)
-    task = getattr(timeline, "timelines", [timeline])[0]
+    task, whose = (timeline.timelines[0], "one task: ") if isinstance(timeline, Stream) else (timeline, "")
     out.print(
-        f"{'' if task is timeline else 'one task: '}transfer in {task.transfer_in:,}, compute {task.compute_cycles:,}, "
+        f"{whose}transfer in {task.transfer_in:,}, compute {task.compute_cycles:,}, "
         f"transfer out {task.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; "
         f"set-up {timeline.setup:,} cycles"
     )

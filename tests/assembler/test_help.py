@@ -116,7 +116,13 @@ def test_a_default_of_floats_is_quantised_as_a_run_does_it(tmp_path: Path) -> No
         np.save(tmp_path / "x.npy", values.astype(dtype))
         text = '.chip edge\n.input x i8[2, 3] scale=[0.5, 0.1, 1] zero=-3 = "x.npy"\nend\n'
         symbol = assemble(text, tmp_path / "p.npu").cores[0].symbol("x")
-        assert symbol.default == inputs.convert(symbol, values.astype(dtype), 1).tobytes()
+        assert symbol.default == inputs.convert(symbol, values.astype(dtype)).tobytes()
+        batch = np.stack([values, -values]).astype(dtype)
+        np.save(tmp_path / "x.npy", batch)
+        symbol = assemble(f".tasks 2\n{text}", tmp_path / "p.npu").cores[0].symbol("x")
+        assert symbol.default == inputs.convert(symbol, batch, 2).tobytes()
+        with pytest.raises(AssemblyError, match=r'"x.npy" has shape \[2, 2, 3\]'):
+            assemble(f".tasks 3\n{text}", tmp_path / "p.npu")
 
 
 def test_what_is_not_printable_keeps_its_column() -> None:
