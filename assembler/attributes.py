@@ -10,7 +10,6 @@ from assembler.diagnostics import Failed, Span
 from assembler.expressions import Evaluator, division_help
 from assembler.names import Names, Scope
 from assembler.operands import Given
-from isa.dtypes import I8
 from isa.instruction import Value
 from isa.table import AttributeSpec, Row
 
@@ -36,7 +35,7 @@ class Attributes:
         if spec.name in self.bound.values:
             return self._elements(spec)
         implied = self.given.get(spec.name.removesuffix("_zero")) if spec.name.endswith("_zero") else None
-        if implied and implied.symbol and implied.operand.dtype == I8:
+        if implied and implied.symbol and implied.operand.dtype.is_quantised:
             return (implied.symbol.zero,)
         if spec.default is None:
             message, label = f"{self.row.mnemonic} needs `{spec.name}`", f"expected `{spec.name}=`: {spec.meaning}"

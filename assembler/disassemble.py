@@ -259,7 +259,7 @@ class _Speller:
         zeros = {}
         for name, value in spelled.items():
             symbol = self.by_name.get(value.split("[")[0])
-            if symbol is not None and " in " not in value and symbol.dtype == I8:
+            if symbol is not None and " in " not in value and symbol.dtype.is_quantised:
                 zeros[f"{name}_zero"] = symbol.zero
         return zeros
 

@@ -83,4 +83,4 @@ def avgpool(arena: Array, row: Array) -> None:
         start = u64(row[OUT + ADDRESS] + row_start(row, OUT, index))
         for c in range(channels):
             v = np.float64(f32(round_bits(np.float64(sums[c] - less), fraction)))
-            source[start + c] = np.int8(saturated(f32(round_bits(v * multiplier, fraction)), row[OUT_ZERO]))
+            source[start + c] = np.int8(saturated(f32(round_bits(v * multiplier, fraction)), row[OUT_ZERO], -128, 127))

@@ -101,10 +101,13 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
     `----- integers ------'`----------- floating point, the vector format -----------'
 
 - ACC wraps at 32 bits; up to there products and sums are exact. `eltwise` subtracts x_zero exactly and does not wrap.
+- i16 multiplies with i16 alone, and has an accumulator of 64 bits, which no sum passes. It becomes a float by way of
+  float64 (rounded twice where it is beyond 2^53), and is no result itself; the bias is i32 there too.
 - The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
-- An f32 result stores each NaN as the one quiet NaN, 0x7fc00000.
+- An f16 or bf16 result is v rounded once more, half to even, to what the type holds: subnormal numbers, infinities and
+  all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16.
 - A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
 """
 

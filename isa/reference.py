@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa import functions
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import I8, I32, DType
 from isa.formats import round_to
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
@@ -40,6 +40,12 @@ class Given:
         """Return an integer tensor less its zero point, as int64."""
         return self.tensor(name).astype(np.int64) - self.attributes[f"{name}_zero"][0]
 
+    def dequantised(self, name: str) -> np.ndarray:
+        """Return a tensor of any type less its zero point: floats as float64, integers as int64."""
+        with np.errstate(invalid="ignore"):
+            whole = np.issubdtype(self.tensor(name).dtype, np.integer)
+            return self.zeroed(name) if whole else self.tensor(name).astype(np.float64)
+
     def rounded(self, value: np.ndarray) -> np.ndarray:
         return round_to(value, self.vector_format)
 
@@ -67,9 +73,10 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
         v = special_function(given, second_operand(given, v))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
-        if given.dtype == F32:
-            # Every NaN is stored as the one quiet NaN.
-            return np.where(np.isnan(v), np.float32(np.nan), v.astype(np.float32)).astype(np.float32)
+        if given.dtype.is_float:
+            # From float32, which holds every v, so that 16 bits are rounded to once. Every NaN becomes the quiet one.
+            stored = v.astype(np.float32).astype(given.dtype.numpy)
+            return np.where(np.isnan(v), np.array(np.nan, given.dtype.numpy), stored)
         return saturate(v, given.attributes["out_zero"][0], given.dtype)
 
 
@@ -78,10 +85,7 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
     operation = given.attributes["ew2_op"][0]
     if operation == "none":
         return v
-    second = given.tensor("ew2")
-    if second.dtype != np.float32:
-        second = given.zeroed("ew2")
-    d = given.rounded(second.astype(np.float64))
+    d = given.rounded(given.dequantised("ew2").astype(np.float64))
     if given.tensors["ew2_scale"] is not None:
         d = given.rounded(d * given.constant("ew2_scale"))
     if operation == "max":
@@ -113,9 +117,10 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
 
 
 def with_bias(given: Given, products: np.ndarray) -> np.ndarray:
-    """Return the accumulators, wrapped to 32 bits: int64 sums of products plus the bias."""
+    """Return the accumulators: int64 sums of products plus the bias, of 8-bit products wrapped to 32 bits."""
     bias = given.tensors["bias"]
-    return (products + (0 if bias is None else bias.astype(np.int64))).astype(np.int32)
+    acc = products + (0 if bias is None else bias.astype(np.int64))
+    return acc if given.tensor("x").dtype == np.int16 else acc.astype(np.int32)
 
 
 def window(padded: np.ndarray, given: Given, tap: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
@@ -168,8 +173,7 @@ def matmul(given: Given) -> np.ndarray:
 
 
 def eltwise(given: Given) -> np.ndarray:
-    x = given.tensor("x")
-    return chain(given, x if x.dtype == np.float32 else given.zeroed("x"))
+    return chain(given, given.dequantised("x"))
 
 
 def maxpool(given: Given) -> np.ndarray:

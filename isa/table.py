@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from isa.dtypes import DTYPES, F32, I8, I32, DType
+from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 
 # Engines in the order of their wait bits; the sequencer runs loops itself and has no queue.
@@ -135,7 +135,8 @@ def moved(name: str, access: Literal["read", "write"], memories: str, meaning: s
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:
-    return AttributeSpec(name, "i16", -128, 127, (0,), meaning)
+    """The zero point of the operand that `name` begins with, which must hold it."""
+    return AttributeSpec(name, "i16", -(2**15), 2**15 - 1, (0,), meaning)
 
 
 def flag(name: str, meaning: str) -> AttributeSpec:
@@ -150,6 +151,12 @@ WINDOW = AttributeSpec(
 )
 COUNTER = AttributeSpec("counter", "u8", 1, MAX_LOOP_DEPTH, None, "the loop's counter: its depth, from 1")
 
+# What DP multiplies; what EW3 stores, and that or the accumulators themselves.
+FACTORS = (I8, U8, I16)
+RESULTS = (I8, U8, I16, F16, BF16, F32)
+SUMS = (I8, U8, I16, I32, F16, BF16, F32)
+ANY = tuple(DTYPES.values())
+
 ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output channel or one for all")
 
 # EW1 -> EW2 -> SF -> EW3, behind ACC or entered at EW1.
@@ -160,7 +167,7 @@ CHAIN_OPERANDS = (
         "ew2",
         "read",
         ("lm",),
-        (I8, I32, F32),
+        ANY,
         (1, 4),
         "EW2: second tensor, broadcast to out",
         optional=True,
@@ -197,15 +204,15 @@ CHAIN_ATTRIBUTES = (
     zero_point("out_zero", "EW3: zero point of the result"),
 )
 CHAIN_FORMULA = """
-v   = float(acc)
+v   = float(acc)                                      ; of 64 bits by way of float64
 v   = v * ew1_scale                                   ; EW1, where given
 v   = v + ew1_bias                                    ; EW1, where given
 d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given
 v   = v ew2_op d                                      ; EW2, where a second tensor is given
 v   = sf(v)                                           ; SF
 v   = v * ew3_scale                                   ; EW3, where given
-out = clamp(rne(v) + out_zero, -128, 127)             ; EW3, for an i8 result
-out = v                                               ; for an f32 result
+out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 out = acc                                             ; for an i32 result, which no stage may follow"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
 
@@ -222,9 +229,11 @@ ROWS = (
         "conv",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, I32, F32), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
-            read("w", "lm", (I8,), (4, 4), "weights, OHWI: output channel, height, width, input channel of the group"),
+            OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
+            read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
+            read(
+                "w", "lm", FACTORS, (4, 4), "weights, OHWI: output channel, height, width, input channel of the group"
+            ),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -257,9 +266,9 @@ end
         "dwconv",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, I32, F32), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
-            read("w", "lm", (I8,), (4, 4), "weights, 1HWC: one filter for each channel"),
+            OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
+            read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
+            read("w", "lm", FACTORS, (4, 4), "weights, 1HWC: one filter for each channel"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -291,9 +300,9 @@ end
         "matmul",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, I32, F32), (2, 4), "result, [batch..., m, n]"),
-            read("x", "lm", (I8,), (2, 4), "left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x"),
-            read("w", "lm", (I8,), (2, 4), "right matrix, [k, n] or [batch..., k, n]; n before k with transpose_w"),
+            OperandSpec("out", "write", ("lm",), SUMS, (2, 4), "result, [batch..., m, n]"),
+            read("x", "lm", FACTORS, (2, 4), "left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x"),
+            read("w", "lm", FACTORS, (2, 4), "right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -322,8 +331,8 @@ end
         "eltwise",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, F32), (1, 4), "result"),
-            read("x", "lm", (I8, I32, F32), (1, 4), "first tensor, broadcast to out"),
+            OperandSpec("out", "write", ("lm",), RESULTS, (1, 4), "result"),
+            read("x", "lm", ANY, (1, 4), "first tensor, broadcast to out"),
             *CHAIN_OPERANDS,
         ),
         (zero_point("x_zero", "zero point of x"), *CHAIN_ATTRIBUTES),

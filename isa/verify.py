@@ -9,7 +9,7 @@ from math import copysign
 
 import numpy as np
 
-from isa.dtypes import I8, I32
+from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
@@ -68,7 +68,7 @@ def check_instruction(instruction: Instruction) -> list[Problem]:
             Problem("", "range", f"{view.row.mnemonic} cannot wait", "only instructions of an engine have wait bits")
         )
     if not problems:
-        problems += _choices(view)
+        problems += [*_choices(view), *_zero_points(view)]
     if not problems:
         problems += SHAPE_RULES[instruction.opcode](view)
     return problems
@@ -182,6 +182,20 @@ def _choices(view: _View) -> Iterator[Problem]:
                     yield Problem(name, "chain", f"{spec.name} {chosen} does not take `{name}`")
 
 
+def _zero_points(view: _View) -> Iterator[Problem]:
+    """Yield zero points that the type of their tensor does not have or hold."""
+    for name, operand in view.operands.items():
+        if operand is None or f"{name}_zero" not in view.attributes:
+            continue
+        zero, dtype = view.ints(f"{name}_zero")[0], operand.dtype
+        if zero and not dtype.is_quantised:
+            what = "a result" if name == "out" else name
+            yield Problem(f"{name}_zero", "chain", f"{what} of type {dtype} has no zero point")
+        elif dtype.is_quantised and not dtype.low <= zero <= dtype.high:
+            legal = f"a whole number from {dtype.low} to {dtype.high}"
+            yield Problem(f"{name}_zero", "range", f"`{name}_zero` is {zero}", f"{dtype} holds {legal}")
+
+
 def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
     if tuple(actual) != tuple(expected):
         yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
@@ -203,8 +217,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     ew2 = view.operands["ew2"]
     if ew2 is not None:
         yield from _broadcast(view, "ew2", ew2, out)
-        if ew2.dtype != I8 and view.ints("ew2_zero")[0]:
-            yield Problem("ew2_zero", "chain", f"ew2 of type {ew2.dtype} has no zero point")
     else:
         for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
             if given:
@@ -212,10 +224,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     (low,), (high,) = view.attributes["clip_low"], view.attributes["clip_high"]
     if low > high:
         yield Problem("clip_low", "chain", f"clip's lower bound {low:g} is above its upper bound {high:g}")
-    if x.dtype.is_float and view.ints("x_zero")[0]:
-        yield Problem("x_zero", "chain", "x of type f32 has no zero point")
-    if out.dtype != I8 and view.ints("out_zero")[0]:
-        yield Problem("out_zero", "chain", f"a result of type {out.dtype} has no zero point")
     if out.dtype == I32:
         stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
         stages += [view.row.attributes[view.row.attribute_index("sf")].words[sf]] if (sf := view.ints("sf")[0]) else []
@@ -226,6 +234,20 @@ def _chain(view: _View) -> Iterator[Problem]:
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
                 "write f32 or i8, or leave the stages out",
             )
+
+
+def _products(view: _View) -> Iterator[Problem]:
+    """Yield factors that do not go together, and what is wrong with the chain behind them."""
+    out, x, w = view.operands["out"], view.operands["x"], view.operands["w"]
+    assert out is not None and x is not None and w is not None
+    if (x.dtype == I16) != (w.dtype == I16):
+        help = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
+        yield Problem("w", "type", f"x has type {x.dtype} but w {w.dtype}", help)
+    elif x.dtype == I16 and out.dtype == I32:
+        message = "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits"
+        yield Problem("out", "type", message, "write i16, f32 or another type that the chain rounds to")
+    else:
+        yield from _chain(view)
 
 
 def _broadcast(view: _View, name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
@@ -279,7 +301,7 @@ def _conv(view: _View) -> Iterator[Problem]:
         f"OHWI, x has {channels} channels" + (f" in {groups} groups" if groups > 1 else ""),
     )
     yield from _windowed(view, kernel, view.ints("dilation"), filters)
-    yield from _chain(view)
+    yield from _products(view)
 
 
 def _dwconv(view: _View) -> Iterator[Problem]:
@@ -288,7 +310,7 @@ def _dwconv(view: _View) -> Iterator[Problem]:
     yield from _same(view, "w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
     if (first, filters) == (1, channels):
         yield from _windowed(view, kernel, view.ints("dilation"), channels)
-        yield from _chain(view)
+        yield from _products(view)
 
 
 def _matmul(view: _View) -> Iterator[Problem]:
@@ -309,7 +331,7 @@ def _matmul(view: _View) -> Iterator[Problem]:
     if stack and stack != batch:
         yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
     yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
-    yield from _chain(view)
+    yield from _products(view)
 
 
 def _eltwise(view: _View) -> Iterator[Problem]:

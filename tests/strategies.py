@@ -26,19 +26,19 @@ f32 = st.floats(-64, 64, width=32)
 # Zero, hypothesis's favourite, says nothing of an attribute whose default it is.
 set_f32 = st.one_of(st.floats(2.0**-6, 64, width=32), f32)
 positive_f32 = st.floats(2.0**-10, 4, width=32)
-zero_points = st.integers(-128, 127)
 DTYPE = (I8, I32, F32)
 ANY_DTYPE = tuple(DTYPES.values())
+FACTORS = ((I8, I8), (I8, U8), (U8, I8), (U8, U8), (I16, I16))
 
 # Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
 AREAS = {
     I8: 0,
-    U8: 40 * 1024,
-    I16: 56 * 1024,
-    F16: 72 * 1024,
-    BF16: 88 * 1024,
-    I32: 104 * 1024,
-    F32: 176 * 1024,
+    U8: 32 * 1024,
+    I16: 64 * 1024,
+    F16: 112 * 1024,
+    BF16: 128 * 1024,
+    I32: 144 * 1024,
+    F32: 192 * 1024,
 }
 AREA_END = 256 * 1024
 
@@ -154,20 +154,17 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
         "sf": place.pick(draw, "sf", (*_words("sf")[1:], "none")),
     }
     if fields["ew2_op"] != "none":
-        dtype = place.pick(draw, "ew2", DTYPE)
+        dtype = place.pick(draw, "ew2", ANY_DTYPE)
         fields["ew2"] = place.tensor(draw, "lm", dtype, draw(_broadcast(shape)))
         fields["ew2_scale"] = _optional(draw, vector)
-        if dtype == I8:
-            fields["ew2_zero"] = draw(zero_points)
+        fields |= _zeros(draw, ew2=dtype)
     if fields["sf"] == "clip":
         fields["clip_low"], fields["clip_high"] = sorted((draw(set_f32), draw(set_f32)))
     elif fields["sf"] == "leaky_relu":
         fields["slope"] = draw(set_f32)
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
-    if out_dtype == I8:
-        fields["out_zero"] = draw(zero_points)
-    return fields
+    return fields | _zeros(draw, out=out_dtype)
 
 
 def _words(choice: str) -> tuple[str, ...]:
@@ -208,24 +205,40 @@ def _window(draw: Draw, dilated: bool, pooling: bool) -> _Window:
     return _Window((kernel[0], kernel[1]), (sizes[0], sizes[1]), (outs[0], outs[1]), attributes)
 
 
-def _zeros(draw: Draw, *names: str) -> Fields:
-    return {name: draw(st.one_of(st.just(0), zero_points)) for name in names}
+def zero_points(dtype: DType) -> st.SearchStrategy[int]:
+    """Return zero points that a type can have."""
+    if not dtype.is_quantised:
+        return st.just(0)
+    return st.one_of(st.just(0), st.integers(int(dtype.low), int(dtype.high)))
+
+
+def _zeros(draw: Draw, **dtypes: DType) -> Fields:
+    """Return zero points of the operands of these types."""
+    return {f"{name}_zero": draw(zero_points(dtype)) for name, dtype in dtypes.items()}
+
+
+def _types(draw: Draw, place: Place) -> tuple[DType, DType, DType]:
+    """Return types of a product's result and factors."""
+    out = place.pick(draw, "out", ANY_DTYPE)
+    pinned = [pair for pair in FACTORS if (place.pins.get("x", pair[0]), place.pins.get("w", pair[1])) == pair]
+    x, w = draw(st.sampled_from([pair for pair in pinned if (out, *pair) != (I32, I16, I16)]))
+    return out, x, w
 
 
 def _conv(draw: Draw, place: Place) -> Fields:
     window = _window(draw, dilated=True, pooling=False)
     batch, groups = draw(st.integers(1, 2)), draw(st.integers(1, 3))
     depth, filters = draw(small), groups * draw(st.integers(1, 5))
-    out_dtype = place.pick(draw, "out", DTYPE)
+    out_dtype, x_dtype, w_dtype = _types(draw, place)
     shape = (batch, *window.out, filters)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, depth * groups)),
-        "w": place.tensor(draw, "lm", I8, (filters, *window.kernel, depth)),
+        "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, depth * groups)),
+        "w": place.tensor(draw, "lm", w_dtype, (filters, *window.kernel, depth)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, filters))))),
         "groups": groups,
         **window.attributes,
-        **_zeros(draw, "x_zero", "w_zero"),
+        **_zeros(draw, x=x_dtype, w=w_dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -233,15 +246,15 @@ def _conv(draw: Draw, place: Place) -> Fields:
 def _dwconv(draw: Draw, place: Place) -> Fields:
     window = _window(draw, dilated=True, pooling=False)
     batch, channels = draw(st.integers(1, 2)), draw(st.integers(1, 8))
-    out_dtype = place.pick(draw, "out", DTYPE)
+    out_dtype, x_dtype, w_dtype = _types(draw, place)
     shape = (batch, *window.out, channels)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
-        "w": place.tensor(draw, "lm", I8, (1, *window.kernel, channels)),
+        "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, channels)),
+        "w": place.tensor(draw, "lm", w_dtype, (1, *window.kernel, channels)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
         **window.attributes,
-        **_zeros(draw, "x_zero", "w_zero"),
+        **_zeros(draw, x=x_dtype, w=w_dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -251,18 +264,18 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     stack = draw(st.sampled_from((batch, ())))
     rows, inner, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     transpose_x, transpose_w = draw(st.booleans()), draw(st.booleans())
-    out_dtype = place.pick(draw, "out", DTYPE)
+    out_dtype, x_dtype, w_dtype = _types(draw, place)
     shape = (*batch, rows, columns)
     left = (inner, rows) if transpose_x else (rows, inner)
     right = (columns, inner) if transpose_w else (inner, columns)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", I8, (*batch, *left)),
-        "w": place.tensor(draw, "lm", I8, (*stack, *right)),
+        "x": place.tensor(draw, "lm", x_dtype, (*batch, *left)),
+        "w": place.tensor(draw, "lm", w_dtype, (*stack, *right)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
-        **_zeros(draw, "x_zero", "w_zero"),
+        **_zeros(draw, x=x_dtype, w=w_dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -273,11 +286,12 @@ def _shape(draw: Draw) -> tuple[int, ...]:
 
 def _eltwise(draw: Draw, place: Place) -> Fields:
     shape = _shape(draw)
-    out_dtype, dtype = place.pick(draw, "out", (I8, F32)), place.pick(draw, "x", DTYPE)
+    out_dtype = place.pick(draw, "out", [dtype for dtype in ANY_DTYPE if dtype != I32])
+    dtype = place.pick(draw, "x", ANY_DTYPE)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
-        **({} if dtype.is_float else _zeros(draw, "x_zero")),
+        **_zeros(draw, x=dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -296,7 +310,7 @@ def _avgpool(draw: Draw, place: Place) -> Fields:
         **_maxpool(draw, place),
         "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
         "count_pad": draw(st.integers(0, 1)),
-        **_zeros(draw, "x_zero", "out_zero"),
+        **_zeros(draw, x=I8, out=I8),
     }
 
 
@@ -477,7 +491,7 @@ def _meaning(draw: Draw, dtype: DType, channels: int) -> tuple[tuple[float, ...]
     """Return (scale, zero) of a symbol: no scale, one, or one for each channel where those are few."""
     counts = (0, 1, channels) if channels <= 4 else (0, 1)
     scale = tuple(draw(positive_f32) for _ in range(draw(st.sampled_from(counts))))
-    return scale, draw(zero_points) if dtype == I8 and draw(st.booleans()) else 0
+    return scale, draw(zero_points(dtype))
 
 
 @st.composite

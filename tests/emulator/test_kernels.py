@@ -10,7 +10,7 @@ from emulator.kernels import KERNELS, compile_kernels
 from emulator.plan import flat_row
 from emulator.vector import round_bits
 from isa import reference
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, Operand, dense
@@ -172,6 +172,14 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
     return fields
 
 
+def factors(draw: st.DrawFn) -> tuple[DType, DType]:
+    return draw(st.sampled_from(((I8, I8), (I8, I8), (U8, I8), (U8, U8), (I16, I16))))
+
+
+def zero(draw: st.DrawFn, dtype: DType) -> int:
+    return draw(st.sampled_from((0, 3, int(dtype.low), int(dtype.high))))
+
+
 def bias(draw: st.DrawFn, taken: dict[str, int], channels: int) -> Operand | None:
     return slot("cb", I32, (channels,), taken) if draw(st.booleans()) else None
 
@@ -184,16 +192,17 @@ def large_convs(draw: st.DrawFn) -> Instruction:
     kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     pad = draw(st.integers(0, kernel + 2))
     sizes = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
+    x_dtype, w_dtype = factors(draw)
     return build(
         "conv",
-        x=slot("lm", I8, (1, height, width, depth * groups), taken),
-        w=slot("lm", I8, (filters, kernel, kernel, depth), taken),
+        x=slot("lm", x_dtype, (1, height, width, depth * groups), taken),
+        w=slot("lm", w_dtype, (filters, kernel, kernel, depth), taken),
         bias=bias(draw, taken, filters),
         groups=groups,
         stride=stride,
         pad=pad,
-        x_zero=draw(st.integers(-128, 127)),
-        w_zero=draw(st.sampled_from((0, 3))),
+        x_zero=zero(draw, x_dtype),
+        w_zero=zero(draw, w_dtype),
         **draw(large_chains(taken, (1, *sizes, filters))),
     )
 
@@ -202,13 +211,14 @@ def large_convs(draw: st.DrawFn) -> Instruction:
 def large_dwconvs(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     height, width, channels = draw(st.integers(3, 20)), draw(st.integers(3, 20)), draw(st.integers(30, 300))
+    x_dtype, w_dtype = factors(draw)
     return build(
         "dwconv",
-        x=slot("lm", I8, (1, height, width, channels), taken),
-        w=slot("lm", I8, (1, 3, 3, channels), taken),
+        x=slot("lm", x_dtype, (1, height, width, channels), taken),
+        w=slot("lm", w_dtype, (1, 3, 3, channels), taken),
         bias=bias(draw, taken, channels),
         pad=1,
-        x_zero=draw(st.integers(-128, 127)),
+        x_zero=zero(draw, x_dtype),
         **draw(large_chains(taken, (1, height, width, channels))),
     )
 
@@ -218,14 +228,15 @@ def large_matmuls(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     rows, k, columns = draw(st.integers(1, 150)), draw(st.integers(1, 300)), draw(st.integers(1, 150))
     x_turned, w_turned = draw(st.booleans()), draw(st.booleans())
+    x_dtype, w_dtype = factors(draw)
     return build(
         "matmul",
-        x=slot("lm", I8, (2, k, rows) if x_turned else (2, rows, k), taken),
-        w=slot("lm", I8, (columns, k) if w_turned else (k, columns), taken),
+        x=slot("lm", x_dtype, (2, k, rows) if x_turned else (2, rows, k), taken),
+        w=slot("lm", w_dtype, (columns, k) if w_turned else (k, columns), taken),
         bias=bias(draw, taken, columns),
         transpose_x=int(x_turned),
         transpose_w=int(w_turned),
-        w_zero=draw(st.integers(-128, 127)),
+        w_zero=zero(draw, w_dtype),
         **draw(large_chains(taken, (2, rows, columns))),
     )
 
@@ -314,6 +325,39 @@ def test_round_bits(vector_format: str) -> None:
     assert same.all(), values[~same][:5]
 
 
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_sixteen_bits_round_once(dtype: DType) -> None:
+    """Every number of the type comes through; so do those halfway to the next, and their neighbours, half to even."""
+    taken: dict[str, int] = {}
+    x, out = slot("lm", dtype, (2**16,), taken), slot("lm", F32, (2**16,), taken)
+    every = np.arange(2**16, dtype=np.uint16).view(dtype.numpy)
+    check(build("eltwise", out=out, x=x), 0, "fp32", x=every)
+    # float32 between two neighbours of the type differ in the bits that it has no room for.
+    with np.errstate(invalid="ignore"):
+        bits = every.astype(np.float32).view(np.uint32)
+    for offset in (0, 1, 0xFFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001):
+        between = (bits + np.uint32(offset)).view(np.float32)
+        check(build("eltwise", out=x, x=out), 0, "fp32", x=between)
+    # Below the least normal f16, a step of the type is a fixed amount.
+    steps = np.arange(2**16, dtype=np.float32) * np.float32(2.0**-26)
+    check(build("eltwise", out=x, x=out), 0, "fp32", x=steps)
+    # What a shorter vector format holds is rounded a second time, as it is stored.
+    check(build("eltwise", out=x, x=out), 0, "fp24", x=(bits + np.uint32(0x1000)).view(np.float32))
+
+
+def test_sixteen_bit_sums_do_not_wrap() -> None:
+    """Products of the greatest magnitude, summed beyond 2**40, become the float that is nearest."""
+    taken: dict[str, int] = {}
+    k = 1000
+    x, w = slot("lm", I16, (3, k), taken), slot("lm", I16, (k, 2), taken)
+    out, bias = slot("lm", F32, (3, 2), taken), slot("cb", I32, (2,), taken)
+    instruction = build("matmul", x=x, w=w, out=out, bias=bias, x_zero=32767, w_zero=32767)
+    low = np.full((3, k), -32768, np.int16)
+    given = {"x": low, "w": low.T[:, :2], "bias": np.array([1, -(2**31)], np.int32)}
+    check(instruction, 0, "fp32", **given)
+    check(instruction, 0, "fp24", **given)
+
+
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)
 def test_special_values_in_pairs(vector_format: str) -> None:
     """NaN, infinities, zeros of both signs and subnormals meet each other in every operation of EW2."""
@@ -326,7 +370,7 @@ def test_special_values_in_pairs(vector_format: str) -> None:
 
 
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)
-@pytest.mark.parametrize("dtype", [I8, F32], ids=str)
+@pytest.mark.parametrize("dtype", [I8, U8, F32], ids=str)
 def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
     taken: dict[str, int] = {}
     values = np.concatenate([SPECIAL, np.linspace(-110, 110, 997, dtype=np.float32)])

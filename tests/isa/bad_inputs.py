@@ -7,7 +7,7 @@ varied by loops; the rules of shapes and of the chain are written out.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from isa.dtypes import DTYPES, F32, I8, I32
+from isa.dtypes import BF16, DTYPES, F32, I8, I16, I32, U8
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
 from isa.table import ALL_ENGINES, ROWS, Row, by_opcode
@@ -142,6 +142,28 @@ CONV = [
     ),
 ]
 
+SIXTEEN = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
+
+
+def factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
+    """Return what is wrong with the types of a product's tensors."""
+    wide = {"x": replace(x, dtype=I16), "w": replace(w, dtype=I16)}
+    return [
+        Bad({"x": wide["x"]}, "w", "type", "x has type i16 but w i8", SIXTEEN),
+        Bad({"w": wide["w"], "x": replace(x, dtype=U8)}, "w", "type", "x has type u8 but w i16", SIXTEEN),
+        Bad(
+            {**wide, "out": replace(out, dtype=I32)},
+            "out",
+            "type",
+            "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits",
+            "write i16, f32 or another type that the chain rounds to",
+        ),
+        Bad({"x_zero": 128}, "x_zero", "range", "`x_zero` is 128", "i8 holds a whole number from -128 to 127"),
+        Bad({"w": replace(w, dtype=U8), "w_zero": -1}, "w_zero", "range", "`w_zero` is -1"),
+        Bad({"out": replace(out, dtype=BF16), "out_zero": 1}, "out_zero", "chain", "a result of type bf16 has no zero"),
+    ]
+
+
 # The chain's rules are one function for the four instructions that end in it; each shows that it calls it.
 CHAIN = [
     Bad({"sf": "table", "table": cb(255)}, "table", "shape", "`table` has 255 elements", "expected 256"),
@@ -182,9 +204,10 @@ def moves(out_memory: str, x_memory: str) -> list[Bad]:
 
 
 _BAD: dict[str, list[Bad]] = {
-    "conv": CONV,
+    "conv": [*CONV, *factors(lm(1, 8, 8, 4, at=512), lm(6, 3, 3, 4, at=1024), lm(1, 4, 4, 6))],
     "dwconv": [
         *CHAIN,
+        *factors(lm(1, 8, 8, 4, at=512), lm(1, 3, 3, 4, at=1024), lm(1, 8, 8, 4)),
         Bad(
             {"x": lm(1, 8, 8, 5)},
             "w",
@@ -204,6 +227,7 @@ _BAD: dict[str, list[Bad]] = {
     ],
     "matmul": [
         *CHAIN,
+        *factors(lm(2, 3, 4, at=512), lm(4, 5, at=1024), lm(2, 3, 5)),
         Bad(
             {"transpose_w": 1},
             "w",
@@ -232,6 +256,14 @@ _BAD: dict[str, list[Bad]] = {
         ),
         Bad({"x": lm(1, 2, 3, 4)}, "x", "shape", "`x` has shape [1, 2, 3, 4]"),
         Bad({"x": lm(4, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
+        Bad({"x": lm(4, dtype=I32), "x_zero": 1}, "x_zero", "chain", "x of type i32 has no zero point"),
+        Bad(
+            {"x": lm(4, dtype=U8), "x_zero": 256},
+            "x_zero",
+            "range",
+            "`x_zero` is 256",
+            "u8 holds a whole number from 0 to 255",
+        ),
         Bad(
             {"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", "expected 1, or 4: one a channel"
         ),

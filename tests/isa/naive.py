@@ -61,7 +61,10 @@ class Element:
         return bytes(self.memories[operand.memory][first : first + operand.dtype.bytes])
 
     def load(self, name: str, *index: int):
-        return struct.unpack(CODES[self.operands[name].dtype], self.raw(name, index))[0]
+        dtype, raw = self.operands[name].dtype, self.raw(name, index)
+        if dtype == BF16:
+            return struct.unpack("<f", b"\0\0" + raw)[0]
+        return struct.unpack(CODES[dtype], raw)[0]
 
     def broadcast(self, name: str, index):
         """Return the element of a tensor that is repeated along its dimensions of size 1."""
@@ -87,18 +90,31 @@ class Element:
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
         return nearest(exact, self.bits) if exact else plain
 
-    def saturated(self, value: float, zero: int) -> int:
+    def saturated(self, value: float, zero: int, dtype=I8) -> int:
         if isnan(value):
             value = 0.0
         if not isfinite(value):
-            return 127 if value > 0 else -128
-        return max(-128, min(127, round(Fraction(value)) + zero))
+            return dtype.high if value > 0 else dtype.low
+        return max(dtype.low, min(dtype.high, round(Fraction(value)) + zero))
+
+    def stored(self, value: float) -> bytes:
+        """Return a number of the format as an element of a floating result."""
+        dtype = self.out.dtype
+        if isnan(value):
+            return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
+        if dtype == BF16:
+            value = nearest(Fraction(value), 7) if value and isfinite(value) else value
+            return struct.pack("<f", value)[2:]
+        if dtype == F16 and abs(value) >= 65520:
+            return struct.pack("<e", inf if value > 0 else -inf)
+        return struct.pack(CODES[dtype], value)
 
     def chain(self, acc, index) -> bytes:
         channel = index[-1]
         if self.out.dtype == I32:
             return struct.pack("<i", acc)
-        v = self.rounded(acc)
+        # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
+        v = self.rounded(float(acc))
         for name, operation in (("ew1_scale", "mul"), ("ew1_bias", "add")):
             constant = self.channel(name, channel)
             if constant is not None:
@@ -107,9 +123,9 @@ class Element:
         scale = self.channel("ew3_scale", channel)
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
-        if self.out.dtype == F32:
-            return b"\0\0\xc0\x7f" if isnan(v) else struct.pack("<f", v)
-        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+        if self.out.dtype.is_float:
+            return self.stored(v)
+        return struct.pack(CODES[self.out.dtype], self.saturated(v, self.one("out_zero"), self.out.dtype))
 
     def second(self, v: float, index) -> float:
         word = self.instruction.word("ew2_op")
@@ -156,8 +172,8 @@ class Element:
             yield (kh, kw), oh * down - top + kh * dilation[0], ow * right - left + kw * dilation[1]
 
     def accumulated(self, total: int, channel: int) -> int:
-        bias = self.channel("bias", channel)
-        return (total + (bias or 0) + 2**31) % 2**32 - 2**31
+        total += self.channel("bias", channel) or 0
+        return total if self.operands["x"].dtype == I16 else (total + 2**31) % 2**32 - 2**31
 
     def value(self, index) -> bytes:
         return getattr(self, self.instruction.row.mnemonic)(index)

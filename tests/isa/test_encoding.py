@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import I8, I16, I32
 from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
@@ -163,6 +163,9 @@ NEEDS_SF = {"clip_low": "clip", "clip_high": "clip", "slope": "leaky_relu", "tab
 NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
 
 
+WIDE = {("x", "out", I32), ("w", "out", I32)}
+
+
 def excluded(first: Feature, second: Feature) -> bool:
     """Whether no valid instruction shows both."""
     for (name, value), (other, what) in ((first, second), (second, first)):
@@ -170,11 +173,12 @@ def excluded(first: Feature, second: Feature) -> bool:
             return True
         if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
             return True
-        if name == "out" and value != I8 and other == "out_zero":
+        if other == f"{name}_zero" and not value.is_quantised:
             return True
-        if name == "ew2" and value != I8 and other == "ew2_zero":
-            return True
-        if name == "x" and value == F32 and other == "x_zero":
+        # 16 bits multiply with 16, and their sums are no result; `eltwise` takes x alone, and gives no sums.
+        if value == I16 and (
+            ((name, other) in (("x", "w"), ("w", "x")) and what != I16) or (name, other, what) in WIDE
+        ):
             return True
         if name == "sf" and other in NEEDS_SF and value != NEEDS_SF[other]:
             return True
