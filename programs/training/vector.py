@@ -72,3 +72,17 @@ def tanh(x: np.ndarray) -> np.ndarray:
         value = value * z + f32(term)
     a = np.abs(x)
     return np.where(a < f32(0.35), x + x * (z * value), np.copysign(1 - 2 / (exp(a + a) + 1), x))
+
+
+def reciprocal(x: np.ndarray) -> np.ndarray:
+    return 1 / x
+
+
+def rsqrt(x: np.ndarray) -> np.ndarray:
+    """Return 1 / sqrt x, calculated in float64."""
+    return (1 / np.sqrt(x.astype(np.float64))).astype(f32)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    import math
+    return (x * 0.5 * (1 + np.vectorize(math.erf)(x.astype(np.float64) / math.sqrt(2)))).astype(f32)
