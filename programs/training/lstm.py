@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from programs.training.quantise import readable_scale, to_int8
 from programs.training.train import accuracy, shift, softmax, stratified_split
 from programs.training.vector import FP24, Chain, sigmoid, tanh
+from ratel import quantise
 
 f32 = np.float32
 Weights = dict[str, np.ndarray]
@@ -117,15 +117,13 @@ def fit(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, epochs
 
 
 
-def quantise(weights: Weights, x_scale: f32) -> dict[str, np.ndarray]:
+def quantised(weights: Weights, x_scale: f32) -> dict[str, np.ndarray]:
     """Return int8 weights with a scale for each output channel, and int32 biases in the scale of the sums."""
     found = {}
     for name, scale in (("wx", x_scale), ("wh", H_SCALE), ("dense", H_SCALE)):
-        weight = weights[name]
-        found[f"{name}_scale"] = np.abs(weight).max(axis=1) / f32(127)
-        found[name] = np.clip(np.rint(weight / found[f"{name}_scale"][:, None]), -127, 127).astype(np.int8)
-    found["b"] = np.rint(weights["b"] / (x_scale * found["wx_scale"])).astype(np.int32)
-    found["dense_b"] = np.rint(weights["dense_b"] / (H_SCALE * found["dense_scale"])).astype(np.int32)
+        found[name], found[f"{name}_scale"] = quantise.weights(weights[name])
+    found["b"] = quantise.bias(weights["b"], x_scale, found["wx_scale"])
+    found["dense_b"] = quantise.bias(weights["dense_b"], H_SCALE, found["dense_scale"])
     return found
 
 
@@ -173,9 +171,9 @@ def main() -> None:
     images, labels = (data.images[..., None] / 16).astype(f32), data.target.astype(np.int32)
     train, test = stratified_split(labels, 360, rng)
     weights = fit(images[train], labels[train], rng)
-    x_scale = readable_scale(images[train].max())
-    q = quantise(weights, x_scale)
-    x = sequences(to_int8(images[test], x_scale))
+    x_scale = quantise.scale(images[train], digits=3)
+    q = quantised(weights, x_scale)
+    x = sequences(quantise.to_integers(images[test], x_scale))
     floats = forward(weights, sequences(images[test]))[0]
     scores = integer_scores(q, x_scale, x)
     print(f"float accuracy   {accuracy(floats, labels[test]):.2%}")

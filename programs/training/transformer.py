@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from programs.training.quantise import readable_scale, to_int8
 from programs.training.vector import FP24, Chain, exp, gelu, reciprocal, rsqrt
+from ratel import quantise
 
 f32 = np.float32
 Tensors = dict[str, np.ndarray]
@@ -82,21 +82,18 @@ def layer(w: Tensors, x: np.ndarray) -> Tensors:
 def calibrate(w: Tensors, rng: np.random.Generator, count: int = 16) -> dict[str, np.float32]:
     """Return the scale of each 8-bit activation: its greatest magnitude over `count` random sequences is 127."""
     runs = [layer(w, rng.normal(0, 1, (STEPS, MODEL)).astype(f32)) for _ in range(count)]
-    return {name: readable_scale(max(np.abs(run[name]).max() for run in runs)) for name in ACTIVATIONS}
+    return {name: quantise.scale([run[name] for run in runs]) for name in ACTIVATIONS}
 
 
 
-def quantise(w: Tensors, scale: dict[str, np.float32]) -> Tensors:
+def quantised(w: Tensors, scale: dict[str, np.float32]) -> Tensors:
     """Return int8 matrices with a scale for each output channel, and int32 biases in the scale of the sums."""
     found = {}
     for name, source in MATRICES.items():
         # The scores' division by the root of the head's size is in the queries.
         divisor = f32(math.sqrt(HEAD)) if name == "wq" else f32(1)
-        matrix, bias = w[name] / divisor, w[f"b{name[1]}"] / divisor
-        channels = np.abs(matrix).max(axis=1) / f32(127)
-        found[name] = np.clip(np.rint(matrix / channels[:, None]), -127, 127).astype(np.int8)
-        found[f"{name}_scale"] = channels
-        found[f"b{name[1]}"] = np.rint(bias / (scale[source] * channels)).astype(np.int32)
+        found[name], found[f"{name}_scale"] = quantise.weights(w[name] / divisor)
+        found[f"b{name[1]}"] = quantise.bias(w[f"b{name[1]}"] / divisor, scale[source], found[f"{name}_scale"])
     return found | {name: w[name] for name in ("gain1", "offset1", "gain2", "offset2")}
 
 
@@ -153,15 +150,15 @@ def main() -> None:
     rng = np.random.default_rng(800)
     w = seeded(rng)
     scale = calibrate(w, rng)
-    t = quantise(w, scale)
-    x = to_int8(rng.normal(0, 1, (STEPS, MODEL)).astype(f32), scale["x"])
+    t = quantised(w, scale)
+    x = quantise.to_integers(rng.normal(0, 1, (STEPS, MODEL)).astype(f32), scale["x"])
     out = integer_layer(t, scale, x)
     real = layer(w, x * scale["x"])["out"]
     error, width = np.abs(out * scale["out"] - real), real.max() - real.min()
     print(f"the result goes from {real.min():.2f} to {real.max():.2f}, in steps of {scale['out']}")
     print(f"|integer - float| at most {error.max():.3f} ({error.max() / width:.2%} of the range),", end=" ")
     print(f"mean {error.mean():.4f} ({error.mean() / width:.2%})")
-    expected = {"out_exact": out, "out_within": to_int8(real, scale["out"])}
+    expected = {"out_exact": out, "out_within": quantise.to_integers(real, scale["out"])}
     for name, tensor in {**t, **expected, "x": x, "scales": np.array(list(scale.values()), f32)}.items():
         np.save(FOLDER / f"transformer_{name}.npy", tensor)
 
