@@ -75,8 +75,8 @@ def normalise(b: ratel.Builder, out: Any, x: Any, name: str) -> None:
     gain, offset = load(f"gain{name}"), load(f"offset{name}")
     b.reduce(total, x, sum=True)
     b.eltwise(centred[:, 0], x, sub=total)
-    mean = b.const(None, [SUM_SCALE * SUM_SCALE / f32(model)], "f32")
-    epsilon = b.const(None, [EPSILON], "f32")
+    mean = b.const(f"mean{name}", [SUM_SCALE * SUM_SCALE / f32(model)], "f32")
+    epsilon = b.const(f"epsilon{name}", [EPSILON], "f32")
     b.matmul(inverse, centred, centred, transpose_w=True, ew1_scale=mean, ew1_bias=epsilon, rsqrt=True)
     b.eltwise(normal, centred[:, 0], mul=inverse[:, 0])
     b.eltwise(
@@ -84,13 +84,14 @@ def normalise(b: ratel.Builder, out: Any, x: Any, name: str) -> None:
         normal,
         ew1_scale=b.const(f"gain{name}", NORMAL_SCALE * gain),
         ew1_bias=b.const(f"offset{name}", offset),
-        ew3_scale=b.const(None, [1 / out.scale], "f32"),
+        ew3_scale=b.const(f"step{name}", [1 / out.scale], "f32"),
     )
 
 
 def builder(chip: str = "hanguang800") -> ratel.Builder:
     """Return the layer, with a default input and the results that it is to give."""
     b = ratel.Builder("transformer", chip)
+    b.comment("One transformer encoder layer, written by `python -m programs.transformer.transformer`.")
     scales = dict(zip(ACTIVATIONS, load("scales"), strict=True))
     x = b.input("x", "i8", load("x").shape, scale=scales["x"], default=load("x"))
     steps, model = x.shape
@@ -99,13 +100,16 @@ def builder(chip: str = "hanguang800") -> ratel.Builder:
     # The float32 form, rounded to the same steps.
     b.check(out, within=load("out_within"), atol=3)
 
+    b.comment("Multi-head attention: heads split and merged by transposes, scores less their greatest, exponentials.")
     context = b.local("context", "i8", x.shape, scale=scales["context"])
     first = b.local("first", "i16", x.shape, scale=SUM_SCALE)
     middle = b.local("middle", "i8", x.shape, scale=scales["middle"])
     attend(b, context, x, scales)
+    b.comment("The residual and its layer norm: mean; squares summed by a product of each row with itself; gain, offset.")
     project(b, first, context, "o", add=x)
     normalise(b, middle, first, "1")
 
+    b.comment("Feed-forward, residual and layer norm.")
     hidden = b.local("hidden", "i8", (steps, len(load("b1"))), scale=scales["hidden"])
     second = b.local("second", "i16", x.shape, scale=SUM_SCALE)
     project(b, hidden, middle, "1", gelu=True)
