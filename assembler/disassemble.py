@@ -228,7 +228,7 @@ class _Speller:
         attributes = dict(zip((spec.name for spec in row.attributes), instruction.attributes, strict=True))
         arguments = [operands.pop(spec.name) for spec in row.operands if not spec.optional]
         words = []
-        zeros = self._zeros(row, operands, arguments)
+        zeros = {} if instruction.keeps_values else self._zeros(row, operands, arguments)
         for choice in row.choices:
             word = choice.words[int(attributes.pop(choice.name)[0])]
             if word != "none":

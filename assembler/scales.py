@@ -7,7 +7,7 @@ f32(x * w) where products are summed, x for `eltwise`. Then
     otherwise:   ew1_scale = A, ew2_scale = ew2, ew3_scale = f32(1 / out)
     with a table that has a scale (the step of its index):  ew1_scale = f32(A / step), ew2_scale = f32(ew2 / step)
     out i32:     none
-    avgpool:     scale = f32(x / out)
+    avgpool, and sums and means of reduce:  scale = f32(x / out)
 
 The first form multiplies once and rounds once, as onnxruntime does. Multipliers of exactly 1 are left out; a vector
 whose elements are all equal is one element.
@@ -19,12 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa.dtypes import I32, DType
-from isa.table import ROWS
 
 Scale = Sequence[float]
 FOLDED = ("none", "relu", "leaky_relu")
-# Instructions that leave values as they are: their scales and zero points must agree.
-UNSCALED = tuple(row.mnemonic for row in ROWS if row.keeps_values)
 # Operands that hold multipliers: naming one of them in an instruction turns the automatic ones off.
 MULTIPLIERS = ("ew1_scale", "ew2_scale", "ew3_scale", "scale")
 
@@ -51,7 +48,7 @@ class Scaled:
 
 def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
     """Return the elements of each multiplier that an instruction needs, by operand name."""
-    if scaled.mnemonic == "avgpool":
+    if scaled.mnemonic in ("avgpool", "reduce") and scaled.out != I32:
         return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)}, scaled)
     if scaled.out == I32:
         return {}

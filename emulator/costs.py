@@ -6,7 +6,7 @@ chip, never on values or addresses.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from isa.chip import Chip
@@ -109,6 +109,10 @@ def pool(chip: Chip, instruction: Instruction) -> Cost:
     return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
 
 
+def reduce(chip: Chip, instruction: Instruction) -> Cost:
+    return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
+
+
 def moved_cycles(chip: Chip, operand: Operand, run_bytes: int) -> float:
     """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
     access = chip["me.access_bytes"]
@@ -144,6 +148,17 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
     return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
 
 
+def gather(chip: Chip, instruction: Instruction) -> Cost:
+    # Row by row, whichever rows they are.
+    out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
+    row = runs(replace(x, shape=x.shape[1:], strides=x.strides[1:]), 0)[1]
+    demands = {
+        "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, runs(index, 0)[1]),
+        "LM write": moved_cycles(chip, out, min(row, runs(out, 0)[1])),
+    }
+    return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
+
+
 COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     "COSTS",
     {
@@ -153,11 +168,13 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "eltwise": eltwise,
         "maxpool": pool,
         "avgpool": pool,
+        "reduce": reduce,
         "load": move,
         "store": move,
         "copy": move,
         "fill": move,
         "transpose": transpose,
+        "gather": gather,
     },
     ENGINES,
 )

@@ -42,6 +42,10 @@ class Instruction:
         spec = self.row.attributes[self.row.attribute_index(name)]
         return spec.words[int(self.attribute(name)[0])]
 
+    @property
+    def keeps_values(self) -> bool:
+        return self.row.keeps(self.word(spec.name) for spec in self.row.choices)
+
     def accesses(self) -> list[tuple[str, Operand]]:
         """Return ("read" or "write", operand) for each operand that is present."""
         pairs = zip(self.row.operands, self.operands, strict=True)

@@ -36,6 +36,12 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "tanh": "v = tanh(v)",
         "table": "v = table[clamp(rne(v), -128, 127) + 128]",
     },
+    "op": {
+        "sum": "v = float(sum) * scale",
+        "mean": "v = float(sum) * (scale / count)",
+        "max": "out = max over i of x[i]",
+        "argmax": "out = the first place in i where x[i] is the greatest",
+    },
 }
 
 DESCRIPTOR_MEANING = {
@@ -169,7 +175,9 @@ def section(mnemonic: str) -> str:
         parts.append(_operands(row.operands))
     if row.attributes:
         parts.append(_attributes(row.attributes))
-    if row.choices:
+    if row.choices and row.engine != "te":
+        parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in row.choices]
+    elif row.choices:
         parts.append("The words of a choice and what they mean are listed under [The chain](#the-chain).")
     parts.append("Encoded as:\n\n" + _encoding(row))
     parts.append("Traps:\n\n" + _traps(row.traps) if row.traps else "It never traps.")
@@ -285,7 +293,7 @@ def _attributes(attributes: Sequence[AttributeSpec]) -> str:
     rows = []
     for spec in attributes:
         if spec.words:
-            legal, default = "a word", spec.words[int((spec.default or (0,))[0])]
+            legal, default = "a word", "required" if spec.default is None else spec.words[int(spec.default[0])]
         else:
             legal, default = f"{shown(spec.low)} to {shown(spec.high)}", _default(spec)
         rows.append((f"`{spec.name}`", ", ".join(spec.names) or "one", spec.kind, legal, default, spec.meaning))

@@ -11,6 +11,7 @@ import numpy as np
 
 from isa import functions
 from isa.dtypes import I8, I32, DType
+from isa.errors import index_trap
 from isa.formats import round_to
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
@@ -60,6 +61,16 @@ def saturate(v: np.ndarray, zero: float, dtype: DType) -> np.ndarray:
     return np.clip(np.rint(v) + zero, dtype.low, dtype.high).astype(dtype.numpy)
 
 
+def stored(given: Given, v: np.ndarray) -> np.ndarray:
+    """Return v as it is stored: clamped with out_zero in an integer type, else rounded to the type, with one NaN."""
+    if not given.dtype.is_float:
+        return saturate(v, given.attributes["out_zero"][0], given.dtype)
+    with np.errstate(all="ignore"):
+        # From float32, which holds every v, so that 16 bits are rounded to once. Every NaN becomes the quiet one.
+        rounded = v.astype(np.float32).astype(given.dtype.numpy)
+        return np.where(np.isnan(v), np.array(np.nan, given.dtype.numpy), rounded)
+
+
 def chain(given: Given, acc: np.ndarray) -> np.ndarray:
     """Return EW1 -> EW2 -> SF -> EW3 of the accumulators (integers, or floats where the chain is entered with them)."""
     if given.dtype == I32:
@@ -73,11 +84,7 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
         v = special_function(given, second_operand(given, v))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
-        if given.dtype.is_float:
-            # From float32, which holds every v, so that 16 bits are rounded to once. Every NaN becomes the quiet one.
-            stored = v.astype(np.float32).astype(given.dtype.numpy)
-            return np.where(np.isnan(v), np.array(np.nan, given.dtype.numpy), stored)
-        return saturate(v, given.attributes["out_zero"][0], given.dtype)
+        return stored(given, v)
 
 
 def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
@@ -136,7 +143,7 @@ def window(padded: np.ndarray, given: Given, tap: Sequence[int], dilation: Seque
     ]
 
 
-def pad(x: np.ndarray, given: Given, value: int) -> np.ndarray:
+def pad(x: np.ndarray, given: Given, value: float) -> np.ndarray:
     top, left, bottom, right = given.attributes["pad"]
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
@@ -176,26 +183,79 @@ def eltwise(given: Given) -> np.ndarray:
     return chain(given, given.dequantised("x"))
 
 
+def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the greater of two, a of equals; a NaN is greater than any number, and stored as the one quiet NaN."""
+    if not given.dtype.is_float:
+        return np.maximum(a, b)
+    nan = np.isnan(b)
+    with np.errstate(invalid="ignore"):
+        return np.where(nan, np.nan, np.where(b > a, b, a)).astype(a.dtype)
+
+
 def maxpool(given: Given) -> np.ndarray:
-    x = pad(given.tensor("x"), given, I8.low)
-    out = np.full(given.shape, I8.low, np.int8)
+    least = -np.inf if given.dtype.is_float else given.dtype.low
+    x = pad(given.tensor("x"), given, least)
+    out = np.full(given.shape, least, given.dtype.numpy)
     for tap in np.ndindex(*given.attributes["window"]):
-        out = np.maximum(out, window(x, given, tap, (1, 1)))
+        out = greater(given, out, window(x, given, tap, (1, 1)))
     return out
 
 
+def summands(given: Given) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Return what x contributes to sums, and how each sum is rounded: integers not at all, floats to the format."""
+    x = given.dequantised("x")
+    if x.dtype == np.int64:
+        return x, lambda sums: sums
+    return given.rounded(x), given.rounded
+
+
 def avgpool(given: Given) -> np.ndarray:
-    x = given.zeroed("x")
-    inside = np.ones_like(x)
-    sums, count = np.zeros(given.shape, np.int64), np.zeros(given.shape, np.int64)
+    x, step = summands(given)
+    inside = np.ones(x.shape, np.int64)
+    sums, count = np.zeros(given.shape, x.dtype), np.zeros(given.shape, np.int64)
+    padded, counted = pad(x, given, 0), pad(inside, given, given.attributes["count_pad"][0])
+    within = pad(inside, given, 0)
     for tap in np.ndindex(*given.attributes["window"]):
-        sums += window(pad(x, given, 0), given, tap, (1, 1))
-        count += window(pad(inside, given, given.attributes["count_pad"][0]), given, tap, (1, 1))
+        with np.errstate(all="ignore"):
+            more = step(sums + window(padded, given, tap, (1, 1)))
+        sums = np.where(window(within, given, tap, (1, 1)), more, sums)
+        count += window(counted, given, tap, (1, 1))
+    return scaled(given, sums, count)
+
+
+def scaled(given: Given, v: np.ndarray, count: np.ndarray | int = 1) -> np.ndarray:
+    """Return v times scale / count, stored."""
     scale = np.ones(1) if given.tensors["scale"] is None else given.constant("scale")
     with np.errstate(all="ignore"):
-        multiplier = given.rounded(scale / count)
-        v = given.rounded(given.rounded(sums.astype(np.float64)) * multiplier)
-    return saturate(v, given.attributes["out_zero"][0], given.dtype)
+        return stored(given, given.rounded(given.rounded(v.astype(np.float64)) * given.rounded(scale / count)))
+
+
+def reduce(given: Given) -> np.ndarray:
+    op, x = given.attributes["op"][0], given.tensor("x")
+    folded = [d for d in range(x.ndim) if given.shape[d] != x.shape[d]]
+    last = [d for d in range(x.ndim) if d not in folded] + folded
+
+    def lines(tensor: np.ndarray) -> np.ndarray:
+        """Return what becomes one element as lines of the last dimension, in row-major order."""
+        return tensor.transpose(last).reshape(*given.shape, -1)
+
+    if op in ("max", "argmax"):
+        # NaN counts as the greatest here too.
+        with np.errstate(invalid="ignore"):
+            place = np.argmax(lines(x).astype(np.float64), axis=-1)
+        if op == "argmax":
+            return place.astype(np.int32)
+        found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]
+        return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
+    parts, step = summands(given)
+    parts = lines(parts)
+    sums = np.zeros(given.shape, parts.dtype)
+    for k in range(parts.shape[-1]):
+        with np.errstate(all="ignore"):
+            sums = step(sums + parts[..., k])
+    if given.dtype == I32:
+        return sums.astype(np.int32)
+    return scaled(given, sums, parts.shape[-1] if op == "mean" else 1)
 
 
 def move(given: Given) -> np.ndarray:
@@ -211,6 +271,18 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
+def checked_index(given: Given) -> np.ndarray:
+    """Return the index tensor; raise Trap for its first element that is no place along the first dimension of x."""
+    index, rows = given.tensor("index"), len(given.tensor("x"))
+    for place in np.flatnonzero((index < 0) | (index >= rows)):
+        raise index_trap(int(place), int(index[place]), rows)
+    return index
+
+
+def gather(given: Given) -> np.ndarray:
+    return given.tensor("x")[checked_index(given)]
+
+
 REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
     "REFERENCE",
     {
@@ -220,11 +292,13 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "eltwise": eltwise,
         "maxpool": maxpool,
         "avgpool": avgpool,
+        "reduce": reduce,
         "load": move,
         "store": move,
         "copy": move,
         "fill": fill,
         "transpose": transpose,
+        "gather": gather,
     },
     ENGINES,
 )
@@ -248,7 +322,7 @@ def apply(
 ) -> None:
     """Run one instruction of an engine: read all of its operands, compute, write the result.
 
-    `formats` gives the vector format of "te" and "pe".
+    `formats` gives the vector format of "te" and "pe". Raises Trap, and writes nothing, where an index is out of range.
     """
     row = instruction.row
     out = instruction.operand("out")

@@ -7,7 +7,7 @@ are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator
 `emulator.costs.COSTS`), each compared with the table when it is imported. Timing never enters the table.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -79,7 +79,8 @@ class Row:
     """One instruction.
 
     `meaning` is one line, `formula` the arithmetic, one assignment a line; `traps` what it may trap on (codes of
-    TRAPS); `program` a small complete program that shows it.
+    TRAPS); `program` a small complete program that shows it. One that keeps values, always or with some words of its
+    choices, knows no scales and zero points.
     """
 
     opcode: int
@@ -93,12 +94,17 @@ class Row:
     program: str
     in_place: bool = False
     keeps_values: bool = False
+    keeping_words: tuple[str, ...] = ()
 
     @property
     def example(self) -> str:
         """Return the line of `program` that holds the instruction."""
         lines = (line.strip() for line in self.program.splitlines())
         return next(line for line in lines if line.split()[:1] == [self.mnemonic])
+
+    def keeps(self, words: Iterable[str]) -> bool:
+        """Whether it only takes values of x to out, or finds their place, with these words chosen."""
+        return self.keeps_values or not set(words).isdisjoint(self.keeping_words)
 
     def operand_index(self, name: str) -> int:
         return [spec.name for spec in self.operands].index(name)
@@ -112,11 +118,13 @@ class Row:
         return tuple(spec for spec in self.attributes if spec.words)
 
 
-# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap).
+# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap,
+# index). Such an instruction writes nothing.
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in place)",
+    "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
 }
 
 
@@ -215,6 +223,16 @@ out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i1
 out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 out = acc                                             ; for an i32 result, which no stage may follow"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
+
+# What the pooling engine reads, and what it makes of its vector format.
+POOLED = (I8, U8, I16, F16, BF16, F32)
+TO_STORAGE = """
+out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
+out = v, rounded to the type                          ; f16, bf16, f32"""
+POOL_SCALE = constant("scale", F32, "multiplier, one for all")
+# The floating form of a sum: float(x) is x in the vector format.
+AVERAGE_FORMULA = """
+sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded"""
 
 WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh * dilation.height
@@ -354,12 +372,13 @@ end
         "maxpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), (I8,), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC, of the type of x"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
         ),
         (WINDOW, STRIDE, PAD),
         "Take the greatest value of each window; padding never wins.",
-        "out = max over kh, kw inside x of x[n, ih, iw, c]" + POOL_WINDOW_FORMULA,
+        "out = max over kh, kw inside x of x[n, ih, iw, c]    ; the first of equals; a NaN is greater than any number"
+        + POOL_WINDOW_FORMULA,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[1, 8, 8, 16]
@@ -375,9 +394,9 @@ end
         "avgpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), (I8,), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
-            OperandSpec("scale", "read", ("cb",), (F32,), (1, 1), "multiplier, one for all", optional=True),
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            POOL_SCALE,
         ),
         (
             WINDOW,
@@ -388,13 +407,14 @@ end
             zero_point("out_zero", "zero point of the result"),
         ),
         "Average each window, in the pooling engine's vector format.",
-        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero)"
+        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer"
+        + AVERAGE_FORMULA
         + POOL_WINDOW_FORMULA
         + """
 count = pixels of the window that lie inside x, or, with count_pad, its size
 m   = scale / count                                   ; scale 1 where absent
-v   = float(sum) * m
-out = clamp(rne(v) + out_zero, -128, 127)""",
+v   = float(sum) * m"""
+        + TO_STORAGE,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[1, 7, 7, 16] scale=0.02
@@ -403,6 +423,50 @@ out = clamp(rne(v) + out_zero, -128, 127)""",
 avgpool out, x, window=global
 end
 """,
+    ),
+    Row(
+        0x22,
+        "reduce",
+        "pe",
+        (
+            OperandSpec(
+                "out",
+                "write",
+                ("lm",),
+                (I8, U8, I16, I32, F16, BF16, F32),
+                (1, 4),
+                "result, of the rank of x: each dimension has the size of x's, or 1, which reduces it",
+            ),
+            read("x", "lm", (I8, U8, I16, I32, F16, BF16, F32), (1, 4), "tensor to reduce"),
+            POOL_SCALE,
+        ),
+        (
+            AttributeSpec("op", "u8", 0, 3, None, "what many elements become", words=("sum", "mean", "max", "argmax")),
+            zero_point("x_zero", "zero point of x"),
+            zero_point("out_zero", "zero point of the result"),
+        ),
+        "Reduce dimensions to one element: sum, mean, greatest, or place of the greatest.",
+        """\
+i   = the elements of x that become one of out, in row-major order; count of them
+sum = total over i of (x[i] - x_zero), exact where x is an integer"""
+        + AVERAGE_FORMULA
+        + """
+m   = scale for sum, scale / count for mean           ; scale 1 where absent
+v   = float(sum) * m                                  ; sum, mean"""
+        + TO_STORAGE
+        + """
+out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale
+out = max over i of x[i]                              ; max: the first of equals; a NaN is greater than any number
+out = the first place in i where x[i] is the greatest ; argmax, i32""",
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[1, 7, 7, 16] scale=0.02
+.output out f32[1, 1, 1, 16]
+
+reduce out, x, mean
+end
+""",
+        keeping_words=("max", "argmax"),
     ),
     Row(
         0x30,
@@ -507,6 +571,29 @@ end
 .output out i8[64, 4]
 
 transpose out, x, perm=(1, 0)
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x35,
+        "gather",
+        "me",
+        (
+            moved("out", "write", "lm", "result: as many rows as the index has elements"),
+            moved("x", "read", "lm", "tensor whose rows are picked: its first dimension counts them"),
+            OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the row of x for each row of out", strided=True),
+        ),
+        (),
+        "Gather rows of a tensor by an index tensor.",
+        "out[i, ...] = x[index[i], ...]",
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  index i32[3]
+.input  x i8[10, 64]
+.output out i8[3, 64]
+
+gather out, x, index
 end
 """,
         keeps_values=True,

@@ -47,6 +47,9 @@ class _View:
         assert operand is not None
         return operand.shape
 
+    def word(self, name: str) -> str:
+        return next(spec.words for spec in self.row.choices if spec.name == name)[self.ints(name)[0]]
+
     def ints(self, name: str) -> tuple[int, ...]:
         return tuple(int(value) for value in self.attributes[name])
 
@@ -353,9 +356,56 @@ def _pool(view: _View) -> Iterator[Problem]:
             )
             return
     yield from _windowed(view, window, (1, 1), view.shape("x")[3])
+    yield from _one_scale(view)
+
+
+def _maxpool(view: _View) -> Iterator[Problem]:
+    yield from _keeps_type(view, "the greatest value keeps its type")
+    yield from _pool(view)
+
+
+def _keeps_type(view: _View, why: str) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", why)
+
+
+def _one_scale(view: _View) -> Iterator[Problem]:
     scale = view.operands.get("scale")
     if scale is not None and scale.shape != (1,):
         yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
+
+
+def _reduce(view: _View) -> Iterator[Problem]:
+    out, x, word = view.operands["out"], view.operands["x"], view.word("op")
+    assert out is not None and x is not None
+    if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
+        expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
+        yield Problem("out", "shape", f"`out` has shape {list(out.shape)}", expected)
+    if word == "max":
+        yield from _keeps_type(view, "the greatest value keeps its type")
+    elif word == "argmax" and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "argmax gives places: expected i32")
+    elif word == "mean" and I32 in (x.dtype, out.dtype):
+        field = "x" if x.dtype == I32 else "out"
+        yield Problem(field, "type", f"{field} has type i32", "expected any other: i32 has sums of integers alone")
+    elif word == "sum" and out.dtype == I32 and x.dtype.is_float:
+        yield Problem("out", "type", "out has type i32", f"a sum of {x.dtype} is a float: expected any other type")
+    elif word == "sum" and x.dtype == I32 and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "expected i32, the type of a sum of i32")
+    if word in view.row.keeping_words or out.dtype == I32:
+        yield from _unscaled(view, f"{view.row.mnemonic} {word}" + (" to i32" if word == "sum" else ""))
+    yield from _one_scale(view)
+
+
+def _unscaled(view: _View, what: str) -> Iterator[Problem]:
+    """Yield multipliers and zero points where they have no meaning; a sum takes the zero point of x off."""
+    summed = view.attributes.get("op") == (0,)
+    for name in ("scale", "x_zero", "out_zero"):
+        given = view.operands[name] if name in view.operands else view.ints(name)[0]
+        if given and not (summed and name == "x_zero"):
+            yield Problem(name, "chain", f"{what} does not take `{name}`")
 
 
 def _move(view: _View) -> Iterator[Problem]:
@@ -398,6 +448,15 @@ def _transpose(view: _View) -> Iterator[Problem]:
     yield from _same(view, "out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
 
 
+def _gather(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a gather does not convert")
+    rows = (*view.shape("index"), *x.shape[1:])
+    yield from _same(view, "out", out.shape, rows, "a row of x for each element of index")
+
+
 def _nothing(view: _View) -> Iterator[Problem]:
     yield from ()
 
@@ -409,13 +468,15 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "dwconv": _dwconv,
         "matmul": _matmul,
         "eltwise": _eltwise,
-        "maxpool": _pool,
+        "maxpool": _maxpool,
         "avgpool": _pool,
+        "reduce": _reduce,
         "load": _move,
         "store": _move,
         "copy": _move,
         "fill": _fill,
         "transpose": _transpose,
+        "gather": _gather,
         "loop": _nothing,
         "brnz": _nothing,
         "end": _nothing,

@@ -16,7 +16,7 @@ from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
-from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, ROWS, by_opcode
+from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, POOLED, ROWS, by_opcode
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Fields = dict[str, Any]
@@ -41,6 +41,8 @@ AREAS = {
     F32: 192 * 1024,
 }
 AREA_END = 256 * 1024
+# Where they keep what `gather` takes for an index: 0 and 1, at the end of lm.
+INDEX_AREA, INDICES = 248 * 1024, 2048
 
 
 @dataclass
@@ -54,20 +56,28 @@ class Place:
     areas: bool = False
     constants: int = 0
     pins: Fields = field(default_factory=dict)
-    cursors: dict[tuple[str, DType | None], int] = field(default_factory=dict)
+    cursors: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
     def pick(self, draw: Draw, name: str, values: Sequence[Any]) -> Any:
         """Return the pinned or a drawn value of a choice, or the type of an operand."""
         return self.pins.get(name) or draw(st.sampled_from(values))
 
     def tensor(
-        self, draw: Draw, memory: str, dtype: DType, shape: Sequence[int], write: bool = False, free: bool = False
+        self,
+        draw: Draw,
+        memory: str,
+        dtype: DType,
+        shape: Sequence[int],
+        write: bool = False,
+        free: bool = False,
+        index: bool = False,
     ) -> Operand:
         """Return an operand of drawn strides, terms and address; `free` allows any innermost stride."""
         strides = draw(_strides(tuple(shape), write, free))
         operand = Operand(memory, 0, dtype, tuple(shape), strides, draw(_terms(self.trips, dtype.bytes)))
         low, high = operand.extent(self.trips)
-        start = self._take(draw, memory, dtype, high - low)
+        area = INDEX_AREA if index else AREAS[dtype]
+        start = self._take(draw, memory, dtype, area, high - low)
         return Operand(memory, start - low, dtype, operand.shape, strides, operand.terms)
 
     def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
@@ -77,14 +87,15 @@ class Place:
         self.constants += operand.bytes
         return operand
 
-    def _take(self, draw: Draw, memory: str, dtype: DType, size: int) -> int:
-        key = (memory, dtype if self.areas else None)
+    def _take(self, draw: Draw, memory: str, dtype: DType, area: int, size: int) -> int:
+        key = (memory, area if self.areas else None)
         if key not in self.cursors:
-            self.cursors[key] = AREAS[dtype] + draw(st.integers(0, 8)) * 64 if self.areas else 0
+            self.cursors[key] = area + draw(st.integers(0, 8)) * 64 if self.areas else 0
         start = self.cursors[key]
         start += -start % dtype.bytes + dtype.bytes * draw(st.sampled_from((0, 0, 1, 3)))
         self.cursors[key] = start + size
-        assert not self.areas or start + size <= min([end for end in AREAS.values() if end > start], default=AREA_END)
+        ends = sorted((*AREAS.values(), INDEX_AREA, AREA_END))
+        assert not self.areas or start + size <= next(end for end in ends if end > area)
         return start
 
 
@@ -297,20 +308,51 @@ def _eltwise(draw: Draw, place: Place) -> Fields:
 
 
 def _maxpool(draw: Draw, place: Place) -> Fields:
+    return _pool(draw, place, *(place.pick(draw, "x", POOLED),) * 2)
+
+
+def _pool(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
     window, batch, channels = _window(draw, dilated=False, pooling=True), draw(st.integers(1, 2)), draw(small)
     return {
-        "out": place.tensor(draw, "lm", I8, (batch, *window.out, channels), write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
+        "out": place.tensor(draw, "lm", out_dtype, (batch, *window.out, channels), write=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels)),
         **window.attributes,
     }
 
 
 def _avgpool(draw: Draw, place: Place) -> Fields:
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
     return {
-        **_maxpool(draw, place),
-        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        **_pool(draw, place, dtype, out_dtype),
         "count_pad": draw(st.integers(0, 1)),
-        **_zeros(draw, x=I8, out=I8),
+        **_scaled(draw, place, dtype, out_dtype),
+    }
+
+
+def _reduce(draw: Draw, place: Place) -> Fields:
+    op = place.pick(draw, "op", _words("op"))
+    dtype = place.pick(draw, "x", ANY_DTYPE if op in ("max", "argmax") else POOLED)
+    out_dtype = dtype if op == "max" else I32
+    if op in ("sum", "mean"):
+        sums = {"sum": ANY_DTYPE, "mean": POOLED}[op]
+        out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
+    shape = _shape(draw)
+    fields: Fields = {
+        "out": place.tensor(draw, "lm", out_dtype, [draw(st.sampled_from((1, size))) for size in shape], write=True),
+        "x": place.tensor(draw, "lm", dtype, shape),
+        "op": op,
+    }
+    if op in ("sum", "mean"):
+        scaled = _scaled(draw, place, dtype, out_dtype)
+        fields |= {"x_zero": scaled["x_zero"]} if out_dtype == I32 else scaled
+    return fields
+
+
+def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
+    """Return the multiplier and the zero points of an instruction of the pooling engine."""
+    return {
+        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        **_zeros(draw, x=dtype, out=out_dtype),
     }
 
 
@@ -346,6 +388,16 @@ def _transpose(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _gather(draw: Draw, place: Place) -> Fields:
+    shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
+    rows = draw(st.integers(1, 6))
+    return {
+        "out": place.tensor(draw, "lm", dtype, (rows, *shape[1:]), write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, shape, free=True),
+        "index": place.tensor(draw, "lm", I32, (rows,), free=True, index=True),
+    }
+
+
 def _loop(draw: Draw, place: Place) -> Fields:
     return {"counter": len(place.trips), "count": draw(small)}
 
@@ -367,11 +419,13 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "eltwise": _eltwise,
         "maxpool": _maxpool,
         "avgpool": _avgpool,
+        "reduce": _reduce,
         "load": _moved(("lm",), ("host", "dev")),
         "store": _moved(("host", "dev"), ("lm",)),
         "copy": _moved(("lm",), ("lm",)),
         "fill": _fill,
         "transpose": _transpose,
+        "gather": _gather,
         "loop": _loop,
         "brnz": _brnz,
         "end": _end,
@@ -404,6 +458,16 @@ def random_data(seed: int, dtype: DType, count: int) -> bytes:
         return generator.normal(0, 8, count).astype(dtype.numpy).tobytes()
     low, high = (dtype.low, dtype.high) if dtype.is_quantised else (-(2**15), 2**15)
     return generator.integers(low, high, count, endpoint=True).astype(dtype.numpy).tobytes()
+
+
+def random_index(generator: np.random.Generator, instruction: Instruction, count: int) -> np.ndarray:
+    """Return `count` elements for the index of an instruction, in range but for one in four times."""
+    x = instruction.operand("x")
+    assert x is not None
+    values = generator.integers(0, x.shape[0], count).astype(np.int32)
+    if generator.random() < 0.25:
+        values[generator.integers(count)] = generator.choice([-1, x.shape[0], -(2**31), 2**31 - 1])
+    return values
 
 
 def _body(draw: Draw, place: Place, code: list[Instruction], budget: list[int], mnemonics: tuple[str, ...]) -> None:
@@ -450,6 +514,10 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         data = random_data(seed + k, operand.dtype, operand.elements)
         symbols.append(Symbol(f"c{k}", "const", "cb", operand.address, operand.dtype, operand.shape))
         segments.append(Segment("cb", operand.address, data))
+    if any(spec.name == "index" for instruction in code for spec in instruction.row.operands):
+        data = np.random.default_rng(seed).integers(0, 2, INDICES).astype("<i4").tobytes()
+        symbols.append(Symbol("indices", "weight", "lm", INDEX_AREA, I32, (INDICES,)))
+        segments.append(Segment("lm", INDEX_AREA, data))
     weights = {"lm": AREAS, "dev": AREAS, "host": AREAS} if dev else {"lm": AREAS, "host": AREAS}
     for memory, areas in weights.items():
         for dtype, start in areas.items():

@@ -90,6 +90,11 @@ def test_pool_counts_taps() -> None:
     assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
 
 
+def test_reduce_reads_all_of_x() -> None:
+    found = cost("reduce", out=lm(1, 1, 1, 32), x=lm(1, 8, 8, 32), op="mean")
+    assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
+
+
 @pytest.mark.parametrize(
     ("mnemonic", "fields", "occupancy", "latency", "limit"),
     [
@@ -107,6 +112,14 @@ def test_pool_counts_taps() -> None:
 def test_moves(mnemonic: str, fields: dict, occupancy: int, latency: int, limit: str) -> None:
     found = cost(mnemonic, **fields)
     assert (found.occupancy, found.latency, found.limit) == (occupancy, occupancy + latency, limit)
+
+
+def test_gather_moves_row_by_row() -> None:
+    # 64 rows of 20 bytes, two accesses of 16 each, and 256 bytes of index; which rows they are does not matter.
+    found = cost("gather", out=lm(64, 20), x=lm(9, 20), index=lm(64, dtype=I32))
+    assert (found.occupancy, found.latency, found.limit) == (64 + 8, 64 + 8 + 7, "LM read")
+    assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
+    assert cost("gather", out=lm(64), x=lm(9), index=lm(64, dtype=I32)).occupancy == 32 + 8
 
 
 def test_transfers() -> None:

@@ -7,16 +7,17 @@ from hypothesis import strategies as st
 
 from emulator.jit import hot
 from emulator.kernels import KERNELS, compile_kernels
-from emulator.plan import flat_row
+from emulator.plan import STATUS, flat_row
 from emulator.vector import round_bits
 from isa import reference
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
+from isa.errors import Trap
 from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, Operand, dense
 from isa.table import ENGINES, ROWS, TABLE
 from isa.verify import check_instruction
-from tests.strategies import instructions
+from tests.strategies import instructions, random_index
 
 MNEMONICS = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 # Bytes around each memory that no instruction may touch.
@@ -118,9 +119,13 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         bases[memory] = end
         end += sizes[memory] + CANARY
     arena = rng.integers(0, 256, end, np.uint8)
-    for _, operand in instruction.accesses():
+    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+        if operand is None:
+            continue
         (low, high), start = operand.extent((1,)), bases[operand.memory]
-        arena[start + low : start + high] = data(rng, operand.dtype, (high - low) // operand.dtype.bytes).view(np.uint8)
+        count = (high - low) // operand.dtype.bytes
+        values = random_index(rng, instruction, count) if spec.name == "index" else data(rng, operand.dtype, count)
+        arena[start + low : start + high] = values.view(np.uint8)
     for name, values in tensors.items():
         operand = instruction.operand(name)
         assert operand is not None
@@ -128,8 +133,13 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         arena[start : start + operand.bytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
-    reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
-    KERNELS[instruction.opcode](arena, flat_row(instruction, bases, FRACTION_BITS[vector_format]))
+    row, found = flat_row(instruction, bases, FRACTION_BITS[vector_format]), ""
+    try:
+        reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
+    except Trap as trap:
+        found = trap.message
+    KERNELS[instruction.opcode](arena, row)
+    assert found.startswith(f"index[{row[STATUS] - 1}] is ") if row[STATUS] else not found
     wrong = np.flatnonzero(arena != expected)
     assert not len(wrong), f"{len(wrong)} bytes differ, first at {wrong[0]} of {bases}, {sizes}"
 
@@ -275,6 +285,16 @@ def large_pools(draw: st.DrawFn) -> Instruction:
     return build("avgpool" if "x_zero" in fields else "maxpool", x=x, out=out, **fields)
 
 
+@st.composite
+def large_reductions(draw: st.DrawFn) -> Instruction:
+    taken: dict[str, int] = {}
+    shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,))))
+    out = tuple(draw(st.sampled_from((1, size))) for size in shape)
+    x, op = draw(st.sampled_from((I8, I32, I16, F16, F32))), draw(st.sampled_from(("sum", "max", "argmax")))
+    dtype = {"sum": F32 if x.is_float else I32, "max": x, "argmax": I32}[op]
+    return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
+
+
 LARGE = {
     "conv": large_convs,
     "dwconv": large_dwconvs,
@@ -282,6 +302,7 @@ LARGE = {
     "eltwise": large_eltwises,
     "transpose": large_moves,
     "pool": large_pools,
+    "reduce": large_reductions,
 }
 
 

@@ -42,11 +42,13 @@ _GOOD: dict[str, dict[str, Any]] = {
     "eltwise": {"out": lm(2, 3, 4), "x": lm(2, 3, 4, at=512)},
     "maxpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "avgpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
+    "reduce": {"out": lm(1, 4), "x": lm(3, 4, at=512), "op": "mean"},
     "load": {"out": lm(4, 6), "x": dense("host", 0, I8, (4, 6))},
     "store": {"out": dense("dev", 0, I8, (4, 6)), "x": lm(4, 6)},
     "copy": {"out": lm(4, 6), "x": lm(4, 6, at=512)},
     "fill": {"out": lm(4, 6)},
     "transpose": {"out": lm(6, 4), "x": lm(4, 6, at=512), "perm": (1, 0, 2, 3)},
+    "gather": {"out": lm(3, 6), "x": lm(4, 6, at=512), "index": lm(3, at=1024, dtype=I32)},
     "loop": {"counter": 1, "count": 4},
     "brnz": {"counter": 1},
     "end": {},
@@ -54,6 +56,9 @@ _GOOD: dict[str, dict[str, Any]] = {
 
 F32_OUT = {"out": lm(1, 4, 4, 6, dtype=F32)}
 NEEDS_CONTIGUOUS = "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`"
+REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
+NO_MEAN = "expected any other: i32 has sums of integers alone"
+KEEPS = "the greatest value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
 FROM_WINDOW = "from x, the window, stride and padding"
 LEAVE_OUT = "write f32 or i8, or leave the stages out"
@@ -268,8 +273,45 @@ _BAD: dict[str, list[Bad]] = {
             {"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", "expected 1, or 4: one a channel"
         ),
     ],
-    "maxpool": POOL,
-    "avgpool": [*POOL, Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1")],
+    "maxpool": [*POOL, Bad({"x": lm(1, 8, 8, 6, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS)],
+    "avgpool": [
+        *POOL,
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+        Bad({"x": lm(1, 8, 8, 6, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
+        Bad({**F32_OUT, "out_zero": 1}, "out_zero", "chain", "a result of type f32 has no zero point"),
+    ],
+    "reduce": [
+        Bad({"out": lm(3, 2)}, "out", "shape", "`out` has shape [3, 2]", REDUCED),
+        Bad({"out": lm(4)}, "out", "shape", "`out` has shape [4]", REDUCED),
+        Bad({"op": "max", "x": lm(3, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS),
+        Bad({"op": "argmax"}, "out", "type", "out has type i8", "argmax gives places: expected i32"),
+        Bad({"x": lm(3, 4, dtype=I32)}, "x", "type", "x has type i32", NO_MEAN),
+        Bad({"out": lm(1, 4, dtype=I32)}, "out", "type", "out has type i32", NO_MEAN),
+        Bad(
+            {"op": "sum", "x": lm(3, 4, dtype=F32), "out": lm(1, 4, dtype=I32)},
+            "out",
+            "type",
+            "out has type i32",
+            "a sum of f32 is a float: expected any other type",
+        ),
+        Bad(
+            {"op": "sum", "x": lm(3, 4, dtype=I32)},
+            "out",
+            "type",
+            "out has type i8",
+            "expected i32, the type of a sum of i32",
+        ),
+        Bad({"op": "max", "scale": cb(1)}, "scale", "chain", "reduce max does not take `scale`"),
+        Bad({"op": "max", "x_zero": 1}, "x_zero", "chain", "reduce max does not take `x_zero`"),
+        Bad({"op": "max", "out_zero": 1}, "out_zero", "chain", "reduce max does not take `out_zero`"),
+        Bad(
+            {"op": "sum", "out": lm(1, 4, dtype=I32), "scale": cb(1)},
+            "scale",
+            "chain",
+            "reduce sum to i32 does not take `scale`",
+        ),
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
     "load": moves("lm", "host"),
     "store": moves("dev", "lm"),
     "copy": moves("lm", "lm"),
@@ -296,6 +338,18 @@ _BAD: dict[str, list[Bad]] = {
             "expected [4, 6]: the shape of x, permuted",
         ),
         Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a transpose does not convert"),
+    ],
+    "gather": [
+        Bad(
+            {"out": lm(4, 6)},
+            "out",
+            "shape",
+            "`out` has shape [4, 6]",
+            "expected [3, 6]: a row of x for each element of index",
+        ),
+        Bad({"x": lm(4, 5)}, "out", "shape", "`out` has shape [3, 6]"),
+        Bad({"x": lm(4)}, "out", "shape", "`out` has shape [3, 6]"),
+        Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a gather does not convert"),
     ],
     "loop": [],
     "brnz": [],
@@ -385,6 +439,12 @@ def of_attributes(row: Row) -> list[Bad]:
             found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
         else:
             found.append(Bad({spec.name: (-0.0,)}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+        if spec.name.endswith("_zero"):
+            operand = _GOOD[row.mnemonic].get(spec.name.removesuffix("_zero"))
+            if operand is not None:
+                help = "i8 holds a whole number from -128 to 127"
+                found.append(Bad({spec.name: 128}, spec.name, "range", f"`{spec.name}` is 128", help))
+                found.append(Bad({spec.name: -129}, spec.name, "range", f"`{spec.name}` is -129", help))
         if spec.kind == "f32":
             found.append(Bad({spec.name: (0.1,)}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
     return found

@@ -98,8 +98,10 @@ class Element:
         return max(dtype.low, min(dtype.high, round(Fraction(value)) + zero))
 
     def stored(self, value: float) -> bytes:
-        """Return a number of the format as an element of a floating result."""
+        """Return a number of the format as an element of the result."""
         dtype = self.out.dtype
+        if not dtype.is_float:
+            return struct.pack(CODES[dtype], self.saturated(value, self.one("out_zero"), dtype))
         if isnan(value):
             return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
         if dtype == BF16:
@@ -123,9 +125,7 @@ class Element:
         scale = self.channel("ew3_scale", channel)
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
-        if self.out.dtype.is_float:
-            return self.stored(v)
-        return struct.pack(CODES[self.out.dtype], self.saturated(v, self.one("out_zero"), self.out.dtype))
+        return self.stored(v)
 
     def second(self, v: float, index) -> float:
         word = self.instruction.word("ew2_op")
@@ -218,21 +218,52 @@ class Element:
     def maxpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
-        return struct.pack("<b", max(x for x in pixels if x is not None))
+        return self.unchanged(self.greatest([x for x in pixels if x is not None])[0])
+
+    def unchanged(self, value) -> bytes:
+        """Return a value of x in the result's type, which is the same."""
+        return self.stored(value) if isinstance(value, float) else struct.pack(CODES[self.out.dtype], value)
+
+    def greatest(self, values):
+        """Return (the greatest, its place): the first NaN, else the first of the greatest numbers."""
+        for k, value in enumerate(values):
+            if value != value:
+                return value, k
+        return max(values), values.index(max(values))
+
+    def summed(self, values) -> float:
+        """Return the sum of values of x less the zero point: exact for integers, each step rounded for floats."""
+        if not self.operands["x"].dtype.is_float:
+            return self.rounded(sum(value - self.one("x_zero") for value in values))
+        total = 0.0
+        for value in values:
+            total = self.operate("add", total, self.rounded(value))
+        return total
+
+    def multiplied(self, v: float, count: int = 1) -> bytes:
+        """Return v times scale / count, stored."""
+        scale = self.channel("scale", 0)
+        scale = 1.0 if scale is None else self.rounded(scale)
+        multiplier = nearest(Fraction(scale) / count, self.bits) if scale and isfinite(scale) else scale
+        return self.stored(self.operate("mul", v, multiplier))
 
     def avgpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
-        inside = [x - self.one("x_zero") for x in pixels if x is not None]
-        count = len(pixels) if self.one("count_pad") else len(inside)
-        scale = self.channel("scale", channel)
-        scale = 1.0 if scale is None else self.rounded(scale)
-        if not isfinite(scale):
-            multiplier = scale
-        else:
-            multiplier = nearest(Fraction(scale) / count, self.bits) if scale else scale
-        v = self.operate("mul", self.rounded(sum(inside)), multiplier)
-        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+        inside = [x for x in pixels if x is not None]
+        return self.multiplied(self.summed(inside), len(pixels) if self.one("count_pad") else len(inside))
+
+    def reduce(self, index) -> bytes:
+        x, op = self.operands["x"], self.instruction.word("op")
+        spans = [range(size) if of_out == 1 else (i,) for i, size, of_out in zip(index, x.shape, self.out.shape)]
+        values = [self.load("x", *place) for place in product(*spans)]
+        if op == "argmax":
+            return struct.pack("<i", self.greatest(values)[1])
+        if op == "max":
+            return self.unchanged(self.greatest(values)[0])
+        if self.out.dtype == I32:
+            return struct.pack("<i", (sum(value - self.one("x_zero") for value in values) + 2**31) % 2**32 - 2**31)
+        return self.multiplied(self.summed(values), len(values) if op == "mean" else 1)
 
     def load_(self, index) -> bytes:
         return self.raw("x", index)
@@ -249,14 +280,20 @@ class Element:
             source[int(self.attributes["perm"][k])] = i
         return self.raw("x", source)
 
+    def gather(self, index) -> bytes:
+        chosen = self.load("index", index[0])
+        if not 0 <= chosen < self.operands["x"].shape[0]:
+            raise IndexError(index[0])
+        return self.raw("x", (chosen, *index[1:]))
+
     store = copy = load_
 
 
 def run(instruction: Instruction, memories: dict[str, bytearray], counters: list[int], formats: dict[str, str]) -> None:
-    """Run one instruction: every element is computed before the first is written."""
+    """Run one instruction: every element is computed before the first is written. Raises IndexError."""
     element = Element(instruction, {name: bytes(memory) for name, memory in memories.items()}, counters, formats)
     compute = element.load_ if instruction.row.mnemonic == "load" else element.value
     out = element.out
-    for index in np.ndindex(out.shape):
+    for index, value in [(index, compute(index)) for index in np.ndindex(out.shape)]:
         first = element.position(out, index)
-        memories[out.memory][first : first + out.dtype.bytes] = compute(index)
+        memories[out.memory][first : first + out.dtype.bytes] = value

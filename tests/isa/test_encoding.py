@@ -189,6 +189,24 @@ def excluded(first: Feature, second: Feature) -> bool:
     return False
 
 
+def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
+    """Whether no valid instruction of the pooling engine's rows with words shows both."""
+    for (name, value), (other, what) in ((first, second), (second, first)):
+        if value in row.keeping_words and other in ("scale", "x_zero", "out_zero"):
+            return True
+        if row.mnemonic == "reduce" and excluded_in_reduce(name, value, other, what):
+            return True
+    return False
+
+
+def excluded_in_reduce(name: str, value: object, other: str, what: object) -> bool:
+    if name in ("x", "out") and value == I32 and other == "scale":
+        return True
+    if name == "x" and value == I32 and other == "out" and what != I32:
+        return True
+    return (value == "argmax" and other == "out" and what != I32) or (value == "mean" and what == I32)
+
+
 def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
     together = [feature for kind in features(instruction).values() for feature in kind]
     return {frozenset(pair) for pair in combinations_with_replacement(together, 2)}
@@ -197,10 +215,11 @@ def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
 def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
     every = possible_features(row)
     kinds = [("type", "stage"), ("type", "attribute"), ("stage", "attribute")]
-    if row.engine in ("te", "pe"):
-        # The memory engine does not convert: its types go together.
+    if row.engine in ("te", "pe") and not row.keeps_values:
+        # What keeps values does not convert: its types go together.
         kinds.append(("type", "type"))
     pairs = {pair for kind, other in kinds for pair in product(every[kind], every[other]) if not excluded(*pair)}
+    pairs = {pair for pair in pairs if not excluded_in_pooling(row, *pair)}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
 
 
