@@ -110,17 +110,17 @@ def fit(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, epochs
         out = forward(weights, sequences(images[held]))[0]
         likelihood = softmax(out)[np.arange(len(held)), labels[held]]
         loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
-        print(f"epoch {epoch + 1:3}: validation loss {loss:.4f}, accuracy {accuracy(out, labels[held]):.2%}", flush=True)
+        right = accuracy(out, labels[held])
+        print(f"epoch {epoch + 1:3}: validation loss {loss:.4f}, accuracy {right:.2%}", flush=True)
         if loss < best[0]:
             best = (loss, {name: weight.copy() for name, weight in weights.items()})
     return best[1]
 
 
-
 def quantised(weights: Weights, x_scale: f32) -> dict[str, np.ndarray]:
     """Return int8 weights with a scale for each output channel, and int32 biases in the scale of the sums."""
     found = {}
-    for name, scale in (("wx", x_scale), ("wh", H_SCALE), ("dense", H_SCALE)):
+    for name in ("wx", "wh", "dense"):
         found[name], found[f"{name}_scale"] = quantise.weights(weights[name])
     found["b"] = quantise.bias(weights["b"], x_scale, found["wx_scale"])
     found["dense_b"] = quantise.bias(weights["dense_b"], H_SCALE, found["dense_scale"])

@@ -63,7 +63,7 @@ def normalise(x: np.ndarray) -> np.ndarray:
 
 
 def layer(w: Tensors, x: np.ndarray) -> Tensors:
-    """Return the float32 activations of one encoder layer, by name, from its input [steps, model]."""
+    """Return the float32 ACTIVATIONS of one encoder layer, by name, from its input [steps, model]."""
     q, k, v = (x @ w[f"w{name}"].T + w[f"b{name}"] for name in "qkv")
     scores = split_heads(q) @ split_heads(k).swapaxes(1, 2) / f32(math.sqrt(HEAD))
     weight = np.exp(scores - scores.max(-1, keepdims=True))
@@ -74,16 +74,14 @@ def layer(w: Tensors, x: np.ndarray) -> Tensors:
     hidden = pre * (f32(0.5) * (1 + np.vectorize(math.erf, otypes=[f32])(pre / f32(math.sqrt(2)))))
     second = hidden @ w["w2"].T + w["b2"] + middle
     out = normalise(second) * w["gain2"] + w["offset2"]
-    return {"x": x, "q": q / f32(math.sqrt(HEAD)), "k": k, "v": v, "scores": scores, "context": context} | {
-        "first": first, "middle": middle, "hidden": hidden, "second": second, "out": out,
-    }
+    stored = (x, q / f32(math.sqrt(HEAD)), k, v, context, middle, hidden, out)
+    return dict(zip(ACTIVATIONS, stored, strict=True))
 
 
 def calibrate(w: Tensors, rng: np.random.Generator, count: int = 16) -> dict[str, np.float32]:
     """Return the scale of each 8-bit activation: its greatest magnitude over `count` random sequences is 127."""
     runs = [layer(w, rng.normal(0, 1, (STEPS, MODEL)).astype(f32)) for _ in range(count)]
     return {name: quantise.scale([run[name] for run in runs]) for name in ACTIVATIONS}
-
 
 
 def quantised(w: Tensors, scale: dict[str, np.float32]) -> Tensors:
@@ -121,7 +119,8 @@ def integer_layer(t: Tensors, scale: dict[str, np.float32], x: np.ndarray, bits:
         squares = (centred.astype(np.int64) ** 2).sum(-1, keepdims=True)
         inverse = number(squares).times(SUM_SCALE * (SUM_SCALE / f32(MODEL))).plus(EPSILON).apply(rsqrt)
         normal = number(centred).times(SUM_SCALE).times(inverse).times(1 / NORMAL_SCALE).stored("i16")
-        return number(normal).times(NORMAL_SCALE * t[f"gain{which}"]).plus(t[f"offset{which}"]).times(1 / out).stored("i8")
+        v = number(normal).times(NORMAL_SCALE * t[f"gain{which}"]).plus(t[f"offset{which}"])
+        return v.times(1 / out).stored("i8")
 
     heads = {}
     for name in "qkv":

@@ -82,7 +82,7 @@ def normalise(b: ratel.Builder, out: Any, x: Any, name: str) -> None:
     b.eltwise(
         out,
         normal,
-        ew1_scale=b.const(f"gain{name}", NORMAL_SCALE * gain),
+        ew1_scale=b.const(f"multiplier{name}", NORMAL_SCALE * gain),
         ew1_bias=b.const(f"offset{name}", offset),
         ew3_scale=b.const(f"step{name}", [1 / out.scale], "f32"),
     )
@@ -94,7 +94,6 @@ def builder(chip: str = "hanguang800") -> ratel.Builder:
     b.comment("One transformer encoder layer, written by `python -m programs.transformer.transformer`.")
     scales = dict(zip(ACTIVATIONS, load("scales"), strict=True))
     x = b.input("x", "i8", load("x").shape, scale=scales["x"], default=load("x"))
-    steps, model = x.shape
     out = b.output("out", "i8", x.shape, scale=scales["out"])
     b.check(out, exact=load("out_exact"))
     # The float32 form, rounded to the same steps.
@@ -105,12 +104,12 @@ def builder(chip: str = "hanguang800") -> ratel.Builder:
     first = b.local("first", "i16", x.shape, scale=SUM_SCALE)
     middle = b.local("middle", "i8", x.shape, scale=scales["middle"])
     attend(b, context, x, scales)
-    b.comment("The residual and its layer norm: mean; squares summed by a product of each row with itself; gain, offset.")
+    b.comment("Residual and layer norm: a product of each row with itself sums the squares.")
     project(b, first, context, "o", add=x)
     normalise(b, middle, first, "1")
 
     b.comment("Feed-forward, residual and layer norm.")
-    hidden = b.local("hidden", "i8", (steps, len(load("b1"))), scale=scales["hidden"])
+    hidden = b.local("hidden", "i8", (x.shape[0], len(load("b1"))), scale=scales["hidden"])
     second = b.local("second", "i16", x.shape, scale=SUM_SCALE)
     project(b, hidden, middle, "1", gelu=True)
     project(b, second, hidden, "2", add=middle)
