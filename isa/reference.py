@@ -103,7 +103,7 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
 
 
 def special_function(given: Given, v: np.ndarray) -> np.ndarray:
-    """Return SF: v through the chosen function; sigmoid and tanh are computed in float32, then rounded."""
+    """Return SF: v through the chosen function; those of isa.functions are computed in float32, then rounded."""
     word = given.attributes["sf"][0]
     if word == "relu":
         return np.where(v > 0, v, 0.0)
@@ -114,13 +114,22 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
     if word == "leaky_relu":
         slope = given.rounded(np.array(given.attributes["slope"][0]))
         return np.where(v < 0, given.rounded(v * slope), v)
-    if word == "sigmoid":
-        return given.rounded(functions.sigmoid(v.astype(np.float32)).astype(np.float64))
-    if word == "tanh":
-        return given.rounded(functions.tanh(v.astype(np.float32)).astype(np.float64))
+    if word == "hard_sigmoid":
+        slope, offset = (given.rounded(np.array(given.attributes[name][0])) for name in ("slope", "offset"))
+        return unit(given.rounded(given.rounded(v * slope) + offset))
+    if word == "hard_swish":
+        return given.rounded(v * unit(given.rounded(given.rounded(v / 6) + 0.5)))
     if word == "table":
         return given.constant("table")[saturate(v, 0, I8).astype(np.int64) + 128]
-    return v
+    if word == "none":
+        return v
+    return given.rounded(getattr(functions, word)(v.astype(np.float32)).astype(np.float64))
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    """Return v held between 0 and 1; NaN stays."""
+    v = np.where(v < 0, 0.0, v)
+    return np.where(v > 1, 1.0, v)
 
 
 def with_bias(given: Given, products: np.ndarray) -> np.ndarray:

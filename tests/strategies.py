@@ -173,6 +173,8 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
         fields["clip_low"], fields["clip_high"] = sorted((draw(set_f32), draw(set_f32)))
     elif fields["sf"] == "leaky_relu":
         fields["slope"] = draw(set_f32)
+    elif fields["sf"] == "hard_sigmoid":
+        fields["slope"], fields["offset"] = draw(set_f32), draw(set_f32)
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
     return fields | _zeros(draw, out=out_dtype)

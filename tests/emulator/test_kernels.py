@@ -178,7 +178,7 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
         second = draw(st.sampled_from((shape, shape[-1:], (*shape[:-1], 1))))
         fields["ew2_op"] = draw(st.sampled_from(("add", "mul")))
         fields["ew2"] = slot("lm", draw(st.sampled_from((I8, F32))), second, taken)
-    fields["sf"] = draw(st.sampled_from(("none", "relu", "sigmoid", "tanh")))
+    fields["sf"] = draw(st.sampled_from(("none", "relu", "sigmoid", "tanh", "gelu", "silu", "exp", "hard_swish")))
     return fields
 
 
@@ -404,6 +404,13 @@ def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
         "sigmoid": {},
         "tanh": {},
         "table": {"table": table},
+        "gelu": {},
+        "silu": {},
+        "exp": {},
+        "reciprocal": {},
+        "rsqrt": {},
+        "hard_sigmoid": {"slope": 0.25, "offset": 0.5},
+        "hard_swish": {},
     }.items():
         given = {"x": np.resize(values, 1024)}
         check(build("eltwise", out=out, x=x, sf=function, **fields), 0, vector_format, **given)

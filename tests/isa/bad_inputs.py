@@ -112,6 +112,8 @@ CONV = [
     Bad({"ew2": lm(1, 4, 4, 6)}, "ew2", "chain", "ew2_op none does not take `ew2`"),
     Bad({"slope": 0.5}, "slope", "chain", "sf none does not take `slope`"),
     Bad({"sf": "relu", "clip_low": 1}, "clip_low", "chain", "sf relu does not take `clip_low`"),
+    Bad({"sf": "leaky_relu", "offset": 0.5}, "offset", "chain", "sf leaky_relu does not take `offset`"),
+    Bad({"sf": "hard_swish", "slope": 0.5}, "slope", "chain", "sf hard_swish does not take `slope`"),
     Bad({"sf": "leaky_relu", "clip_high": 1}, "clip_high", "chain", "sf leaky_relu does not take `clip_high`"),
     Bad(
         {"sf": "clip", "clip_low": 6, "clip_high": 0.5},

@@ -1,6 +1,6 @@
 """The meaning of each instruction once more: one element at a time, in plain Python with exact rational arithmetic.
 
-It shares no code with isa.reference, apart from sigmoid and tanh, which are definitions (isa.functions). Tests only.
+It shares no code with isa.reference, apart from isa.functions, which are definitions. Tests only.
 """
 
 import struct
@@ -152,12 +152,22 @@ class Element:
             return high if v > high else v
         if word == "leaky_relu":
             return self.operate("mul", v, self.rounded(self.one("slope"))) if v < 0 else v
-        if word in ("sigmoid", "tanh"):
-            with np.errstate(all="ignore"):
-                return self.rounded(float(getattr(functions, word)(np.array([v], np.float32))[0]))
+        if word == "hard_sigmoid":
+            a = self.operate("mul", v, self.rounded(self.one("slope")))
+            return self.unit(self.operate("add", a, self.rounded(self.one("offset"))))
+        if word == "hard_swish":
+            a = self.rounded(Fraction(v) / 6) if v and isfinite(v) else v
+            return self.operate("mul", v, self.unit(self.operate("add", a, 0.5)))
         if word == "table":
             return self.rounded(self.load("table", self.saturated(v, 0) + 128))
-        return v
+        if word == "none":
+            return v
+        with np.errstate(all="ignore"):
+            return self.rounded(float(getattr(functions, word)(np.array([v], np.float32))[0]))
+
+    @staticmethod
+    def unit(v: float) -> float:
+        return 0.0 if v < 0 else 1.0 if v > 1 else v
 
     def pixel(self, n: int, row: int, column: int, channel: int):
         """Return an element of x, or None outside it."""
