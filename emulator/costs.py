@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from isa.chip import Chip
+from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.operand import Operand, runs
 from isa.table import ENGINES, by_opcode
@@ -69,6 +70,8 @@ def products(chip: Chip, pixels: int, channels: int, length: int, repeats: int =
 
 def tensor_cost(chip: Chip, instruction: Instruction, dot_products: int, macs: int) -> Cost:
     vector = present(instruction, "out").elements / chip["te.vector_lanes"]
+    if dot_products and present(instruction, "x").dtype == I16:
+        dot_products *= chip["te.i16_cycles"]
     return cost("te", chip, instruction, {"products": dot_products, "vector lanes": vector}, macs)
 
 
@@ -92,10 +95,10 @@ def dwconv(chip: Chip, instruction: Instruction) -> Cost:
 def matmul(chip: Chip, instruction: Instruction) -> Cost:
     out, x, w = present(instruction, "out"), present(instruction, "x"), present(instruction, "w")
     rows, columns = out.shape[-2:]
-    length = x.elements // (out.elements // columns)
+    length = x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
     # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
     batch = out.elements // (rows * columns)
-    pixels, repeats = (batch * rows, 1) if w.rank == 2 else (rows, batch)
+    pixels, repeats = (batch * rows, 1) if w.elements == length * columns else (rows, batch)
     return tensor_cost(chip, instruction, products(chip, pixels, columns, length, repeats), out.elements * length)
 
 

@@ -422,11 +422,11 @@ def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
             v[k] = f32(1 / np.sqrt(np.float64(v[k])))
         round_all(v, fraction)
     elif word == HARD_SIGMOID:
-        slope = np.float64(f32(round_bits(float_attribute(row, stages + SLOPE), fraction)))
+        factor = np.float64(f32(round_bits(float_attribute(row, stages + SLOPE), fraction)))
         offset = np.float64(f32(round_bits(float_attribute(row, stages + OFFSET), fraction)))
         for k in range(v.size):
             # In every format, fp32 too: a sum or product in float64 and one rounding are the same.
-            a = f32(round_bits(np.float64(v[k]) * slope, fraction))
+            a = f32(round_bits(np.float64(v[k]) * factor, fraction))
             v[k] = unit(f32(round_bits(np.float64(a) + offset, fraction)))
     elif word == HARD_SWISH:
         for k in range(v.size):

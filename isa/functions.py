@@ -44,14 +44,15 @@ def power_of_two(n: np.ndarray) -> np.ndarray:
     return ((n.astype(np.int32) + 127) << 23).astype(np.int32).view(f32)
 
 
-def exp_factors(x: np.ndarray, rest: np.ndarray | f32 = f32(0)) -> tuple[np.ndarray, np.ndarray]:
+def exp_factors(x: np.ndarray, rest: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return two factors of e**(x + rest), for a small `rest`: neither overflows nor is subnormal.
 
     x = n ln 2 + r, and 2**n times the polynomial of r + rest; half of n goes to each factor.
     """
     x = np.where(x < EXP_LOW, EXP_LOW, np.where(x > EXP_HIGH, EXP_HIGH, x)).astype(f32)
     n = np.rint(np.where(np.isnan(x), f32(0), x) * LOG2_E)
-    r = ((x - n * LN2_HIGH) - n * LN2_LOW) + rest
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    r = r if rest is None else r + rest
     value = np.full_like(r, EXP_TERMS[0])
     for term in EXP_TERMS[1:]:
         value = value * r + term

@@ -341,7 +341,8 @@ end
             *CHAIN_ATTRIBUTES,
         ),
         "Multiply matrices, then run the chain.",
-        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)" + CHAIN_FORMULA,
+        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)\n"
+        "...   the batch: dimensions of 1, or left out in front, are repeated" + CHAIN_FORMULA,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[4, 64] scale=0.02

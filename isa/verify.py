@@ -331,9 +331,13 @@ def _matmul(view: _View) -> Iterator[Problem]:
             f"expected {depth} rows in w; is `transpose_w` or `transpose_x` missing?",
         )
         return
-    if stack and stack != batch:
-        yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
-    yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
+    try:
+        both = np.broadcast_shapes(batch, stack)
+    except ValueError:
+        help = "expected sizes that are equal, or 1 where one is repeated, counted from the last"
+        yield Problem("w", "shape", f"x has batch {batch} but w {stack}", help)
+        return
+    yield from _same(view, "out", view.shape("out"), (*both, rows, columns), "the batch, rows of x, columns of w")
     yield from _products(view)
 
 

@@ -272,9 +272,21 @@ def _dwconv(draw: Draw, place: Place) -> Fields:
     }
 
 
+@st.composite
+def _batches(draw: Draw, batch: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return two shapes that broadcast to `batch` together."""
+    pairs = [draw(st.sampled_from(((size, size), (size, 1), (1, size)))) for size in batch]
+    x, w = tuple(size for size, _ in pairs), tuple(size for _, size in pairs)
+    # Dimensions of 1 in front may be left out on one side; the other says how many there are.
+    short, long = (x, w) if draw(st.booleans()) else (w, x)
+    while short and short[0] == 1 and draw(st.booleans()):
+        short = short[1:]
+    return (short, long) if long is w else (long, short)
+
+
 def _matmul(draw: Draw, place: Place) -> Fields:
     batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
-    stack = draw(st.sampled_from((batch, ())))
+    x_batch, w_batch = draw(_batches(batch))
     rows, inner, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     transpose_x, transpose_w = draw(st.booleans()), draw(st.booleans())
     out_dtype, x_dtype, w_dtype = _types(draw, place)
@@ -283,8 +295,8 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     right = (columns, inner) if transpose_w else (inner, columns)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", x_dtype, (*batch, *left)),
-        "w": place.tensor(draw, "lm", w_dtype, (*stack, *right)),
+        "x": place.tensor(draw, "lm", x_dtype, (*x_batch, *left)),
+        "w": place.tensor(draw, "lm", w_dtype, (*w_batch, *right)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),

@@ -210,14 +210,19 @@ class Element:
             total += 0 if x is None else (x - self.one("x_zero")) * weight
         return self.chain(self.accumulated(total, channel), index)
 
+    def batch(self, name: str, index):
+        """Return where in the batch of an operand the matrix lies that belongs to the result's."""
+        sizes = self.operands[name].shape[:-2]
+        return [0 if size == 1 else i for i, size in zip(index[len(index) - len(sizes) :], sizes, strict=True)]
+
     def matmul(self, index) -> bytes:
         *batch, m, n = index
         x_flipped, w_flipped = self.one("transpose_x"), self.one("transpose_w")
-        stack = batch if len(self.operands["w"].shape) > 2 else []
+        x_batch, w_batch = (self.batch(name, batch) for name in ("x", "w"))
         total = 0
         for k in range(self.operands["x"].shape[-2 if x_flipped else -1]):
-            x = self.load("x", *batch, *((k, m) if x_flipped else (m, k)))
-            w = self.load("w", *stack, *((n, k) if w_flipped else (k, n)))
+            x = self.load("x", *x_batch, *((k, m) if x_flipped else (m, k)))
+            w = self.load("w", *w_batch, *((n, k) if w_flipped else (k, n)))
             total += (x - self.one("x_zero")) * (w - self.one("w_zero"))
         return self.chain(self.accumulated(total, n), index)
 
