@@ -85,8 +85,8 @@ def rsqrt(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """Return x (1 + erf(x / sqrt 2)) / 2 of float64 in float32.
+    """Return x (1 + erf(x / sqrt 2)) / 2, which is x erfc(-x / sqrt 2) / 2, of float64 in float32.
 
     The chip's own is some units in the last place beside it, which no result of 8 bits is expected to show.
     """
-    return (x * 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))).astype(f32)
+    return (x * 0.5 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2))).astype(f32)
