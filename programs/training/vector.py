@@ -87,6 +87,7 @@ def rsqrt(x: np.ndarray) -> np.ndarray:
 def gelu(x: np.ndarray) -> np.ndarray:
     """Return x (1 + erf(x / sqrt 2)) / 2, which is x erfc(-x / sqrt 2) / 2, of float64 in float32.
 
-    The chip's own is some units in the last place beside it, which no result of 8 bits is expected to show.
+    The chip's own is up to seven units in the last place beside it, which a result of 8 bits is not expected to show.
     """
+    x = x.astype(np.float64)
     return (x * 0.5 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2))).astype(f32)
