@@ -1,0 +1,93 @@
+"""The chip's vector arithmetic in plain NumPy, for what programs are expected to give.
+
+A second statement of the manual's formulas: it shares nothing with the emulator, so that it checks it.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+f32 = np.float32
+Function = Callable[[np.ndarray], np.ndarray]
+
+# Fraction bits of the vector formats.
+FP32, FP24 = 23, 15
+LIMITS = {"i8": (-128, 127), "u8": (0, 255), "i16": (-32768, 32767)}
+NUMPY = {"i8": np.int8, "u8": np.uint8, "i16": np.int16}
+
+
+class Chain:
+    """Values on their way through the chain: each operation is done in float64 and rounded to the format's bits."""
+
+    def __init__(self, values: np.ndarray | float, bits: int) -> None:
+        fraction, exponent = np.frexp(np.asarray(values, np.float64))
+        self.values = np.ldexp(np.rint(np.ldexp(fraction, bits + 1)), exponent - bits - 1)
+        self.bits = bits
+
+    def times(self, factor: "Chain | np.ndarray | float") -> "Chain":
+        """Multiply by a constant, rounded to the format as it is loaded, or by another chain's values."""
+        return Chain(self.values * self._rounded(factor), self.bits)
+
+    def plus(self, term: "Chain | np.ndarray | float") -> "Chain":
+        return Chain(self.values + self._rounded(term), self.bits)
+
+    def minus(self, term: "Chain | np.ndarray | float") -> "Chain":
+        return Chain(self.values - self._rounded(term), self.bits)
+
+    def apply(self, function: Function) -> "Chain":
+        """Apply a special function, which computes in float32."""
+        return Chain(function(self.values.astype(f32)), self.bits)
+
+    def stored(self, dtype: str) -> np.ndarray:
+        """Return the values as integers: rounded half to even, then clamped."""
+        return np.clip(np.rint(self.values), *LIMITS[dtype]).astype(NUMPY[dtype])
+
+    def floats(self) -> np.ndarray:
+        return self.values.astype(f32)
+
+    def _rounded(self, other: "Chain | np.ndarray | float") -> np.ndarray:
+        return (other if isinstance(other, Chain) else Chain(other, self.bits)).values
+
+
+def exp(x: np.ndarray) -> np.ndarray:
+    """Return e**x = 2**n e**r with n = rne(x / ln 2), by seven terms of Taylor in float32; for |x| < 87."""
+    n = np.rint(x * f32(1 / np.log(2)))
+    r = (x - n * f32(0.693359375)) - n * f32(-2.12194440054690583e-4)
+    value = np.full_like(r, 1 / 5040)
+    for divisor in (720, 120, 24, 6, 2, 1, 1):
+        value = value * r + f32(1 / divisor)
+    return np.ldexp(value, n.astype(np.int32))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    e = exp(-np.abs(x))
+    return np.where(x < 0, e / (1 + e), 1 / (1 + e))
+
+
+def tanh(x: np.ndarray) -> np.ndarray:
+    """Return tanh x: by six terms of Taylor below 0.35, else from e**2|x|."""
+    z = x * x
+    value = np.full_like(z, -1382 / 155925)
+    for term in (62 / 2835, -17 / 315, 2 / 15, -1 / 3):
+        value = value * z + f32(term)
+    a = np.abs(x)
+    return np.where(a < f32(0.35), x + x * (z * value), np.copysign(1 - 2 / (exp(a + a) + 1), x))
+
+
+def reciprocal(x: np.ndarray) -> np.ndarray:
+    return 1 / x
+
+
+def rsqrt(x: np.ndarray) -> np.ndarray:
+    """Return 1 / sqrt x, calculated in float64."""
+    return (1 / np.sqrt(x.astype(np.float64))).astype(f32)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """Return x (1 + erf(x / sqrt 2)) / 2, which is x erfc(-x / sqrt 2) / 2, of float64 in float32.
+
+    The chip's own is up to seven units in the last place beside it, which a result of 8 bits is not expected to show.
+    """
+    x = x.astype(np.float64)
+    return (x * 0.5 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2))).astype(f32)
