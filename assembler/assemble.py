@@ -32,10 +32,15 @@ def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None
 
 
 def assemble_for(
-    text: str, path: str | Path | None = None, chip: Chip | None = None, changes: Mapping[str, Any] | None = None
+    text: str,
+    path: str | Path | None = None,
+    chip: Chip | None = None,
+    changes: Mapping[str, Any] | None = None,
+    held: Mapping[str, Any] | None = None,
 ) -> tuple[Program, Chip]:
     """Return the program that a text means, and the chip that it was assembled for: its own, with `changes`, or `chip`.
 
+    `held` are tensors in memory that stand for the .npy files of these names.
     Raises ChipError for changes that are not possible, and as `assemble` does.
     """
     given = Path(path) if path is not None else None
@@ -47,7 +52,8 @@ def assemble_for(
         report.error("E313", source.span(1, 0, len(text)), "the program does not end", "", help)
         report.raise_if_any()
     try:
-        done = _assemble(source, Folder(given.parent if given else Path()), name, report, chip, changes or {})
+        folder = Folder(given.parent if given else Path(), held or {})
+        done = _assemble(source, folder, name, report, chip, changes or {})
     except TooMany:
         done = None
     report.raise_if_any()

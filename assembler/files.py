@@ -1,7 +1,8 @@
 """Files that a text names: found beside it, kept inside the main source's folder, read without trust."""
 
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ class FileProblem(Exception):
 
 @dataclass(frozen=True)
 class Folder:
-    """The folder of the main source: nothing outside it is read."""
+    """The folder of the main source: nothing outside it is read.
+
+    `held` are tensors in memory, by the name of the .npy file that each stands for; they come before the files.
+    """
 
     path: Path
+    held: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, origin: str, name: str) -> str:
         """Return `name`, as written in the file `origin`, relative to the folder."""
@@ -69,9 +74,11 @@ class Folder:
             raise FileProblem("E703", f'"{name}" is no text: byte {error.start} is not UTF-8', help) from None
 
     def array(self, inside: str, name: str) -> Any:
-        """Return the tensor of a .npy file, not yet read into memory."""
+        """Return the tensor of a .npy file, not yet read into memory, or the one that is held by its name."""
         import numpy as np
 
+        if inside in self.held:
+            return self.held[inside]
         path = self.file(inside, name)
         help = "write it with numpy.save(file, array)"
         try:

@@ -15,7 +15,7 @@ from isa.operand import Operand, packed_strides
 from isa.program import Symbol
 from isa.table import ROWS
 
-_PLAIN = re.compile(r"[^\W\d]\w*")
+PLAIN = re.compile(r"[^\W\d]\w*")
 # Names that an operand could mistake for a word, an attribute or a type.
 WORDS = {word for row in ROWS for spec in row.choices for word in spec.words}
 WORDS |= {spec.name for row in ROWS for spec in row.attributes} | RESERVED.keys() | DTYPES.keys()
@@ -30,12 +30,12 @@ def text(value: str) -> str:
 
 def name(value: str) -> str:
     """Return the name of a tensor as it is declared."""
-    return value if _PLAIN.fullmatch(value) and value not in RESERVED else text(value)
+    return value if PLAIN.fullmatch(value) and value not in RESERVED else text(value)
 
 
 def speakable(value: str) -> bool:
     """Whether an operand can use a tensor's name."""
-    return bool(_PLAIN.fullmatch(value)) and value not in WORDS
+    return bool(PLAIN.fullmatch(value)) and value not in WORDS
 
 
 def number(value: float, rounded: bool = False) -> str:

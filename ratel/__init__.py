@@ -17,6 +17,7 @@ _HOMES = {
     "run": "ratel.api",
     "time": "ratel.api",
     "Run": "ratel.api",
+    "Builder": "assembler.builder",
     "load_chip": "isa.chip",
     "Chip": "isa.chip",
     "Program": "isa.program",
