@@ -178,13 +178,13 @@ class Builder:
         contents = self._contents(data, f"{output.name}_{kind}")
         self._write(f".check {self._operand(output)} {kind} {contents}{''.join(settings)}")
 
-    def loop(self, count: int, name: str | None = None) -> "Loop":
+    def loop(self, count: int, name: str | None = None) -> "LoopContext":
         """Open a hardware loop: `with b.loop(4) as i:`; the counter i runs from 0 as the chip repeats the body."""
         free = (word for word in COUNTERS if word not in self._names and all(word != c.name for c in self._loops))
         counter = Counter(self, _name(name) if name is not None else next(free, f"i{len(self._loops)}"))
         self._write(f"loop {counter.name}, {self._value('count', count)}")
         self._loops.append(counter)
-        return Loop(self, counter)
+        return LoopContext(self, counter)
 
     @property
     def task(self) -> Expression:
@@ -407,7 +407,7 @@ class Builder:
         refuse("E309", f"`{name}` is {kind_of(value)}", "expected a number, a word or a few numbers")
 
 
-class Loop:
+class LoopContext:
     """An open hardware loop: the body of `with` is what it repeats, `as` gives its counter."""
 
     def __init__(self, builder: Builder, counter: Counter) -> None:

@@ -12,6 +12,7 @@ from isa.dtypes import DType
 from isa.instruction import Instruction
 from isa.loops import trips_at
 from isa.operand import MEMORIES, Operand, dense, packed_strides
+from isa.quantise import round_to
 
 ORDERS = ("hardware", "compiler")
 # The kinds of checks, and between what their bound lies.
@@ -74,9 +75,7 @@ class Symbol:
 
         Scales of several elements run over the last dimension.
         """
-        with np.errstate(over="ignore"):
-            steps = np.rint(values.astype(np.float64) / np.array(self.scale, np.float64)) + self.zero
-        return np.clip(steps, self.dtype.low, self.dtype.high).astype(self.dtype.numpy)
+        return round_to(values, self.scale, self.zero, self.dtype)
 
     def as_operand(self) -> Operand:
         """Return the whole tensor as an operand; for symbols of operand rank."""

@@ -3,6 +3,8 @@
 program = ratel.assemble(text)
 run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
 timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
+builder = ratel.Builder("net")             # the same programs from Python
+w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
 from importlib import import_module
@@ -29,7 +31,8 @@ _HOMES = {
     "InputError": "isa.errors",
     "Trap": "isa.errors",
 }
-__all__ = ["__version__", *_HOMES]
+_MODULES = {"quantise": "isa.quantise"}
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __dir__() -> list[str]:
@@ -37,6 +40,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'ratel' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,7 +1,7 @@
 """Train and quantise the 8x8 digit classifier.
 
-Run as `python -m programs.training.digits`; it needs NumPy and scikit-learn
-and takes some seconds. The images are scikit-learn's copy (BSD licence) of
+Run as `python -m programs.training.digits`; it needs scikit-learn and takes
+some seconds. The images are scikit-learn's copy (BSD licence) of
 the test part of the UCI Optical Recognition of Handwritten Digits data set.
 Another BLAS may add in another order and so arrive at other weights.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from programs.training.quantise import export
+from programs.training.export import export
 from programs.training.train import Conv, Dense, fit, stratified_split
 
 FOLDER = Path(__file__).parents[1] / "digits"

