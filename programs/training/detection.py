@@ -74,11 +74,15 @@ def detection(rng: np.random.Generator) -> None:
     scores = (pooled.reshape(len(boxes), -1) @ w6.T.astype(np.float64) + b6) * (SCALE / 512)
     weights = {f"w{k}": w for k, w in enumerate((w1, w2, w3, w4, w5, w6), 1)}
     biases = {f"b{k}": b for k, b in enumerate((b1, b2, b3, b4, b5, b6), 1)}
-    expected = {"features": features, "scores": scores.astype(np.float32)}
+    steps = np.rint(pooled).astype(np.int8)
+    # Rounding to i8 costs half a step, FP19's eight roundings 2**-11 each of what is sampled.
+    bound = (0.5 + 8 * 2**-11 * features.max()) * np.abs(w6.astype(np.int64)).sum(1).max() * SCALE / 512
+    assert bound < 1, "the tolerance that detection.npu states"
+    expected = {"features": features, "pooled": steps, "scores": scores.astype(np.float32)}
     save("detection", "", image=image, boxes=boxes, **weights, **biases, **expected)
     for name, x in (("quarter", quarter), ("coarse", coarse), ("merged", merged), ("features", features)):
         print(f"{name}: mean {x.mean():.1f}, clamped {np.mean(np.abs(x) >= 127):.1%}, zero {np.mean(x == 0):.1%}")
-    print(boxes.round(1), scores.round(2), np.abs(w6.astype(int)).sum(1) * SCALE / 512)
+    print(f"scores: spread {scores.std(0).max():.2f}, bound {bound:.2f}")
 
 
 if __name__ == "__main__":
