@@ -6,11 +6,10 @@ import numpy as np
 
 from assembler import syntax
 from assembler.arguments import Arguments
-from assembler.diagnostics import Failed, Span
+from assembler.diagnostics import Failed, Span, listed
 from assembler.expressions import Evaluator, division_help
 from assembler.names import Names, Scope
 from assembler.operands import Given
-from isa.dtypes import I8
 from isa.instruction import Value
 from isa.table import AttributeSpec, Row
 
@@ -35,11 +34,14 @@ class Attributes:
             return (1,)
         if spec.name in self.bound.values:
             return self._elements(spec)
-        implied = self.given.get(spec.name.removesuffix("_zero")) if spec.name.endswith("_zero") else None
-        if implied and implied.symbol and implied.operand.dtype == I8:
+        kept = any(word in self.row.keeping_words for word in self.bound.words.values())
+        implied = self.given.get(spec.name.removesuffix("_zero")) if spec.name.endswith("_zero") and not kept else None
+        if implied and implied.symbol and implied.operand.dtype.is_quantised:
             return (implied.symbol.zero,)
         if spec.default is None:
             message, label = f"{self.row.mnemonic} needs `{spec.name}`", f"expected `{spec.name}=`: {spec.meaning}"
+            if spec.words:
+                message, label = f"{self.row.mnemonic} needs a word", f"expected {listed(spec.words)}: {spec.meaning}"
             raise self.names.error(self.scope, "E301", mnemonic, message, label, f"for example: {self.row.example}")
         return spec.default
 

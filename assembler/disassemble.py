@@ -228,7 +228,8 @@ class _Speller:
         attributes = dict(zip((spec.name for spec in row.attributes), instruction.attributes, strict=True))
         arguments = [operands.pop(spec.name) for spec in row.operands if not spec.optional]
         words = []
-        zeros = self._zeros(row, operands, arguments)
+        kept = any(instruction.word(spec.name) in row.keeping_words for spec in row.choices)
+        zeros = {} if kept else self._zeros(row, operands, arguments)
         for choice in row.choices:
             word = choice.words[int(attributes.pop(choice.name)[0])]
             if word != "none":
@@ -259,7 +260,7 @@ class _Speller:
         zeros = {}
         for name, value in spelled.items():
             symbol = self.by_name.get(value.split("[")[0])
-            if symbol is not None and " in " not in value and symbol.dtype == I8:
+            if symbol is not None and " in " not in value and symbol.dtype.is_quantised:
                 zeros[f"{name}_zero"] = symbol.zero
         return zeros
 

@@ -18,6 +18,7 @@ LAYOUTS = {
     "dwconv": {"x": ACTIVATIONS, "out": ACTIVATIONS, "w": {"C1HW": (1, 2, 3, 0), "HWC1": (3, 0, 1, 2)}},
     "maxpool": {"x": ACTIVATIONS, "out": ACTIVATIONS},
     "avgpool": {"x": ACTIVATIONS, "out": ACTIVATIONS},
+    "resize": {"x": ACTIVATIONS, "out": ACTIVATIONS},
 }
 EXPECTED = {"conv": "OHWI", "dwconv": "1HWC"}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assembler.operands import Given, Part
-from assembler.scales import MULTIPLIERS, UNSCALED, Scaled, ScaleProblem, check_unscaled, multipliers
+from assembler.scales import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, multipliers
 from isa.dtypes import F32
 from isa.instruction import Value
 from isa.operand import Operand, Term
@@ -36,7 +36,8 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
     """Return the multipliers that follow from the tensors' scales; raise ScaleProblem where they make no sense."""
     if any(not spec.optional and spec.name not in given for spec in row.operands):
         return {}
-    if row.mnemonic in UNSCALED:
+    words = {spec.name: spec.words[int(attributes[spec.name][0])] for spec in row.choices}
+    if row.keeps(words.values()):
         x, y = given["x"].symbol, given["out"].symbol
         if x and y:
             check_unscaled((x.scale, x.zero), (y.scale, y.zero), row.mnemonic)
@@ -56,9 +57,7 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
         if others or window is None or window.step != 1:
             help = "slice all of them alike, with step 1, or give the multipliers: ew3_scale=..."
             raise ScaleProblem("out", "the scales of these slices do not move together", help)
-    sf = "none"
-    if row.choices:
-        sf = row.attributes[row.attribute_index("sf")].words[int(attributes["sf"][0])]
+    sf = words.get("sf", "none")
     scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
     return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
 

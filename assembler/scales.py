@@ -3,11 +3,11 @@
 Tensors have scales (none counts as 1). All arithmetic is float32, each operation rounded. A is the accumulator's scale:
 f32(x * w) where products are summed, x for `eltwise`. Then
 
-    no second tensor, sf none, relu or leaky_relu, out i8, no ew1_bias:  ew3_scale = f32(A / out)
-    otherwise:   ew1_scale = A, ew2_scale = ew2, ew3_scale = f32(1 / out) for i8 and f32
+    no second tensor, sf none, relu or leaky_relu, out i8, u8 or i16, no ew1_bias:  ew3_scale = f32(A / out)
+    otherwise:   ew1_scale = A, ew2_scale = ew2, ew3_scale = f32(1 / out)
     with a table that has a scale (the step of its index):  ew1_scale = f32(A / step), ew2_scale = f32(ew2 / step)
     out i32:     none
-    avgpool:     scale = f32(x / out)
+    those with `scale`, of the pooling engine:  scale = f32(x / out)
 
 The first form multiplies once and rounds once, as onnxruntime does. Multipliers of exactly 1 are left out; a vector
 whose elements are all equal is one element.
@@ -18,13 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.dtypes import F32, I8, DType
+from isa.dtypes import I32, DType
 from isa.table import ROWS
 
 Scale = Sequence[float]
+POOLING = tuple(row.mnemonic for row in ROWS if any(spec.name == "scale" for spec in row.operands))
 FOLDED = ("none", "relu", "leaky_relu")
-# Instructions that leave values as they are: their scales and zero points must agree.
-UNSCALED = tuple(row.mnemonic for row in ROWS if row.keeps_values)
 # Operands that hold multipliers: naming one of them in an instruction turns the automatic ones off.
 MULTIPLIERS = ("ew1_scale", "ew2_scale", "ew3_scale", "scale")
 
@@ -51,14 +50,14 @@ class Scaled:
 
 def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
     """Return the elements of each multiplier that an instruction needs, by operand name."""
-    if scaled.mnemonic == "avgpool":
+    if scaled.mnemonic in POOLING and scaled.out != I32:
         return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)}, scaled)
-    if scaled.out not in (I8, F32):
+    if scaled.out == I32:
         return {}
     out = _vector(scaled, "out", scaled.channels)
     acc = _accumulator(scaled)
     with np.errstate(all="ignore"):
-        if scaled.out == I8 and scaled.sf in FOLDED and not {"ew2", "ew1_bias"} & scaled.present:
+        if scaled.out.is_quantised and scaled.sf in FOLDED and not {"ew2", "ew1_bias"} & scaled.present:
             return _kept({"ew3_scale": acc / out}, scaled)
         step = _vector(scaled, "table", 1) if scaled.sf == "table" else np.ones(1, np.float32)
         if "ew1_bias" in scaled.present and step[0] != 1:

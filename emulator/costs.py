@@ -6,7 +6,7 @@ chip, never on values or addresses.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from isa.chip import Chip
@@ -109,6 +109,42 @@ def pool(chip: Chip, instruction: Instruction) -> Cost:
     return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
 
 
+def reduce(chip: Chip, instruction: Instruction) -> Cost:
+    return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
+
+
+def resize(chip: Chip, instruction: Instruction) -> Cost:
+    pixels = 4 if instruction.word("mode") == "linear" else 1
+    taps = present(instruction, "out").elements * pixels
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+
+
+def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
+    """Return the cost of an instruction that looks at `taps` elements of x and reads so many bytes of it."""
+    read += present(instruction, "rois").bytes + present(instruction, "index").bytes
+    written = operand_bytes(instruction, "write")
+    demands = {
+        "pooling lanes": taps / chip["pe.lanes"],
+        "LM read": read / chip["pe.read_bytes_per_cycle"],
+        "LM write": written / chip["pe.write_bytes_per_cycle"],
+    }
+    return from_demands(demands, chip["pe.latency"], 0, read, written)
+
+
+def roisample(chip: Chip, instruction: Instruction) -> Cost:
+    # Four pixels a sample, each read by itself: where they lie is known only as it runs.
+    taps = 4 * present(instruction, "out").elements
+    return regions(chip, instruction, taps, taps * present(instruction, "x").dtype.bytes)
+
+
+def roipool(chip: Chip, instruction: Instruction) -> Cost:
+    # As if each region was a whole image; neighbouring bins share at most one line.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    rois, rows, columns, channels = out.shape
+    taps = rois * (x.shape[1] + rows - 1) * (x.shape[2] + columns - 1) * channels
+    return regions(chip, instruction, taps, rois * x.bytes // x.shape[0])
+
+
 def moved_cycles(chip: Chip, operand: Operand, run_bytes: int) -> float:
     """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
     access = chip["me.access_bytes"]
@@ -144,6 +180,17 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
     return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
 
 
+def gather(chip: Chip, instruction: Instruction) -> Cost:
+    # Row by row, whichever rows they are.
+    out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
+    row = runs(replace(x, shape=x.shape[1:], strides=x.strides[1:]), 0)[1]
+    demands = {
+        "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, runs(index, 0)[1]),
+        "LM write": moved_cycles(chip, out, min(row, runs(out, 0)[1])),
+    }
+    return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
+
+
 COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     "COSTS",
     {
@@ -153,11 +200,16 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "eltwise": eltwise,
         "maxpool": pool,
         "avgpool": pool,
+        "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
         "load": move,
         "store": move,
         "copy": move,
         "fill": move,
         "transpose": transpose,
+        "gather": gather,
     },
     ENGINES,
 )

@@ -15,7 +15,7 @@ from emulator.jit import KERNEL, compile_all, quiet
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.pace import PAUSE_SECONDS, next_budget
-from emulator.plan import Plan, overlap_trap, shares_bytes
+from emulator.plan import STATUS, Plan, overlap_trap, shares_bytes, wrong_index
 from emulator.walk import (
     ABOVE,
     AT,
@@ -32,6 +32,7 @@ from emulator.walk import (
     OPENS,
     PAUSED,
     STOPPED,
+    TRAPPED,
     flat,
     nothing,
     signature,
@@ -88,8 +89,8 @@ def execute(
     `poison` seeds the noise that unwritten bytes hold instead of 0. `on_compile` is called with what is compiled, as in
     "the kernel of conv", before it is, `on_progress` with the instructions done and those of the whole run, some times
     a second.
-    Raises InputError for wrong inputs, dumps and seeds, Trap when an instruction's result overlaps what it reads, or
-    when there is not the memory.
+    Raises InputError for wrong inputs, dumps and seeds, Trap when an instruction's result overlaps what it reads, an
+    index is out of range, or there is not the memory.
     """
     core = plan.core
     arena = open_arena(plan, poison)
@@ -112,6 +113,8 @@ def execute(
                     shown[k] = copy_out(arena, plan, dump.symbol)
         elif why == DOUBTED:
             run.decide()
+        elif why == TRAPPED:
+            raise run.trap()
         elif why == PAUSED:
             budget = next_budget(budget, now - began, MOST_BUDGET)
         if on_progress and now - reported >= PAUSE_SECONDS:
@@ -134,7 +137,7 @@ class _Walk:
         compile_kernels(sorted(used), on_compile)
         nothing.compile(KERNEL)
         (self._walk,) = compile_all([("the loop over instructions", walk, signature(len(KERNELS)))], on_compile)
-        self._plan = plan
+        self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops)
         self._rows = plan.rows.copy()
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
@@ -187,6 +190,11 @@ class _Walk:
     @property
     def at(self) -> int:
         return int(self._state[AT])
+
+    def trap(self) -> Trap:
+        """Return what the kernel of the present instruction found wrong."""
+        place = int(self._rows[self.at, STATUS]) - 1
+        return wrong_index(self._plan, self.at, place, self.counters, self._arena)
 
     @property
     def done(self) -> int:

@@ -36,7 +36,19 @@ OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "n
 KERNEL = types.void(types.uint8[::1], types.int64[::1])
 
 # The hot files, and those whose constants are compiled into them.
-HOT = ("jit", "kernels", "kernels_memory", "kernels_pool", "kernels_tensor", "schedule", "vector", "walk")
+HOT = (
+    "jit",
+    "kernels",
+    "kernels_memory",
+    "kernels_pool",
+    "kernels_reduce",
+    "kernels_sample",
+    "kernels_tensor",
+    "schedule",
+    "storage",
+    "vector",
+    "walk",
+)
 LAYOUT = ("emulator/plan", "emulator/record", "isa/dtypes", "isa/operand", "isa/table")
 ROOT = Path(__file__).parent.parent
 KEPT_DAYS = 30

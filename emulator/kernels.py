@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from emulator.jit import KERNEL, compile_all
-from emulator.kernels_memory import fill, move, transpose
+from emulator.kernels_memory import fill, gather, move, transpose
 from emulator.kernels_pool import avgpool, maxpool
+from emulator.kernels_reduce import reduce
+from emulator.kernels_sample import resize, roipool, roisample
 from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
 from isa.table import ENGINES, TABLE, by_opcode
 
@@ -22,11 +24,16 @@ KERNELS: dict[int, Any] = by_opcode(
         "eltwise": eltwise,
         "maxpool": maxpool,
         "avgpool": avgpool,
+        "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
         "load": move,
         "store": move,
         "copy": move,
         "fill": fill,
         "transpose": transpose,
+        "gather": gather,
     },
     ENGINES,
 )

@@ -1,8 +1,9 @@
 """Kernels of the tensor engine: conv, dwconv, matmul and eltwise.
 
 conv and matmul are one product of packed matrices, acc[p, o] = sum over k of a[p, k] * b[o, k], with k innermost and
-contiguous on both sides. Packing widens int8 to int16 and takes the zero point off, so padding is 0 and a pair of
-products fits 32 bits: LLVM turns the loop over k into multiply-add of int16 pairs (vpmaddwd, or vpdpwssd).
+contiguous on both sides. Packing widens 8 bits to int16 and takes the zero point off, so padding is 0 and a pair of
+products fits 32 bits: LLVM turns the loop over k into multiply-add of int16 pairs (vpmaddwd, or vpdpwssd). i16 is
+packed as it is, padded with its zero point, and multiplied by a plain loop in 64 bits.
 
 Loop order: blocks of result rows (packed: PACKED_BYTES, so that they stay in the first-level cache) > tiles of 4
 columns of b (streamed from the second-level cache once for each block) > tiles of 2 rows > k. A tile keeps its 8 sums
@@ -16,11 +17,13 @@ dwconv has no sum over channels: it runs over channels innermost, one tap at a t
 the first-level cache (5 to 9 GMAC/s).
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from emulator.jit import hot, inner, whole
-from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.vector import OUT, Array, V, X, load_rows, open_chain, row_count, run_chain, u64
+from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.vector import I8_CODE, I16_CODE, OUT, Array, V, X, load_rows, open_chain, row_count, run_chain, u64
 
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (
@@ -46,7 +49,33 @@ K_STEP = whole(32)
 ROWS, COLUMNS = whole(2), whole(4)
 TILE_ROWS, TILE_K = 16, 32
 
-i32 = np.int32
+i32, i64 = np.int32, np.int64
+
+
+class Source(NamedTuple):
+    """Elements of a tensor on their way to packed int16, and what a packed row holds where there is no element.
+
+    8-bit elements lose their zero point: (bytes[k] ^ flip) - less, where an i8 with its sign bit turned over is a u8
+    128 above it. 16-bit ones (`wide`) stay as they are, words[k], and the products take off `zero`.
+    """
+
+    bytes: Array
+    words: Array
+    first: int
+    wide: bool
+    flip: int
+    less: int
+    zero: int
+    fill: int
+
+
+@inner
+def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
+    """Return the elements of an operand whose first is at byte `address` of a memory."""
+    wide, signed = row[slot + DTYPE] == I16_CODE, row[slot + DTYPE] == I8_CODE
+    first, fill = (address >> 1, zero) if wide else (address, 0)
+    flip, less = (128, zero + 128) if signed else (0, zero)
+    return Source(memory, memory.view(np.int16), first, wide, flip, less, zero, fill)
 
 
 @inner
@@ -89,57 +118,90 @@ def multiply_packed(
 
 
 @inner
+def multiply_wide(
+    a: Array, a_first: int, a_zero: int, b: Array, b_first: int, b_zero: int, size: tuple, sums: Array, column: int
+) -> None:
+    """Set sums[p, column + o] to the products of rows of a and b, each element less its zero point, in 64 bits.
+
+    `size` is (rows, columns). No sum of so many products as a tensor has elements passes 64 bits.
+    """
+    for p in range(size[0]):
+        for o in range(size[1]):
+            total = i64(0)
+            for i in range(u64(a.shape[1])):
+                total += (i64(a[a_first + p, i]) - a_zero) * (i64(b[b_first + o, i]) - b_zero)
+            sums[p, column + o] = total
+
+
+@inner
+def accumulators(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
+    """Return those of 32 bits and those of 64; the ones that are not used have no rows."""
+    narrow_rows, wide_rows = (0, rows) if wide else (rows, 0)
+    return np.empty((narrow_rows, columns), np.int32), np.empty((wide_rows, columns), np.int64)
+
+
+@inner
 def add_bias(arena: Array, row: Array, acc: Array, count: int) -> None:
-    """Add the bias to rows of accumulators, wrapping."""
+    """Add the bias to rows of accumulators, wrapping; none where these are not the ones in use."""
     if row[BIAS + ADDRESS] == ABSENT:
         return
     words = arena.view(np.int32)
     start = u64(row[BIAS + ADDRESS] >> 2)
     step = u64(1) if row[BIAS + SHAPE + 3] > 1 else u64(0)
-    for r in range(count):
+    for r in range(min(count, acc.shape[0])):
         for k in range(u64(row[OUT + SHAPE + 3])):
-            acc[r, k] = i32(acc[r, k] + words[start + k * step])
+            # Stored in 32 bits, the sum wraps.
+            acc[r, k] += words[start + k * step]
 
 
 @inner
-def widen(source: Array, start: int, length: int, zero: int, packed: Array, r: int, to: int) -> None:
-    """Copy contiguous int8 to packed[r, to:], less the zero point."""
+def widen(source: Source, start: int, length: int, packed: Array, r: int, to: int) -> None:
+    """Copy contiguous elements, from `start` on, to packed[r, to:]."""
+    if source.wide:
+        for k in range(u64(length)):
+            packed[r, u64(to) + k] = source.words[u64(start) + k]
+    else:
+        flip, less = source.flip, source.less
+        for k in range(u64(length)):
+            packed[r, u64(to) + k] = np.int16((np.int16(source.bytes[u64(start) + k]) ^ flip) - less)
+
+
+@inner
+def clear(source: Source, packed: Array, r: int, to: int, length: int) -> None:
     for k in range(u64(length)):
-        packed[r, u64(to) + k] = np.int16(source[u64(start) + k] - zero)
+        packed[r, u64(to) + k] = np.int16(source.fill)
 
 
 @inner
-def clear(packed: Array, r: int, to: int, length: int) -> None:
-    for k in range(u64(length)):
-        packed[r, u64(to) + k] = np.int16(0)
+def unpacked(source: Source, rows: int, columns: int) -> Array:
+    """Return room for packed rows that hold no element yet."""
+    return np.full((rows, columns), source.fill, np.int16)
 
 
 @inner
-def pack_filters(arena: Array, row: Array, zero: int, packed: Array, of_group: int) -> None:
+def pack_filters(source: Source, row: Array, packed: Array, of_group: int) -> None:
     """Pack the filters as rows of int16, OHWI flattened; those of each group begin at a whole tile."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
-    source = arena.view(np.int8)
     for o in range(row[W + SHAPE]):
         r = o // of_group * padded(of_group, COLUMNS) + o % of_group
         for i in range(height):
             for j in range(width):
-                start = row[W + ADDRESS] + o * row[W + STRIDE] + i * row[W + STRIDE + 1] + j * row[W + STRIDE + 2]
-                widen(source, start, depth, zero, packed, r, (i * width + j) * depth)
+                start = source.first + o * row[W + STRIDE] + i * row[W + STRIDE + 1] + j * row[W + STRIDE + 2]
+                widen(source, start, depth, packed, r, (i * width + j) * depth)
 
 
 @inner
-def pack_patches(arena: Array, row: Array, first: int, count: int, packed: Array, block: int) -> None:
+def pack_patches(source: Source, row: Array, first: int, count: int, packed: Array, block: int) -> None:
     """Fill packed[g * block + p, (kh * width + kw) * depth + c] with what result pixel `first` + p sees of x."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
     down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    groups, zero = row[CONV_GROUPS], row[CONV_X_ZERO]
-    source = arena.view(np.int8)
+    groups = row[CONV_GROUPS]
     # Neighbouring taps are neighbours in memory: a row of the window is one run.
     joined = groups == 1 and row[CONV_DILATION + 1] == 1 and row[X + STRIDE + 2] == channels
     for p in range(count):
         index = first + p
-        image = row[X + ADDRESS] + index // (down * across) * row[X + STRIDE]
+        image = source.first + index // (down * across) * row[X + STRIDE]
         top = index // across % down * row[CONV_STRIDE] - row[CONV_PAD]
         left = index % across * row[CONV_STRIDE + 1] - row[CONV_PAD + 1]
         for i in range(height):
@@ -149,9 +211,9 @@ def pack_patches(arena: Array, row: Array, first: int, count: int, packed: Array
             if joined:
                 before = min(max(-left, 0), width)
                 inside = max(min(columns - left, width) - before, 0) if 0 <= y < rows else 0
-                clear(packed, p, at, before * depth)
-                widen(source, line + (left + before) * channels, inside * depth, zero, packed, p, at + before * depth)
-                clear(packed, p, at + (before + inside) * depth, (width - before - inside) * depth)
+                clear(source, packed, p, at, before * depth)
+                widen(source, line + (left + before) * channels, inside * depth, packed, p, at + before * depth)
+                clear(source, packed, p, at + (before + inside) * depth, (width - before - inside) * depth)
                 continue
             for j in range(width):
                 x = left + j * row[CONV_DILATION + 1]
@@ -159,8 +221,8 @@ def pack_patches(arena: Array, row: Array, first: int, count: int, packed: Array
                 inside = depth if 0 <= y < rows and 0 <= x < columns else 0
                 to = at + j * depth
                 for g in range(groups):
-                    widen(source, start + g * depth, inside, zero, packed, g * block + p, to)
-                    clear(packed, g * block + p, to + inside, depth - inside)
+                    widen(source, start + g * depth, inside, packed, g * block + p, to)
+                    clear(source, packed, g * block + p, to + inside, depth - inside)
 
 
 @hot
@@ -169,38 +231,49 @@ def conv(arena: Array, row: Array) -> None:
     filters, groups, pixels = row[W + SHAPE], row[CONV_GROUPS], row_count(row)
     of_group = filters // groups
     k = padded(row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3], K_STEP)
-    weights = np.zeros((groups * padded(of_group, COLUMNS), k), np.int16)
-    pack_filters(arena, row, row[CONV_W_ZERO], weights, of_group)
+    x = source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO])
+    w = source_of(arena, row, W, row[W + ADDRESS], row[CONV_W_ZERO])
+    weights = unpacked(w, groups * padded(of_group, COLUMNS), k)
+    pack_filters(w, row, weights, of_group)
     block = block_rows(k * groups, pixels)
-    patches = np.zeros((groups * block, k), np.int16)
-    acc = np.empty((block, filters + COLUMNS), np.int32)
+    patches = unpacked(x, groups * block, k)
+    acc, sums = accumulators(block, filters + COLUMNS, x.wide)
     work, table = open_chain(arena, row, CHAIN, CONV_STAGES)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
-        pack_patches(arena, row, first, count, patches, block)
+        pack_patches(x, row, first, count, patches, block)
         # In this order the next group overwrites what the tiles of a group have too many; the last ones are surplus.
         for g in range(groups):
             of_weights = g * padded(of_group, COLUMNS)
-            multiply_packed(patches, g * block, weights, of_weights, count, of_group, acc, g * of_group)
+            if x.wide:
+                size = (count, of_group)
+                multiply_wide(patches, g * block, x.zero, weights, of_weights, w.zero, size, sums, g * of_group)
+            else:
+                multiply_packed(patches, g * block, weights, of_weights, count, of_group, acc, g * of_group)
         add_bias(arena, row, acc, count)
-        run_chain(arena, row, CHAIN, CONV_STAGES, acc, first, count, work, table)
+        add_bias(arena, row, sums, count)
+        run_chain(arena, row, CHAIN, CONV_STAGES, acc, sums, first, count, work, table)
 
 
 @inner
-def pack_matrix(
-    source: Array, start: int, row_step: int, k_step: int, count: int, k: int, zero: int, packed: Array
-) -> None:
-    """Fill packed[r, i] with source[start + r * row_step + i * k_step] - zero for `count` rows of k."""
+def pack_matrix(source: Source, start: int, row_step: int, k_step: int, count: int, k: int, packed: Array) -> None:
+    """Fill packed[r, i] with the element at start + r * row_step + i * k_step, for `count` rows of k."""
     if k_step == 1:
         for r in range(count):
-            widen(source, start + r * row_step, k, zero, packed, r, ZERO)
+            widen(source, start + r * row_step, k, packed, r, ZERO)
         return
     # Where it is the rows that lie side by side: tiles whose lines all stay in the first-level cache, on both sides.
     for r0 in range(0, count, TILE_ROWS):
         for i0 in range(0, k, TILE_K):
             for r in range(r0, min(r0 + TILE_ROWS, count)):
-                for i in range(i0, min(i0 + TILE_K, k)):
-                    packed[r, i] = np.int16(source[u64(start + r * row_step + i * k_step)] - zero)
+                if source.wide:
+                    for i in range(i0, min(i0 + TILE_K, k)):
+                        packed[r, i] = source.words[u64(start + r * row_step + i * k_step)]
+                else:
+                    flip, less = source.flip, source.less
+                    for i in range(i0, min(i0 + TILE_K, k)):
+                        element = np.int16(source.bytes[u64(start + r * row_step + i * k_step)])
+                        packed[r, i] = np.int16((element ^ flip) - less)
 
 
 @inner
@@ -218,25 +291,30 @@ def matmul(arena: Array, row: Array) -> None:
     k = row[X + SHAPE + x_k]
     x_row, x_k = step_of(row, X, x_row), step_of(row, X, x_k)
     w_column, w_k = step_of(row, W, w_column), step_of(row, W, w_k)
-    source = arena.view(np.int8)
-    weights = np.zeros((padded(columns, COLUMNS), padded(k, K_STEP)), np.int16)
+    x = source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO])
+    w = source_of(arena, row, W, row[W + ADDRESS], row[MATMUL_W_ZERO])
+    weights = unpacked(w, padded(columns, COLUMNS), padded(k, K_STEP))
     block = block_rows(weights.shape[1], rows)
-    left = np.zeros((block, weights.shape[1]), np.int16)
-    acc = np.empty((block, columns + COLUMNS), np.int32)
+    left = unpacked(x, block, weights.shape[1])
+    acc, sums = accumulators(block, columns + COLUMNS, x.wide)
     work, table = open_chain(arena, row, CHAIN, MATMUL_STAGES)
     shared = row[W + SHAPE] == 1 and row[W + SHAPE + 1] == 1
     for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
         outer, inner = batch // row[OUT + SHAPE + 1], batch % row[OUT + SHAPE + 1]
         if batch == 0 or not shared:
-            start = row[W + ADDRESS] + outer * row[W + STRIDE] + inner * row[W + STRIDE + 1]
-            pack_matrix(source, start, w_column, w_k, columns, k, row[MATMUL_W_ZERO], weights)
-        start = row[X + ADDRESS] + outer * row[X + STRIDE] + inner * row[X + STRIDE + 1]
+            start = w.first + outer * row[W + STRIDE] + inner * row[W + STRIDE + 1]
+            pack_matrix(w, start, w_column, w_k, columns, k, weights)
+        start = x.first + outer * row[X + STRIDE] + inner * row[X + STRIDE + 1]
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            pack_matrix(source, start + first * x_row, x_row, x_k, count, k, row[MATMUL_X_ZERO], left)
-            multiply_packed(left, ZERO, weights, ZERO, count, columns, acc, ZERO)
+            pack_matrix(x, start + first * x_row, x_row, x_k, count, k, left)
+            if x.wide:
+                multiply_wide(left, ZERO, x.zero, weights, ZERO, w.zero, (count, columns), sums, ZERO)
+            else:
+                multiply_packed(left, ZERO, weights, ZERO, count, columns, acc, ZERO)
             add_bias(arena, row, acc, count)
-            run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, batch * rows + first, count, work, table)
+            add_bias(arena, row, sums, count)
+            run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, sums, batch * rows + first, count, work, table)
 
 
 @hot
@@ -245,24 +323,29 @@ def dwconv(arena: Array, row: Array) -> None:
     height, width, channels = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns = row[X + SHAPE + 1], row[X + SHAPE + 2]
     down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    source, zero = arena.view(np.int8), i32(row[DW_X_ZERO])
-    weights = np.empty((height * width, channels), np.int16)
+    source = source_of(arena, row, X, row[X + ADDRESS], row[DW_X_ZERO])
+    w = source_of(arena, row, W, row[W + ADDRESS], row[DW_W_ZERO])
+    flip, less = i32(source.flip), i32(source.less)
+    weights = unpacked(w, height * width, channels)
     for tap in range(height * width):
-        start = row[W + ADDRESS] + tap // width * row[W + STRIDE + 1] + tap % width * row[W + STRIDE + 2]
-        widen(source, start, channels, row[DW_W_ZERO], weights, tap, ZERO)
+        start = w.first + tap // width * row[W + STRIDE + 1] + tap % width * row[W + STRIDE + 2]
+        widen(w, start, channels, weights, tap, ZERO)
     pixels = row_count(row)
     work, table = open_chain(arena, row, CHAIN, DW_STAGES)
     block = work.shape[1] // channels
-    acc = np.empty((block, channels), np.int32)
+    acc, sums = accumulators(block, channels, w.wide)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
         for p in range(count):
             index = first + p
-            image = row[X + ADDRESS] + index // (down * across) * row[X + STRIDE]
+            image = source.first + index // (down * across) * row[X + STRIDE]
             top = index // across % down * row[DW_STRIDE] - row[DW_PAD]
             left = index % across * row[DW_STRIDE + 1] - row[DW_PAD + 1]
             for c in range(channels):
-                acc[p, c] = 0
+                if w.wide:
+                    sums[p, c] = 0
+                else:
+                    acc[p, c] = 0
             for i in range(height):
                 y = top + i * row[DW_DILATION]
                 for j in range(width):
@@ -270,10 +353,17 @@ def dwconv(arena: Array, row: Array) -> None:
                     if 0 <= y < rows and 0 <= x < columns:
                         start = u64(image + y * row[X + STRIDE + 1] + x * row[X + STRIDE + 2])
                         tap = i * width + j
-                        for c in range(u64(channels)):
-                            acc[p, c] = i32(acc[p, c] + i32(i32(source[start + c]) - zero) * i32(weights[tap, c]))
+                        if w.wide:
+                            for c in range(u64(channels)):
+                                x_element = i64(source.words[start + c]) - source.zero
+                                sums[p, c] += x_element * (i64(weights[tap, c]) - w.zero)
+                        else:
+                            for c in range(u64(channels)):
+                                element = i32((i32(source.bytes[start + c]) ^ flip) - less)
+                                acc[p, c] = i32(acc[p, c] + element * i32(weights[tap, c]))
         add_bias(arena, row, acc, count)
-        run_chain(arena, row, CHAIN, DW_STAGES, acc, first, count, work, table)
+        add_bias(arena, row, sums, count)
+        run_chain(arena, row, CHAIN, DW_STAGES, acc, sums, first, count, work, table)
 
 
 @hot
@@ -282,8 +372,8 @@ def eltwise(arena: Array, row: Array) -> None:
     rows, channels = row_count(row), row[OUT + SHAPE + 3]
     work, table = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES)
     block = work.shape[1] // channels
-    no_accumulators = np.empty((0, channels), np.int32)
+    acc, sums = accumulators(0, channels, False)
     for first in range(0, rows, block):
         count = min(block, rows - first)
         load_rows(arena, row, X, row[ELTWISE_X_ZERO], first, work[V, : count * channels])
-        run_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES, no_accumulators, first, count, work, table)
+        run_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES, acc, sums, first, count, work, table)

@@ -3,17 +3,19 @@
 All memories of the chip that the program uses lie in one arena of bytes; an address here is an offset in it. Each
 instruction is a row of int64: for each operand slot FIELDS numbers (address at counters 0, or ABSENT; type code; rank;
 shape and element strides, right-aligned to four dimensions with sizes 1 and strides 0 in front), then its attributes,
-element by element in the table's order (floats as the bits of a float64), then the engine's fraction bits. Kernels
-take (arena, row) and nothing else; loops change the addresses of a row, through `terms`.
+element by element in the table's order (floats as the bits of a float64), then the engine's fraction bits, then the
+status. Kernels take (arena, row) and nothing else; loops change the addresses of a row, through `terms`. A kernel that
+finds an index out of range writes nothing to the arena, and 1 + its place in the index tensor to the status.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from isa.chip import Chip
 from isa.encoding import encode
-from isa.errors import Trap
+from isa.errors import Trap, index_trap
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.loops import find_loops, trips_at
@@ -27,9 +29,10 @@ ADDRESS, DTYPE, RANK, SHAPE, STRIDE, FIELDS = 0, 1, 2, 3, 7, 11
 ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
-# The fraction bits of the engine's vector format, at the row's end.
+# The fraction bits of the engine's vector format; and what a kernel found, 0 where all is well.
 FRACTION = ATTRIBUTES + MAX_ATTRIBUTES
-ROW = FRACTION + 1
+STATUS = FRACTION + 1
+ROW = STATUS + 1
 
 SEQ = len(ENGINES)
 READ, WRITE = 1, 2
@@ -242,6 +245,25 @@ def overlap_trap(core: Core, k: int, address: int) -> Trap:
     return Trap(
         f"{_where(core, k)}: the result, from {place} on, overlaps a tensor that the instruction reads",
         f"write to another tensor; only {in_place} may work in place, on the same elements",
+        instruction=k,
+        line=core.lines[k].number,
+        address=address,
+    )
+
+
+def wrong_index(plan: Plan, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
+    """Return the trap of instruction k, whose index has at `place` what is no place along the first dimension of x."""
+    core, instruction = plan.core, plan.core.code[k]
+    x, index = instruction.operand("x"), instruction.operand("index")
+    assert x is not None and index is not None
+    address = index.address_at(counters) + place * index.strides[0] * index.dtype.bytes
+    at = plan.bases[index.memory] + address
+    value = arena[at : at + index.dtype.bytes].view(index.dtype.numpy)[0]
+    return index_trap(
+        place,
+        int(value),
+        x.shape[0],
+        f"{_where(core, k)}: ",
         instruction=k,
         line=core.lines[k].number,
         address=address,

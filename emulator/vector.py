@@ -67,7 +67,7 @@ HALF_FRACTION = np.int64(1) << 51
 
 Array = np.ndarray
 f32 = np.float32
-u64 = np.uint64
+u32, u64 = np.uint32, np.uint64
 
 
 @inner
@@ -191,32 +191,80 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> tuple[Ar
 
 
 @inner
+def from_f16(half: int) -> Any:
+    """Return the float32 of binary16's bits: shifted into place, the exponent is 112 short of what it means."""
+    magnitude = u32((u32(half) & u32(0x7FFF)) << u32(13))
+    scaled = magnitude.view(np.float32) * f32(2.0**112)
+    # Infinity and NaN have the greatest exponent in both.
+    special = u32(magnitude | u32(0x7F800000)).view(np.float32)
+    value = special if magnitude >= u32(0x0F800000) else scaled
+    return np.copysign(value, u32((u32(half) & u32(0x8000)) << u32(16)).view(np.float32))
+
+
+@inner
+def to_f16(v: Any) -> Any:
+    """Return the bits of float32 v rounded once to binary16, half to even; every NaN is 0x7e00."""
+    bits = f32(v).view(np.uint32)
+    magnitude = u32(bits & u32(0x7FFFFFFF))
+    # Above 2**-14: the exponent 112 less, and the last 13 bits rounded off; the carry may make it infinite.
+    normal = u32(u32(magnitude - u32(0x37FFF001)) + ((magnitude >> u32(13)) & u32(1))) >> u32(13)
+    # Below, the last bit of 0.5 + |v| weighs as much as the least subnormal number.
+    small = u32(f32(f32(0.5) + magnitude.view(np.float32)).view(np.uint32) - u32(0x3F000000))
+    result = small if magnitude < u32(0x38800000) else normal
+    result = u32(0x7C00) if magnitude >= u32(0x47800000) else result
+    result = u32(result | ((bits >> u32(16)) & u32(0x8000)))
+    return np.uint16(u32(0x7E00) if magnitude > u32(0x7F800000) else result)
+
+
+@inner
+def to_bf16(v: Any) -> Any:
+    """Return the upper 16 bits of float32 v, rounded half to even; every NaN is 0x7fc0."""
+    bits = f32(v).view(np.uint32)
+    rounded = u32(u32(bits + u32(0x7FFF)) + ((bits >> u32(16)) & u32(1))) >> u32(16)
+    return np.uint16(u32(rounded) if v == v else u32(0x7FC0))
+
+
+@inner
 def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Array) -> None:
     """Fill v with rows of a tensor of any type, broadcast to the result, less its zero point, rounded once."""
     channels, fraction, dtype = row[OUT + SHAPE + 3], row[FRACTION], row[slot + DTYPE]
     count = v.size // channels
     step = u64(1) if row[slot + SHAPE + 3] == channels else u64(0)
     run = rows_in_run(row, slot)
-    bytes_, words, floats = arena.view(np.int8), arena.view(np.int32), arena.view(np.float32)
+    halves, words, floats = arena.view(np.uint16), arena.view(np.int32), arena.view(np.float32)
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
         start = row_start(row, slot, first + done)
         to, n = u64(done * channels), u64(rows * channels)
-        if dtype == I8_CODE:
+        if dtype in (I8_CODE, U8_CODE):
+            # An i8 with its sign bit turned over is a u8 128 above it.
+            flip, less = (128, zero + 128) if dtype == I8_CODE else (0, zero)
             at = u64(row[slot + ADDRESS] + start)
             for k in range(n):
-                v[to + k] = f32(np.int32(bytes_[at + k * step]) - zero)
-        else:
+                v[to + k] = f32((np.int32(arena[at + k * step]) ^ flip) - less)
+        elif dtype in (I32_CODE, F32_CODE):
             at = u64((row[slot + ADDRESS] >> 2) + start)
             if dtype == I32_CODE:
                 for k in range(n):
-                    v[to + k] = f32(round_bits(np.float64(np.int64(words[at + k * step]) - zero), fraction))
+                    v[to + k] = f32(round_bits(np.float64(words[at + k * step]), fraction))
             else:
                 for k in range(n):
                     v[to + k] = floats[at + k * step]
+        else:
+            at = u64((row[slot + ADDRESS] >> 1) + start)
+            if dtype == I16_CODE:
+                for k in range(n):
+                    v[to + k] = f32(np.int32(np.int16(halves[at + k * step])) - zero)
+            elif dtype == F16_CODE:
+                for k in range(n):
+                    v[to + k] = from_f16(halves[at + k * step])
+            else:
+                for k in range(n):
+                    v[to + k] = u32(u32(halves[at + k * step]) << u32(16)).view(np.float32)
         done += rows
-    if dtype == F32_CODE:
+    # Every number of the other types is one of each format.
+    if dtype in (F32_CODE, I16_CODE):
         round_all(v, fraction)
 
 
@@ -264,15 +312,15 @@ def tanh(x: Any) -> Any:
 
 
 @inner
-def saturated(v: Any, zero: int) -> Any:
-    """Return clamp(rne(v) + zero) to int8 as int32; NaN counts as 0."""
+def saturated(v: Any, zero: int, low: int, high: int) -> Any:
+    """Return clamp(rne(v) + zero, low, high) as int32, for types of 8 and 16 bits; NaN counts as 0."""
     r = np.rint(v if v == v else f32(0))
-    # Far outside int8 with any zero point, and small enough for an exact sum.
-    r = r if r < f32(1024) else f32(1024)
-    r = r if r > f32(-1024) else f32(-1024)
-    q = np.int32(r) + np.int32(zero)
-    q = q if q < 127 else np.int32(127)
-    return q if q > -128 else np.int32(-128)
+    # Far outside those types with any zero point, and small enough for an exact sum.
+    r = r if r < f32(2**18) else f32(2**18)
+    r = r if r > f32(-(2**18)) else f32(-(2**18))
+    q = np.int32(np.int32(r) + np.int32(zero))
+    q = q if q < np.int32(high) else np.int32(high)
+    return q if q > np.int32(low) else np.int32(low)
 
 
 @inner
@@ -307,25 +355,37 @@ def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
         round_all(v, fraction)
     elif word == BY_TABLE:
         for k in range(v.size):
-            v[k] = table[saturated(v[k], 0) + 128]
+            v[k] = table[saturated(v[k], 0, -128, 127) + 128]
 
 
 @inner
 def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array) -> None:
-    """Store rows as int8, rounded and clamped, or as float32 with the one quiet NaN."""
+    """Store rows: integers rounded and clamped, floats rounded to their type, with its one quiet NaN."""
     channels = row[OUT + SHAPE + 3]
     count = v.size // channels
     run = rows_in_run(row, OUT)
-    bytes_, floats = arena.view(np.int8), arena.view(np.float32)
+    dtype, halves, floats = row[OUT + DTYPE], arena.view(np.uint16), arena.view(np.float32)
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
         start = row_start(row, OUT, first + done)
         to, n = u64(done * channels), u64(rows * channels)
-        if row[OUT + DTYPE] == I8_CODE:
+        if dtype in (I8_CODE, U8_CODE):
+            low, high = (-128, 127) if dtype == I8_CODE else (0, 255)
             at = u64(row[OUT + ADDRESS] + start)
             for k in range(n):
-                bytes_[at + k] = np.int8(saturated(v[to + k], zero))
+                arena[at + k] = np.uint8(saturated(v[to + k], zero, low, high))
+        elif dtype != F32_CODE:
+            at = u64((row[OUT + ADDRESS] >> 1) + start)
+            if dtype == I16_CODE:
+                for k in range(n):
+                    halves[at + k] = np.uint16(saturated(v[to + k], zero, -32768, 32767))
+            elif dtype == F16_CODE:
+                for k in range(n):
+                    halves[at + k] = to_f16(v[to + k])
+            else:
+                for k in range(n):
+                    halves[at + k] = to_bf16(v[to + k])
         else:
             at = u64((row[OUT + ADDRESS] >> 2) + start)
             for k in range(n):
@@ -335,12 +395,21 @@ def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array) -> Non
 
 @inner
 def run_chain(
-    arena: Array, row: Array, operands: int, stages: int, acc: Array, first: int, count: int, work: Array, table: Array
+    arena: Array,
+    row: Array,
+    operands: int,
+    stages: int,
+    acc: Array,
+    sums: Array,
+    first: int,
+    count: int,
+    work: Array,
+    table: Array,
 ) -> None:
     """Take `count` rows of the result, from row `first`, through EW1 to EW3 into memory, block by block.
 
-    acc[r] holds the accumulators of row first + r, which are the result themselves if it is of type i32. Where `acc`
-    has no rows, `count` is one block, and the caller has loaded work[V].
+    acc[r] holds the accumulators of row first + r, of 32 bits, which are the result themselves if it is of type i32;
+    or sums[r] does, of 64. Where both have no rows, `count` is one block, and the caller has loaded work[V].
     """
     channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
     if row[OUT + DTYPE] == I32_CODE:
@@ -362,6 +431,10 @@ def run_chain(
             else:
                 for k in range(u64(channels)):
                     v[to + k] = f32(round_bits(np.float64(acc[done + r, k]), fraction))
+        for r in range(min(some, sums.shape[0])):
+            to = u64(r * channels)
+            for k in range(u64(channels)):
+                v[to + k] = f32(round_bits(np.float64(sums[done + r, k]), fraction))
         if row[operands + EW1_SCALE + ADDRESS] != ABSENT:
             combine(v, work[S1], MUL, fraction)
         if row[operands + EW1_BIAS + ADDRESS] != ABSENT:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emulator.jit import hot, inner, kernel_table, types
-from emulator.plan import ADDRESS, FIELDS, READ, Plan
+from emulator.plan import ADDRESS, FIELDS, READ, STATUS, Plan
 
 # Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
 # what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin.
@@ -28,8 +28,9 @@ RESULT_SLOT = 0
 KNOWN, NO_DISTANCE = 1024, np.iinfo(np.int64).max
 # What `walk` keeps between calls: the next instruction, instructions done, then the counters of the loops.
 AT, DONE, COUNTERS = range(3)
-# Why `walk` returned: the code's end, an instruction to stop at, the budget used up, or a distance not yet known.
-ENDED, STOPPED, PAUSED, DOUBTED = range(4)
+# Why `walk` returned: the code's end, an instruction to stop at, the budget used up, a distance not yet known, or a
+# kernel that set the status of its row.
+ENDED, STOPPED, PAUSED, DOUBTED, TRAPPED = range(5)
 
 
 @hot
@@ -84,6 +85,9 @@ def walk(
             # Before the kernel, which may find no memory.
             state[AT] = at
             kernels[kind](arena, rows[at])
+            if rows[at, STATUS] != 0:
+                why = TRAPPED
+                break
             state[DONE] += 1
             at += 1
         elif kind == OPENS:

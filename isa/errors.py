@@ -37,7 +37,7 @@ class InputError(RatelError):
 
 
 class Trap(RatelError):
-    """Raised when a program cannot run on a chip, or an instruction may not run with its operands.
+    """Raised when a program cannot run on a chip, or an instruction may not run with its operands or their values.
 
     `instruction` is the index in its core's code, `line` the source line it came from (None where unknown),
     `address` the byte address concerned (None where there is none).
@@ -56,3 +56,23 @@ class Trap(RatelError):
         self.instruction = instruction
         self.line = line
         self.address = address
+
+
+def index_trap(
+    place: int,
+    value: int,
+    rows: int,
+    where: str = "",
+    *,
+    instruction: int | None = None,
+    line: int | None = None,
+    address: int | None = None,
+) -> Trap:
+    """Return the trap of an instruction whose `index` has at `place` a value that is none of the `rows` of x."""
+    return Trap(
+        f"{where}index[{place}] is {value}, but the first dimension of x has {rows} element{'s' if rows > 1 else ''}",
+        f"every element of `index` must be from 0 to {rows - 1}; clip or correct the tensor that it is read from",
+        instruction=instruction,
+        line=line,
+        address=address,
+    )

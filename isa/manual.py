@@ -36,6 +36,24 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "tanh": "v = tanh(v)",
         "table": "v = table[clamp(rne(v), -128, 127) + 128]",
     },
+    "op": {
+        "sum": "v = float(sum) * scale",
+        "mean": "v = float(sum) * (scale / count)",
+        "max": "out = max over i of x[i]",
+        "argmax": "out = the first place in i where x[i] is the greatest",
+    },
+    "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
+    "coordinates": {
+        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2",
+        "align_corners": "s = i * (of_x - 1) / (size - 1); 0 where size is 1",
+        "asymmetric": "s = i * of_x / size",
+    },
+    "rounding": {
+        "prefer_floor": "ceil(s - 1/2)",
+        "prefer_ceil": "floor(s + 1/2)",
+        "floor": "floor(s)",
+        "ceil": "ceil(s)",
+    },
 }
 
 DESCRIPTOR_MEANING = {
@@ -101,10 +119,13 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
     `----- integers ------'`----------- floating point, the vector format -----------'
 
 - ACC wraps at 32 bits; up to there products and sums are exact. `eltwise` subtracts x_zero exactly and does not wrap.
+- i16 multiplies with i16 alone, and has an accumulator of 64 bits, which no sum passes. It becomes a float by way of
+  float64 (rounded twice where it is beyond 2^53), and is no result itself; the bias is i32 there too.
 - The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
-- An f32 result stores each NaN as the one quiet NaN, 0x7fc00000.
+- An f16 or bf16 result is v rounded once more, half to even, to what the type holds: subnormal numbers, infinities and
+  all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16.
 - A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
 """
 
@@ -166,7 +187,9 @@ def section(mnemonic: str) -> str:
         parts.append(_operands(row.operands))
     if row.attributes:
         parts.append(_attributes(row.attributes))
-    if row.choices:
+    if row.choices and row.engine != "te":
+        parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in row.choices]
+    elif row.choices:
         parts.append("The words of a choice and what they mean are listed under [The chain](#the-chain).")
     parts.append("Encoded as:\n\n" + _encoding(row))
     parts.append("Traps:\n\n" + _traps(row.traps) if row.traps else "It never traps.")
@@ -282,7 +305,7 @@ def _attributes(attributes: Sequence[AttributeSpec]) -> str:
     rows = []
     for spec in attributes:
         if spec.words:
-            legal, default = "a word", spec.words[int((spec.default or (0,))[0])]
+            legal, default = "a word", "required" if spec.default is None else spec.words[int(spec.default[0])]
         else:
             legal, default = f"{shown(spec.low)} to {shown(spec.high)}", _default(spec)
         rows.append((f"`{spec.name}`", ", ".join(spec.names) or "one", spec.kind, legal, default, spec.meaning))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa import functions
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import I8, I32, DType
+from isa.errors import index_trap
 from isa.formats import round_to
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
@@ -40,6 +41,12 @@ class Given:
         """Return an integer tensor less its zero point, as int64."""
         return self.tensor(name).astype(np.int64) - self.attributes[f"{name}_zero"][0]
 
+    def dequantised(self, name: str) -> np.ndarray:
+        """Return a tensor of any type less its zero point: floats as float64, integers as int64."""
+        with np.errstate(invalid="ignore"):
+            whole = np.issubdtype(self.tensor(name).dtype, np.integer)
+            return self.zeroed(name) if whole else self.tensor(name).astype(np.float64)
+
     def rounded(self, value: np.ndarray) -> np.ndarray:
         return round_to(value, self.vector_format)
 
@@ -52,6 +59,16 @@ def saturate(v: np.ndarray, zero: float, dtype: DType) -> np.ndarray:
     """Return clamp(rne(v) + zero) in an integer type; NaN counts as 0."""
     v = np.where(np.isnan(v), 0.0, v)
     return np.clip(np.rint(v) + zero, dtype.low, dtype.high).astype(dtype.numpy)
+
+
+def stored(given: Given, v: np.ndarray) -> np.ndarray:
+    """Return v as it is stored: clamped with out_zero in an integer type, else rounded to the type, with one NaN."""
+    if not given.dtype.is_float:
+        return saturate(v, given.attributes["out_zero"][0], given.dtype)
+    with np.errstate(all="ignore"):
+        # From float32, which holds every v, so that 16 bits are rounded to once. Every NaN becomes the quiet one.
+        rounded = v.astype(np.float32).astype(given.dtype.numpy)
+        return np.where(np.isnan(v), np.array(np.nan, given.dtype.numpy), rounded)
 
 
 def chain(given: Given, acc: np.ndarray) -> np.ndarray:
@@ -67,10 +84,7 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
         v = special_function(given, second_operand(given, v))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
-        if given.dtype == F32:
-            # Every NaN is stored as the one quiet NaN.
-            return np.where(np.isnan(v), np.float32(np.nan), v.astype(np.float32)).astype(np.float32)
-        return saturate(v, given.attributes["out_zero"][0], given.dtype)
+        return stored(given, v)
 
 
 def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
@@ -78,10 +92,7 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
     operation = given.attributes["ew2_op"][0]
     if operation == "none":
         return v
-    second = given.tensor("ew2")
-    if second.dtype != np.float32:
-        second = given.zeroed("ew2")
-    d = given.rounded(second.astype(np.float64))
+    d = given.rounded(given.dequantised("ew2").astype(np.float64))
     if given.tensors["ew2_scale"] is not None:
         d = given.rounded(d * given.constant("ew2_scale"))
     if operation == "max":
@@ -113,9 +124,10 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
 
 
 def with_bias(given: Given, products: np.ndarray) -> np.ndarray:
-    """Return the accumulators, wrapped to 32 bits: int64 sums of products plus the bias."""
+    """Return the accumulators: int64 sums of products plus the bias, of 8-bit products wrapped to 32 bits."""
     bias = given.tensors["bias"]
-    return (products + (0 if bias is None else bias.astype(np.int64))).astype(np.int32)
+    acc = products + (0 if bias is None else bias.astype(np.int64))
+    return acc if given.tensor("x").dtype == np.int16 else acc.astype(np.int32)
 
 
 def window(padded: np.ndarray, given: Given, tap: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
@@ -131,7 +143,7 @@ def window(padded: np.ndarray, given: Given, tap: Sequence[int], dilation: Seque
     ]
 
 
-def pad(x: np.ndarray, given: Given, value: int) -> np.ndarray:
+def pad(x: np.ndarray, given: Given, value: float) -> np.ndarray:
     top, left, bottom, right = given.attributes["pad"]
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
@@ -168,30 +180,82 @@ def matmul(given: Given) -> np.ndarray:
 
 
 def eltwise(given: Given) -> np.ndarray:
-    x = given.tensor("x")
-    return chain(given, x if x.dtype == np.float32 else given.zeroed("x"))
+    return chain(given, given.dequantised("x"))
+
+
+def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the greater of two, a of equals; a NaN is greater than any number, and stored as the one quiet NaN."""
+    if not given.dtype.is_float:
+        return np.maximum(a, b)
+    nan = np.isnan(b)
+    with np.errstate(invalid="ignore"):
+        return np.where(nan, np.nan, np.where(b > a, b, a)).astype(a.dtype)
 
 
 def maxpool(given: Given) -> np.ndarray:
-    x = pad(given.tensor("x"), given, I8.low)
-    out = np.full(given.shape, I8.low, np.int8)
+    least = -np.inf if given.dtype.is_float else given.dtype.low
+    x = pad(given.tensor("x"), given, least)
+    out = np.full(given.shape, least, given.dtype.numpy)
     for tap in np.ndindex(*given.attributes["window"]):
-        out = np.maximum(out, window(x, given, tap, (1, 1)))
+        out = greater(given, out, window(x, given, tap, (1, 1)))
     return out
 
 
+def summands(given: Given) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Return what x contributes to sums, and how each sum is rounded: integers not at all, floats to the format."""
+    x = given.dequantised("x")
+    if x.dtype == np.int64:
+        return x, lambda sums: sums
+    return given.rounded(x), given.rounded
+
+
 def avgpool(given: Given) -> np.ndarray:
-    x = given.zeroed("x")
-    inside = np.ones_like(x)
-    sums, count = np.zeros(given.shape, np.int64), np.zeros(given.shape, np.int64)
+    x, step = summands(given)
+    inside = np.ones(x.shape, np.int64)
+    sums, count = np.zeros(given.shape, x.dtype), np.zeros(given.shape, np.int64)
+    padded, counted = pad(x, given, 0), pad(inside, given, given.attributes["count_pad"][0])
+    within = pad(inside, given, 0)
     for tap in np.ndindex(*given.attributes["window"]):
-        sums += window(pad(x, given, 0), given, tap, (1, 1))
-        count += window(pad(inside, given, given.attributes["count_pad"][0]), given, tap, (1, 1))
+        with np.errstate(all="ignore"):
+            more = step(sums + window(padded, given, tap, (1, 1)))
+        sums = np.where(window(within, given, tap, (1, 1)), more, sums)
+        count += window(counted, given, tap, (1, 1))
+    return scaled(given, sums, count)
+
+
+def scaled(given: Given, v: np.ndarray, count: np.ndarray | int = 1) -> np.ndarray:
+    """Return v times scale / count, stored."""
     scale = np.ones(1) if given.tensors["scale"] is None else given.constant("scale")
     with np.errstate(all="ignore"):
-        multiplier = given.rounded(scale / count)
-        v = given.rounded(given.rounded(sums.astype(np.float64)) * multiplier)
-    return saturate(v, given.attributes["out_zero"][0], given.dtype)
+        return stored(given, given.rounded(given.rounded(v.astype(np.float64)) * given.rounded(scale / count)))
+
+
+def reduce(given: Given) -> np.ndarray:
+    op, x = given.attributes["op"][0], given.tensor("x")
+    folded = [d for d in range(x.ndim) if given.shape[d] != x.shape[d]]
+    last = [d for d in range(x.ndim) if d not in folded] + folded
+
+    def lines(tensor: np.ndarray) -> np.ndarray:
+        """Return what becomes one element as lines of the last dimension, in row-major order."""
+        return tensor.transpose(last).reshape(*given.shape, -1)
+
+    if op in ("max", "argmax"):
+        # NaN counts as the greatest here too.
+        with np.errstate(invalid="ignore"):
+            place = np.argmax(lines(x).astype(np.float64), axis=-1)
+        if op == "argmax":
+            return place.astype(np.int32)
+        found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]
+        return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
+    parts, step = summands(given)
+    parts = lines(parts)
+    sums = np.zeros(given.shape, parts.dtype)
+    for k in range(parts.shape[-1]):
+        with np.errstate(all="ignore"):
+            sums = step(sums + parts[..., k])
+    if given.dtype == I32:
+        return sums.astype(np.int32)
+    return scaled(given, sums, parts.shape[-1] if op == "mean" else 1)
 
 
 def move(given: Given) -> np.ndarray:
@@ -207,6 +271,147 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
+def checked_index(given: Given) -> np.ndarray:
+    """Return the index tensor; raise Trap for its first element that is no place along the first dimension of x."""
+    index, rows = given.tensor("index"), len(given.tensor("x"))
+    for place in np.flatnonzero((index < 0) | (index >= rows)):
+        raise index_trap(int(place), int(index[place]), rows)
+    return index
+
+
+def gather(given: Given) -> np.ndarray:
+    return given.tensor("x")[checked_index(given)]
+
+
+@dataclass(frozen=True)
+class Between:
+    """Places between the pixels of one side of x: the pixels before and after, and the weight of each."""
+
+    before: np.ndarray
+    after: np.ndarray
+    weight_before: np.ndarray
+    weight_after: np.ndarray
+
+
+def coordinates(word: str, size: int, of_x: int) -> tuple[np.ndarray, int]:
+    """Return where the indices of a side of the result lie in x: numerators, and their denominator."""
+    i = np.arange(size, dtype=np.int64)
+    if word == "half_pixel":
+        return (2 * i + 1) * of_x - size, 2 * size
+    if word == "align_corners":
+        return i * (of_x - 1), max(size - 1, 1)
+    return i * of_x, size
+
+
+def nearest(word: str, numerators: np.ndarray, denominator: int, of_x: int) -> np.ndarray:
+    """Return the pixels that coordinates are rounded to."""
+    twice, unit = 2 * numerators, 2 * denominator
+    places = {
+        "prefer_floor": -((denominator - twice) // unit),
+        "prefer_ceil": (twice + denominator) // unit,
+        "floor": numerators // denominator,
+        "ceil": -(-numerators // denominator),
+    }[word]
+    return np.clip(places, 0, of_x - 1)
+
+
+def interpolated(given: Given, images: np.ndarray, y: Between, x: Between) -> np.ndarray:
+    """Return [n, oh, ow, c]: at each crossing of places y and x of images, four pixels weighted and added in order."""
+    v = np.zeros(())
+    with np.errstate(all="ignore"):
+        for k, (rows, columns) in enumerate(np.ndindex(2, 2)):
+            row, high = ((y.before, y.weight_before), (y.after, y.weight_after))[rows]
+            column, wide = ((x.before, x.weight_before), (x.after, x.weight_after))[columns]
+            weight = given.rounded(high[:, None] * wide)[..., None]
+            part = given.rounded(images[:, row][:, :, column] * weight)
+            v = given.rounded(v + part) if k else part
+    return v
+
+
+def resize(given: Given) -> np.ndarray:
+    word = given.attributes["coordinates"][0]
+    sides = [(*coordinates(word, given.shape[k], of_x := given.tensor("x").shape[k]), of_x) for k in (1, 2)]
+    if given.attributes["mode"][0] == "nearest":
+        rows, columns = (nearest(given.attributes["rounding"][0], *side) for side in sides)
+        return given.tensor("x")[:, rows][:, :, columns]
+    places = []
+    for numerators, denominator, of_x in sides:
+        numerators = np.clip(numerators, 0, (of_x - 1) * denominator)
+        low, after = numerators // denominator, numerators % denominator
+        weights = given.rounded((denominator - after) / denominator), given.rounded(after / denominator)
+        places.append(Between(low, np.minimum(low + 1, of_x - 1), *weights))
+    x = given.rounded(given.dequantised("x").astype(np.float64))
+    return scaled(given, interpolated(given, x, *places))
+
+
+def sample_places(given: Given, begin: np.float32, end: np.float32, axis: int) -> np.ndarray:
+    """Return the float32 coordinates of a region's samples along one side of x."""
+    f32, half_pixel = np.float32, given.attributes["half_pixel"][0]
+    scale, offset = f32(given.attributes["spatial_scale"][0]), f32(0.5 if half_pixel else 0)
+    ratio = int(given.attributes["ratio"][axis])
+    samples = np.arange(given.shape[1 + axis])
+    start = begin * scale - offset
+    length = end * scale - offset - start
+    if not half_pixel and length < 1:
+        length = f32(1)
+    size = length / f32(samples.size // ratio)
+    within = ((samples % ratio).astype(f32) + f32(0.5)) * size / f32(ratio)
+    return start + (samples // ratio).astype(f32) * size + within
+
+
+def between_samples(given: Given, places: np.ndarray, of_x: int) -> tuple[Between, np.ndarray]:
+    """Return what lies around float32 places, and which of them are at most one pixel outside x."""
+    inside = (places >= -1) & (places <= of_x)
+    places = np.where(inside & (places > 0), places, np.float32(0))
+    low = np.minimum(places.astype(np.int64), of_x - 1)
+    after = np.where(low < of_x - 1, places - low.astype(np.float32), np.float32(0))
+    weights = (given.rounded(weight.astype(np.float64)) for weight in (np.float32(1) - after, after))
+    return Between(low, np.minimum(low + 1, of_x - 1), *weights), inside
+
+
+def roisample(given: Given) -> np.ndarray:
+    x = given.rounded(given.dequantised("x").astype(np.float64))
+    v, inside = np.zeros(given.shape), np.zeros(given.shape, bool)
+    with np.errstate(all="ignore"):
+        for r, (image, roi) in enumerate(zip(checked_index(given), given.tensor("rois"), strict=True)):
+            (rows, high), (columns, wide) = (
+                between_samples(given, sample_places(given, roi[1 - axis], roi[3 - axis], axis), x.shape[1 + axis])
+                for axis in (0, 1)
+            )
+            v[r] = interpolated(given, x[[image]], rows, columns)[0]
+            inside[r] = (high[:, None] & wide)[..., None]
+    return np.where(inside, scaled(given, v), stored(given, np.zeros(given.shape)))
+
+
+def bins(given: Given, begin: np.float32, end: np.float32, axis: int) -> list[slice]:
+    """Return the bins of a region along one side of x, as slices of it."""
+    scale, size = np.float32(given.attributes["spatial_scale"][0]), given.tensor("x").shape[1 + axis]
+    ends = []
+    for corner in (begin, end):
+        place = float(np.clip(np.nan_to_num(corner * scale, nan=0, posinf=2**30, neginf=-(2**30)), -(2**30), 2**30))
+        ends.append(int(np.copysign(np.floor(abs(place) + 0.5), place)))
+    length, count = max(ends[1] - ends[0] + 1, 1), given.shape[1 + axis]
+    firsts = [ends[0] + i * length // count for i in range(count)]
+    lasts = [ends[0] - (-(i + 1) * length // count) for i in range(count)]
+    return [slice(*np.clip((first, last), 0, size)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def roipool(given: Given) -> np.ndarray:
+    zero = given.attributes["x_zero"][0]
+    out = np.full(given.shape, zero, given.dtype.numpy)
+    least = -np.inf if given.dtype.is_float else given.dtype.low
+    with np.errstate(all="ignore"):
+        for r, (image, roi) in enumerate(zip(checked_index(given), given.tensor("rois"), strict=True)):
+            rows, columns = (bins(given, roi[1 - axis], roi[3 - axis], axis) for axis in (0, 1))
+            for i, j in np.ndindex(len(rows), len(columns)):
+                pixels = given.tensor("x")[image, rows[i], columns[j]].reshape(-1, given.shape[3])
+                if len(pixels):
+                    out[r, i, j] = least
+                for pixel in pixels:
+                    out[r, i, j] = greater(given, out[r, i, j], pixel)
+    return out
+
+
 REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
     "REFERENCE",
     {
@@ -216,11 +421,16 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "eltwise": eltwise,
         "maxpool": maxpool,
         "avgpool": avgpool,
+        "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
         "load": move,
         "store": move,
         "copy": move,
         "fill": fill,
         "transpose": transpose,
+        "gather": gather,
     },
     ENGINES,
 )
@@ -244,7 +454,7 @@ def apply(
 ) -> None:
     """Run one instruction of an engine: read all of its operands, compute, write the result.
 
-    `formats` gives the vector format of "te" and "pe".
+    `formats` gives the vector format of "te" and "pe". Raises Trap, and writes nothing, where an index is out of range.
     """
     row = instruction.row
     out = instruction.operand("out")

@@ -7,11 +7,11 @@ are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator
 `emulator.costs.COSTS`), each compared with the table when it is imported. Timing never enters the table.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from isa.dtypes import DTYPES, F32, I8, I32, DType
+from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES
 
 # Engines in the order of their wait bits; the sequencer runs loops itself and has no queue.
@@ -79,7 +79,8 @@ class Row:
     """One instruction.
 
     `meaning` is one line, `formula` the arithmetic, one assignment a line; `traps` what it may trap on (codes of
-    TRAPS); `program` a small complete program that shows it.
+    TRAPS); `program` a small complete program that shows it. One that keeps values, always or with some words of its
+    choices, knows no scales and zero points.
     """
 
     opcode: int
@@ -93,12 +94,17 @@ class Row:
     program: str
     in_place: bool = False
     keeps_values: bool = False
+    keeping_words: tuple[str, ...] = ()
 
     @property
     def example(self) -> str:
         """Return the line of `program` that holds the instruction."""
         lines = (line.strip() for line in self.program.splitlines())
         return next(line for line in lines if line.split()[:1] == [self.mnemonic])
+
+    def keeps(self, words: Iterable[str]) -> bool:
+        """Whether it only takes values of x to out, or finds their place, with these words chosen."""
+        return self.keeps_values or not set(words).isdisjoint(self.keeping_words)
 
     def operand_index(self, name: str) -> int:
         return [spec.name for spec in self.operands].index(name)
@@ -112,11 +118,13 @@ class Row:
         return tuple(spec for spec in self.attributes if spec.words)
 
 
-# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap).
+# What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts (overlap,
+# index). Such an instruction writes nothing.
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in place)",
+    "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
 }
 
 
@@ -135,7 +143,8 @@ def moved(name: str, access: Literal["read", "write"], memories: str, meaning: s
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:
-    return AttributeSpec(name, "i16", -128, 127, (0,), meaning)
+    """The zero point of the operand that `name` begins with, which must hold it."""
+    return AttributeSpec(name, "i16", -(2**15), 2**15 - 1, (0,), meaning)
 
 
 def flag(name: str, meaning: str) -> AttributeSpec:
@@ -150,6 +159,12 @@ WINDOW = AttributeSpec(
 )
 COUNTER = AttributeSpec("counter", "u8", 1, MAX_LOOP_DEPTH, None, "the loop's counter: its depth, from 1")
 
+# What DP multiplies; what EW3 stores, and that or the accumulators themselves.
+FACTORS = (I8, U8, I16)
+RESULTS = (I8, U8, I16, F16, BF16, F32)
+SUMS = (I8, U8, I16, I32, F16, BF16, F32)
+ANY = tuple(DTYPES.values())
+
 ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output channel or one for all")
 
 # EW1 -> EW2 -> SF -> EW3, behind ACC or entered at EW1.
@@ -160,7 +175,7 @@ CHAIN_OPERANDS = (
         "ew2",
         "read",
         ("lm",),
-        (I8, I32, F32),
+        ANY,
         (1, 4),
         "EW2: second tensor, broadcast to out",
         optional=True,
@@ -197,17 +212,27 @@ CHAIN_ATTRIBUTES = (
     zero_point("out_zero", "EW3: zero point of the result"),
 )
 CHAIN_FORMULA = """
-v   = float(acc)
+v   = float(acc)                                      ; of 64 bits by way of float64
 v   = v * ew1_scale                                   ; EW1, where given
 v   = v + ew1_bias                                    ; EW1, where given
 d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given
 v   = v ew2_op d                                      ; EW2, where a second tensor is given
 v   = sf(v)                                           ; SF
 v   = v * ew3_scale                                   ; EW3, where given
-out = clamp(rne(v) + out_zero, -128, 127)             ; EW3, for an i8 result
-out = v                                               ; for an f32 result
+out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 out = acc                                             ; for an i32 result, which no stage may follow"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
+
+# What the pooling engine reads, and what it makes of its vector format.
+POOLED = (I8, U8, I16, F16, BF16, F32)
+TO_STORAGE = """
+out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
+out = v, rounded to the type                          ; f16, bf16, f32"""
+POOL_SCALE = constant("scale", F32, "multiplier, one for all")
+# The floating form of a sum: float(x) is x in the vector format.
+AVERAGE_FORMULA = """
+sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded"""
 
 WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh * dilation.height
@@ -216,15 +241,31 @@ POOL_WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh
 iw  = ow * stride.width - pad.left + kw"""
 
+# The regions that step 1 of ROI-align and ROI pooling look at.
+REGIONS = (
+    read("rois", "lm", (F32,), (2, 2), "regions, [n, 4]: left, top, right and bottom, in pixels of an image"),
+    read("index", "lm", (I32,), (1, 1), "the image of x that each region lies in"),
+)
+SPATIAL_SCALE = AttributeSpec(
+    "spatial_scale", "f32", 0, 3.4e38, (1.0,), "pixels of x to one pixel of the regions' image"
+)
+FOUR_PIXELS = """
+v   = p + q + r + s, in this order, each a rounded product of
+      float(x[n, y, x, c] - x_zero) and its weight, over (y0, x0), (y0, x1), (y1, x0), (y1, x1)
+      the weight of a pixel is the rounded product of its row's and its column's
+v   = v * scale                                       ; where given"""
+
 ROWS = (
     Row(
         0x10,
         "conv",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, I32, F32), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
-            read("w", "lm", (I8,), (4, 4), "weights, OHWI: output channel, height, width, input channel of the group"),
+            OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
+            read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
+            read(
+                "w", "lm", FACTORS, (4, 4), "weights, OHWI: output channel, height, width, input channel of the group"
+            ),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -257,9 +298,9 @@ end
         "dwconv",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, I32, F32), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
-            read("w", "lm", (I8,), (4, 4), "weights, 1HWC: one filter for each channel"),
+            OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
+            read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
+            read("w", "lm", FACTORS, (4, 4), "weights, 1HWC: one filter for each channel"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -291,9 +332,9 @@ end
         "matmul",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, I32, F32), (2, 4), "result, [batch..., m, n]"),
-            read("x", "lm", (I8,), (2, 4), "left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x"),
-            read("w", "lm", (I8,), (2, 4), "right matrix, [k, n] or [batch..., k, n]; n before k with transpose_w"),
+            OperandSpec("out", "write", ("lm",), SUMS, (2, 4), "result, [batch..., m, n]"),
+            read("x", "lm", FACTORS, (2, 4), "left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x"),
+            read("w", "lm", FACTORS, (2, 4), "right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -322,8 +363,8 @@ end
         "eltwise",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), (I8, F32), (1, 4), "result"),
-            read("x", "lm", (I8, I32, F32), (1, 4), "first tensor, broadcast to out"),
+            OperandSpec("out", "write", ("lm",), RESULTS, (1, 4), "result"),
+            read("x", "lm", ANY, (1, 4), "first tensor, broadcast to out"),
             *CHAIN_OPERANDS,
         ),
         (zero_point("x_zero", "zero point of x"), *CHAIN_ATTRIBUTES),
@@ -345,12 +386,13 @@ end
         "maxpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), (I8,), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC, of the type of x"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
         ),
         (WINDOW, STRIDE, PAD),
         "Take the greatest value of each window; padding never wins.",
-        "out = max over kh, kw inside x of x[n, ih, iw, c]" + POOL_WINDOW_FORMULA,
+        "out = max over kh, kw inside x of x[n, ih, iw, c]    ; the first of equals; a NaN is greater than any number"
+        + POOL_WINDOW_FORMULA,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[1, 8, 8, 16]
@@ -366,9 +408,9 @@ end
         "avgpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), (I8,), (4, 4), "result, NHWC"),
-            read("x", "lm", (I8,), (4, 4), "activations, NHWC"),
-            OperandSpec("scale", "read", ("cb",), (F32,), (1, 1), "multiplier, one for all", optional=True),
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            POOL_SCALE,
         ),
         (
             WINDOW,
@@ -379,13 +421,14 @@ end
             zero_point("out_zero", "zero point of the result"),
         ),
         "Average each window, in the pooling engine's vector format.",
-        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero)"
+        "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer"
+        + AVERAGE_FORMULA
         + POOL_WINDOW_FORMULA
         + """
 count = pixels of the window that lie inside x, or, with count_pad, its size
 m   = scale / count                                   ; scale 1 where absent
-v   = float(sum) * m
-out = clamp(rne(v) + out_zero, -128, 127)""",
+v   = float(sum) * m"""
+        + TO_STORAGE,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[1, 7, 7, 16] scale=0.02
@@ -394,6 +437,173 @@ out = clamp(rne(v) + out_zero, -128, 127)""",
 avgpool out, x, window=global
 end
 """,
+    ),
+    Row(
+        0x22,
+        "reduce",
+        "pe",
+        (
+            OperandSpec(
+                "out",
+                "write",
+                ("lm",),
+                (I8, U8, I16, I32, F16, BF16, F32),
+                (1, 4),
+                "result, of the rank of x: each dimension has the size of x's, or 1, which reduces it",
+            ),
+            read("x", "lm", (I8, U8, I16, I32, F16, BF16, F32), (1, 4), "tensor to reduce"),
+            POOL_SCALE,
+        ),
+        (
+            AttributeSpec("op", "u8", 0, 3, None, "what many elements become", words=("sum", "mean", "max", "argmax")),
+            zero_point("x_zero", "zero point of x"),
+            zero_point("out_zero", "zero point of the result"),
+        ),
+        "Reduce dimensions to one element: sum, mean, greatest, or place of the greatest.",
+        """\
+i   = the elements of x that become one of out, in row-major order; count of them
+sum = total over i of (x[i] - x_zero), exact where x is an integer"""
+        + AVERAGE_FORMULA
+        + """
+m   = scale for sum, scale / count for mean           ; scale 1 where absent
+v   = float(sum) * m                                  ; sum, mean"""
+        + TO_STORAGE
+        + """
+out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale
+out = max over i of x[i]                              ; max: the first of equals; a NaN is greater than any number
+out = the first place in i where x[i] is the greatest ; argmax, i32""",
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[1, 7, 7, 16] scale=0.02
+.output out f32[1, 1, 1, 16]
+
+reduce out, x, mean
+end
+""",
+        keeping_words=("max", "argmax"),
+    ),
+    Row(
+        0x23,
+        "resize",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
+            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            POOL_SCALE,
+        ),
+        (
+            AttributeSpec("mode", "u8", 0, 1, None, "how pixels come about", words=("nearest", "linear")),
+            AttributeSpec(
+                "coordinates",
+                "u8",
+                0,
+                2,
+                (0,),
+                "where index i of the result's `size` lies among the `of_x` of x",
+                words=("half_pixel", "align_corners", "asymmetric"),
+            ),
+            AttributeSpec(
+                "rounding",
+                "u8",
+                0,
+                3,
+                (0,),
+                "which pixel is nearest to a coordinate s",
+                words=("prefer_floor", "prefer_ceil", "floor", "ceil"),
+            ),
+            zero_point("x_zero", "zero point of x"),
+            zero_point("out_zero", "zero point of the result"),
+        ),
+        "Resize images: the nearest pixel, or four weighted (bilinear).",
+        """\
+s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
+out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
+s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
+y0  = floor(s);  y1 = y0 + 1, kept within x; their weights 1 - (s - y0) and s - y0 are rounded once; so x0, x1"""
+        + FOUR_PIXELS
+        + TO_STORAGE,
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[1, 4, 4, 16] scale=0.02
+.output out i8[1, 8, 8, 16] scale=0.02
+
+resize out, x, linear
+end
+""",
+        keeping_words=("nearest",),
+    ),
+    Row(
+        0x24,
+        "roisample",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, [regions, samples down, across, channels]"),
+            read("x", "lm", POOLED, (4, 4), "images, NHWC"),
+            *REGIONS,
+            POOL_SCALE,
+        ),
+        (
+            AttributeSpec(
+                "ratio", "u8", 1, 255, None, "samples to a bin: the window of the pooling behind", ("height", "width")
+            ),
+            SPATIAL_SCALE,
+            flag("half_pixel", "pixels have their centres at a half; else regions are at least one pixel large"),
+            zero_point("x_zero", "zero point of x"),
+            zero_point("out_zero", "zero point of the result"),
+        ),
+        "Sample regions of images bilinearly: step 1 of ROI-align; `avgpool` or `maxpool` is step 2.",
+        """\
+start  = top * spatial_scale - offset                 ; float32, each operation rounded; offset 0.5 with half_pixel
+length = (bottom * spatial_scale - offset) - start    ; at least 1 without half_pixel
+size   = length / bins                                ; bins = samples down / ratio.height
+y      = (start + i // ratio * size) + (i % ratio + 0.5) * size / ratio   ; for sample i; x likewise
+out    = 0, which is out_zero                         ; unless -1 <= y <= height and -1 <= x <= width
+y0  = floor(y), y1 = y0 + 1, kept within x            ; y below 0 counts as 0, from the last row on as the last row
+      their weights 1 - (y - y0) and y - y0 are float32, then rounded; so x0, x1; n = index[region]"""
+        + FOUR_PIXELS
+        + TO_STORAGE,
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  x i8[2, 16, 16, 8] scale=0.02
+.input  rois f32[3, 4]
+.input  index i32[3]
+.local  samples i8[3, 8, 8, 8] scale=0.02
+.output out i8[3, 4, 4, 8] scale=0.02
+
+roisample samples, x, rois, index, ratio=2, spatial_scale=0.25, half_pixel
+avgpool out, samples, window=2, stride=2
+end
+""",
+    ),
+    Row(
+        0x25,
+        "roipool",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, [regions, bins down, across, channels]"),
+            read("x", "lm", POOLED, (4, 4), "images, NHWC, of the type of out"),
+            *REGIONS,
+        ),
+        (SPATIAL_SCALE, zero_point("x_zero", "zero point of x, which an empty bin gives")),
+        "Take the greatest value of each bin of a region (ROI max pooling).",
+        """\
+first  = round(top * spatial_scale)                   ; the product in float32, half away from zero, NaN as 0
+last   = round(bottom * spatial_scale)                ; both kept within -2**30 ... 2**30
+length = max(last - first + 1, 1)
+rows of bin i = first + floor(i * length / bins) ... first + ceil((i + 1) * length / bins) - 1, inside x
+out    = max over the rows and columns of a bin of x[index[region], y, x, c]; a NaN is greater than any number
+out    = x_zero where the bin is empty""",
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  x i8[2, 16, 16, 8]
+.input  rois f32[3, 4]
+.input  index i32[3]
+.output out i8[3, 4, 4, 8]
+
+roipool out, x, rois, index, spatial_scale=0.0625
+end
+""",
+        keeps_values=True,
     ),
     Row(
         0x30,
@@ -498,6 +708,29 @@ end
 .output out i8[64, 4]
 
 transpose out, x, perm=(1, 0)
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x35,
+        "gather",
+        "me",
+        (
+            moved("out", "write", "lm", "result: as many rows as the index has elements"),
+            moved("x", "read", "lm", "tensor whose rows are picked: its first dimension counts them"),
+            OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the row of x for each row of out", strided=True),
+        ),
+        (),
+        "Gather rows of a tensor by an index tensor.",
+        "out[i, ...] = x[index[i], ...]",
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  index i32[3]
+.input  x i8[10, 64]
+.output out i8[3, 64]
+
+gather out, x, index
 end
 """,
         keeps_values=True,

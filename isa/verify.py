@@ -9,13 +9,15 @@ from math import copysign
 
 import numpy as np
 
-from isa.dtypes import I8, I32
+from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
 from isa.table import ALL_ENGINES, AttributeSpec, OperandSpec, by_opcode
 
 MAX_ELEMENTS = 2**31 - 1
+# Of images whose pixels have coordinates: float32 holds each, and products of two are exact in 64 bits.
+MAX_SIDE = 2**24
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class _View:
         assert operand is not None
         return operand.shape
 
+    def word(self, name: str) -> str:
+        return next(spec.words for spec in self.row.choices if spec.name == name)[self.ints(name)[0]]
+
     def ints(self, name: str) -> tuple[int, ...]:
         return tuple(int(value) for value in self.attributes[name])
 
@@ -68,7 +73,7 @@ def check_instruction(instruction: Instruction) -> list[Problem]:
             Problem("", "range", f"{view.row.mnemonic} cannot wait", "only instructions of an engine have wait bits")
         )
     if not problems:
-        problems += _choices(view)
+        problems += [*_choices(view), *_zero_points(view)]
     if not problems:
         problems += SHAPE_RULES[instruction.opcode](view)
     return problems
@@ -182,6 +187,20 @@ def _choices(view: _View) -> Iterator[Problem]:
                     yield Problem(name, "chain", f"{spec.name} {chosen} does not take `{name}`")
 
 
+def _zero_points(view: _View) -> Iterator[Problem]:
+    """Yield zero points that the type of their tensor does not have or hold."""
+    for name, operand in view.operands.items():
+        if operand is None or f"{name}_zero" not in view.attributes:
+            continue
+        zero, dtype = view.ints(f"{name}_zero")[0], operand.dtype
+        if zero and not dtype.is_quantised:
+            what = "a result" if name == "out" else name
+            yield Problem(f"{name}_zero", "chain", f"{what} of type {dtype} has no zero point")
+        elif dtype.is_quantised and not dtype.low <= zero <= dtype.high:
+            legal = f"a whole number from {dtype.low} to {dtype.high}"
+            yield Problem(f"{name}_zero", "range", f"`{name}_zero` is {zero}", f"{dtype} holds {legal}")
+
+
 def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
     if tuple(actual) != tuple(expected):
         yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
@@ -203,8 +222,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     ew2 = view.operands["ew2"]
     if ew2 is not None:
         yield from _broadcast(view, "ew2", ew2, out)
-        if ew2.dtype != I8 and view.ints("ew2_zero")[0]:
-            yield Problem("ew2_zero", "chain", f"ew2 of type {ew2.dtype} has no zero point")
     else:
         for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
             if given:
@@ -212,10 +229,6 @@ def _chain(view: _View) -> Iterator[Problem]:
     (low,), (high,) = view.attributes["clip_low"], view.attributes["clip_high"]
     if low > high:
         yield Problem("clip_low", "chain", f"clip's lower bound {low:g} is above its upper bound {high:g}")
-    if x.dtype.is_float and view.ints("x_zero")[0]:
-        yield Problem("x_zero", "chain", "x of type f32 has no zero point")
-    if out.dtype != I8 and view.ints("out_zero")[0]:
-        yield Problem("out_zero", "chain", f"a result of type {out.dtype} has no zero point")
     if out.dtype == I32:
         stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
         stages += [view.row.attributes[view.row.attribute_index("sf")].words[sf]] if (sf := view.ints("sf")[0]) else []
@@ -226,6 +239,20 @@ def _chain(view: _View) -> Iterator[Problem]:
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
                 "write f32 or i8, or leave the stages out",
             )
+
+
+def _products(view: _View) -> Iterator[Problem]:
+    """Yield factors that do not go together, and what is wrong with the chain behind them."""
+    out, x, w = view.operands["out"], view.operands["x"], view.operands["w"]
+    assert out is not None and x is not None and w is not None
+    if (x.dtype == I16) != (w.dtype == I16):
+        help = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
+        yield Problem("w", "type", f"x has type {x.dtype} but w {w.dtype}", help)
+    elif x.dtype == I16 and out.dtype == I32:
+        message = "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits"
+        yield Problem("out", "type", message, "write i16, f32 or another type that the chain rounds to")
+    else:
+        yield from _chain(view)
 
 
 def _broadcast(view: _View, name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
@@ -279,7 +306,7 @@ def _conv(view: _View) -> Iterator[Problem]:
         f"OHWI, x has {channels} channels" + (f" in {groups} groups" if groups > 1 else ""),
     )
     yield from _windowed(view, kernel, view.ints("dilation"), filters)
-    yield from _chain(view)
+    yield from _products(view)
 
 
 def _dwconv(view: _View) -> Iterator[Problem]:
@@ -288,7 +315,7 @@ def _dwconv(view: _View) -> Iterator[Problem]:
     yield from _same(view, "w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
     if (first, filters) == (1, channels):
         yield from _windowed(view, kernel, view.ints("dilation"), channels)
-        yield from _chain(view)
+        yield from _products(view)
 
 
 def _matmul(view: _View) -> Iterator[Problem]:
@@ -309,7 +336,7 @@ def _matmul(view: _View) -> Iterator[Problem]:
     if stack and stack != batch:
         yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
     yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
-    yield from _chain(view)
+    yield from _products(view)
 
 
 def _eltwise(view: _View) -> Iterator[Problem]:
@@ -331,9 +358,100 @@ def _pool(view: _View) -> Iterator[Problem]:
             )
             return
     yield from _windowed(view, window, (1, 1), view.shape("x")[3])
+    yield from _one_scale(view)
+
+
+def _maxpool(view: _View) -> Iterator[Problem]:
+    yield from _keeps_type(view, "the greatest value keeps its type")
+    yield from _pool(view)
+
+
+def _keeps_type(view: _View, why: str) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", why)
+
+
+def _one_scale(view: _View) -> Iterator[Problem]:
     scale = view.operands.get("scale")
     if scale is not None and scale.shape != (1,):
         yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
+
+
+def _reduce(view: _View) -> Iterator[Problem]:
+    out, x, word = view.operands["out"], view.operands["x"], view.word("op")
+    assert out is not None and x is not None
+    if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
+        expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
+        yield Problem("out", "shape", f"`out` has shape {list(out.shape)}", expected)
+    if word == "max":
+        yield from _keeps_type(view, "the greatest value keeps its type")
+    elif word == "argmax" and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "argmax gives places: expected i32")
+    elif word == "mean" and I32 in (x.dtype, out.dtype):
+        field = "x" if x.dtype == I32 else "out"
+        yield Problem(field, "type", f"{field} has type i32", "expected any other: i32 has sums of integers alone")
+    elif word == "sum" and out.dtype == I32 and x.dtype.is_float:
+        yield Problem("out", "type", "out has type i32", f"a sum of {x.dtype} is a float: expected any other type")
+    elif word == "sum" and x.dtype == I32 and out.dtype != I32:
+        yield Problem("out", "type", f"out has type {out.dtype}", "expected i32, the type of a sum of i32")
+    if word in view.row.keeping_words or out.dtype == I32:
+        yield from _unscaled(view, f"{view.row.mnemonic} {word}" + (" to i32" if word == "sum" else ""))
+    yield from _one_scale(view)
+
+
+def _resize(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    expected = (x.shape[0], *out.shape[1:3], x.shape[3])
+    yield from _same(view, "out", out.shape, expected, "the images and channels of x")
+    yield from _sides(view)
+    if view.word("mode") == "nearest":
+        yield from _keeps_type(view, "the nearest pixel keeps its type")
+        yield from _unscaled(view, "resize nearest")
+    elif view.ints("rounding")[0]:
+        yield Problem("rounding", "chain", f"resize linear does not take `{view.word('rounding')}`")
+    yield from _one_scale(view)
+
+
+def _sides(view: _View) -> Iterator[Problem]:
+    """Yield images that are too high or wide for coordinates to be exact."""
+    for name in ("out", "x"):
+        if max(view.shape(name)[1:3]) > MAX_SIDE:
+            message = f"`{name}` has shape {list(view.shape(name))}"
+            yield Problem(name, "shape", message, f"expected a height and width of at most {MAX_SIDE}")
+
+
+def _regions(view: _View) -> Iterator[Problem]:
+    out, x, (count, corners) = view.shape("out"), view.shape("x"), view.shape("rois")
+    if corners != 4:
+        yield Problem("rois", "shape", f"`rois` has shape {[count, corners]}", "expected [n, 4]: four corners a region")
+    yield from _same(view, "index", view.shape("index"), (count,), "an image for each of the regions")
+    yield from _same(view, "out", out, (count, *out[1:3], x[3]), "the regions, and the channels of x")
+    yield from _sides(view)
+
+
+def _roisample(view: _View) -> Iterator[Problem]:
+    yield from _regions(view)
+    for samples, ratio, side in zip(view.shape("out")[1:3], view.ints("ratio"), ("down", "across"), strict=True):
+        if samples % ratio:
+            yield Problem("ratio", "shape", f"{ratio} samples to a bin do not divide {samples} samples {side} evenly")
+    yield from _one_scale(view)
+
+
+def _roipool(view: _View) -> Iterator[Problem]:
+    yield from _keeps_type(view, "the greatest value keeps its type")
+    yield from _regions(view)
+
+
+def _unscaled(view: _View, what: str) -> Iterator[Problem]:
+    """Yield multipliers and zero points where they have no meaning; a sum takes the zero point of x off."""
+    summed = view.attributes.get("op") == (0,)
+    for name in ("scale", "x_zero", "out_zero"):
+        given = view.operands[name] if name in view.operands else view.ints(name)[0]
+        if given and not (summed and name == "x_zero"):
+            yield Problem(name, "chain", f"{what} does not take `{name}`")
 
 
 def _move(view: _View) -> Iterator[Problem]:
@@ -376,6 +494,15 @@ def _transpose(view: _View) -> Iterator[Problem]:
     yield from _same(view, "out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
 
 
+def _gather(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a gather does not convert")
+    rows = (*view.shape("index"), *x.shape[1:])
+    yield from _same(view, "out", out.shape, rows, "a row of x for each element of index")
+
+
 def _nothing(view: _View) -> Iterator[Problem]:
     yield from ()
 
@@ -387,13 +514,18 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "dwconv": _dwconv,
         "matmul": _matmul,
         "eltwise": _eltwise,
-        "maxpool": _pool,
+        "maxpool": _maxpool,
         "avgpool": _pool,
+        "reduce": _reduce,
+        "resize": _resize,
+        "roisample": _roisample,
+        "roipool": _roipool,
         "load": _move,
         "store": _move,
         "copy": _move,
         "fill": _fill,
         "transpose": _transpose,
+        "gather": _gather,
         "loop": _nothing,
         "brnz": _nothing,
         "end": _nothing,

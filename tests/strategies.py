@@ -16,7 +16,7 @@ from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
-from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, ROWS, by_opcode
+from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, POOLED, ROWS, by_opcode
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Fields = dict[str, Any]
@@ -26,21 +26,23 @@ f32 = st.floats(-64, 64, width=32)
 # Zero, hypothesis's favourite, says nothing of an attribute whose default it is.
 set_f32 = st.one_of(st.floats(2.0**-6, 64, width=32), f32)
 positive_f32 = st.floats(2.0**-10, 4, width=32)
-zero_points = st.integers(-128, 127)
 DTYPE = (I8, I32, F32)
 ANY_DTYPE = tuple(DTYPES.values())
+FACTORS = ((I8, I8), (I8, U8), (U8, I8), (U8, U8), (I16, I16))
 
 # Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
 AREAS = {
     I8: 0,
-    U8: 40 * 1024,
-    I16: 56 * 1024,
-    F16: 72 * 1024,
-    BF16: 88 * 1024,
-    I32: 104 * 1024,
-    F32: 176 * 1024,
+    U8: 32 * 1024,
+    I16: 64 * 1024,
+    F16: 112 * 1024,
+    BF16: 128 * 1024,
+    I32: 144 * 1024,
+    F32: 192 * 1024,
 }
 AREA_END = 256 * 1024
+# Where they keep what `gather` takes for an index: 0 and 1, at the end of lm.
+INDEX_AREA, INDICES = 248 * 1024, 2048
 
 
 @dataclass
@@ -54,20 +56,28 @@ class Place:
     areas: bool = False
     constants: int = 0
     pins: Fields = field(default_factory=dict)
-    cursors: dict[tuple[str, DType | None], int] = field(default_factory=dict)
+    cursors: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
     def pick(self, draw: Draw, name: str, values: Sequence[Any]) -> Any:
         """Return the pinned or a drawn value of a choice, or the type of an operand."""
         return self.pins.get(name) or draw(st.sampled_from(values))
 
     def tensor(
-        self, draw: Draw, memory: str, dtype: DType, shape: Sequence[int], write: bool = False, free: bool = False
+        self,
+        draw: Draw,
+        memory: str,
+        dtype: DType,
+        shape: Sequence[int],
+        write: bool = False,
+        free: bool = False,
+        index: bool = False,
     ) -> Operand:
         """Return an operand of drawn strides, terms and address; `free` allows any innermost stride."""
         strides = draw(_strides(tuple(shape), write, free))
         operand = Operand(memory, 0, dtype, tuple(shape), strides, draw(_terms(self.trips, dtype.bytes)))
         low, high = operand.extent(self.trips)
-        start = self._take(draw, memory, dtype, high - low)
+        area = INDEX_AREA if index else AREAS[dtype]
+        start = self._take(draw, memory, dtype, area, high - low)
         return Operand(memory, start - low, dtype, operand.shape, strides, operand.terms)
 
     def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
@@ -77,14 +87,15 @@ class Place:
         self.constants += operand.bytes
         return operand
 
-    def _take(self, draw: Draw, memory: str, dtype: DType, size: int) -> int:
-        key = (memory, dtype if self.areas else None)
+    def _take(self, draw: Draw, memory: str, dtype: DType, area: int, size: int) -> int:
+        key = (memory, area if self.areas else None)
         if key not in self.cursors:
-            self.cursors[key] = AREAS[dtype] + draw(st.integers(0, 8)) * 64 if self.areas else 0
+            self.cursors[key] = area + draw(st.integers(0, 8)) * 64 if self.areas else 0
         start = self.cursors[key]
         start += -start % dtype.bytes + dtype.bytes * draw(st.sampled_from((0, 0, 1, 3)))
         self.cursors[key] = start + size
-        assert not self.areas or start + size <= min([end for end in AREAS.values() if end > start], default=AREA_END)
+        ends = sorted((*AREAS.values(), INDEX_AREA, AREA_END))
+        assert not self.areas or start + size <= next(end for end in ends if end > area)
         return start
 
 
@@ -154,20 +165,17 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
         "sf": place.pick(draw, "sf", (*_words("sf")[1:], "none")),
     }
     if fields["ew2_op"] != "none":
-        dtype = place.pick(draw, "ew2", DTYPE)
+        dtype = place.pick(draw, "ew2", ANY_DTYPE)
         fields["ew2"] = place.tensor(draw, "lm", dtype, draw(_broadcast(shape)))
         fields["ew2_scale"] = _optional(draw, vector)
-        if dtype == I8:
-            fields["ew2_zero"] = draw(zero_points)
+        fields |= _zeros(draw, ew2=dtype)
     if fields["sf"] == "clip":
         fields["clip_low"], fields["clip_high"] = sorted((draw(set_f32), draw(set_f32)))
     elif fields["sf"] == "leaky_relu":
         fields["slope"] = draw(set_f32)
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
-    if out_dtype == I8:
-        fields["out_zero"] = draw(zero_points)
-    return fields
+    return fields | _zeros(draw, out=out_dtype)
 
 
 def _words(choice: str) -> tuple[str, ...]:
@@ -208,24 +216,40 @@ def _window(draw: Draw, dilated: bool, pooling: bool) -> _Window:
     return _Window((kernel[0], kernel[1]), (sizes[0], sizes[1]), (outs[0], outs[1]), attributes)
 
 
-def _zeros(draw: Draw, *names: str) -> Fields:
-    return {name: draw(st.one_of(st.just(0), zero_points)) for name in names}
+def zero_points(dtype: DType) -> st.SearchStrategy[int]:
+    """Return zero points that a type can have."""
+    if not dtype.is_quantised:
+        return st.just(0)
+    return st.one_of(st.just(0), st.integers(int(dtype.low), int(dtype.high)))
+
+
+def _zeros(draw: Draw, **dtypes: DType) -> Fields:
+    """Return zero points of the operands of these types."""
+    return {f"{name}_zero": draw(zero_points(dtype)) for name, dtype in dtypes.items()}
+
+
+def _types(draw: Draw, place: Place) -> tuple[DType, DType, DType]:
+    """Return types of a product's result and factors."""
+    out = place.pick(draw, "out", ANY_DTYPE)
+    pinned = [pair for pair in FACTORS if (place.pins.get("x", pair[0]), place.pins.get("w", pair[1])) == pair]
+    x, w = draw(st.sampled_from([pair for pair in pinned if (out, *pair) != (I32, I16, I16)]))
+    return out, x, w
 
 
 def _conv(draw: Draw, place: Place) -> Fields:
     window = _window(draw, dilated=True, pooling=False)
     batch, groups = draw(st.integers(1, 2)), draw(st.integers(1, 3))
     depth, filters = draw(small), groups * draw(st.integers(1, 5))
-    out_dtype = place.pick(draw, "out", DTYPE)
+    out_dtype, x_dtype, w_dtype = _types(draw, place)
     shape = (batch, *window.out, filters)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, depth * groups)),
-        "w": place.tensor(draw, "lm", I8, (filters, *window.kernel, depth)),
+        "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, depth * groups)),
+        "w": place.tensor(draw, "lm", w_dtype, (filters, *window.kernel, depth)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, filters))))),
         "groups": groups,
         **window.attributes,
-        **_zeros(draw, "x_zero", "w_zero"),
+        **_zeros(draw, x=x_dtype, w=w_dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -233,15 +257,15 @@ def _conv(draw: Draw, place: Place) -> Fields:
 def _dwconv(draw: Draw, place: Place) -> Fields:
     window = _window(draw, dilated=True, pooling=False)
     batch, channels = draw(st.integers(1, 2)), draw(st.integers(1, 8))
-    out_dtype = place.pick(draw, "out", DTYPE)
+    out_dtype, x_dtype, w_dtype = _types(draw, place)
     shape = (batch, *window.out, channels)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
-        "w": place.tensor(draw, "lm", I8, (1, *window.kernel, channels)),
+        "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, channels)),
+        "w": place.tensor(draw, "lm", w_dtype, (1, *window.kernel, channels)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
         **window.attributes,
-        **_zeros(draw, "x_zero", "w_zero"),
+        **_zeros(draw, x=x_dtype, w=w_dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -251,18 +275,18 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     stack = draw(st.sampled_from((batch, ())))
     rows, inner, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     transpose_x, transpose_w = draw(st.booleans()), draw(st.booleans())
-    out_dtype = place.pick(draw, "out", DTYPE)
+    out_dtype, x_dtype, w_dtype = _types(draw, place)
     shape = (*batch, rows, columns)
     left = (inner, rows) if transpose_x else (rows, inner)
     right = (columns, inner) if transpose_w else (inner, columns)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", I8, (*batch, *left)),
-        "w": place.tensor(draw, "lm", I8, (*stack, *right)),
+        "x": place.tensor(draw, "lm", x_dtype, (*batch, *left)),
+        "w": place.tensor(draw, "lm", w_dtype, (*stack, *right)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
-        **_zeros(draw, "x_zero", "w_zero"),
+        **_zeros(draw, x=x_dtype, w=w_dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
@@ -273,30 +297,110 @@ def _shape(draw: Draw) -> tuple[int, ...]:
 
 def _eltwise(draw: Draw, place: Place) -> Fields:
     shape = _shape(draw)
-    out_dtype, dtype = place.pick(draw, "out", (I8, F32)), place.pick(draw, "x", DTYPE)
+    out_dtype = place.pick(draw, "out", [dtype for dtype in ANY_DTYPE if dtype != I32])
+    dtype = place.pick(draw, "x", ANY_DTYPE)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
-        **({} if dtype.is_float else _zeros(draw, "x_zero")),
+        **_zeros(draw, x=dtype),
         **_chain(draw, place, out_dtype, shape),
     }
 
 
 def _maxpool(draw: Draw, place: Place) -> Fields:
+    return _pool(draw, place, *(place.pick(draw, "x", POOLED),) * 2)
+
+
+def _pool(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
     window, batch, channels = _window(draw, dilated=False, pooling=True), draw(st.integers(1, 2)), draw(small)
     return {
-        "out": place.tensor(draw, "lm", I8, (batch, *window.out, channels), write=True),
-        "x": place.tensor(draw, "lm", I8, (batch, *window.sizes, channels)),
+        "out": place.tensor(draw, "lm", out_dtype, (batch, *window.out, channels), write=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels)),
         **window.attributes,
     }
 
 
 def _avgpool(draw: Draw, place: Place) -> Fields:
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
     return {
-        **_maxpool(draw, place),
-        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        **_pool(draw, place, dtype, out_dtype),
         "count_pad": draw(st.integers(0, 1)),
-        **_zeros(draw, "x_zero", "out_zero"),
+        **_scaled(draw, place, dtype, out_dtype),
+    }
+
+
+def _reduce(draw: Draw, place: Place) -> Fields:
+    op = place.pick(draw, "op", _words("op"))
+    dtype = place.pick(draw, "x", ANY_DTYPE if op in ("max", "argmax") else POOLED)
+    out_dtype = dtype if op == "max" else I32
+    if op in ("sum", "mean"):
+        sums = {"sum": ANY_DTYPE, "mean": POOLED}[op]
+        out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
+    shape = _shape(draw)
+    fields: Fields = {
+        "out": place.tensor(draw, "lm", out_dtype, [draw(st.sampled_from((1, size))) for size in shape], write=True),
+        "x": place.tensor(draw, "lm", dtype, shape),
+        "op": op,
+    }
+    if op in ("sum", "mean"):
+        scaled = _scaled(draw, place, dtype, out_dtype)
+        fields |= {"x_zero": scaled["x_zero"]} if out_dtype == I32 else scaled
+    return fields
+
+
+def _resize(draw: Draw, place: Place) -> Fields:
+    mode = place.pick(draw, "mode", _words("mode"))
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    batch, channels = draw(st.integers(1, 2)), draw(small)
+    sizes, outs = (draw(st.tuples(st.integers(1, 6), st.integers(1, 6))) for _ in range(2))
+    fields: Fields = {
+        "out": place.tensor(
+            draw, "lm", dtype if mode == "nearest" else out_dtype, (batch, *outs, channels), write=True
+        ),
+        "x": place.tensor(draw, "lm", dtype, (batch, *sizes, channels)),
+        "mode": mode,
+        "coordinates": place.pick(draw, "coordinates", _words("coordinates")),
+    }
+    if mode == "nearest":
+        return fields | {"rounding": place.pick(draw, "rounding", _words("rounding"))}
+    return fields | _scaled(draw, place, dtype, out_dtype)
+
+
+def _regions(draw: Draw, place: Place, ratio: tuple[int, int], dtype: DType, out_dtype: DType) -> Fields:
+    # Programs have 0 and 1 for an index.
+    batch, channels, count = 2 if place.areas else draw(st.integers(1, 3)), draw(small), draw(st.integers(1, 3))
+    sizes, bins = (draw(st.tuples(st.integers(1, 6), st.integers(1, 3))) for _ in range(2))
+    out = (count, bins[0] * ratio[0], bins[1] * ratio[1], channels)
+    return {
+        "out": place.tensor(draw, "lm", out_dtype, out, write=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *sizes, channels)),
+        "rois": place.tensor(draw, "lm", F32, (count, 4)),
+        "index": place.tensor(draw, "lm", I32, (count,), index=True),
+        "spatial_scale": draw(st.sampled_from((1.0, 0.125, 0.5, 3.0, 0.0))),
+    }
+
+
+def _roisample(draw: Draw, place: Place) -> Fields:
+    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    ratio = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    return {
+        **_regions(draw, place, ratio, dtype, out_dtype),
+        "ratio": ratio,
+        "half_pixel": draw(st.integers(0, 1)),
+        **_scaled(draw, place, dtype, out_dtype),
+    }
+
+
+def _roipool(draw: Draw, place: Place) -> Fields:
+    dtype = place.pick(draw, "x", POOLED)
+    return {**_regions(draw, place, (1, 1), dtype, dtype), **_zeros(draw, x=dtype)}
+
+
+def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
+    """Return the multiplier and the zero points of an instruction of the pooling engine."""
+    return {
+        "scale": _optional(draw, lambda: place.vector(draw, F32, 1)),
+        **_zeros(draw, x=dtype, out=out_dtype),
     }
 
 
@@ -332,6 +436,16 @@ def _transpose(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _gather(draw: Draw, place: Place) -> Fields:
+    shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
+    rows = draw(st.integers(1, 6))
+    return {
+        "out": place.tensor(draw, "lm", dtype, (rows, *shape[1:]), write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, shape, free=True),
+        "index": place.tensor(draw, "lm", I32, (rows,), free=True, index=True),
+    }
+
+
 def _loop(draw: Draw, place: Place) -> Fields:
     return {"counter": len(place.trips), "count": draw(small)}
 
@@ -353,11 +467,16 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "eltwise": _eltwise,
         "maxpool": _maxpool,
         "avgpool": _avgpool,
+        "reduce": _reduce,
+        "resize": _resize,
+        "roisample": _roisample,
+        "roipool": _roipool,
         "load": _moved(("lm",), ("host", "dev")),
         "store": _moved(("host", "dev"), ("lm",)),
         "copy": _moved(("lm",), ("lm",)),
         "fill": _fill,
         "transpose": _transpose,
+        "gather": _gather,
         "loop": _loop,
         "brnz": _brnz,
         "end": _end,
@@ -390,6 +509,16 @@ def random_data(seed: int, dtype: DType, count: int) -> bytes:
         return generator.normal(0, 8, count).astype(dtype.numpy).tobytes()
     low, high = (dtype.low, dtype.high) if dtype.is_quantised else (-(2**15), 2**15)
     return generator.integers(low, high, count, endpoint=True).astype(dtype.numpy).tobytes()
+
+
+def random_index(generator: np.random.Generator, instruction: Instruction, count: int) -> np.ndarray:
+    """Return `count` elements for the index of an instruction, in range but for one in four times."""
+    x = instruction.operand("x")
+    assert x is not None
+    values = generator.integers(0, x.shape[0], count).astype(np.int32)
+    if generator.random() < 0.25:
+        values[generator.integers(count)] = generator.choice([-1, x.shape[0], -(2**31), 2**31 - 1])
+    return values
 
 
 def _body(draw: Draw, place: Place, code: list[Instruction], budget: list[int], mnemonics: tuple[str, ...]) -> None:
@@ -436,6 +565,10 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         data = random_data(seed + k, operand.dtype, operand.elements)
         symbols.append(Symbol(f"c{k}", "const", "cb", operand.address, operand.dtype, operand.shape))
         segments.append(Segment("cb", operand.address, data))
+    if any(spec.name == "index" for instruction in code for spec in instruction.row.operands):
+        data = np.random.default_rng(seed).integers(0, 2, INDICES).astype("<i4").tobytes()
+        symbols.append(Symbol("indices", "weight", "lm", INDEX_AREA, I32, (INDICES,)))
+        segments.append(Segment("lm", INDEX_AREA, data))
     weights = {"lm": AREAS, "dev": AREAS, "host": AREAS} if dev else {"lm": AREAS, "host": AREAS}
     for memory, areas in weights.items():
         for dtype, start in areas.items():
@@ -477,7 +610,7 @@ def _meaning(draw: Draw, dtype: DType, channels: int) -> tuple[tuple[float, ...]
     """Return (scale, zero) of a symbol: no scale, one, or one for each channel where those are few."""
     counts = (0, 1, channels) if channels <= 4 else (0, 1)
     scale = tuple(draw(positive_f32) for _ in range(draw(st.sampled_from(counts))))
-    return scale, draw(zero_points) if dtype == I8 and draw(st.booleans()) else 0
+    return scale, draw(zero_points(dtype))
 
 
 @st.composite

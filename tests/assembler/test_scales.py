@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from assembler.assemble import assemble
 from assembler.scales import Scaled, ScaleProblem, multipliers
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import BF16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction
 from isa.program import Program
 from tests.assembler.sources import segment_at
@@ -105,6 +105,17 @@ def test_zero_points_come_from_the_tensors() -> None:
     assert made.attribute("x_zero") == (3,)
 
 
+@pytest.mark.parametrize("dtype", ["u8", "i16"])
+def test_zero_points_and_one_multiply_for_every_quantised_type(dtype: str) -> None:
+    program = assemble(
+        f".chip edge\n.input x {dtype}[2, 4] scale=0.5 zero=127\n.weight w {dtype}[4, 4] scale=0.25 zero=130 = 1\n"
+        f".output y {dtype}[2, 4] scale=2 zero=129\nmatmul y, x, w, relu\nend\n"
+    )
+    made = program.cores[0].code[0]
+    assert [made.attribute(name) for name in ("x_zero", "w_zero", "out_zero")] == [(127,), (130,), (129,)]
+    assert found((program, made)) == [None, None, [0.0625]]
+
+
 def test_eltwise_and_avgpool() -> None:
     program = assemble(
         ".chip edge\n.input x i8[1, 4, 4, 4] scale=0.5\n.output y i8[1, 2, 2, 4] scale=2\n"
@@ -137,7 +148,7 @@ def test_slices_of_channels_take_their_scales() -> None:
 
 @given(
     st.sampled_from(("conv", "dwconv", "matmul", "eltwise")),
-    st.sampled_from((I8, F32, I32)),
+    st.sampled_from((I8, U8, I16, BF16, F32, I32)),
     st.sampled_from(("none", "relu", "tanh", "table")),
     st.fixed_dictionaries({}, optional=dict.fromkeys(("x", "w", "ew2", "out"), st.tuples(scales))),
     st.booleans(),
@@ -155,7 +166,7 @@ def test_multipliers_alone(
     result = np.float32(given_scales.get("out", one)[0])
     if out == I32:
         assert made == {}
-    elif out == I8 and sf in ("none", "relu") and not second:
+    elif out in (I8, U8, I16) and sf in ("none", "relu") and not second:
         assert made.get("ew3_scale", (1.0,)) == (float(acc / result),)
     else:
         assert made.get("ew1_scale", (1.0,)) == (float(acc),)

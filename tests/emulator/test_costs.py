@@ -90,6 +90,27 @@ def test_pool_counts_taps() -> None:
     assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
 
 
+def test_reduce_reads_all_of_x() -> None:
+    found = cost("reduce", out=lm(1, 1, 1, 32), x=lm(1, 8, 8, 32), op="mean")
+    assert (found.occupancy, found.latency, found.limit) == (64, 69, "pooling lanes")
+
+
+def test_interpolation_looks_at_four_pixels() -> None:
+    images = {"out": lm(1, 8, 8, 32), "x": lm(1, 4, 4, 32)}
+    assert cost("resize", **images, mode="nearest").occupancy == 64
+    found = cost("resize", **images, mode="linear")
+    assert (found.occupancy, found.read, found.written) == (4 * 64, 512, 2048)
+
+
+def test_regions_cost_what_is_declared() -> None:
+    rois, index = lm(3, 4, dtype=F32), lm(3, dtype=I32)
+    regions = {"out": lm(3, 4, 2, 32), "x": lm(2, 8, 8, 32), "rois": rois, "index": index}
+    sampled, pooled = cost("roisample", **regions, ratio=2), cost("roipool", **regions)
+    assert (sampled.occupancy, sampled.read) == (4 * 24, 4 * 24 * 32 + 48 + 12)
+    assert (pooled.occupancy, pooled.read) == (3 * (8 + 4 - 1) * (8 + 2 - 1), 3 * 2048 + 48 + 12)
+    assert cost("roipool", CHIP.replace(pe__read_bytes_per_cycle=1), **regions).limit == "LM read"
+
+
 @pytest.mark.parametrize(
     ("mnemonic", "fields", "occupancy", "latency", "limit"),
     [
@@ -107,6 +128,14 @@ def test_pool_counts_taps() -> None:
 def test_moves(mnemonic: str, fields: dict, occupancy: int, latency: int, limit: str) -> None:
     found = cost(mnemonic, **fields)
     assert (found.occupancy, found.latency, found.limit) == (occupancy, occupancy + latency, limit)
+
+
+def test_gather_moves_row_by_row() -> None:
+    # 64 rows of 20 bytes, two accesses of 16 each, and 256 bytes of index; which rows they are does not matter.
+    found = cost("gather", out=lm(64, 20), x=lm(9, 20), index=lm(64, dtype=I32))
+    assert (found.occupancy, found.latency, found.limit) == (64 + 8, 64 + 8 + 7, "LM read")
+    assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
+    assert cost("gather", out=lm(64), x=lm(9), index=lm(64, dtype=I32)).occupancy == 32 + 8
 
 
 def test_transfers() -> None:

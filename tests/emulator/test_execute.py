@@ -17,7 +17,7 @@ from emulator.plan import Plan, load, shares_bytes
 from emulator.walk import work
 from isa import reference
 from isa.chip import load_chip
-from isa.dtypes import F32, I8
+from isa.dtypes import F32, I8, I32
 from isa.errors import InputError, Trap
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, Operand, Term, dense
@@ -101,17 +101,24 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
         symbol.name: rng.integers(-9, 9, symbol.shape).astype(symbol.dtype.numpy) for symbol in core.of_kind("input")
     }
     names = [symbol.name for symbol in core.symbols]
+    arena = open_arena(plan, poison)
+    for name, value in given.items():
+        tensor(arena, plan, core.symbol(name))[...] = value
+    memories = {memory: arena[plan.bases[memory] :][: plan.sizes[memory]] for memory in MEMORIES}
+    try:
+        reference.interpret(core, memories, {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]})
+    except Trap as trap:
+        with pytest.raises(Trap) as caught:
+            execute(plan, given, poison=poison)
+        # An overlap, which the interpreter does not see, may come first.
+        assert caught.value.message.endswith(trap.message) or caught.value.instruction == wrong
+        return
     if wrong is not None:
         with pytest.raises(Trap, match="overlaps") as caught:
             execute(plan, given, poison=poison)
         assert caught.value.instruction == wrong
         return
     execution = execute(plan, given, poison=poison, dumps=[Dump(name) for name in names])
-    arena = open_arena(plan, poison)
-    for name, value in given.items():
-        tensor(arena, plan, core.symbol(name))[...] = value
-    memories = {memory: arena[plan.bases[memory] :][: plan.sizes[memory]] for memory in MEMORIES}
-    reference.interpret(core, memories, {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]})
     for name, dump in zip(names, execution.dumps, strict=True):
         assert dump.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
     for name, output in execution.outputs.items():
@@ -169,6 +176,22 @@ def test_overlap_in_one_iteration() -> None:
         execute(plan, {})
     assert (caught.value.instruction, caught.value.line, caught.value.address) == (1, 2, 8)
     assert str(caught.value).startswith("test.npu:2: copy: the result, from byte 0x8 of lm on, overlaps")
+
+
+def test_index_out_of_range_in_one_iteration() -> None:
+    """The last of three gathers has an index that is none of x's rows."""
+    out, index = dense("lm", 256, I8, (2, 4), (Term(1, 0, 8),)), dense("lm", 512, I32, (2,), (Term(1, 0, 8),))
+    gather = build("gather", out=out, x=dense("lm", 0, I8, (4, 4)), index=index)
+    code = [build("loop", counter=1, count=3), gather, build("brnz", counter=1)]
+    plan = load(program(code, [X, Symbol("index", "input", "lm", 512, I32, (6,))]), EDGE)
+    for wrong in (-1, 4, 2**31 - 1, -(2**31)):
+        with pytest.raises(Trap) as caught:
+            execute(plan, {"x": np.zeros(16, np.int8), "index": np.array([0, 3, 1, 2, 3, wrong], np.int32)})
+        assert (caught.value.instruction, caught.value.line, caught.value.address) == (1, 2, 532)
+        assert caught.value.message == (
+            f"test.npu:2: gather: index[1] is {wrong}, but the first dimension of x has 4 elements"
+        )
+        assert caught.value.help.startswith("every element of `index` must be from 0 to 3; ")
 
 
 def test_watched_loop_without_overlap() -> None:

@@ -7,16 +7,17 @@ from hypothesis import strategies as st
 
 from emulator.jit import hot
 from emulator.kernels import KERNELS, compile_kernels
-from emulator.plan import flat_row
+from emulator.plan import STATUS, flat_row
 from emulator.vector import round_bits
 from isa import reference
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
+from isa.errors import Trap
 from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, Operand, dense
 from isa.table import ENGINES, ROWS, TABLE
 from isa.verify import check_instruction
-from tests.strategies import instructions
+from tests.strategies import instructions, random_index
 
 MNEMONICS = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 # Bytes around each memory that no instruction may touch.
@@ -118,9 +119,13 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         bases[memory] = end
         end += sizes[memory] + CANARY
     arena = rng.integers(0, 256, end, np.uint8)
-    for _, operand in instruction.accesses():
+    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+        if operand is None:
+            continue
         (low, high), start = operand.extent((1,)), bases[operand.memory]
-        arena[start + low : start + high] = data(rng, operand.dtype, (high - low) // operand.dtype.bytes).view(np.uint8)
+        count = (high - low) // operand.dtype.bytes
+        values = random_index(rng, instruction, count) if spec.name == "index" else data(rng, operand.dtype, count)
+        arena[start + low : start + high] = values.view(np.uint8)
     for name, values in tensors.items():
         operand = instruction.operand(name)
         assert operand is not None
@@ -128,8 +133,13 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         arena[start : start + operand.bytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
-    reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
-    KERNELS[instruction.opcode](arena, flat_row(instruction, bases, FRACTION_BITS[vector_format]))
+    row, found = flat_row(instruction, bases, FRACTION_BITS[vector_format]), ""
+    try:
+        reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
+    except Trap as trap:
+        found = trap.message
+    KERNELS[instruction.opcode](arena, row)
+    assert found.startswith(f"index[{row[STATUS] - 1}] is ") if row[STATUS] else not found
     wrong = np.flatnonzero(arena != expected)
     assert not len(wrong), f"{len(wrong)} bytes differ, first at {wrong[0]} of {bases}, {sizes}"
 
@@ -172,6 +182,14 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
     return fields
 
 
+def factors(draw: st.DrawFn) -> tuple[DType, DType]:
+    return draw(st.sampled_from(((I8, I8), (I8, I8), (U8, I8), (U8, U8), (I16, I16))))
+
+
+def zero(draw: st.DrawFn, dtype: DType) -> int:
+    return draw(st.sampled_from((0, 3, int(dtype.low), int(dtype.high))))
+
+
 def bias(draw: st.DrawFn, taken: dict[str, int], channels: int) -> Operand | None:
     return slot("cb", I32, (channels,), taken) if draw(st.booleans()) else None
 
@@ -184,16 +202,17 @@ def large_convs(draw: st.DrawFn) -> Instruction:
     kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     pad = draw(st.integers(0, kernel + 2))
     sizes = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
+    x_dtype, w_dtype = factors(draw)
     return build(
         "conv",
-        x=slot("lm", I8, (1, height, width, depth * groups), taken),
-        w=slot("lm", I8, (filters, kernel, kernel, depth), taken),
+        x=slot("lm", x_dtype, (1, height, width, depth * groups), taken),
+        w=slot("lm", w_dtype, (filters, kernel, kernel, depth), taken),
         bias=bias(draw, taken, filters),
         groups=groups,
         stride=stride,
         pad=pad,
-        x_zero=draw(st.integers(-128, 127)),
-        w_zero=draw(st.sampled_from((0, 3))),
+        x_zero=zero(draw, x_dtype),
+        w_zero=zero(draw, w_dtype),
         **draw(large_chains(taken, (1, *sizes, filters))),
     )
 
@@ -202,13 +221,14 @@ def large_convs(draw: st.DrawFn) -> Instruction:
 def large_dwconvs(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     height, width, channels = draw(st.integers(3, 20)), draw(st.integers(3, 20)), draw(st.integers(30, 300))
+    x_dtype, w_dtype = factors(draw)
     return build(
         "dwconv",
-        x=slot("lm", I8, (1, height, width, channels), taken),
-        w=slot("lm", I8, (1, 3, 3, channels), taken),
+        x=slot("lm", x_dtype, (1, height, width, channels), taken),
+        w=slot("lm", w_dtype, (1, 3, 3, channels), taken),
         bias=bias(draw, taken, channels),
         pad=1,
-        x_zero=draw(st.integers(-128, 127)),
+        x_zero=zero(draw, x_dtype),
         **draw(large_chains(taken, (1, height, width, channels))),
     )
 
@@ -218,14 +238,15 @@ def large_matmuls(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     rows, k, columns = draw(st.integers(1, 150)), draw(st.integers(1, 300)), draw(st.integers(1, 150))
     x_turned, w_turned = draw(st.booleans()), draw(st.booleans())
+    x_dtype, w_dtype = factors(draw)
     return build(
         "matmul",
-        x=slot("lm", I8, (2, k, rows) if x_turned else (2, rows, k), taken),
-        w=slot("lm", I8, (columns, k) if w_turned else (k, columns), taken),
+        x=slot("lm", x_dtype, (2, k, rows) if x_turned else (2, rows, k), taken),
+        w=slot("lm", w_dtype, (columns, k) if w_turned else (k, columns), taken),
         bias=bias(draw, taken, columns),
         transpose_x=int(x_turned),
         transpose_w=int(w_turned),
-        w_zero=draw(st.integers(-128, 127)),
+        w_zero=zero(draw, w_dtype),
         **draw(large_chains(taken, (2, rows, columns))),
     )
 
@@ -264,6 +285,16 @@ def large_pools(draw: st.DrawFn) -> Instruction:
     return build("avgpool" if "x_zero" in fields else "maxpool", x=x, out=out, **fields)
 
 
+@st.composite
+def large_reductions(draw: st.DrawFn) -> Instruction:
+    taken: dict[str, int] = {}
+    shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,))))
+    out = tuple(draw(st.sampled_from((1, size))) for size in shape)
+    x, op = draw(st.sampled_from((I8, I32, I16, F16, F32))), draw(st.sampled_from(("sum", "max", "argmax")))
+    dtype = {"sum": F32 if x.is_float else I32, "max": x, "argmax": I32}[op]
+    return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
+
+
 LARGE = {
     "conv": large_convs,
     "dwconv": large_dwconvs,
@@ -271,6 +302,7 @@ LARGE = {
     "eltwise": large_eltwises,
     "transpose": large_moves,
     "pool": large_pools,
+    "reduce": large_reductions,
 }
 
 
@@ -314,6 +346,39 @@ def test_round_bits(vector_format: str) -> None:
     assert same.all(), values[~same][:5]
 
 
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_sixteen_bits_round_once(dtype: DType) -> None:
+    """Every number of the type comes through; so do those halfway to the next, and their neighbours, half to even."""
+    taken: dict[str, int] = {}
+    x, out = slot("lm", dtype, (2**16,), taken), slot("lm", F32, (2**16,), taken)
+    every = np.arange(2**16, dtype=np.uint16).view(dtype.numpy)
+    check(build("eltwise", out=out, x=x), 0, "fp32", x=every)
+    # float32 between two neighbours of the type differ in the bits that it has no room for.
+    with np.errstate(invalid="ignore"):
+        bits = every.astype(np.float32).view(np.uint32)
+    for offset in (0, 1, 0xFFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001):
+        between = (bits + np.uint32(offset)).view(np.float32)
+        check(build("eltwise", out=x, x=out), 0, "fp32", x=between)
+    # Below the least normal f16, a step of the type is a fixed amount.
+    steps = np.arange(2**16, dtype=np.float32) * np.float32(2.0**-26)
+    check(build("eltwise", out=x, x=out), 0, "fp32", x=steps)
+    # What a shorter vector format holds is rounded a second time, as it is stored.
+    check(build("eltwise", out=x, x=out), 0, "fp24", x=(bits + np.uint32(0x1000)).view(np.float32))
+
+
+def test_sixteen_bit_sums_do_not_wrap() -> None:
+    """Products of the greatest magnitude, summed beyond 2**40, become the float that is nearest."""
+    taken: dict[str, int] = {}
+    k = 1000
+    x, w = slot("lm", I16, (3, k), taken), slot("lm", I16, (k, 2), taken)
+    out, bias = slot("lm", F32, (3, 2), taken), slot("cb", I32, (2,), taken)
+    instruction = build("matmul", x=x, w=w, out=out, bias=bias, x_zero=32767, w_zero=32767)
+    low = np.full((3, k), -32768, np.int16)
+    given = {"x": low, "w": low.T[:, :2], "bias": np.array([1, -(2**31)], np.int32)}
+    check(instruction, 0, "fp32", **given)
+    check(instruction, 0, "fp24", **given)
+
+
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)
 def test_special_values_in_pairs(vector_format: str) -> None:
     """NaN, infinities, zeros of both signs and subnormals meet each other in every operation of EW2."""
@@ -326,7 +391,7 @@ def test_special_values_in_pairs(vector_format: str) -> None:
 
 
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)
-@pytest.mark.parametrize("dtype", [I8, F32], ids=str)
+@pytest.mark.parametrize("dtype", [I8, U8, F32], ids=str)
 def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
     taken: dict[str, int] = {}
     values = np.concatenate([SPECIAL, np.linspace(-110, 110, 997, dtype=np.float32)])

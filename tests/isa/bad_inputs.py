@@ -7,7 +7,7 @@ varied by loops; the rules of shapes and of the chain are written out.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from isa.dtypes import DTYPES, F32, I8, I32
+from isa.dtypes import BF16, DTYPES, F32, I8, I16, I32, U8
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
 from isa.table import ALL_ENGINES, ROWS, Row, by_opcode
@@ -35,6 +35,12 @@ def cb(length: int, dtype=F32) -> Operand:
     return dense("cb", 0, dtype, (length,))
 
 
+REGIONS = {
+    "out": lm(3, 4, 6, 4),
+    "x": lm(2, 3, 4, 4, at=512),
+    "rois": lm(3, 4, at=1024, dtype=F32),
+    "index": lm(3, at=2048, dtype=I32),
+}
 _GOOD: dict[str, dict[str, Any]] = {
     "conv": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 4, at=512), "w": lm(6, 3, 3, 4, at=1024), "pad": 1, "stride": 2},
     "dwconv": {"out": lm(1, 8, 8, 4), "x": lm(1, 8, 8, 4, at=512), "w": lm(1, 3, 3, 4, at=1024), "pad": 1},
@@ -42,11 +48,16 @@ _GOOD: dict[str, dict[str, Any]] = {
     "eltwise": {"out": lm(2, 3, 4), "x": lm(2, 3, 4, at=512)},
     "maxpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "avgpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
+    "reduce": {"out": lm(1, 4), "x": lm(3, 4, at=512), "op": "mean"},
+    "resize": {"out": lm(1, 6, 8, 4), "x": lm(1, 3, 4, 4, at=512), "mode": "linear"},
+    "roisample": {**REGIONS, "ratio": 2},
+    "roipool": REGIONS,
     "load": {"out": lm(4, 6), "x": dense("host", 0, I8, (4, 6))},
     "store": {"out": dense("dev", 0, I8, (4, 6)), "x": lm(4, 6)},
     "copy": {"out": lm(4, 6), "x": lm(4, 6, at=512)},
     "fill": {"out": lm(4, 6)},
     "transpose": {"out": lm(6, 4), "x": lm(4, 6, at=512), "perm": (1, 0, 2, 3)},
+    "gather": {"out": lm(3, 6), "x": lm(4, 6, at=512), "index": lm(3, at=1024, dtype=I32)},
     "loop": {"counter": 1, "count": 4},
     "brnz": {"counter": 1},
     "end": {},
@@ -54,6 +65,14 @@ _GOOD: dict[str, dict[str, Any]] = {
 
 F32_OUT = {"out": lm(1, 4, 4, 6, dtype=F32)}
 NEEDS_CONTIGUOUS = "the innermost dimension must be contiguous here; make it so with `copy` or `transpose`"
+OF_X = "expected [1, 6, 8, 4]: the images and channels of x"
+AT_MOST = "expected a height and width of at most 16777216"
+FOUR_CORNERS = "expected [n, 4]: four corners a region"
+AN_IMAGE_EACH = "expected [3]: an image for each of the regions"
+OF_THE_REGIONS = "expected [3, 4, 6, 4]: the regions, and the channels of x"
+REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
+NO_MEAN = "expected any other: i32 has sums of integers alone"
+KEEPS = "the greatest value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
 FROM_WINDOW = "from x, the window, stride and padding"
 LEAVE_OUT = "write f32 or i8, or leave the stages out"
@@ -142,6 +161,28 @@ CONV = [
     ),
 ]
 
+SIXTEEN = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
+
+
+def factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
+    """Return what is wrong with the types of a product's tensors."""
+    wide = {"x": replace(x, dtype=I16), "w": replace(w, dtype=I16)}
+    return [
+        Bad({"x": wide["x"]}, "w", "type", "x has type i16 but w i8", SIXTEEN),
+        Bad({"w": wide["w"], "x": replace(x, dtype=U8)}, "w", "type", "x has type u8 but w i16", SIXTEEN),
+        Bad(
+            {**wide, "out": replace(out, dtype=I32)},
+            "out",
+            "type",
+            "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits",
+            "write i16, f32 or another type that the chain rounds to",
+        ),
+        Bad({"x_zero": 128}, "x_zero", "range", "`x_zero` is 128", "i8 holds a whole number from -128 to 127"),
+        Bad({"w": replace(w, dtype=U8), "w_zero": -1}, "w_zero", "range", "`w_zero` is -1"),
+        Bad({"out": replace(out, dtype=BF16), "out_zero": 1}, "out_zero", "chain", "a result of type bf16 has no zero"),
+    ]
+
+
 # The chain's rules are one function for the four instructions that end in it; each shows that it calls it.
 CHAIN = [
     Bad({"sf": "table", "table": cb(255)}, "table", "shape", "`table` has 255 elements", "expected 256"),
@@ -157,6 +198,15 @@ POOL = [
     Bad({"pad": (0, 2, 0, 0)}, "pad", "shape", "padding of 2 at the left", NO_EMPTY_WINDOW),
     Bad({"pad": (0, 0, 3, 0)}, "pad", "shape", "padding of 3 at the bottom", NO_EMPTY_WINDOW),
     Bad({"pad": (0, 0, 0, 2)}, "pad", "shape", "padding of 2 at the right", NO_EMPTY_WINDOW),
+]
+
+
+OF_REGIONS = [
+    Bad({"rois": lm(3, 5, dtype=F32)}, "rois", "shape", "`rois` has shape [3, 5]", FOUR_CORNERS),
+    Bad({"index": lm(2, dtype=I32)}, "index", "shape", "`index` has shape [2]", AN_IMAGE_EACH),
+    Bad({"out": lm(2, 4, 6, 4)}, "out", "shape", "`out` has shape [2, 4, 6, 4]", OF_THE_REGIONS),
+    Bad({"out": lm(3, 4, 6, 5)}, "out", "shape", "`out` has shape [3, 4, 6, 5]", OF_THE_REGIONS),
+    Bad({"x": lm(2, 2**24 + 1, 1, 4)}, "x", "shape", "`x` has shape [2, 16777217, 1, 4]", AT_MOST),
 ]
 
 
@@ -182,9 +232,10 @@ def moves(out_memory: str, x_memory: str) -> list[Bad]:
 
 
 _BAD: dict[str, list[Bad]] = {
-    "conv": CONV,
+    "conv": [*CONV, *factors(lm(1, 8, 8, 4, at=512), lm(6, 3, 3, 4, at=1024), lm(1, 4, 4, 6))],
     "dwconv": [
         *CHAIN,
+        *factors(lm(1, 8, 8, 4, at=512), lm(1, 3, 3, 4, at=1024), lm(1, 8, 8, 4)),
         Bad(
             {"x": lm(1, 8, 8, 5)},
             "w",
@@ -204,6 +255,7 @@ _BAD: dict[str, list[Bad]] = {
     ],
     "matmul": [
         *CHAIN,
+        *factors(lm(2, 3, 4, at=512), lm(4, 5, at=1024), lm(2, 3, 5)),
         Bad(
             {"transpose_w": 1},
             "w",
@@ -232,12 +284,79 @@ _BAD: dict[str, list[Bad]] = {
         ),
         Bad({"x": lm(1, 2, 3, 4)}, "x", "shape", "`x` has shape [1, 2, 3, 4]"),
         Bad({"x": lm(4, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
+        Bad({"x": lm(4, dtype=I32), "x_zero": 1}, "x_zero", "chain", "x of type i32 has no zero point"),
+        Bad(
+            {"x": lm(4, dtype=U8), "x_zero": 256},
+            "x_zero",
+            "range",
+            "`x_zero` is 256",
+            "u8 holds a whole number from 0 to 255",
+        ),
         Bad(
             {"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", "expected 1, or 4: one a channel"
         ),
     ],
-    "maxpool": POOL,
-    "avgpool": [*POOL, Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1")],
+    "maxpool": [*POOL, Bad({"x": lm(1, 8, 8, 6, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS)],
+    "avgpool": [
+        *POOL,
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+        Bad({"x": lm(1, 8, 8, 6, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
+        Bad({**F32_OUT, "out_zero": 1}, "out_zero", "chain", "a result of type f32 has no zero point"),
+    ],
+    "reduce": [
+        Bad({"out": lm(3, 2)}, "out", "shape", "`out` has shape [3, 2]", REDUCED),
+        Bad({"out": lm(4)}, "out", "shape", "`out` has shape [4]", REDUCED),
+        Bad({"op": "max", "x": lm(3, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS),
+        Bad({"op": "argmax"}, "out", "type", "out has type i8", "argmax gives places: expected i32"),
+        Bad({"x": lm(3, 4, dtype=I32)}, "x", "type", "x has type i32", NO_MEAN),
+        Bad({"out": lm(1, 4, dtype=I32)}, "out", "type", "out has type i32", NO_MEAN),
+        Bad(
+            {"op": "sum", "x": lm(3, 4, dtype=F32), "out": lm(1, 4, dtype=I32)},
+            "out",
+            "type",
+            "out has type i32",
+            "a sum of f32 is a float: expected any other type",
+        ),
+        Bad(
+            {"op": "sum", "x": lm(3, 4, dtype=I32)},
+            "out",
+            "type",
+            "out has type i8",
+            "expected i32, the type of a sum of i32",
+        ),
+        Bad({"op": "max", "scale": cb(1)}, "scale", "chain", "reduce max does not take `scale`"),
+        Bad({"op": "max", "x_zero": 1}, "x_zero", "chain", "reduce max does not take `x_zero`"),
+        Bad({"op": "max", "out_zero": 1}, "out_zero", "chain", "reduce max does not take `out_zero`"),
+        Bad(
+            {"op": "sum", "out": lm(1, 4, dtype=I32), "scale": cb(1)},
+            "scale",
+            "chain",
+            "reduce sum to i32 does not take `scale`",
+        ),
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
+    "resize": [
+        Bad({"out": lm(2, 6, 8, 4)}, "out", "shape", "`out` has shape [2, 6, 8, 4]", OF_X),
+        Bad({"out": lm(1, 6, 8, 5)}, "out", "shape", "`out` has shape [1, 6, 8, 5]", OF_X),
+        Bad({"out": lm(1, 2**24 + 1, 1, 4)}, "out", "shape", "`out` has shape [1, 16777217, 1, 4]", AT_MOST),
+        Bad({"x": lm(1, 1, 2**24 + 1, 4)}, "x", "shape", "`x` has shape [1, 1, 16777217, 4]", AT_MOST),
+        Bad({"mode": "nearest", "x": lm(1, 3, 4, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8"),
+        Bad({"mode": "nearest", "scale": cb(1)}, "scale", "chain", "resize nearest does not take `scale`"),
+        Bad({"mode": "nearest", "x_zero": 1}, "x_zero", "chain", "resize nearest does not take `x_zero`"),
+        Bad({"mode": "nearest", "out_zero": 1}, "out_zero", "chain", "resize nearest does not take `out_zero`"),
+        Bad({"rounding": "ceil"}, "rounding", "chain", "resize linear does not take `ceil`"),
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
+    "roisample": [
+        *OF_REGIONS,
+        Bad({"ratio": (3, 2)}, "ratio", "shape", "3 samples to a bin do not divide 4 samples down evenly"),
+        Bad({"ratio": (2, 4)}, "ratio", "shape", "4 samples to a bin do not divide 6 samples across evenly"),
+        Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
+    ],
+    "roipool": [
+        *OF_REGIONS,
+        Bad({"x": lm(2, 3, 4, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS),
+    ],
     "load": moves("lm", "host"),
     "store": moves("dev", "lm"),
     "copy": moves("lm", "lm"),
@@ -264,6 +383,18 @@ _BAD: dict[str, list[Bad]] = {
             "expected [4, 6]: the shape of x, permuted",
         ),
         Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a transpose does not convert"),
+    ],
+    "gather": [
+        Bad(
+            {"out": lm(4, 6)},
+            "out",
+            "shape",
+            "`out` has shape [4, 6]",
+            "expected [3, 6]: a row of x for each element of index",
+        ),
+        Bad({"x": lm(4, 5)}, "out", "shape", "`out` has shape [3, 6]"),
+        Bad({"x": lm(4)}, "out", "shape", "`out` has shape [3, 6]"),
+        Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a gather does not convert"),
     ],
     "loop": [],
     "brnz": [],
@@ -353,6 +484,12 @@ def of_attributes(row: Row) -> list[Bad]:
             found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
         else:
             found.append(Bad({spec.name: (-0.0,)}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+        if spec.name.endswith("_zero"):
+            operand = _GOOD[row.mnemonic].get(spec.name.removesuffix("_zero"))
+            if operand is not None:
+                help = "i8 holds a whole number from -128 to 127"
+                found.append(Bad({spec.name: 128}, spec.name, "range", f"`{spec.name}` is 128", help))
+                found.append(Bad({spec.name: -129}, spec.name, "range", f"`{spec.name}` is -129", help))
         if spec.kind == "f32":
             found.append(Bad({spec.name: (0.1,)}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
     return found

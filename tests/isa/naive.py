@@ -6,7 +6,7 @@ It shares no code with isa.reference, apart from sigmoid and tanh, which are def
 import struct
 from fractions import Fraction
 from itertools import product
-from math import inf, isfinite, isnan
+from math import ceil, floor, inf, isfinite, isnan
 
 import numpy as np
 
@@ -30,6 +30,11 @@ def nearest(value: Fraction, bits: int) -> float:
     rounded = round(magnitude / unit) * unit
     result = inf if rounded >= 2**128 else float(rounded)
     return -result if value < 0 else result
+
+
+def single(value: float) -> float:
+    """Return a float64 rounded to float32."""
+    return nearest(Fraction(value), 23) if value and isfinite(value) else value
 
 
 class Element:
@@ -61,7 +66,10 @@ class Element:
         return bytes(self.memories[operand.memory][first : first + operand.dtype.bytes])
 
     def load(self, name: str, *index: int):
-        return struct.unpack(CODES[self.operands[name].dtype], self.raw(name, index))[0]
+        dtype, raw = self.operands[name].dtype, self.raw(name, index)
+        if dtype == BF16:
+            return struct.unpack("<f", b"\0\0" + raw)[0]
+        return struct.unpack(CODES[dtype], raw)[0]
 
     def broadcast(self, name: str, index):
         """Return the element of a tensor that is repeated along its dimensions of size 1."""
@@ -87,18 +95,33 @@ class Element:
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
         return nearest(exact, self.bits) if exact else plain
 
-    def saturated(self, value: float, zero: int) -> int:
+    def saturated(self, value: float, zero: int, dtype=I8) -> int:
         if isnan(value):
             value = 0.0
         if not isfinite(value):
-            return 127 if value > 0 else -128
-        return max(-128, min(127, round(Fraction(value)) + zero))
+            return dtype.high if value > 0 else dtype.low
+        return max(dtype.low, min(dtype.high, round(Fraction(value)) + zero))
+
+    def stored(self, value: float) -> bytes:
+        """Return a number of the format as an element of the result."""
+        dtype = self.out.dtype
+        if not dtype.is_float:
+            return struct.pack(CODES[dtype], self.saturated(value, self.one("out_zero"), dtype))
+        if isnan(value):
+            return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
+        if dtype == BF16:
+            value = nearest(Fraction(value), 7) if value and isfinite(value) else value
+            return struct.pack("<f", value)[2:]
+        if dtype == F16 and abs(value) >= 65520:
+            return struct.pack("<e", inf if value > 0 else -inf)
+        return struct.pack(CODES[dtype], value)
 
     def chain(self, acc, index) -> bytes:
         channel = index[-1]
         if self.out.dtype == I32:
             return struct.pack("<i", acc)
-        v = self.rounded(acc)
+        # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
+        v = self.rounded(float(acc))
         for name, operation in (("ew1_scale", "mul"), ("ew1_bias", "add")):
             constant = self.channel(name, channel)
             if constant is not None:
@@ -107,9 +130,7 @@ class Element:
         scale = self.channel("ew3_scale", channel)
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
-        if self.out.dtype == F32:
-            return b"\0\0\xc0\x7f" if isnan(v) else struct.pack("<f", v)
-        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+        return self.stored(v)
 
     def second(self, v: float, index) -> float:
         word = self.instruction.word("ew2_op")
@@ -156,8 +177,8 @@ class Element:
             yield (kh, kw), oh * down - top + kh * dilation[0], ow * right - left + kw * dilation[1]
 
     def accumulated(self, total: int, channel: int) -> int:
-        bias = self.channel("bias", channel)
-        return (total + (bias or 0) + 2**31) % 2**32 - 2**31
+        total += self.channel("bias", channel) or 0
+        return total if self.operands["x"].dtype == I16 else (total + 2**31) % 2**32 - 2**31
 
     def value(self, index) -> bytes:
         return getattr(self, self.instruction.row.mnemonic)(index)
@@ -202,21 +223,148 @@ class Element:
     def maxpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
-        return struct.pack("<b", max(x for x in pixels if x is not None))
+        return self.unchanged(self.greatest([x for x in pixels if x is not None])[0])
+
+    def unchanged(self, value) -> bytes:
+        """Return a value of x in the result's type, which is the same."""
+        return self.stored(value) if isinstance(value, float) else struct.pack(CODES[self.out.dtype], value)
+
+    def greatest(self, values):
+        """Return (the greatest, its place): the first NaN, else the first of the greatest numbers."""
+        for k, value in enumerate(values):
+            if value != value:
+                return value, k
+        return max(values), values.index(max(values))
+
+    def summed(self, values) -> float:
+        """Return the sum of values of x less the zero point: exact for integers, each step rounded for floats."""
+        if not self.operands["x"].dtype.is_float:
+            return self.rounded(sum(value - self.one("x_zero") for value in values))
+        total = 0.0
+        for value in values:
+            total = self.operate("add", total, self.rounded(value))
+        return total
+
+    def multiplied(self, v: float, count: int = 1) -> bytes:
+        """Return v times scale / count, stored."""
+        scale = self.channel("scale", 0)
+        scale = 1.0 if scale is None else self.rounded(scale)
+        multiplier = nearest(Fraction(scale) / count, self.bits) if scale and isfinite(scale) else scale
+        return self.stored(self.operate("mul", v, multiplier))
 
     def avgpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
-        inside = [x - self.one("x_zero") for x in pixels if x is not None]
-        count = len(pixels) if self.one("count_pad") else len(inside)
-        scale = self.channel("scale", channel)
-        scale = 1.0 if scale is None else self.rounded(scale)
-        if not isfinite(scale):
-            multiplier = scale
-        else:
-            multiplier = nearest(Fraction(scale) / count, self.bits) if scale else scale
-        v = self.operate("mul", self.rounded(sum(inside)), multiplier)
-        return struct.pack("<b", self.saturated(v, self.one("out_zero")))
+        inside = [x for x in pixels if x is not None]
+        return self.multiplied(self.summed(inside), len(pixels) if self.one("count_pad") else len(inside))
+
+    def reduce(self, index) -> bytes:
+        x, op = self.operands["x"], self.instruction.word("op")
+        spans = [range(size) if of_out == 1 else (i,) for i, size, of_out in zip(index, x.shape, self.out.shape)]
+        values = [self.load("x", *place) for place in product(*spans)]
+        if op == "argmax":
+            return struct.pack("<i", self.greatest(values)[1])
+        if op == "max":
+            return self.unchanged(self.greatest(values)[0])
+        if self.out.dtype == I32:
+            return struct.pack("<i", (sum(value - self.one("x_zero") for value in values) + 2**31) % 2**32 - 2**31)
+        return self.multiplied(self.summed(values), len(values) if op == "mean" else 1)
+
+    def resize(self, index) -> bytes:
+        n, *place, channel = index
+        sides = list(zip(place, self.out.shape[1:3], self.operands["x"].shape[1:3], strict=True))
+        if self.instruction.word("mode") == "nearest":
+            return self.raw("x", (n, *(self.nearest_pixel(*side) for side in sides), channel))
+        rows, columns = (self.weighted(min(max(self.coordinate(*side), 0), side[2] - 1), side[2]) for side in sides)
+        return self.multiplied(self.four(n, channel, rows, columns))
+
+    def coordinate(self, i: int, size: int, of_x: int) -> Fraction:
+        word = self.instruction.word("coordinates")
+        if word == "half_pixel":
+            return (i + Fraction(1, 2)) * Fraction(of_x, size) - Fraction(1, 2)
+        if word == "align_corners":
+            return Fraction(i * (of_x - 1), size - 1) if size > 1 else Fraction(0)
+        return Fraction(i * of_x, size)
+
+    def nearest_pixel(self, i: int, size: int, of_x: int) -> int:
+        place, half = self.coordinate(i, size, of_x), Fraction(1, 2)
+        word = self.instruction.word("rounding")
+        rounded = {
+            "prefer_floor": ceil(place - half),
+            "prefer_ceil": floor(place + half),
+            "floor": floor(place),
+            "ceil": ceil(place),
+        }
+        return min(max(rounded[word], 0), of_x - 1)
+
+    def weighted(self, place, of_x: int):
+        """Return the two pixels around a place inside x, each with its weight."""
+        low = floor(place)
+        after = place - low
+        before = 1 - after if isinstance(place, Fraction) else single(1 - after)
+        return (low, self.rounded(before)), (min(low + 1, of_x - 1), self.rounded(after))
+
+    def four(self, n: int, channel: int, rows, columns) -> float:
+        """Return the sum of four pixels times their weights."""
+        parts = []
+        for (y, high), (x, wide) in product(rows, columns):
+            value = self.load("x", n, y, x, channel)
+            value = self.rounded(value if isinstance(value, float) else value - self.one("x_zero"))
+            parts.append(self.operate("mul", value, self.operate("mul", high, wide)))
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.operate("add", total, part)
+        return total
+
+    def image(self, region: int) -> int:
+        chosen = self.load("index", region)
+        if not 0 <= chosen < self.operands["x"].shape[0]:
+            raise IndexError(region)
+        return chosen
+
+    def roisample(self, index) -> bytes:
+        region, *sample, channel = index
+        image, around = self.image(region), []
+        for axis in (0, 1):
+            place, of_x = self.sample(region, sample[axis], axis), self.operands["x"].shape[1 + axis]
+            if not -1 <= place <= of_x:
+                return self.stored(0.0)
+            around.append(self.weighted(min(max(place, 0.0), of_x - 1.0), of_x))
+        return self.multiplied(self.four(image, channel, *around))
+
+    def sample(self, region: int, i: int, axis: int) -> float:
+        """Return the coordinate of a sample of a region, each operation in float32."""
+        begin, end = (self.load("rois", region, corner - axis) for corner in (1, 3))
+        scale, offset = self.one("spatial_scale"), 0.5 if self.one("half_pixel") else 0.0
+        ratio = int(self.attributes["ratio"][axis])
+        start = single(single(begin * scale) - offset)
+        length = single(single(single(end * scale) - offset) - start)
+        if length < 1 and not self.one("half_pixel"):
+            length = 1.0
+        size = single(length / (self.out.shape[1 + axis] // ratio))
+        within = single(single((i % ratio + 0.5) * size) / ratio)
+        return single(single(start + single(i // ratio * size)) + within)
+
+    def roipool(self, index) -> bytes:
+        region, *place, channel = index
+        image, spans = self.image(region), []
+        for axis, i in enumerate(place):
+            count, of_x = self.out.shape[1 + axis], self.operands["x"].shape[1 + axis]
+            first, last = (self.corner(self.load("rois", region, corner - axis)) for corner in (1, 3))
+            step = Fraction(max(last - first + 1, 1), count)
+            span = range(max(first + floor(i * step), 0), min(first + ceil((i + 1) * step), of_x))
+            spans.append(span)
+        values = [self.load("x", image, y, x, channel) for y, x in product(*spans)]
+        if values:
+            return self.unchanged(self.greatest(values)[0])
+        return self.unchanged(0.0 if self.out.dtype.is_float else self.one("x_zero"))
+
+    def corner(self, value: float) -> int:
+        """Return a corner as a whole pixel, half away from zero."""
+        place = single(value * self.one("spatial_scale"))
+        place = 0.0 if isnan(place) else min(max(place, -(2.0**30)), 2.0**30)
+        away = floor(abs(Fraction(place)) + Fraction(1, 2))
+        return away if place >= 0 else -away
 
     def load_(self, index) -> bytes:
         return self.raw("x", index)
@@ -233,14 +381,20 @@ class Element:
             source[int(self.attributes["perm"][k])] = i
         return self.raw("x", source)
 
+    def gather(self, index) -> bytes:
+        chosen = self.load("index", index[0])
+        if not 0 <= chosen < self.operands["x"].shape[0]:
+            raise IndexError(index[0])
+        return self.raw("x", (chosen, *index[1:]))
+
     store = copy = load_
 
 
 def run(instruction: Instruction, memories: dict[str, bytearray], counters: list[int], formats: dict[str, str]) -> None:
-    """Run one instruction: every element is computed before the first is written."""
+    """Run one instruction: every element is computed before the first is written. Raises IndexError."""
     element = Element(instruction, {name: bytes(memory) for name, memory in memories.items()}, counters, formats)
     compute = element.load_ if instruction.row.mnemonic == "load" else element.value
     out = element.out
-    for index in np.ndindex(out.shape):
+    for index, value in [(index, compute(index)) for index in np.ndindex(out.shape)]:
         first = element.position(out, index)
-        memories[out.memory][first : first + out.dtype.bytes] = compute(index)
+        memories[out.memory][first : first + out.dtype.bytes] = value

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import I8, I16, I32
 from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
@@ -163,6 +163,9 @@ NEEDS_SF = {"clip_low": "clip", "clip_high": "clip", "slope": "leaky_relu", "tab
 NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
 
 
+WIDE = {("x", "out", I32), ("w", "out", I32)}
+
+
 def excluded(first: Feature, second: Feature) -> bool:
     """Whether no valid instruction shows both."""
     for (name, value), (other, what) in ((first, second), (second, first)):
@@ -170,11 +173,12 @@ def excluded(first: Feature, second: Feature) -> bool:
             return True
         if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
             return True
-        if name == "out" and value != I8 and other == "out_zero":
+        if other == f"{name}_zero" and not value.is_quantised:
             return True
-        if name == "ew2" and value != I8 and other == "ew2_zero":
-            return True
-        if name == "x" and value == F32 and other == "x_zero":
+        # 16 bits multiply with 16, and their sums are no result; `eltwise` takes x alone, and gives no sums.
+        if value == I16 and (
+            ((name, other) in (("x", "w"), ("w", "x")) and what != I16) or (name, other, what) in WIDE
+        ):
             return True
         if name == "sf" and other in NEEDS_SF and value != NEEDS_SF[other]:
             return True
@@ -185,6 +189,27 @@ def excluded(first: Feature, second: Feature) -> bool:
     return False
 
 
+def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
+    """Whether no valid instruction of the pooling engine's rows with words shows both."""
+    for (name, value), (other, what) in ((first, second), (second, first)):
+        if value in row.keeping_words and other in ("scale", "x_zero", "out_zero"):
+            return True
+        # Other roundings come with `nearest` alone.
+        if name == "rounding" and value != "prefer_floor" and other in ("scale", "x_zero", "out_zero"):
+            return True
+        if row.mnemonic == "reduce" and excluded_in_reduce(name, value, other, what):
+            return True
+    return False
+
+
+def excluded_in_reduce(name: str, value: object, other: str, what: object) -> bool:
+    if name in ("x", "out") and value == I32 and other == "scale":
+        return True
+    if name == "x" and value == I32 and other == "out" and what != I32:
+        return True
+    return (value == "argmax" and other == "out" and what != I32) or (value == "mean" and what == I32)
+
+
 def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
     together = [feature for kind in features(instruction).values() for feature in kind]
     return {frozenset(pair) for pair in combinations_with_replacement(together, 2)}
@@ -193,10 +218,11 @@ def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:
 def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
     every = possible_features(row)
     kinds = [("type", "stage"), ("type", "attribute"), ("stage", "attribute")]
-    if row.engine in ("te", "pe"):
-        # The memory engine does not convert: its types go together.
+    if row.engine in ("te", "pe") and not row.keeps_values:
+        # What keeps values does not convert: its types go together.
         kinds.append(("type", "type"))
     pairs = {pair for kind, other in kinds for pair in product(every[kind], every[other]) if not excluded(*pair)}
+    pairs = {pair for pair in pairs if not excluded_in_pooling(row, *pair)}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
 
 

@@ -5,14 +5,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import F32, I8, I32, U8
+from isa.errors import Trap
 from isa.instruction import build
 from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
 from isa.reference import apply, interpret
 from isa.table import ROWS
 from tests.isa import naive
-from tests.strategies import AREA_END, AREAS, instructions, programs
+from tests.strategies import AREA_END, AREAS, INDEX_AREA, instructions, programs, random_index
 
 FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
 COMPUTE = [row.mnemonic for row in ROWS if row.engine != "seq"]
@@ -25,16 +26,24 @@ def random_memories(code, sizes, seed, wild):
     generator = np.random.default_rng(seed)
     memories = {name: generator.integers(0, 256, size, np.uint8) for name, size in sizes.items()}
     for instruction in code:
-        for _, operand in instruction.accesses():
-            if operand.dtype == F32 and not wild:
+        for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+            if operand is None:
+                continue
+            if spec.name == "index":
                 low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
-                count = (high - low) // 4
-                scale = generator.choice([1e-3, 1.0, 30.0])
-                values = generator.normal(0, scale, count).astype("<f4")
+                values = random_index(generator, instruction, (high - low) // 4)
                 memories[operand.memory][low:high] = values.view(np.uint8)
-            elif operand.dtype == F32:
+            elif operand.dtype.is_float and not wild:
+                low, high = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
+                count = (high - low) // operand.dtype.bytes
+                scale = generator.choice([1e-3, 1.0, 30.0])
+                values = generator.normal(0, scale, count).astype(operand.dtype.numpy)
+                memories[operand.memory][low:high] = values.view(np.uint8)
+            elif operand.dtype.is_float:
                 low, _ = operand.extent((1,) * (MAX_LOOP_DEPTH + 1))
-                memories[operand.memory][low : low + 4] = generator.choice(SPECIAL, 1).astype("<f4").view(np.uint8)
+                with np.errstate(over="ignore"):
+                    value = generator.choice(SPECIAL, 1).astype(operand.dtype.numpy)
+                memories[operand.memory][low : low + operand.dtype.bytes] = value.view(np.uint8)
     return memories
 
 
@@ -42,8 +51,14 @@ def compare(instruction, seed, wild, formats):
     sizes = memory_needs(Core((instruction,), (), (), ()))
     ours = random_memories([instruction], sizes, seed, wild)
     theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
-    apply(instruction, ours, NO_COUNTERS, formats)
-    naive.run(instruction, theirs, NO_COUNTERS, formats)
+    try:
+        apply(instruction, ours, NO_COUNTERS, formats)
+    except Trap as trap:
+        with pytest.raises(IndexError) as caught:
+            naive.run(instruction, theirs, NO_COUNTERS, formats)
+        assert trap.message.startswith(f"index[{caught.value.args[0]}] is ")
+    else:
+        naive.run(instruction, theirs, NO_COUNTERS, formats)
     for name, memory in ours.items():
         assert memory.tobytes() == bytes(theirs[name]), name
 
@@ -88,9 +103,14 @@ def test_programs_against_loops(program, seed):
         ours[name] = generator.integers(0, 256, AREA_END, np.uint8)
         floats = generator.normal(0, 8, (AREA_END - AREAS[F32]) // 4).astype("<f4")
         ours[name][AREAS[F32] :] = floats.view(np.uint8)
+    ours["lm"][INDEX_AREA:] = generator.integers(0, 2, (AREA_END - INDEX_AREA) // 4).astype("<i4").view(np.uint8)
     theirs = {name: bytearray(memory.tobytes()) for name, memory in ours.items()}
     formats = {"te": "fp24", "pe": "fp19"}
-    interpret(core, ours, formats)
+    try:
+        interpret(core, ours, formats)
+        wrong = None
+    except Trap as trap:
+        wrong = trap.message
 
     def walk(at, counters):
         """Run the code from `at` to the end of its loop, or of the program; return where that is."""
@@ -108,7 +128,12 @@ def test_programs_against_loops(program, seed):
                 naive.run(instruction, theirs, counters, formats)
             at += 1
 
-    walk(0, NO_COUNTERS)
+    try:
+        walk(0, NO_COUNTERS)
+    except IndexError as error:
+        assert wrong is not None and wrong.startswith(f"index[{error.args[0]}] is ")
+    else:
+        assert wrong is None
     for name, memory in ours.items():
         assert memory.tobytes() == bytes(theirs[name]), name
 
@@ -242,6 +267,49 @@ def test_a_layer_that_multiplies_once_rounds_as_onnxruntime_does():
     apply(instruction, memories, NO_COUNTERS, {"te": "fp32"})
     expected = np.clip(np.rint(acc.astype(np.float32) * np.float32(3.1e-6)) + 7, -128, 127).astype(np.int8)
     assert memories["lm"][1024:1280].view(np.int8).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [I8, U8], ids=str)
+def test_a_sum_times_a_constant_is_the_global_average_of_onnxruntime(dtype):
+    """QLinearGlobalAveragePool: q = clamp(rne(f32(sum) * f32(xs / f32(ys * count))) + zero)."""
+    generator = np.random.default_rng(2)
+    x = generator.integers(dtype.low, dtype.high, (1, 7, 5, 64), endpoint=True).astype(dtype.numpy)
+    scale = np.float32(0.021) / (np.float32(0.0173) * np.float32(35))
+    memories = {"lm": np.zeros(4096, np.uint8), "cb": np.array([scale], "<f4").view(np.uint8)}
+    memories["lm"][: x.nbytes] = x.view(np.uint8).ravel()
+    instruction = build(
+        "reduce",
+        out=dense("lm", 3072, dtype, (1, 1, 1, 64)),
+        x=dense("lm", 0, dtype, x.shape),
+        scale=dense("cb", 0, F32, (1,)),
+        op="sum",
+        x_zero=7,
+        out_zero=11,
+    )
+    apply(instruction, memories, NO_COUNTERS, {"pe": "fp32"})
+    sums = (x.astype(np.int64) - 7).sum((1, 2)).astype(np.float32)
+    expected = np.clip(np.rint(sums * scale) + 11, dtype.low, dtype.high).astype(dtype.numpy)
+    assert memories["lm"][3072 : 3072 + 64].view(dtype.numpy).tolist() == expected.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("x", "fields", "expected"),
+    [
+        ([1.0, NAN, 3.0, NAN], {"op": "max"}, NAN),
+        ([1.0, NAN, 3.0, NAN], {"op": "argmax"}, 1),
+        ([1.0, 3.0, 3.0, -INF], {"op": "argmax"}, 1),
+        ([-0.0, 0.0], {"op": "argmax"}, 0),
+        ([3e38, 3e38, -3e38], {"op": "sum"}, INF),
+        ([INF, -INF], {"op": "mean"}, NAN),
+    ],
+)
+def test_reductions_by_hand(x, fields, expected):
+    values = np.array(x, np.float32)
+    memories = {"lm": np.concatenate([values.view(np.uint8), np.zeros(4, np.uint8)])}
+    dtype = I32 if fields["op"] == "argmax" else F32
+    out, source = dense("lm", values.nbytes, dtype, (1,)), dense("lm", 0, F32, (len(x),))
+    apply(build("reduce", out=out, x=source, **fields), memories, NO_COUNTERS, {"pe": "fp32"})
+    assert repr(memories["lm"][-4:].view(dtype.numpy)[0]) == repr(dtype.numpy.type(expected))
 
 
 @pytest.mark.parametrize(("vector_format", "expected"), [("fp32", -127), ("fp24", -127), ("fp19", -126)])
