@@ -13,7 +13,11 @@ from programs.training.tiled import PAD, layer, shifted
 
 def four_cores(rng: np.random.Generator) -> None:
     image = rng.integers(-100, 101, (1, 112, 112, 3)).astype(np.int8)
-    layers = [layer(rng, 127, 64, 3, 3, 3), *(layer(rng, 32, 64, 3, 3, 64) for _ in range(3)), layer(rng, 24, 3, 3, 3, 64)]
+    layers = [
+        layer(rng, 127, 64, 3, 3, 3),
+        *(layer(rng, 32, 64, 3, 3, 64) for _ in range(3)),
+        layer(rng, 24, 3, 3, 3, 64),
+    ]
     tensors, x = {"image": image}, image
     for k, (w, b) in enumerate(layers, 1):
         tensors |= {f"w{k}": w, f"b{k}": b}
