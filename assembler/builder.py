@@ -22,6 +22,7 @@ from assembler.handles import (
     Slice,
     Tensor,
     caller,
+    constant,
     kind_of,
     plain_number,
     refuse,
@@ -221,10 +222,10 @@ class Builder:
         self, dtype: str, shape: Sequence[int], memory: str, address: Any, strides: Sequence[int] | None = None
     ) -> Slice:
         """Return an operand that lies in no declared tensor; `address` in bytes, `strides` in elements."""
-        place = address if isinstance(address, Expression) else Expression({}, plain_number(address), frozenset())
-        text = f"{_word(dtype)}{_list(shape)} in {_word(memory)} at {place}"
-        text += "" if strides is None else f" strides {_list(strides)}"
-        return Slice(Tensor(self, None, "operand", text, dtype, tuple(shape), None, 0), text, place.counters)
+        place, sizes = address if isinstance(address, Expression) else constant(address), _shape(shape)
+        text = f"{_word(dtype)}{_list(sizes)} in {_word(memory)} at {place}"
+        text += "" if strides is None else f" strides {_list(_shape(strides))}"
+        return Slice(Tensor(self, None, "operand", text, dtype, sizes, None, 0), text, place.counters)
 
     def comment(self, text: str) -> None:
         """Write a comment, for who reads the text."""
@@ -385,25 +386,19 @@ class Builder:
             given[name] = value
         arguments = [self._tensor(row, name, given[name]) for name in required]
         arguments += [self._value(row.mnemonic, value) for value in operands[len(required) :]]
-        tensors = _tensor_names(row)
-        for name, value in named.items():
-            if value is None or value is False or (isinstance(value, np.bool_) and not value) or name in given:
-                continue
-            if name == "wait":
-                continue
-            if not spelling.PLAIN.fullmatch(name):
-                refuse("E204", f"{row.mnemonic} has no `{name}`", "", f"for example: {_call(row)}")
-            if value is True or isinstance(value, np.bool_):
-                arguments.append(name)
-            else:
-                spelled = self._tensor(row, name, value) if name in tensors else self._value(name, value)
-                arguments.append(f"{name}={spelled}")
-        wait = named.get("wait")
-        if wait is not None and not (isinstance(wait, str) and re.fullmatch(r"\w*", wait)):
-            refuse("E107", f"{kind_of(wait)} names no engines", 'expected letters as in wait="tm"')
-        waits = f"(w.{wait}) " if wait else ""
-        self._write(f"{waits}{row.mnemonic} {', '.join(arguments)}".rstrip())
+        optional = {name: value for name, value in named.items() if name not in (*required, "wait")}
+        arguments += [self._named(row, name, value) for name, value in optional.items() if _is_given(value)]
+        self._write(f"{_waits(named.get('wait'))}{row.mnemonic} {', '.join(arguments)}".rstrip())
         return given[required[0]] if required else None
+
+    def _named(self, row: Row, name: str, value: Any) -> str:
+        """Return a word, a flag, or what is given with `=`, as text."""
+        if not spelling.PLAIN.fullmatch(name):
+            refuse("E204", f"{row.mnemonic} has no `{name}`", "", f"for example: {_call(row)}")
+        if value is True or isinstance(value, np.bool_):
+            return name
+        is_tensor = name in _tensor_names(row)
+        return f"{name}={self._tensor(row, name, value) if is_tensor else self._value(name, value)}"
 
     def _tensor(self, row: Row, name: str, value: Any) -> str:
         """Return an operand as text."""
@@ -509,7 +504,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
     sizes = shape if isinstance(shape, tuple | list) else (shape,)
     found = [plain_number(size) for size in sizes]
     if not all(isinstance(size, int) for size in found):
-        refuse("E305", f"{kind_of(shape)} is no shape", "expected whole numbers: (1, 28, 28, 3)")
+        refuse("E305", f"{kind_of(shape)} holds no sizes", "expected whole numbers, as in (1, 28, 28, 3)")
     return tuple(size for size in found if isinstance(size, int))
 
 
@@ -534,6 +529,18 @@ def _name(value: Any) -> str:
         label = "expected letters, digits and _, a letter first; or None for a name that is made"
         refuse("E205", f"{kind_of(value)} is no name", label)
     return value
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a value says something: None, and False of a flag, are as if left out."""
+    return value is not None and not (isinstance(value, bool | np.bool_) and not value)
+
+
+def _waits(wait: Any) -> str:
+    """Return the waits of an instruction as text; which letters there are the assembler knows."""
+    if wait is not None and not (isinstance(wait, str) and re.fullmatch(r"\w*", wait)):
+        refuse("E107", f"{kind_of(wait)} names no engines", 'expected letters as in wait="tm"')
+    return f"(w.{wait}) " if wait else ""
 
 
 def _tensor_names(row: Row) -> set[str]:

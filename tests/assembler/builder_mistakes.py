@@ -211,7 +211,7 @@ def declarations(b: Any, t: Tensors) -> None:
 
 def a_shape_of_words(b: Any, t: Tensors) -> None:
     b.local("a", "i8", ("N", 4))
-    # error[E305]: a tuple is no shape
+    # error[E305]: a tuple holds no sizes
 
 
 def data_without_a_type(b: Any, t: Tensors) -> None:
@@ -249,3 +249,8 @@ def another_builder(b: Any, t: Tensors) -> None:
     other = ratel.Builder()
     b.fill(other.local("t", "i8", 4))
     # error[E201]: `t` belongs to another Builder
+
+
+def an_operand_at_no_address(b: Any, t: Tensors) -> None:
+    b.fill(b.operand("i8", (4, 4), "lm", "t"))
+    # error[E309]: the text 't' stands where a number is needed
