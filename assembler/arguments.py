@@ -9,7 +9,7 @@ from isa.suggest import did_you_mean, nearest
 from isa.table import AttributeSpec, Row
 
 # Functions that the hardware does not have, and that look like ones that it has.
-OTHER_FUNCTIONS = {"gelu", "elu", "selu", "celu", "relu6", "silu", "swish", "mish", "softplus", "hardswish", "softmax"}
+OTHER_FUNCTIONS = {"elu", "selu", "celu", "relu6", "swish", "mish", "softplus", "softmax"}
 
 
 @dataclass

@@ -96,6 +96,7 @@ def _assemble(
         declarations.word(".order", "hardware"),  # type: ignore[arg-type]
         (core,),
         tuple(checks),
+        declarations.tasks,
     )
     return program, chip
 
@@ -112,6 +113,8 @@ def _declare(
         match statement:
             case syntax.Setting():
                 declarations.setting(statement, scope)
+            case syntax.Tasks():
+                declarations.count_tasks(statement, scope)
             case syntax.Constant():
                 declarations.constant(statement, scope)
             case syntax.Tensor():

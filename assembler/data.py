@@ -43,19 +43,39 @@ class Reader:
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
         return np.full(count, self._element(node, dtype, evaluator), dtype.numpy).tobytes()
 
-    def initial(self, node: syntax.Value, symbol: Symbol) -> bytes:
-        """Return what a tensor holds at first. Like a run, an input with a scale takes floats too, from a file."""
+    def initial(self, node: syntax.Value, symbol: Symbol, tasks: int) -> bytes:
+        """Return what a tensor holds at first, an input of each task where the data have a dimension for that.
+
+        Like a run, an input with a scale takes floats too, from a file.
+        """
         file, evaluator = self._follow(node)
+        shape = symbol.shape
+        if symbol.kind == "input" and self._is_batch(file, symbol, tasks):
+            shape = (tasks, *shape)
         if isinstance(file, syntax.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
             array = None if file.value.startswith(HEX) else self.array(file)
             if array is not None and array.dtype.newbyteorder("=") in (np.float32, np.float64):
-                self._check_shape(file, array, symbol.shape)
+                self._check_shape(file, array, shape)
                 if np.isnan(array).any():
                     place = [int(k) for k in np.argwhere(np.isnan(array))[0]]
                     message = f'"{file.value}" has NaN at {place}'
                     raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
                 return symbol.quantise(array).tobytes()
-        return self.tensor(node, symbol.dtype, symbol.shape)
+        return self.tensor(node, symbol.dtype, shape)
+
+    def _is_batch(self, node: syntax.Value, symbol: Symbol, tasks: int) -> bool:
+        """Return whether data have a dimension more than their tensor, or enough elements without dimensions."""
+        if isinstance(node, syntax.Text) and node.value.startswith(HEX):
+            return tasks > 1 and len(node.value) - len(HEX) == 2 * tasks * symbol.bytes
+        if isinstance(node, syntax.Text):
+            return int(self.array(node).ndim) == len(symbol.shape) + 1
+        depth = 0
+        inner: syntax.Value = node
+        while isinstance(inner, syntax.List) and inner.items:
+            depth, inner = depth + 1, inner.items[0]
+        if isinstance(node, syntax.List) and depth == 1 < tasks:
+            return len(node.items) == tasks * symbol.bytes // symbol.dtype.bytes
+        return depth == len(symbol.shape) + 1
 
     def scale(self, node: syntax.Value) -> tuple[float, ...]:
         """Return the scale of a tensor: positive float32 numbers from a number, a list or a file."""

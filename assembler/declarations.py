@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,27 @@ from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
 from isa.operand import MEMORIES
-from isa.program import CHECK_BOUNDS, CHECK_KINDS, MAX_SYMBOL_RANK, MEMORIES_OF_KIND, ORDERS, Check, Segment, Symbol
+from isa.program import (
+    BUFFERED,
+    CHECK_BOUNDS,
+    CHECK_KINDS,
+    MAX_BUFFERS,
+    MAX_SYMBOL_RANK,
+    MAX_TASKS,
+    MEMORIES_OF_KIND,
+    ORDERS,
+    Check,
+    Segment,
+    Symbol,
+)
 from isa.suggest import did_you_mean
 
 DEFAULT_CHIP = "hanguang800"
 DEFAULT_MEMORY = {"const": "cb"}
 SCALES = ("automatic", "explicit")
 MAX_SIZE = 2**62
+# What to do where `buffers` is not possible.
+OWN_BUFFERS = "only an input or an output follows the task; count others' buffers in a dimension: `t[task % 2]`"
 # The setting that each kind of check takes for its bound.
 BOUND_NAMES = {"top1": "min", "within": "atol", "exact": ""}
 
@@ -55,6 +70,8 @@ class Declarations:
         self.by_name: dict[str, Declared] = {}
         self.checks: list[tuple[syntax.Check, Scope]] = []
         self.chip: Chip | None = None
+        self.tasks = 1
+        self.tasks_span: Span | None = None
         # Tensors that have no place: their data need not be read.
         self.misplaced: set[str] = set()
 
@@ -88,6 +105,16 @@ class Declarations:
         except ChipError as error:
             message = error.message.replace(str(name), word.text)
             self.names.error(scope, "E403", word.span, message, "", error.help)
+
+    def count_tasks(self, statement: syntax.Tasks, scope: Scope) -> None:
+        """Take `.tasks COUNT`; what is wrong with it is reported."""
+        if self.tasks_span is not None:
+            note = Note("it stands here first", self.tasks_span)
+            self.names.error(scope, "E206", statement.span, "`.tasks` stands twice", "once is enough", "", note)
+            return
+        self.tasks_span = statement.span
+        with suppress(Failed):
+            self.tasks = Evaluator(self.names, scope).integer(statement.count, 1, MAX_TASKS, "the number of tasks")
 
     def constant(self, statement: syntax.Constant, scope: Scope) -> None:
         """Take `.equ NAME = VALUE`; in a macro the name may be a parameter that stands for one."""
@@ -164,6 +191,9 @@ class Declarations:
             raise evaluator.error(
                 "E505", statement.name, "data without a name needs an address", "expected `at ADDRESS`"
             )
+        if "buffers" in seen and statement.kind not in BUFFERED:
+            message = f"`.{statement.kind}` takes no `buffers`"
+            raise self._clause_error(evaluator, statement, "buffers", message, OWN_BUFFERS)
         self._takes_data(evaluator, statement)
         symbol = Symbol(
             key,
@@ -174,6 +204,7 @@ class Declarations:
             shape,
             parts.get("scale", ()),
             parts.get("zero", 0),
+            buffers=parts.get("buffers", 1),
         )
         spans = [clause.span for clause in statement.clauses if clause.keyword.text == "at"]
         return Declared(key, statement.kind, symbol, statement, scope, at, base, (spans or [statement.name.span])[0])
@@ -217,6 +248,8 @@ class Declarations:
         match clause.keyword.text:
             case "scale":
                 return Reader(evaluator, self.folder).scale(value)
+            case "buffers":
+                return evaluator.integer(value, 1, MAX_BUFFERS, "the number of buffers")
             case "zero":
                 number, held = evaluator.constant(value), dtype or I8
                 if isinstance(number, float) or not held.low <= number <= held.high:
@@ -265,7 +298,7 @@ class Declarations:
             Request(
                 d.key,
                 d.symbol.memory,
-                d.symbol.bytes,
+                d.symbol.buffers * d.symbol.bytes,
                 d.symbol.dtype.bytes,
                 d.at,
                 d.base,
@@ -321,7 +354,7 @@ class Declarations:
             if node is not None and declared.key not in self.misplaced and not self._is_none(node, declared.scope):
                 reader = Reader(Evaluator(self.names, declared.scope), self.folder)
                 try:
-                    data = reader.initial(node, symbol)
+                    data = reader.initial(node, symbol, self.tasks)
                 except Failed:
                     continue
             if declared.kind == "input":
@@ -364,13 +397,14 @@ class Declarations:
         node, _ = names.follow(statement.data, scope)
         if isinstance(node, syntax.Text) and source is None:
             source = node.value
+        shape = symbol.shape if self.tasks == 1 else (self.tasks, *symbol.shape)
         if kind.text == "top1":
-            rows = symbol.bytes // symbol.dtype.bytes // symbol.shape[-1]
-            expected = reader.labels(statement.data, rows, symbol.shape[:-1])
+            expected = reader.labels(statement.data, prod(shape[:-1]), shape[:-1])
         else:
-            if symbol.bytes > MAX_BYTES:
-                raise evaluator.error("E506", output, f"{symbol.bytes:,} bytes to compare", "")
-            expected = reader.tensor(statement.data, symbol.dtype, symbol.shape)
+            size = self.tasks * symbol.bytes
+            if size > MAX_BYTES:
+                raise evaluator.error("E506", output, f"{size:,} bytes to compare", "")
+            expected = reader.tensor(statement.data, symbol.dtype, shape)
         return Check(symbol.name, kind.text, bound, source or "", expected)  # type: ignore[arg-type]
 
     def _check_settings(self, statement: syntax.Check, evaluator: Evaluator) -> tuple[float, str | None]:

@@ -53,6 +53,7 @@ def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) ->
         f".chip {spelling.name(program.chip)}",
         f".order {order}",
         ".scales explicit",
+        *([f".tasks {program.tasks}"] if program.tasks > 1 else []),
         "",
         *_tensors(core, data),
         *_checks(program, core, data),
@@ -114,7 +115,7 @@ def _owners(core: Core) -> dict[int, int]:
     Data that overlaps other data belongs to no symbol: text may say so only without a name.
     """
     intervals = sorted((s.memory, s.address, s.end) for s in core.segments if s.data)
-    intervals += [(s.memory, s.address, s.address + s.bytes) for s in core.symbols if s.kind == "input"]
+    intervals += [(s.memory, s.address, s.end) for s in core.symbols if s.kind == "input"]
     places: dict[tuple[str, int, int], list[int]] = {}
     for index, segment in enumerate(core.segments):
         low, high, memory = segment.address, segment.end, segment.memory
@@ -142,10 +143,14 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
         parts.append(f"zero={symbol.zero}")
     if symbol.memory != DEFAULT_MEMORY.get(symbol.kind, "lm"):
         parts.append(f"in {symbol.memory}")
+    if symbol.buffers > 1:
+        parts.append(f"buffers={symbol.buffers}")
     parts.append(f"at {symbol.address:#x}")
     content = symbol.default if symbol.kind == "input" else content
     if content is not None:
-        parts.append(f"= {data.spell(content, symbol.dtype, symbol.shape, symbol.name)}")
+        tasks = len(content) // symbol.bytes
+        shape = symbol.shape if tasks == 1 else (tasks, *symbol.shape)
+        parts.append(f"= {data.spell(content, symbol.dtype, shape, symbol.name, splat=tasks == 1)}")
     elif symbol.kind in ("weight", "const"):
         parts.append("= none")
     return " ".join(parts)
@@ -170,13 +175,17 @@ def _content_type(segment: Segment, core: Core) -> DType:
 
 
 def _checks(program: Program, core: Core, data: _Data) -> list[str]:
-    return [_check(check, core.symbol(check.output), index, data) for index, check in enumerate(program.checks)]
+    return [
+        _check(check, program, core.symbol(check.output), index, data) for index, check in enumerate(program.checks)
+    ]
 
 
-def _check(check: Check, output: Symbol, index: int, data: _Data) -> str:
+def _check(check: Check, program: Program, output: Symbol, index: int, data: _Data) -> str:
     dtype, shape = output.dtype, output.shape
+    if program.tasks > 1:
+        shape = (program.tasks, *shape)
     if check.kind == "top1":
-        dtype, shape = I32, (prod(output.shape[:-1]),)
+        dtype, shape = I32, (prod(shape[:-1]),)
     spelled = data.spell(check.expected, dtype, shape, f"{check.output}_check{index}", splat=check.kind != "top1")
     line = f".check {spelling.name(check.output)} {check.kind} {spelled}"
     bound = BOUND_NAMES[check.kind]

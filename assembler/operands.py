@@ -32,7 +32,10 @@ USUAL_MEMORIES = {"sram": "lm", "l1": "lm", "local": "lm", "dram": "dev", "ddr":
 
 @dataclass(frozen=True)
 class Part:
-    """What is taken of one dimension: `count` elements from `start` on, `step` apart; 0 drops the dimension."""
+    """What is taken of one dimension: `count` elements from `start` on, `step` apart; 0 drops the dimension.
+
+    With a negative step `start` is the greatest index.
+    """
 
     start: Affine
     count: int
@@ -129,10 +132,10 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
 
 
 def take(symbol: Symbol, parts: Sequence[Part]) -> Given:
-    """Return the operand that takes one part of each dimension of a tensor."""
+    """Return the operand that takes one part of each dimension of a tensor, in the buffer of the task."""
     shape, strides, kept = list[int](), list[int](), list[int]()
     offset = 0
-    terms: dict[tuple[int, int], int] = {}
+    terms = {(term.counter, term.modulus): term.stride for term in symbol.terms}
     size = symbol.dtype.bytes
     for dimension, (part, stride) in enumerate(zip(parts, symbol.strides, strict=True)):
         offset += part.start.constant * stride
@@ -159,10 +162,10 @@ def _index(evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Sym
         _check_reach(evaluator, index, symbol, dimension, start, 1)
         return Part(start, 0, 1)
     step = 1 if index.step is None else evaluator.integer(index.step, what="the step")
-    if step < 1:
+    if step == 0:
         assert index.step is not None
-        help = "a slice runs forward; `transpose` and raw operands take other strides"
-        raise evaluator.error("E307", index.step, f"the step is {step}", "expected at least 1", help)
+        help = "leave it out to take every element; `: : -1` takes them from the end"
+        raise evaluator.error("E307", index.step, "the step is 0", "expected another number", help)
     start = Affine(0, ()) if index.start is None else evaluator.whole(index.start)
     if index.length:
         assert index.stop is not None
@@ -176,9 +179,13 @@ def _index(evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Sym
         length = stop.constant - start.constant
     if length < 1:
         help = "a slice is `first : end` (end not included) or `first : +length`, counted from 0"
+        if step < 0:
+            help += "; a negative step takes the same elements from the last one on"
         raise evaluator.error("E307", index, f"this slice has {length} elements", "expected at least 1", help)
     _check_reach(evaluator, index, symbol, dimension, start, length)
-    return Part(start, -(-length // step), step)
+    if step < 0:
+        start = Affine(start.constant + length - 1, start.terms)
+    return Part(start, -(-length // abs(step)), step)
 
 
 def _check_reach(

@@ -185,6 +185,9 @@ class _Builder:
     def _setting(self, span: Span, keyword: Token, value: Token) -> syntax.Setting:
         return syntax.Setting(span, str(keyword), self._word(value))
 
+    def _tasks(self, span: Span, count: Tree[Any]) -> syntax.Tasks:
+        return syntax.Tasks(span, self.value(count))
+
     def _constant(self, span: Span, name: Token, value: Tree[Any]) -> syntax.Constant:
         return syntax.Constant(span, self._word(name), self.value(value))
 

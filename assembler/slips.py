@@ -14,10 +14,11 @@ USAGE = {
     ".name": '.name "TEXT"',
     ".order": ".order hardware, or compiler",
     ".scales": ".scales automatic, or explicit",
+    ".tasks": ".tasks COUNT",
     ".equ": ".equ NAME = VALUE",
     ".include": '.include "FILE.npu"',
-    ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
-    ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
+    ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER buffers=COUNT in MEMORY at ADDRESS = DATA",
+    ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER buffers=COUNT in MEMORY at ADDRESS",
     ".weight": ".weight NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
     ".const": ".const NAME TYPE[SHAPE] scale=NUMBER at ADDRESS = DATA",
     ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
@@ -29,7 +30,7 @@ USAGE = {
     ".endrepeat": ".endrepeat",
 }
 TENSORS = (".input", ".output", ".weight", ".const", ".local")
-CLAUSES = ("scale", "zero", "in", "at")
+CLAUSES = ("scale", "zero", "buffers", "in", "at")
 WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
 WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
 # What an instruction takes with `=`.
@@ -51,6 +52,7 @@ TERMINALS = {
     "RSQB": "`]`",
     "SCALE": "`scale=`",
     "ZERO": "`zero=`",
+    "BUFFERS": "`buffers=`",
     "IN": "`in`",
     "AT": "`at`",
     "STRIDES": "`strides`",

@@ -132,13 +132,18 @@ def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] |
         starts.append(offset // stride)
         offset %= stride
     terms: list[dict[tuple[int, int], int]] = [{} for _ in symbol.shape]
-    for term in value.terms:
+    strides = {(term.counter, term.modulus): term.stride for term in value.terms}
+    for term in symbol.terms:
+        # The assembler adds it.
+        strides[term.counter, term.modulus] = strides.get((term.counter, term.modulus), 0) - term.stride
+    for key, step in strides.items():
         for dimension, stride in enumerate(symbol.strides):
-            if symbol.shape[dimension] > 1 and term.stride % (stride * size) == 0:
-                terms[dimension][term.counter, term.modulus] = term.stride // (stride * size)
+            if step and symbol.shape[dimension] > 1 and step % (stride * size) == 0:
+                terms[dimension][key] = step // (stride * size)
                 break
         else:
-            return None
+            if step:
+                return None
     affines = [Affine(start, tuple(sorted(held.items()))) for start, held in zip(starts, terms, strict=True)]
     for kept in combinations(range(len(symbol.shape)), value.rank):
         parts = [Part(start, 0, 1) for start in affines]
@@ -153,13 +158,14 @@ def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] |
 
 def _fits(part: Part, size: int, trips: Sequence[int]) -> bool:
     """Whether a part stays within its dimension in every iteration."""
-    if part.step < 1:
+    if part.step == 0:
         return False
     bounds = reach(part.start, trips)
     if bounds is None:
         return False
     (low, _), (high, _) = bounds
-    return low >= 0 and high + (max(part.count, 1) - 1) * part.step < size
+    reached = (max(part.count, 1) - 1) * part.step
+    return low + min(reached, 0) >= 0 and high + max(reached, 0) < size
 
 
 def _sliced(symbol: Symbol, parts: Sequence[Part], counters: Sequence[str]) -> str:
@@ -170,12 +176,13 @@ def _sliced(symbol: Symbol, parts: Sequence[Part], counters: Sequence[str]) -> s
 
 
 def _index(part: Part, size: int, counters: Sequence[str]) -> str:
-    start = affine(part.start, counters)
     if not part.count:
-        return start
+        return affine(part.start, counters)
     if part == Part(Affine(0, ()), size, 1):
         return ":"
-    length = (part.count - 1) * part.step + 1
+    length = (part.count - 1) * abs(part.step) + 1
+    first = part.start.constant + min((part.count - 1) * part.step, 0)
+    start = affine(Affine(first, part.start.terms), counters)
     if part.start.terms:
-        return f"{start} : +{length}" + (f" : {part.step}" if part.step > 1 else "")
-    return f"{start}:{part.start.constant + length}" + (f":{part.step}" if part.step > 1 else "")
+        return f"{start} : +{length}" + (f" : {part.step}" if part.step != 1 else "")
+    return f"{start}:{first + length}" + (f":{part.step}" if part.step != 1 else "")

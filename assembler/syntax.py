@@ -95,6 +95,13 @@ class Setting(Node):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Tasks(Node):
+    """`.tasks COUNT`."""
+
+    count: Value
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Constant(Node):
     name: Word
     value: Value
@@ -107,7 +114,7 @@ class Include(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clause(Node):
-    """`scale=`, `zero=`, `in` or `at` of a tensor; `min=`, `atol=` or `source=` of a check."""
+    """`scale=`, `zero=`, `buffers=`, `in` or `at` of a tensor; `min=`, `atol=` or `source=` of a check."""
 
     keyword: Word
     value: "Value | Word"
@@ -183,4 +190,6 @@ class Broken(Node):
     words: tuple[str, ...]
 
 
-Statement = Setting | Constant | Include | Tensor | Check | Macro | EndMacro | Repeat | EndRepeat | Instruction | Broken
+Statement = (
+    Setting | Tasks | Constant | Include | Tensor | Check | Macro | EndMacro | Repeat | EndRepeat | Instruction | Broken
+)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from isa.chip import Chip
+from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.operand import Operand, runs
 from isa.table import ENGINES, by_opcode
@@ -69,6 +70,8 @@ def products(chip: Chip, pixels: int, channels: int, length: int, repeats: int =
 
 def tensor_cost(chip: Chip, instruction: Instruction, dot_products: int, macs: int) -> Cost:
     vector = present(instruction, "out").elements / chip["te.vector_lanes"]
+    if dot_products and present(instruction, "x").dtype == I16:
+        dot_products *= chip["te.i16_cycles"]
     return cost("te", chip, instruction, {"products": dot_products, "vector lanes": vector}, macs)
 
 
@@ -92,10 +95,10 @@ def dwconv(chip: Chip, instruction: Instruction) -> Cost:
 def matmul(chip: Chip, instruction: Instruction) -> Cost:
     out, x, w = present(instruction, "out"), present(instruction, "x"), present(instruction, "w")
     rows, columns = out.shape[-2:]
-    length = x.elements // (out.elements // columns)
+    length = x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
     # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
     batch = out.elements // (rows * columns)
-    pixels, repeats = (batch * rows, 1) if w.rank == 2 else (rows, batch)
+    pixels, repeats = (batch * rows, 1) if w.elements == length * columns else (rows, batch)
     return tensor_cost(chip, instruction, products(chip, pixels, columns, length, repeats), out.elements * length)
 
 
@@ -191,6 +194,28 @@ def gather(chip: Chip, instruction: Instruction) -> Cost:
     return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
 
 
+def flatten(chip: Chip, instruction: Instruction) -> Cost:
+    # Every tap is read for each window, padding like pixels; the taps of a line are one run where they touch.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    width, spread = int(instruction.attribute("window")[1]), int(instruction.attribute("dilation")[1])
+    line = replace(x, shape=(width, x.shape[3]), strides=(x.strides[2] * spread, x.strides[3]))
+    demands = {
+        "LM read": moved_cycles(chip, out, runs(line, 0)[1]),
+        "LM write": moved_cycles(chip, out, runs(out, 0)[1]),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
+def toweight(chip: Chip, instruction: Instruction) -> Cost:
+    # The innermost dimension moves: element by element.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    demands = {
+        "LM read": moved_cycles(chip, x, x.dtype.bytes),
+        "LM write": moved_cycles(chip, out, out.dtype.bytes),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
 COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     "COSTS",
     {
@@ -210,15 +235,23 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "fill": move,
         "transpose": transpose,
         "gather": gather,
+        "flatten": flatten,
+        "toweight": toweight,
     },
     ENGINES,
 )
 
 
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
-    """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe; none for what stays in the host.
+    """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe: latency, then the bytes."""
+    cycles = transfer_occupancy(chip, amounts)
+    return cycles + chip["memory.pcie_latency"] if cycles else 0
 
-    One transfer after another on the link: latency, then bytes at the lesser of the link's and the memory's bandwidth.
+
+def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
+    """Return the cycles that a DMA of so many bytes to or from each memory holds the link; 0 for what is in the host.
+
+    One memory after another: the bytes at the lesser of the link's and the memory's bandwidth.
     """
     cycles = 0
     for memory, size in amounts.items():
@@ -227,4 +260,4 @@ def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
             if memory == "dev":
                 bandwidth = min(bandwidth, chip["memory.dev_bytes_per_cycle"])
             cycles += ceil(size / bandwidth)
-    return cycles + chip["memory.pcie_latency"] if cycles else 0
+    return cycles

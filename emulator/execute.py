@@ -1,12 +1,14 @@
-"""Execute: run a plan on inputs, in program order, and give its outputs.
+"""Execute: run a plan on inputs, task after task, each in program order, and give its outputs.
 
-The order between engines does not show in the results of a program that is free of races, so there is none here: each
-instruction reads its operands, computes and writes before the next begins.
+Before each task its inputs are copied into their buffers, after it its outputs are copied from theirs; all else stays
+as the task before left it. The order between engines does not show in the results of a program that is free of races,
+so there is none here: each instruction reads its operands, computes and writes before the next begins.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -41,7 +43,7 @@ from emulator.walk import (
 )
 from isa.errors import InputError, Trap
 from isa.loops import executions, find_loops, trips_at
-from isa.operand import MAX_LOOP_DEPTH
+from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
@@ -57,7 +59,7 @@ KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
 
 @dataclass(frozen=True)
 class Dump:
-    """A tensor to show: as the program ends, or as iteration `iteration` ends.
+    """A tensor to show: as the last task ends, or as its iteration `iteration` ends.
 
     The iteration is one of the outermost loop around the first instruction that writes the tensor.
     """
@@ -84,47 +86,59 @@ def execute(
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Execution:
-    """Run a plan on inputs by name and return what it left.
+    """Run a plan's tasks on inputs by name and return what they left.
 
+    An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several tasks,
+    or where an input is one.
     `poison` seeds the noise that unwritten bytes hold instead of 0. `on_compile` is called with what is compiled, as in
     "the kernel of conv", before it is, `on_progress` with the instructions done and those of the whole run, some times
     a second.
     Raises InputError for wrong inputs, dumps and seeds, Trap when an instruction's result overlaps what it reads, an
     index is out of range, or there is not the memory.
     """
-    core = plan.core
+    core, last = plan.core, plan.tasks - 1
     arena = open_arena(plan, poison)
     moments = [_moment(plan, dump) for dump in dumps]
     with enough_memory(plan):
-        for name, value in prepare(core, inputs).items():
-            tensor(arena, plan, core.symbol(name))[...] = value
+        prepared = prepare(core, inputs, plan.tasks)
+        outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for s in core.of_kind("output")}
+    is_batch = plan.tasks > 1 or any(value.ndim > len(core.symbol(name).shape) for name, value in prepared.items())
+    batches = {name: np.broadcast_to(value, (plan.tasks, *core.symbol(name).shape)) for name, value in prepared.items()}
 
     run = _Walk(plan, arena, stops=[at for at in moments if at is not None], on_compile=on_compile)
     shown: dict[int, np.ndarray] = {}
-    total = executions(core.code)
-    budget, why, reported = FIRST_BUDGET, PAUSED, 0.0
-    while why != ENDED:
-        began = time.perf_counter()
-        why = run.go(budget, passing=why == STOPPED)
-        now = time.perf_counter()
-        if why == STOPPED:
-            for k, (dump, at) in enumerate(zip(dumps, moments, strict=True)):
-                if at == run.at and run.counters[1] == dump.iteration:
-                    shown[k] = copy_out(arena, plan, dump.symbol)
-        elif why == DOUBTED:
-            run.decide()
-        elif why == TRAPPED:
-            raise run.trap()
-        elif why == PAUSED:
-            budget = next_budget(budget, now - began, MOST_BUDGET)
-        if on_progress and now - reported >= PAUSE_SECONDS:
-            on_progress(run.done, total)
-            reported = now
+
+    def show(task: int) -> None:
+        for k, (dump, at) in enumerate(zip(dumps, moments, strict=True)):
+            if task == last and at == run.at and run.counters[1] == dump.iteration:
+                shown[k] = copy_out(arena, plan, dump.symbol, task)
+
+    total = executions(core.code) * plan.tasks
+    progress = _Progress(lambda: on_progress(run.done, total)) if on_progress else None
+    for task in range(plan.tasks):
+        for name, batch in batches.items():
+            tensor(arena, plan, core.symbol(name), task)[...] = batch[task]
+        run.compute(task, partial(show, task), progress)
+        for name, batch in outputs.items():
+            batch[task] = tensor(arena, plan, core.symbol(name), task)
     for k, dump in enumerate(dumps):
         if dump.iteration is None:
-            shown[k] = copy_out(arena, plan, dump.symbol)
-    outputs = {symbol.name: copy_out(arena, plan, symbol.name) for symbol in core.of_kind("output")}
+            shown[k] = copy_out(arena, plan, dump.symbol, last)
+    if not is_batch:
+        outputs = {name: batch[0] for name, batch in outputs.items()}
     return Execution(outputs, [shown[k] for k in range(len(dumps))], run.done)
+
+
+class _Progress:
+    """Calls `report` some times a second, however often it is asked."""
+
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report, self._reported = report, 0.0
+
+    def look(self, now: float) -> None:
+        if now - self._reported >= PAUSE_SECONDS:
+            self._report()
+            self._reported = now
 
 
 class _Walk:
@@ -142,6 +156,7 @@ class _Walk:
         self._rows = plan.rows.copy()
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
         self._state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
+        self._budget = FIRST_BUDGET
         self._given = (
             tuple(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()),
             arena,
@@ -153,6 +168,26 @@ class _Walk:
             self._known,
             self._state,
         )
+
+    def compute(self, task: int, on_stop: Callable[[], None], progress: _Progress | None) -> None:
+        """Run the code of one task to its end; `on_stop` is called at each stop."""
+        # Whatever ran before has closed its loops: their counters are 0.
+        self._state[AT], self._state[COUNTERS + TASK_COUNTER] = 0, task
+        why = PAUSED
+        while why != ENDED:
+            began = time.perf_counter()
+            why = self.go(self._budget, passing=why == STOPPED)
+            now = time.perf_counter()
+            if why == STOPPED:
+                on_stop()
+            elif why == DOUBTED:
+                self.decide()
+            elif why == TRAPPED:
+                raise self.trap()
+            elif why == PAUSED:
+                self._budget = next_budget(self._budget, now - began, MOST_BUDGET)
+            if progress:
+                progress.look(now)
 
     def go(self, budget: int, passing: bool) -> int:
         """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
@@ -234,10 +269,10 @@ def _moment(plan: Plan, dump: Dump) -> int | None:
 def _first_writer(plan: Plan, symbol: Symbol) -> int | None:
     """Return the first instruction that may write to a symbol's bytes in some iteration."""
     code = plan.core.code
-    for k, (instruction, trips) in enumerate(zip(code, trips_at(code), strict=True)):
+    for k, (instruction, trips) in enumerate(zip(code, trips_at(code, plan.tasks), strict=True)):
         for access, operand in instruction.accesses():
             low, high = operand.extent(trips)
-            within = operand.memory == symbol.memory and low < symbol.address + symbol.bytes and symbol.address < high
+            within = operand.memory == symbol.memory and low < symbol.end and symbol.address < high
             if access == "write" and within:
                 return k
     return None

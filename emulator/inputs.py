@@ -1,21 +1,49 @@
 """Inputs: the tensors that a program is given, checked and, where they have a scale, quantised."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isa.dtypes import as_read, dtype_of_array
-from isa.errors import InputError
-from isa.program import Core, Symbol
+from isa.errors import InputError, shown
+from isa.program import MAX_TASKS, Core, Program, Symbol
 from isa.suggest import did_you_mean
 
 
-def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None) -> int:
+    """Return how many tasks a run has: as many as asked for, or as the batches have, or the program's own number.
+
+    A batch has one dimension more than its input. Raises InputError where the numbers disagree.
+    """
+    if asked is not None and not (isinstance(asked, Integral) and 1 <= asked <= MAX_TASKS):
+        raise InputError(f"{shown(asked)} is no number of tasks", f"give a whole number, 1 to {MAX_TASKS}")
+    batches: dict[str, int] = {}
+    for symbol in program.cores[0].of_kind("input"):
+        # Whatever is wrong otherwise, `prepare` says.
+        with suppress(ValueError, TypeError, OverflowError):
+            if symbol.name in given and np.ndim(given[symbol.name]) == len(symbol.shape) + 1:
+                batches[symbol.name] = len(given[symbol.name])
+    counts = {*batches.values(), *(() if asked is None else (int(asked),))}
+    if len(counts) > 1:
+        lengths = ", ".join(f"{name} is a batch of {length}" for name, length in batches.items())
+        wanted = "" if asked is None else f"the run has {asked} tasks, "
+        help = "give every batch the same length; an input without that dimension is the same for each task"
+        raise InputError(f"the inputs disagree on the number of tasks: {wanted}{lengths}", help)
+    (count,) = counts or {program.tasks}
+    if not 1 <= count <= MAX_TASKS:
+        raise InputError(f"{', '.join(batches)}: a batch of {count}", f"a stream has 1 to {MAX_TASKS} tasks")
+    return count
+
+
+def prepare(core: Core, given: Mapping[str, Any], tasks: int = 1) -> dict[str, np.ndarray]:
     """Return every input of a core, by name, in its symbol's type and shape; defaults stand in for what is not given.
 
-    An input with a scale also takes floats, which are quantised. Raises one InputError that names all that is wrong.
+    A batch keeps its dimension in front, of length `tasks`. An input with a scale also takes floats, which are
+    quantised. Raises one InputError that names all that is wrong.
     """
     symbols = {symbol.name: symbol for symbol in core.of_kind("input")}
     wrong = [_unknown(name, symbols) for name in given if name not in symbols]
@@ -23,9 +51,9 @@ def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for name, symbol in symbols.items():
         try:
             if name in given:
-                prepared[name] = convert(symbol, given[name])
+                prepared[name] = convert(symbol, given[name], tasks)
             elif symbol.default is not None:
-                prepared[name] = symbol.array(symbol.default)
+                prepared[name] = _default(symbol, symbol.default, tasks)
             else:
                 raise InputError(
                     f"input {name} is missing",
@@ -41,14 +69,27 @@ def prepare(core: Core, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return prepared
 
 
-def convert(symbol: Symbol, value: Any) -> np.ndarray:
-    """Return a value in the type and shape of an input; raise InputError where that would need a guess."""
+def _default(symbol: Symbol, data: bytes, tasks: int) -> np.ndarray:
+    if len(data) == symbol.bytes:
+        return symbol.array(data)
+    held = len(data) // symbol.bytes
+    if held != tasks:
+        raise InputError(
+            f"the default of input {symbol.name} is for {held} tasks, but the run has {tasks}",
+            f"give {_form(symbol)}, or a batch of {tasks} of them",
+        )
+    return np.frombuffer(data, symbol.dtype.numpy).reshape(tasks, *symbol.shape)
+
+
+def convert(symbol: Symbol, value: Any, tasks: int) -> np.ndarray:
+    """Return a value in the type and shape of an input, or a batch; raise InputError where that would need a guess."""
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"input {symbol.name} is not an array: {error}", f"give {_form(symbol)}") from error
-    if array.shape != symbol.shape:
-        raise InputError(f"input {symbol.name} has shape {list(array.shape)}", f"give {_form(symbol)}")
+    if array.shape not in (symbol.shape, (tasks, *symbol.shape)):
+        help = f"give {_form(symbol)}; a batch has one dimension more in front, of length {tasks} here"
+        raise InputError(f"input {symbol.name} has shape {list(array.shape)}", help)
     if not isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "i" and fits(symbol, array):
         # Python's own numbers have no width to disagree.
         array = array.astype(symbol.dtype.numpy)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from emulator.jit import KERNEL, compile_all
-from emulator.kernels_memory import fill, gather, move, transpose
+from emulator.kernels_memory import fill, flatten, gather, move, toweight, transpose
 from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_reduce import reduce
 from emulator.kernels_sample import resize, roipool, roisample
@@ -34,6 +34,8 @@ KERNELS: dict[int, Any] = by_opcode(
         "fill": fill,
         "transpose": transpose,
         "gather": gather,
+        "flatten": flatten,
+        "toweight": toweight,
     },
     ENGINES,
 )

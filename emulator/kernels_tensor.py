@@ -23,7 +23,20 @@ import numpy as np
 
 from emulator.jit import hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.vector import I8_CODE, I16_CODE, OUT, Array, V, X, load_rows, open_chain, row_count, run_chain, u64
+from emulator.vector import (
+    I8_CODE,
+    I16_CODE,
+    OUT,
+    Array,
+    V,
+    X,
+    load_rows,
+    open_chain,
+    row_count,
+    row_start,
+    run_chain,
+    u64,
+)
 
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (
@@ -298,13 +311,14 @@ def matmul(arena: Array, row: Array) -> None:
     left = unpacked(x, block, weights.shape[1])
     acc, sums = accumulators(block, columns + COLUMNS, x.wide)
     work, table = open_chain(arena, row, CHAIN, MATMUL_STAGES)
-    shared = row[W + SHAPE] == 1 and row[W + SHAPE + 1] == 1
+    held = i64(-1)
     for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
-        outer, inner = batch // row[OUT + SHAPE + 1], batch % row[OUT + SHAPE + 1]
-        if batch == 0 or not shared:
-            start = w.first + outer * row[W + STRIDE] + inner * row[W + STRIDE + 1]
+        # The first row of each matrix of the batch; w stays packed while it is the same.
+        start = w.first + row_start(row, W, batch * rows)
+        if start != held:
             pack_matrix(w, start, w_column, w_k, columns, k, weights)
-        start = x.first + outer * row[X + STRIDE] + inner * row[X + STRIDE + 1]
+            held = start
+        start = x.first + row_start(row, X, batch * rows)
         for first in range(0, rows, block):
             count = min(block, rows - first)
             pack_matrix(x, start + first * x_row, x_row, x_k, count, k, left)

@@ -8,7 +8,7 @@ import numpy as np
 
 from emulator.plan import Plan
 from isa.errors import InputError, Trap, shown
-from isa.program import Symbol
+from isa.program import BUFFERED, Symbol
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def enough_memory(plan: Plan) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        copies = sum(symbol.bytes for symbol in plan.core.symbols if symbol.kind in ("input", "output"))
+        copies = plan.tasks * sum(symbol.bytes for symbol in plan.core.symbols if symbol.kind in BUFFERED)
         raise Trap(
             f"the program needs {plan.arena_bytes} bytes of memory, and {copies} for its inputs and outputs, "
             "which this computer cannot give"
@@ -46,13 +46,13 @@ def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
     return arena
 
 
-def tensor(arena: np.ndarray, plan: Plan, symbol: Symbol) -> np.ndarray:
-    """Return a symbol's tensor, as a view of the arena."""
-    start = plan.bases[symbol.memory] + symbol.address
+def tensor(arena: np.ndarray, plan: Plan, symbol: Symbol, task: int = 0) -> np.ndarray:
+    """Return a symbol's tensor in a task, as a view of the arena."""
+    start = plan.bases[symbol.memory] + symbol.address + task % symbol.buffers * symbol.bytes
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
 
 
-def copy_out(arena: np.ndarray, plan: Plan, name: str) -> np.ndarray:
-    """Return a copy of a symbol's tensor; raise Trap when there is not the memory."""
+def copy_out(arena: np.ndarray, plan: Plan, name: str, task: int) -> np.ndarray:
+    """Return a copy of a symbol's tensor in a task; raise Trap when there is not the memory."""
     with enough_memory(plan):
-        return tensor(arena, plan, plan.core.symbol(name)).copy()
+        return tensor(arena, plan, plan.core.symbol(name), task).copy()

@@ -58,7 +58,7 @@ class Plan:
     0 absent, READ or WRITE; engines [n]: index in ENGINES, or SEQ; waits [n]: bit k waits for engine k;
     loops [n, 3] for loop and brnz: (counter, count, index of the other end), zeros elsewhere;
     overlap [n]: whether the result may share bytes with what it reads, so that execute has to look each time.
-    `bases` and `sizes` say where each memory lies in the arena, in bytes.
+    `bases` and `sizes` say where each memory lies in the arena, in bytes. It is good for tasks 0 to `tasks` - 1.
     """
 
     program: Program
@@ -74,6 +74,7 @@ class Plan:
     overlap: np.ndarray
     bases: dict[str, int]
     sizes: dict[str, int]
+    tasks: int
 
     @property
     def core(self) -> Core:
@@ -87,8 +88,8 @@ class Plan:
         return self.core.lines[index]
 
 
-def load(program: Program, chip: Chip) -> Plan:
-    """Return the plan of a program on a chip.
+def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
+    """Return the plan of a program on a chip, for a stream of `tasks`: its own number where None.
 
     Raises Trap when the program is not well formed, when the chip lacks memory or instruction buffer, when an operand
     reaches outside its memory in some iteration, or when an instruction's result overlaps what it reads.
@@ -96,9 +97,10 @@ def load(program: Program, chip: Chip) -> Plan:
     for message, help in check_program(program):
         raise Trap(f"{program.name}: {message}", help)
     core = program.cores[0]
+    tasks = program.tasks if tasks is None else tasks
     _check_memories(core, chip)
-    _check_bounds(core, chip)
-    needs = memory_needs(core)
+    _check_bounds(core, chip, tasks)
+    needs = memory_needs(core, tasks)
     sizes = {memory: -(-needs[memory] // PLACEMENT_ALIGNMENT) * PLACEMENT_ALIGNMENT for memory in MEMORIES}
     bases, offset = {}, 0
     for memory in MEMORIES:
@@ -135,9 +137,10 @@ def load(program: Program, chip: Chip) -> Plan:
         engines=np.array([(*ENGINES, "seq").index(instruction.engine) for instruction in core.code], np.int64),
         waits=np.array([instruction.waits for instruction in core.code], np.int64),
         loops=loops,
-        overlap=_find_overlaps(core),
+        overlap=_find_overlaps(core, tasks),
         bases=bases,
         sizes=sizes,
+        tasks=tasks,
     )
 
 
@@ -169,7 +172,7 @@ def _check_memories(core: Core, chip: Chip) -> None:
             f"has {chip['memory.ib_bytes']}",
             "put what repeats into hardware loops",
         )
-    held = [(symbol.name, symbol.memory, symbol.address + symbol.bytes) for symbol in core.symbols]
+    held = [(symbol.name, symbol.memory, symbol.end) for symbol in core.symbols]
     held += [("a constant", segment.memory, segment.end) for segment in core.segments]
     for name, memory, end in held:
         if end > chip.memory_bytes(memory):
@@ -181,8 +184,8 @@ def _has(chip: Chip, memory: str) -> str:
     return f"{chip.name} has {size} bytes of it" if size else f"{chip.name} has no {memory} memory"
 
 
-def _check_bounds(core: Core, chip: Chip) -> None:
-    for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code), strict=True)):
+def _check_bounds(core: Core, chip: Chip, tasks: int) -> None:
+    for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code, tasks), strict=True)):
         for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
             if operand is None:
                 continue
@@ -204,10 +207,10 @@ def _where(core: Core, k: int) -> str:
     return f"{line.file}:{line.number}: {line.text or core.code[k].row.mnemonic}"
 
 
-def _find_overlaps(core: Core) -> np.ndarray:
+def _find_overlaps(core: Core, tasks: int) -> np.ndarray:
     """Return where execute must look for overlaps; raise Trap where one is sure."""
     watch = np.zeros(len(core.code), bool)
-    for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code), strict=True)):
+    for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code, tasks), strict=True)):
         if "overlap" not in instruction.row.traps:
             continue
         out = instruction.operand("out")
@@ -239,7 +242,7 @@ def overlap_trap(core: Core, k: int, address: int) -> Trap:
     """Return the trap of instruction k, whose result at byte `address` overlaps what it reads."""
     out = core.code[k].operand("out")
     assert out is not None
-    held = [s for s in core.symbols if s.memory == out.memory and s.address <= address < s.address + s.bytes]
+    held = [s for s in core.symbols if s.memory == out.memory and s.address <= address < s.end]
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
     in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(

@@ -5,7 +5,7 @@ to the instruction behind that term, and goes on there. The steps touch, so thei
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -41,7 +41,7 @@ from emulator.record import (
 from emulator.schedule import CLOCK, COUNTERS, DONE, END, ENDED, FULL, OPERAND, PAUSED, flat, walk, walk_back
 from isa.errors import Trap
 from isa.loops import executions, find_loops, trips_at
-from isa.operand import MAX_LOOP_DEPTH, MEMORIES
+from isa.operand import MAX_LOOP_DEPTH, MEMORIES, TASK_COUNTER
 from isa.table import ENGINES, MAX_OPERANDS, TABLE
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
@@ -187,6 +187,14 @@ class Timeline:
     @cached_property
     def critical_path(self) -> list[PathEntry]:
         """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
+        steps = self.compute_path()
+        for reason, cycles in ((TRANSFER_IN, self.transfer_in), (TRANSFER_OUT, self.transfer_out)):
+            if cycles:
+                steps.append((Step(-1, "dma", reason, cycles), 1))
+        return self.entries(steps)
+
+    def compute_path(self) -> list[tuple[Step, int]]:
+        """Return the critical path from the DMA in to the DMA out, each step with its cycles in all and its times."""
         end, at, issuing = self._end()
         path = np.zeros((len(self.plan.opcodes), len(REASONS), 2), np.int64)
         walk_back(self.records, at, self._cycle(at, issuing), issuing, path)
@@ -194,9 +202,10 @@ class Timeline:
         for index, why in np.argwhere(path[..., 0]):
             count, cycles = path[index, why].tolist()
             steps.append((self._step(int(index), REASONS[why], cycles), count))
-        for reason, cycles in ((TRANSFER_IN, self.transfer_in), (TRANSFER_OUT, self.transfer_out)):
-            if cycles:
-                steps.append((Step(-1, "dma", reason, cycles), 1))
+        return steps
+
+    def entries(self, steps: Iterable[tuple[Step, int]]) -> list[PathEntry]:
+        """Return steps, with their times, by line, instruction, engine and reason, most cycles first."""
         merged: dict[tuple[str, int, str, str, str, str], tuple[int, int]] = {}
         for step, count in steps:
             name = self._name(step)
@@ -226,18 +235,19 @@ def schedule(
     plan: Plan,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    task: int = 0,
 ) -> Timeline:
-    """Return the timeline of one task of a plan; needs no data.
+    """Return the timeline of one task of a plan, by its number; needs no data.
 
     `on_compile` is called with "the schedule" before that is compiled, `on_progress` with the instructions scheduled
     and those of the whole task, some times a second. Raises Trap for a task too long to keep records of.
     """
     chip = plan.chip
     costs = {k: COSTS[i.opcode](chip, i) for k, i in enumerate(plan.core.code) if i.opcode in COSTS}
-    total = _executed(plan)
+    total = executed(plan)
     try:
         with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
-            records, totals, compute_cycles = _records(plan, costs, total, on_progress)
+            records, totals, compute_cycles = _records(plan, task, costs, total, on_progress)
             # What the critical path needs is compiled with the rest.
             walk_back(records, -1, 0, False, np.zeros((0, len(REASONS), 2), np.int64))
     except MemoryError as error:
@@ -260,23 +270,26 @@ def schedule(
 FEWER = "give its longest loop a smaller count: the time of one iteration soon repeats"
 
 
-def _executed(plan: Plan) -> int:
-    """Return how many instructions of engines a task executes; raise Trap for more than can be scheduled."""
+def executed(plan: Plan, tasks: int = 1) -> int:
+    """Return how many instructions of engines a task executes; raise Trap where so many cannot be scheduled."""
     code = plan.core.code
     trips = trips_at(code)
-    executed = executions(code)
+    instructions = executions(code)
     iterations = sum(prod(trips[loop.last]) for loop in find_loops(code))
     for count, most, what in (
-        (executed, MOST_RECORDS, "instructions"),
+        (instructions, MOST_RECORDS, "instructions"),
         (iterations, MOST_ITERATIONS, "iterations of loops"),
     ):
         if count > most:
             raise Trap(f"a task of {count:,} {what} is too long to schedule: at most {most:,}", FEWER)
-    return executed
+        if tasks * count > most:
+            all_differ = f"{tasks:,} tasks of {count:,} {what}, no two of which need be alike, are too long to schedule"
+            raise Trap(f"{all_differ}: at most {most:,}", "ask for fewer tasks, or let addresses follow `task % N`")
+    return instructions
 
 
 def _records(
-    plan: Plan, costs: dict[int, Cost], total: int, on_progress: Callable[[int, int], None] | None
+    plan: Plan, task: int, costs: dict[int, Cost], total: int, on_progress: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the records of a task, the totals of its engines, and the cycle at which all is done."""
     n = len(plan.opcodes)
@@ -289,6 +302,7 @@ def _records(
         plan.program.order == "hardware",
     )
     state = np.zeros(COUNTERS + MAX_LOOP_DEPTH + 1, np.int64)
+    state[COUNTERS + TASK_COUNTER] = task
     queue = np.zeros((SEQ, plan.chip["seq.queue_depth"]), np.int64)
     recent = np.zeros((SEQ, OPERAND, FIRST_ROOM), np.int64)
     totals = np.zeros((SEQ, TOTALS), np.int64)

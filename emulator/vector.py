@@ -32,9 +32,9 @@ EW1_SCALE, EW1_BIAS, EW2, EW2_SCALE, TABLE, EW3_SCALE = (
     operand_slot("conv", name) - CHAIN for name in ("ew1_scale", "ew1_bias", "ew2", "ew2_scale", "table", "ew3_scale")
 )
 CHAIN_ATTRIBUTES = attribute_slot("conv", "ew2_op")
-EW2_OP, SF, CLIP_LOW, CLIP_HIGH, SLOPE, EW2_ZERO, OUT_ZERO = (
+EW2_OP, SF, CLIP_LOW, CLIP_HIGH, SLOPE, OFFSET, EW2_ZERO, OUT_ZERO = (
     attribute_slot("conv", name) - CHAIN_ATTRIBUTES
-    for name in ("ew2_op", "sf", "clip_low", "clip_high", "slope", "ew2_zero", "out_zero")
+    for name in ("ew2_op", "sf", "clip_low", "clip_high", "slope", "offset", "ew2_zero", "out_zero")
 )
 for _name in ("conv", "dwconv", "matmul", "eltwise"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X), _name
@@ -52,6 +52,9 @@ NO_EW2, ADD, SUB, MUL, MAX, MIN = (
 )
 NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
     _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
+)
+GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
+    _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
 )
 
 # Buffers of a block, by their row in `work`.
@@ -269,12 +272,12 @@ def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Arr
 
 
 @inner
-def exp(x: Any) -> Any:
-    """Return e**x in float32: x = n ln 2 + r, 2**n times a polynomial of r, in two factors that do not overflow."""
-    x = f32(-104.0) if x < f32(-104.0) else x
+def exp_factors(x: Any, rest: Any) -> tuple[Any, Any]:
+    """Return two factors of e**(x + rest) in float32: x = n ln 2 + r, 2**n times a polynomial of r + rest."""
+    x = f32(-120.0) if x < f32(-120.0) else x
     x = f32(89.0) if x > f32(89.0) else x
     n = np.rint((x if x == x else f32(0)) * f32(1.4426950408889634))
-    r = (x - n * f32(0.693359375)) - n * f32(-2.12194440054690583e-4)
+    r = ((x - n * f32(0.693359375)) - n * f32(-2.12194440054690583e-4)) + rest
     p = f32(1 / 5040)
     p = p * r + f32(1 / 720)
     p = p * r + f32(1 / 120)
@@ -286,7 +289,14 @@ def exp(x: Any) -> Any:
     half = np.floor(n * f32(0.5))
     low = np.int32((np.int32(half) + np.int32(127)) << np.int32(23)).view(np.float32)
     high = np.int32((np.int32(n - half) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return (p * low) * high
+    return p * low, high
+
+
+@inner
+def exp(x: Any) -> Any:
+    """Return e**x in float32."""
+    value, scale = exp_factors(x, f32(0))
+    return value * scale
 
 
 @inner
@@ -309,6 +319,44 @@ def tanh(x: Any) -> Any:
     a = np.abs(x)
     large = np.copysign(f32(1) - f32(2) / (exp(a + a) + f32(1)), x)
     return small if a < f32(0.35) else large
+
+
+@inner
+def silu(x: Any) -> Any:
+    """Return x / (1 + e**-x) in float32, as x e**-|x| / (1 + e**-|x|) below 0."""
+    value, scale = exp_factors(-np.abs(x), f32(0))
+    below = (value * (f32(-120.0) if x < f32(-120.0) else x)) * scale
+    return (below if x < f32(0) else x) / (f32(1) + value * scale)
+
+
+@inner
+def gelu(x: Any) -> Any:
+    """Return x (1 + erf(x / sqrt 2)) / 2 in float32, by way of the share of the normal distribution beyond |x|."""
+    a = np.abs(x)
+    a = f32(15) if a > f32(15) else a
+    t = f32(1) / (f32(1) + f32(0.3) * a)
+    tail = f32(-0.020628888)
+    tail = tail * t + f32(0.11246602)
+    tail = tail * t + f32(-0.22828767)
+    tail = tail * t + f32(0.1918871)
+    tail = tail * t + f32(-0.0795123)
+    tail = tail * t + f32(0.09620658)
+    tail = tail * t + f32(0.07837166)
+    tail = tail * t + f32(0.11023946)
+    tail = tail * t + f32(0.119571306)
+    tail = tail * t + f32(0.119686715)
+    tail = tail * t
+    upper = u32(f32(a).view(np.uint32) & u32(0xFFFFF000)).view(np.float32)
+    value, scale = exp_factors(-(upper * upper) * f32(0.5), -((a - upper) * (a + upper)) * f32(0.5))
+    below = (value * (tail * (f32(-15) if x < f32(-15) else x))) * scale
+    return below if x < f32(0) else x * (f32(1) - (value * tail) * scale)
+
+
+@inner
+def unit(a: Any) -> Any:
+    """Return a held between 0 and 1; NaN stays."""
+    a = f32(0) if a < f32(0) else a
+    return f32(1) if a > f32(1) else a
 
 
 @inner
@@ -353,6 +401,38 @@ def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
         for k in range(v.size):
             v[k] = tanh(v[k])
         round_all(v, fraction)
+    elif word == GELU:
+        for k in range(v.size):
+            v[k] = gelu(v[k])
+        round_all(v, fraction)
+    elif word == SILU:
+        for k in range(v.size):
+            v[k] = silu(v[k])
+        round_all(v, fraction)
+    elif word == EXP:
+        for k in range(v.size):
+            v[k] = exp(v[k])
+        round_all(v, fraction)
+    elif word == RECIPROCAL:
+        for k in range(v.size):
+            v[k] = f32(1) / v[k]
+        round_all(v, fraction)
+    elif word == RSQRT:
+        for k in range(v.size):
+            v[k] = f32(1 / np.sqrt(np.float64(v[k])))
+        round_all(v, fraction)
+    elif word == HARD_SIGMOID:
+        factor = np.float64(f32(round_bits(float_attribute(row, stages + SLOPE), fraction)))
+        offset = np.float64(f32(round_bits(float_attribute(row, stages + OFFSET), fraction)))
+        for k in range(v.size):
+            # In every format, fp32 too: a sum or product in float64 and one rounding are the same.
+            a = f32(round_bits(np.float64(v[k]) * factor, fraction))
+            v[k] = unit(f32(round_bits(np.float64(a) + offset, fraction)))
+    elif word == HARD_SWISH:
+        for k in range(v.size):
+            a = f32(round_bits(np.float64(v[k]) / 6.0, fraction))
+            a = unit(f32(round_bits(np.float64(a) + 0.5, fraction)))
+            v[k] = f32(round_bits(np.float64(v[k]) * np.float64(a), fraction))
     elif word == BY_TABLE:
         for k in range(v.size):
             v[k] = table[saturated(v[k], 0, -128, 127) + 128]

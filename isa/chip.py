@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "te.multipliers": (_COUNT, 1, 2**20, "p: products that a dot product sums in a cycle"),
     "te.pixels": (_COUNT, 1, 2**20, "b: output pixels at once"),
     "te.channels": (_COUNT, 1, 2**20, "K: output channels at once"),
+    "te.i16_cycles": (_COUNT, 1, 1024, "cycles that a product of i16 takes for one of a product of 8 bits"),
     "te.vector_lanes": (_COUNT, 1, 2**20, "elements a cycle through EW1, EW2, SF and EW3"),
     "te.read_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port from the local memory"),
     "te.write_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port to the local memory"),

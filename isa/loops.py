@@ -31,10 +31,13 @@ def find_loops(code: Sequence[Instruction]) -> list[Loop]:
     return sorted(loops, key=lambda loop: loop.first)
 
 
-def trips_at(code: Sequence[Instruction]) -> list[tuple[int, ...]]:
-    """Return, for each instruction, the trip count of every counter (1 for those whose loop is not open there)."""
+def trips_at(code: Sequence[Instruction], tasks: int = 1) -> list[tuple[int, ...]]:
+    """Return, for each instruction, the trip count of every counter (1 for those whose loop is not open there).
+
+    Counter 0 counts the tasks.
+    """
     trips: list[tuple[int, ...]] = []
-    counts = [1] * (MAX_LOOP_DEPTH + 1)
+    counts = [tasks] + [1] * MAX_LOOP_DEPTH
     for instruction in code:
         if instruction.row.mnemonic == "loop":
             counts[int(instruction.attribute("counter")[0])] = int(instruction.attribute("count")[0])

@@ -35,6 +35,13 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "sigmoid": "v = 1 / (1 + exp(-v))",
         "tanh": "v = tanh(v)",
         "table": "v = table[clamp(rne(v), -128, 127) + 128]",
+        "gelu": "v = v * (1 + erf(v / sqrt(2))) / 2",
+        "silu": "v = v / (1 + exp(-v))",
+        "exp": "v = exp(v)",
+        "reciprocal": "v = 1 / v",
+        "rsqrt": "v = 1 / sqrt(v)",
+        "hard_sigmoid": "v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v",
+        "hard_swish": "a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a",
     },
     "op": {
         "sum": "v = float(sum) * scale",
@@ -129,6 +136,13 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
 - A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
 """
 
+FUNCTIONS = """\
+`relu`, `clip`, `leaky_relu`, `hard_sigmoid` and `hard_swish` are the operations listed, each rounded to the vector
+format, with slope, offset and bounds rounded as they are loaded. The others are computed in float32
+(`isa/functions.py` says how, to the bit), then rounded. Their greatest errors there, in units in the last place of
+float32, are those of the test: exp 1.2, tanh 2.0, sigmoid 2.3, silu 2.8, gelu 6.5, rsqrt and reciprocal 0.5.
+"""
+
 ORDER = """\
 Within an engine, instructions take effect in program order. Between engines a program chooses one of two orders:
 
@@ -141,9 +155,11 @@ Wait bits may be combined, as in `(w.tm)`, and are obeyed in both orders.
 """
 
 TASKS = """\
-`run` is one task: the inputs are moved in, the core computes until `end`, the outputs are moved out. The data of
-`.weight` and `.const` lie in their memories before the first task; their transfer is set-up, and no part of a task's
-cycles. Bytes that nothing has written read as 0.
+A run is a stream of tasks, often of one. For each the command processor moves the inputs in, lets the core compute
+until `end`, and moves the outputs out. Task t uses buffer t mod n of an input or an output with n buffers, so that
+the next input and the last output move while a task computes; all other memory is what the task before left. The data
+of `.weight` and `.const` lie in their memories before the first task; their transfer is set-up, and no part of a
+task's cycles. Bytes that nothing has written read as 0.
 """
 
 WORDS = f"""\
@@ -169,7 +185,7 @@ def manual() -> str:
     parts += ["## Vector formats", VECTOR, _formats()]
     parts += ["## The chain", CHAIN]
     parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in MNEMONICS["conv"].choices]
-    parts += ["`sigmoid` and `tanh` are computed in float32 (`isa/functions.py` says how, to the bit), then rounded."]
+    parts += [FUNCTIONS]
     parts += ["## Order and waits", ORDER, _engines()]
     parts += ["## Tasks", TASKS]
     parts += ["## Instruction words", WORDS]

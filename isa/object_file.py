@@ -4,10 +4,10 @@
     then for each section: name (8 bytes, zero-filled), u64 offset, u64 length, u32 CRC-32 of its bytes, u32 zero,
     u32 CRC-32 of everything before it, then the sections, one after another.
 
-Sections, in this order: `head` (name, chip, order, as JSON), then for each core k `code.k` (words), `oper.k` (operand
-descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck` (checks,
-JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces. Reading executes
-nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
+Sections, in this order: `head` (name, chip, order, tasks, JSON), then for each core k `code.k` (words), `oper.k`
+(operand descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers to), then `chck`
+(checks, JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no spaces.
+Reading executes nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
 """
 
 import json
@@ -25,7 +25,7 @@ from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Progr
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
@@ -106,6 +106,7 @@ def _json(value: object) -> bytes:
 def to_sections(program: Program) -> dict[str, bytes]:
     """Return the bytes of each section by name."""
     head = {"name": program.name, "chip": program.chip, "order": program.order, "cores": len(program.cores)}
+    head["tasks"] = program.tasks
     sections = {"head": _json(head)}
     files: dict[str, int] = {}
     lines = []
@@ -115,7 +116,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
-                *([float(number) for number in s.scale], s.zero, _append(blob, s.default)),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers),
             ]
             for s in core.symbols
         ]
@@ -195,14 +196,15 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
         Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
         for o, kind, bound, source, length in json.loads(sections["chck"])
     )
-    program = Program(_text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS), tuple(cores), checks)
+    name, chip, order = _text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS)
+    program = Program(name, chip, order, tuple(cores), checks, head["tasks"])
     for message, help in check_program(program):
         raise ObjectError(message, help)
     return program
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
-    name, kind, memory, address, dtype, shape, scale, zero, length = fields
+    name, kind, memory, address, dtype, shape, scale, zero, length, buffers = fields
     return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
@@ -213,4 +215,5 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         tuple(_number(number) for number in scale),
         zero,
         blob.take(length),
+        buffers,
     )

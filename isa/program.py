@@ -11,7 +11,7 @@ import numpy as np
 from isa.dtypes import DType
 from isa.instruction import Instruction
 from isa.loops import trips_at
-from isa.operand import MEMORIES, Operand, dense, packed_strides
+from isa.operand import MEMORIES, TASK_COUNTER, Operand, Term, dense, packed_strides
 from isa.quantise import round_to
 
 ORDERS = ("hardware", "compiler")
@@ -21,6 +21,9 @@ CHECK_KINDS = tuple(CHECK_BOUNDS)
 # A symbol may have one dimension more than an operand: the one that counts its buffers.
 MAX_SYMBOL_RANK = 5
 MAX_CORES = 1
+# Buffers of an input or an output, and tasks that a program may ask for.
+MAX_BUFFERS, MAX_TASKS = 16, 2**20
+BUFFERED = ("input", "output")
 # Where a tensor of each kind may lie.
 MEMORIES_OF_KIND = {
     "input": ("lm", "dev", "host"),
@@ -45,7 +48,8 @@ class Symbol:
     """A named, dense, row-major tensor.
 
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
-    (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise).
+    (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise), of one task or
+    of all. An input or an output has `buffers` of them in memory, one behind another; task t has number t % buffers.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Symbol:
     scale: tuple[float, ...] = ()
     zero: int = 0
     default: bytes | None = None
+    buffers: int = 1
 
     def array(self, data: bytes) -> np.ndarray:
         """Return bytes as a tensor of the symbol's type and shape."""
@@ -64,7 +69,18 @@ class Symbol:
 
     @property
     def bytes(self) -> int:
+        """Bytes of the tensor: of one buffer."""
         return prod(self.shape) * self.dtype.bytes
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last buffer."""
+        return self.address + self.buffers * self.bytes
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What every use of the tensor adds to its address: the place of the task's buffer."""
+        return (Term(TASK_COUNTER, self.buffers, self.bytes),) if self.buffers > 1 else ()
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -79,7 +95,7 @@ class Symbol:
 
     def as_operand(self) -> Operand:
         """Return the whole tensor as an operand; for symbols of operand rank."""
-        return dense(self.memory, self.address, self.dtype, self.shape)
+        return dense(self.memory, self.address, self.dtype, self.shape, self.terms)
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,7 @@ class Check:
 
     top1: the share of rows whose greatest element stands where `expected` (i32 labels) says is at least `bound`.
     exact: equal to `expected` (the output's type and shape). within: |difference| at most `bound` everywhere.
+    They are for the program's own number of tasks, one after another where it is more than one.
     `source` is the file that the expectation came from, for messages.
     """
 
@@ -137,7 +154,7 @@ class Program:
 
     `chip` is the chip it was assembled for, by name; it runs on any chip that has what it needs. `order` says who
     orders instructions of different engines: the hardware's scoreboard, or the compiler's wait bits alone.
-    `cores` has one element a core, the first being core 0.
+    `cores` has one element a core, the first being core 0. A run is a stream of `tasks` where it is not told otherwise.
     """
 
     name: str
@@ -145,6 +162,7 @@ class Program:
     order: Literal["hardware", "compiler"]
     cores: tuple[Core, ...]
     checks: tuple[Check, ...] = ()
+    tasks: int = 1
 
     def save(self, path: str | Path) -> None:
         """Write the object file (.npo); the same program always gives the same bytes."""
@@ -160,14 +178,14 @@ class Program:
         return load(path)
 
 
-def memory_needs(core: Core) -> dict[str, int]:
-    """Return the bytes of each memory that a core's code, data and symbols reach, from address 0."""
+def memory_needs(core: Core, tasks: int = 1) -> dict[str, int]:
+    """Return the bytes of each memory that a core's code, data and symbols reach in so many tasks, from address 0."""
     needs = dict.fromkeys(MEMORIES, 0)
     for held in core.segments:
         needs[held.memory] = max(needs[held.memory], held.end)
     for symbol in core.symbols:
-        needs[symbol.memory] = max(needs[symbol.memory], symbol.address + symbol.bytes)
-    for instruction, trips in zip(core.code, trips_at(core.code), strict=True):
+        needs[symbol.memory] = max(needs[symbol.memory], symbol.end)
+    for instruction, trips in zip(core.code, trips_at(core.code, tasks), strict=True):
         for _, operand in instruction.accesses():
             needs[operand.memory] = max(needs[operand.memory], operand.extent(trips)[1])
     return needs

@@ -103,7 +103,7 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
 
 
 def special_function(given: Given, v: np.ndarray) -> np.ndarray:
-    """Return SF: v through the chosen function; sigmoid and tanh are computed in float32, then rounded."""
+    """Return SF: v through the chosen function; those of isa.functions are computed in float32, then rounded."""
     word = given.attributes["sf"][0]
     if word == "relu":
         return np.where(v > 0, v, 0.0)
@@ -114,13 +114,22 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
     if word == "leaky_relu":
         slope = given.rounded(np.array(given.attributes["slope"][0]))
         return np.where(v < 0, given.rounded(v * slope), v)
-    if word == "sigmoid":
-        return given.rounded(functions.sigmoid(v.astype(np.float32)).astype(np.float64))
-    if word == "tanh":
-        return given.rounded(functions.tanh(v.astype(np.float32)).astype(np.float64))
+    if word == "hard_sigmoid":
+        slope, offset = (given.rounded(np.array(given.attributes[name][0])) for name in ("slope", "offset"))
+        return unit(given.rounded(given.rounded(v * slope) + offset))
+    if word == "hard_swish":
+        return given.rounded(v * unit(given.rounded(given.rounded(v / 6) + 0.5)))
     if word == "table":
         return given.constant("table")[saturate(v, 0, I8).astype(np.int64) + 128]
-    return v
+    if word == "none":
+        return v
+    return given.rounded(getattr(functions, word)(v.astype(np.float32)).astype(np.float64))
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    """Return v held between 0 and 1; NaN stays."""
+    v = np.where(v < 0, 0.0, v)
+    return np.where(v > 1, 1.0, v)
 
 
 def with_bias(given: Given, products: np.ndarray) -> np.ndarray:
@@ -283,6 +292,16 @@ def gather(given: Given) -> np.ndarray:
     return given.tensor("x")[checked_index(given)]
 
 
+def flatten(given: Given) -> np.ndarray:
+    x = pad(given.tensor("x"), given, given.attributes["x_zero"][0])
+    taps = np.ndindex(*given.attributes["window"])
+    return np.concatenate([window(x, given, tap, given.attributes["dilation"]) for tap in taps], axis=-1)
+
+
+def toweight(given: Given) -> np.ndarray:
+    return given.tensor("x").T.reshape(given.shape)
+
+
 @dataclass(frozen=True)
 class Between:
     """Places between the pixels of one side of x: the pixels before and after, and the weight of each."""
@@ -431,6 +450,8 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "fill": fill,
         "transpose": transpose,
         "gather": gather,
+        "flatten": flatten,
+        "toweight": toweight,
     },
     ENGINES,
 )
@@ -470,9 +491,9 @@ def apply(
     view(out, memories, counters)[...] = REFERENCE[row.opcode](given)
 
 
-def interpret(core: Core, memories: Mapping[str, np.ndarray], formats: Mapping[str, str]) -> None:
+def interpret(core: Core, memories: Mapping[str, np.ndarray], formats: Mapping[str, str], task: int = 0) -> None:
     """Run a core's code in program order on memories that hold its data and inputs."""
-    counters = [0] * (MAX_LOOP_DEPTH + 1)
+    counters = [task] + [0] * MAX_LOOP_DEPTH
     opened: list[int] = []
     at = 0
     while core.code[at].row.mnemonic != "end":

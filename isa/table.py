@@ -8,7 +8,7 @@ are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
@@ -199,15 +199,24 @@ CHAIN_ATTRIBUTES = (
         "sf",
         "u8",
         0,
-        6,
+        13,
         (0,),
         "SF: special function",
-        words=("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table"),
-        takes={"clip": ("clip_low", "clip_high"), "leaky_relu": ("slope",), "table": ("table",)},
+        words=(
+            *("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table"),
+            *("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish"),
+        ),
+        takes={
+            "clip": ("clip_low", "clip_high"),
+            "leaky_relu": ("slope",),
+            "table": ("table",),
+            "hard_sigmoid": ("slope", "offset"),
+        },
     ),
     AttributeSpec("clip_low", "f32", -3.4e38, 3.4e38, (0.0,), "SF: lower bound of clip"),
     AttributeSpec("clip_high", "f32", -3.4e38, 3.4e38, (0.0,), "SF: upper bound of clip"),
-    AttributeSpec("slope", "f32", -3.4e38, 3.4e38, (0.0,), "SF: factor of leaky_relu below 0"),
+    AttributeSpec("slope", "f32", -3.4e38, 3.4e38, (0.0,), "SF: factor of leaky_relu below 0, of hard_sigmoid"),
+    AttributeSpec("offset", "f32", -3.4e38, 3.4e38, (0.0,), "SF: added by hard_sigmoid"),
     zero_point("ew2_zero", "EW2: zero point of the second tensor"),
     zero_point("out_zero", "EW3: zero point of the result"),
 )
@@ -250,9 +259,8 @@ SPATIAL_SCALE = AttributeSpec(
     "spatial_scale", "f32", 0, 3.4e38, (1.0,), "pixels of x to one pixel of the regions' image"
 )
 FOUR_PIXELS = """
-v   = p + q + r + s, in this order, each a rounded product of
-      float(x[n, y, x, c] - x_zero) and its weight, over (y0, x0), (y0, x1), (y1, x0), (y1, x1)
-      the weight of a pixel is the rounded product of its row's and its column's
+p   = float(x[n, y, x, c] - x_zero) * (weight of y * weight of x), each product rounded
+v   = p(y0, x0) + p(y0, x1) + p(y1, x0) + p(y1, x1), in this order, each sum rounded
 v   = v * scale                                       ; where given"""
 
 ROWS = (
@@ -346,7 +354,8 @@ end
             *CHAIN_ATTRIBUTES,
         ),
         "Multiply matrices, then run the chain.",
-        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)" + CHAIN_FORMULA,
+        "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)\n"
+        "...   the batch: dimensions of 1, or left out in front, are repeated" + CHAIN_FORMULA,
         ("bounds", "memory", "overlap"),
         """\
 .input  x i8[4, 64] scale=0.02
@@ -731,6 +740,52 @@ end
 .output out i8[3, 64]
 
 gather out, x, index
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x36,
+        "flatten",
+        "me",
+        (
+            replace(moved("out", "write", "lm", "result: the window of every output pixel as a row"), ranks=(4, 4)),
+            replace(moved("x", "read", "lm", "activations, NHWC"), ranks=(4, 4)),
+        ),
+        (WINDOW, STRIDE, PAD, DILATION, zero_point("x_zero", "zero point of x, which padding contributes")),
+        "Lay out the window of each output pixel as a row, so that `matmul` with OHWI weights convolves.",
+        "out[n, oh, ow, (kh * window.width + kw) * channels + c] = x[n, ih, iw, c], or x_zero outside x"
+        + WINDOW_FORMULA,
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[1, 8, 8, 3] scale=0.02
+.weight w i8[16, 27] scale=0.01 = 1
+.local  rows i8[1, 4, 4, 27] scale=0.02
+.output out i8[1, 4, 4, 16] scale=0.05
+
+flatten rows, x, window=3, stride=2, pad=(0, 0, 1, 1)
+matmul out, rows, w, transpose_w
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
+        0x37,
+        "toweight",
+        "me",
+        (
+            replace(moved("out", "write", "lm", "weights, OHWI"), ranks=(4, 4)),
+            replace(moved("x", "read", "lm", "matrix, a column for each output channel"), ranks=(2, 2)),
+        ),
+        (),
+        "Turn a matrix into the weights of a convolution.",
+        "out[o, kh, kw, c] = x[(kh * width + kw) * channels + c, o], for out of [filters, height, width, channels]",
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x i8[27, 16] scale=0.01
+.output out i8[16, 3, 3, 3] scale=0.01
+
+toweight out, x
 end
 """,
         keeps_values=True,

@@ -5,7 +5,7 @@ Everything here is independent of the chip: sizes of memories are held against a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import copysign
+from math import copysign, prod
 
 import numpy as np
 
@@ -131,8 +131,12 @@ def _terms(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
             spec.name, "align", f"`{spec.name}` is not aligned", f"addresses of {operand.dtype} are multiples of {size}"
         )
     keys = [(term.counter, term.modulus) for term in operand.terms]
-    if keys != sorted(set(keys)) or len(keys) > MAX_TERMS:
-        yield Problem(spec.name, "range", f"`{spec.name}` has more than {MAX_TERMS} terms, or terms out of order")
+    if len(keys) > MAX_TERMS:
+        message = f"`{spec.name}` has an address of {len(keys)} terms"
+        help = f"expected at most {MAX_TERMS}: each counter, each modulus, and the buffers of a task's input or output"
+        yield Problem(spec.name, "range", message, help)
+    elif keys != sorted(set(keys)):
+        yield Problem(spec.name, "range", f"`{spec.name}` has terms out of order")
     for term in operand.terms:
         legal_modulus = term.modulus == 0 or 2 <= term.modulus < 2**32
         if not 0 <= term.counter <= MAX_LOOP_DEPTH or not legal_modulus or not 0 < abs(term.stride) < 2**62:
@@ -333,9 +337,13 @@ def _matmul(view: _View) -> Iterator[Problem]:
             f"expected {depth} rows in w; is `transpose_w` or `transpose_x` missing?",
         )
         return
-    if stack and stack != batch:
-        yield Problem("w", "shape", f"w has batch {stack}", f"expected {batch}, or none to share w over the batch")
-    yield from _same(view, "out", view.shape("out"), (*batch, rows, columns), "the batch of x, rows of x, columns of w")
+    try:
+        both = np.broadcast_shapes(batch, stack)
+    except ValueError:
+        help = "expected sizes that are equal, or 1 where one is repeated, counted from the last"
+        yield Problem("w", "shape", f"x has batch {batch} but w {stack}", help)
+        return
+    yield from _same(view, "out", view.shape("out"), (*both, rows, columns), "the batch, rows of x, columns of w")
     yield from _products(view)
 
 
@@ -503,6 +511,25 @@ def _gather(view: _View) -> Iterator[Problem]:
     yield from _same(view, "out", out.shape, rows, "a row of x for each element of index")
 
 
+def _flatten(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "flatten does not convert")
+    height, width = view.ints("window")
+    yield from _windowed(view, (height, width), view.ints("dilation"), height * width * x.shape[3])
+
+
+def _toweight(view: _View) -> Iterator[Problem]:
+    out, x = view.operands["out"], view.operands["x"]
+    assert out is not None and x is not None
+    if out.dtype != x.dtype:
+        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "toweight does not convert")
+    filters, *filter_shape = out.shape
+    matrix = (prod(filter_shape), filters)
+    yield from _same(view, "x", x.shape, matrix, "height, width and channels of out in a row, by its filters")
+
+
 def _nothing(view: _View) -> Iterator[Problem]:
     yield from ()
 
@@ -526,6 +553,8 @@ SHAPE_RULES: dict[int, Callable[[_View], Iterator[Problem]]] = by_opcode(
         "fill": _fill,
         "transpose": _transpose,
         "gather": _gather,
+        "flatten": _flatten,
+        "toweight": _toweight,
         "loop": _nothing,
         "brnz": _nothing,
         "end": _nothing,

@@ -8,7 +8,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from isa.errors import shown
-from isa.program import CHECK_BOUNDS, MAX_CORES, MAX_SYMBOL_RANK, MEMORIES_OF_KIND, ORDERS, Check, Core, Program, Symbol
+from isa.program import (
+    BUFFERED,
+    CHECK_BOUNDS,
+    MAX_BUFFERS,
+    MAX_CORES,
+    MAX_SYMBOL_RANK,
+    MAX_TASKS,
+    MEMORIES_OF_KIND,
+    ORDERS,
+    Check,
+    Core,
+    Program,
+    Symbol,
+)
 from isa.verify import check_code
 
 
@@ -19,13 +32,20 @@ def check_program(program: Program) -> Iterator[tuple[str, str]]:
         return
     if program.order not in ORDERS:
         yield f"the order is {shown(program.order)}", f"expected {' or '.join(ORDERS)}"
+    if not is_count(program.tasks, MAX_TASKS):
+        yield f"the program is for {shown(program.tasks)} tasks", f"expected 1 to {MAX_TASKS}"
+        return
     for core in program.cores:
-        yield from check_core(core)
+        yield from check_core(core, program.tasks)
     for check in program.checks:
-        yield from check_check(check, program.cores[0])
+        yield from check_check(check, program.cores[0], program.tasks)
 
 
-def check_core(core: Core) -> Iterator[tuple[str, str]]:
+def is_count(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def check_core(core: Core, tasks: int) -> Iterator[tuple[str, str]]:
     for index, problem in check_code(core.code):
         yield f"instruction {index}: {problem.message}", problem.help
     if len(core.lines) != len(core.code):
@@ -34,7 +54,7 @@ def check_core(core: Core) -> Iterator[tuple[str, str]]:
     if len(set(names)) != len(names):
         yield "two symbols have one name", ""
     for symbol in core.symbols:
-        yield from check_symbol(symbol)
+        yield from check_symbol(symbol, tasks)
     before: dict[str, int] = {}
     for segment in sorted(core.segments, key=lambda segment: segment.address):
         if segment.address < before.get(segment.memory, 0):
@@ -42,7 +62,7 @@ def check_core(core: Core) -> Iterator[tuple[str, str]]:
         before[segment.memory] = segment.end
 
 
-def check_symbol(symbol: Symbol) -> Iterator[tuple[str, str]]:
+def check_symbol(symbol: Symbol, tasks: int) -> Iterator[tuple[str, str]]:
     name = f"symbol {shown(symbol.name)}"
     if symbol.memory not in MEMORIES_OF_KIND[symbol.kind]:
         yield f"{name}, of kind {symbol.kind}, is in {symbol.memory}", ""
@@ -51,7 +71,11 @@ def check_symbol(symbol: Symbol) -> Iterator[tuple[str, str]]:
         return
     if type(symbol.zero) is not int or not symbol.dtype.low <= symbol.zero <= symbol.dtype.high:
         yield f"{name} has the zero point {shown(symbol.zero)}, which {symbol.dtype} does not hold", ""
-    if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) != symbol.bytes):
+    if not is_count(symbol.buffers, MAX_BUFFERS if symbol.kind in BUFFERED else 1):
+        yield f"{name}, of kind {symbol.kind}, has {shown(symbol.buffers)} buffers", ""
+        return
+    sizes = (symbol.bytes, tasks * symbol.bytes)
+    if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) not in sizes):
         yield f"{name} has a default of the wrong size", ""
     if any(not 0 < number < 2.0**128 or float(np.float32(number)) != number for number in symbol.scale):
         yield f"{name} has a scale that is not positive, or not a float32", ""
@@ -62,13 +86,13 @@ def check_symbol(symbol: Symbol) -> Iterator[tuple[str, str]]:
         yield f"{name} is not aligned", f"addresses of {symbol.dtype} are multiples of {symbol.dtype.bytes}"
 
 
-def check_check(check: Check, core: Core) -> Iterator[tuple[str, str]]:
+def check_check(check: Check, core: Core, tasks: int) -> Iterator[tuple[str, str]]:
     output = next((symbol for symbol in core.of_kind("output") if symbol.name == check.output), None)
     if output is None:
         yield f"a check names the unknown output {shown(check.output)}", ""
         return
     rows = output.bytes // output.dtype.bytes // output.shape[-1]
-    expected = 4 * rows if check.kind == "top1" else output.bytes
+    expected = tasks * (4 * rows if check.kind == "top1" else output.bytes)
     low, high = CHECK_BOUNDS.get(check.kind, (1, 0))
     if not low <= check.bound <= high or len(check.expected) != expected:
         yield f"the check of {shown(check.output)} does not fit it", ""

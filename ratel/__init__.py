@@ -24,6 +24,7 @@ _HOMES = {
     "Chip": "isa.chip",
     "Program": "isa.program",
     "Timeline": "emulator.timeline",
+    "Stream": "emulator.queue",
     "AssemblyError": "assembler.diagnostics",
     "RatelError": "isa.errors",
     "ObjectError": "isa.errors",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emulator.checks import CheckResult
     from emulator.execute import Dump
     from emulator.plan import Plan
+    from emulator.queue import Stream
     from emulator.timeline import Timeline
 
 
@@ -53,6 +54,8 @@ class Run:
 
     `outputs` are arrays by name, `checks` the program's conditions evaluated, `dumps` the tensors asked for;
     `instructions` counts what was executed, loops included. `schedule` gives the timeline.
+
+    A stream of other tasks than the program's own number has no checks: they are not for it.
     """
 
     plan: Plan
@@ -60,15 +63,15 @@ class Run:
     checks: list[CheckResult]
     dumps: dict[str, np.ndarray]
     instructions: int
-    schedule: Callable[[], Timeline]
+    schedule: Callable[[], Timeline | Stream]
 
     @property
     def passed(self) -> bool:
         return all(check.passed for check in self.checks)
 
     @cached_property
-    def timeline(self) -> Timeline:
-        """When everything happened; scheduled when first asked for."""
+    def timeline(self) -> Timeline | Stream:
+        """When everything happened, in the one task or the stream of tasks; scheduled when first asked for."""
         return self.schedule()
 
     @property
@@ -76,13 +79,17 @@ class Run:
         return self.timeline.cycles
 
 
-def plan_for(program: Program, chip: str | Chip | None) -> Plan:
-    """Return the program loaded for a chip: its own where None is given."""
+def plan_for(
+    program: Program, chip: str | Chip | None, tasks: int | None = None, inputs: Mapping[str, Any] | None = None
+) -> Plan:
+    """Return the program loaded for a chip, its own where None is given, and for as many tasks as `inputs` have."""
+    from emulator.inputs import count_tasks
     from emulator.plan import load
 
     if not isinstance(program, Program):
         raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
-    return load(program, chip if isinstance(chip, Chip) else load_chip(chip or program.chip))
+    chip = chip if isinstance(chip, Chip) else load_chip(chip or program.chip)
+    return load(program, chip, count_tasks(program, inputs or {}, tasks))
 
 
 def parse_dump(text: str) -> Dump:
@@ -102,33 +109,35 @@ def run(
     inputs: Mapping[str, Any] | None = None,
     chip: str | Chip | None = None,
     *,
+    tasks: int | None = None,
     poison: int | None = None,
     dumps: Sequence[str] = (),
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
-    """Run a program bit for bit.
+    """Run a program bit for bit: one task, or a stream of them.
 
     `inputs` are arrays by name, of the declared shape and type; an input with a scale also takes floats, which are
-    quantised; an input with a default may be left out. `chip` is a Chip, a name or a file; None is the program's own.
+    quantised; an input with a default may be left out. An array with one dimension more in front is a batch: a tensor
+    for each task; outputs then are batches too. There are as many tasks as batches say, else `tasks`, else the
+    program's own number. `chip` is a Chip, a name or a file; None is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends).
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate
     from emulator.execute import execute
-    from emulator.timeline import schedule
 
-    plan = plan_for(program, chip)
+    plan = plan_for(program, chip, tasks, inputs)
     wanted = [parse_dump(text) for text in dumps]
     execution = execute(plan, inputs or {}, poison=poison, dumps=wanted, on_compile=on_compile, on_progress=on_progress)
     return Run(
         plan=plan,
         outputs=execution.outputs,
-        checks=evaluate(program, execution.outputs),
+        checks=evaluate(program, execution.outputs, plan.tasks),
         dumps=dict(zip(dumps, execution.dumps)),
         instructions=execution.instructions,
-        schedule=partial(schedule, plan, on_compile, on_progress),
+        schedule=partial(timed, plan, on_compile, on_progress),
     )
 
 
@@ -136,13 +145,22 @@ def time(
     program: Program,
     chip: str | Chip | None = None,
     *,
+    tasks: int | None = None,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Timeline:
-    """Schedule one task of a program: cycles, engines, critical path. Needs no data.
+) -> Timeline | Stream:
+    """Schedule a program: cycles, engines, critical path. Needs no data.
 
-    Raises ChipError, or Trap when the program cannot run on the chip.
+    Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number.
+    Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip.
     """
+    return timed(plan_for(program, chip, tasks), on_compile, on_progress)
+
+
+def timed(
+    plan: Plan, on_compile: Callable[[str], None] | None, on_progress: Callable[[int, int], None] | None
+) -> Timeline | Stream:
+    from emulator.queue import stream
     from emulator.timeline import schedule
 
-    return schedule(plan_for(program, chip), on_compile, on_progress)
+    return (schedule if plan.tasks == 1 else stream)(plan, on_compile, on_progress)

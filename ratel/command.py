@@ -25,6 +25,7 @@ from ratel import __version__
 if TYPE_CHECKING:
     import numpy as np
 
+    from emulator.queue import Stream
     from emulator.timeline import Timeline
     from ratel.api import Run
 
@@ -103,10 +104,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", metavar="FILE.npu")
     sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file would change")
 
-    sub = command("run", run, "run a program bit for bit")
+    sub = running = command("run", run, "run a program bit for bit")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
-    sub.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input's tensor")
+    sub.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input's tensor, or a batch of them"
+    )
     sub.add_argument("--output", action="append", default=[], metavar="NAME=FILE.npy", help="save an output there")
     sub.add_argument("--expect", action="append", default=[], metavar="NAME=FILE.npy", help="compare an output exactly")
     sub.add_argument(
@@ -118,9 +121,14 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--poison", type=seed, metavar="SEED", help="fill unwritten memory with noise instead of 0")
 
-    sub = command("time", time, "schedule a program: cycles, engines, critical path")
+    sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
+
+    for sub in (running, timing):
+        sub.add_argument(
+            "--tasks", type=count, metavar="N", help="run a stream of N tasks (default: the program's own)"
+        )
 
     sub = command("chips", chips, "show the chips, or one in full with its sources")
     sub.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
@@ -133,6 +141,12 @@ def parser() -> argparse.ArgumentParser:
 def seed(text: str) -> int:
     """Return a whole number from 0; argparse makes a usage error of the ValueError."""
     if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
+def count(text: str) -> int:
+    if int(text) < 1:
         raise ValueError
     return int(text)
 
@@ -248,6 +262,7 @@ def run(options: argparse.Namespace) -> int:
             program,
             tensors,
             chip,
+            tasks=options.tasks,
             poison=options.poison,
             dumps=options.dump,
             on_compile=progress.compiling,
@@ -265,7 +280,7 @@ def run(options: argparse.Namespace) -> int:
     return WRONG if wrong else DONE
 
 
-def timed(result: Run) -> tuple[Timeline | None, str]:
+def timed(result: Run) -> tuple[Timeline | Stream | None, str]:
     """Return the timeline, or None and why there is none: a run may be longer than what a schedule can hold."""
     try:
         return result.timeline, ""
@@ -293,11 +308,12 @@ def finite(value: Any) -> Any:
 
 
 def run_summary(
-    result: Run, differences: dict[str, str | None], timeline: Timeline | None, untimed: str
+    result: Run, differences: dict[str, str | None], timeline: Timeline | Stream | None, untimed: str
 ) -> dict[str, Any]:
     """Return what `run --json` prints; where there is no timeline its numbers are null, and `untimed` says why."""
     return {
         "chip": result.plan.chip.name,
+        "tasks": result.plan.tasks,
         "cycles": timeline.cycles if timeline else None,
         "seconds": timeline.seconds if timeline else None,
         "setup": timeline.setup if timeline else None,
@@ -320,7 +336,25 @@ def run_summary(
         "expect": {name: difference or "equal" for name, difference in differences.items()},
         "dumps": {name: finite(tensor.tolist()) for name, tensor in result.dumps.items()},
         "engines": engines_summary(timeline.engines) if timeline else {},
+        **stream_summary(timeline),
     }
+
+
+def stream_summary(timeline: Timeline | Stream | None) -> dict[str, Any]:
+    """Return what only a stream of several tasks has, under one key; nothing where it is none."""
+    from emulator.queue import Stream
+
+    if not isinstance(timeline, Stream):
+        return {}
+    numbers = {
+        "first": timeline.first,
+        "interval": timeline.interval,
+        "tasks_per_second": timeline.rate,
+        "bound": timeline.bound,
+        "by_latency": timeline.by_latency,
+        "in_turn": timeline.in_turn,
+    }
+    return {"stream": numbers}
 
 
 def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
@@ -339,19 +373,21 @@ def time(options: argparse.Namespace) -> int:
     loaded = [load_program(options.file, name, options.set) for name in names]
     with tables.Progress(loaded[0][0].name) as progress:
         timelines = [
-            api.time(program, chip, on_compile=progress.compiling, on_progress=progress.advance)
+            api.time(program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
             for program, chip in loaded
         ]
     if options.json:
         summaries = [
             {
                 "chip": timeline.plan.chip.name,
+                "tasks": timeline.plan.tasks,
                 "cycles": timeline.cycles,
                 "seconds": timeline.seconds,
                 "setup": timeline.setup,
                 "instructions": timeline.instructions,
                 "engines": engines_summary(timeline.engines),
                 "critical_path": [vars(entry) for entry in timeline.critical_path],
+                **stream_summary(timeline),
             }
             for timeline in timelines
         ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from emulator.queue import Stream
     from emulator.timeline import EngineTime, Timeline
     from ratel.api import Run
 
@@ -113,7 +114,9 @@ class Progress:
         )
 
 
-def print_run(result: Run, differences: Mapping[str, str | None], timeline: Timeline | None, untimed: str = "") -> None:
+def print_run(
+    result: Run, differences: Mapping[str, str | None], timeline: Timeline | Stream | None, untimed: str = ""
+) -> None:
     """Print results, then cycles; `untimed` says why there is no timeline, where there is none."""
     chip = result.plan.chip
     out = console()
@@ -125,13 +128,16 @@ def print_run(result: Run, differences: Mapping[str, str | None], timeline: Time
             checks.add_row(check.output, check.kind, check.message, verdict)
         out.print(checks)
         out.print()
+    elif result.plan.program.checks:
+        own = result.plan.program.tasks
+        out.print(f"checks not evaluated: they are for {count(own, 'task')}, and this run has {result.plan.tasks:,}")
     for name, difference in differences.items():
         out.print(styled(f"{name}: ", ("as expected", "green") if difference is None else (difference, "red")))
     ranked = {check.output for check in result.checks if check.kind == "top1"}
     for symbol in result.plan.core.of_kind("output"):
         tensor = result.outputs[symbol.name]
         words = predictions(tensor) if symbol.name in ranked else contents(tensor)
-        out.print(f"{symbol.name} {symbol.dtype}{list(symbol.shape)}{words}")
+        out.print(f"{symbol.name} {symbol.dtype}{list(tensor.shape)}{words}")
     for name, tensor in result.dumps.items():
         out.print(f"{name} {list(tensor.shape)}\n{tensor}")
     if timeline is None:
@@ -144,6 +150,7 @@ def print_run(result: Run, differences: Mapping[str, str | None], timeline: Time
             f"{count(result.instructions, 'instruction')}; set-up before the first task {timeline.setup:,} cycles",
         )
     )
+    print_stream(out, timeline)
     print_engines(out, timeline)
     print_path(out, timeline, 5)
 
@@ -161,7 +168,7 @@ def contents(tensor: np.ndarray) -> str:
     return f": {', '.join(f'{value:g}' for value in tensor.ravel()[:SHOWN])}, ..."
 
 
-def print_engines(out: Console, timeline: Timeline) -> None:
+def print_engines(out: Console, timeline: Timeline | Stream) -> None:
     columns = [("engine", "left"), ("instructions", "right"), ("busy cycles", "right"), ("share", "right")]
     columns += [("stall cycles", "right"), ("idle cycles", "right"), ("stalled by", "left")]
     engines = table("engines", columns)
@@ -182,7 +189,7 @@ def stalled_by(times: EngineTime) -> str:
     return ", ".join(f"{reason} {cycles:,}" for reason, cycles in times.stalls.items() if cycles)
 
 
-def print_path(out: Console, timeline: Timeline, rows: int) -> None:
+def print_path(out: Console, timeline: Timeline | Stream, rows: int) -> None:
     columns = [("line", "left"), ("instruction", "left"), ("engine", "left"), ("reason", "left"), ("limit", "left")]
     columns += [("times", "right"), ("cycles", "right"), ("share", "right")]
     path = table("critical path: what the length of the run is made of", columns)
@@ -199,7 +206,20 @@ def print_path(out: Console, timeline: Timeline, rows: int) -> None:
     out.print(path)
 
 
-def print_timeline(timeline: Timeline) -> None:
+def print_stream(out: Console, timeline: Timeline | Stream) -> None:
+    """Print what a stream of several tasks has beside its cycles; nothing where it is none."""
+    from emulator.queue import Stream
+
+    if isinstance(timeline, Stream):
+        bound = timeline.bound + (": its latency, which more buffers hide" if timeline.by_latency else "")
+        overlap = f"{timeline.in_turn / timeline.cycles:.2f} x as fast as one after another"
+        out.print(
+            f"{count(timeline.tasks, 'task')}: the first done after {timeline.first:,} cycles, then one every "
+            f"{timeline.interval:,.1f}, {timeline.rate:,.0f} a second; {overlap}; bound by {bound}"
+        )
+
+
+def print_timeline(timeline: Timeline | Stream) -> None:
     chip = timeline.plan.chip
     out = console()
     out.print(
@@ -210,16 +230,18 @@ def print_timeline(timeline: Timeline) -> None:
             f", {seconds(timeline.seconds)} at {chip['chip.frequency_mhz']:g} MHz",
         )
     )
+    print_stream(out, timeline)
+    task = getattr(timeline, "timelines", [timeline])[0]
     out.print(
-        f"transfer in {timeline.transfer_in:,}, compute {timeline.compute_cycles:,}, transfer out "
-        f"{timeline.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; "
+        f"{'' if task is timeline else 'one task: '}transfer in {task.transfer_in:,}, compute {task.compute_cycles:,}, "
+        f"transfer out {task.transfer_out:,} cycles; {count(timeline.instructions, 'instruction')}; "
         f"set-up {timeline.setup:,} cycles"
     )
     print_engines(out, timeline)
     print_path(out, timeline, PATH_ROWS)
 
 
-def print_comparison(timelines: Sequence[Timeline]) -> None:
+def print_comparison(timelines: Sequence[Timeline | Stream]) -> None:
     columns = [("chip", "left"), ("cycles", "right"), ("time", "right"), ("time / first chip's", "right")]
     compared = table("chips compared", columns)
     first = timelines[0].seconds

@@ -6,7 +6,8 @@ are built valid, not filtered. Tensors are small; every type, stage word and att
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,8 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
         fields["clip_low"], fields["clip_high"] = sorted((draw(set_f32), draw(set_f32)))
     elif fields["sf"] == "leaky_relu":
         fields["slope"] = draw(set_f32)
+    elif fields["sf"] == "hard_sigmoid":
+        fields["slope"], fields["offset"] = draw(set_f32), draw(set_f32)
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
     return fields | _zeros(draw, out=out_dtype)
@@ -270,9 +273,21 @@ def _dwconv(draw: Draw, place: Place) -> Fields:
     }
 
 
+@st.composite
+def _batches(draw: Draw, batch: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return two shapes that broadcast to `batch` together."""
+    pairs = [draw(st.sampled_from(((size, size), (size, 1), (1, size)))) for size in batch]
+    x, w = tuple(size for size, _ in pairs), tuple(size for _, size in pairs)
+    # Dimensions of 1 in front may be left out on one side; the other says how many there are.
+    short, long = (x, w) if draw(st.booleans()) else (w, x)
+    while short and short[0] == 1 and draw(st.booleans()):
+        short = short[1:]
+    return (short, long) if long is w else (long, short)
+
+
 def _matmul(draw: Draw, place: Place) -> Fields:
     batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
-    stack = draw(st.sampled_from((batch, ())))
+    x_batch, w_batch = draw(_batches(batch))
     rows, inner, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     transpose_x, transpose_w = draw(st.booleans()), draw(st.booleans())
     out_dtype, x_dtype, w_dtype = _types(draw, place)
@@ -281,8 +296,8 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     right = (columns, inner) if transpose_w else (inner, columns)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
-        "x": place.tensor(draw, "lm", x_dtype, (*batch, *left)),
-        "w": place.tensor(draw, "lm", w_dtype, (*stack, *right)),
+        "x": place.tensor(draw, "lm", x_dtype, (*x_batch, *left)),
+        "w": place.tensor(draw, "lm", w_dtype, (*w_batch, *right)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
@@ -446,6 +461,27 @@ def _gather(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _flatten(draw: Draw, place: Place) -> Fields:
+    window, dtype = _window(draw, dilated=True, pooling=False), place.pick(draw, "out", ANY_DTYPE)
+    batch, channels = draw(st.integers(1, 2)), draw(small)
+    shape = (batch, *window.out, prod(window.kernel) * channels)
+    return {
+        "out": place.tensor(draw, "lm", dtype, shape, write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, (batch, *window.sizes, channels), free=True),
+        "window": window.kernel,
+        **window.attributes,
+        **_zeros(draw, x=dtype),
+    }
+
+
+def _toweight(draw: Draw, place: Place) -> Fields:
+    shape, dtype = tuple(draw(st.integers(1, 4)) for _ in range(4)), place.pick(draw, "out", ANY_DTYPE)
+    return {
+        "out": place.tensor(draw, "lm", dtype, shape, write=True, free=True),
+        "x": place.tensor(draw, "lm", dtype, (prod(shape[1:]), shape[0]), free=True),
+    }
+
+
 def _loop(draw: Draw, place: Place) -> Fields:
     return {"counter": len(place.trips), "count": draw(small)}
 
@@ -477,6 +513,8 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "fill": _fill,
         "transpose": _transpose,
         "gather": _gather,
+        "flatten": _flatten,
+        "toweight": _toweight,
         "loop": _loop,
         "brnz": _brnz,
         "end": _end,
@@ -552,7 +590,8 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
     Every constant that the code reads has data; symbols lie over parts of the areas and may overlap.
     """
     code: list[Instruction] = []
-    _body(draw, Place(areas=True), code, [max_instructions], ENGINE_MNEMONICS)
+    tasks = draw(st.sampled_from((1, 1, 2, 3)))
+    _body(draw, Place((tasks,), areas=True), code, [max_instructions], ENGINE_MNEMONICS)
     code.append(build("end"))
     if not dev:
         code = [_without_dev(instruction) for instruction in code]
@@ -587,14 +626,16 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         address = AREAS[dtype] + 4096 + k * 2048 + dtype.bytes * draw(st.integers(0, 9))
         scale, zero = draw(_meaning(dtype, shape[-1]))
         symbol = Symbol(f"{kind}{k}", kind, memory, address, dtype, shape, scale, zero)
+        if kind != "local":
+            # Buffers of no more bytes than the place between two symbols.
+            most = max(1, 1536 // symbol.bytes)
+            symbol = replace(symbol, buffers=draw(st.sampled_from([n for n in (1, 2, 3, 16) if n <= most])))
         if kind == "input" and draw(st.booleans()):
-            symbol = Symbol(
-                *(symbol.name, "input", memory, address, dtype, shape, scale, zero),
-                default=random_data(seed + k, dtype, symbol.bytes // dtype.bytes),
-            )
+            count = draw(st.sampled_from((1, tasks))) * symbol.bytes // dtype.bytes
+            symbol = replace(symbol, default=random_data(seed + k, dtype, count))
         symbols.append(symbol)
         if kind == "output":
-            checks.append(draw(_check(symbol, seed)))
+            checks.append(draw(_check(symbol, tasks, seed)))
     lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
     return Program(
         draw(st.sampled_from(("drawn", "program", "a b", 'q"\\'))),
@@ -602,6 +643,7 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         draw(st.sampled_from(("hardware", "compiler"))),
         (Core(tuple(code), lines, tuple(segments), tuple(symbols)),),
         tuple(checks[: draw(st.integers(0, 2))]),
+        tasks,
     )
 
 
@@ -614,13 +656,13 @@ def _meaning(draw: Draw, dtype: DType, channels: int) -> tuple[tuple[float, ...]
 
 
 @st.composite
-def _check(draw: Draw, output: Symbol, seed: int) -> Check:
+def _check(draw: Draw, output: Symbol, tasks: int, seed: int) -> Check:
     kind = draw(st.sampled_from(("top1", "exact", "within")))
     if kind == "top1":
-        rows = output.bytes // output.dtype.bytes // output.shape[-1]
+        rows = tasks * output.bytes // output.dtype.bytes // output.shape[-1]
         labels = np.random.default_rng(seed).integers(0, output.shape[-1], rows).astype("<i4")
         return Check(output.name, kind, draw(st.floats(0, 1)), "labels.npy", labels.tobytes())
-    data = random_data(seed, output.dtype, output.bytes // output.dtype.bytes)
+    data = random_data(seed, output.dtype, tasks * output.bytes // output.dtype.bytes)
     return Check(output.name, kind, 0.0 if kind == "exact" else draw(st.floats(0, 10)), "expected.npy", data)
 
 

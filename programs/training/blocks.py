@@ -91,7 +91,28 @@ def matmul(rng: np.random.Generator) -> None:
     save("matmul", "", a=a, b=b, c=c)
 
 
+def shapes(rng: np.random.Generator) -> None:
+    x, block = rng.integers(-128, 128, (2, 6, 4, 8), np.int8), 2
+    n, h, w, c = x.shape
+    # What ONNX says of NCHW, with the channels last: DCR has the block before the channel, CRD behind it.
+    dcr = x.reshape(n, h, w, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
+    crd = x.reshape(n, h, w, c // block**2, block, block).transpose(0, 1, 4, 2, 5, 3)
+    deep = x.reshape(n, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
+    wide = (n, h * block, w * block, c // block**2)
+    save(
+        "shapes",
+        "",
+        x=x,
+        padded=np.pad(x, ((0, 0), (1, 2), (3, 0), (0, 0)), constant_values=-7),
+        turned=x[:, ::-1, ::-1],
+        swapped=x[..., ::-1],
+        dcr=dcr.reshape(wide),
+        crd=crd.reshape(wide),
+        deep=deep.reshape(n, h // block, w // block, c * block**2),
+    )
+
+
 if __name__ == "__main__":
     generator = np.random.default_rng(800)
-    for make in (residual, separable, overlap, matmul):
+    for make in (residual, separable, overlap, matmul, shapes):
         make(generator)

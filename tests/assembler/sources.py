@@ -12,10 +12,11 @@ GOOD = """\
 .chip edge
 .order compiler
 .equ BATCH = 2*(1 + 1)
+.tasks BATCH // 4
 .equ STEP = 0.05
 .input  x i8[8, 8, 8, 4] scale=STEP zero=3 = 1      ; the default is a splat
 .output y i8[8, 8, 8, 8] scale=0.1
-.output z f32[8, 8]
+.output z f32[8, 8] buffers=3
 .weight w i8[8, 3, 3, 4] scale=[0.1, 0.2, 0.3, 0.4,
     0.5, 0.6, 0.7, 0.8] = 2
 .weight d i8[8, 8] in dev = [

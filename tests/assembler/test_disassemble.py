@@ -14,6 +14,7 @@ from isa.dtypes import F32, I8
 from isa.errors import RatelError
 from isa.instruction import Instruction, build
 from isa.object_file import to_sections
+from isa.operand import Term
 from isa.program import Core, Line, Program, Segment, Symbol
 from isa.table import MNEMONICS
 from tests.assembler.sources import GOOD
@@ -37,6 +38,53 @@ def test_good_text_round_trips() -> None:
     text = disassemble(program)
     assert sections(assemble(text)) == sections(program)
     assert disassemble(assemble(text)) == text
+
+
+STREAM = """\
+.chip edge
+.tasks 3
+.input x i8[2, 4] buffers=2 = [[[1, 2, 3, 4], [5, 6, 7, 8]], [[1, 2, 3, 4], [5, 6, 7, 8]], [[0, 0, 0, 0], [0, 0, 0, 9]]]
+.input each i8[1, 4] buffers=16 in dev = [1, 2, 3, 4]
+.input flat i8[2, 1] = [1, 2, 3, 4, 5, 6]
+.output y i8[2, 4] buffers=2
+.output z i8[4] in host
+.check y exact 1
+.check y top1 [0, 1, 2, 3, 0, 1] min=0
+.check z within [[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]] atol=3
+.local t i8[2, 4]
+.local view i8[2, 2, 4] at x
+load t[0:1], each
+eltwise y, x, add=t
+loop i, 2
+    copy t[i], x[i]
+    copy t[1], view[task % 2, i]
+    copy y[task % 2], x[1 - task % 2]
+brnz i
+store z, x[0]
+end
+"""
+
+
+def test_streams_round_trip() -> None:
+    program = assemble(STREAM)
+    x, each, flat = (program.cores[0].symbol(name) for name in ("x", "each", "flat"))
+    assert (x.buffers, x.address, each.address, flat.address) == (2, 0, 0, 256)
+    assert [len(symbol.default or b"") for symbol in (x, each, flat)] == [24, 4, 6]
+    text = disassemble(program)
+    assert sections(assemble(text)) == sections(program) and ".tasks 3" in text.splitlines()
+    body = STREAM[STREAM.index("load t") :].splitlines()
+    assert text.splitlines()[-len(body) :] == [
+        line.replace("1 - task % 2", "1 - (task % 2)").replace("view[task % 2, i]", "x[i]") for line in body
+    ]
+
+
+def test_each_task_has_its_buffer() -> None:
+    code = assemble(STREAM).cores[0].code
+    assert [operand.terms for operand in code[1].operands[:2] if operand] == [(Term(0, 2, 8),)] * 2
+    assert code[0].operands[1].terms == (Term(0, 16, 4),)
+    # The line's own `task % 2` and the buffer's are one term: y + 12 bytes, x + 4 + 4 bytes.
+    out, x = code[5].operands[:2]
+    assert (out.terms, x.terms, x.address) == ((Term(0, 2, 12),), (Term(0, 2, 4),), 4)
 
 
 def test_text_reads_like_text() -> None:

@@ -35,6 +35,9 @@ def operand_of(index: str, shape: str = "i8[64, 8]", loops: tuple[int, ...] = (4
         ("::2", 0, (32, 8), (16, 1), ()),
         ("1:8:3, ::4", 8, (3, 2), (24, 4), ()),
         (": +5 : 2", 0, (3, 8), (16, 1), ()),
+        ("::-1", 504, (64, 8), (-8, 1), ()),
+        ("2:7:-2, ::-3", 55, (3, 3), (-16, -3), ()),
+        ("i*16 : +16 : -1", 120, (16, 8), (-8, 1), (Term(1, 0, 128),)),
         ("60:", 480, (4, 8), (8, 1), ()),
         (":4", 0, (4, 8), (8, 1), ()),
         ("i*16 : +16", 0, (16, 8), (8, 1), (Term(1, 0, 128),)),
@@ -82,7 +85,7 @@ def test_every_iteration_sees_what_the_index_says(data: st.DataObject) -> None:
     """Addresses against NumPy's own slicing, over the values of the counters."""
     counts = (data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4)))
     a, b, c = (data.draw(st.integers(0, 3)) for _ in range(3))
-    length, step = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
+    length, step = data.draw(st.integers(1, 5)), data.draw(st.sampled_from((1, 2, 3, -1, -2, -3)))
     modulus = data.draw(st.sampled_from((0, 2, 3)))
     counter = f"(j % {modulus})" if modulus else "j"
     taken = operand_of(f"{a}*i + {counter}*{b} + {c} : +{length} : {step}, i : +3", "i8[64, 8]", counts)
@@ -92,7 +95,7 @@ def test_every_iteration_sees_what_the_index_says(data: st.DataObject) -> None:
         for j in range(counts[1]):
             start = a * i + (j % modulus if modulus else j) * b + c
             address = taken.address_at((0, i, j)) - 256
-            expected = memory[start : start + length : step, i : i + 3]
+            expected = memory[start : start + length][:: 1 if step > 0 else -1][:: abs(step), i : i + 3]
             assert (address + rows[:, None] + columns == expected).all()
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
+from assembler.diagnostics import AssemblyError
 from assembler.scales import Scaled, ScaleProblem, multipliers
 from isa.dtypes import BF16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction
@@ -128,6 +129,18 @@ def test_eltwise_and_avgpool() -> None:
     assert [multiplier(program, curved, name) for name in NAMES] == [[0.5], None, [0.25]]
     # Equal vectors are stored once.
     assert len(segment_at(program, "cb", 0)) == 12
+
+
+def test_words_that_keep_values_take_no_multiplier() -> None:
+    text = ".chip edge\n.input x u8[1, 4, 4, 4] scale=0.5 zero=3\n.output y u8[1, 8, 8, 4] scale={}\n"
+    program = assemble(f"{text.format('2 zero=9')}resize y, x, linear\nend\n")
+    (linear, _) = program.cores[0].code
+    assert multiplier(program, linear, "scale") == [0.25]
+    assert (linear.attribute("x_zero"), linear.attribute("out_zero")) == ((3,), (9,))
+    (nearest, _) = assemble(f"{text.format('0.5 zero=3')}resize y, x, nearest\nend\n").cores[0].code
+    assert (nearest.operand("scale"), nearest.attribute("x_zero")) == (None, (0,))
+    with pytest.raises(AssemblyError, match=r"x has scale 0\.5, but out"):
+        assemble(f"{text.format('2')}resize y, x, nearest\nend\n")
 
 
 def test_slices_of_channels_take_their_scales() -> None:

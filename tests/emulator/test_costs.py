@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from emulator.costs import COSTS, Cost, transfer_cycles
 from isa.chip import load_chip
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import F32, I8, I16, I32
 from isa.instruction import Instruction, build
 from isa.operand import Operand, dense
 from isa.table import ROWS
@@ -18,6 +18,7 @@ CHIP = load_chip(
     te__multipliers=8,
     te__pixels=4,
     te__channels=16,
+    te__i16_cycles=3,
     te__vector_lanes=64,
     te__read_bytes_per_cycle=1e6,
     te__write_bytes_per_cycle=1e6,
@@ -73,7 +74,11 @@ def test_dwconv_uses_the_taps_alone() -> None:
 def test_matmul_shares_weights_over_the_batch_or_not() -> None:
     shared = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8), w=lm(8, 16))
     each = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8), w=lm(3, 8, 16))
-    assert (shared.occupancy, each.occupancy) == (2, 3)
+    alone = cost("matmul", out=lm(3, 2, 16), x=lm(8, 2), w=lm(3, 8, 16), transpose_x=1)
+    assert (shared.occupancy, each.occupancy, alone.occupancy) == (2, 3, 3)
+    assert alone.macs == each.macs
+    wide = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8, dtype=I16), w=lm(3, 8, 16, dtype=I16))
+    assert (wide.occupancy, wide.read) == (9, 2 * each.read)
     assert shared.macs == each.macs == 3 * 2 * 16 * 8
 
 
@@ -136,6 +141,20 @@ def test_gather_moves_row_by_row() -> None:
     assert (found.occupancy, found.latency, found.limit) == (64 + 8, 64 + 8 + 7, "LM read")
     assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
     assert cost("gather", out=lm(64), x=lm(9), index=lm(64, dtype=I32)).occupancy == 32 + 8
+
+
+def test_flatten_reads_every_tap() -> None:
+    # 16 windows of three lines of three pixels, 12 bytes each that touch: an access of 16 for each line; dilated, nine.
+    fields = {"out": lm(1, 4, 4, 36), "x": lm(1, 6, 6, 4), "window": 3}
+    found = cost("flatten", **fields)
+    assert (found.occupancy, found.limit) == (16 * 3 * 16 // 32, "LM read")
+    dilated = cost("flatten", **{**fields, "x": lm(1, 6, 8, 4), "dilation": (1, 2)})
+    assert dilated.occupancy == 16 * 9 * 16 // 32
+
+
+def test_toweight_moves_element_by_element() -> None:
+    found = cost("toweight", out=lm(8, 2, 2, 4), x=lm(16, 8))
+    assert (found.occupancy, found.limit) == (128 * 16 // 32, "LM read, LM write")
 
 
 def test_transfers() -> None:

@@ -54,9 +54,10 @@ def steps(core: Core) -> Iterator[tuple[int, list[int]]]:
         at += 1
 
 
-def first_overlap(core: Core) -> int | None:
-    """Return the first instruction whose result shares bytes with what it reads, in some iteration."""
-    for k, counters in steps(core):
+def first_overlap(core: Core, tasks: int) -> int | None:
+    """Return the first instruction whose result shares bytes with what it reads, in some iteration of a task."""
+    for task, (k, counters) in ((task, step) for task in range(tasks) for step in steps(core)):
+        counters[0] = task
         instruction = core.code[k]
         if "overlap" not in instruction.row.traps:
             continue
@@ -89,7 +90,7 @@ def with_whole_memories(drawn: Program) -> Program:
 def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
     drawn = with_whole_memories(drawn)
     core = drawn.cores[0]
-    wrong = first_overlap(core)
+    wrong = first_overlap(core, drawn.tasks)
     try:
         plan = load(drawn, EDGE)
     except Trap as trap:
@@ -98,15 +99,21 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
         return
     rng = np.random.default_rng(1)
     given = {
-        symbol.name: rng.integers(-9, 9, symbol.shape).astype(symbol.dtype.numpy) for symbol in core.of_kind("input")
+        symbol.name: rng.integers(-9, 9, (drawn.tasks, *symbol.shape)).astype(symbol.dtype.numpy)
+        for symbol in core.of_kind("input")
     }
     names = [symbol.name for symbol in core.symbols]
     arena = open_arena(plan, poison)
-    for name, value in given.items():
-        tensor(arena, plan, core.symbol(name))[...] = value
     memories = {memory: arena[plan.bases[memory] :][: plan.sizes[memory]] for memory in MEMORIES}
+    formats = {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]}
+    expected: dict[str, list[bytes]] = {symbol.name: [] for symbol in core.of_kind("output")}
     try:
-        reference.interpret(core, memories, {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]})
+        for task in range(drawn.tasks):
+            for name, value in given.items():
+                tensor(arena, plan, core.symbol(name), task)[...] = value[task]
+            reference.interpret(core, memories, formats, task)
+            for name, results in expected.items():
+                results.append(tensor(arena, plan, core.symbol(name), task).tobytes())
     except Trap as trap:
         with pytest.raises(Trap) as caught:
             execute(plan, given, poison=poison)
@@ -119,11 +126,11 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
         assert caught.value.instruction == wrong
         return
     execution = execute(plan, given, poison=poison, dumps=[Dump(name) for name in names])
+    for name, results in expected.items():
+        assert execution.outputs[name].tobytes() == b"".join(results), name
     for name, dump in zip(names, execution.dumps, strict=True):
-        assert dump.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
-    for name, output in execution.outputs.items():
-        assert output.tobytes() == tensor(arena, plan, core.symbol(name)).tobytes(), name
-    assert execution.instructions == sum(1 for _ in steps(core))
+        assert dump.tobytes() == tensor(arena, plan, core.symbol(name), drawn.tasks - 1).tobytes(), name
+    assert execution.instructions == sum(1 for _ in steps(core)) * drawn.tasks
 
 
 X = Symbol("x", "input", "lm", 0, I8, (16,))
@@ -192,6 +199,16 @@ def test_index_out_of_range_in_one_iteration() -> None:
             f"test.npu:2: gather: index[1] is {wrong}, but the first dimension of x has 4 elements"
         )
         assert caught.value.help.startswith("every element of `index` must be from 0 to 3; ")
+
+
+@pytest.mark.parametrize("fields", [{"mnemonic": "roisample", "ratio": 1}, {"mnemonic": "roipool"}], ids=str)
+def test_a_region_of_no_image(fields: dict) -> None:
+    x, rois = dense("lm", 0, I8, (2, 1, 1, 4)), dense("lm", 512, F32, (3, 4))
+    regions = build(**fields, out=dense("lm", 256, I8, (3, 1, 1, 4)), x=x, rois=rois, index=dense("lm", 768, I32, (3,)))
+    plan = load(program([regions], [Symbol("index", "input", "lm", 768, I32, (3,))]), EDGE)
+    with pytest.raises(Trap, match=r"index\[2\] is 2, but the first dimension of x has 2 elements") as caught:
+        execute(plan, {"index": np.array([1, 0, 2], np.int32)})
+    assert (caught.value.instruction, caught.value.address) == (0, 776)
 
 
 def test_watched_loop_without_overlap() -> None:
@@ -359,6 +376,81 @@ attempt([build("fill", out=dense("lm", 0, I8, (4,)))], [Symbol("y", "output", "h
     first, second = result.stdout.splitlines() or [result.stderr, ""]
     assert first.startswith("0 1 test.npu:1: conv: this computer cannot give the memory to rearrange"), result.stderr
     assert second.startswith("None None the program needs"), result.stderr
+
+
+def buffered(buffers: int, tasks: int) -> Program:
+    """A stream that adds what it has in a local tensor to its input: y = x + 3."""
+    x, y = (
+        Symbol(name, kind, "lm", at, I8, (16,), buffers=buffers)
+        for name, kind, at in (("x", "input", 0), ("y", "output", 512))
+    )
+    t = Symbol("t", "local", "lm", 1024, I8, (16,))
+    code = [
+        build("fill", out=t.as_operand(), value=3),
+        build("eltwise", out=y.as_operand(), x=x.as_operand(), ew2=t.as_operand(), ew2_op="add"),
+    ]
+    return replace(program(code, [x, y, t]), tasks=tasks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.booleans(), st.integers(0, 2**32 - 1))
+def test_a_stream_is_many_runs(buffers: int, tasks: int, batch: bool, seed: int) -> None:
+    """For a program that writes what it reads, whatever the buffers."""
+    stream, single = load(buffered(buffers, tasks), EDGE), load(buffered(buffers, 1), EDGE)
+    x = np.random.default_rng(seed).integers(-100, 100, (tasks, 16) if batch else 16).astype(np.int8)
+    found = execute(stream, {"x": x}, poison=seed)
+    ones = [execute(single, {"x": one}).outputs["y"] for one in np.broadcast_to(x, (tasks, 16))]
+    expected = np.stack(ones) if tasks > 1 or batch else ones[0]
+    assert found.outputs["y"].shape == expected.shape and (found.outputs["y"] == expected).all()
+    assert found.instructions == 2 * tasks
+
+
+def test_the_memory_persists_between_tasks() -> None:
+    """A sum over the tasks: each adds its input to what the last one left."""
+    total = Symbol("total", "output", "lm", 512, I8, (16,))
+    add = build("eltwise", out=total.as_operand(), x=total.as_operand(), ew2=X.as_operand(), ew2_op="add")
+    plan = load(program([add], [X, total]), EDGE, tasks=4)
+    x = np.arange(64, dtype=np.int8).reshape(4, 16) // 4
+    execution = execute(plan, {"x": x}, dumps=[Dump("total"), Dump("x")])
+    assert (execution.outputs["total"] == x.cumsum(0)).all()
+    # Dumps are the last task's.
+    assert (execution.dumps[0] == x.sum(0)).all() and (execution.dumps[1] == x[3]).all()
+
+
+def test_dump_at_an_iteration_of_the_last_task() -> None:
+    x = np.arange(48, dtype=np.int8).reshape(3, 16)
+    plan = load(copies().program, EDGE, tasks=3)
+    (dump,) = execute(plan, {"x": x}, dumps=[Dump("y", 1)]).dumps
+    assert (dump == np.where(np.arange(16) < 8, x[2], x[1])).all()
+
+
+def test_inputs_and_outputs_in_host_memory_have_buffers_too() -> None:
+    x, y = (
+        Symbol(name, kind, "host", at, I8, (4,), buffers=2)
+        for name, kind, at in (("x", "input", 0), ("y", "output", 64))
+    )
+    inner = dense("lm", 0, I8, (4,))
+    code = [build("load", out=inner, x=x.as_operand()), build("store", out=y.as_operand(), x=inner)]
+    plan = load(program(code, [x, y]), EDGE, tasks=3)
+    values = np.arange(12, dtype=np.int8).reshape(3, 4)
+    execution = execute(plan, {"x": values}, dumps=[Dump("y")])
+    assert (execution.outputs["y"] == values).all() and (execution.dumps[0] == values[2]).all()
+
+
+def test_progress_over_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.execute.PAUSE_SECONDS", 0)
+    reports: list[tuple[int, int]] = []
+    plan = load(buffered(2, 50), EDGE)
+    execute(plan, {"x": np.zeros(16, np.int8)}, on_progress=lambda *report: reports.append(report))
+    assert reports[-1] == (100, 100) and len(reports) >= 50
+
+
+def test_a_task_beyond_the_memory_is_refused_as_it_is_loaded() -> None:
+    """An address that follows the task's number without a modulus, which only raw operands can have."""
+    far = program([build("fill", out=dense("lm", 0, I8, (1024,), (Term(0, 0, 1024),)))], [])
+    assert load(far, EDGE, tasks=256).tasks == 256
+    with pytest.raises(Trap, match="reaches bytes 0 to 263168 of lm"):
+        load(far, EDGE, tasks=257)
 
 
 def test_runs_in_threads() -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.inputs import prepare, read_tensor
+from emulator.inputs import count_tasks, prepare, read_tensor
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError
-from isa.program import Core, Symbol
+from isa.program import Core, Program, Symbol
 
 
 def core(*symbols: Symbol) -> Core:
@@ -111,6 +111,50 @@ def test_all_that_is_wrong_is_named() -> None:
         "input scaled has shape []",
     ]
     assert len(caught.value.help.splitlines()) == 3
+
+
+def counted(*symbols: Symbol, tasks: int = 1) -> Program:
+    return Program("p", "edge", "hardware", (core(*symbols),), (), tasks)
+
+
+def test_batches_count_the_tasks() -> None:
+    program, one, two = counted(X, DEFAULT, tasks=5), np.zeros((2, 3), np.int8), np.zeros((2, 2, 3), np.int8)
+    assert count_tasks(program, {}, None) == count_tasks(program, {"image": one}, None) == 5
+    assert count_tasks(program, {"image": two}, None) == count_tasks(program, {"image": two}, 2) == 2
+    assert count_tasks(program, {"image": one}, 7) == 7
+    assert prepare(core(X), {"image": two}, 2)["image"].shape == (2, 2, 3)
+    assert prepare(core(SCALED), {"scaled": np.full((3, 2, 2), 0.25)}, 3)["scaled"].tolist() == [[[3, 3], [3, 3]]] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "message"),
+    [
+        (
+            {"image": np.zeros((2, 2, 3)), "known": np.zeros((4, 2))},
+            None,
+            "the inputs disagree on the number of tasks: image is a batch of 2, known is a batch of 4\nhelp: give",
+        ),
+        ({"known": np.zeros((4, 2))}, 3, "the inputs disagree on the number of tasks: the run has 3 tasks, known is a"),
+        ({"known": np.zeros((0, 2))}, None, "known: a batch of 0\nhelp: a stream has 1 to "),
+        ({}, 0, "0 is no number of tasks\nhelp: give a whole number, 1 to "),
+        ({}, "4", "'4' is no number of tasks"),
+    ],
+)
+def test_wrong_batches(given: dict, asked: object, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        count_tasks(counted(X, DEFAULT), given, asked)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
+
+
+def test_a_default_of_each_task() -> None:
+    symbol = Symbol("x", "input", "lm", 0, I8, (2,), default=bytes([1, 2, 3, 4, 5, 6]))
+    assert prepare(core(symbol), {}, 3)["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    with pytest.raises(
+        InputError, match=r"the default of input x is for 3 tasks, but the run has 2\nhelp: give a tens"
+    ):
+        prepare(core(symbol), {}, 2)
+    with pytest.raises(InputError, match=r"input x has shape \[4, 2\]\nhelp: .* in front, of length 3 here"):
+        prepare(core(symbol), {"x": np.zeros((4, 2), np.int8)}, 3)
 
 
 def test_read_tensor(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ def test_every_hot_file_is_hashed() -> None:
         path.stem for path in (jit.ROOT / "emulator").glob("*.py") if "from emulator.jit import" in path.read_text()
     }
     assert users - {"execute", "timeline"} <= set(jit.HOT)
-    kernels = [path for path in jit.SOURCES if path.stem.startswith("kernels_") or path.stem in ("vector", "walk")]
-    assert len(kernels) == 5
+    others = ("storage", "vector", "walk")
+    kernels = [path for path in jit.SOURCES if path.stem.startswith("kernels_") or path.stem in others]
+    assert len(kernels) == 8
     for path in kernels:
         assert imported(path) <= set(jit.SOURCES), path
 

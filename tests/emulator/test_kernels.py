@@ -178,7 +178,7 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
         second = draw(st.sampled_from((shape, shape[-1:], (*shape[:-1], 1))))
         fields["ew2_op"] = draw(st.sampled_from(("add", "mul")))
         fields["ew2"] = slot("lm", draw(st.sampled_from((I8, F32))), second, taken)
-    fields["sf"] = draw(st.sampled_from(("none", "relu", "sigmoid", "tanh")))
+    fields["sf"] = draw(st.sampled_from(("none", "relu", "sigmoid", "tanh", "gelu", "silu", "exp", "hard_swish")))
     return fields
 
 
@@ -316,6 +316,38 @@ def test_large_kernel_is_reference(kind: str) -> None:
     compare()
 
 
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+@pytest.mark.parametrize("mnemonic", ["roisample", "roipool"])
+def test_regions_inside_and_across_the_border(mnemonic: str, vector_format: str) -> None:
+    taken: dict[str, int] = {}
+    rng, count, dtype = np.random.default_rng(3), 40, {"roisample": I16, "roipool": BF16}[mnemonic]
+    x, out = slot("lm", dtype, (3, 9, 14, 17), taken), slot("lm", dtype, (count, 6, 4, 17), taken)
+    rois, index = slot("lm", F32, (count, 4), taken), slot("lm", I32, (count,), taken)
+    instruction = build(
+        mnemonic,
+        out=out,
+        x=x,
+        rois=rois,
+        index=index,
+        spatial_scale=0.25,
+        **({"ratio": (3, 2), "half_pixel": 1, "x_zero": -300, "out_zero": 20} if mnemonic == "roisample" else {}),
+    )
+    corners = np.sort(rng.uniform(-12, 64, (count, 2, 2)), axis=1).astype(np.float32)
+    # Halves, for ties of rounding.
+    corners[::3] = np.rint(corners[::3] / 2) * 2
+    values = {"rois": corners.reshape(count, 4), "index": rng.integers(0, 3, count).astype(np.int32)}
+    check(instruction, 0, vector_format, **values, x=rng.normal(0, 300, x.shape).astype(dtype.numpy))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resize_of_many_channels(mode: str) -> None:
+    """More than one block of channels; enlarged one way and reduced the other."""
+    taken: dict[str, int] = {}
+    x, out = slot("lm", U8, (2, 3, 7, 4500), taken), slot("lm", U8, (2, 5, 4, 4500), taken)
+    for coordinates in ("half_pixel", "align_corners", "asymmetric"):
+        check(build("resize", x=x, out=out, mode=mode, coordinates=coordinates), 0, "fp19")
+
+
 @hot
 def round_each(values: np.ndarray, fraction: int, rounded: np.ndarray) -> None:
     for k in range(values.size):
@@ -404,6 +436,13 @@ def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
         "sigmoid": {},
         "tanh": {},
         "table": {"table": table},
+        "gelu": {},
+        "silu": {},
+        "exp": {},
+        "reciprocal": {},
+        "rsqrt": {},
+        "hard_sigmoid": {"slope": 0.25, "offset": 0.5},
+        "hard_swish": {},
     }.items():
         given = {"x": np.resize(values, 1024)}
         check(build("eltwise", out=out, x=x, sf=function, **fields), 0, vector_format, **given)

@@ -58,6 +58,8 @@ _GOOD: dict[str, dict[str, Any]] = {
     "fill": {"out": lm(4, 6)},
     "transpose": {"out": lm(6, 4), "x": lm(4, 6, at=512), "perm": (1, 0, 2, 3)},
     "gather": {"out": lm(3, 6), "x": lm(4, 6, at=512), "index": lm(3, at=1024, dtype=I32)},
+    "flatten": {"out": lm(1, 4, 4, 24), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
+    "toweight": {"out": lm(5, 3, 2, 4), "x": lm(24, 5, at=512)},
     "loop": {"counter": 1, "count": 4},
     "brnz": {"counter": 1},
     "end": {},
@@ -126,6 +128,8 @@ CONV = [
     Bad({"ew2": lm(1, 4, 4, 6)}, "ew2", "chain", "ew2_op none does not take `ew2`"),
     Bad({"slope": 0.5}, "slope", "chain", "sf none does not take `slope`"),
     Bad({"sf": "relu", "clip_low": 1}, "clip_low", "chain", "sf relu does not take `clip_low`"),
+    Bad({"sf": "leaky_relu", "offset": 0.5}, "offset", "chain", "sf leaky_relu does not take `offset`"),
+    Bad({"sf": "hard_swish", "slope": 0.5}, "slope", "chain", "sf hard_swish does not take `slope`"),
     Bad({"sf": "leaky_relu", "clip_high": 1}, "clip_high", "chain", "sf leaky_relu does not take `clip_high`"),
     Bad(
         {"sf": "clip", "clip_low": 6, "clip_high": 0.5},
@@ -263,13 +267,26 @@ _BAD: dict[str, list[Bad]] = {
             "x is [3, 4] but w is [5, 4] (m by k times k by n)",
             "expected 4 rows in w; is `transpose_w` or `transpose_x` missing?",
         ),
-        Bad({"w": lm(3, 4, 5)}, "w", "shape", "w has batch [3]", "expected [2], or none to share w over the batch"),
+        Bad(
+            {"w": lm(3, 4, 5)},
+            "w",
+            "shape",
+            "x has batch [2] but w [3]",
+            "expected sizes that are equal, or 1 where one is repeated, counted from the last",
+        ),
+        Bad(
+            {"x": lm(3, 4, at=512)},
+            "out",
+            "shape",
+            "`out` has shape [2, 3, 5]",
+            "expected [3, 5]: the batch, rows of x, columns of w",
+        ),
         Bad(
             {"out": lm(2, 3, 4)},
             "out",
             "shape",
             "`out` has shape [2, 3, 4]",
-            "expected [2, 3, 5]: the batch of x, rows of x, columns of w",
+            "expected [2, 3, 5]: the batch, rows of x, columns of w",
         ),
         Bad({"bias": cb(3, I32)}, "bias", "shape", "`bias` has 3 elements", "expected 1, or 5: one a channel"),
     ],
@@ -396,6 +413,30 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"x": lm(4)}, "out", "shape", "`out` has shape [3, 6]"),
         Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a gather does not convert"),
     ],
+    "flatten": [
+        Bad({"window": 3}, "out", "shape", "`out` has shape [1, 4, 4, 24]", f"expected [1, 3, 3, 54]: {FROM_WINDOW}"),
+        Bad({"dilation": 3}, "out", "shape", "`out` has shape [1, 4, 4, 24]", f"expected [1, 3, 3, 24]: {FROM_WINDOW}"),
+        Bad({"pad": 1}, "out", "shape", "`out` has shape [1, 4, 4, 24]", f"expected [1, 5, 5, 24]: {FROM_WINDOW}"),
+        Bad({"window": 9}, "x", "shape", "the window reaches over 9 pixels, but x with its padding is 8 high"),
+        Bad({"x": lm(1, 8, 8, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "flatten does not convert"),
+        Bad(
+            {"out": lm(1, 4, 4, 24, dtype=F32), "x": lm(1, 8, 8, 6, dtype=F32), "x_zero": 1},
+            "x_zero",
+            "chain",
+            "x of type f32 has no zero point",
+        ),
+    ],
+    "toweight": [
+        Bad(
+            {"x": lm(25, 5)},
+            "x",
+            "shape",
+            "`x` has shape [25, 5]",
+            "expected [24, 5]: height, width and channels of out in a row, by its filters",
+        ),
+        Bad({"x": lm(5, 24)}, "x", "shape", "`x` has shape [5, 24]"),
+        Bad({"x": lm(24, 5, dtype=I32)}, "x", "type", "x has type i32 but out i8", "toweight does not convert"),
+    ],
     "loop": [],
     "brnz": [],
     "end": [],
@@ -448,8 +489,9 @@ def of_operands(row: Row, good: dict[str, Any]) -> list[Bad]:
             help = f"addresses of {wide} are multiples of {wide.bytes}"
             found.append(bad("align", "is not aligned", help, dtype=wide, address=wide.bytes // 2))
             found.append(bad("align", "is not aligned", help, dtype=wide, terms=(Term(1, 0, wide.bytes * 3 // 2),)))
-        disorder = f"has more than {MAX_TERMS} terms, or terms out of order"
-        found.append(bad("range", disorder, terms=tuple(Term(k, 0, 4) for k in range(MAX_TERMS + 1))))
+        disorder = "has terms out of order"
+        many = tuple(Term(k, 0, 4) for k in range(MAX_TERMS + 1))
+        found.append(bad("range", f"has an address of {len(many)} terms", terms=many))
         found.append(bad("range", disorder, terms=(Term(2, 0, 4), Term(1, 0, 4))))
         found.append(bad("range", disorder, terms=(Term(1, 0, 4), Term(1, 0, 4))))
         for term in (Term(1, 1, 4), Term(8, 0, 4), Term(-1, 0, 4), Term(1, 0, 0), Term(1, 2**32, 4), Term(1, 0, 2**62)):

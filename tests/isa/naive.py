@@ -1,6 +1,6 @@
 """The meaning of each instruction once more: one element at a time, in plain Python with exact rational arithmetic.
 
-It shares no code with isa.reference, apart from sigmoid and tanh, which are definitions (isa.functions). Tests only.
+It shares no code with isa.reference, apart from isa.functions, which are definitions. Tests only.
 """
 
 import struct
@@ -157,12 +157,22 @@ class Element:
             return high if v > high else v
         if word == "leaky_relu":
             return self.operate("mul", v, self.rounded(self.one("slope"))) if v < 0 else v
-        if word in ("sigmoid", "tanh"):
-            with np.errstate(all="ignore"):
-                return self.rounded(float(getattr(functions, word)(np.array([v], np.float32))[0]))
+        if word == "hard_sigmoid":
+            a = self.operate("mul", v, self.rounded(self.one("slope")))
+            return self.unit(self.operate("add", a, self.rounded(self.one("offset"))))
+        if word == "hard_swish":
+            a = self.rounded(Fraction(v) / 6) if v and isfinite(v) else v
+            return self.operate("mul", v, self.unit(self.operate("add", a, 0.5)))
         if word == "table":
             return self.rounded(self.load("table", self.saturated(v, 0) + 128))
-        return v
+        if word == "none":
+            return v
+        with np.errstate(all="ignore"):
+            return self.rounded(float(getattr(functions, word)(np.array([v], np.float32))[0]))
+
+    @staticmethod
+    def unit(v: float) -> float:
+        return 0.0 if v < 0 else 1.0 if v > 1 else v
 
     def pixel(self, n: int, row: int, column: int, channel: int):
         """Return an element of x, or None outside it."""
@@ -205,14 +215,19 @@ class Element:
             total += 0 if x is None else (x - self.one("x_zero")) * weight
         return self.chain(self.accumulated(total, channel), index)
 
+    def batch(self, name: str, index):
+        """Return where in the batch of an operand the matrix lies that belongs to the result's."""
+        sizes = self.operands[name].shape[:-2]
+        return [0 if size == 1 else i for i, size in zip(index[len(index) - len(sizes) :], sizes, strict=True)]
+
     def matmul(self, index) -> bytes:
         *batch, m, n = index
         x_flipped, w_flipped = self.one("transpose_x"), self.one("transpose_w")
-        stack = batch if len(self.operands["w"].shape) > 2 else []
+        x_batch, w_batch = (self.batch(name, batch) for name in ("x", "w"))
         total = 0
         for k in range(self.operands["x"].shape[-2 if x_flipped else -1]):
-            x = self.load("x", *batch, *((k, m) if x_flipped else (m, k)))
-            w = self.load("w", *stack, *((n, k) if w_flipped else (k, n)))
+            x = self.load("x", *x_batch, *((k, m) if x_flipped else (m, k)))
+            w = self.load("w", *w_batch, *((n, k) if w_flipped else (k, n)))
             total += (x - self.one("x_zero")) * (w - self.one("w_zero"))
         return self.chain(self.accumulated(total, n), index)
 
@@ -386,6 +401,21 @@ class Element:
         if not 0 <= chosen < self.operands["x"].shape[0]:
             raise IndexError(index[0])
         return self.raw("x", (chosen, *index[1:]))
+
+    def flatten(self, index) -> bytes:
+        n, _, _, place = index
+        taps = list(self.taps(index, self.attributes["window"], self.attributes["dilation"]))
+        tap, channel = divmod(place, self.operands["x"].shape[3])
+        _, row, column = taps[tap]
+        _, height, width, _ = self.operands["x"].shape
+        if 0 <= row < height and 0 <= column < width:
+            return self.raw("x", (n, row, column, channel))
+        return self.one("x_zero").to_bytes(self.out.dtype.bytes, "little", signed=self.one("x_zero") < 0)
+
+    def toweight(self, index) -> bytes:
+        o, kh, kw, c = index
+        _, _, width, channels = self.out.shape
+        return self.raw("x", (kh * width * channels + kw * channels + c, o))
 
     store = copy = load_
 

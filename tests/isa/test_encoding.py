@@ -158,8 +158,15 @@ CHAIN = {
     "clip_low",
     "clip_high",
     "slope",
+    "offset",
 }
-NEEDS_SF = {"clip_low": "clip", "clip_high": "clip", "slope": "leaky_relu", "table": "table"}
+NEEDS_SF = {
+    "clip_low": {"clip"},
+    "clip_high": {"clip"},
+    "slope": {"leaky_relu", "hard_sigmoid"},
+    "offset": {"hard_sigmoid"},
+    "table": {"table"},
+}
 NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
 
 
@@ -176,15 +183,15 @@ def excluded(first: Feature, second: Feature) -> bool:
         if other == f"{name}_zero" and not value.is_quantised:
             return True
         # 16 bits multiply with 16, and their sums are no result; `eltwise` takes x alone, and gives no sums.
-        if value == I16 and (
-            ((name, other) in (("x", "w"), ("w", "x")) and what != I16) or (name, other, what) in WIDE
-        ):
+        if value == I16 and {name, other} == {"x", "w"} and what != I16:
             return True
-        if name == "sf" and other in NEEDS_SF and value != NEEDS_SF[other]:
+        if value == I16 and (name, other, what) in WIDE:
+            return True
+        if name == "sf" and other in NEEDS_SF and value not in NEEDS_SF[other]:
             return True
         if name == "ew2_op" and value == "none" and other in NEEDS_EW2:
             return True
-        if name in NEEDS_SF and other in NEEDS_SF and NEEDS_SF[name] != NEEDS_SF[other]:
+        if name in NEEDS_SF and other in NEEDS_SF and not NEEDS_SF[name] & NEEDS_SF[other]:
             return True
     return False
 
@@ -193,6 +200,9 @@ def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
     """Whether no valid instruction of the pooling engine's rows with words shows both."""
     for (name, value), (other, what) in ((first, second), (second, first)):
         if value in row.keeping_words and other in ("scale", "x_zero", "out_zero"):
+            return True
+        # The result has the type of x.
+        if row.keeps_values and name == "out" and not value.is_quantised and other == "x_zero":
             return True
         # Other roundings come with `nearest` alone.
         if name == "rounding" and value != "prefer_floor" and other in ("scale", "x_zero", "out_zero"):
@@ -222,6 +232,8 @@ def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
         # What keeps values does not convert: its types go together.
         kinds.append(("type", "type"))
     pairs = {pair for kind, other in kinds for pair in product(every[kind], every[other]) if not excluded(*pair)}
+    if row.mnemonic == "flatten":
+        pairs = {pair for pair in pairs if not excluded(*(("x", v) if n == "out" else (n, v) for n, v in pair))}
     pairs = {pair for pair in pairs if not excluded_in_pooling(row, *pair)}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
 

@@ -1,5 +1,7 @@
 """Special functions against float64, over a dense sample of all float32."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -13,12 +15,25 @@ def exact_sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
 
+def exact_silu(x):
+    return x * exact_sigmoid(np.maximum(x, -700))
+
+
+def exact_gelu(x):
+    return 0.5 * x * np.vectorize(math.erfc)(-x / math.sqrt(2))
+
+
 # The function, the exact one, and a bound on the error in units in the last place of float32. Over every 151st float32
-# the greatest errors are 1.18 (exp), 1.99 (tanh, at 0.531) and 2.28 (sigmoid, at -15.54).
+# the greatest errors are 1.19 (exp), 1.99 (tanh, at 0.531), 2.28 (sigmoid, at -15.54), 2.79 (silu, at -2.03), 6.46
+# (gelu, at 0.058, where the tail's polynomial ends) and 0.5 (reciprocal, rsqrt).
 MEASURED = {
     "exp": (functions.exp, np.exp, 1.25),
     "tanh": (functions.tanh, np.tanh, 2.25),
     "sigmoid": (functions.sigmoid, exact_sigmoid, 2.5),
+    "silu": (functions.silu, exact_silu, 3.0),
+    "gelu": (functions.gelu, exact_gelu, 7.0),
+    "reciprocal": (functions.reciprocal, lambda x: 1 / x, 0.5),
+    "rsqrt": (functions.rsqrt, lambda x: 1 / np.sqrt(x), 0.501),
 }
 
 
@@ -40,7 +55,7 @@ def test_error_in_units_in_the_last_place(name):
         nearest = expected.astype(f32)
     assert result.dtype == f32
     finite = np.isfinite(nearest)
-    assert np.array_equal(result[~finite], nearest[~finite])
+    assert np.array_equal(result[~finite], nearest[~finite], equal_nan=True)
     with np.errstate(all="ignore"):
         error = np.abs(result[finite] - expected[finite]) / np.spacing(np.abs(nearest[finite])).astype(np.float64)
     assert error.max() <= most, f"{error.max():.3f} at {x[finite][error.argmax()]!r}"
@@ -52,6 +67,15 @@ def test_special_values():
         assert np.array_equal(functions.exp(x), np.array([np.nan, np.inf, 0, 1, 1], f32), equal_nan=True)
         assert np.array_equal(functions.sigmoid(x), np.array([np.nan, 1, 0, 0.5, 0.5], f32), equal_nan=True)
         assert np.array_equal(functions.tanh(x), np.array([np.nan, 1, -1, 0, 0], f32), equal_nan=True)
+        inf = np.inf
+        for function, expected in {
+            functions.silu: [np.nan, inf, -0.0, 0.0, -0.0],
+            functions.gelu: [np.nan, inf, -0.0, 0.0, -0.0],
+            functions.reciprocal: [np.nan, 0.0, -0.0, inf, -inf],
+            functions.rsqrt: [np.nan, 0.0, np.nan, inf, -inf],
+        }.items():
+            assert np.array_equal(function(x), np.array(expected, f32), equal_nan=True)
+            assert np.array_equal(np.signbit(function(x))[3:], np.signbit(expected)[3:])
 
 
 @pytest.mark.parametrize("name", ("sigmoid", "tanh"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from isa.dtypes import F32, I8
 from isa.errors import ObjectError
 from isa.instruction import build
-from isa.object_file import ENTRY, HEADER, from_bytes, load, save, to_bytes, to_sections
+from isa.object_file import ENTRY, HEADER, VERSION, from_bytes, load, save, to_bytes, to_sections
 from isa.operand import Term, dense
 from isa.program import Check, Core, Line, Program, Segment, Symbol, memory_needs
 from tests.strategies import programs
@@ -36,7 +36,7 @@ CODE = (
     build("end"),
 )
 SYMBOLS = (
-    Symbol("x", "input", "host", 0, I8, (2, 2, 4), (0.5,), 3, bytes(16)),
+    Symbol("x", "input", "host", 0, I8, (2, 2, 4), (0.5,), 3, bytes(16), 5),
     Symbol("y", "output", "lm", 0, I8, (2, 4)),
     Symbol("s", "const", "cb", 0, F32, (4,), (), 0),
     Symbol("t", "local", "lm", 256, I8, (2, 4), (0.5, 0.25, 1.0, 2.0), -128),
@@ -53,7 +53,8 @@ PROGRAM = Program(
             SYMBOLS,
         ),
     ),
-    (Check("y", "exact", 0.0, "y.npy", bytes(8)), Check("y", "top1", 0.5, "labels.npy", bytes(8))),
+    (Check("y", "exact", 0.0, "y.npy", bytes(16)), Check("y", "top1", 0.5, "labels.npy", bytes(16))),
+    2,
 )
 SECTIONS = to_sections(PROGRAM)
 JSON_SECTIONS = ("head", "syms.0", "chck", "debug")
@@ -62,7 +63,7 @@ JSON_SECTIONS = ("head", "syms.0", "chck", "debug")
 def assemble(sections: dict[str, bytes]) -> bytes:
     """Return an object file of these sections with right offsets and checksums."""
     offset = HEADER.size + ENTRY.size * len(sections) + 4
-    head = HEADER.pack(b"RATELNPO", 1, len(sections))
+    head = HEADER.pack(b"RATELNPO", VERSION, len(sections))
     for name, data in sections.items():
         head += ENTRY.pack(name.encode(), offset, len(data), zlib.crc32(data), 0)
         offset += len(data)
@@ -101,7 +102,7 @@ def test_whole_numbers_are_kept_as_scales_and_bounds():
     program = dataclasses.replace(
         PROGRAM,
         cores=(dataclasses.replace(core, symbols=symbols),),
-        checks=(Check("y", "exact", 0, "y.npy", bytes(8)),),
+        checks=(Check("y", "exact", 0, "y.npy", bytes(16)),),
     )
     assert from_bytes(to_bytes(program)) == program
 
@@ -247,6 +248,10 @@ def refused(name: str, old: str, new: str) -> ObjectError:
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[0.5],128,16', "zero point 128, which i8 does not hold"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,0],[0.5],3,16', "has the impossible shape [2, 2, 0]"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[-0.5],3,16', "has a scale that is not positive"),
+        ("syms.0", "3,16,5]", "3,16,17]", "symbol 'x', of kind input, has 17 buffers"),
+        ("syms.0", "-128,null,1]", "-128,null,2]", "symbol 't', of kind local, has 2 buffers"),
+        ("head", '"tasks":2', '"tasks":0', "the program is for 0 tasks"),
+        ("head", '"tasks":2', '"tasks":3', "the check of 'y' does not fit it"),
         ("syms.0", '["s","const","cb",0', '["s","const","cb",2', "symbol 's' is not aligned"),
         ("syms.0", '"segments":[["cb",0,16]]', '"segments":[["cb",0,99]]', "the object file's data is truncated"),
         ("chck", '["y","exact"', '["z","exact"', "a check names the unknown output 'z'"),
@@ -265,9 +270,9 @@ def test_what_is_wrong_is_said(name, old, new, message):
     [
         (b"", "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
         (b"\x7fELF" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
-        (b"RATELNPO\x02" + bytes(60), "the object file has version 2, but this ratel reads 1", "assemble its source"),
-        (b"RATELNPO\x01" + bytes(3), "this is not an object file", "object files"),
-        (b"RATELNPO\x01" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
+        (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 2", "assemble its source"),
+        (b"RATELNPO\x02" + bytes(3), "this is not an object file", "object files"),
+        (b"RATELNPO\x02" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
         (to_bytes(PROGRAM)[:-1], "the object file is truncated in section 'debug'", ""),
         (to_bytes(PROGRAM)[:-1] + b"x", "the object file's section 'debug' is damaged: its checksum differs", ""),
         (to_bytes(PROGRAM) + b"x", "bytes follow the object file's last section", ""),

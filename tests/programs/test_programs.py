@@ -10,7 +10,7 @@ import ratel
 PROGRAMS = Path(__file__).parents[2] / "programs"
 FILES = sorted(path.relative_to(PROGRAMS).as_posix() for path in PROGRAMS.glob("*/*.npu"))
 # What is only included by others.
-PARTS = {"matmul/tensors.npu", "tiled/network.npu"}
+PARTS = {"matmul/tensors.npu", "shapes/moves.npu", "tiled/network.npu", "pruned/layer.npu"}
 
 
 def assembled(name: str, chip: str | None = None) -> ratel.Program:
@@ -41,6 +41,28 @@ def test_scores_equal_the_training_scripts_integers(name: str) -> None:
     chip = ratel.load_chip("hanguang800", te__vector_format="fp32")
     scores = ratel.run(program, chip=chip).outputs["scores"]
     assert scores.tobytes() == np.load(PROGRAMS / name / "scores.npy").tobytes()
+
+
+def test_stream_of_tasks_is_digits() -> None:
+    scores = ratel.run(assembled("digits/digits.npu")).outputs["scores"][:64, None]
+    assert ratel.run(assembled("stream/stream.npu")).outputs["scores"].tobytes() == scores.tobytes()
+    for part in (
+        f"{layer}_{part}.npy" for layer in ("conv1", "conv2", "dense") for part in ("weight", "scale", "bias")
+    ):
+        assert (PROGRAMS / "stream" / part).read_bytes() == (PROGRAMS / "digits" / part).read_bytes()
+
+
+def test_stream_overlaps() -> None:
+    stream = ratel.time(assembled("stream/stream.npu"))
+    assert isinstance(stream, ratel.Stream) and stream.bound == "compute"
+    task = stream.timelines[0]
+    held = max(task.compute_cycles, stream.link_in.occupancy, stream.link_out.occupancy)
+    assert stream.cycles <= 1.1 * 64 * held + task.cycles
+    path = PROGRAMS / "stream/stream.npu"
+    double = ratel.time(ratel.assemble(path.read_text().replace("buffers=4", "buffers=2"), path))
+    assert isinstance(double, ratel.Stream) and double.bound == "transfer in" and double.by_latency
+    # The latency counted with the transfer, two buffers are enough.
+    assert double.cycles <= 1.1 * 64 * max(task.compute_cycles, task.transfer_in, task.transfer_out) + task.cycles
 
 
 def test_digits_fits_the_edge() -> None:

@@ -73,6 +73,38 @@ def test_time_json(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [one["chip"] for one in both["chips"]] == ["edge", "hanguang800"]
 
 
+def test_streams(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    batch, out = tmp_path / "batch.npy", tmp_path / "y.npy"
+    x = np.arange(-48, 48, dtype=np.int8).reshape(3, 4, 8)
+    np.save(batch, x)
+    found = run_json(capsys, "run", source, "--input", f"x={batch}", "--output", f"y={out}", "--json")
+    assert (np.load(out) == np.maximum(x, 0) * 2).all()
+    assert found["tasks"] == 3 and found["instructions"] == 12 and found["outputs"]["y"]["shape"] == [3, 4, 8]
+    assert main(["run", str(source), "--input", f"x={batch}", "--tasks", "2"]) == 1
+    assert "the run has 2 tasks, x is a batch of 3" in capsys.readouterr().err
+    timed = run_json(capsys, "time", source, "--tasks", "3", "--json")
+    assert (timed["tasks"], timed["cycles"], timed["stream"]) == (3, found["cycles"], found["stream"])
+    assert sum(entry["cycles"] for entry in timed["critical_path"]) == timed["cycles"] < timed["stream"]["in_turn"]
+    one = run_json(capsys, "time", source, "--tasks", "1", "--json")
+    assert one["cycles"] == timed["stream"]["first"] and "stream" not in one
+    assert main(["time", str(source), "--tasks", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 tasks: the first done after" in shown and "dma.in" in shown and "bound by" in shown
+
+
+def test_checks_are_for_the_programs_own_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s.npu"
+    path.write_text(
+        ".chip edge\n.tasks 2\n.input x i8[4] buffers=2 = [[1, 2, 3, 4], [5, 6, 7, 8]]\n.output y i8[4]\n"
+        ".check y exact [[1, 2, 3, 4], [5, 6, 7, 9]]\ncopy y, x\nend\n"
+    )
+    assert main(["run", str(path)]) == 1
+    assert "[1, 3]: 8, expected 9" in capsys.readouterr().out
+    np.save(tmp_path / "x.npy", np.zeros((3, 4), np.int8))
+    assert main(["run", str(path), "--input", f"x={tmp_path / 'x.npy'}"]) == 0
+    assert "checks not evaluated: they are for 2 tasks, and this run has 3" in capsys.readouterr().out
+
+
 def test_floats_are_quantised(source: Path, tmp_path: Path) -> None:
     floats = tmp_path / "f.npy"
     np.save(floats, np.full((4, 8), 3.1))
@@ -185,6 +217,7 @@ USAGE = [
     ["run", "f", "--input", "x=a", "--input", "x=b"],
     ["run", "f", "--poison", "-1"],
     ["time", "f", "--set", "x"],
+    ["time", "f", "--tasks", "0"],
     ["time", "f", "--chip", "edge,"],
     ["asm", "."],
 ]

@@ -1,0 +1,216 @@
+"""Operators that move, pick or reduce: equal to onnxruntime's; sums of floats, whose order differs, nearly."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ratel
+from tests.oracles.both import CHIP, Both, Tensor, f32, nchw
+
+DTYPES = ("int8", "uint8")
+CASES = 20
+MOVES = Path(__file__).parents[2] / "programs" / "shapes" / "shapes.npu"
+
+
+def values(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if dtype.startswith("float"):
+        return rng.normal(0, 8, shape).astype(dtype)
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, endpoint=True).astype(dtype)
+
+
+def check_equal(both: Both, tolerance: float = 0) -> None:
+    for expected, found in both.run():
+        assert expected.shape == found.shape
+        np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), tolerance, tolerance)
+
+
+@pytest.mark.parametrize("dtype", (*DTYPES, "float32"))
+def test_max_pool(dtype: str) -> None:
+    rng, both = np.random.default_rng(1), Both()
+    for _ in range(CASES):
+        window, stride = rng.integers(1, 5, 2), rng.integers(1, 4, 2)
+        pad = rng.integers(0, [*window, *window])
+        size = window + rng.integers(0, 8, 2)
+        rows, columns = ((size + pad[:2] + pad[2:] - window) // stride + 1).tolist()
+        batch, channels = int(rng.integers(1, 3)), int(rng.integers(1, 12))
+        x = values(rng, dtype, (batch, *size, channels))
+        spatial = {"kernel_shape": window.tolist(), "strides": stride.tolist(), "pads": pad.tolist()}
+        both.node("MaxPool", [nchw(x)], x.dtype, channels_last=True, **spatial)
+        text = f"window={tuple(window.tolist())}, stride={tuple(stride.tolist())}, pad={tuple(pad.tolist())}"
+        out = Tensor(np.zeros((batch, rows, columns, channels), dtype))
+        both.program(f"maxpool {{out}}, {{x}}, {text}", out, {"x": Tensor(x)})
+    check_equal(both)
+
+
+@pytest.mark.parametrize("dtype", ("int8", "uint8", "int16", "int32", "float16", "float32"))
+def test_gather(dtype: str) -> None:
+    rng, both = np.random.default_rng(2), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, rng.integers(1, 5)).tolist())
+        x, index = values(rng, dtype, shape), rng.integers(0, shape[0], rng.integers(1, 12)).astype(np.int32)
+        both.node("Gather", [x, index], x.dtype, axis=0)
+        out = Tensor(np.zeros((len(index), *shape[1:]), dtype))
+        both.program("gather {out}, {x}, {index}", out, {"x": Tensor(x), "index": Tensor(index)})
+    check_equal(both)
+
+
+def axes_of(rng: np.random.Generator, rank: int) -> np.ndarray:
+    return np.sort(rng.choice(rank, rng.integers(1, rank + 1), replace=False)).astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("operator", "word", "dtype", "tolerance"),
+    [
+        ("ReduceMax", "max", "int8", 0),
+        ("ReduceMax", "max", "uint8", 0),
+        ("ReduceMax", "max", "float32", 0),
+        ("ReduceSum", "sum", "int32", 0),
+        ("ReduceSum", "sum", "float32", 2e-5),
+        ("ReduceMean", "mean", "float32", 2e-5),
+    ],
+)
+def test_reductions(operator: str, word: str, dtype: str, tolerance: float) -> None:
+    rng, both = np.random.default_rng(3), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, rng.integers(1, 5)).tolist())
+        axes = axes_of(rng, len(shape))
+        # Sums are of 8-bit integers here and of their values in onnxruntime, which has no other.
+        x = values(rng, "int8" if dtype == "int32" else dtype, shape)
+        kept = tuple(1 if k in axes else size for k, size in enumerate(shape))
+        both.node(operator, [x.astype(dtype), axes], np.dtype(dtype), keepdims=1)
+        both.program(f"reduce {{out}}, {{x}}, {word}", Tensor(np.zeros(kept, dtype)), {"x": Tensor(x)})
+    check_equal(both, tolerance)
+
+
+@pytest.mark.parametrize("dtype", (*DTYPES, "float32"))
+def test_arg_max(dtype: str) -> None:
+    rng, both = np.random.default_rng(4), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, rng.integers(1, 5)).tolist())
+        axis = int(rng.integers(len(shape)))
+        x = values(rng, dtype, shape)
+        # Equal ones: the first counts.
+        x = (x // 32).astype(dtype)
+        kept = tuple(1 if k == axis else size for k, size in enumerate(shape))
+        both.node("ArgMax", [x], np.dtype(np.int64), axis=axis, keepdims=1)
+        both.program("reduce {out}, {x}, argmax", Tensor(np.zeros(kept, np.int32)), {"x": Tensor(x)})
+    check_equal(both)
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_depth_to_space(mode: str) -> None:
+    """The program of macros in programs/shapes, on data of our own."""
+    x = values(np.random.default_rng(5), "int8", (2, 6, 4, 8))
+    found = ratel.run(ratel.assemble(MOVES.read_text(), MOVES), {"x": x}, CHIP).outputs
+    both = Both()
+    # onnxruntime has it for floats alone, which hold these integers.
+    both.node("DepthToSpace", [nchw(x).astype(f32)], np.dtype(f32), channels_last=True, blocksize=2, mode=mode)
+    both.program("copy {out}, {x}", Tensor(found[mode.lower()]), {"x": Tensor(found[mode.lower()])})
+    check_equal(both)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("rounding", ["prefer_floor", "prefer_ceil", "floor", "ceil"])
+def test_resize_to_the_nearest(coordinates: str, rounding: str) -> None:
+    rng, both = np.random.default_rng(6), Both()
+    for case in range(CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        # Whole factors, up or down: onnxruntime's coordinates are float32, and may miss where they are no such number.
+        factors = rng.choice([1, 2, 4] if case % 2 else [0.5, 0.25, 1], 2)
+        shape = (shape[0], 4 * shape[1], 4 * shape[2], shape[3])
+        sizes = (np.array(shape[1:3]) * factors).astype(int).tolist()
+        x = values(rng, DTYPES[case % 2], shape)
+        resize(both, x, sizes, "nearest", coordinates, f"round_{rounding}" if "prefer" in rounding else rounding)
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), x.dtype))
+        both.program(f"resize {{out}}, {{x}}, nearest, {coordinates}, {rounding}", out, {"x": Tensor(x)})
+    check_equal(both)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
+def test_resize_bilinearly(coordinates: str) -> None:
+    rng, both = np.random.default_rng(7), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        sizes = rng.integers(1, 20, 2).tolist()
+        x = values(rng, "float32", shape)
+        resize(both, x, sizes, "linear", coordinates, "floor")
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), f32))
+        both.program(f"resize {{out}}, {{x}}, linear, {coordinates}", out, {"x": Tensor(x)})
+    check_equal(both, 2e-5)
+
+
+def resize(both: Both, x: np.ndarray, sizes: list[int], mode: str, coordinates: str, rounding: str) -> None:
+    both.node(
+        "Resize",
+        [nchw(x), None, None, np.array([x.shape[0], x.shape[3], *sizes], np.int64)],
+        x.dtype,
+        channels_last=True,
+        mode=mode,
+        coordinate_transformation_mode=coordinates,
+        nearest_mode=rounding,
+    )
+
+
+def regions_of(rng: np.random.Generator, count: int, scale: float) -> np.ndarray:
+    """Return regions, [count, 4]: left, top, right, bottom, some of them partly outside an image of 16 pixels."""
+    corners = rng.uniform(-2, 16, (count, 2, 2))
+    return (np.sort(corners, axis=1).reshape(count, 4) / scale).astype(f32)
+
+
+@pytest.mark.parametrize("half_pixel", [True, False])
+def test_roi_align(half_pixel: bool) -> None:
+    rng, both = np.random.default_rng(8), Both()
+    for _ in range(CASES):
+        batch, channels, count = rng.integers(1, [4, 9, 6]).tolist()
+        height, width, ratio = rng.integers(1, [5, 5, 4]).tolist()
+        scale = float(2.0 ** rng.integers(-3, 1))
+        x, rois = values(rng, "float32", (batch, 16, 16, channels)), regions_of(rng, count, scale)
+        index = rng.integers(0, batch, count)
+        both.node(
+            "RoiAlign",
+            [nchw(x), rois, index],
+            x.dtype,
+            channels_last=True,
+            output_height=height,
+            output_width=width,
+            sampling_ratio=ratio,
+            spatial_scale=scale,
+            mode="avg",
+            coordinate_transformation_mode="half_pixel" if half_pixel else "output_half_pixel",
+        )
+        samples = Tensor(np.zeros((count, height * ratio, width * ratio, channels), f32))
+        options = f"ratio={ratio}, spatial_scale={scale}" + ", half_pixel" * half_pixel
+        both.program(
+            f"""roisample {{samples}}, {{x}}, {{rois}}, {{index}}, {options}
+            avgpool {{out}}, {{samples}}, window={ratio}, stride={ratio}""",
+            Tensor(np.zeros((count, height, width, channels), f32)),
+            {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
+            locals={"samples": samples},
+        )
+    check_equal(both, 1e-4)
+
+
+def test_roi_max_pool() -> None:
+    rng, both = np.random.default_rng(9), Both()
+    for _ in range(CASES):
+        batch, channels, count = rng.integers(1, [4, 9, 6]).tolist()
+        height, width = rng.integers(1, 5, 2).tolist()
+        scale = float(2.0 ** rng.integers(-3, 1))
+        x, rois = values(rng, "float32", (batch, 16, 16, channels)), regions_of(rng, count, scale)
+        index = rng.integers(0, batch, count)
+        both.node(
+            "MaxRoiPool",
+            [nchw(x), np.concatenate([index[:, None], rois], 1).astype(f32)],
+            x.dtype,
+            channels_last=True,
+            pooled_shape=[height, width],
+            spatial_scale=scale,
+        )
+        both.program(
+            f"roipool {{out}}, {{x}}, {{rois}}, {{index}}, spatial_scale={scale}",
+            Tensor(np.zeros((count, height, width, channels), f32)),
+            {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
+        )
+    check_equal(both)
