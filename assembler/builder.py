@@ -3,7 +3,7 @@
 import inspect
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,13 @@ class Builder:
     ) -> None:
         self.name = str(name)
         self.files: dict[str, np.ndarray] = {}
-        self._lines: list[str] = []
-        self._origins: list[Origin] = []
-        # Names of tensors, of files in lower case, and how many were made from each stem.
-        self._names: set[str] = set()
+        # What all cores share, or all there is where no core is named; then the cores; and which is written to.
+        self._shared = Section(None)
+        self._cores: list[Section] = []
+        self._section = self._shared
+        # Names of files in lower case, and how many names were made from each stem.
         self._taken: set[str] = set()
         self._counts: dict[str, int] = {}
-        self._loops: list[Counter] = []
         self._task = Counter(self, "task")
         self._write(f".name {spelling.text(self.name)}")
         self._write(f".chip {_word(chip)}")
@@ -177,15 +177,41 @@ class Builder:
         bounds = {"min": min, "atol": atol}
         settings = [f" {name}={self._value(name, value)}" for name, value in bounds.items() if value is not None]
         contents = self._contents(data, f"{output.name}_{kind}")
-        self._write(f".check {self._operand(output)} {kind} {contents}{''.join(settings)}")
+        section = self._shared if output.core is None else self._cores[output.core]
+        self._write(f".check {output.text} {kind} {contents}{''.join(settings)}", section)
 
     def loop(self, count: int, name: str | None = None) -> "LoopContext":
         """Open a hardware loop: `with b.loop(4) as i:`; the counter i runs from 0 as the chip repeats the body."""
-        free = (word for word in COUNTERS if word not in self._names and all(word != c.name for c in self._loops))
-        counter = Counter(self, _name(name) if name is not None else next(free, f"i{len(self._loops)}"))
+        names, loops = self._section.names | self._shared.names, self._section.loops
+        free = (word for word in COUNTERS if word not in names and all(word != c.name for c in loops))
+        counter = Counter(self, _name(name) if name is not None else next(free, f"i{len(loops)}"))
         self._write(f"loop {counter.name}, {self._value('count', count)}")
-        self._loops.append(counter)
+        loops.append(counter)
         return LoopContext(self, counter)
+
+    def core(self, number: int) -> "CoreContext":
+        """Write for one core: `with b.core(1):`; what is declared and done in there is that core's.
+
+        Cores are opened in turn, from 0, and any of them again. The handle of another core's tensor stands for that
+        tensor: `b.copy(inbox_of_core_1, x)`.
+        """
+        found = plain_number(number)
+        if not isinstance(found, int) or not 0 <= found <= len(self._cores):
+            label = f"expected 0 to {len(self._cores)}: cores are opened in turn"
+            refuse("E801", f"{kind_of(number)} is no core that can be opened here", label)
+        if self._section.loops:
+            refuse("E801", f"core {found} is opened inside a loop", "expected the loop to be closed: it is one core's")
+        if found == len(self._cores):
+            self._cores.append(Section(found))
+            self._write(f".core {found}", self._cores[found])
+        return CoreContext(self, self._cores[found])
+
+    def declare(self, kind: str, name: str | None = None) -> "Synchroniser":
+        """Declare a "semaphore" or a "barrier", for `signal` and `wait`, or `barrier`; `name` None makes one."""
+        own = _name(name) if name is not None else self._free_name(_word(kind))
+        self._shared.names.add(own)
+        self._write(f".{_word(kind)} {own}", self._shared)
+        return Synchroniser(self, own)
 
     @property
     def task(self) -> Expression:
@@ -199,7 +225,7 @@ class Builder:
         place, sizes = address if isinstance(address, Expression) else constant(address), _shape(shape)
         text = f"{_word(dtype)}{_list(sizes)} in {_word(memory)} at {place}"
         text += "" if strides is None else f" strides {_list(_shape(strides))}"
-        return Slice(Tensor(self, "operand", text, dtype, sizes, None, 0), text, place.counters)
+        return Slice(Tensor(self, None, "operand", text, dtype, sizes, None, 0), text, place.counters)
 
     def comment(self, text: str) -> None:
         """Write a comment, for who reads the text."""
@@ -208,14 +234,14 @@ class Builder:
 
     def text(self) -> str:
         """Return the program as text; its data is in `files`, by the names that the text calls them."""
-        return "\n".join([*self._lines, "end", ""])
+        return "\n".join([*(line for line, _ in self._statements()), ""])
 
     def build(self, chip: str | Chip | None = None) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
         Raises AssemblyError with all that is wrong in `.diagnostics`.
         """
-        origins = [*self._origins, caller()]
+        origins = [origin for _, origin in self._statements()]
         given = load_chip(chip) if isinstance(chip, str) else chip
         try:
             program, _ = assemble_for(self.text(), chip=given, held=self.files)
@@ -237,14 +263,25 @@ class Builder:
             write_whole(Path(path).parent / name, content.getvalue())
         write_whole(path, self.text().encode())
 
-    def _write(self, statement: str) -> None:
-        self._lines.append(INDENT * len(self._loops) + statement)
-        self._origins.append(caller())
+    def _write(self, statement: str, section: "Section | None" = None) -> None:
+        """Write a statement to a section: the open one where None is given."""
+        section = section or self._section
+        section.statements.append((INDENT * len(section.loops) + statement, caller()))
+
+    def _statements(self) -> Iterator[tuple[str, Origin]]:
+        """Yield the statements in the order of the text, each with where it was written."""
+        ended = "end", caller()
+        yield from self._shared.statements
+        for section in self._cores:
+            yield from section.statements
+            yield ended
+        if not self._cores:
+            yield ended
 
     def _close(self, counter: Counter) -> None:
         counter.is_open = False
-        if counter in self._loops:
-            self._loops.remove(counter)
+        if counter in self._section.loops:
+            self._section.loops.remove(counter)
         self._write(f"brnz {counter.name}")
 
     def _declare(
@@ -255,7 +292,7 @@ class Builder:
         if not isinstance(dtype, str):
             refuse("E207", f"{kind_of(dtype)} is no type", f"expected {listed(map(repr, DTYPES))}")
         sizes = _shape(shape)
-        self._names.add(own)
+        self._section.names.add(own)
         spelled = {
             "scale": lambda value: f"scale={self._contents(value, f'{own}_scale')}",
             "zero": lambda value: f"zero={self._value('zero', value)}",
@@ -267,7 +304,7 @@ class Builder:
         if data is not NOTHING:
             parts.append(f"= {self._contents(data, own)}")
         self._write(" ".join(parts))
-        return Tensor(self, kind, own, dtype, sizes, clauses["scale"], clauses["zero"] or 0)
+        return Tensor(self, self._section.core, kind, own, dtype, sizes, clauses["scale"], clauses["zero"] or 0)
 
     def _declare_data(self, kind: str, name: str | None, data: Any, dtype: Any, shape: Any, **clauses: Any) -> Tensor:
         dtype, shape = self._described(data, dtype, shape)
@@ -295,7 +332,7 @@ class Builder:
         while True:
             self._counts[stem] = self._counts.get(stem, 0) + 1
             name = f"{stem}{self._counts[stem]}"
-            if name not in self._names:
+            if all(name not in section.names for section in (self._shared, *self._cores)):
                 return name
 
     def _contents(self, data: Any, name: str = "") -> str:
@@ -314,7 +351,13 @@ class Builder:
         return spelling.text(self._file(array, name))
 
     def _file(self, array: np.ndarray, name: str) -> str:
-        """Keep an array under the name of a file, and return that; names differ by more than the case of letters."""
+        """Keep an array under the name of a file, and return that; names differ by more than the case of letters.
+
+        An array that is given again, as by each core, keeps its name.
+        """
+        for known, other in self.files.items():
+            if other is array:
+                return known
         stem = f"{re.sub(r'[^A-Za-z0-9_-]', '_', self.name)[:80] or 'program'}_{name}"
         choice, count = f"{stem}.npy", 1
         while choice.lower() in self._taken:
@@ -331,7 +374,7 @@ class Builder:
 
     def _instruction(self, row: Row, operands: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Write an instruction, and return its result."""
-        required = [spec.name for spec in row.operands if not spec.optional]
+        required = _required(row)
         given = dict(zip(required, operands, strict=False))
         for name in required:
             if name in given and name in named:
@@ -373,7 +416,8 @@ class Builder:
         if tensor.builder is not self:
             refuse("E201", f"`{value.text}` belongs to another Builder", "expected a tensor of this one")
         self._check_open(value.counters, value.text)
-        return value.text
+        is_elsewhere = tensor.core is not None and tensor.core != self._section.core
+        return f"core{tensor.core}.{value.text}" if is_elsewhere else value.text
 
     def _check_open(self, counters: frozenset[Counter], text: str) -> None:
         for counter in counters:
@@ -400,6 +444,29 @@ class Builder:
             spelled = ", ".join(self._value(name, item) for item in value)
             return f"({spelled})" if len(value) > 1 else f"[{spelled}]"
         refuse("E309", f"`{name}` is {kind_of(value)}", "expected a number, a word or a few numbers")
+
+
+class Section:
+    """The statements of a core, each with where it was written; or, where `core` is None, of all cores."""
+
+    def __init__(self, core: int | None) -> None:
+        self.core = core
+        self.statements: list[tuple[str, Origin]] = []
+        self.names: set[str] = set()
+        self.loops: list[Counter] = []
+
+
+class CoreContext:
+    """A core that is written for: the body of `with` is what it does."""
+
+    def __init__(self, builder: Builder, section: Section) -> None:
+        self._builder, self._section = builder, section
+
+    def __enter__(self) -> None:
+        self._before, self._builder._section = self._builder._section, self._section
+
+    def __exit__(self, *_: object) -> None:
+        self._builder._section = self._before
 
 
 class LoopContext:

@@ -202,15 +202,24 @@ class Slice:
 class Tensor:
     """A declared tensor: `x[i*32 : i*32 + 32, :, 0]` is a part of it.
 
-    `dtype`, `shape`, `scale` and `zero` are as they were declared.
+    `dtype`, `shape`, `scale` and `zero` are as they were declared; `core` is whose it is, where cores are named.
     """
 
     counters: frozenset[Counter] = frozenset()
 
     def __init__(
-        self, builder: "Builder", kind: str, name: str, dtype: str, shape: tuple[int, ...], scale: Any, zero: int
+        self,
+        builder: "Builder",
+        core: int | None,
+        kind: str,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        scale: Any,
+        zero: int,
     ) -> None:
-        self.builder, self.kind, self.name, self.dtype, self.shape = builder, kind, name, dtype, shape
+        self.builder, self.core = builder, core
+        self.kind, self.name, self.dtype, self.shape = kind, name, dtype, shape
         self.scale, self.zero = scale, zero
 
     @property

@@ -10,7 +10,7 @@ import ratel
 PROGRAMS = Path(__file__).parents[2] / "programs"
 FILES = sorted(path.relative_to(PROGRAMS).as_posix() for path in PROGRAMS.glob("*/*.npu"))
 # What is only included by others.
-PARTS = {"matmul/tensors.npu", "shapes/moves.npu"}
+PARTS = {"matmul/tensors.npu", "shapes/moves.npu", "tiled/network.npu", "pruned/layer.npu"}
 
 
 def assembled(name: str, chip: str | None = None) -> ratel.Program:
