@@ -80,8 +80,7 @@ def walk(
             why = STOPPED
             break
         passing = False
-        budget -= code[at, WORK]
-        kind = code[at, KIND]
+        kind, work_done = code[at, KIND], code[at, WORK]
         if kind >= 0:
             for t in range(code[at, FIRST_TERM], code[at + 1, FIRST_TERM]):
                 slot = terms[t, SLOT]
@@ -135,6 +134,7 @@ def walk(
             counters = state[COUNTERS:]
             at = state[AT]
             continue
+        budget -= work_done
         held = 0
     state[AT] = at
     progress[TURN] = core
