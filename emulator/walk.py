@@ -15,7 +15,6 @@ import numpy as np
 
 from emulator.jit import hot, inner, kernel_table, types
 from emulator.plan import ADDRESS, FIELDS, READ, CorePlan, Plan, starts
-from isa.instruction import Instruction
 
 # Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
 # what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin; its
@@ -175,7 +174,7 @@ def flat(
     for part, start in zip(plan.cores, starts(len(part.rows) for part in plan.cores), strict=True):
         for k, instruction in enumerate(part.core.code):
             row = code[start + k]
-            row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(instruction), (part.number, k) in stops
+            row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(part, k), (part.number, k) in stops
             row[COUNTER : OTHER + 1] = part.loops[k] + (0, 0, start)
             row[FIRST_TERM], row[FIRST_WATCH] = len(terms), len(watches)
             if instruction.row.engine == "sync":
@@ -211,8 +210,9 @@ def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:
     return slot * FIELDS + ADDRESS, out_low - high, out_high - low
 
 
-def work(instruction: Instruction) -> int:
-    """Return what an instruction weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
+def work(part: CorePlan, k: int) -> int:
+    """Return what instruction k weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
+    instruction = part.core.code[k]
     elements = sum(operand.elements for _, operand in instruction.accesses())
     products = 0
     if any(spec.name == "w" for spec in instruction.row.operands):

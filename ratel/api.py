@@ -112,7 +112,7 @@ def run(
     `inputs` are arrays by name, of the declared shape and type; an input with a scale also takes floats, which are
     quantised; an input with a default may be left out. `chip` is a Chip, a name or a file; None is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
-    "a1" or "a1@3" (as iteration 3 of its outermost loop ends).
+    "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate
