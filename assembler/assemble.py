@@ -80,11 +80,10 @@ def _assemble(
     pools = [Pool(end) for end in ends]
     resolvers = [Resolver(names, None if explicit else pool) for pool in pools]
     for core, resolver in enumerate(resolvers):
-        names.core = core
+        names.enter(core)
         for instruction, scope in listing.instructions[core]:
             _guarded(instruction, scope, resolver)
         resolver.finish(listing.last(core))
-        names.loops.clear()
     checks = declarations.read_checks()
     if report.found:
         return None

@@ -128,7 +128,7 @@ class Declarations:
         finally:
             # Whatever is wrong, what follows is another core's.
             names.sections.append(Section())
-            names.core = expected
+            names.enter(expected)
         if number != expected and names.report.guessing:
             raise Failed
         if number != expected:
@@ -429,7 +429,7 @@ class Declarations:
         """Return the symbols and the initial bytes of each core, in the order of the text."""
         read: list[tuple[list[Symbol], list[Segment]]] = [([], []) for _ in range(self.names.cores)]
         for declared in self.declared:
-            self.names.core = declared.core
+            self.names.enter(declared.core)
             symbols, segments = read[declared.core]
             symbol, node = declared.symbol, declared.statement.data
             data = None
@@ -456,7 +456,7 @@ class Declarations:
         """Return the checks, with what they expect."""
         checks = []
         for core, statement, scope in self.checks:
-            self.names.core = core
+            self.names.enter(core)
             with suppress(Failed):
                 checks.append(self._read_check(statement, scope))
         return checks

@@ -110,6 +110,12 @@ class Names:
     loops: list[OpenLoop] = field(default_factory=list)
     epoch: int = 0
 
+    def enter(self, core: int) -> None:
+        """Mean the names of a core from here on; none of its loops is open."""
+        self.core = core
+        self.loops.clear()
+        self.epoch += 1
+
     @property
     def section(self) -> Section:
         return self.of_core(self.core)

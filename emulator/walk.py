@@ -15,7 +15,6 @@ import numpy as np
 
 from emulator.jit import hot, inner, kernel_table, types
 from emulator.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
-from isa.instruction import Instruction
 
 # Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
 # what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin; its
@@ -81,8 +80,7 @@ def walk(
             why = STOPPED
             break
         passing = False
-        budget -= code[at, WORK]
-        kind = code[at, KIND]
+        kind, work_done = code[at, KIND], code[at, WORK]
         if kind >= 0:
             for t in range(code[at, FIRST_TERM], code[at + 1, FIRST_TERM]):
                 slot = terms[t, SLOT]
@@ -139,6 +137,7 @@ def walk(
             counters = state[COUNTERS:]
             at = state[AT]
             continue
+        budget -= work_done
         held = 0
     state[AT] = at
     progress[TURN] = core
@@ -179,7 +178,7 @@ def flat(
     for part, start in zip(plan.cores, starts(len(part.rows) for part in plan.cores), strict=True):
         for k, instruction in enumerate(part.core.code):
             row = code[start + k]
-            row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(instruction), (part.number, k) in stops
+            row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(part, k), (part.number, k) in stops
             row[COUNTER : OTHER + 1] = part.loops[k] + (0, 0, start)
             row[FIRST_TERM], row[FIRST_WATCH] = len(terms), len(watches)
             if instruction.row.engine == "sync":
@@ -215,8 +214,9 @@ def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:
     return slot * FIELDS + ADDRESS, out_low - high, out_high - low
 
 
-def work(instruction: Instruction) -> int:
-    """Return what an instruction weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
+def work(part: CorePlan, k: int) -> int:
+    """Return what instruction k weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
+    instruction = part.core.code[k]
     elements = sum(operand.elements for _, operand in instruction.accesses())
     products = 0
     if any(spec.name == "w" for spec in instruction.row.operands):

@@ -334,7 +334,7 @@ def _operands(operands: Sequence[OperandSpec]) -> str:
             (
                 f"`{spec.name}`" + (" (optional)" if spec.optional else ""),
                 spec.access,
-                " or ".join(spec.memories),
+                " or ".join(spec.memories) + (", or lm of another core" if spec.remote else ""),
                 ", ".join(map(str, spec.dtypes)),
                 str(low) if low == high else f"{low} to {high}",
                 "any strides" if spec.strided else "innermost stride 1",

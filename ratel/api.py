@@ -122,7 +122,7 @@ def run(
     for each task; outputs then are batches too. There are as many tasks as batches say, else `tasks`, else the
     program's own number. `chip` is a Chip, a name or a file; None is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
-    "a1" or "a1@3" (as iteration 3 of its outermost loop ends).
+    "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate

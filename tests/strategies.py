@@ -670,9 +670,8 @@ class _Team:
     slots: int = 0
 
     def body(self, depth: int) -> None:
-        kinds = ["code", "code", *["loop"] * (depth < 2), *["token"] * 2 * bool(self.semaphores)]
-        kinds += ["barrier"] * bool(self.barriers)
-        for _ in range(self.draw(st.integers(0, 4))):
+        kinds = ["token", "token", "code", *["loop"] * (depth < 2), *["barrier"] * bool(self.barriers)]
+        for _ in range(self.draw(st.integers(1, 5))):
             kind = self.draw(st.sampled_from(kinds))
             if kind == "code":
                 core = self.draw(st.integers(0, len(self.codes) - 1))
@@ -707,7 +706,8 @@ class _Team:
         """Signal and wait; perhaps with a remote copy before, and a copy of what it brought behind."""
         number = self.draw(st.integers(0, len(self.semaphores) - 1))
         (source, queue), (target, other_queue) = self.semaphores[number]
-        trips, bring = self.places[source].trips, source != target and self.slots < 48 and self.draw(st.booleans())
+        trips = self.places[source].trips
+        bring = source != target and self.slots < 48 and self.draw(st.integers(0, 3)) > 0
         # A place of its own for each iteration: nobody says when the last one has been read.
         steps = [8 * int(np.prod(trips[k + 1 :], dtype=int)) for k in range(len(trips))]
         terms = tuple(Term(k, 0, steps[k]) for k in range(1, len(trips)))
@@ -731,12 +731,14 @@ def programs_of_cores(draw: Draw, least: int = 1) -> Program:
     """
     cores = draw(st.integers(least, 3))
     numbers, queues = st.integers(0, cores - 1), st.sampled_from(ENGINES)
-    streams = st.tuples(numbers, queues)
+    # Mostly from one core to another.
+    ends = st.one_of(st.permutations(range(cores)), st.just([0, 0])).map(lambda order: (order[0], order[-1]))
+    streams = st.tuples(ends, queues, queues).map(lambda drawn: ((drawn[0][0], drawn[1]), (drawn[0][1], drawn[2])))
     team = _Team(
         draw,
         [[] for _ in range(cores)],
         [Place(areas=True) for _ in range(cores)],
-        draw(st.lists(st.tuples(streams, streams), max_size=3)),
+        draw(st.lists(streams, min_size=1, max_size=3)),
         draw(st.lists(st.dictionaries(numbers, queues, min_size=1), max_size=2)),
     )
     team.body(0)

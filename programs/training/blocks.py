@@ -112,7 +112,16 @@ def shapes(rng: np.random.Generator) -> None:
     )
 
 
+def pipeline(rng: np.random.Generator) -> None:
+    # Scales are powers of two, and sums small: the same in every vector format.
+    x = rng.integers(-60, 61, (6, 8, 16), np.int8)
+    w, v = rng.integers(-30, 31, (16, 16), np.int8), rng.integers(-30, 31, (16, 4), np.int8)
+    h = quantise(np.maximum(x.astype(np.int64) @ w.astype(np.int64), 0) / 64)
+    y = quantise(h.astype(np.int64) @ v.astype(np.int64) / 64)
+    save("cores", "pipeline_", x=x, w=w, v=v, y=y)
+
+
 if __name__ == "__main__":
     generator = np.random.default_rng(800)
-    for make in (residual, separable, overlap, matmul, shapes):
+    for make in (residual, separable, overlap, matmul, pipeline, shapes):
         make(generator)

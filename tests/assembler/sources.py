@@ -58,6 +58,44 @@ copy i8[4, 4] in lm at 0x100 + 0*3 strides [8, 1], i8[4, 4] in lm at task*4 + 0x
 end
 """
 
+# Two cores, as the disassembler writes them.
+TWO_CORES = """\
+.name "two"
+.chip hanguang800
+.order compiler
+.scales explicit
+.semaphore ready
+.semaphore "task"
+.barrier stage
+
+.core 0
+.input x i8[4, 8] at 0x0
+.weight bank i8[8] in host at 0x0 = 3
+.check out exact 3
+
+loop i, 2
+    copy core1.inbox[i], x
+    (w.t) signal ready, me
+brnz i
+copy i8[4] in core1.lm at 0x1000, x[1, 0:4]
+barrier stage, te
+signal task, pe
+end
+
+.core 1
+.local inbox i8[2, 4, 8] at 0x0
+.output out i8[4, 8] at 0x100
+
+loop i, 2
+    wait ready, me
+    copy out, inbox[i]
+brnz i
+wait task, me
+load inbox[0, 0], core0.bank
+barrier stage, me
+end
+"""
+
 
 def diagnostics_of(text: str, path: str = "p.npu") -> list[tuple[str, str]]:
     """Return the code and message of each diagnostic."""

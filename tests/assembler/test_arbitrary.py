@@ -13,10 +13,11 @@ from assembler.diagnostics import AssemblyError, render
 from assembler.format import format_text
 from assembler.parser import TOKEN
 from isa.object_file import from_bytes, to_bytes
-from tests.assembler.sources import GOOD
+from tests.assembler.sources import GOOD, TWO_CORES
 
-LINES = GOOD.splitlines()
-TOKENS = sorted(set(TOKEN.findall(GOOD)) | {"-1", "99999999999", "%", "//", "/", "inf", "nan", "in", "strides", "task"})
+TOKENS = sorted(
+    set(TOKEN.findall(GOOD + TWO_CORES)) | {"-1", "99999999999", "%", "//", "/", "inf", "nan", "in", "strides", "task"}
+)
 
 
 def survives(text: str) -> None:
@@ -54,7 +55,7 @@ def test_any_tokens(text: str) -> None:
 @settings(max_examples=100)
 @given(st.data())
 def test_mutations_of_a_good_program(data: st.DataObject) -> None:
-    lines = list(LINES)
+    lines = data.draw(st.sampled_from((GOOD, TWO_CORES))).splitlines()
     for _ in range(data.draw(st.integers(1, 4))):
         k = data.draw(st.integers(0, len(lines) - 1))
         action = data.draw(st.sampled_from(("drop", "double", "swap", "token", "letter", "cut")))
@@ -89,6 +90,11 @@ def test_mutations_of_a_good_program(data: st.DataObject) -> None:
         '.name "\ud800"\nend',
         '.name "\\ud800\\u0000"\nend',
         "." * 10000,
+        ".core 0\nend\n" * 70,
+        ".repeat k, 65\n.core k\nend\n.endrepeat",
+        ".core 0\nend\n.core 99999999999999999999\nend",
+        ".core 0\nfill core" + "9" * 5000 + ".t\nend",
+        ".semaphore a\nsignal core0.a, me\nend",
         "(" * 100000,
         "[" * 100000 + "\n" + "]" * 100000,
         "-" * 100000,

@@ -17,7 +17,7 @@ from isa.object_file import to_sections
 from isa.operand import Term
 from isa.program import Core, Line, Program, Segment, Symbol
 from isa.table import MNEMONICS
-from tests.assembler.sources import GOOD
+from tests.assembler.sources import GOOD, TWO_CORES
 from tests.strategies import instructions, programs, programs_of_cores
 
 
@@ -190,44 +190,6 @@ def test_data_that_no_symbol_owns() -> None:
     )
     program = program_of(segments=segments, symbols=symbols)
     assert sections(assemble(disassemble(program))) == sections(program)
-
-
-TWO_CORES = """\
-.name "two"
-.chip hanguang800
-.order compiler
-.scales explicit
-.semaphore ready
-.semaphore "task"
-.barrier stage
-
-.core 0
-.input x i8[4, 8] at 0x0
-.weight table i8[8] in host at 0x0 = 3
-.check out exact 3
-
-loop i, 2
-    copy core1.inbox[i], x
-    (w.t) signal ready, me
-brnz i
-copy i8[4] in core1.lm at 0x1000, x[1, 0:4]
-barrier stage, te
-signal task, pe
-end
-
-.core 1
-.local inbox i8[2, 4, 8] at 0x0
-.output out i8[4, 8] at 0x100
-
-loop i, 2
-    wait ready, me
-    copy out, inbox[i]
-brnz i
-wait task, me
-load inbox[0, 0], core0.table
-barrier stage, me
-end
-"""
 
 
 def test_several_cores_read_like_text() -> None:

@@ -34,6 +34,8 @@ from tests.assembler.sources import GOOD
         ("copy i8[4]in lm at 3+i*2 strides[1],b", "copy i8[4] in lm at 3 + i*2 strides [1], b\n"),
         ("fill a ;x\nfill bbb;y\n\nfill c ; z", "fill a    ;x\nfill bbb  ;y\n\nfill c  ; z\n"),
         (".const c i32[2]=[1 , ; one\n2 ; two\n]", ".const c i32[2] = [1,  ; one\n    2                  ; two\n]\n"),
+        (".semaphore   a\n.core 1+0\n(w.t)signal a ,me", ".semaphore a\n.core 1 + 0\n(w.t) signal a, me\n"),
+        ("copy core1.t [ i%2 ],i8[4]in core2.lm at 0", "copy core1.t[i % 2], i8[4] in core2.lm at 0\n"),
         ("brnz i\nbrnz i\nend", "brnz i\nbrnz i\nend\n"),
     ],
 )

@@ -310,3 +310,30 @@ def test_closed_standard_output_is_no_error(source: Path) -> None:
     command = f"{sys.executable} -m ratel time {source} >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_several_cores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = ROOT / "programs/cores/pipeline.npu"
+    found = run_json(capsys, "run", pipeline, "--json", "--dump", "core1.inbox", "--dump", "h@0")
+    assert found["checks"][0]["passed"] and set(found["dumps"]) == {"core1.inbox", "h@0"}
+    assert {name: times["core"] for name, times in found["engines"].items()}["core1.te"] == 1
+    for times in found["engines"].values():
+        assert times["busy"] + times["stall"] + times["idle"] == found["cycles"]
+    path = run_json(capsys, "time", pipeline, "--json")["critical_path"]
+    assert {entry["core"] for entry in path} == {None, 0, 1}
+    assert sum(entry["cycles"] for entry in path) == found["cycles"]
+    assert main(["time", str(pipeline)]) == 0
+    assert "core   line" in capsys.readouterr().out
+    again, text = tmp_path / "again.npo", tmp_path / "again.npu"
+    assert main(["asm", str(pipeline), "-o", str(again)]) == 0
+    assert "15 instructions on 2 cores" in capsys.readouterr().out
+    assert main(["dis", str(again), "-o", str(text)]) == 0
+    assert run_json(capsys, "run", text, "--json", "--dump", "core1.inbox", "--dump", "h@0") == found
+
+
+def test_a_deadlock_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "stuck.npu"
+    path.write_text(".semaphore a\n.core 0\nwait a, me\nend\n.core 1\nend\n")
+    for command in ("run", "time"):
+        assert main([command, str(path)]) == 1
+        assert "core 0 waits for a signal of semaphore `a` at stuck.npu:3" in capsys.readouterr().err
