@@ -39,6 +39,8 @@ INDENT = "    "
 NOTHING = object()
 # No attribute has more elements.
 MAX_ELEMENTS = 8
+# A memory of another core.
+REMOTE = re.compile(r"core[0-9]+\.[a-z]+")
 # Counters that are given no name take one of these.
 COUNTERS = ("i", "j", "k", "l", "m", "n", "o")
 
@@ -221,9 +223,13 @@ class Builder:
     def operand(
         self, dtype: str, shape: Sequence[int], memory: str, address: Any, strides: Sequence[int] | None = None
     ) -> Slice:
-        """Return an operand that lies in no declared tensor; `address` in bytes, `strides` in elements."""
+        """Return an operand that lies in no declared tensor; `address` in bytes, `strides` in elements.
+
+        `memory` may be another core's, as in "core1.lm".
+        """
         place, sizes = address if isinstance(address, Expression) else constant(address), _shape(shape)
-        text = f"{_word(dtype)}{_list(sizes)} in {_word(memory)} at {place}"
+        where = memory if isinstance(memory, str) and REMOTE.fullmatch(memory) else _word(memory)
+        text = f"{_word(dtype)}{_list(sizes)} in {where} at {place}"
         text += "" if strides is None else f" strides {_list(_shape(strides))}"
         return Slice(Tensor(self, None, "operand", text, dtype, sizes, None, 0), text, place.counters)
 
@@ -374,7 +380,7 @@ class Builder:
 
     def _instruction(self, row: Row, operands: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Write an instruction, and return its result."""
-        required = _required(row)
+        required = _required_names(row)
         given = dict(zip(required, operands, strict=False))
         for name in required:
             if name in given and name in named:
@@ -384,12 +390,23 @@ class Builder:
                 label = f"expected {listed(required, 'and')}, in this order"
                 refuse("E301", f"{row.mnemonic} needs `{name}`", label, f"for example: {_call(row)}")
             given[name] = value
-        arguments = [self._tensor(row, name, given[name]) for name in required]
+        arguments = [self._required(row, name, given[name]) for name in required]
         arguments += [self._value(row.mnemonic, value) for value in operands[len(required) :]]
         optional = {name: value for name, value in named.items() if name not in (*required, "wait")}
         arguments += [self._named(row, name, value) for name, value in optional.items() if _is_given(value)]
         self._write(f"{_waits(named.get('wait'))}{row.mnemonic} {', '.join(arguments)}".rstrip())
-        return given[required[0]] if required else None
+        return given[required[0]] if row.operands else None
+
+    def _required(self, row: Row, name: str, value: Any) -> str:
+        """Return what stands without its name as text: an operand, a semaphore or a barrier."""
+        if name not in {spec.name for spec in row.attributes}:
+            return self._tensor(row, name, value)
+        if not isinstance(value, Synchroniser):
+            help = f'declare it first: b.declare("{name}")'
+            refuse("E205", f"`{name}` of {row.mnemonic} is {kind_of(value)}", f"expected a declared {name}", help)
+        if value.builder is not self:
+            refuse("E802", f"`{value.name}` belongs to another Builder", f"expected a {name} of this one")
+        return value.name
 
     def _named(self, row: Row, name: str, value: Any) -> str:
         """Return a word, a flag, or what is given with `=`, as text."""
@@ -454,6 +471,13 @@ class Section:
         self.statements: list[tuple[str, Origin]] = []
         self.names: set[str] = set()
         self.loops: list[Counter] = []
+
+
+class Synchroniser:
+    """A declared semaphore or barrier."""
+
+    def __init__(self, builder: Builder, name: str) -> None:
+        self.builder, self.name = builder, name
 
 
 class CoreContext:
@@ -552,8 +576,13 @@ def _tensor_names(row: Row) -> set[str]:
 
 def _call(row: Row) -> str:
     """Return how a call of an instruction's method begins."""
-    required = [spec.name for spec in row.operands if not spec.optional]
-    return f"b.{row.mnemonic}({', '.join(required)}, ...)"
+    return f"b.{row.mnemonic}({', '.join(_required_names(row))}, ...)"
+
+
+def _required_names(row: Row) -> list[str]:
+    """Return what stands without its name, in order: operands, then the semaphore or barrier."""
+    operands = [spec.name for spec in row.operands if not spec.optional]
+    return operands + [spec.name for spec in row.attributes if spec.declared]
 
 
 def _parameters(row: Row) -> list[tuple[str, Any, str]]:
@@ -570,9 +599,9 @@ def _parameters(row: Row) -> list[tuple[str, Any, str]]:
                 needs = ", ".join(meanings[name] for name in names)
                 takes = f"; takes {needs if len(names) == 1 else f'({needs})'}" if names else ""
                 if word != "none":
-                    meaning = f"{spec.meaning}, {WORD_FORMULAS[spec.name][word]}{takes}"
-                    found.append((word, None if names else False, meaning))
-        elif spec.name not in taken:
+                    formula = WORD_FORMULAS.get(spec.name, {}).get(word, f"`{word}`")
+                    found.append((word, None if names else False, f"{spec.meaning}, {formula}{takes}"))
+        elif spec.name not in taken and not spec.declared:
             meaning = f"{spec.meaning}: one value, or ({', '.join(spec.names)})" if spec.names else spec.meaning
             found.append((spec.name, _default(row, spec), meaning))
     return [*found, ("wait", "", "engines to wait for: letters of t (TE), p (PE) and m (ME)")]
@@ -598,6 +627,7 @@ def _described_row(row: Row) -> str:
     """Return an instruction's meaning, formula, operands and attributes, for `help()`."""
     lines = [row.meaning, "", *(f"    {line}" for line in row.formula.splitlines()), ""]
     lines += [f"{spec.name}: {spec.meaning}; {_types(spec)}" for spec in row.operands if not spec.optional]
+    lines += [f"{spec.name}: {spec.meaning}" for spec in row.attributes if spec.declared]
     lines += [f"{name}: {meaning}" for name, _, meaning in _parameters(row)]
     return "\n".join([*lines, "", f"In the text: {row.example}"])
 
@@ -610,7 +640,7 @@ def _method(row: Row) -> Callable[..., Any]:
 
     kinds = inspect.Parameter
     parameters = [kinds("self", kinds.POSITIONAL_ONLY)]
-    parameters += [kinds(spec.name, kinds.POSITIONAL_OR_KEYWORD) for spec in row.operands if not spec.optional]
+    parameters += [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in _required_names(row)]
     parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, default, _ in _parameters(row)]
     method.__name__, method.__qualname__ = row.mnemonic, f"Builder.{row.mnemonic}"
     method.__doc__, method.__signature__ = _described_row(row), inspect.Signature(parameters)  # type: ignore[attr-defined]
