@@ -58,7 +58,12 @@ class Builder:
     """
 
     def __init__(
-        self, name: str = "program", chip: str = DEFAULT_CHIP, order: str = "hardware", scales: str = "automatic"
+        self,
+        name: str = "program",
+        chip: str = DEFAULT_CHIP,
+        order: str = "hardware",
+        scales: str = "automatic",
+        tasks: int | None = None,
     ) -> None:
         self.name = str(name)
         self.files: dict[str, np.ndarray] = {}
@@ -75,6 +80,8 @@ class Builder:
         self._write(f".order {_word(order)}")
         if scales != "automatic":
             self._write(f".scales {_word(scales)}")
+        if tasks is not None:
+            self._write(f".tasks {self._value('tasks', tasks)}")
 
     def input(
         self,
@@ -84,18 +91,21 @@ class Builder:
         *,
         scale: Any = None,
         zero: int | None = None,
+        buffers: int | None = None,
         memory: str | None = None,
         at: Any = None,
         default: Any = None,
     ) -> Tensor:
         """Declare an input, which the task's DMA fills.
 
-        `name` None makes one. `scale` is a number, or one for each channel; `memory` is lm, dev or host; `at` an
-        address, a tensor, or (tensor, bytes behind it). `default` is what it holds where a run gives nothing: a
-        number for all elements, a list, or an array (of floats, where it has a scale).
+        `name` None makes one. `scale` is a number, or one for each channel; `buffers` says in how many places the
+        tensors of tasks take turns; `memory` is lm, dev or host; `at` an address, a tensor, or (tensor, bytes behind
+        it). `default` is what it holds where a run gives nothing: a number for all elements, a list, or an array (of
+        floats, where it has a scale), which may have a dimension in front for the tasks.
         """
         data = NOTHING if default is None else default
-        return self._declare("input", name, dtype, shape, data, scale=scale, zero=zero, memory=memory, at=at)
+        clauses = {"scale": scale, "zero": zero, "buffers": buffers, "memory": memory, "at": at}
+        return self._declare("input", name, dtype, shape, data, **clauses)
 
     def output(
         self,
@@ -105,11 +115,13 @@ class Builder:
         *,
         scale: Any = None,
         zero: int | None = None,
+        buffers: int | None = None,
         memory: str | None = None,
         at: Any = None,
     ) -> Tensor:
         """Declare an output, which the task's DMA drains; see `input`."""
-        return self._declare("output", name, dtype, shape, scale=scale, zero=zero, memory=memory, at=at)
+        clauses = {"scale": scale, "zero": zero, "buffers": buffers, "memory": memory, "at": at}
+        return self._declare("output", name, dtype, shape, **clauses)
 
     def local(
         self,
@@ -302,6 +314,7 @@ class Builder:
         spelled = {
             "scale": lambda value: f"scale={self._contents(value, f'{own}_scale')}",
             "zero": lambda value: f"zero={self._value('zero', value)}",
+            "buffers": lambda value: f"buffers={self._value('buffers', value)}",
             "memory": lambda value: f"in {_word(value)}",
             "at": lambda value: f"at {self._place(value)}",
         }

@@ -254,3 +254,35 @@ def another_builder(b: Any, t: Tensors) -> None:
 def an_operand_at_no_address(b: Any, t: Tensors) -> None:
     b.fill(b.operand("i8", (4, 4), "lm", "t"))
     # error[E309]: the text 't' stands where a number is needed
+
+
+def cores(b: Any, t: Tensors) -> None:
+    b.core(1)
+    # error[E801]: the number 1 is no core that can be opened here
+
+
+def a_core_in_a_loop(b: Any, t: Tensors) -> None:
+    with b.loop(2), b.core(0):
+        # error[E801]: core 0 is opened inside a loop
+        b.fill(t.t)
+
+
+def a_tensor_of_no_core(b: Any, t: Tensors) -> None:
+    with b.core(0):
+        # error[E801]: tensors or instructions stand before the first `.core`
+        b.fill(t.t)
+
+
+def a_semaphore(b: Any, t: Tensors) -> None:
+    b.signal("ready", me=True)
+    # error[E205]: `semaphore` of signal is the text 'ready'
+
+
+def a_semaphore_of_another(b: Any, t: Tensors) -> None:
+    b.wait(ratel.Builder().declare("semaphore", "ready"), te=True)
+    # error[E802]: `ready` belongs to another Builder
+
+
+def a_semaphore_without_a_queue(b: Any, t: Tensors) -> None:
+    b.signal(b.declare("semaphore", "ready"))
+    # error[E301]: signal names no queue

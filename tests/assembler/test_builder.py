@@ -41,7 +41,7 @@ def sections(program: Program) -> dict[str, bytes]:
 def rebuilt(program: Program) -> Builder:
     """Return a Builder to which every part of a program for one core was given by a call."""
     (core,) = program.cores
-    b = Builder(program.name, program.chip, program.order, scales="explicit")
+    b = Builder(program.name, program.chip, program.order, scales="explicit", tasks=program.tasks)
     tokens: dict[str, list[Any]] = {}
     for kind, names in (("semaphore", program.semaphores), ("barrier", program.barriers)):
         tokens[kind] = [b.declare(kind, name) for name in names]
@@ -50,7 +50,8 @@ def rebuilt(program: Program) -> Builder:
         b.data(np.frombuffer(segment.data, np.int8), segment.memory, segment.address)
     for check in program.checks:
         symbol = core.symbol(check.output)
-        expected = np.frombuffer(check.expected, "<i4") if check.kind == "top1" else symbol.array(check.expected)
+        is_label = check.kind == "top1"
+        expected = np.frombuffer(check.expected, "<i4") if is_label else of_tasks(symbol, check.expected)
         bound = {"top1": "min", "within": "atol"}.get(check.kind)
         b.check(handles[check.output], **{check.kind: expected}, **({bound: check.bound} if bound else {}))
     loops: list[tuple[Any, Any]] = []
@@ -69,6 +70,12 @@ def rebuilt(program: Program) -> Builder:
     return b
 
 
+def of_tasks(symbol: Symbol, data: bytes) -> np.ndarray:
+    """Return the tensor, or those of several tasks."""
+    tensors = np.frombuffer(data, symbol.dtype.numpy).reshape(-1, *symbol.shape)
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
 def declared(b: Builder, symbol: Symbol) -> Any:
     scale = symbol.scale[0] if len(symbol.scale) == 1 else list(symbol.scale) or None
     where = {"scale": scale, "zero": symbol.zero, "at": symbol.address}
@@ -77,8 +84,10 @@ def declared(b: Builder, symbol: Symbol) -> Any:
     where["memory"] = symbol.memory
     if symbol.kind == "weight":
         return b.weight(symbol.name, None, symbol.dtype.name, symbol.shape, **where)
+    if symbol.kind != "local":
+        where["buffers"] = symbol.buffers
     if symbol.default is not None:
-        where["default"] = symbol.array(symbol.default)
+        where["default"] = of_tasks(symbol, symbol.default)
     return getattr(b, symbol.kind)(symbol.name, symbol.dtype.name, symbol.shape, **where)
 
 
@@ -281,6 +290,49 @@ def test_names_of_files_differ_by_more_than_case() -> None:
         b.weight(name, np.ones(3, np.int8))
     assert list(b.files) == ["a_b_c_x.npy", "a_b_c_X_2.npy"]
     assert len(b.build().cores[0].segments) == 2
+
+
+def test_cores_are_written_in_turns() -> None:
+    b = ratel.Builder("two")
+    ready, weights = b.declare("semaphore", "ready"), np.ones((64, 64), np.int8)
+    with b.core(0):
+        x = b.input("x", "i8", (4, 64))
+        b.weight("w", weights)
+    with b.core(1):
+        inbox, out = b.local("inbox", "i8", (2, 4, 64)), b.output("out", "i8", (4, 64))
+        b.weight("w", weights)
+    with b.core(0), b.loop(2) as i:
+        b.copy(inbox[i], x)
+        b.signal(ready, me=True)
+    with b.core(1):
+        b.wait(ready, me=True)
+        b.wait(ready, me=True)
+        b.copy(out, inbox[1])
+    b.check(out, exact=0)
+    assert b.text().splitlines()[3:] == [
+        ".semaphore ready",
+        ".core 0",
+        ".input x i8[4, 64]",
+        '.weight w i8[64, 64] = "two_w.npy"',
+        "loop i, 2",
+        "    copy core1.inbox[i], x",
+        "    signal ready, me",
+        "brnz i",
+        "end",
+        ".core 1",
+        ".local inbox i8[2, 4, 64]",
+        ".output out i8[4, 64]",
+        '.weight w i8[64, 64] = "two_w.npy"',
+        "wait ready, me",
+        "wait ready, me",
+        "copy out, inbox[1]",
+        ".check out exact 0",
+        "end",
+    ]
+    program = b.build()
+    assert sections(program) == sections(of_text(b))
+    assert [line.text for line in program.cores[0].lines[1:3]] == ["b.copy(inbox[i], x)", "b.signal(ready, me=True)"]
+    assert (ratel.run(program, {"x": np.full((4, 64), 3, np.int8)}).outputs["out"] == 3).all()
 
 
 MISTAKES = [

@@ -4,6 +4,7 @@ import pytest
 
 import ratel
 from programs.four_cores.four_cores import build
+from tests.programs.test_programs import PROGRAMS
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,11 @@ def test_four_cores_are_faster(runs: dict[int, ratel.Run]) -> None:
     assert four.compute_cycles * 3.4 < one.compute_cycles
     for core in range(4):
         assert four.engines[f"core{core}.te"].busy > 0.85 * four.compute_cycles
+
+
+def test_readme_states_the_cycles(runs: dict[int, ratel.Run]) -> None:
+    readme = (PROGRAMS.parent / "README.md").read_text()
+    assert f"(programs/four_cores/four_cores.py) | hanguang800 | {runs[4].cycles:,} |" in readme
 
 
 def test_halos_are_there_before_they_are_needed(runs: dict[int, ratel.Run]) -> None:
