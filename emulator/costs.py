@@ -211,7 +211,7 @@ def flatten(chip: Chip, instruction: Instruction) -> Cost:
         "LM read": moved_cycles(chip, out, runs(line, 0)[1]),
         "LM write": moved_cycles(chip, out, runs(out, 0)[1]),
     }
-    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+    return from_demands(demands, chip["me.latency"], 0, out.bytes, out.bytes)
 
 
 def toweight(chip: Chip, instruction: Instruction) -> Cost:

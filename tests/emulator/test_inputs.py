@@ -16,8 +16,8 @@ from isa.errors import InputError
 from isa.program import Core, Program, Symbol
 
 
-def core(*symbols: Symbol) -> Program:
-    return Program("test", "edge", "hardware", (Core((), (), (), symbols),))
+def program_of(*symbols: Symbol, tasks: int = 1) -> Program:
+    return Program("test", "edge", "hardware", (Core((), (), (), symbols),), (), tasks)
 
 
 X = Symbol("image", "input", "lm", 0, I8, (2, 3))
@@ -29,31 +29,31 @@ OUTPUT = Symbol("result", "output", "lm", 0, I8, (2,))
 
 def test_exact_type_is_taken() -> None:
     value = np.array([[1, 2, 3], [4, 5, 6]], np.int8)
-    prepared = prepare(core(X, OUTPUT), {"image": value})
+    prepared = prepare(program_of(X, OUTPUT), {"image": value})
     assert list(prepared) == ["image"] and (prepared["image"] == value).all()
 
 
 def test_any_byte_order_and_layout() -> None:
-    prepared = prepare(core(FLOATS, X), {"floats": np.array([1, 2], ">f4"), "image": np.ones((3, 2), np.int8).T})
+    prepared = prepare(program_of(FLOATS, X), {"floats": np.array([1, 2], ">f4"), "image": np.ones((3, 2), np.int8).T})
     assert prepared["floats"].dtype == np.dtype("<f4") and prepared["floats"].tolist() == [1, 2]
     assert prepared["image"].flags.c_contiguous
 
 
 def test_default_stands_in_and_gives_way() -> None:
-    assert prepare(core(DEFAULT), {})["known"].tolist() == [7, 8]
-    assert prepare(core(DEFAULT), {"known": np.array([1, 2], np.int32)})["known"].tolist() == [1, 2]
+    assert prepare(program_of(DEFAULT), {})["known"].tolist() == [7, 8]
+    assert prepare(program_of(DEFAULT), {"known": np.array([1, 2], np.int32)})["known"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4"])
 def test_floats_are_quantised(dtype: object) -> None:
     values = np.array([[0.25, 0.75], [-1e30, np.inf]], dtype)
     # Halves go to the even neighbour before the zero point is added.
-    assert prepare(core(SCALED), {"scaled": values})["scaled"].tolist() == [[3, 5], [-128, 127]]
+    assert prepare(program_of(SCALED), {"scaled": values})["scaled"].tolist() == [[3, 5], [-128, 127]]
 
 
 def test_scales_run_over_channels() -> None:
     symbol = Symbol("x", "input", "lm", 0, I8, (2, 2), (0.5, 2.0))
-    assert prepare(core(symbol), {"x": np.array([[1.0, 1.0], [4.0, 4.0]])})["x"].tolist() == [[2, 0], [8, 2]]
+    assert prepare(program_of(symbol), {"x": np.array([[1.0, 1.0], [4.0, 4.0]])})["x"].tolist() == [[2, 0], [8, 2]]
 
 
 WRONG = [
@@ -98,13 +98,13 @@ WRONG = [
 @pytest.mark.parametrize(("symbols", "given", "message"), WRONG)
 def test_wrong_inputs(symbols: tuple, given: dict, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        prepare(core(*symbols), given)
+        prepare(program_of(*symbols), given)
     assert str(caught.value).startswith(message)
 
 
 def test_all_that_is_wrong_is_named() -> None:
     with pytest.raises(InputError) as caught:
-        prepare(core(X, SCALED), {"imag": 1, "scaled": 1})
+        prepare(program_of(X, SCALED), {"imag": 1, "scaled": 1})
     assert caught.value.message.splitlines() == [
         "the program has no input 'imag'",
         "input image is missing",
@@ -113,17 +113,16 @@ def test_all_that_is_wrong_is_named() -> None:
     assert len(caught.value.help.splitlines()) == 3
 
 
-def counted(*symbols: Symbol, tasks: int = 1) -> Program:
-    return Program("p", "edge", "hardware", (core(*symbols),), (), tasks)
-
-
 def test_batches_count_the_tasks() -> None:
-    program, one, two = counted(X, DEFAULT, tasks=5), np.zeros((2, 3), np.int8), np.zeros((2, 2, 3), np.int8)
+    program, one, two = program_of(X, DEFAULT, tasks=5), np.zeros((2, 3), np.int8), np.zeros((2, 2, 3), np.int8)
     assert count_tasks(program, {}, None) == count_tasks(program, {"image": one}, None) == 5
     assert count_tasks(program, {"image": two}, None) == count_tasks(program, {"image": two}, 2) == 2
     assert count_tasks(program, {"image": one}, 7) == 7
-    assert prepare(core(X), {"image": two}, 2)["image"].shape == (2, 2, 3)
-    assert prepare(core(SCALED), {"scaled": np.full((3, 2, 2), 0.25)}, 3)["scaled"].tolist() == [[[3, 3], [3, 3]]] * 3
+    assert prepare(program_of(X), {"image": two}, 2)["image"].shape == (2, 2, 3)
+    assert (
+        prepare(program_of(SCALED), {"scaled": np.full((3, 2, 2), 0.25)}, 3)["scaled"].tolist()
+        == [[[3, 3], [3, 3]]] * 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,19 +141,19 @@ def test_batches_count_the_tasks() -> None:
 )
 def test_wrong_batches(given: dict, asked: object, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        count_tasks(counted(X, DEFAULT), given, asked)  # type: ignore[arg-type]
+        count_tasks(program_of(X, DEFAULT), given, asked)  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
 
 
 def test_a_default_of_each_task() -> None:
     symbol = Symbol("x", "input", "lm", 0, I8, (2,), default=bytes([1, 2, 3, 4, 5, 6]))
-    assert prepare(core(symbol), {}, 3)["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert prepare(program_of(symbol), {}, 3)["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
     with pytest.raises(
         InputError, match=r"the default of input x is for 3 tasks, but the run has 2\nhelp: give a tens"
     ):
-        prepare(core(symbol), {}, 2)
+        prepare(program_of(symbol), {}, 2)
     with pytest.raises(InputError, match=r"input x has shape \[4, 2\]\nhelp: .* in front, of length 3 here"):
-        prepare(core(symbol), {"x": np.zeros((4, 2), np.int8)}, 3)
+        prepare(program_of(symbol), {"x": np.zeros((4, 2), np.int8)}, 3)
 
 
 def test_read_tensor(tmp_path: Path) -> None:
@@ -199,18 +198,18 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
 
 
 def test_lists_of_whole_numbers_are_taken_where_they_fit() -> None:
-    assert prepare(core(X), {"image": [[1, 2, 3], [4, 5, -128]]})["image"].dtype == np.int8
+    assert prepare(program_of(X), {"image": [[1, 2, 3], [4, 5, -128]]})["image"].dtype == np.int8
     with pytest.raises(InputError, match="its values, 1 to 500, do not fit int8"):
-        prepare(core(X), {"image": [[1, 2, 3], [4, 5, 500]]})
+        prepare(program_of(X), {"image": [[1, 2, 3], [4, 5, 500]]})
     with pytest.raises(InputError, match="has type int64"):
-        prepare(core(X), {"image": np.ones((2, 3), np.int64)})
+        prepare(program_of(X), {"image": np.ones((2, 3), np.int64)})
 
 
 def test_scales_that_fit_no_channel_quantise_nothing() -> None:
     symbol = Symbol("x", "input", "lm", 0, I8, (2, 3), (0.5, 2.0))
     with pytest.raises(InputError, match="x has 2 scales but 3 channels"):
-        prepare(core(symbol), {"x": np.ones((2, 3))})
-    assert prepare(core(symbol), {"x": np.ones((2, 3), np.int8)})
+        prepare(program_of(symbol), {"x": np.ones((2, 3))})
+    assert prepare(program_of(symbol), {"x": np.ones((2, 3), np.int8)})
 
 
 @given(st.floats(-1e6, 1e6), st.integers(-12, 12), st.integers(-128, 127))
