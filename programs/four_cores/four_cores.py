@@ -1,7 +1,6 @@
 """A network cut over the four cores of hanguang800, as on its makers' slide: each core computes a band of rows.
 
-    python -m programs.four_cores.four_cores             run it on one, two and four cores, and compare
-    python -m programs.four_cores.four_cores cut.npo     save the program for four, for `ratel run`, `time` and `dis`
+    python -m programs.four_cores.four_cores      # writes four_cores.npu, and compares it with one core and with two
 
 Five 3x3 convolutions turn an image of 112 x 112 pixels into another: 3 to 64 channels, three times 64 to 64, 64 to 3.
 Core 0 holds image and result; it copies to each core its band, and every core copies its part of the result back.
@@ -19,7 +18,6 @@ Every multiplier is 2**-9: whatever the clamp leaves alone is exact in FP24, and
 computes the same bits in integers.
 """
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,8 +39,9 @@ def build(cores: int = 4) -> ratel.Program:
 
 
 def builder(cores: int = 4) -> ratel.Builder:
-    b = ratel.Builder(f"cores{cores}", chip="hanguang800")
-    data = {path.stem: np.load(path) for path in FOLDER.glob("*.npy")}
+    b = ratel.Builder("four_cores", chip="hanguang800")
+    b.comment(f"The network of programs/four_cores/four_cores.py, cut over {cores} of the cores; written by it.")
+    data = {path.stem.removeprefix("four_cores_"): np.load(path) for path in FOLDER.glob("*.npy")}
     rows = SIZE // cores
     # Rows of halo above and below a core's band: none at the edges of the image.
     above = [int(core > 0) for core in range(cores)]
@@ -57,16 +56,17 @@ def builder(cores: int = 4) -> ratel.Builder:
     for core in range(cores):
         with b.core(core):
             height = above[core] + rows + below[core]
-            shapes = [(1, height, SIZE, depth) for depth in DEPTHS]
-            bands.append([b.local(f"x{n}", "i8", shape, scale=SCALES[n]) for n, shape in enumerate(shapes)])
+            held = {n: (f"x{n}", "i8", (1, height, SIZE, depth)) for n, depth in enumerate(DEPTHS)}
+            if core == 0:
+                image = b.input("image", "i8", (1, SIZE, SIZE, 3), scale=SCALES[0], default=data["image"])
+                y = b.output("y", "i8", image.shape, scale=SCALES[LAST])
+                b.check(y, exact=data["y_exact"])
+                del held[0], held[LAST]
+            band = {n: b.local(*tensor, scale=SCALES[n]) for n, tensor in held.items()}
+            bands.append(band if core else {0: image, **band, LAST: y})
             scales = enumerate(WEIGHT_SCALES, 1)
-            weights.append([None] + [b.weight(f"w{n}", data[f"w{n}"], scale=scale) for n, scale in scales])
-            biases.append([None] + [b.const(f"b{n}", data[f"b{n}"]) for n in range(1, LAST + 1)])
-    with b.core(0):
-        image = b.input("image", "i8", (1, SIZE, SIZE, 3), scale=SCALES[0], default=data["image"])
-        y = b.output("y", "i8", (1, SIZE, SIZE, 3), scale=SCALES[-1])
-        b.check(y, exact=data["y"])
-    bands[0][0], bands[0][LAST] = image, y
+            weights.append({n: b.weight(f"w{n}", data[f"w{n}"], scale=scale) for n, scale in scales})
+            biases.append({n: b.const(f"b{n}", data[f"b{n}"]) for n in range(1, LAST + 1)})
 
     def layer(core: int, n: int, first: int, last: int) -> None:
         """Compute rows first ... last - 1 of a core's band."""
@@ -140,12 +140,10 @@ def compare() -> None:
         cycles = run.timeline.compute_cycles
         alone = alone or cycles
         busy = ", ".join(f"{run.timeline.engines[f'core{core}.te'].busy / cycles:.0%}" for core in range(cores))
-        print(f"on {cores}: {'equal to y.npy' if run.passed else 'WRONG'}, {run.cycles:,} cycles; without transfers")
+        print(f"on {cores}: {'as expected' if run.passed else 'WRONG'}, {run.cycles:,} cycles; without transfers")
         print(f"      {cycles:,}, {alone / cycles:.2f} times as fast as on 1, tensor engines busy {busy}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        build().save(sys.argv[1])
-    else:
-        compare()
+    builder().save(FOLDER / "four_cores.npu")
+    compare()

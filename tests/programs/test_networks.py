@@ -45,3 +45,22 @@ def test_detection_head_pools_what_float64_does_in_single_precision() -> None:
     chip = ratel.load_chip("hanguang800", pe__vector_format="fp32")
     run = ratel.run(ratel.assemble(path.read_text().replace("samples f16", "samples f32"), path), chip=chip)
     assert (run.outputs["pooled"] == np.load(path.parent / "pooled.npy")).all()
+
+
+def test_compressed_weights_fit_and_give_the_bits_of_dense_ones() -> None:
+    dense, compressed = (ratel.run(assembled(f"pruned/{name}.npu")) for name in ("dense", "compressed"))
+    assert dense.passed and compressed.passed
+    assert dense.outputs["y"].tobytes() == compressed.outputs["y"].tobytes()
+    # Of each weight its bit, and of a quarter of them their byte.
+    w = np.load(PROGRAMS / "pruned" / "w.npy")
+    held = compressed.plan.program.cores[0].symbol("w").bytes
+    assert held == w.size // 8 + np.count_nonzero(w) == w.nbytes * 3 // 8
+    # The one waits for device memory, the other for its products; so is what is set up before.
+    assert 8 * compressed.timeline.compute_cycles < dense.timeline.compute_cycles
+    assert compressed.timeline.setup < 0.4 * dense.timeline.setup
+
+
+def test_dense_weights_of_the_pruned_layer_do_not_fit() -> None:
+    path = PROGRAMS / "pruned" / "compressed.npu"
+    with pytest.raises(ratel.AssemblyError, match="lm is full"):
+        ratel.assemble(path.read_text().replace(" compressed scale", " scale"), path)

@@ -1,0 +1,1 @@
+"""A network cut over four cores."""
