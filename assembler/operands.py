@@ -106,6 +106,9 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
         raise evaluator.error("E205", node, f"`{name}` is a type", "expected a tensor", help)
     else:
         symbol = _symbol(evaluator, name, node.name)
+    if symbol.stored:
+        help = "leave `compressed` out of its declaration, or slice the result"
+        raise evaluator.error("E307", node, f"`{name}` is a compressed weight", f"expected `{name}` whole", help)
     if len(node.indices) > len(symbol.shape):
         label = f"`{symbol.name}` has {len(symbol.shape)} dimensions {list(symbol.shape)}"
         raise evaluator.error("E307", node, f"{len(node.indices)} indices are given", label)
@@ -143,7 +146,8 @@ def take(symbol: Symbol, parts: Sequence[Part]) -> Given:
             strides.append(stride * part.step)
             kept.append(dimension)
     address = symbol.address + offset * size
-    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
+    held = (symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
+    taken = Operand(*held, symbol.stored)
     return Given(taken, symbol, tuple(kept), tuple(parts))
 
 
@@ -260,4 +264,5 @@ def _raw(evaluator: Evaluator, node: syntax.Raw) -> Operand:
             label = f"expected {len(shape)}: one for each dimension, in elements"
             raise evaluator.error("E310", node.strides, f"{len(strides)} strides are given", label)
     address = affine(evaluator.whole(node.address))
-    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)))
+    stored = 0 if node.stored is None else evaluator.integer(node.stored, 1, 2**62, "the size")
+    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), stored)

@@ -18,7 +18,7 @@ USAGE = {
     ".include": '.include "FILE.npu"',
     ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
     ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
-    ".weight": ".weight NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
+    ".weight": ".weight NAME TYPE[SHAPE] compressed scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
     ".const": ".const NAME TYPE[SHAPE] scale=NUMBER at ADDRESS = DATA",
     ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
     ".data": ".data TYPE[SHAPE] in MEMORY at ADDRESS = DATA",
@@ -29,7 +29,7 @@ USAGE = {
     ".endrepeat": ".endrepeat",
 }
 TENSORS = (".input", ".output", ".weight", ".const", ".local")
-CLAUSES = ("scale", "zero", "in", "at")
+CLAUSES = ("scale", "zero", "in", "at", "compressed", "stored")
 WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
 WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
 # What an instruction takes with `=`.
@@ -54,6 +54,8 @@ TERMINALS = {
     "IN": "`in`",
     "AT": "`at`",
     "STRIDES": "`strides`",
+    "COMPRESSED": "`compressed`",
+    "STORED": "`stored=`",
     "WAITS": "waits",
     "$END": "the end of the line",
 }

@@ -64,13 +64,14 @@ class Sliced(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Raw(Node):
-    """An operand that no tensor names: type, shape, memory, address, and strides where it is not dense."""
+    """An operand that no tensor names: type, shape, memory, address; strides, and the size of a compressed one."""
 
     dtype: Word
     shape: tuple["Value | Range", ...]
     memory: Word
     address: "Value"
     strides: "List | None"
+    stored: "Value | None"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,7 +108,7 @@ class Include(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clause(Node):
-    """`scale=`, `zero=`, `in` or `at` of a tensor; `min=`, `atol=` or `source=` of a check."""
+    """`scale=`, `zero=`, `in`, `at`, `compressed` (its own value) or `stored=` of a tensor; a setting of a check."""
 
     keyword: Word
     value: "Value | Word"

@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from emulator.plan import Plan
+from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.program import Symbol
 
@@ -47,8 +48,10 @@ def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
 
 
 def tensor(arena: np.ndarray, plan: Plan, symbol: Symbol) -> np.ndarray:
-    """Return a symbol's tensor, as a view of the arena."""
+    """Return a symbol's tensor, as a view of the arena; a compressed weight is expanded instead."""
     start = plan.bases[symbol.memory] + symbol.address
+    if symbol.stored:
+        return expand(arena[start : start + symbol.stored], symbol.dtype, symbol.shape)
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
 
 

@@ -2,7 +2,8 @@
 
 All memories of the chip that the program uses lie in one arena of bytes; an address here is an offset in it. Each
 instruction is a row of int64: for each operand slot FIELDS numbers (address at counters 0, or ABSENT; type code; rank;
-shape and element strides, right-aligned to four dimensions with sizes 1 and strides 0 in front), then its attributes,
+shape and element strides, right-aligned to four dimensions with sizes 1 and strides 0 in front; bytes of a compressed
+weight, 0 for a dense tensor), then its attributes,
 element by element in the table's order (floats as the bits of a float64), then the engine's fraction bits. Kernels
 take (arena, row) and nothing else; loops change the addresses of a row, through `terms`.
 """
@@ -23,7 +24,7 @@ from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
 from isa.verify_program import check_program
 
 # Fields of an operand in a row.
-ADDRESS, DTYPE, RANK, SHAPE, STRIDE, FIELDS = 0, 1, 2, 3, 7, 11
+ADDRESS, DTYPE, RANK, SHAPE, STRIDE, STORED, FIELDS = 0, 1, 2, 3, 7, 11, 12
 ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
@@ -149,7 +150,8 @@ def flat_row(instruction: Instruction, bases: dict[str, int], fraction_bits: int
             fields[ADDRESS] = bases[operand.memory] + operand.address
             fields[DTYPE], fields[RANK] = operand.dtype.code, operand.rank
             fields[SHAPE:STRIDE] = (1,) * front + operand.shape
-            fields[STRIDE:FIELDS] = (0,) * front + operand.strides
+            fields[STRIDE:STORED] = (0,) * front + operand.strides
+            fields[STORED] = operand.stored
     at = ATTRIBUTES
     for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
         row[at : at + spec.count] = np.array(value, np.float64).view(np.int64) if spec.is_float else value
@@ -204,15 +206,27 @@ def _where(core: Core, k: int) -> str:
 def _find_overlaps(core: Core) -> np.ndarray:
     """Return where execute must look for overlaps; raise Trap where one is sure."""
     watch = np.zeros(len(core.code), bool)
+    compressed = {op for instruction in core.code for _, op in instruction.accesses() if op.stored}
     for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code), strict=True)):
         if "overlap" not in instruction.row.traps:
             continue
         out = instruction.operand("out")
         assert out is not None
+        out_low, out_high = out.extent(trips)
+        for weight in compressed:
+            if weight.memory == out.memory and out_low < weight.address + weight.stored and weight.address < out_high:
+                raise Trap(
+                    f"{_where(core, k)}: the result may reach bytes {max(out_low, weight.address)} on of {out.memory}, "
+                    "where a compressed weight lies",
+                    "nothing may write a compressed weight: write to another tensor",
+                    instruction=k,
+                    line=core.lines[k].number,
+                    address=max(out_low, weight.address),
+                )
         for access, operand in instruction.accesses():
             if access == "write" or operand.memory != out.memory:
                 continue
-            (low, high), (out_low, out_high) = operand.extent(trips), out.extent(trips)
+            low, high = operand.extent(trips)
             if high <= out_low or out_high <= low:
                 continue
             if operand.terms != out.terms:

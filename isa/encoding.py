@@ -34,7 +34,8 @@ DESCRIPTOR = np.dtype(
         ("shape", "<i4", MAX_RANK),
         ("stride", "<i4", MAX_RANK),
         ("term", [("counter", "<u4"), ("modulus", "<u4"), ("stride", "<i8")], MAX_TERMS),
-        ("tail", "u1", 16),
+        ("stored", "<i8"),
+        ("tail", "u1", 8),
     ]
 )
 assert DESCRIPTOR.itemsize == 128
@@ -80,7 +81,7 @@ def encode_operand(operand: Operand) -> bytes:
     record = np.zeros((), DESCRIPTOR)
     record["memory"] = MEMORIES.index(operand.memory)
     record["dtype"], record["rank"], record["terms"] = operand.dtype.code, operand.rank, len(operand.terms)
-    record["address"] = operand.address
+    record["address"], record["stored"] = operand.address, operand.stored
     record["shape"][: operand.rank] = operand.shape
     record["stride"][: operand.rank] = operand.strides
     for slot, term in zip(record["term"], operand.terms, strict=False):
@@ -140,4 +141,5 @@ def decode_operand(record: bytes, index: int) -> Operand:
         tuple(fields["shape"][:rank].tolist()),
         tuple(fields["stride"][:rank].tolist()),
         tuple(Term(int(t["counter"]), int(t["modulus"]), int(t["stride"])) for t in fields["term"][:terms]),
+        int(fields["stored"]),
     )

@@ -115,7 +115,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
-                *([float(number) for number in s.scale], s.zero, _append(blob, s.default)),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.stored),
             ]
             for s in core.symbols
         ]
@@ -202,7 +202,7 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
-    name, kind, memory, address, dtype, shape, scale, zero, length = fields
+    name, kind, memory, address, dtype, shape, scale, zero, length, stored = fields
     return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
@@ -213,4 +213,5 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         tuple(_number(number) for number in scale),
         zero,
         blob.take(length),
+        _count(stored),
     )

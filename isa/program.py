@@ -44,7 +44,8 @@ class Symbol:
     """A named, dense, row-major tensor.
 
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
-    (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise).
+    (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise). `stored` is
+    the size in bytes of a compressed weight, 0 for a dense tensor.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Symbol:
     scale: tuple[float, ...] = ()
     zero: int = 0
     default: bytes | None = None
+    stored: int = 0
 
     def array(self, data: bytes) -> np.ndarray:
         """Return bytes as a tensor of the symbol's type and shape."""
@@ -63,7 +65,7 @@ class Symbol:
 
     @property
     def bytes(self) -> int:
-        return prod(self.shape) * self.dtype.bytes
+        return self.stored or prod(self.shape) * self.dtype.bytes
 
     @property
     def strides(self) -> tuple[int, ...]:

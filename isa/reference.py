@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa import functions
+from isa.compressed import expand
 from isa.dtypes import I8, I32, DType
 from isa.formats import round_to
 from isa.instruction import Instruction
@@ -240,8 +241,10 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
 
 
 def view(operand: Operand, memories: Mapping[str, np.ndarray], counters: Sequence[int]) -> np.ndarray:
-    """Return the operand's tensor as a view of its memory (uint8 arrays by name) at the given counters."""
+    """Return the operand's tensor at the given counters: a view of its memory (uint8 arrays by name), or expanded."""
     low, high = operand.span()
+    if operand.stored:
+        return expand(memories[operand.memory][operand.address : operand.address + high], operand.dtype, operand.shape)
     address, size = operand.address_at(counters), operand.dtype.bytes
     flat = memories[operand.memory][address + low : address + high].view(operand.dtype.numpy)
     return np.lib.stride_tricks.as_strided(

@@ -4,9 +4,11 @@ Whoever takes a program from elsewhere asks here: the object file's reader, and 
 """
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 
+from isa.compressed import legal_sizes
 from isa.errors import shown
 from isa.program import CHECK_BOUNDS, MAX_CORES, MAX_SYMBOL_RANK, MEMORIES_OF_KIND, ORDERS, Check, Core, Program, Symbol
 from isa.verify import check_code
@@ -51,6 +53,11 @@ def check_symbol(symbol: Symbol) -> Iterator[tuple[str, str]]:
         return
     if type(symbol.zero) is not int or not symbol.dtype.low <= symbol.zero <= symbol.dtype.high:
         yield f"{name} has the zero point {shown(symbol.zero)}, which {symbol.dtype} does not hold", ""
+    if symbol.stored:
+        elements = prod(symbol.shape)
+        weight = symbol.kind == "weight" and symbol.dtype.is_quantised and elements < 2**31
+        if not weight or symbol.stored not in legal_sizes(elements, symbol.dtype):
+            yield f"{name} is compressed to {symbol.stored} bytes, which no {symbol.kind} of its type and shape is", ""
     if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) != symbol.bytes):
         yield f"{name} has a default of the wrong size", ""
     if any(not 0 < number < 2.0**128 or float(np.float32(number)) != number for number in symbol.scale):
