@@ -17,6 +17,7 @@ from assembler.layout import Layout, Request, place
 from assembler.names import RESERVED, Names, Scope, Section
 from assembler.operands import dtype_named, memory_named, shape_of
 from isa.chip import Chip, load_chip
+from isa.compressed import compress, legal_sizes
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
 from isa.operand import MEMORIES, SHARED, region
@@ -49,7 +50,10 @@ BOUND_NAMES = {"top1": "min", "within": "atol", "exact": ""}
 
 @dataclass(frozen=True)
 class Declared:
-    """A tensor, or the bytes of a `.data`, that waits for its place and its data; `key` is its name on its core."""
+    """A tensor, or the bytes of a `.data`, that waits for its place and its data; `key` is its name on its core.
+
+    `content` is the compressed form of a weight, whose size has to be known before it is placed.
+    """
 
     core: int
     key: str
@@ -60,6 +64,7 @@ class Declared:
     at: int | None
     base: str
     at_span: Span
+    content: bytes | None = None
 
 
 class Declarations:
@@ -262,17 +267,35 @@ class Declarations:
             buffers=parts.get("buffers", 1),
         )
         spans = [clause.span for clause in statement.clauses if clause.keyword.text == "at"]
-        return Declared(
-            self.names.core,
-            key,
-            statement.kind,
-            symbol,
-            statement,
-            scope,
-            at,
-            base,
-            (spans or [statement.name.span])[0],
-        )
+        content = None
+        if "compressed" in seen or "stored" in seen:
+            symbol, content = self._compressed(evaluator, statement, symbol, parts)
+        span = (spans or [statement.name.span])[0]
+        return Declared(self.names.core, key, statement.kind, symbol, statement, scope, at, base, span, content)
+
+    def _compressed(
+        self, evaluator: Evaluator, statement: syntax.Tensor, symbol: Symbol, parts: dict[str, Any]
+    ) -> tuple[Symbol, bytes | None]:
+        """Return a compressed weight with its size, and its bytes where they stand here (`compressed`)."""
+        word = "compressed" if "compressed" in parts else "stored"
+        if statement.kind != "weight" or not symbol.dtype.is_quantised:
+            message = f"`{symbol.name}` cannot be compressed"
+            label = "expected a .weight of type i8, u8 or i16: the w of conv, dwconv or matmul"
+            raise self._clause_error(evaluator, statement, word, message, label)
+        assert statement.data is not None
+        given = not self._is_none(statement.data, evaluator.scope)
+        if given == ("stored" in parts):
+            label = "`compressed` comes with the dense data, `stored=BYTES` with `= none`"
+            raise evaluator.error("E505", statement.data, f"`{symbol.name}` has its data in another form", label)
+        if not given:
+            legal = legal_sizes(symbol.bytes // symbol.dtype.bytes, symbol.dtype)
+            if parts["stored"] not in legal:
+                label = f"expected {legal[0]} to {legal[-1]}, and a whole number of elements behind the mask"
+                raise self._clause_error(evaluator, statement, word, f"{parts['stored']} bytes are stored", label)
+            return replace(symbol, stored=parts["stored"]), None
+        data = Reader(evaluator, self.folder).initial(statement.data, symbol, tasks=1)
+        content = compress(data, symbol.dtype)
+        return replace(symbol, stored=len(content)), content
 
     def _clause_error(
         self, evaluator: Evaluator, statement: syntax.Tensor, keyword: str, message: str, label: str
@@ -309,8 +332,10 @@ class Declarations:
     def _clause(self, evaluator: Evaluator, clause: syntax.Clause, dtype: DType | None) -> Any:
         value = clause.value
         if isinstance(value, syntax.Word):
-            return memory_named(evaluator, value)
+            return memory_named(evaluator, value) if clause.keyword.text == "in" else value.text
         match clause.keyword.text:
+            case "stored":
+                return evaluator.integer(value, 1, MAX_SIZE, "the size")
             case "scale":
                 return Reader(evaluator, self.folder).scale(value)
             case "buffers":
@@ -434,7 +459,9 @@ class Declarations:
             symbol, node = declared.symbol, declared.statement.data
             data = None
             misplaced = (declared.core, declared.key) in self.misplaced
-            if node is not None and not misplaced and not self._is_none(node, declared.scope):
+            if declared.content is not None:
+                data = declared.content
+            elif node is not None and not misplaced and not self._is_none(node, declared.scope):
                 reader = Reader(Evaluator(self.names, declared.scope), self.folder)
                 try:
                     data = reader.initial(node, symbol, self.tasks)

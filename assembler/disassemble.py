@@ -12,6 +12,7 @@ from assembler import spelling
 from assembler.arguments import is_flag
 from assembler.data import HEX
 from assembler.declarations import BOUND_NAMES, DEFAULT_MEMORY
+from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
 from isa.files import write_whole
 from isa.instruction import Instruction, Value
@@ -125,6 +126,10 @@ def _owners(core: Core) -> dict[int, int]:
     for position, symbol in enumerate(core.symbols):
         found = places.get((symbol.memory, symbol.address, symbol.bytes), [])
         if symbol.kind in ("weight", "const") and found and found[0] > last:
+            data = core.segments[found[0]].data
+            # Bytes that the assembler would not make of the dense form stand by themselves.
+            if symbol.stored and compress(expand(data, symbol.dtype, symbol.shape).tobytes(), symbol.dtype) != data:
+                continue
             last = owners[position] = found.pop(0)
     return owners
 
@@ -146,6 +151,9 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
         parts.append(f"buffers={symbol.buffers}")
     parts.append(f"at {symbol.address:#x}")
     content = symbol.default if symbol.kind == "input" else content
+    if symbol.stored:
+        parts.append(f"stored={symbol.stored}" if content is None else "compressed")
+        content = None if content is None else expand(content, symbol.dtype, symbol.shape).tobytes()
     if content is not None:
         tasks = len(content) // symbol.bytes
         shape = symbol.shape if tasks == 1 else (tasks, *symbol.shape)

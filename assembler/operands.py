@@ -145,6 +145,9 @@ def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
     else:
         found = _found(evaluator, name, node.name)
     symbol = found.symbol
+    if symbol.stored:
+        help = "leave `compressed` out of its declaration, or slice the result"
+        raise evaluator.error("E307", node, f"`{name}` is a compressed weight", f"expected `{name}` whole", help)
     if len(node.indices) > len(symbol.shape):
         label = f"`{symbol.name}` has {len(symbol.shape)} dimensions {list(symbol.shape)}"
         raise evaluator.error("E307", node, f"{len(node.indices)} indices are given", label)
@@ -185,7 +188,8 @@ def take(symbol: Symbol, parts: Sequence[Part], core: int | None = None) -> Give
             strides.append(stride * part.step)
             kept.append(dimension)
     address = symbol.address + offset * size
-    taken = Operand(symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms), core)
+    held = (symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
+    taken = Operand(*held, core, symbol.stored)
     return Given(taken, symbol, tuple(kept), tuple(parts))
 
 
@@ -312,4 +316,5 @@ def _raw(evaluator: Evaluator, node: syntax.Raw) -> Operand:
             label = f"expected {len(shape)}: one for each dimension, in elements"
             raise evaluator.error("E310", node.strides, f"{len(strides)} strides are given", label)
     address = affine(evaluator.whole(node.address))
-    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core)
+    stored = 0 if node.stored is None else evaluator.integer(node.stored, 1, 2**62, "the size")
+    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core, stored)

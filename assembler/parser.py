@@ -159,7 +159,7 @@ class _Builder:
             case "list" | "shape":
                 return self._list(tree)
         assert tree.data == "raw"
-        dtype, indices, _, memory, _, address, _, strides = children
+        dtype, indices, _, memory, _, address, _, strides, _, stored = children
         return syntax.Raw(
             span,
             self._word(dtype),
@@ -167,6 +167,7 @@ class _Builder:
             self._word(memory),
             self.value(address),
             None if strides is None else self._list(strides),
+            self._optional(stored),
         )
 
     def _list(self, tree: Tree[Any]) -> syntax.List:
@@ -233,7 +234,7 @@ class _Builder:
 
     def _clause(self, tree: Tree[Any]) -> syntax.Clause:
         children: list[Any] = tree.children
-        keyword, value = children
+        keyword, value = children[0], children[-1]
         content = self._word(value) if isinstance(value, Token) else self.value(value)
         return syntax.Clause(self._span(tree), self._word(keyword), content)
 

@@ -19,7 +19,7 @@ USAGE = {
     ".include": '.include "FILE.npu"',
     ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER buffers=COUNT in MEMORY at ADDRESS = DATA",
     ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER buffers=COUNT in MEMORY at ADDRESS",
-    ".weight": ".weight NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
+    ".weight": ".weight NAME TYPE[SHAPE] compressed scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
     ".const": ".const NAME TYPE[SHAPE] scale=NUMBER at ADDRESS = DATA",
     ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
     ".data": ".data TYPE[SHAPE] in MEMORY at ADDRESS = DATA",
@@ -33,7 +33,7 @@ USAGE = {
     ".endrepeat": ".endrepeat",
 }
 TENSORS = (".input", ".output", ".weight", ".const", ".local")
-CLAUSES = ("scale", "zero", "buffers", "in", "at")
+CLAUSES = ("scale", "zero", "buffers", "in", "at", "compressed", "stored")
 WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
 WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
 # What an instruction takes with `=`.
@@ -60,6 +60,8 @@ TERMINALS = {
     "AT": "`at`",
     "STRIDES": "`strides`",
     "REMOTE": "a tensor of another core",
+    "COMPRESSED": "`compressed`",
+    "STORED": "`stored=`",
     "WAITS": "waits",
     "$END": "the end of the line",
 }

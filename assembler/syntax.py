@@ -64,13 +64,14 @@ class Sliced(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Raw(Node):
-    """An operand that no tensor names: type, shape, memory, address, and strides where it is not dense."""
+    """An operand that no tensor names: type, shape, memory, address; strides, and the size of a compressed one."""
 
     dtype: Word
     shape: tuple["Value | Range", ...]
     memory: Word
     address: "Value"
     strides: "List | None"
+    stored: "Value | None"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -129,7 +130,7 @@ class Synchroniser(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clause(Node):
-    """`scale=`, `zero=`, `buffers=`, `in` or `at` of a tensor; `min=`, `atol=` or `source=` of a check."""
+    """A setting of a tensor or a check: `scale=`, `in`, `at`, `buffers=`, `compressed` (its own value), `min=`, ..."""
 
     keyword: Word
     value: "Value | Word"

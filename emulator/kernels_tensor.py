@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.jit import hot, inner, whole
-from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, STRIDE, attribute_slot, operand_slot
 from emulator.vector import (
     I8_CODE,
     I16_CODE,
@@ -89,6 +89,33 @@ def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> 
     first, fill = (address >> 1, zero) if wide else (address, 0)
     flip, less = (128, zero + 128) if signed else (0, zero)
     return Source(memory, memory.view(np.int16), first, wide, flip, less, zero, fill)
+
+
+@inner
+def weights_of(arena: Array, row: Array, zero: int) -> Any:
+    """Return the elements of w, those of a compressed weight expanded."""
+    if row[W + STORED] == 0:
+        return source_of(arena, row, W, row[W + ADDRESS], zero)
+    return source_of(expanded(arena, row), row, W, 0, zero)
+
+
+@inner
+def expanded(arena: Array, row: Array) -> Array:
+    """Return the bytes of the dense form of a compressed w: mask, values; what is beyond its stored bytes counts as 0.
+
+    Each bit of the mask takes a value or leaves the element 0, one after the other.
+    """
+    elements = row[W + SHAPE] * row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
+    size = 2 if row[W + DTYPE] == I16_CODE else 1
+    mask, end = row[W + ADDRESS], row[W + ADDRESS] + row[W + STORED]
+    value = mask + padded(padded(elements, 8) // 8, size)
+    dense = np.zeros(padded(elements * size, 2), np.uint8)
+    for k in range(elements):
+        if arena[mask + k // 8] >> (k % 8) & 1 and value + size <= end:
+            for b in range(size):
+                dense[k * size + b] = arena[value + b]
+            value += size
+    return dense
 
 
 @inner
@@ -245,7 +272,7 @@ def conv(arena: Array, row: Array) -> None:
     of_group = filters // groups
     k = padded(row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3], K_STEP)
     x = source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO])
-    w = source_of(arena, row, W, row[W + ADDRESS], row[CONV_W_ZERO])
+    w = weights_of(arena, row, row[CONV_W_ZERO])
     weights = unpacked(w, groups * padded(of_group, COLUMNS), k)
     pack_filters(w, row, weights, of_group)
     block = block_rows(k * groups, pixels)
@@ -305,7 +332,7 @@ def matmul(arena: Array, row: Array) -> None:
     x_row, x_k = step_of(row, X, x_row), step_of(row, X, x_k)
     w_column, w_k = step_of(row, W, w_column), step_of(row, W, w_k)
     x = source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO])
-    w = source_of(arena, row, W, row[W + ADDRESS], row[MATMUL_W_ZERO])
+    w = weights_of(arena, row, row[MATMUL_W_ZERO])
     weights = unpacked(w, padded(columns, COLUMNS), padded(k, K_STEP))
     block = block_rows(weights.shape[1], rows)
     left = unpacked(x, block, weights.shape[1])
@@ -338,7 +365,7 @@ def dwconv(arena: Array, row: Array) -> None:
     rows, columns = row[X + SHAPE + 1], row[X + SHAPE + 2]
     down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
     source = source_of(arena, row, X, row[X + ADDRESS], row[DW_X_ZERO])
-    w = source_of(arena, row, W, row[W + ADDRESS], row[DW_W_ZERO])
+    w = weights_of(arena, row, row[DW_W_ZERO])
     flip, less = i32(source.flip), i32(source.less)
     weights = unpacked(w, height * width, channels)
     for tap in range(height * width):

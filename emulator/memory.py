@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from emulator.plan import Plan
+from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.operand import region
 from isa.program import BUFFERED, Symbol
@@ -49,8 +50,10 @@ def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
 
 
 def tensor(arena: np.ndarray, plan: Plan, core: int, symbol: Symbol, task: int = 0) -> np.ndarray:
-    """Return the tensor of a core's symbol in a task, as a view of the arena."""
+    """Return the tensor of a core's symbol in a task, as a view of the arena; a compressed weight is expanded."""
     start = plan.bases[region(core, symbol.memory)] + symbol.address + task % symbol.buffers * symbol.bytes
+    if symbol.stored:
+        return expand(arena[start : start + symbol.stored], symbol.dtype, symbol.shape)
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
 
 

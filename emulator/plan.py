@@ -3,13 +3,14 @@
 All memories of the chip that the program uses, those of each core and those that all share, lie in one arena of bytes;
 an address here is an offset in it. Each instruction is a row of int64: for each operand slot FIELDS numbers (address at
 counters 0, or ABSENT; type code; rank; shape and element strides, right-aligned to four dimensions with sizes 1 and
-strides 0 in front), then its attributes, element by element in the table's order (floats as the bits of a float64),
-then the engine's fraction bits, then the status. Kernels take (arena, row) and nothing else; loops change the addresses
-of a row, through `terms`. A kernel that finds an index out of range writes nothing to the arena, and 1 + its place in
-the index tensor to the status.
+strides 0 in front; bytes of a compressed weight, 0 for a dense tensor), then its attributes, element by element in the
+table's order (floats as the bits of a float64), then the engine's fraction bits, then the status. Kernels take (arena,
+row) and nothing else; loops change the addresses of a row, through `terms`. A kernel that finds an index out of range
+writes nothing to the arena, and 1 + its place in the index tensor to the status.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -27,7 +28,7 @@ from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
 from isa.verify_program import check_program
 
 # Fields of an operand in a row.
-ADDRESS, DTYPE, RANK, SHAPE, STRIDE, FIELDS = 0, 1, 2, 3, 7, 11
+ADDRESS, DTYPE, RANK, SHAPE, STRIDE, STORED, FIELDS = 0, 1, 2, 3, 7, 11, 12
 ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
@@ -136,7 +137,9 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
     for place, size in sizes.items():
         bases[place] = offset
         offset += size
-    cores = tuple(_load(k, core, chip, bases, tasks) for k, core in enumerate(program.cores))
+    compressed = _compressed(program.cores)
+    overlaps_of = [_find_overlaps(k, core, tasks, compressed) for k, core in enumerate(program.cores)]
+    cores = tuple(_load(k, core, chip, bases, overlaps_of[k]) for k, core in enumerate(program.cores))
     return Plan(program, chip, cores, bases, sizes, tasks)
 
 
@@ -153,7 +156,7 @@ def _sizes(cores: Sequence[Core], tasks: int) -> dict[tuple[int, str], int]:
     return {place: -(-end // PLACEMENT_ALIGNMENT) * PLACEMENT_ALIGNMENT for place, end in needs.items()}
 
 
-def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int], tasks: int) -> CorePlan:
+def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int], overlap: np.ndarray) -> CorePlan:
     """Return the plan of one core, with memories at the given offsets."""
 
     def base(operand: Operand) -> int:
@@ -189,7 +192,7 @@ def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int]
         engines=np.array([(*ENGINES, "seq").index(instruction.engine) for instruction in core.code], np.int64),
         waits=np.array([instruction.waits for instruction in core.code], np.int64),
         loops=loops,
-        overlap=_find_overlaps(core, tasks),
+        overlap=overlap,
     )
 
 
@@ -209,7 +212,8 @@ def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_
             fields[ADDRESS] = base(operand) + operand.address
             fields[DTYPE], fields[RANK] = operand.dtype.code, operand.rank
             fields[SHAPE:STRIDE] = (1,) * front + operand.shape
-            fields[STRIDE:FIELDS] = (0,) * front + operand.strides
+            fields[STRIDE:STORED] = (0,) * front + operand.strides
+            fields[STORED] = operand.stored
     at = ATTRIBUTES
     for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
         row[at : at + spec.count] = np.array(value, np.float64).view(np.int64) if spec.is_float else value
@@ -261,18 +265,42 @@ def _where(core: Core, k: int) -> str:
     return f"{line.file}:{line.number}: {line.text or core.code[k].row.mnemonic}"
 
 
-def _find_overlaps(core: Core, tasks: int) -> np.ndarray:
-    """Return where execute must look for overlaps; raise Trap where one is sure."""
+def _compressed(cores: Sequence[Core]) -> dict[tuple[int, str], set[Operand]]:
+    """Return the compressed weights that the cores read, by memory."""
+    found: dict[tuple[int, str], set[Operand]] = defaultdict(set)
+    for k, core in enumerate(cores):
+        for instruction in core.code:
+            for _, operand in instruction.accesses():
+                if operand.stored:
+                    found[region(k, operand.memory)].add(operand)
+    return found
+
+
+def _find_overlaps(
+    number: int, core: Core, tasks: int, compressed: Mapping[tuple[int, str], set[Operand]]
+) -> np.ndarray:
+    """Return where execute must look for overlaps; raise Trap where one is sure, and for writes to compressed weights."""
     watch = np.zeros(len(core.code), bool)
     for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code, tasks), strict=True)):
         if "overlap" not in instruction.row.traps:
             continue
         out = instruction.operand("out")
         assert out is not None
+        out_low, out_high = out.extent(trips)
+        for weight in compressed.get(region(number if out.core is None else out.core, out.memory), ()):
+            if out_low < weight.address + weight.stored and weight.address < out_high:
+                raise Trap(
+                    f"{_where(core, k)}: the result may reach bytes {max(out_low, weight.address)} on of {out.memory}, "
+                    "where a compressed weight lies",
+                    "nothing may write a compressed weight: write to another tensor",
+                    instruction=k,
+                    line=core.lines[k].number,
+                    address=max(out_low, weight.address),
+                )
         for access, operand in instruction.accesses():
             if access == "write" or (operand.memory, operand.core) != (out.memory, out.core):
                 continue
-            (low, high), (out_low, out_high) = operand.extent(trips), out.extent(trips)
+            low, high = operand.extent(trips)
             if high <= out_low or out_high <= low:
                 continue
             if operand.terms != out.terms:

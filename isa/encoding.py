@@ -35,7 +35,8 @@ DESCRIPTOR = np.dtype(
         ("stride", "<i4", MAX_RANK),
         ("term", [("counter", "<u4"), ("modulus", "<u4"), ("stride", "<i8")], MAX_TERMS),
         ("core", "<u2"),  # 0: the own core's, or shared; else 1 + the core's number
-        ("tail", "u1", 14),
+        ("stored", "<i8"),
+        ("tail", "u1", 6),
     ]
 )
 assert DESCRIPTOR.itemsize == 128
@@ -81,7 +82,7 @@ def encode_operand(operand: Operand) -> bytes:
     record = np.zeros((), DESCRIPTOR)
     record["memory"] = MEMORIES.index(operand.memory)
     record["dtype"], record["rank"], record["terms"] = operand.dtype.code, operand.rank, len(operand.terms)
-    record["address"] = operand.address
+    record["address"], record["stored"] = operand.address, operand.stored
     record["shape"][: operand.rank] = operand.shape
     record["stride"][: operand.rank] = operand.strides
     for slot, term in zip(record["term"], operand.terms, strict=False):
@@ -143,4 +144,5 @@ def decode_operand(record: bytes, index: int) -> Operand:
         tuple(fields["stride"][:rank].tolist()),
         tuple(Term(int(t["counter"]), int(t["modulus"]), int(t["stride"])) for t in fields["term"][:terms]),
         int(fields["core"]) - 1 if fields["core"] else None,
+        int(fields["stored"]),
     )

@@ -74,6 +74,7 @@ DESCRIPTOR_MEANING = {
     "stride": "elements from one index to the next, in each dimension",
     "term": "counter (u32), modulus (u32, 0 for none), stride (i64, bytes), for each term; unused ones are zero",
     "core": "0 for the own core and for memories that all share, else 1 + the number of the core whose lm it is",
+    "stored": "bytes of a compressed weight; 0 for a dense tensor",
     "tail": "zeros",
 }
 
@@ -106,6 +107,11 @@ The address follows the loop counters, by at most {MAX_TERMS} affine terms:
 
 Counter 0 is the number of the task; loops count in 1 to {MAX_LOOP_DEPTH}, from the outside in. So `buffer[i % 2]` is a
 double buffer, `x[i*32 : +32]` a tile. Where an operand follows a counter, the counter's loop is open.
+
+The w of `conv`, `dwconv` and `matmul` may be a compressed weight, dense in shape and strides, without terms, of which
+`stored` bytes are held: a mask of one bit for each element, row-major, the least significant bit of a byte first, set
+where the stored value is other than 0; zeros up to a multiple of the element's size; then those values, in order. It is
+expanded on its way to DP: the results are those of the dense form. Values that are missing are 0.
 
 A descriptor holds an operand in {DESCRIPTOR.itemsize} bytes, little-endian. Equal operands share one; descriptors are
 numbered by first use, and count against the instruction buffer as the words do.

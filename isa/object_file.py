@@ -123,7 +123,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
-                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers, s.stored),
             ]
             for s in core.symbols
         ]
@@ -212,7 +212,7 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
-    name, kind, memory, address, dtype, shape, scale, zero, length, buffers = fields
+    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored = fields
     return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
@@ -224,4 +224,5 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         zero,
         blob.take(length),
         buffers,
+        _count(stored),
     )

@@ -90,7 +90,8 @@ class Operand:
 
     `address` is in bytes from the start of `memory`, at counters 0; `strides` are in elements, one a dimension;
     `terms` are sorted, with distinct (counter, modulus) and strides other than 0. `core` says whose memory it is, where
-    that is another core's: None for the own, and for memories that all share.
+    that is another core's: None for the own, and for memories that all share. `stored` is the size in bytes of a
+    compressed weight (isa/compressed.py), 0 for a dense tensor.
     """
 
     memory: str
@@ -100,6 +101,7 @@ class Operand:
     strides: tuple[int, ...]
     terms: tuple[Term, ...] = ()
     core: int | None = None
+    stored: int = 0
 
     @property
     def rank(self) -> int:
@@ -112,10 +114,12 @@ class Operand:
     @property
     def bytes(self) -> int:
         """Bytes of data moved when the operand is read or written once."""
-        return self.elements * self.dtype.bytes
+        return self.stored or self.elements * self.dtype.bytes
 
     def span(self) -> tuple[int, int]:
         """Return the bounding byte interval [low, high) relative to the operand's address."""
+        if self.stored:
+            return 0, self.stored
         low = high = 0
         for size, stride in zip(self.shape, self.strides, strict=True):
             reach = (size - 1) * stride
@@ -158,6 +162,8 @@ def dense(memory: str, address: int, dtype: DType, shape: Sequence[int], terms: 
 
 def runs(operand: Operand, address: int) -> tuple[np.ndarray, int]:
     """Return (sorted first bytes, length in bytes) of the contiguous runs that make up a tensor at `address`."""
+    if operand.stored:
+        return np.array([address], np.int64), operand.stored
     length = 1
     dims = sorted((abs(stride), size) for size, stride in zip(operand.shape, operand.strides, strict=True) if size > 1)
     while dims and dims[0][0] <= length:

@@ -50,6 +50,7 @@ class Symbol:
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
     (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise), of one task or
     of all. An input or an output has `buffers` of them in memory, one behind another; task t has number t % buffers.
+    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Symbol:
     zero: int = 0
     default: bytes | None = None
     buffers: int = 1
+    stored: int = 0
 
     def array(self, data: bytes) -> np.ndarray:
         """Return bytes as a tensor of the symbol's type and shape."""
@@ -69,8 +71,8 @@ class Symbol:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the tensor: of one buffer."""
-        return prod(self.shape) * self.dtype.bytes
+        """Bytes of the tensor, as it is stored: of one buffer."""
+        return self.stored or prod(self.shape) * self.dtype.bytes
 
     @property
     def end(self) -> int:

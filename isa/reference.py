@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa import functions
+from isa.compressed import expand
 from isa.dtypes import I8, I32, DType
 from isa.errors import Trap, index_trap
 from isa.formats import round_to
@@ -463,8 +464,13 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
 
 
 def view(operand: Operand, memories: Memories, counters: Sequence[int], cores: Sequence[Memories] = ()) -> np.ndarray:
-    """Return the operand's tensor as a view of its memory at the given counters; `cores` has the memories of each."""
+    """Return the operand's tensor at the given counters: a view of its memory, or expanded.
+
+    `cores` has the memories of each core.
+    """
     low, high = operand.span()
+    if operand.stored:
+        return expand(memories[operand.memory][operand.address : operand.address + high], operand.dtype, operand.shape)
     address, size = operand.address_at(counters), operand.dtype.bytes
     held = memories if operand.core is None else cores[operand.core]
     flat = held[operand.memory][address + low : address + high].view(operand.dtype.numpy)

@@ -38,7 +38,7 @@ class OperandSpec:
 
     `ranks` is the least and greatest rank; `strided` allows an innermost stride other than 1; an `optional` operand
     may be absent, and then the step of the meaning that uses it is absent too; `remote` allows the local memory of
-    another core.
+    another core, `compressible` a compressed weight.
     """
 
     name: str
@@ -50,6 +50,7 @@ class OperandSpec:
     optional: bool = False
     strided: bool = False
     remote: bool = False
+    compressible: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class Row:
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
-    "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in place)",
+    "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in "
+    "place), or with a compressed weight, which nothing may write",
     "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
     "deadlock": "no core can go on: each has ended, or waits for what only the others could bring",
 }
@@ -142,6 +144,11 @@ TRAPS = {
 
 def read(name: str, memories: str, dtypes: tuple[DType, ...], ranks: tuple[int, int], meaning: str) -> OperandSpec:
     return OperandSpec(name, "read", tuple(memories.split()), dtypes, ranks, meaning)
+
+
+def weights(ranks: tuple[int, int], meaning: str) -> OperandSpec:
+    """The second factor of DP."""
+    return OperandSpec("w", "read", ("lm",), FACTORS, ranks, meaning, compressible=True)
 
 
 def constant(name: str, dtype: DType, meaning: str) -> OperandSpec:
@@ -302,9 +309,7 @@ ROWS = (
         (
             OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
             read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
-            read(
-                "w", "lm", FACTORS, (4, 4), "weights, OHWI: output channel, height, width, input channel of the group"
-            ),
+            weights((4, 4), "weights, OHWI: output channel, height, width, input channel of the group"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -339,7 +344,7 @@ end
         (
             OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
             read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
-            read("w", "lm", FACTORS, (4, 4), "weights, 1HWC: one filter for each channel"),
+            weights((4, 4), "weights, 1HWC: one filter for each channel"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -373,7 +378,7 @@ end
         (
             OperandSpec("out", "write", ("lm",), SUMS, (2, 4), "result, [batch..., m, n]"),
             read("x", "lm", FACTORS, (2, 4), "left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x"),
-            read("w", "lm", FACTORS, (2, 4), "right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w"),
+            weights((2, 4), "right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w"),
             ACC_BIAS,
             *CHAIN_OPERANDS,
         ),
@@ -656,7 +661,7 @@ end
         (),
         "Copy a tensor from host or device memory into local memory.",
         "out = x",
-        ("bounds", "memory"),
+        ("bounds", "memory", "overlap"),
         """\
 .input  x i8[4, 64] in host
 .output out i8[4, 64]
@@ -718,7 +723,7 @@ end
         (AttributeSpec("value", "f64", -3.4e38, 3.4e38, (0.0,), "value of each element"),),
         "Set every element to one value.",
         "out = value",
-        ("bounds", "memory"),
+        ("bounds", "memory", "overlap"),
         """\
 .output out i8[4, 64]
 

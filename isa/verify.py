@@ -9,10 +9,11 @@ from math import copysign, prod
 
 import numpy as np
 
+from isa.compressed import legal_sizes
 from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.instruction import Instruction
-from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand
+from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand, packed_strides
 from isa.table import ALL_ENGINES, AttributeSpec, OperandSpec, by_opcode
 
 MAX_ELEMENTS = 2**31 - 1
@@ -119,6 +120,8 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
     if any(not -(2**31) <= stride < 2**31 for stride in operand.strides):
         yield Problem(spec.name, "stride", f"`{spec.name}` has a stride beyond 32 bits")
     yield from _terms(spec, operand)
+    if operand.stored:
+        yield from _compressed(spec, operand)
     if spec.access == "write" and not _distinct(operand):
         yield Problem(
             spec.name,
@@ -127,6 +130,19 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
             f"{list(operand.shape)}",
             "each stride must pass over all that the smaller ones reach",
         )
+
+
+def _compressed(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
+    legal = legal_sizes(operand.elements, operand.dtype)
+    if not spec.compressible:
+        help = "only the w of conv, dwconv and matmul may be: declare a dense weight beside it"
+        yield Problem(spec.name, "type", f"`{spec.name}` is a compressed weight", help)
+    elif operand.strides != packed_strides(operand.shape) or operand.terms:
+        yield Problem(spec.name, "stride", f"`{spec.name}` is a compressed weight", "it is used whole, or not at all")
+    elif operand.stored not in legal:
+        message = f"`{spec.name}` is compressed to {operand.stored} bytes"
+        help = f"expected {legal[0]} to {legal[-1]}, and a whole number of elements behind the mask"
+        yield Problem(spec.name, "range", message, help)
 
 
 def _terms(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:

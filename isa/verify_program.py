@@ -6,9 +6,11 @@ Whoever takes a program from elsewhere asks here: the object file's reader, and 
 import re
 from collections import Counter
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 
+from isa.compressed import legal_sizes
 from isa.errors import shown
 from isa.operand import region
 from isa.program import (
@@ -110,6 +112,11 @@ def check_symbol(symbol: Symbol, tasks: int) -> Iterator[tuple[str, str]]:
     if not is_count(symbol.buffers, MAX_BUFFERS if symbol.kind in BUFFERED else 1):
         yield f"{name}, of kind {symbol.kind}, has {shown(symbol.buffers)} buffers", ""
         return
+    if symbol.stored:
+        elements = prod(symbol.shape)
+        weight = symbol.kind == "weight" and symbol.dtype.is_quantised and elements < 2**31
+        if not weight or symbol.stored not in legal_sizes(elements, symbol.dtype):
+            yield f"{name} is compressed to {symbol.stored} bytes, which no {symbol.kind} of its type and shape is", ""
     sizes = (symbol.bytes, tasks * symbol.bytes)
     if symbol.default is not None and (symbol.kind != "input" or len(symbol.default) not in sizes):
         yield f"{name} has a default of the wrong size", ""

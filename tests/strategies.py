@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from isa.compressed import compress, legal_sizes
 from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
@@ -44,6 +45,8 @@ AREAS = {
 AREA_END = 256 * 1024
 # Where they keep what `gather` takes for an index: 0 and 1, at the end of lm.
 INDEX_AREA, INDICES = 248 * 1024, 2048
+# Compressed weights, which nothing may write, lie in local memory behind the integers.
+COMPRESSED_AREA = 184 * 1024
 
 
 @dataclass
@@ -80,6 +83,18 @@ class Place:
         area = INDEX_AREA if index else AREAS[dtype]
         start = self._take(draw, memory, dtype, area, high - low)
         return Operand(memory, start - low, dtype, operand.shape, strides, operand.terms)
+
+    def weight(self, draw: Draw, dtype: DType, shape: Sequence[int]) -> Operand:
+        """Return a dense or a compressed weight; of the latter the data need not hold what its mask tells of."""
+        if draw(st.integers(0, 2)):
+            return self.tensor(draw, "lm", dtype, shape)
+        sizes = legal_sizes(prod(shape), dtype)
+        stored = sizes[draw(st.integers(0, len(sizes) - 1))]
+        if self.areas:
+            start = COMPRESSED_AREA + 64 * draw(st.integers(0, 8))
+        else:
+            start = self._take(draw, "lm", dtype, stored)
+        return Operand("lm", start, dtype, tuple(shape), packed_strides(shape), (), stored)
 
     def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
         """Return a dense vector in the constant buffer."""
@@ -248,7 +263,7 @@ def _conv(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, depth * groups)),
-        "w": place.tensor(draw, "lm", w_dtype, (filters, *window.kernel, depth)),
+        "w": place.weight(draw, w_dtype, (filters, *window.kernel, depth)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, filters))))),
         "groups": groups,
         **window.attributes,
@@ -265,7 +280,7 @@ def _dwconv(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, channels)),
-        "w": place.tensor(draw, "lm", w_dtype, (1, *window.kernel, channels)),
+        "w": place.weight(draw, w_dtype, (1, *window.kernel, channels)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
         **window.attributes,
         **_zeros(draw, x=x_dtype, w=w_dtype),
@@ -297,7 +312,7 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (*x_batch, *left)),
-        "w": place.tensor(draw, "lm", w_dtype, (*w_batch, *right)),
+        "w": place.weight(draw, w_dtype, (*w_batch, *right)),
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
@@ -623,6 +638,19 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
                 name, kind = f"{memory}_{dtype}", "weight"
                 symbols.append(Symbol(name, kind, memory, start, dtype, (count,), *draw(_meaning(dtype, count))))
                 segments.append(Segment(memory, start, random_data(seed + start, dtype, count)))
+    if draw(st.booleans()):
+        dtype, count = draw(st.sampled_from((I8, U8, I16))), draw(st.integers(1, 600))
+        # Every other element 0; or only bytes of the legal size, whose mask may lie.
+        data = random_data(seed, dtype, count)
+        data = compress(
+            (np.frombuffer(data, dtype.numpy) * (np.arange(count) % 2)).astype(dtype.numpy).tobytes(), dtype
+        )
+        data = draw(st.sampled_from((data, random_data(seed, dtype, len(data) // dtype.bytes))))
+        meaning = draw(_meaning(dtype, count))
+        symbols.append(
+            Symbol("compressed", "weight", "lm", COMPRESSED_AREA, dtype, (count,), *meaning, stored=len(data))
+        )
+        segments.append(Segment("lm", COMPRESSED_AREA, data))
     checks = []
     for k in range(draw(st.integers(0, 5))):
         kind = draw(st.sampled_from(("input", "output", "local")))
@@ -801,6 +829,6 @@ def _without_dev(instruction: Instruction) -> Instruction:
     for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
         if operand is not None and operand.memory == "dev":
             memory = "host" if "host" in spec.memories else "lm"
-            operand = Operand(memory, operand.address, operand.dtype, operand.shape, operand.strides, operand.terms)
+            operand = replace(operand, memory=memory)
         operands.append(operand)
     return Instruction(instruction.opcode, tuple(operands), instruction.attributes, instruction.waits)

@@ -1,5 +1,7 @@
 """Every kernel against its reference, bit for bit, over the whole memory that both were given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from emulator.kernels import KERNELS, compile_kernels
 from emulator.plan import STATUS, flat_row
 from emulator.vector import round_bits
 from isa import reference
+from isa.compressed import compress, expand
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS, round_to
@@ -410,6 +413,50 @@ def test_sixteen_bit_sums_do_not_wrap() -> None:
     given = {"x": low, "w": low.T[:, :2], "bias": np.array([1, -(2**31)], np.int32)}
     check(instruction, 0, "fp32", **given)
     check(instruction, 0, "fp24", **given)
+
+
+@pytest.mark.parametrize("dtype", [I8, U8, I16], ids=str)
+@pytest.mark.parametrize("mnemonic", ["conv", "dwconv", "matmul"])
+def test_compressed_weights_give_the_same_results(mnemonic: str, dtype: DType) -> None:
+    shapes = {
+        "conv": ((1, 5, 7, 6), (9, 3, 3, 6), (1, 3, 5, 9)),
+        "dwconv": ((1, 5, 7, 6), (1, 3, 3, 6), (1, 3, 5, 6)),
+        "matmul": ((2, 5, 13), (2, 13, 9), (2, 5, 9)),
+    }
+    rng = np.random.default_rng(3)
+    x_shape, w_shape, out_shape = shapes[mnemonic]
+    x = rng.integers(int(dtype.low), int(dtype.high), x_shape).astype(dtype.numpy)
+    w = rng.integers(int(dtype.low), int(dtype.high), w_shape).astype(dtype.numpy)
+    w[rng.random(w_shape) < 0.7] = 0
+    stored = compress(w.tobytes(), dtype)
+    assert len(stored) < w.nbytes // 2 + 2 and np.array_equal(expand(stored, dtype, w_shape), w)
+    results = []
+    for data, size in ((w.tobytes(), 0), (stored, len(stored))):
+        out, left = dense("lm", 0, F32, out_shape), dense("lm", 4096, dtype, x_shape)
+        right = replace(dense("lm", 8192, dtype, w_shape), stored=size)
+        arena = np.full(16384, 0x5A, np.uint8)
+        arena[4096 : 4096 + x.nbytes] = x.view(np.uint8).ravel()
+        arena[8192 : 8192 + len(data)] = np.frombuffer(data, np.uint8)
+        instruction = build(mnemonic, out=out, x=left, w=right, x_zero=3, w_zero=5)
+        assert not check_instruction(instruction)
+        KERNELS[instruction.opcode](arena, flat_row(instruction, dict.fromkeys(MEMORIES, 0), 23))
+        results.append(arena[: out.bytes].copy())
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("dtype", [I8, I16], ids=str)
+def test_a_mask_that_lies_reads_nothing_beyond_its_weight(dtype: DType) -> None:
+    """All bits are set, one value is stored: it is the first element, the others are 0, whatever lies behind."""
+    w = replace(dense("lm", 512, dtype, (1, 40)), stored=6 + dtype.bytes if dtype == I16 else 5 + dtype.bytes)
+    instruction = build(
+        "matmul", out=dense("lm", 0, F32, (1, 1)), x=dense("lm", 256, dtype, (1, 40)), w=w, transpose_w=1
+    )
+    assert not check_instruction(instruction)
+    arena = np.full(1024, 0xFF, np.uint8)
+    arena[256:512].view(dtype.numpy)[:] = 1
+    arena[512 + w.stored - dtype.bytes : 512 + w.stored].view(dtype.numpy)[:] = 7
+    KERNELS[instruction.opcode](arena, flat_row(instruction, dict.fromkeys(MEMORIES, 0), 23))
+    assert arena[:4].view(np.float32) == 7
 
 
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)

@@ -172,10 +172,29 @@ CONV = [
 SIXTEEN = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
 
 
+def compressed(w: Operand) -> list[Bad]:
+    """Return what is wrong with compressed forms of a w of i8, and with compressed operands of other names."""
+    low, high = -(-w.elements // 8), -(-w.elements // 8) + w.elements
+    sizes = f"expected {low} to {high}, and a whole number of elements behind the mask"
+    whole = "it is used whole, or not at all"
+    apart = replace(w, stored=low, strides=(w.strides[0] + 1, *w.strides[1:]))
+    only = "only the w of conv, dwconv and matmul may be: declare a dense weight beside it"
+    wide = replace(w, dtype=I16, stored=low + low % 2 + 1)
+    return [
+        Bad({"w": replace(w, stored=low - 1)}, "w", "range", f"`w` is compressed to {low - 1} bytes", sizes),
+        Bad({"w": replace(w, stored=high + 1)}, "w", "range", f"`w` is compressed to {high + 1} bytes", sizes),
+        Bad({"w": wide}, "w", "range", f"`w` is compressed to {wide.stored} bytes"),
+        Bad({"w": apart}, "w", "stride", "`w` is a compressed weight", whole),
+        Bad({"w": replace(w, stored=low, terms=(Term(1, 0, 4),))}, "w", "stride", "`w` is a compressed weight", whole),
+        Bad({"x": replace(w, stored=low)}, "x", "type", "`x` is a compressed weight", only),
+    ]
+
+
 def factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
     """Return what is wrong with the types of a product's tensors."""
     wide = {"x": replace(x, dtype=I16), "w": replace(w, dtype=I16)}
     return [
+        *compressed(w),
         Bad({"x": wide["x"]}, "w", "type", "x has type i16 but w i8", SIXTEEN),
         Bad({"w": wide["w"], "x": replace(x, dtype=U8)}, "w", "type", "x has type u8 but w i16", SIXTEEN),
         Bad(

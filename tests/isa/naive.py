@@ -60,6 +60,16 @@ class Element:
             address += term.stride * (counter % term.modulus if term.modulus else counter)
         return address + operand.dtype.bytes * sum(i * stride for i, stride in zip(index, operand.strides, strict=True))
 
+    def compressed(self, operand: Operand, index) -> bytes:
+        """Return the bytes of one element of a compressed weight: the mask's bits before it count its values."""
+        memory, size = self.memories[operand.memory], operand.dtype.bytes
+        place = sum(i * stride for i, stride in zip(index, operand.strides, strict=True))
+        bits = [memory[operand.address + k // 8] >> k % 8 & 1 for k in range(place + 1)]
+        mask = (operand.elements + 7) // 8
+        first = operand.address + (mask + size - 1) // size * size + size * sum(bits[:-1])
+        held = bits[-1] and first + size <= operand.address + operand.stored
+        return bytes(memory[first : first + size]) if held else bytes(size)
+
     def raw(self, name: str, index) -> bytes:
         operand = self.operands[name]
         first = self.position(operand, index)
@@ -67,6 +77,8 @@ class Element:
 
     def load(self, name: str, *index: int):
         dtype, raw = self.operands[name].dtype, self.raw(name, index)
+        if self.operands[name].stored:
+            raw = self.compressed(self.operands[name], index)
         if dtype == BF16:
             return struct.unpack("<f", b"\0\0" + raw)[0]
         return struct.unpack(CODES[dtype], raw)[0]
