@@ -148,13 +148,18 @@ class Builder:
         zero: int | None = None,
         memory: str | None = None,
         at: Any = None,
+        compressed: bool = False,
+        stored: int | None = None,
     ) -> Tensor:
         """Declare a weight, set up before the first task; see `input`.
 
         `data` is an array, which gives type and shape; a list with its `dtype`; one number for all elements of a
-        `dtype` and `shape`; or None, which leaves the bytes to `data()`.
+        `dtype` and `shape`; or None, which leaves the bytes to `data()`. With `compressed` its mask and its values
+        other than 0 are stored; `stored` is the size in bytes of a compressed weight whose bytes `data()` brings.
         """
-        return self._declare_data("weight", name, data, dtype, shape, scale=scale, zero=zero, memory=memory, at=at)
+        clauses = {"scale": scale, "zero": zero, "memory": memory, "at": at}
+        clauses |= {"compressed": compressed or None, "stored": stored}
+        return self._declare_data("weight", name, data, dtype, shape, **clauses)
 
     def const(
         self,
@@ -233,16 +238,23 @@ class Builder:
         return Expression({"task": 1}, 0, frozenset((self._task,)))
 
     def operand(
-        self, dtype: str, shape: Sequence[int], memory: str, address: Any, strides: Sequence[int] | None = None
+        self,
+        dtype: str,
+        shape: Sequence[int],
+        memory: str,
+        address: Any,
+        strides: Sequence[int] | None = None,
+        stored: int | None = None,
     ) -> Slice:
         """Return an operand that lies in no declared tensor; `address` in bytes, `strides` in elements.
 
-        `memory` may be another core's, as in "core1.lm".
+        `memory` may be another core's, as in "core1.lm"; `stored` is the size in bytes of a compressed weight.
         """
         place, sizes = address if isinstance(address, Expression) else constant(address), _shape(shape)
         where = memory if isinstance(memory, str) and REMOTE.fullmatch(memory) else _word(memory)
         text = f"{_word(dtype)}{_list(sizes)} in {where} at {place}"
         text += "" if strides is None else f" strides {_list(_shape(strides))}"
+        text += "" if stored is None else f" stored={self._value('stored', stored)}"
         return Slice(Tensor(self, None, "operand", text, dtype, sizes, None, 0), text, place.counters)
 
     def comment(self, text: str) -> None:
@@ -317,6 +329,8 @@ class Builder:
             "buffers": lambda value: f"buffers={self._value('buffers', value)}",
             "memory": lambda value: f"in {_word(value)}",
             "at": lambda value: f"at {self._place(value)}",
+            "compressed": lambda _: "compressed",
+            "stored": lambda value: f"stored={self._value('stored', value)}",
         }
         parts = [f".{kind} {own} {_word(dtype)}{_list(sizes)}"]
         parts += [spelled[clause](value) for clause, value in clauses.items() if value is not None]

@@ -93,8 +93,8 @@ class Place:
         if self.areas:
             start = COMPRESSED_AREA + 64 * draw(st.integers(0, 8))
         else:
-            start = self._take(draw, "lm", dtype, stored)
-        return Operand("lm", start, dtype, tuple(shape), packed_strides(shape), (), stored)
+            start = self._take(draw, "lm", dtype, AREAS[dtype], stored)
+        return Operand("lm", start, dtype, tuple(shape), packed_strides(shape), (), stored=stored)
 
     def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
         """Return a dense vector in the constant buffer."""

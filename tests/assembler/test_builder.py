@@ -83,7 +83,7 @@ def declared(b: Builder, symbol: Symbol) -> Any:
         return b.const(symbol.name, None, symbol.dtype.name, symbol.shape, **where)
     where["memory"] = symbol.memory
     if symbol.kind == "weight":
-        return b.weight(symbol.name, None, symbol.dtype.name, symbol.shape, **where)
+        return b.weight(symbol.name, None, symbol.dtype.name, symbol.shape, **where, stored=symbol.stored or None)
     if symbol.kind != "local":
         where["buffers"] = symbol.buffers
     if symbol.default is not None:
@@ -101,7 +101,8 @@ def arguments(
             ((counters[t.counter] % t.modulus if t.modulus else counters[t.counter]) * t.stride for t in operand.terms),
             start=operand.address,
         )
-        return b.operand(operand.dtype.name, operand.shape, operand.memory, address, operand.strides)
+        held = operand.dtype.name, operand.shape, operand.memory, address, operand.strides
+        return b.operand(*held, stored=operand.stored or None)
 
     given = {
         spec.name: None if operand is None else handle(operand)
@@ -282,6 +283,13 @@ def test_large_data_is_not_copied_until_it_is_built() -> None:
     assert tracemalloc.get_traced_memory()[1] < 1.2 * array.nbytes == 1.2 * len(segment.data)
     tracemalloc.stop()
     assert b.files["program_w.npy"] is array
+
+
+def test_weights_are_compressed() -> None:
+    b = ratel.Builder()
+    b.weight("w", np.eye(64, dtype=np.int8), compressed=True)
+    assert b.text().splitlines()[-2] == '.weight w i8[64, 64] compressed = "program_w.npy"'
+    assert len(b.build().cores[0].segments[0].data) == 64 * 64 // 8 + 64
 
 
 def test_names_of_files_differ_by_more_than_case() -> None:
