@@ -279,7 +279,7 @@ def _compressed(cores: Sequence[Core]) -> dict[tuple[int, str], set[Operand]]:
 def _find_overlaps(
     number: int, core: Core, tasks: int, compressed: Mapping[tuple[int, str], set[Operand]]
 ) -> np.ndarray:
-    """Return where execute must look for overlaps; raise Trap where one is sure, and for writes to compressed weights."""
+    """Return where execute must look for overlaps; raise Trap where one is sure, or a compressed weight is written."""
     watch = np.zeros(len(core.code), bool)
     for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code, tasks), strict=True)):
         if "overlap" not in instruction.row.traps:

@@ -39,7 +39,7 @@ def test_results_are_those_of_the_dense_form_and_bytes_are_saved(forms: dict[str
     assert needs[0] - needs[1] >= whole - held - 256
     timelines = [ratel.time(program) for program in forms.values()]
     assert timelines[0].setup - timelines[1].setup == whole // 2 - -(-held // 2)
-    read = [timeline.costs[0].read for timeline in timelines]
+    read = [timeline.costs[0][0].read for timeline in timelines]
     assert read == [2048 + whole, 2048 + held]
 
 
