@@ -9,7 +9,7 @@ there is one result, and the loop is a chain, which the stated order of float su
 import numpy as np
 
 from emulator.jit import hot, inner, whole
-from emulator.plan import ABSENT, ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.storage import address, is_floating, load_integers, load_numbers, store_integers, store_numbers
 from emulator.vector import (
     ADD,
@@ -22,6 +22,7 @@ from emulator.vector import (
     X,
     combine,
     f32,
+    load_multiplier,
     round_bits,
     row_count,
     row_start,
@@ -80,9 +81,7 @@ def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: b
 @inner
 def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
     """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[FRACTION], 1.0
-    if row[SCALE + ADDRESS] != ABSENT:
-        scale = round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)
+    fraction, scale = row[FRACTION], load_multiplier(arena, row, SCALE)
     multiplier = np.empty(v.size, np.float32)
     multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)

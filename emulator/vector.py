@@ -50,8 +50,8 @@ def _words(name: str) -> tuple[str, ...]:
 NO_EW2, ADD, SUB, MUL, MAX, MIN = (
     whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
 )
-NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
-    _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
+RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
+    _words("sf").index(word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )
 GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
     _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
@@ -176,10 +176,18 @@ def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: A
 
 
 @inner
-def open_chain(arena: Array, row: Array, operands: int, stages: int) -> tuple[Array, Array]:
+def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
+    """Return the one element of a multiplier in the constant buffer, rounded as it is loaded; 1 where absent."""
+    if row[slot + ADDRESS] == ABSENT:
+        return np.float64(1)
+    return round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])
+
+
+@inner
+def open_chain(arena: Array, row: Array, operands: int) -> tuple[Array, Array]:
     """Return (buffers of a block, its constants loaded; the table of SF).
 
-    `operands` and `stages` say where in the row the chain's operands and attributes begin.
+    `operands` says where in the row the chain's operands begin.
     """
     channels = row[OUT + SHAPE + 3]
     floats = arena.view(np.float32)

@@ -45,10 +45,14 @@ class _View:
         self.operands = {spec.name: op for spec, op in zip(row.operands, instruction.operands, strict=True)}
         self.attributes = {spec.name: v for spec, v in zip(row.attributes, instruction.attributes, strict=True)}
 
-    def shape(self, name: str) -> tuple[int, ...]:
+    def tensor(self, name: str) -> Operand:
+        """Return an operand that is always there."""
         operand = self.operands[name]
         assert operand is not None
-        return operand.shape
+        return operand
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.tensor(name).shape
 
     def word(self, name: str) -> str:
         return next(spec.words for spec in self.row.choices if spec.name == name)[self.ints(name)[0]]
@@ -228,14 +232,13 @@ def _zero_points(view: _View) -> Iterator[Problem]:
             yield Problem(f"{name}_zero", "range", f"`{name}_zero` is {zero}", f"{dtype} holds {legal}")
 
 
-def _same(view: _View, name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
+def _same(name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
     if tuple(actual) != tuple(expected):
         yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
 
 
 def _chain(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
+    out = view.tensor("out")
     channels = out.shape[-1]
     for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", "ew3_scale"):
         vector = view.operands.get(name)
@@ -248,7 +251,7 @@ def _chain(view: _View) -> Iterator[Problem]:
         yield Problem("table", "shape", f"`table` has {table.shape[0]} elements", "expected 256")
     ew2 = view.operands["ew2"]
     if ew2 is not None:
-        yield from _broadcast(view, "ew2", ew2, out)
+        yield from _broadcast("ew2", ew2, out)
     else:
         for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
             if given:
@@ -270,8 +273,7 @@ def _chain(view: _View) -> Iterator[Problem]:
 
 def _products(view: _View) -> Iterator[Problem]:
     """Yield factors that do not go together, and what is wrong with the chain behind them."""
-    out, x, w = view.operands["out"], view.operands["x"], view.operands["w"]
-    assert out is not None and x is not None and w is not None
+    out, x, w = (view.tensor(name) for name in ("out", "x", "w"))
     if (x.dtype == I16) != (w.dtype == I16):
         help = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
         yield Problem("w", "type", f"x has type {x.dtype} but w {w.dtype}", help)
@@ -282,7 +284,7 @@ def _products(view: _View) -> Iterator[Problem]:
         yield from _chain(view)
 
 
-def _broadcast(view: _View, name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
+def _broadcast(name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
     padded = (1,) * (out.rank - operand.rank) + operand.shape
     if len(padded) != out.rank or any(a not in (1, b) for a, b in zip(padded, out.shape, strict=True)):
         yield Problem(
@@ -310,7 +312,7 @@ def _windowed(view: _View, kernel: Sequence[int], dilation: Sequence[int], chann
             return
         sizes.append((size + before + after - reach) // stride[axis] + 1)
     why = "from x, the window, stride and padding"
-    yield from _same(view, "out", view.shape("out"), (batch, *sizes, channels), why)
+    yield from _same("out", view.shape("out"), (batch, *sizes, channels), why)
 
 
 def _conv(view: _View) -> Iterator[Problem]:
@@ -326,7 +328,6 @@ def _conv(view: _View) -> Iterator[Problem]:
         )
         return
     yield from _same(
-        view,
         "w",
         view.shape("w"),
         (filters, *kernel, channels // groups),
@@ -339,7 +340,7 @@ def _conv(view: _View) -> Iterator[Problem]:
 def _dwconv(view: _View) -> Iterator[Problem]:
     first, *kernel, filters = view.shape("w")
     channels = view.shape("x")[3]
-    yield from _same(view, "w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
+    yield from _same("w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
     if (first, filters) == (1, channels):
         yield from _windowed(view, kernel, view.ints("dilation"), channels)
         yield from _products(view)
@@ -366,14 +367,13 @@ def _matmul(view: _View) -> Iterator[Problem]:
         help = "expected sizes that are equal, or 1 where one is repeated, counted from the last"
         yield Problem("w", "shape", f"x has batch {batch} but w {stack}", help)
         return
-    yield from _same(view, "out", view.shape("out"), (*both, rows, columns), "the batch, rows of x, columns of w")
+    yield from _same("out", view.shape("out"), (*both, rows, columns), "the batch, rows of x, columns of w")
     yield from _products(view)
 
 
 def _eltwise(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
-    yield from _broadcast(view, "x", x, out)
+    out, x = view.tensor("out"), view.tensor("x")
+    yield from _broadcast("x", x, out)
     yield from _chain(view)
 
 
@@ -398,8 +398,7 @@ def _maxpool(view: _View) -> Iterator[Problem]:
 
 
 def _keeps_type(view: _View, why: str) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
+    out, x = view.tensor("out"), view.tensor("x")
     if out.dtype != x.dtype:
         yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", why)
 
@@ -411,8 +410,7 @@ def _one_scale(view: _View) -> Iterator[Problem]:
 
 
 def _reduce(view: _View) -> Iterator[Problem]:
-    out, x, word = view.operands["out"], view.operands["x"], view.word("op")
-    assert out is not None and x is not None
+    out, x, word = view.tensor("out"), view.tensor("x"), view.word("op")
     if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
         expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
         yield Problem("out", "shape", f"`out` has shape {list(out.shape)}", expected)
@@ -433,10 +431,9 @@ def _reduce(view: _View) -> Iterator[Problem]:
 
 
 def _resize(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
+    out, x = view.tensor("out"), view.tensor("x")
     expected = (x.shape[0], *out.shape[1:3], x.shape[3])
-    yield from _same(view, "out", out.shape, expected, "the images and channels of x")
+    yield from _same("out", out.shape, expected, "the images and channels of x")
     yield from _sides(view)
     if view.word("mode") == "nearest":
         yield from _keeps_type(view, "the nearest pixel keeps its type")
@@ -458,8 +455,8 @@ def _regions(view: _View) -> Iterator[Problem]:
     out, x, (count, corners) = view.shape("out"), view.shape("x"), view.shape("rois")
     if corners != 4:
         yield Problem("rois", "shape", f"`rois` has shape {[count, corners]}", "expected [n, 4]: four corners a region")
-    yield from _same(view, "index", view.shape("index"), (count,), "an image for each of the regions")
-    yield from _same(view, "out", out, (count, *out[1:3], x[3]), "the regions, and the channels of x")
+    yield from _same("index", view.shape("index"), (count,), "an image for each of the regions")
+    yield from _same("out", out, (count, *out[1:3], x[3]), "the regions, and the channels of x")
     yield from _sides(view)
 
 
@@ -486,18 +483,12 @@ def _unscaled(view: _View, what: str) -> Iterator[Problem]:
 
 
 def _move(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
-    if out.dtype != x.dtype:
-        yield Problem(
-            "x", "type", f"x has type {x.dtype} but out {out.dtype}", "a copy does not convert; use `eltwise`"
-        )
-    yield from _same(view, "x", x.shape, out.shape, "the shape of out")
+    yield from _keeps_type(view, "a copy does not convert; use `eltwise`")
+    yield from _same("x", view.shape("x"), view.shape("out"), "the shape of out")
 
 
 def _fill(view: _View) -> Iterator[Problem]:
-    out, (value,) = view.operands["out"], view.attributes["value"]
-    assert out is not None
+    out, (value,) = view.tensor("out"), view.attributes["value"]
     if out.dtype.is_float:
         with np.errstate(over="ignore"):
             exact = float(np.float64(value).astype(out.dtype.numpy)) == value
@@ -509,8 +500,7 @@ def _fill(view: _View) -> Iterator[Problem]:
 
 
 def _transpose(view: _View) -> Iterator[Problem]:
-    out, x, perm = view.operands["out"], view.operands["x"], view.ints("perm")
-    assert out is not None and x is not None
+    out, x, perm = view.tensor("out"), view.tensor("x"), view.ints("perm")
     beyond_stay = perm[x.rank :] == tuple(range(x.rank, 4))
     if sorted(perm[: x.rank]) != list(range(x.rank)) or not beyond_stay:
         yield Problem(
@@ -520,37 +510,29 @@ def _transpose(view: _View) -> Iterator[Problem]:
             f"expected each of {', '.join(map(str, range(x.rank)))} once, then the dimensions beyond in order",
         )
         return
-    if out.dtype != x.dtype:
-        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a transpose does not convert")
-    yield from _same(view, "out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
+    yield from _keeps_type(view, "a transpose does not convert")
+    yield from _same("out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
 
 
 def _gather(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
-    if out.dtype != x.dtype:
-        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "a gather does not convert")
+    out, x = view.tensor("out"), view.tensor("x")
+    yield from _keeps_type(view, "a gather does not convert")
     rows = (*view.shape("index"), *x.shape[1:])
-    yield from _same(view, "out", out.shape, rows, "a row of x for each element of index")
+    yield from _same("out", out.shape, rows, "a row of x for each element of index")
 
 
 def _flatten(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
-    if out.dtype != x.dtype:
-        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "flatten does not convert")
+    yield from _keeps_type(view, "flatten does not convert")
     height, width = view.ints("window")
-    yield from _windowed(view, (height, width), view.ints("dilation"), height * width * x.shape[3])
+    yield from _windowed(view, (height, width), view.ints("dilation"), height * width * view.shape("x")[3])
 
 
 def _toweight(view: _View) -> Iterator[Problem]:
-    out, x = view.operands["out"], view.operands["x"]
-    assert out is not None and x is not None
-    if out.dtype != x.dtype:
-        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", "toweight does not convert")
+    out, x = view.tensor("out"), view.tensor("x")
+    yield from _keeps_type(view, "toweight does not convert")
     filters, *filter_shape = out.shape
     matrix = (prod(filter_shape), filters)
-    yield from _same(view, "x", x.shape, matrix, "height, width and channels of out in a row, by its filters")
+    yield from _same("x", x.shape, matrix, "height, width and channels of out in a row, by its filters")
 
 
 def _nothing(view: _View) -> Iterator[Problem]:
