@@ -239,7 +239,7 @@ def fill(arena: Array, row: Array) -> None:
     value, dtype = float_attribute(row, VALUE), row[OUT + DTYPE]
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
     shift, bits = size_shift(dtype), np.int64(value)
-    # Floating values are exact in their type (isa.verify), so these shifts of the float32 lose nothing.
+    # Floating values are exact in their type (isa.shape_rules), so these shifts of the float32 lose nothing.
     if dtype == F32_CODE:
         bits = np.int64(np.float32(value).view(np.int32))
     elif dtype == BF16_CODE:
