@@ -907,8 +907,8 @@ end
         "seq",
         (),
         (),
-        "End the task, once every engine has finished.",
-        "every output holds its result",
+        "End the task on this core, once its engines have finished.",
+        "every output holds its result, once all cores have ended",
         (),
         """\
 .output out i8[4, 64]
