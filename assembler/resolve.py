@@ -21,7 +21,7 @@ from isa.suggest import did_you_mean
 from isa.table import ENGINES, MNEMONICS, WAIT_LETTERS, Row
 from isa.verify import check_instruction
 
-# The diagnostic for each kind of isa.problem.
+# The diagnostic for each kind of Problem.
 PROBLEM_CODES = {
     "missing": "E301",
     "memory": "E303",
