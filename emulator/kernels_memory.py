@@ -14,19 +14,8 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
-from emulator.vector import (
-    BF16_CODE,
-    F16_CODE,
-    F32_CODE,
-    I8_CODE,
-    I32_CODE,
-    OUT,
-    U8_CODE,
-    Array,
-    X,
-    float_attribute,
-    u64,
-)
+from emulator.storage import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
+from emulator.vector import OUT, X, float_attribute
 
 VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
 INDEX = operand_slot("gather", "index")

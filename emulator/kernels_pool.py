@@ -11,24 +11,20 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.storage import address, is_floating, load_numbers, store_numbers
-from emulator.vector import (
-    ADD,
+from emulator.storage import (
     FP32_FRACTION,
     I8_CODE,
-    MUL,
-    OUT,
     U8_CODE,
     Array,
-    X,
-    combine,
+    address,
     f32,
-    load_multiplier,
+    is_floating,
+    load_numbers,
     round_bits,
-    row_count,
-    row_start,
+    store_numbers,
     u64,
 )
+from emulator.vector import ADD, MUL, OUT, X, combine, load_multiplier, row_count, row_start
 
 SCALE = operand_slot("avgpool", "scale")
 WINDOW, STEP, PAD, COUNT_PAD, X_ZERO, OUT_ZERO = (

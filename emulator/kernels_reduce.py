@@ -10,24 +10,21 @@ import numpy as np
 
 from emulator.jit import hot, inner, whole
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.storage import address, is_floating, load_integers, load_numbers, store_integers, store_numbers
-from emulator.vector import (
-    ADD,
+from emulator.storage import (
     FP32_FRACTION,
     I32_CODE,
-    LANES,
-    MUL,
-    OUT,
     Array,
-    X,
-    combine,
+    address,
     f32,
-    load_multiplier,
+    is_floating,
+    load_integers,
+    load_numbers,
     round_bits,
-    row_count,
-    row_start,
+    store_integers,
+    store_numbers,
     u64,
 )
+from emulator.vector import ADD, LANES, MUL, OUT, X, combine, load_multiplier, row_count, row_start
 from isa.table import MNEMONICS
 
 SCALE = operand_slot("reduce", "scale")

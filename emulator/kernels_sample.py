@@ -14,24 +14,18 @@ from emulator.jit import hot, inner, whole
 from emulator.kernels_memory import first_wrong
 from emulator.kernels_pool import keep_greater, pixel_start
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
-from emulator.storage import address, element_bytes, load_numbers, store_numbers
-from emulator.vector import (
-    ADD,
+from emulator.storage import (
     FP32_FRACTION,
-    LANES,
-    MUL,
-    OUT,
     Array,
-    X,
-    combine,
+    address,
+    element_bytes,
     f32,
-    float_attribute,
-    load_multiplier,
+    load_numbers,
     round_bits,
-    row_count,
-    row_start,
+    store_numbers,
     u64,
 )
+from emulator.vector import ADD, LANES, MUL, OUT, X, combine, float_attribute, load_multiplier, row_count, row_start
 from isa.table import MNEMONICS
 
 MODE, COORDINATES, ROUNDING = (attribute_slot("resize", name) for name in ("mode", "coordinates", "rounding"))

@@ -23,20 +23,8 @@ import numpy as np
 
 from emulator.jit import hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, STRIDE, attribute_slot, operand_slot
-from emulator.vector import (
-    I8_CODE,
-    I16_CODE,
-    OUT,
-    Array,
-    V,
-    X,
-    load_rows,
-    open_chain,
-    row_count,
-    row_start,
-    run_chain,
-    u64,
-)
+from emulator.storage import I8_CODE, I16_CODE, Array, u64
+from emulator.vector import OUT, V, X, load_rows, open_chain, row_count, row_start, run_chain
 
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (

@@ -54,7 +54,7 @@ def chain(view: View) -> Iterator[Problem]:
                 "out",
                 "chain",
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
-                "write f32 or i8, or leave the stages out",
+                "write another type, or leave the stages out",
             )
 
 

@@ -81,7 +81,7 @@ KEEPS = "the greatest value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
 NOT_REMOTE = "only the result of `copy` may lie in another core's lm: let that core `copy` it here, and wait for it"
 FROM_WINDOW = "from x, the window, stride and padding"
-LEAVE_OUT = "write f32 or i8, or leave the stages out"
+LEAVE_OUT = "write another type, or leave the stages out"
 PER_CHANNEL = "expected 1, or 6: one a channel"
 
 CONV = [
