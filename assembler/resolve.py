@@ -104,8 +104,10 @@ class Resolver:
             help = f"close it with `brnz {loop.name}`"
             self.names.report.error("E312", loop.span, f"the loop `{loop.name}` is never closed", "", help)
         if self.ended is None:
-            help = "write `end` as the last instruction"
-            self.names.report.error("E313", last, "the program does not end", "expected `end` after this", help)
+            several = len(self.names.sections) > 1
+            whose = f"core {self.names.core}" if several else "the program"
+            help = f"write `end` as the last instruction{' of each core' if several else ''}"
+            self.names.report.error("E313", last, f"{whose} does not end", "expected `end` after this", help)
 
     def _unknown(self, mnemonic: syntax.Word, scope: Scope) -> Failed:
         name = mnemonic.text

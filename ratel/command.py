@@ -147,8 +147,9 @@ def seed(text: str) -> int:
 
 
 def count(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
+    """Return a whole number from 1, as `seed`; argparse prints the message of its own error as it is."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
 
 

@@ -129,3 +129,10 @@ def test_what_is_not_printable_keeps_its_column() -> None:
     found = only("\x00end\n")
     assert found.message == "U+0000 cannot stand here"
     assert render(found).splitlines()[3] == "1 |  end"
+
+
+def test_a_required_word_is_named() -> None:
+    diagnostic = only(DECLARED + "reduce y, x, men\nend\n")
+    assert diagnostic.label.startswith("expected sum, mean, max or argmax:") and "`mean`" in diagnostic.help
+    queue = only(DECLARED + ".semaphore ready\nwait ready, mee\nend\n")
+    assert queue.label.startswith("expected te, pe or me:")
