@@ -162,6 +162,9 @@ def test_chips_and_manual(capsys: pytest.CaptureFixture[str]) -> None:
     assert "assumed" in capsys.readouterr().out
     assert main(["manual", "conv"]) == 0
     assert "conv" in capsys.readouterr().out
+    assert main(["manual", "chain"]) == 0
+    shown = capsys.readouterr().out
+    assert "reciprocal" in shown and "Order and waits" not in shown
 
 
 WRONG = {
@@ -177,6 +180,8 @@ WRONG = {
     "unknown tensor": (["run", "{source}", "--input", "x={x}", "--dump", "u"], "u"),
     "late iteration": (["run", "{source}", "--input", "x={x}", "--dump", "t@3"], "3"),
     "unknown instruction": (["manual", "convolve"], "did you mean `conv`?"),
+    "unknown chapter": (["manual", "core"], "did you mean `cores`?"),
+    "a function": (["manual", "exp"], "see `ratel manual chain`"),
     "a folder": (["run", "{folder}"], "cannot read"),
     "no such folder": (["asm", "{source}", "-o", "nowhere/a.npo"], "cannot write"),
     "output below a file": (["run", "{source}", "--input", "x={x}", "--output", "y={x}/y.npy"], "cannot write"),
