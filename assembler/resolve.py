@@ -115,6 +115,9 @@ class Resolver:
             return Failed()
         known = {"branch": "brnz", "for": "loop", "convolution": "conv", "gemm": "matmul", "add": "eltwise"}
         help = f"did you mean `{known[name]}`?" if name in known else did_you_mean(name, MNEMONICS)
+        words = {word for spec in MNEMONICS["eltwise"].choices for word in spec.words if not spec.takes.get(word)}
+        if name in words - {"none"}:
+            help = f"`{name}` goes with an instruction of the tensor engine: eltwise out, x, {name}"
         if f".{name}" in (".input", ".output", ".weight", ".const", ".local", ".macro", ".repeat", ".include", ".equ"):
             help = f"directives begin with a dot: `.{name}`"
         help = help or f"instructions: {', '.join(MNEMONICS)}; a macro is defined before it is used"
