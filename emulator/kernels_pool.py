@@ -167,7 +167,8 @@ def avgpool(arena: Array, row: Array) -> None:
     channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
     scale = 1.0
     if row[SCALE + ADDRESS] != ABSENT:
-        scale = round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)
+        # By way of float32, where what rounding carries beyond it is an infinity.
+        scale = np.float64(f32(round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)))
     floating = is_floating(row[X + DTYPE])
     line, sums = np.empty(channels, np.int32), np.empty(channels, np.int64)
     v, pixel, multiplier = np.empty((3, channels), np.float32)

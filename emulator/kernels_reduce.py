@@ -82,7 +82,8 @@ def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
     """Multiply sums by scale, or scale / count."""
     fraction, scale = row[FRACTION], 1.0
     if row[SCALE + ADDRESS] != ABSENT:
-        scale = round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)
+        # By way of float32, where what rounding carries beyond it is an infinity.
+        scale = np.float64(f32(round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)))
     multiplier = np.empty(v.size, np.float32)
     multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)
