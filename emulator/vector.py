@@ -158,7 +158,8 @@ def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
     """Return the one element of a multiplier in the constant buffer, rounded as it is loaded; 1 where absent."""
     if row[slot + ADDRESS] == ABSENT:
         return np.float64(1)
-    return round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])
+    # By way of float32, where what rounding carries beyond it is an infinity.
+    return np.float64(f32(round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
 
 
 @inner
