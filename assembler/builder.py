@@ -189,6 +189,8 @@ class Builder:
         """
         if not isinstance(output, Tensor):
             refuse("E205", f"{kind_of(output)} cannot be checked", "expected an output, as `output()` returns it")
+        if output.builder is not self:
+            refuse("E205", f"`{output.text}` belongs to another Builder", "expected an output of this one")
         if len(expected) != 1:
             label = f"expected one of {listed(f'{kind}=' for kind in CHECK_KINDS)}"
             refuse("E603", f"{len(expected)} expectations are given", label)
@@ -266,13 +268,13 @@ class Builder:
         """Return the program as text; its data is in `files`, by the names that the text calls them."""
         return "\n".join([*(line for line, _ in self._statements()), ""])
 
-    def build(self, chip: str | Chip | None = None) -> Program:
+    def build(self, chip: str | Path | Chip | None = None) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
         Raises AssemblyError with all that is wrong in `.diagnostics`.
         """
         origins = [origin for _, origin in self._statements()]
-        given = load_chip(chip) if isinstance(chip, str) else chip
+        given = chip if chip is None or isinstance(chip, Chip) else load_chip(chip)
         try:
             program, _ = assemble_for(self.text(), chip=given, held=self.files)
         except AssemblyError as error:

@@ -21,6 +21,8 @@ def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None) -
     """
     if asked is not None and not (isinstance(asked, Integral) and 1 <= asked <= MAX_TASKS):
         raise InputError(f"{shown(asked)} is no number of tasks", f"give a whole number, 1 to {MAX_TASKS}")
+    if not isinstance(given, Mapping):
+        raise InputError(f"the inputs are {shown(given)}", "give arrays by name, as in {'x': array}")
     batches: dict[str, int] = {}
     for _, symbol in program.of_kind("input"):
         # Whatever is wrong otherwise, `prepare` says.
@@ -142,9 +144,9 @@ def _form(symbol: Symbol) -> str:
     return f"a tensor of shape {list(symbol.shape)} and type {symbol.dtype.numpy.name}{floats}"
 
 
-def _unknown(name: str, symbols: Mapping[str, Symbol]) -> InputError:
+def _unknown(name: object, symbols: Mapping[str, Symbol]) -> InputError:
     known = f"inputs: {', '.join(symbols)}" if symbols else "it has no inputs"
-    return InputError(f"the program has no input {name!r}", did_you_mean(name, symbols, known))
+    return InputError(f"the program has no input {shown(name)}", did_you_mean(str(name), symbols, known))
 
 
 def _refuse(symbol: Symbol, array: np.ndarray) -> np.ndarray:

@@ -155,10 +155,12 @@ def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: A
 
 @inner
 def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
-    """Return the one element of a multiplier in the constant buffer, rounded as it is loaded; 1 where absent."""
+    """Return the one element of a multiplier in the constant buffer, rounded as it is loaded, as float64; 1 where absent."""
     if row[slot + ADDRESS] == ABSENT:
         return np.float64(1)
-    return round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])
+    # By way of float32, where what rounding carries beyond it is an infinity.
+    constant = np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2])
+    return np.float64(f32(round_bits(constant, row[FRACTION])))
 
 
 @inner

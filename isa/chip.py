@@ -112,7 +112,7 @@ def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
     """
     text = str(name_or_path)
     shipped = text in chip_names()
-    path = CHIPS / f"{text}.toml" if shipped else Path(name_or_path)
+    path = CHIPS / f"{text}.toml" if shipped else Path(text)
     if not shipped and path.suffix != ".toml":
         known = f"known chips: {', '.join(chip_names())}; or give a .toml file"
         raise ChipError(f"there is no chip {text!r}", did_you_mean(text, chip_names(), known))

@@ -7,6 +7,7 @@ answer (no data, NaN, infinity, a range of nothing but 0) raises InputError.
 
 from collections.abc import Iterable
 from math import ceil, floor, log10
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from isa.dtypes import DTYPES, I32, DType
 from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
+
+# The least scale: below it float32 has none.
+TINY = 2.0**-149
 
 
 class Quantised(NamedTuple):
@@ -49,15 +53,17 @@ def scale(data: Any, dtype: str = "i8", percentile: float = 100.0, digits: int |
     greatest; what lies beyond is clamped (all the data is then held at once). `digits` rounds up to so many
     significant digits, to be read in a text.
     """
+    if digits is not None and not (isinstance(digits, int) and 1 <= digits <= 17):
+        raise InputError(f"{shown(digits)} is no number of digits", "expected 1 to 17")
     bound = _dtype(dtype, signed=True).high
-    largest = _percentiles(data, (percentile,), magnitude=True)[0]
+    largest = _percentiles(data, percentile, magnitude=True)[0]
     if not largest:
         raise _no_range()
-    found = largest / bound
-    if digits is not None:
+    found = float(_single(largest / bound)) if digits is None else largest / bound
+    if digits is not None and found >= TINY:
         exponent = floor(log10(found)) - digits + 1
-        return np.float32(f"{ceil(found / 10.0**exponent)}e{exponent}")
-    return np.float32(_single(np.array(found)))
+        found = float(f"{ceil(found / 10.0**exponent)}e{exponent}")
+    return np.float32(_single(found))
 
 
 def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> tuple[np.float32, int]:
@@ -66,7 +72,7 @@ def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> t
     The range holds 0, which is exact. `data` as for `scale`; a `percentile` below 100 leaves out as much at each end.
     """
     held = _dtype(dtype)
-    low, high = _percentiles(data, (100.0 - percentile, percentile), magnitude=False)
+    low, high = _percentiles(data, percentile, magnitude=False)
     low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         raise _no_range()
@@ -79,7 +85,13 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
 
     Raises InputError where an element does not fit 32 bits.
     """
-    steps = np.rint(_floats(b, "the bias") / (_single(x_scale) * _single(w_scale)).astype(np.float64))
+    array, x_steps, w_steps = _floats(b, "the bias"), _single(x_scale), _single(w_scale)
+    for scales in (x_steps, w_steps):
+        if scales.size > 1 and scales.shape != array.shape[-1:]:
+            raise InputError(f"{scales.size} scales do not fit a bias of shape {list(array.shape)}")
+    with np.errstate(all="ignore"):
+        product = _single(x_steps * w_steps)
+        steps = np.rint(array / product.astype(np.float64))
     if (np.abs(steps) > I32.high).any():
         at = int(np.argmax(np.abs(steps)))
         raise InputError(f"the bias takes {steps.ravel()[at]:.4g} steps at {at}, which 32 bits do not hold")
@@ -89,14 +101,15 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
 def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> np.ndarray:
     """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`."""
     array = _floats(x, "the tensor")
-    return to_steps(array, _along(_single(scale), array, axis), zero, _dtype(dtype))
+    return to_steps(array, _along(_single(scale), array, axis), _zero(zero), _dtype(dtype))
 
 
 def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
     """Return (q - zero) * scale, rounded once to float32; several scales run along `axis`."""
-    array = np.asarray(q)
+    array = _numbers(q, "the tensor")
     steps = _along(_single(scale), array, axis).astype(np.float64)
-    return ((array.astype(np.float64) - zero) * steps).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return ((array - _zero(zero)) * steps).astype(np.float32)
 
 
 def to_steps(x: np.ndarray, scale: Any, zero: int, dtype: DType) -> np.ndarray:
@@ -117,12 +130,21 @@ def _no_range() -> InputError:
     return InputError("the data reaches from 0 to 0, so there is no scale", "calibrate with data as a run will see it")
 
 
-def _floats(x: Any, what: str) -> np.ndarray:
-    """Return numbers as an array of float64; raise InputError where one is no finite number, or there is none."""
+def _numbers(x: Any, what: str) -> np.ndarray:
+    """Return numbers as an array of float64; raise InputError for anything else."""
     try:
-        array = np.asarray(x).astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} cannot be read as numbers: {error}") from None
+        array = np.asarray(x)
+        if array.dtype.kind != "c":
+            return array.astype(np.float64)
+        error: object = "they are complex"
+    except (TypeError, ValueError, OverflowError) as failed:
+        error = failed
+    raise InputError(f"{what} cannot be read as numbers: {error}") from None
+
+
+def _floats(x: Any, what: str) -> np.ndarray:
+    """Return numbers as `_numbers` does; raise InputError where one is not finite too, or there is none."""
+    array = _numbers(x, what)
     if not array.size:
         raise InputError(f"{what} of shape {list(array.shape)} holds nothing")
     if not np.isfinite(array).all():
@@ -134,21 +156,27 @@ def _floats(x: Any, what: str) -> np.ndarray:
 def _single(scale: Any) -> np.ndarray:
     """Return scales in float32; raise InputError where one is not positive and finite there."""
     with np.errstate(over="ignore", under="ignore"):
-        found = np.asarray(scale, np.float64).astype(np.float32)
+        found = _numbers(scale, "the scale").astype(np.float32)
     if found.ndim > 1 or not ((found > 0) & np.isfinite(found)).all():
         raise InputError(f"a scale is {shown(scale)}", "expected positive numbers that float32 holds, in one dimension")
     return found
 
 
-def _axis(array: np.ndarray, axis: int) -> int:
-    if not -array.ndim <= axis < array.ndim:
-        raise InputError(f"there is no axis {axis}", f"the tensor has {array.ndim}: {list(array.shape)}")
-    return axis % array.ndim
+def _zero(zero: Any) -> int:
+    if not isinstance(zero, Integral):
+        raise InputError(f"the zero point is {shown(zero)}", "expected a whole number")
+    return int(zero)
+
+
+def _axis(array: np.ndarray, axis: int | None) -> int:
+    if not isinstance(axis, Integral) or not -array.ndim <= axis < array.ndim:
+        raise InputError(f"there is no axis {shown(axis)}", f"the tensor has {array.ndim}: {list(array.shape)}")
+    return int(axis) % array.ndim
 
 
 def _along(scale: np.ndarray, array: np.ndarray, axis: int | None) -> np.ndarray:
     """Return scales in a shape that runs along an axis of an array."""
-    if scale.size == 1 or axis is None:
+    if scale.size == 1:
         return scale.reshape(())
     place = _axis(array, axis)
     if array.shape[place] != scale.size:
@@ -156,10 +184,11 @@ def _along(scale: np.ndarray, array: np.ndarray, axis: int | None) -> np.ndarray
     return scale.reshape([-1 if k == place else 1 for k in range(array.ndim)])
 
 
-def _percentiles(data: Any, percentiles: tuple[float, ...], magnitude: bool) -> list[float]:
-    """Return percentiles of the values of all arrays, or of their magnitudes; 0 and 100 are least and greatest."""
-    if not 50.0 <= percentiles[-1] <= 100.0:
-        raise InputError(f"the percentile is {percentiles[-1]:g}", "expected 50 to 100, which is the greatest value")
+def _percentiles(data: Any, percentile: float, magnitude: bool) -> list[float]:
+    """Return the percentile of the magnitudes of all arrays, or both ends of their values; 100 is the greatest."""
+    if not (isinstance(percentile, Real) and 50.0 <= percentile <= 100.0):
+        raise InputError(f"the percentile is {shown(percentile)}", "expected 50 to 100, which is the greatest value")
+    percentiles = (percentile,) if magnitude else (100.0 - percentile, percentile)
     arrays = data if isinstance(data, Iterable) and not isinstance(data, np.ndarray) else (data,)
     parts: list[np.ndarray] = []
     for k, item in enumerate(arrays):

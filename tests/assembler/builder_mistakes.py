@@ -251,6 +251,14 @@ def another_builder(b: Any, t: Tensors) -> None:
     # error[E201]: `t` belongs to another Builder
 
 
+def a_check_of_another_builder(b: Any, t: Tensors) -> None:
+    other = ratel.Builder()
+    with other.core(0):
+        y = other.output("y", "i8", 4)
+    b.check(y, exact=0)
+    # error[E205]: `y` belongs to another Builder
+
+
 def an_operand_at_no_address(b: Any, t: Tensors) -> None:
     b.fill(b.operand("i8", (4, 4), "lm", "t"))
     # error[E309]: the text 't' stands where a number is needed

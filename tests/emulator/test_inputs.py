@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ratel
 from emulator.inputs import count_tasks, prepare, read_tensor
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError
@@ -203,6 +204,12 @@ def test_lists_of_whole_numbers_are_taken_where_they_fit() -> None:
         prepare(program_of(X), {"image": [[1, 2, 3], [4, 5, 500]]})
     with pytest.raises(InputError, match="has type int64"):
         prepare(program_of(X), {"image": np.ones((2, 3), np.int64)})
+
+
+@pytest.mark.parametrize("given", [[1], "x", {3: 1}], ids=str)
+def test_inputs_without_names_are_refused(given: object) -> None:
+    with pytest.raises(InputError, match=r"the inputs are|the program has no input 3"):
+        ratel.run(ratel.assemble(".chip edge\n.input x i8[4] = 0\nend"), given)  # type: ignore[arg-type]
 
 
 def test_scales_that_fit_no_channel_quantise_nothing() -> None:

@@ -352,6 +352,18 @@ def test_resize_of_many_channels(mode: str) -> None:
         check(build("resize", x=x, out=out, mode=mode, coordinates=coordinates), 0, "fp19")
 
 
+@pytest.mark.parametrize("mnemonic", ["avgpool", "reduce"])
+def test_a_multiplier_that_rounds_to_infinity(mnemonic: str) -> None:
+    taken: dict[str, int] = {}
+    x, out = slot("lm", I8, (1, 2, 2, 4), taken), slot("lm", F32, (1, 1, 1, 4), taken)
+    scale, given = slot("cb", F32, (1,), taken), {"window": (2, 2)} if mnemonic == "avgpool" else {"op": "mean"}
+    # Sums of 0 and of 1: infinity / 4 makes NaN and infinity of them, 2**128 / 4 would not.
+    values = {"x": np.zeros(x.shape, np.int8), "scale": np.full(1, np.finfo(np.float32).max)}
+    values["x"][0, 0, 0, :2] = 1
+    for vector_format in FRACTION_BITS:
+        check(build(mnemonic, x=x, out=out, scale=scale, **given), 0, vector_format, **values)
+
+
 @hot
 def round_each(values: np.ndarray, fraction: int, rounded: np.ndarray) -> None:
     for k in range(values.size):

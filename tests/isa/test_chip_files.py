@@ -179,6 +179,7 @@ def test_bad_overrides(overrides, message, help):
     [
         ("hanguang", "there is no chip 'hanguang'", "did you mean `hanguang800`?"),
         ("a100", "there is no chip 'a100'", "known chips: edge, hanguang800; or give a .toml file"),
+        (5, "there is no chip '5'", "known chips: edge, hanguang800; or give a .toml file"),
         ("", "there is no chip ''", "known chips: edge, hanguang800; or give a .toml file"),
         ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
         ("nul\0.toml", "nul\0.toml is not TOML: embedded null byte", None),
