@@ -87,7 +87,10 @@ class _Binder:
         mnemonic, required = self.row.mnemonic, self.required
         help = did_you_mean(word, [*self.choices, *self.flags]) if word else ""
         help = self._other_function(word) or help
-        if not required:
+        open_choice = next((s for s in self.row.choices if s.default is None and s.name not in self.bound.words), None)
+        if open_choice:
+            label = f"expected {listed(open_choice.words)}: {open_choice.meaning}"
+        elif not required:
             label = "expected nothing here"
         elif self.optional:
             label = f"expected a name and `=`: only {listed(required, 'and')} stand without"

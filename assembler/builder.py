@@ -352,7 +352,8 @@ class Builder:
             found = dtype_of_array(array)
             if found is None and dtype is None:
                 label = f"expected {listed(held.numpy.name for held in DTYPES.values())}"
-                refuse("E504", f"the array is of type {array.dtype}", label, 'convert it: array.astype("float32")')
+                help = 'convert it: array.astype("float32"), or quantise.weights(array) for integers'
+                refuse("E504", f"the array is of type {array.dtype}", label, help)
             dtype = found.name if dtype is None and found is not None else dtype
             return dtype, array.shape if shape is None else shape
         if isinstance(data, list | tuple):
@@ -542,7 +543,8 @@ def _located(found: Diagnostic, origins: Sequence[Origin]) -> Diagnostic:
         return origins[min(span.line, len(origins)) - 1].span()
 
     notes = (replace(note, span=of_python(note.span)) for note in found.notes)
-    return replace(found, notes=(Note("it was written here", of_python(found.span)), *notes))
+    help = "write `with b.loop(...):`, which closes it" if found.help.startswith("close it with `brnz") else found.help
+    return replace(found, help=help, notes=(Note("it was written here", of_python(found.span)), *notes))
 
 
 def _as_array(data: Any) -> np.ndarray | None:

@@ -51,6 +51,7 @@ class Reader:
         file, evaluator = self._follow(node)
         shape = symbol.shape
         if symbol.kind == "input" and self._is_batch(file, symbol, tasks):
+            self._check_length(file, symbol, tasks)
             shape = (tasks, *shape)
         if isinstance(file, syntax.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
             array = None if file.value.startswith(HEX) else self.array(file)
@@ -62,6 +63,19 @@ class Reader:
                     raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
                 return symbol.quantise(array).tobytes()
         return self.tensor(node, symbol.dtype, shape)
+
+    def _check_length(self, node: syntax.Value, symbol: Symbol, tasks: int) -> None:
+        """Refuse a file that is a batch of inputs for another number of tasks."""
+        if not isinstance(node, syntax.Text) or node.value.startswith(HEX):
+            return
+        shape = self.array(node).shape
+        if shape[1:] == symbol.shape and shape[0] != tasks:
+            each, held = list(symbol.shape), f'"{node.value}" has shape {list(shape)}'
+            label = f"expected {each}"
+            if tasks > 1:
+                label = f"expected {[tasks, *each]}, one for each task, or {each}, the same for all"
+            help = f"`.tasks {shape[0]}` makes these the inputs of {shape[0]} tasks" if shape[0] else ""
+            raise self.evaluator.error("E503", node, held, label, help)
 
     def _is_batch(self, node: syntax.Value, symbol: Symbol, tasks: int) -> bool:
         """Return whether data have a dimension more than their tensor, or enough elements without dimensions."""
@@ -168,7 +182,7 @@ class Reader:
             count = int(np.prod(shape, dtype=object))
             if len(node.items) != count:
                 help = "one value for all is written without brackets" if len(node.items) == 1 else ""
-                message, label = f"the list has {len(node.items)} elements", f"expected {count}: shape {list(shape)}"
+                message, label = f"the list has {_elements(len(node.items))}", f"expected {count}: shape {list(shape)}"
                 raise evaluator.error("E503", node, message, label, help)
             return list(node.items)
         level: list[syntax.Value] = [node]
@@ -180,7 +194,7 @@ class Reader:
                     raise evaluator.error("E503", item, "the list is nested less here", label)
                 if len(item.items) != size:
                     label = f"expected {size}: dimension {depth} of {list(shape)}"
-                    raise evaluator.error("E503", item, f"this list has {len(item.items)} elements", label)
+                    raise evaluator.error("E503", item, f"this list has {_elements(len(item.items))}", label)
                 below += item.items
             level = below
         return level
@@ -200,6 +214,10 @@ class Reader:
             label = f"expected {dtype}: {dtype.low} to {dtype.high}"
             raise evaluator.error("E504", node, f"{value} is out of range", label)
         return value
+
+
+def _elements(count: int) -> str:
+    return f"{count} element{'' if count == 1 else 's'}"
 
 
 def _conversion(array: np.ndarray, dtype: DType) -> str:

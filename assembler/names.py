@@ -185,7 +185,8 @@ class Names:
         if name in self.poisoned or self.report.guessing:
             return Failed()
         self.poisoned.add(name)
-        if name in self.ahead and name not in self.spans:
+        elsewhere = self._elsewhere(name) if needed == "a tensor" else []
+        if name in self.ahead and name not in self.spans and not elsewhere:
             note = Note("it is declared here", self.ahead[name])
             help = "move its declaration up: what a directive names stands before it"
             return self.error(
@@ -194,7 +195,7 @@ class Names:
         loops = [loop.name for loop in self.loops]
         candidates = [*self.tensors, *self.constants, *loops, *scope.visible()]
         help = did_you_mean(name, candidates)
-        if not help and needed == "a tensor" and (elsewhere := self._elsewhere(name)):
+        if elsewhere:
             help = f"core {elsewhere[0]} has one: `core{elsewhere[0]}.{name}`"
         elif not help and needed == "a tensor":
             help = f"declare it first: `.local {name} TYPE[SHAPE]`, or .input, .output, .weight, .const"

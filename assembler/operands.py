@@ -113,7 +113,8 @@ def _core_named(evaluator: Evaluator, name: str, node: syntax.Node) -> tuple[int
     digits, cores = prefix.removeprefix("core"), evaluator.names.cores
     if len(digits) > 3 or int(digits) >= cores:
         message = f"there is no core {digits}"
-        raise evaluator.error("E802", node, message, f"expected 0 to {cores - 1}", "each core has a section `.core N`")
+        label = f"expected 0 to {cores - 1}" if cores > 1 else "this program has core 0 alone"
+        raise evaluator.error("E802", node, message, label, "each core has a section `.core N`")
     return int(digits), rest
 
 

@@ -105,8 +105,10 @@ class Resolver:
             help = f"close it with `brnz {loop.name}`"
             self.names.report.error("E312", loop.span, f"the loop `{loop.name}` is never closed", "", help)
         if self.ended is None:
-            help = "write `end` as the last instruction"
-            self.names.report.error("E313", last, "the program does not end", "expected `end` after this", help)
+            several = len(self.names.sections) > 1
+            whose = f"core {self.names.core}" if several else "the program"
+            help = f"write `end` as the last instruction{' of each core' if several else ''}"
+            self.names.report.error("E313", last, f"{whose} does not end", "expected `end` after this", help)
 
     def _unknown(self, mnemonic: syntax.Word, scope: Scope) -> Failed:
         name = mnemonic.text
@@ -114,6 +116,9 @@ class Resolver:
             return Failed()
         known = {"branch": "brnz", "for": "loop", "convolution": "conv", "gemm": "matmul", "add": "eltwise"}
         help = f"did you mean `{known[name]}`?" if name in known else did_you_mean(name, MNEMONICS)
+        words = {word for spec in MNEMONICS["eltwise"].choices for word in spec.words if not spec.takes.get(word)}
+        if name in words - {"none"}:
+            help = f"`{name}` goes with an instruction of the tensor engine: eltwise out, x, {name}"
         if f".{name}" in (".input", ".output", ".weight", ".const", ".local", ".macro", ".repeat", ".include", ".equ"):
             help = f"directives begin with a dot: `.{name}`"
         help = help or f"instructions: {', '.join(MNEMONICS)}; a macro is defined before it is used"

@@ -225,6 +225,12 @@ def manual() -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
+def chapters() -> dict[str, str]:
+    """Return the manual's chapters by the last word of their headings, in small letters: `chain`, `cores`, `files`."""
+    texts = ("## " + text for text in manual().split("\n## ")[1:])
+    return {text.partition("\n")[0].split()[-1].lower(): text for text in texts}
+
+
 def section(mnemonic: str) -> str:
     """Return the section of one instruction; raise KeyError for an unknown mnemonic."""
     row = MNEMONICS[mnemonic]
@@ -237,7 +243,7 @@ def section(mnemonic: str) -> str:
     if explained and row.engine != "te":
         parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in explained]
     elif explained:
-        parts.append("The words of a choice and what they mean are listed under [The chain](#the-chain).")
+        parts.append("The words of a choice are explained under [The chain](#the-chain): `ratel manual chain`.")
     parts.append("Encoded as:\n\n" + _encoding(row))
     parts.append("Traps:\n\n" + _traps(row.traps) if row.traps else "It never traps.")
     parts.append("Example:\n\n" + _code_block(example_program(mnemonic)))

@@ -54,7 +54,9 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Problem]:
             spec.name,
             "memory",
             f"`{spec.name}` is in {operand.memory} of core {operand.core}",
-            "only the result of `copy` may lie in another core's lm: let that core `copy` it here, and wait for it",
+            "only `copy` writes another core's lm: write a tensor of this core, and `copy` it there"
+            if spec.access == "write"
+            else "nothing reads another core's lm: let that core `copy` it here, and wait for it",
         )
     if operand.dtype not in spec.dtypes:
         expected = " or ".join(map(str, spec.dtypes))

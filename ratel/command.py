@@ -134,8 +134,8 @@ def parser() -> argparse.ArgumentParser:
     sub = command("chips", chips, "show the chips, or one in full with its sources")
     sub.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
 
-    sub = command("manual", manual, "print the manual, or an instruction's section")
-    sub.add_argument("mnemonic", nargs="?", metavar="MNEMONIC")
+    sub = command("manual", manual, "print the manual, or a section of it")
+    sub.add_argument("name", nargs="?", metavar="NAME", help="an instruction (conv) or a chapter (chain, cores, tasks)")
     return top
 
 
@@ -147,8 +147,9 @@ def seed(text: str) -> int:
 
 
 def count(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
+    """Return a whole number from 1, as `seed`; argparse prints the message of its own error as it is."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
 
 
@@ -417,13 +418,18 @@ def manual(options: argparse.Namespace) -> int:
     from isa.table import MNEMONICS
     from ratel import tables
 
-    if options.mnemonic is None:
+    name, chapters = options.name, book.chapters()
+    words = {word for row in MNEMONICS.values() if row.engine == "te" for spec in row.choices for word in spec.words}
+    if name is None:
         tables.print_markdown(book.manual())
-        return DONE
-    if options.mnemonic not in MNEMONICS:
-        known = f"instructions: {', '.join(MNEMONICS)}"
-        raise RatelError(
-            f"there is no instruction {options.mnemonic!r}", did_you_mean(options.mnemonic, MNEMONICS, known)
-        )
-    tables.print_markdown(book.section(options.mnemonic))
+    elif name in MNEMONICS:
+        tables.print_markdown(book.section(name))
+    elif name in chapters:
+        tables.print_markdown(chapters[name])
+    elif name in words:
+        raise RatelError(f"{name!r} is no instruction but a word of the tensor engine's", "see `ratel manual chain`")
+    else:
+        known = f"instructions: {', '.join(MNEMONICS)}; chapters: {', '.join(chapters)}"
+        help = did_you_mean(name, [*MNEMONICS, *chapters], known)
+        raise RatelError(f"the manual has no section {name!r}", help)
     return DONE

@@ -221,7 +221,7 @@ def print_stream(out: Console, timeline: Timeline | Stream) -> None:
         overlap = f"{timeline.in_turn / timeline.cycles:.2f} x as fast as one after another"
         out.print(
             f"{count(timeline.tasks, 'task')}: the first done after {timeline.first:,} cycles, then one every "
-            f"{timeline.interval:,.1f}, {timeline.rate:,.0f} a second; {overlap}; bound by {bound}"
+            f"{timeline.interval:,.1f} cycles ({timeline.rate:,.0f} a second); {overlap}; bound by {bound}"
         )
 
 

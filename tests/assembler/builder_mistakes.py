@@ -202,7 +202,7 @@ def declarations(b: Any, t: Tensors) -> None:
     b.const("g", np.ones(4, np.float32), dtype="i32")
     # error[E504]: "wrong_g.npy" holds float32
     b.const("h", [[1, 2], [3]], "i32")
-    # error[E503]: this list has 1 elements
+    # error[E503]: this list has 1 element
     b.local("i", "i8", 4, at=(t.y, 3000))
     # error[E404]: `i` takes bytes 3000 to 3004 of `y`, which has 512
     b.local("j", np.int8, 4)

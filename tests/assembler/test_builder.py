@@ -391,3 +391,14 @@ def test_a_mistake_is_shown_with_both_lines() -> None:
     text = str(caught.value)
     assert " --> <text>:8:9" in text and "fill t, valu=3" in text and "did you mean `value`?" in text
     assert "note: it was written here" in text and f"{Path(__file__).name}:" in text and "b.fill(t.t, valu=3)" in text
+
+
+def test_help_speaks_python() -> None:
+    b = ratel.Builder("wrong", chip="edge")
+    with pytest.raises(AssemblyError) as caught:
+        b.weight("w", np.ones(3))
+    assert "quantise.weights(array)" in caught.value.diagnostics[0].help
+    b.loop(2)
+    with pytest.raises(AssemblyError) as caught:
+        b.build()
+    assert caught.value.diagnostics[0].help == "write `with b.loop(...):`, which closes it"

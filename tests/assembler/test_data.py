@@ -48,6 +48,19 @@ def test_other_types_and_shapes_are_refused(tmp_path: Path, array: np.ndarray, c
     assert [diagnostic.code for diagnostic in caught.value.diagnostics] == [code]
 
 
+@pytest.mark.parametrize(
+    ("tasks", "label"),
+    [("", "expected [2]"), (".tasks 4\n", "expected [4, 2], one for each task, or [2], the same for all")],
+)
+def test_a_batch_of_another_length_says_what_is_possible(tmp_path: Path, tasks: str, label: str) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 2), np.int8))
+    with pytest.raises(AssemblyError) as caught:
+        assemble(f'.chip edge\n{tasks}.input x i8[2] = "x.npy"\nend\n', tmp_path / "p.npu")
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("E503", label)
+    assert diagnostic.help == "`.tasks 3` makes these the inputs of 3 tasks"
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
 def test_broken_files_are_diagnostics(tmp_path: Path, data: st.DataObject) -> None:

@@ -57,6 +57,8 @@ def only(text: str, path: Path | None = None) -> Diagnostic:
         (".local b i8[4] at c\n.local c i8[4]", "move its declaration up"),
         (".local\N{NO-BREAK SPACE}b i8[4]", "replace it with an ordinary one"),
         (".local b i8[4] at 262142", "the last address that it fits at is 262,140"),
+        ("exp y, x", "`exp` goes with an instruction of the tensor engine: eltwise out, x, exp"),
+        ("copy core1.y, x", "each core has a section `.core N`"),
         (".macro m\n.endm", "did you mean `.endmacro`?"),
     ],
 )
@@ -129,3 +131,15 @@ def test_what_is_not_printable_keeps_its_column() -> None:
     found = only("\x00end\n")
     assert found.message == "U+0000 cannot stand here"
     assert render(found).splitlines()[3] == "1 |  end"
+
+
+def test_a_required_word_is_named() -> None:
+    diagnostic = only(DECLARED + "reduce y, x, men\nend\n")
+    assert diagnostic.label.startswith("expected sum, mean, max or argmax:") and "`mean`" in diagnostic.help
+    queue = only(DECLARED + ".semaphore ready\nwait ready, mee\nend\n")
+    assert queue.label.startswith("expected te, pe or me:")
+
+
+def test_a_tensor_of_another_core_is_named() -> None:
+    text = ".core 0\n.local t i8[4]\ncopy inbox, t\nend\n.core 1\n.local inbox i8[4]\nfill inbox\nend\n"
+    assert only(text).help == "core 1 has one: `core1.inbox`"

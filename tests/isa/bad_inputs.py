@@ -79,7 +79,10 @@ REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
 NO_MEAN = "expected any other: i32 has sums of integers alone"
 KEEPS = "the greatest value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
-NOT_REMOTE = "only the result of `copy` may lie in another core's lm: let that core `copy` it here, and wait for it"
+NOT_REMOTE = {
+    "read": "nothing reads another core's lm: let that core `copy` it here, and wait for it",
+    "write": "only `copy` writes another core's lm: write a tensor of this core, and `copy` it there",
+}
 FROM_WINDOW = "from x, the window, stride and padding"
 LEAVE_OUT = "write another type, or leave the stages out"
 PER_CHANNEL = "expected 1, or 6: one a channel"
@@ -503,7 +506,7 @@ def of_operands(row: Row, good: dict[str, Any]) -> list[Bad]:
         found.append(bad("shape", f"has an empty dimension {list(empty)}", shape=empty))
         found.append(bad("shape", "has more than 2147483647 elements", shape=(2**31,) * rank, strides=(1,) * rank))
         if not spec.remote:
-            found.append(bad("memory", f"is in {operand.memory} of core 1", NOT_REMOTE, core=1))
+            found.append(bad("memory", f"is in {operand.memory} of core 1", NOT_REMOTE[spec.access], core=1))
         if not spec.strided:
             strides = (*(64,) * (rank - 1), 2)
             message = "has an innermost stride of 2 elements"
