@@ -155,7 +155,7 @@ def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: A
 
 @inner
 def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
-    """Return the one element of a multiplier in the constant buffer, rounded as it is loaded; 1 where absent."""
+    """Return a multiplier of one element, rounded as it is loaded, as float64; 1 where absent."""
     if row[slot + ADDRESS] == ABSENT:
         return np.float64(1)
     # By way of float32, where what rounding carries beyond it is an infinity.

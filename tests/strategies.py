@@ -360,9 +360,9 @@ def _avgpool(draw: Draw, place: Place) -> Fields:
 
 def _reduce(draw: Draw, place: Place) -> Fields:
     op = place.pick(draw, "op", _words("op"))
-    dtype = place.pick(draw, "x", VALUES if op == "mean" else ANY)
+    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax") else VALUES)
     out_dtype = dtype if op == "max" else I32
-    if op in ("sum", "mean") and dtype != I32:
+    if op in ("sum", "mean"):
         sums = {"sum": ANY, "mean": VALUES}[op]
         out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
     shape = _shape(draw)
