@@ -18,7 +18,7 @@ from assembler.source import SourceFile
 from isa.chip import Chip, load_chip
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
-from isa.streams import check_streams
+from isa.synchronisation import check_synchronisation
 
 MAX_OPERANDS = 65535
 
@@ -127,7 +127,7 @@ class _Listing:
 
 
 def _check_cores(names: Names, resolvers: Sequence[Resolver], listing: _Listing, chip: Chip) -> None:
-    """Report streams that do not pair up, and more cores, semaphores or barriers than the chip has."""
+    """Report semaphores and barriers that do not pair up, and more cores, semaphores or barriers than the chip has."""
     report, declared = names.report, names.synchronisers
     for kind, spans in (
         ("core", listing.sections),
@@ -139,7 +139,7 @@ def _check_cores(names: Names, resolvers: Sequence[Resolver], listing: _Listing,
             message = f"{chip.name} has {most} {kind}{'' if most == 1 else 's'}, but the program {len(spans)}"
             report.error("E804", spans[most], message, "one too many")
     codes = [resolver.code for resolver in resolvers]
-    for problem in check_streams(codes, list(declared["semaphore"]), list(declared["barrier"])):
+    for problem in check_synchronisation(codes, list(declared["semaphore"]), list(declared["barrier"])):
         notes = [Note("this goes with it", resolvers[core].spans[index]) for core, index in problem.others]
         span = resolvers[problem.core].spans[problem.index]
         report.error("E803", span, problem.message, "", problem.help, notes)

@@ -256,7 +256,7 @@ class _Speller:
         for choice in row.choices:
             word = choice.words[int(attributes.pop(choice.name)[0])]
             if word != "none":
-                words.append(self._word(word, choice, row, operands, attributes))
+                words.append(self._word(word, choice, operands, attributes))
         arguments += [f"{name}={spelled}" for name, spelled in operands.items()]
         for spec in row.attributes:
             if spec.name in attributes:
@@ -276,9 +276,7 @@ class _Speller:
             for symbol in self.program.cores[core].symbols
         ]
 
-    def _word(
-        self, word: str, choice: AttributeSpec, row: Row, operands: dict[str, str], attributes: dict[str, Value]
-    ) -> str:
+    def _word(self, word: str, choice: AttributeSpec, operands: dict[str, str], attributes: dict[str, Value]) -> str:
         """Return a word with what it takes, and take that away from the rest."""
         taken = []
         for name in choice.takes.get(word, ()):

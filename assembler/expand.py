@@ -108,7 +108,7 @@ class Expander:
             try:
                 if isinstance(item, Block):
                     if isinstance(item.head, syntax.Macro):
-                        self._define(item, item.head, scope)
+                        self._define(item, item.head)
                     elif isinstance(item.head, syntax.Repeat):
                         yield from self._repeat(item, item.head, scope, depth)
                     elif len(item.head.words) > 1 and item.head.words[0] == ".macro":
@@ -139,7 +139,7 @@ class Expander:
             raise Stop
         return depth + 1
 
-    def _define(self, block: Block, head: syntax.Macro, scope: Scope) -> None:
+    def _define(self, block: Block, head: syntax.Macro) -> None:
         name, report = head.name, self.names.report
         if name.text in MNEMONICS:
             report.error("E205", name.span, f"`{name.text}` is an instruction", "choose another name")

@@ -15,12 +15,13 @@ from assembler.operands import Given, operand
 from assembler.scales import MULTIPLIERS, ScaleProblem
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, Operand
+from isa.problem import Problem
 from isa.program import Line
 from isa.suggest import did_you_mean
 from isa.table import ENGINES, MNEMONICS, WAIT_LETTERS, Row
-from isa.verify import Problem, check_instruction
+from isa.verify import check_instruction
 
-# The diagnostic for each kind of problem of isa.verify.
+# The diagnostic for each kind of Problem.
 PROBLEM_CODES = {
     "missing": "E301",
     "memory": "E303",

@@ -51,14 +51,14 @@ class Scaled:
 def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
     """Return the elements of each multiplier that an instruction needs, by operand name."""
     if scaled.mnemonic in POOLING and scaled.out != I32:
-        return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)}, scaled)
+        return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)})
     if scaled.out == I32:
         return {}
     out = _vector(scaled, "out", scaled.channels)
     acc = _accumulator(scaled)
     with np.errstate(all="ignore"):
         if scaled.out.is_quantised and scaled.sf in FOLDED and not {"ew2", "ew1_bias"} & scaled.present:
-            return _kept({"ew3_scale": acc / out}, scaled)
+            return _kept({"ew3_scale": acc / out})
         step = _vector(scaled, "table", 1) if scaled.sf == "table" else np.ones(1, np.float32)
         if "ew1_bias" in scaled.present and step[0] != 1:
             help = "ew1_bias would have to be in steps of the table too: give ew1_scale and the others by hand"
@@ -67,7 +67,7 @@ def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
         if "ew2" in scaled.present:
             found["ew2_scale"] = _vector(scaled, "ew2", scaled.channels) / step
         found["ew3_scale"] = np.float32(1) / out
-        return _kept(found, scaled)
+        return _kept(found)
 
 
 def _accumulator(scaled: Scaled) -> np.ndarray:
@@ -89,7 +89,7 @@ def _vector(scaled: Scaled, name: str, channels: int) -> np.ndarray:
     return np.asarray(scale or (1.0,), np.float32)
 
 
-def _kept(found: Mapping[str, np.ndarray], scaled: Scaled) -> dict[str, tuple[float, ...]]:
+def _kept(found: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
     kept = {}
     for name, vector in found.items():
         if not np.isfinite(vector).all() or not vector.all():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from emulator.plan import Plan
 from isa.errors import Trap
-from isa.streams import Use, uses
+from isa.synchronisation import Use, uses
 
 HELP = "waits are met in the program order of each core: a signal comes before whatever waits for its effects"
 

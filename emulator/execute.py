@@ -54,8 +54,8 @@ from isa.errors import InputError, Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.program import Symbol
-from isa.streams import uses
 from isa.suggest import did_you_mean
+from isa.synchronisation import uses
 from isa.table import MNEMONICS
 
 # The first instruction may be a long one.

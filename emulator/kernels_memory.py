@@ -14,19 +14,8 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
-from emulator.vector import (
-    BF16_CODE,
-    F16_CODE,
-    F32_CODE,
-    I8_CODE,
-    I32_CODE,
-    OUT,
-    U8_CODE,
-    Array,
-    X,
-    float_attribute,
-    u64,
-)
+from emulator.storage import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
+from emulator.vector import OUT, X, float_attribute
 
 VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
 INDEX = operand_slot("gather", "index")
@@ -239,7 +228,7 @@ def fill(arena: Array, row: Array) -> None:
     value, dtype = float_attribute(row, VALUE), row[OUT + DTYPE]
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
     shift, bits = size_shift(dtype), np.int64(value)
-    # Floating values are exact in their type (isa.verify), so these shifts of the float32 lose nothing.
+    # Floating values are exact in their type (isa.shape_rules), so these shifts of the float32 lose nothing.
     if dtype == F32_CODE:
         bits = np.int64(np.float32(value).view(np.int32))
     elif dtype == BF16_CODE:

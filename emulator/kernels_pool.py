@@ -10,24 +10,21 @@ of 64 channels and more of int8, 1 for 16 channels, where the loops around cost 
 import numpy as np
 
 from emulator.jit import hot, inner
-from emulator.plan import ABSENT, ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.storage import address, is_floating, load_numbers, store_numbers
-from emulator.vector import (
-    ADD,
+from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.storage import (
     FP32_FRACTION,
     I8_CODE,
-    MUL,
-    OUT,
     U8_CODE,
     Array,
-    X,
-    combine,
+    address,
     f32,
+    is_floating,
+    load_numbers,
     round_bits,
-    row_count,
-    row_start,
+    store_numbers,
     u64,
 )
+from emulator.vector import ADD, MUL, OUT, X, combine, load_multiplier, row_count, row_start
 
 SCALE = operand_slot("avgpool", "scale")
 WINDOW, STEP, PAD, COUNT_PAD, X_ZERO, OUT_ZERO = (
@@ -165,9 +162,7 @@ def sum_floats(arena: Array, row: Array, window: tuple, pixel: Array, v: Array) 
 def avgpool(arena: Array, row: Array) -> None:
     """out[n,oh,ow,c] = to storage(float(sum of (x - x_zero)) * (scale / count))."""
     channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
-    scale = 1.0
-    if row[SCALE + ADDRESS] != ABSENT:
-        scale = round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)
+    scale = load_multiplier(arena, row, SCALE)
     floating = is_floating(row[X + DTYPE])
     line, sums = np.empty(channels, np.int32), np.empty(channels, np.int64)
     v, pixel, multiplier = np.empty((3, channels), np.float32)

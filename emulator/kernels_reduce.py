@@ -9,24 +9,22 @@ there is one result, and the loop is a chain, which the stated order of float su
 import numpy as np
 
 from emulator.jit import hot, inner, whole
-from emulator.plan import ABSENT, ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.storage import address, is_floating, load_integers, load_numbers, store_integers, store_numbers
-from emulator.vector import (
-    ADD,
+from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.storage import (
     FP32_FRACTION,
     I32_CODE,
-    LANES,
-    MUL,
-    OUT,
     Array,
-    X,
-    combine,
+    address,
     f32,
+    is_floating,
+    load_integers,
+    load_numbers,
     round_bits,
-    row_count,
-    row_start,
+    store_integers,
+    store_numbers,
     u64,
 )
+from emulator.vector import ADD, LANES, MUL, OUT, X, combine, load_multiplier, row_count, row_start
 from isa.table import MNEMONICS
 
 SCALE = operand_slot("reduce", "scale")
@@ -80,9 +78,7 @@ def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: b
 @inner
 def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
     """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[FRACTION], 1.0
-    if row[SCALE + ADDRESS] != ABSENT:
-        scale = round_bits(np.float64(arena.view(np.float32)[row[SCALE + ADDRESS] >> 2]), fraction)
+    fraction, scale = row[FRACTION], load_multiplier(arena, row, SCALE)
     multiplier = np.empty(v.size, np.float32)
     multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)

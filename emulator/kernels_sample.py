@@ -13,24 +13,19 @@ import numpy as np
 from emulator.jit import hot, inner, whole
 from emulator.kernels_memory import first_wrong
 from emulator.kernels_pool import keep_greater, pixel_start
-from emulator.plan import ABSENT, ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
-from emulator.storage import address, element_bytes, load_numbers, store_numbers
-from emulator.vector import (
-    ADD,
+from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.storage import (
     FP32_FRACTION,
-    LANES,
-    MUL,
-    OUT,
     Array,
-    X,
-    combine,
+    address,
+    element_bytes,
     f32,
-    float_attribute,
+    load_numbers,
     round_bits,
-    row_count,
-    row_start,
+    store_numbers,
     u64,
 )
+from emulator.vector import ADD, LANES, MUL, OUT, X, combine, float_attribute, load_multiplier, row_count, row_start
 from isa.table import MNEMONICS
 
 MODE, COORDINATES, ROUNDING = (attribute_slot("resize", name) for name in ("mode", "coordinates", "rounding"))
@@ -105,15 +100,6 @@ def product(a: Any, b: Any, fraction: int) -> Any:
 
 
 @inner
-def loaded_multiplier(arena: Array, row: Array, scale: int, multiplier: Array) -> None:
-    """Fill a buffer with the multiplier, 1 where absent."""
-    multiplier[:] = f32(1)
-    if row[scale + ADDRESS] != ABSENT:
-        constant = np.float64(arena.view(np.float32)[row[scale + ADDRESS] >> 2])
-        multiplier[:] = f32(round_bits(constant, row[FRACTION]))
-
-
-@inner
 def interpolate(
     arena: Array, row: Array, slots: tuple[int, int], image: int, index: int, y: tuple, x: tuple, work: Array
 ) -> None:
@@ -159,7 +145,7 @@ def resize(arena: Array, row: Array) -> None:
     high_x, wide_x, word, fraction = row[X + SHAPE + 1], row[X + SHAPE + 2], row[COORDINATES], row[FRACTION]
     linear = row[MODE] == LINEAR
     work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
-    loaded_multiplier(arena, row, RESIZE[0], work[M])
+    work[M] = f32(load_multiplier(arena, row, RESIZE[0]))
     for index in range(row_count(row)):
         y, y_unit = coordinate(word, index // wide % high, high, high_x)
         x, x_unit = coordinate(word, index % wide, wide, wide_x)
@@ -220,7 +206,7 @@ def roisample(arena: Array, row: Array) -> None:
     down, across = row[RATIO], row[RATIO + 1]
     corners = arena.view(np.float32)
     work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
-    loaded_multiplier(arena, row, ROISAMPLE[0], work[M])
+    work[M] = f32(load_multiplier(arena, row, ROISAMPLE[0]))
     for index in range(row_count(row)):
         image, at = region(arena, row, index // (wide * high))
         i, j = index // wide % high, index % wide

@@ -23,20 +23,8 @@ import numpy as np
 
 from emulator.jit import hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, STRIDE, attribute_slot, operand_slot
-from emulator.vector import (
-    I8_CODE,
-    I16_CODE,
-    OUT,
-    Array,
-    V,
-    X,
-    load_rows,
-    open_chain,
-    row_count,
-    row_start,
-    run_chain,
-    u64,
-)
+from emulator.storage import I8_CODE, I16_CODE, Array, u64
+from emulator.vector import OUT, V, X, load_rows, open_chain, row_count, row_start, run_chain
 
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (
@@ -278,7 +266,7 @@ def conv(arena: Array, row: Array) -> None:
     block = block_rows(k * groups, pixels)
     patches = unpacked(x, groups * block, k)
     acc, sums = accumulators(block, filters + COLUMNS, x.wide)
-    work, table = open_chain(arena, row, CHAIN, CONV_STAGES)
+    work, table = open_chain(arena, row, CHAIN)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
         pack_patches(x, row, first, count, patches, block)
@@ -337,7 +325,7 @@ def matmul(arena: Array, row: Array) -> None:
     block = block_rows(weights.shape[1], rows)
     left = unpacked(x, block, weights.shape[1])
     acc, sums = accumulators(block, columns + COLUMNS, x.wide)
-    work, table = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    work, table = open_chain(arena, row, CHAIN)
     held = i64(-1)
     for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
         # The first row of each matrix of the batch; w stays packed while it is the same.
@@ -372,7 +360,7 @@ def dwconv(arena: Array, row: Array) -> None:
         start = w.first + tap // width * row[W + STRIDE + 1] + tap % width * row[W + STRIDE + 2]
         widen(w, start, channels, weights, tap, ZERO)
     pixels = row_count(row)
-    work, table = open_chain(arena, row, CHAIN, DW_STAGES)
+    work, table = open_chain(arena, row, CHAIN)
     block = work.shape[1] // channels
     acc, sums = accumulators(block, channels, w.wide)
     for first in range(0, pixels, block):
@@ -411,7 +399,7 @@ def dwconv(arena: Array, row: Array) -> None:
 def eltwise(arena: Array, row: Array) -> None:
     """acc = x - x_zero, then the chain."""
     rows, channels = row_count(row), row[OUT + SHAPE + 3]
-    work, table = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES)
+    work, table = open_chain(arena, row, ELTWISE_CHAIN)
     block = work.shape[1] // channels
     acc, sums = accumulators(0, channels, False)
     for first in range(0, rows, block):

@@ -68,7 +68,7 @@ from emulator.schedule import (
 from isa.errors import Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES, TASK_COUNTER
-from isa.streams import uses
+from isa.synchronisation import uses
 from isa.table import ENGINES, MAX_OPERANDS
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"

@@ -15,16 +15,26 @@ from typing import Any
 
 import numpy as np
 
+from emulator.functions import exp, gelu, sigmoid, silu, tanh, unit
 from emulator.jit import inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
+from emulator.storage import (
+    FP32_FRACTION,
+    I32_CODE,
+    Array,
+    address,
+    f32,
+    load_numbers,
+    round_all,
+    round_bits,
+    saturated,
+    store_numbers,
+    u64,
+)
 from isa.table import MNEMONICS
 
 LANES = 2048
 
-# Types as they stand in a row.
-I8_CODE, U8_CODE, I16_CODE, I32_CODE = I8.code, U8.code, I16.code, I32.code
-F16_CODE, BF16_CODE, F32_CODE = F16.code, BF16.code, F32.code
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
 OUT, X = whole(0), whole(FIELDS)
 CHAIN = operand_slot("conv", "ew1_scale")
@@ -50,8 +60,8 @@ def _words(name: str) -> tuple[str, ...]:
 NO_EW2, ADD, SUB, MUL, MAX, MIN = (
     whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
 )
-NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
-    _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
+RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
+    _words("sf").index(word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )
 GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
     _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
@@ -60,31 +70,6 @@ GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
 # Buffers of a block, by their row in `work`.
 V, D, S1, B1, S2, S3 = range(6)
 BUFFERS = 6
-
-FP32_FRACTION = 23
-EXPONENT_FIELD = np.int64(0x7FF0000000000000)
-LEAST_NORMAL = np.int64(1023 - 126) << 52
-# Above every sum and product of two float32, below float64's infinity by enough.
-GREATEST = np.int64(1023 + 300) << 52
-HALF_FRACTION = np.int64(1) << 51
-
-Array = np.ndarray
-f32 = np.float32
-u32, u64 = np.uint32, np.uint64
-
-
-@inner
-def round_bits(v: float, fraction: int) -> Any:
-    """Return float64 v rounded to `fraction` bits, half to even, exponents down to -126 as in float32.
-
-    v + m - m rounds v to the last bit of m; m = 1.5 * 2**(e + 52 - fraction), e the exponent of v, has the wanted one.
-    Beyond the greatest float32 the result is left as it is: it becomes an infinity when stored as float32.
-    """
-    e = np.float64(v).view(np.int64) & EXPONENT_FIELD
-    e = e if e > LEAST_NORMAL else LEAST_NORMAL
-    e = e if e < GREATEST else GREATEST
-    m = np.int64(e + ((np.int64(52) - fraction) << 52) | HALF_FRACTION).view(np.float64)
-    return np.copysign((v + m) - m, v)
 
 
 @inner
@@ -157,13 +142,6 @@ def combine(v: Array, d: Array, operation: int, fraction: int) -> None:
 
 
 @inner
-def round_all(v: Array, fraction: int) -> None:
-    if fraction != FP32_FRACTION:
-        for k in range(v.size):
-            v[k] = f32(round_bits(np.float64(v[k]), fraction))
-
-
-@inner
 def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: Array) -> None:
     """Fill a buffer with a vector of the constant buffer, rounded as it is loaded, repeated for each row."""
     if row[slot + ADDRESS] == ABSENT:
@@ -176,10 +154,18 @@ def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: A
 
 
 @inner
-def open_chain(arena: Array, row: Array, operands: int, stages: int) -> tuple[Array, Array]:
+def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
+    """Return the one element of a multiplier in the constant buffer, rounded as it is loaded; 1 where absent."""
+    if row[slot + ADDRESS] == ABSENT:
+        return np.float64(1)
+    return round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])
+
+
+@inner
+def open_chain(arena: Array, row: Array, operands: int) -> tuple[Array, Array]:
     """Return (buffers of a block, its constants loaded; the table of SF).
 
-    `operands` and `stages` say where in the row the chain's operands and attributes begin.
+    `operands` says where in the row the chain's operands begin.
     """
     channels = row[OUT + SHAPE + 3]
     floats = arena.view(np.float32)
@@ -194,181 +180,22 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> tuple[Ar
 
 
 @inner
-def from_f16(half: int) -> Any:
-    """Return the float32 of binary16's bits: shifted into place, the exponent is 112 short of what it means."""
-    magnitude = u32((u32(half) & u32(0x7FFF)) << u32(13))
-    scaled = magnitude.view(np.float32) * f32(2.0**112)
-    # Infinity and NaN have the greatest exponent in both.
-    special = u32(magnitude | u32(0x7F800000)).view(np.float32)
-    value = special if magnitude >= u32(0x0F800000) else scaled
-    return np.copysign(value, u32((u32(half) & u32(0x8000)) << u32(16)).view(np.float32))
-
-
-@inner
-def to_f16(v: Any) -> Any:
-    """Return the bits of float32 v rounded once to binary16, half to even; every NaN is 0x7e00."""
-    bits = f32(v).view(np.uint32)
-    magnitude = u32(bits & u32(0x7FFFFFFF))
-    # Above 2**-14: the exponent 112 less, and the last 13 bits rounded off; the carry may make it infinite.
-    normal = u32(u32(magnitude - u32(0x37FFF001)) + ((magnitude >> u32(13)) & u32(1))) >> u32(13)
-    # Below, the last bit of 0.5 + |v| weighs as much as the least subnormal number.
-    small = u32(f32(f32(0.5) + magnitude.view(np.float32)).view(np.uint32) - u32(0x3F000000))
-    result = small if magnitude < u32(0x38800000) else normal
-    result = u32(0x7C00) if magnitude >= u32(0x47800000) else result
-    result = u32(result | ((bits >> u32(16)) & u32(0x8000)))
-    return np.uint16(u32(0x7E00) if magnitude > u32(0x7F800000) else result)
-
-
-@inner
-def to_bf16(v: Any) -> Any:
-    """Return the upper 16 bits of float32 v, rounded half to even; every NaN is 0x7fc0."""
-    bits = f32(v).view(np.uint32)
-    rounded = u32(u32(bits + u32(0x7FFF)) + ((bits >> u32(16)) & u32(1))) >> u32(16)
-    return np.uint16(u32(rounded) if v == v else u32(0x7FC0))
-
-
-@inner
 def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Array) -> None:
     """Fill v with rows of a tensor of any type, broadcast to the result, less its zero point, rounded once."""
     channels, fraction, dtype = row[OUT + SHAPE + 3], row[FRACTION], row[slot + DTYPE]
     count = v.size // channels
-    step = u64(1) if row[slot + SHAPE + 3] == channels else u64(0)
     run = rows_in_run(row, slot)
-    halves, words, floats = arena.view(np.uint16), arena.view(np.int32), arena.view(np.float32)
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        start = row_start(row, slot, first + done)
-        to, n = u64(done * channels), u64(rows * channels)
-        if dtype in (I8_CODE, U8_CODE):
-            # An i8 with its sign bit turned over is a u8 128 above it.
-            flip, less = (128, zero + 128) if dtype == I8_CODE else (0, zero)
-            at = u64(row[slot + ADDRESS] + start)
-            for k in range(n):
-                v[to + k] = f32((np.int32(arena[at + k * step]) ^ flip) - less)
-        elif dtype in (I32_CODE, F32_CODE):
-            at = u64((row[slot + ADDRESS] >> 2) + start)
-            if dtype == I32_CODE:
-                for k in range(n):
-                    v[to + k] = f32(round_bits(np.float64(words[at + k * step]), fraction))
-            else:
-                for k in range(n):
-                    v[to + k] = floats[at + k * step]
+        at = address(row, slot, row[slot + ADDRESS], row_start(row, slot, first + done))
+        to = done * channels
+        if row[slot + SHAPE + 3] == channels:
+            load_numbers(arena, dtype, at, zero, fraction, v[to : to + rows * channels])
         else:
-            at = u64((row[slot + ADDRESS] >> 1) + start)
-            if dtype == I16_CODE:
-                for k in range(n):
-                    v[to + k] = f32(np.int32(np.int16(halves[at + k * step])) - zero)
-            elif dtype == F16_CODE:
-                for k in range(n):
-                    v[to + k] = from_f16(halves[at + k * step])
-            else:
-                for k in range(n):
-                    v[to + k] = u32(u32(halves[at + k * step]) << u32(16)).view(np.float32)
+            load_numbers(arena, dtype, at, zero, fraction, v[to : to + 1])
+            v[to + 1 : to + channels] = v[to]
         done += rows
-    # Every number of the other types is one of each format.
-    if dtype in (F32_CODE, I16_CODE):
-        round_all(v, fraction)
-
-
-@inner
-def exp_factors(x: Any, rest: Any) -> tuple[Any, Any]:
-    """Return two factors of e**(x + rest) in float32: x = n ln 2 + r, 2**n times a polynomial of r + rest."""
-    x = f32(-120.0) if x < f32(-120.0) else x
-    x = f32(89.0) if x > f32(89.0) else x
-    n = np.rint((x if x == x else f32(0)) * f32(1.4426950408889634))
-    r = ((x - n * f32(0.693359375)) - n * f32(-2.12194440054690583e-4)) + rest
-    p = f32(1 / 5040)
-    p = p * r + f32(1 / 720)
-    p = p * r + f32(1 / 120)
-    p = p * r + f32(1 / 24)
-    p = p * r + f32(1 / 6)
-    p = p * r + f32(1 / 2)
-    p = p * r + f32(1)
-    p = p * r + f32(1)
-    half = np.floor(n * f32(0.5))
-    low = np.int32((np.int32(half) + np.int32(127)) << np.int32(23)).view(np.float32)
-    high = np.int32((np.int32(n - half) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return p * low, high
-
-
-@inner
-def exp(x: Any) -> Any:
-    """Return e**x in float32."""
-    value, scale = exp_factors(x, f32(0))
-    return value * scale
-
-
-@inner
-def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + e**-x) in float32, by way of e**-|x|."""
-    e = exp(-np.abs(x))
-    return (e if x < f32(0) else f32(1)) / (f32(1) + e)
-
-
-@inner
-def tanh(x: Any) -> Any:
-    """Return tanh x in float32: a polynomial where x is small, else 1 - 2 / (e**2|x| + 1) with the sign of x."""
-    z = x * x
-    p = f32(-1382 / 155925)
-    p = p * z + f32(62 / 2835)
-    p = p * z + f32(-17 / 315)
-    p = p * z + f32(2 / 15)
-    p = p * z + f32(-1 / 3)
-    small = x + x * (z * p)
-    a = np.abs(x)
-    large = np.copysign(f32(1) - f32(2) / (exp(a + a) + f32(1)), x)
-    return small if a < f32(0.35) else large
-
-
-@inner
-def silu(x: Any) -> Any:
-    """Return x / (1 + e**-x) in float32, as x e**-|x| / (1 + e**-|x|) below 0."""
-    value, scale = exp_factors(-np.abs(x), f32(0))
-    below = (value * (f32(-120.0) if x < f32(-120.0) else x)) * scale
-    return (below if x < f32(0) else x) / (f32(1) + value * scale)
-
-
-@inner
-def gelu(x: Any) -> Any:
-    """Return x (1 + erf(x / sqrt 2)) / 2 in float32, by way of the share of the normal distribution beyond |x|."""
-    a = np.abs(x)
-    a = f32(15) if a > f32(15) else a
-    t = f32(1) / (f32(1) + f32(0.3) * a)
-    tail = f32(-0.020628888)
-    tail = tail * t + f32(0.11246602)
-    tail = tail * t + f32(-0.22828767)
-    tail = tail * t + f32(0.1918871)
-    tail = tail * t + f32(-0.0795123)
-    tail = tail * t + f32(0.09620658)
-    tail = tail * t + f32(0.07837166)
-    tail = tail * t + f32(0.11023946)
-    tail = tail * t + f32(0.119571306)
-    tail = tail * t + f32(0.119686715)
-    tail = tail * t
-    upper = u32(f32(a).view(np.uint32) & u32(0xFFFFF000)).view(np.float32)
-    value, scale = exp_factors(-(upper * upper) * f32(0.5), -((a - upper) * (a + upper)) * f32(0.5))
-    below = (value * (tail * (f32(-15) if x < f32(-15) else x))) * scale
-    return below if x < f32(0) else x * (f32(1) - (value * tail) * scale)
-
-
-@inner
-def unit(a: Any) -> Any:
-    """Return a held between 0 and 1; NaN stays."""
-    a = f32(0) if a < f32(0) else a
-    return f32(1) if a > f32(1) else a
-
-
-@inner
-def saturated(v: Any, zero: int, low: int, high: int) -> Any:
-    """Return clamp(rne(v) + zero, low, high) as int32, for types of 8 and 16 bits; NaN counts as 0."""
-    r = np.rint(v if v == v else f32(0))
-    # Far outside those types with any zero point, and small enough for an exact sum.
-    r = r if r < f32(2**18) else f32(2**18)
-    r = r if r > f32(-(2**18)) else f32(-(2**18))
-    q = np.int32(np.int32(r) + np.int32(zero))
-    q = q if q < np.int32(high) else np.int32(high)
-    return q if q > np.int32(low) else np.int32(low)
 
 
 @inner
@@ -444,32 +271,11 @@ def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array) -> Non
     channels = row[OUT + SHAPE + 3]
     count = v.size // channels
     run = rows_in_run(row, OUT)
-    dtype, halves, floats = row[OUT + DTYPE], arena.view(np.uint16), arena.view(np.float32)
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        start = row_start(row, OUT, first + done)
-        to, n = u64(done * channels), u64(rows * channels)
-        if dtype in (I8_CODE, U8_CODE):
-            low, high = (-128, 127) if dtype == I8_CODE else (0, 255)
-            at = u64(row[OUT + ADDRESS] + start)
-            for k in range(n):
-                arena[at + k] = np.uint8(saturated(v[to + k], zero, low, high))
-        elif dtype != F32_CODE:
-            at = u64((row[OUT + ADDRESS] >> 1) + start)
-            if dtype == I16_CODE:
-                for k in range(n):
-                    halves[at + k] = np.uint16(saturated(v[to + k], zero, -32768, 32767))
-            elif dtype == F16_CODE:
-                for k in range(n):
-                    halves[at + k] = to_f16(v[to + k])
-            else:
-                for k in range(n):
-                    halves[at + k] = to_bf16(v[to + k])
-        else:
-            at = u64((row[OUT + ADDRESS] >> 2) + start)
-            for k in range(n):
-                floats[at + k] = v[to + k] if v[to + k] == v[to + k] else f32(np.nan)
+        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, first + done))
+        store_numbers(arena, row[OUT + DTYPE], at, zero, v[done * channels : (done + rows) * channels])
         done += rows
 
 

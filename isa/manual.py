@@ -118,9 +118,9 @@ numbered by first use, and count against the instruction buffer as the words do.
 """
 
 VECTOR = """\
-EW1 to EW3 and the averages of the pooling engine compute in a vector format of the chip, with subnormals, infinities
-and NaN as in IEEE 754. Each operation is rounded once, half to even. An integer becomes a float by one rounding, and
-constants are rounded as they are loaded.
+EW1 to EW3 compute in a vector format of the chip, and so does the pooling engine, where it does not only compare; with
+subnormals, infinities and NaN as in IEEE 754. Each operation is rounded once, half to even. An integer becomes a float
+by one rounding, and constants are rounded as they are loaded.
 """
 
 CHAIN = """\
@@ -169,9 +169,9 @@ neither the writes of others nor what they do in `host` and `dev`: semaphores an
 
 {words}
 
-- A *stream* is the queue of one engine on one core. A semaphore has one signalling and one waiting stream; the k-th
-  `wait` is for the k-th `signal`, whichever comes first. A barrier has one stream on each core that uses it, and each
-  arrives there equally often, loops counted. A program that breaks this is not loaded.
+- A semaphore is signalled in one queue, of one engine of one core, and waited for in one; the k-th `wait` is for the
+  k-th `signal`, whichever comes first. A barrier has one queue on each core that uses it, and each arrives there
+  equally often, loops counted. A program that breaks this is not loaded.
 - `signal` and `barrier` take effect once every earlier instruction of their engine has finished, remote writes
   included; what other engines do is waited for by wait bits, as by any instruction: `(w.t) signal done, me`.
 - `wait` and `barrier` hold their own queue; the sequencer issues on. Other engines can wait for them by wait bits.
@@ -183,11 +183,11 @@ many instructions the queues of a chip might hold.
 """
 
 TASKS = """\
-A run is a stream of tasks, often of one. For each the command processor moves the inputs in, lets the core compute
-until `end`, and moves the outputs out. Task t uses buffer t mod n of an input or an output with n buffers, so that the
-next input and the last output move while a task computes; all other memory is what the task before left. The data of
-`.weight` and `.const` lie in their memories before the first task; their transfer is set-up, and no part of a task's
-cycles. Bytes that nothing has written read as 0.
+A run is a stream of tasks, often of one. For each the command processor moves the inputs in, lets the cores compute,
+each until its `end`, and moves the outputs out. Task t uses buffer t mod n of an input or an output with n buffers, so
+that the next input and the last output move while a task computes; all other memory is what the task before left. The
+data of `.weight` and `.const` lie in their memories before the first task; their transfer is set-up, and no part of a
+task's cycles. Bytes that nothing has written read as 0.
 """
 
 WORDS = f"""\
@@ -195,6 +195,11 @@ An instruction is a word of {WORD_BYTES} bytes, little-endian: the opcode, the w
 ME), two bytes of zero; a 16-bit reference for each operand (0 where absent, else 1 + the number of its descriptor); the
 attributes, element by element, without padding between them; then zeros. Each meaning has one encoding: 0 is never
 -0.0, and an attribute that belongs to a word not chosen holds its default.
+"""
+
+EXAMPLES = """\
+Each example is a whole program. `ratel time` takes it as it is; for `ratel run` its inputs want data:
+`--input x=x.npy`, or a value in the text, as in `.input x i8[4, 64] = 1`.
 """
 
 CHIP_FILES = f"""\
@@ -220,7 +225,7 @@ def manual() -> str:
     parts += ["## Tasks", TASKS]
     parts += ["## Instruction words", WORDS]
     parts += ["## Traps", "A program that cannot run right does not run: it traps, with the line.", _traps(TRAPS)]
-    parts += ["## Instructions", *(section(row.mnemonic) for row in ROWS)]
+    parts += ["## Instructions", EXAMPLES, *(section(row.mnemonic) for row in ROWS)]
     parts += ["## Chip files", CHIP_FILES, *(_chip_section(name) for name in SECTIONS)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 

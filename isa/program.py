@@ -12,7 +12,7 @@ from isa.dtypes import DType
 from isa.instruction import Instruction
 from isa.loops import trips_at
 from isa.operand import MEMORIES, TASK_COUNTER, Operand, Term, dense, packed_strides
-from isa.quantise import round_to
+from isa.quantise import to_steps
 
 ORDERS = ("hardware", "compiler")
 # The kinds of checks, and between what their bound lies.
@@ -93,7 +93,7 @@ class Symbol:
 
         Scales of several elements run over the last dimension.
         """
-        return round_to(values, self.scale, self.zero, self.dtype)
+        return to_steps(values, self.scale, self.zero, self.dtype)
 
     def as_operand(self) -> Operand:
         """Return the whole tensor as an operand; for symbols of operand rank."""

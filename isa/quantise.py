@@ -38,7 +38,7 @@ def weights(w: Any, axis: int | None = 0, dtype: str = "i8") -> Quantised:
         place = "" if axis is None else f" in channel {channel}"
         raise InputError(f"every weight{place} is 0, so there is no scale", "leave the channel out, or give it weight")
     scale = _single(largest / bound)
-    values = round_to(array, _along(scale, array, axis), 0, DTYPES[dtype])
+    values = to_steps(array, _along(scale, array, axis), 0, DTYPES[dtype])
     return Quantised(np.maximum(values, DTYPES[dtype].numpy.type(-bound)), scale)
 
 
@@ -89,7 +89,7 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
 def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> np.ndarray:
     """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`."""
     array = _floats(x, "the tensor")
-    return round_to(array, _along(_single(scale), array, axis), zero, _dtype(dtype))
+    return to_steps(array, _along(_single(scale), array, axis), zero, _dtype(dtype))
 
 
 def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
@@ -99,7 +99,7 @@ def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
     return ((array.astype(np.float64) - zero) * steps).astype(np.float32)
 
 
-def round_to(x: np.ndarray, scale: Any, zero: int, dtype: DType) -> np.ndarray:
+def to_steps(x: np.ndarray, scale: Any, zero: int, dtype: DType) -> np.ndarray:
     """Return clamp(rne(x / scale) + zero) in float64; the scales broadcast, and NaN must have been seen to."""
     with np.errstate(over="ignore"):
         steps = np.rint(x.astype(np.float64) / np.asarray(scale, np.float64)) + zero

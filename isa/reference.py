@@ -1,28 +1,19 @@
 """What each instruction means, in plain NumPy.
 
-`REFERENCE[opcode](given)` returns the result as a new array. `apply` is one instruction on memories, `interpret` a
-program of one core or several: read every operand, compute, write. Kernels do the same, fast; tests compare them bit
-for bit.
+`REFERENCE[opcode](given)` returns the result as a new array; interpret.py runs instructions and programs with it.
+Kernels do the same, fast; tests compare them bit for bit.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from isa import functions
-from isa.compressed import expand
 from isa.dtypes import I8, I32, DType
-from isa.errors import Trap, index_trap
+from isa.errors import index_trap
 from isa.formats import round_to
-from isa.instruction import Instruction
-from isa.operand import MAX_LOOP_DEPTH, Operand
-from isa.program import Core
-from isa.table import ENGINES, TRAPS, by_opcode
-
-# The memories of one core, uint8 arrays by name; those that cores share are the same arrays.
-Memories = Mapping[str, np.ndarray]
+from isa.table import ENGINES, by_opcode
 
 
 @dataclass(frozen=True)
@@ -461,111 +452,3 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
     },
     ENGINES,
 )
-
-
-def view(operand: Operand, memories: Memories, counters: Sequence[int], cores: Sequence[Memories] = ()) -> np.ndarray:
-    """Return the operand's tensor at the given counters: a view of its memory, or expanded.
-
-    `cores` has the memories of each core.
-    """
-    low, high = operand.span()
-    if operand.stored:
-        return expand(memories[operand.memory][operand.address : operand.address + high], operand.dtype, operand.shape)
-    address, size = operand.address_at(counters), operand.dtype.bytes
-    held = memories if operand.core is None else cores[operand.core]
-    flat = held[operand.memory][address + low : address + high].view(operand.dtype.numpy)
-    return np.lib.stride_tricks.as_strided(
-        flat[-low // size :], operand.shape, [stride * size for stride in operand.strides]
-    )
-
-
-def apply(
-    instruction: Instruction,
-    memories: Memories,
-    counters: Sequence[int],
-    formats: Mapping[str, str],
-    cores: Sequence[Memories] = (),
-) -> None:
-    """Run one instruction of an engine: read all of its operands, compute, write the result.
-
-    `formats` gives the vector format of "te" and "pe", `cores` the memories of each core, for a result in another's.
-    Raises Trap, and writes nothing, where an index is out of range.
-    """
-    row = instruction.row
-    out = instruction.operand("out")
-    assert out is not None
-    tensors = {
-        spec.name: None if operand is None else view(operand, memories, counters)
-        for spec, operand in zip(row.operands, instruction.operands, strict=True)
-        if spec.access == "read"
-    }
-    attributes: dict[str, tuple] = dict(zip((a.name for a in row.attributes), instruction.attributes, strict=True))
-    attributes.update({spec.name: (instruction.word(spec.name),) for spec in row.choices})
-    given = Given(tensors, attributes, out.shape, out.dtype, formats.get(row.engine, "fp32"))
-    view(out, memories, counters, cores)[...] = REFERENCE[row.opcode](given)
-
-
-def interpret(cores: Sequence[Core], memories: Sequence[Memories], formats: Mapping[str, str], task: int = 0) -> None:
-    """Run one task: cores in turn, each in program order, on memories that hold their data and inputs.
-
-    Raises Trap where no core can go on and one has not ended.
-    """
-    done: Counter[tuple] = Counter()
-    waiting = [_walk(k, cores, memories, formats, task, done) for k in range(len(cores))]
-    while waiting:
-        before = done.total()
-        waiting = [walk for walk in waiting if next(walk, None) is not None]
-        if waiting and done.total() == before:
-            raise Trap(f"deadlock: {TRAPS['deadlock']}")
-
-
-def _walk(
-    number: int,
-    cores: Sequence[Core],
-    memories: Sequence[Memories],
-    formats: Mapping[str, str],
-    task: int,
-    done: Counter[tuple],
-) -> Iterator[bool]:
-    """Run a core; yield while it has to wait.
-
-    `done` counts what any core may wait for, and endings: signals and waits of each semaphore, arrivals at each barrier
-    by core.
-    """
-    core = cores[number]
-    counters = [task] + [0] * MAX_LOOP_DEPTH
-    opened: list[int] = []
-    at = 0
-    while core.code[at].row.mnemonic != "end":
-        instruction = core.code[at]
-        if instruction.row.mnemonic == "loop":
-            opened.append(at)
-            counters[len(opened)] = 0
-        elif instruction.row.mnemonic == "brnz":
-            counters[len(opened)] += 1
-            if counters[len(opened)] < core.code[opened[-1]].attribute("count")[0]:
-                at = opened[-1]
-            else:
-                counters[len(opened)] = 0
-                opened.pop()
-        elif instruction.row.engine == "sync":
-            what = instruction.row.mnemonic, instruction.attributes[0][0]
-            if what[0] == "signal":
-                done[what] += 1
-            elif what[0] == "wait":
-                while done["signal", what[1]] <= done[what]:
-                    yield True
-                done[what] += 1
-            else:
-                done[what, number] += 1
-                users = [k for k, other in enumerate(cores) if any(_same(instruction, i) for i in other.code)]
-                while any(done[what, k] < done[what, number] for k in users):
-                    yield True
-        else:
-            apply(instruction, memories[number], counters, formats, memories)
-        at += 1
-    done["end", number] += 1
-
-
-def _same(barrier: Instruction, other: Instruction) -> bool:
-    return barrier.opcode == other.opcode and barrier.attributes[0] == other.attributes[0]

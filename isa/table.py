@@ -130,6 +130,11 @@ class Row:
         return tuple(spec for spec in self.attributes if spec.words)
 
 
+# What DP multiplies; what EW3 and the pooling engine round to as they store; that and i32, every type.
+FACTORS = (I8, U8, I16)
+VALUES = (I8, U8, I16, F16, BF16, F32)
+ANY = tuple(DTYPES.values())
+
 # What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts, which then
 # writes nothing.
 TRAPS = {
@@ -160,8 +165,7 @@ def moved(
     name: str, access: Literal["read", "write"], memories: str, meaning: str, remote: bool = False
 ) -> OperandSpec:
     """A tensor that the memory engine moves: any type, any strides."""
-    types = tuple(DTYPES.values())
-    return OperandSpec(name, access, tuple(memories.split()), types, (1, 4), meaning, strided=True, remote=remote)
+    return OperandSpec(name, access, tuple(memories.split()), ANY, (1, 4), meaning, strided=True, remote=remote)
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:
@@ -181,11 +185,6 @@ WINDOW = AttributeSpec(
 )
 COUNTER = AttributeSpec("counter", "u8", 1, MAX_LOOP_DEPTH, None, "the loop's counter: its depth, from 1")
 
-# What DP multiplies; what EW3 stores, and that or the accumulators themselves.
-FACTORS = (I8, U8, I16)
-RESULTS = (I8, U8, I16, F16, BF16, F32)
-SUMS = (I8, U8, I16, I32, F16, BF16, F32)
-ANY = tuple(DTYPES.values())
 SEMAPHORE = AttributeSpec("semaphore", "u16", 0, 65535, None, "the semaphore, by its name", declared="semaphore")
 QUEUE = AttributeSpec("queue", "u8", 0, 2, None, "the engine in whose queue it sits", words=ENGINES)
 
@@ -195,15 +194,7 @@ ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output ch
 CHAIN_OPERANDS = (
     constant("ew1_scale", F32, "EW1: multiplier, for each output channel or one for all"),
     constant("ew1_bias", F32, "EW1: added after the multiplier, for each output channel or one for all"),
-    OperandSpec(
-        "ew2",
-        "read",
-        ("lm",),
-        ANY,
-        (1, 4),
-        "EW2: second tensor, broadcast to out",
-        optional=True,
-    ),
+    OperandSpec("ew2", "read", ("lm",), ANY, (1, 4), "EW2: second tensor, broadcast to out", optional=True),
     constant("ew2_scale", F32, "EW2: de-quantises the second tensor, for each channel or one for all"),
     constant("table", F32, "SF: 256 values, for v rounded to -128 ... 127"),
     constant("ew3_scale", F32, "EW3: multiplier before rounding, for each output channel or one for all"),
@@ -257,14 +248,13 @@ out = v                                               ; for an f32 result; round
 out = acc                                             ; for an i32 result, which no stage may follow"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
 
-# What the pooling engine reads, and what it makes of its vector format.
-POOLED = (I8, U8, I16, F16, BF16, F32)
+# What the pooling engine makes of its vector format.
 TO_STORAGE = """
 out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
 out = v, rounded to the type                          ; f16, bf16, f32"""
 POOL_SCALE = constant("scale", F32, "multiplier, one for all")
 # The floating form of a sum: float(x) is x in the vector format.
-AVERAGE_FORMULA = """
+SUM_FORMULA = """
 sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded"""
 
 WINDOW_FORMULA = """
@@ -307,7 +297,7 @@ ROWS = (
         "conv",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
+            OperandSpec("out", "write", ("lm",), ANY, (4, 4), "result, NHWC"),
             read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
             weights((4, 4), "weights, OHWI: output channel, height, width, input channel of the group"),
             ACC_BIAS,
@@ -342,7 +332,7 @@ end
         "dwconv",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), SUMS, (4, 4), "result, NHWC"),
+            OperandSpec("out", "write", ("lm",), ANY, (4, 4), "result, NHWC"),
             read("x", "lm", FACTORS, (4, 4), "activations, NHWC"),
             weights((4, 4), "weights, 1HWC: one filter for each channel"),
             ACC_BIAS,
@@ -376,7 +366,7 @@ end
         "matmul",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), SUMS, (2, 4), "result, [batch..., m, n]"),
+            OperandSpec("out", "write", ("lm",), ANY, (2, 4), "result, [batch..., m, n]"),
             read("x", "lm", FACTORS, (2, 4), "left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x"),
             weights((2, 4), "right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w"),
             ACC_BIAS,
@@ -408,7 +398,7 @@ end
         "eltwise",
         "te",
         (
-            OperandSpec("out", "write", ("lm",), RESULTS, (1, 4), "result"),
+            OperandSpec("out", "write", ("lm",), VALUES, (1, 4), "result"),
             read("x", "lm", ANY, (1, 4), "first tensor, broadcast to out"),
             *CHAIN_OPERANDS,
         ),
@@ -431,8 +421,8 @@ end
         "maxpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC, of the type of x"),
-            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, NHWC, of the type of x"),
+            read("x", "lm", VALUES, (4, 4), "activations, NHWC"),
         ),
         (WINDOW, STRIDE, PAD),
         "Take the greatest value of each window; padding never wins.",
@@ -453,8 +443,8 @@ end
         "avgpool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
-            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, NHWC"),
+            read("x", "lm", VALUES, (4, 4), "activations, NHWC"),
             POOL_SCALE,
         ),
         (
@@ -467,7 +457,7 @@ end
         ),
         "Average each window, in the pooling engine's vector format.",
         "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer"
-        + AVERAGE_FORMULA
+        + SUM_FORMULA
         + POOL_WINDOW_FORMULA
         + """
 count = pixels of the window that lie inside x, or, with count_pad, its size
@@ -492,11 +482,11 @@ end
                 "out",
                 "write",
                 ("lm",),
-                (I8, U8, I16, I32, F16, BF16, F32),
+                ANY,
                 (1, 4),
                 "result, of the rank of x: each dimension has the size of x's, or 1, which reduces it",
             ),
-            read("x", "lm", (I8, U8, I16, I32, F16, BF16, F32), (1, 4), "tensor to reduce"),
+            read("x", "lm", ANY, (1, 4), "tensor to reduce"),
             POOL_SCALE,
         ),
         (
@@ -508,7 +498,7 @@ end
         """\
 i   = the elements of x that become one of out, in row-major order; count of them
 sum = total over i of (x[i] - x_zero), exact where x is an integer"""
-        + AVERAGE_FORMULA
+        + SUM_FORMULA
         + """
 m   = scale for sum, scale / count for mean           ; scale 1 where absent
 v   = float(sum) * m                                  ; sum, mean"""
@@ -532,8 +522,8 @@ end
         "resize",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, NHWC"),
-            read("x", "lm", POOLED, (4, 4), "activations, NHWC"),
+            OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, NHWC"),
+            read("x", "lm", VALUES, (4, 4), "activations, NHWC"),
             POOL_SCALE,
         ),
         (
@@ -582,8 +572,8 @@ end
         "roisample",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, [regions, samples down, across, channels]"),
-            read("x", "lm", POOLED, (4, 4), "images, NHWC"),
+            OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, [regions, samples down, across, channels]"),
+            read("x", "lm", VALUES, (4, 4), "images, NHWC"),
             *REGIONS,
             POOL_SCALE,
         ),
@@ -625,8 +615,8 @@ end
         "roipool",
         "pe",
         (
-            OperandSpec("out", "write", ("lm",), POOLED, (4, 4), "result, [regions, bins down, across, channels]"),
-            read("x", "lm", POOLED, (4, 4), "images, NHWC, of the type of out"),
+            OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, [regions, bins down, across, channels]"),
+            read("x", "lm", VALUES, (4, 4), "images, NHWC, of the type of out"),
             *REGIONS,
         ),
         (SPATIAL_SCALE, zero_point("x_zero", "zero point of x, which an empty bin gives")),
@@ -917,8 +907,8 @@ end
         "seq",
         (),
         (),
-        "End the task, once every engine has finished.",
-        "every output holds its result",
+        "End the task on this core, once its engines have finished.",
+        "every output holds its result, once all cores have ended",
         (),
         """\
 .output out i8[4, 64]

@@ -1,4 +1,4 @@
-"""Whether a program is well formed: its cores' code, symbols, data, streams and checks, and how they fit together.
+"""Whether a program is well formed: its cores' code, symbols, data and checks, and how they fit together.
 
 Whoever takes a program from elsewhere asks here: the object file's reader, and the loader for a chip.
 """
@@ -27,7 +27,7 @@ from isa.program import (
     Program,
     Symbol,
 )
-from isa.streams import check_streams
+from isa.synchronisation import check_synchronisation
 from isa.verify import check_code
 
 # What the text can write as the name of a semaphore or a barrier.
@@ -93,7 +93,7 @@ def _check_across(program: Program) -> Iterator[tuple[str, str]]:
         if segment.address < before.get(place, 0):
             yield f"two constants share byte {segment.address:#x} of {segment.memory}", ""
         before[place] = max(before.get(place, 0), segment.end)
-    for problem in check_streams([core.code for core in program.cores], program.semaphores, program.barriers):
+    for problem in check_synchronisation([core.code for core in program.cores], program.semaphores, program.barriers):
         line = program.cores[problem.core].lines[problem.index]
         others = [program.cores[k].lines[index] for k, index in problem.others]
         also = "".join(f"; {other.file}:{other.number}: {other.text}" for other in others)

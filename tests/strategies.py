@@ -14,11 +14,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from isa.compressed import compress, legal_sizes
-from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8, DType
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
-from isa.table import ALL_ENGINES, ENGINES, MNEMONICS, POOLED, ROWS, by_opcode
+from isa.table import ALL_ENGINES, ANY, ENGINES, MNEMONICS, ROWS, VALUES, by_opcode
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Fields = dict[str, Any]
@@ -29,7 +29,6 @@ f32 = st.floats(-64, 64, width=32)
 set_f32 = st.one_of(st.floats(2.0**-6, 64, width=32), f32)
 positive_f32 = st.floats(2.0**-10, 4, width=32)
 DTYPE = (I8, I32, F32)
-ANY_DTYPE = tuple(DTYPES.values())
 FACTORS = ((I8, I8), (I8, U8), (U8, I8), (U8, U8), (I16, I16))
 
 # Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
@@ -181,7 +180,7 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
         "sf": place.pick(draw, "sf", (*_words("sf")[1:], "none")),
     }
     if fields["ew2_op"] != "none":
-        dtype = place.pick(draw, "ew2", ANY_DTYPE)
+        dtype = place.pick(draw, "ew2", ANY)
         fields["ew2"] = place.tensor(draw, "lm", dtype, draw(_broadcast(shape)))
         fields["ew2_scale"] = _optional(draw, vector)
         fields |= _zeros(draw, ew2=dtype)
@@ -248,7 +247,7 @@ def _zeros(draw: Draw, **dtypes: DType) -> Fields:
 
 def _types(draw: Draw, place: Place) -> tuple[DType, DType, DType]:
     """Return types of a product's result and factors."""
-    out = place.pick(draw, "out", ANY_DTYPE)
+    out = place.pick(draw, "out", ANY)
     pinned = [pair for pair in FACTORS if (place.pins.get("x", pair[0]), place.pins.get("w", pair[1])) == pair]
     x, w = draw(st.sampled_from([pair for pair in pinned if (out, *pair) != (I32, I16, I16)]))
     return out, x, w
@@ -327,8 +326,8 @@ def _shape(draw: Draw) -> tuple[int, ...]:
 
 def _eltwise(draw: Draw, place: Place) -> Fields:
     shape = _shape(draw)
-    out_dtype = place.pick(draw, "out", [dtype for dtype in ANY_DTYPE if dtype != I32])
-    dtype = place.pick(draw, "x", ANY_DTYPE)
+    out_dtype = place.pick(draw, "out", [dtype for dtype in ANY if dtype != I32])
+    dtype = place.pick(draw, "x", ANY)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
@@ -338,7 +337,7 @@ def _eltwise(draw: Draw, place: Place) -> Fields:
 
 
 def _maxpool(draw: Draw, place: Place) -> Fields:
-    return _pool(draw, place, *(place.pick(draw, "x", POOLED),) * 2)
+    return _pool(draw, place, *(place.pick(draw, "x", VALUES),) * 2)
 
 
 def _pool(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
@@ -351,7 +350,7 @@ def _pool(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
 
 
 def _avgpool(draw: Draw, place: Place) -> Fields:
-    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    dtype, out_dtype = place.pick(draw, "x", VALUES), place.pick(draw, "out", VALUES)
     return {
         **_pool(draw, place, dtype, out_dtype),
         "count_pad": draw(st.integers(0, 1)),
@@ -361,10 +360,10 @@ def _avgpool(draw: Draw, place: Place) -> Fields:
 
 def _reduce(draw: Draw, place: Place) -> Fields:
     op = place.pick(draw, "op", _words("op"))
-    dtype = place.pick(draw, "x", ANY_DTYPE if op in ("max", "argmax") else POOLED)
+    dtype = place.pick(draw, "x", VALUES if op == "mean" else ANY)
     out_dtype = dtype if op == "max" else I32
-    if op in ("sum", "mean"):
-        sums = {"sum": ANY_DTYPE, "mean": POOLED}[op]
+    if op in ("sum", "mean") and dtype != I32:
+        sums = {"sum": ANY, "mean": VALUES}[op]
         out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
     shape = _shape(draw)
     fields: Fields = {
@@ -380,7 +379,7 @@ def _reduce(draw: Draw, place: Place) -> Fields:
 
 def _resize(draw: Draw, place: Place) -> Fields:
     mode = place.pick(draw, "mode", _words("mode"))
-    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    dtype, out_dtype = place.pick(draw, "x", VALUES), place.pick(draw, "out", VALUES)
     batch, channels = draw(st.integers(1, 2)), draw(small)
     sizes, outs = (draw(st.tuples(st.integers(1, 6), st.integers(1, 6))) for _ in range(2))
     fields: Fields = {
@@ -411,7 +410,7 @@ def _regions(draw: Draw, place: Place, ratio: tuple[int, int], dtype: DType, out
 
 
 def _roisample(draw: Draw, place: Place) -> Fields:
-    dtype, out_dtype = place.pick(draw, "x", POOLED), place.pick(draw, "out", POOLED)
+    dtype, out_dtype = place.pick(draw, "x", VALUES), place.pick(draw, "out", VALUES)
     ratio = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     return {
         **_regions(draw, place, ratio, dtype, out_dtype),
@@ -422,7 +421,7 @@ def _roisample(draw: Draw, place: Place) -> Fields:
 
 
 def _roipool(draw: Draw, place: Place) -> Fields:
-    dtype = place.pick(draw, "x", POOLED)
+    dtype = place.pick(draw, "x", VALUES)
     return {**_regions(draw, place, (1, 1), dtype, dtype), **_zeros(draw, x=dtype)}
 
 
@@ -436,7 +435,7 @@ def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
 
 def _moved(out_memories: tuple[str, ...], x_memories: tuple[str, ...]) -> Callable[[Draw, Place], Fields]:
     def build_fields(draw: Draw, place: Place) -> Fields:
-        shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
+        shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
         return {
             "out": place.tensor(draw, draw(st.sampled_from(out_memories)), dtype, shape, write=True, free=True),
             "x": place.tensor(draw, draw(st.sampled_from(x_memories)), dtype, shape, free=True),
@@ -446,7 +445,7 @@ def _moved(out_memories: tuple[str, ...], x_memories: tuple[str, ...]) -> Callab
 
 
 def _fill(draw: Draw, place: Place) -> Fields:
-    dtype = place.pick(draw, "out", ANY_DTYPE)
+    dtype = place.pick(draw, "out", ANY)
     value = (
         float(np.float64(draw(f32)).astype(dtype.numpy))
         if dtype.is_float
@@ -457,7 +456,7 @@ def _fill(draw: Draw, place: Place) -> Fields:
 
 
 def _transpose(draw: Draw, place: Place) -> Fields:
-    shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
+    shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
     perm = draw(st.permutations(range(len(shape))))
     return {
         "out": place.tensor(draw, "lm", dtype, [shape[k] for k in perm], write=True, free=True),
@@ -467,7 +466,7 @@ def _transpose(draw: Draw, place: Place) -> Fields:
 
 
 def _gather(draw: Draw, place: Place) -> Fields:
-    shape, dtype = _shape(draw), place.pick(draw, "out", ANY_DTYPE)
+    shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
     rows = draw(st.integers(1, 6))
     return {
         "out": place.tensor(draw, "lm", dtype, (rows, *shape[1:]), write=True, free=True),
@@ -477,7 +476,7 @@ def _gather(draw: Draw, place: Place) -> Fields:
 
 
 def _flatten(draw: Draw, place: Place) -> Fields:
-    window, dtype = _window(draw, dilated=True, pooling=False), place.pick(draw, "out", ANY_DTYPE)
+    window, dtype = _window(draw, dilated=True, pooling=False), place.pick(draw, "out", ANY)
     batch, channels = draw(st.integers(1, 2)), draw(small)
     shape = (batch, *window.out, prod(window.kernel) * channels)
     return {
@@ -490,7 +489,7 @@ def _flatten(draw: Draw, place: Place) -> Fields:
 
 
 def _toweight(draw: Draw, place: Place) -> Fields:
-    shape, dtype = tuple(draw(st.integers(1, 4)) for _ in range(4)), place.pick(draw, "out", ANY_DTYPE)
+    shape, dtype = tuple(draw(st.integers(1, 4)) for _ in range(4)), place.pick(draw, "out", ANY)
     return {
         "out": place.tensor(draw, "lm", dtype, shape, write=True, free=True),
         "x": place.tensor(draw, "lm", dtype, (prod(shape[1:]), shape[0]), free=True),
@@ -598,10 +597,6 @@ def _body(draw: Draw, place: Place, code: list[Instruction], budget: list[int], 
             own = Place(place.trips, True, place.constants)
             code.append(_instruction(draw, draw(st.sampled_from(mnemonics)), own, sorted(waits)))
             place.constants = own.constants
-
-
-def _used(code: Sequence[Instruction], memories: Sequence[str]) -> bool:
-    return any(operand.memory in memories for instruction in code for _, operand in instruction.accesses())
 
 
 @st.composite

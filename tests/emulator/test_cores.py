@@ -14,11 +14,11 @@ from emulator.memory import open_arena, tensor
 from emulator.plan import Plan, load
 from emulator.record import CORE, FINISH, START, TOKEN_BY, TOKEN_UNTIL
 from emulator.timeline import schedule
-from isa import reference
 from isa.chip import load_chip
 from isa.dtypes import I8
 from isa.errors import InputError, Trap
 from isa.instruction import Instruction, build
+from isa.interpret import interpret
 from isa.operand import MEMORIES, SHARED, Operand, Term, dense, region
 from isa.program import Core, Line, Program, Symbol
 from tests.emulator.test_execute import first_overlap
@@ -83,7 +83,7 @@ def test_execute_is_reference_in_any_order(drawn: Program, poison: int) -> None:
         for part in plan.cores
     ]
     try:
-        reference.interpret(drawn.cores, memories, FORMATS)
+        interpret(drawn.cores, memories, FORMATS)
     except Trap as trap:
         with pytest.raises(Trap) as caught:
             execute(plan, {}, poison=poison)
@@ -188,7 +188,7 @@ def test_deadlocks_say_who_waits_for_what(codes: tuple, lines: list[str]) -> Non
         assert caught.value.help and caught.value.line is not None and caught.value.core == 0
     memories = [{memory: np.zeros(0, np.uint8) for memory in MEMORIES}] * len(codes)
     with pytest.raises(Trap, match="deadlock"):
-        reference.interpret(plan.program.cores, memories, FORMATS)
+        interpret(plan.program.cores, memories, FORMATS)
 
 
 @pytest.mark.parametrize(

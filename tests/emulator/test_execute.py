@@ -15,11 +15,11 @@ from emulator.execute import Dump, execute
 from emulator.memory import open_arena, tensor
 from emulator.plan import Plan, load, shares_bytes
 from emulator.walk import work
-from isa import reference
 from isa.chip import load_chip
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError, Trap
 from isa.instruction import Instruction, build
+from isa.interpret import interpret
 from isa.operand import MEMORIES, Operand, Term, dense
 from isa.program import Core, Line, Program, Segment, Symbol
 from tests.strategies import programs
@@ -111,7 +111,7 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
         for task in range(drawn.tasks):
             for name, value in given.items():
                 tensor(arena, plan, 0, core.symbol(name), task)[...] = value[task]
-            reference.interpret([core], [memories], formats, task)
+            interpret([core], [memories], formats, task)
             for name, results in expected.items():
                 results.append(tensor(arena, plan, 0, core.symbol(name), task).tobytes())
     except Trap as trap:

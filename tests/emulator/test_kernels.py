@@ -11,12 +11,12 @@ from emulator.jit import hot
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.plan import STATUS, flat_row
 from emulator.vector import round_bits
-from isa import reference
 from isa.compressed import compress, expand
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
+from isa.interpret import apply
 from isa.operand import MEMORIES, Operand, dense
 from isa.table import ENGINES, ROWS, TABLE
 from isa.verify import check_instruction
@@ -139,7 +139,7 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
     row = flat_row(instruction, lambda operand: bases[operand.memory], FRACTION_BITS[vector_format])
     found = ""
     try:
-        reference.apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
+        apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
     except Trap as trap:
         found = trap.message
     KERNELS[instruction.opcode](arena, row)

@@ -84,7 +84,7 @@ NOT_REMOTE = {
     "write": "only `copy` writes another core's lm: write a tensor of this core, and `copy` it there",
 }
 FROM_WINDOW = "from x, the window, stride and padding"
-LEAVE_OUT = "write f32 or i8, or leave the stages out"
+LEAVE_OUT = "write another type, or leave the stages out"
 PER_CHANNEL = "expected 1, or 6: one a channel"
 
 CONV = [

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from isa.dtypes import F32, I8, I32, U8
 from isa.errors import Trap
 from isa.instruction import build
+from isa.interpret import apply, interpret
 from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
-from isa.reference import apply, interpret
 from isa.table import ENGINES, ROWS
 from tests.isa import naive
 from tests.strategies import AREA_END, AREAS, INDEX_AREA, instructions, programs, random_index

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from isa.dtypes import I8
 from isa.instruction import Instruction, build
 from isa.operand import MAX_LOOP_DEPTH, Operand, Term, dense
+from isa.problem import Problem
 from isa.table import MNEMONICS, ROWS, TABLE
-from isa.verify import Problem, check_code, check_instruction
+from isa.verify import check_code, check_instruction
 from tests.isa.bad_inputs import BAD, GOOD, make
 from tests.strategies import instructions
 

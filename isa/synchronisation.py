@@ -1,8 +1,8 @@
 """Who signals, who waits and who meets: whether the cores' semaphores and barriers pair up.
 
-A stream is the queue of one engine of one core. A semaphore has one signalling and one waiting stream, so that the
-k-th wait has its k-th signal, whenever each comes. A barrier has one stream on each core that uses it, and each arrives
-there as often. How often is known from the loops.
+A semaphore is signalled in one queue, of one engine of one core, and waited for in one, so that the k-th wait has its
+k-th signal, whenever each comes. A barrier has one queue on each core that uses it, and each arrives there as often.
+How often is known from the loops.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ class Use:
     times: int
 
     @property
-    def stream(self) -> tuple[int, str]:
+    def queue(self) -> tuple[int, str]:
         return self.core, self.engine
 
 
 @dataclass(frozen=True)
-class StreamProblem:
+class SyncProblem:
     """Something wrong at instruction `index` of a core; `others` are further (core, index) that have to do with it."""
 
     core: int
@@ -48,15 +48,15 @@ def uses(cores: Sequence[Sequence[Instruction]]) -> dict[tuple[str, int], list[U
     return found
 
 
-def check_streams(
+def check_synchronisation(
     cores: Sequence[Sequence[Instruction]], semaphores: Sequence[str], barriers: Sequence[str]
-) -> Iterator[StreamProblem]:
-    """Yield what is wrong with the streams of well-formed code."""
+) -> Iterator[SyncProblem]:
+    """Yield semaphores and barriers of well-formed code that do not pair up."""
     for (mnemonic, number), found in uses(cores).items():
         if mnemonic == "barrier":
             yield from _check_barrier(barriers[number], found)
             continue
-        first, other = found[0], next((use for use in found if use.stream != found[0].stream), None)
+        first, other = found[0], next((use for use in found if use.queue != found[0].queue), None)
         if other:
             verb = "signalled" if mnemonic == "signal" else "waited for"
             message = f"semaphore `{semaphores[number]}` is {verb} in two queues: {_queue(first)} and {_queue(other)}"
@@ -64,7 +64,7 @@ def check_streams(
             yield _problem(other, first, message, help)
 
 
-def _check_barrier(name: str, found: Sequence[Use]) -> Iterator[StreamProblem]:
+def _check_barrier(name: str, found: Sequence[Use]) -> Iterator[SyncProblem]:
     firsts: dict[int, Use] = {}
     arrivals: dict[int, int] = {}
     for use in found:
@@ -84,8 +84,8 @@ def _check_barrier(name: str, found: Sequence[Use]) -> Iterator[StreamProblem]:
             return
 
 
-def _problem(use: Use, other: Use, message: str, help: str) -> StreamProblem:
-    return StreamProblem(use.core, use.index, message, help, ((other.core, other.index),))
+def _problem(use: Use, other: Use, message: str, help: str) -> SyncProblem:
+    return SyncProblem(use.core, use.index, message, help, ((other.core, other.index),))
 
 
 def _queue(use: Use) -> str:
