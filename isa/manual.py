@@ -197,6 +197,11 @@ attributes, element by element, without padding between them; then zeros. Each m
 -0.0, and an attribute that belongs to a word not chosen holds its default.
 """
 
+EXAMPLES = """\
+Each example is a whole program. `ratel time` takes it as it is; for `ratel run` its inputs want data:
+`--input x=x.npy`, or a value in the text, as in `.input x i8[4, 64] = 1`.
+"""
+
 CHIP_FILES = f"""\
 A chip is described by a TOML file with the sections {", ".join(f"`[{name}]`" for name in SECTIONS)}. Each number needs
 its source, in the key `source` of its section: `source.latency = "assumed"`. Sizes are in bytes, rates in bytes or
@@ -220,7 +225,7 @@ def manual() -> str:
     parts += ["## Tasks", TASKS]
     parts += ["## Instruction words", WORDS]
     parts += ["## Traps", "A program that cannot run right does not run: it traps, with the line.", _traps(TRAPS)]
-    parts += ["## Instructions", *(section(row.mnemonic) for row in ROWS)]
+    parts += ["## Instructions", EXAMPLES, *(section(row.mnemonic) for row in ROWS)]
     parts += ["## Chip files", CHIP_FILES, *(_chip_section(name) for name in SECTIONS)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
