@@ -306,7 +306,8 @@ def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, i
     writer = _first_writer(part, symbol, plan.tasks)
     around = [loop for loop in find_loops(part.core.code) if writer is not None and loop.first < writer < loop.last]
     if writer is None or not around:
-        what = "is not written by any instruction" if writer is None else "is written outside any loop"
+        of_core = f" of core {number}" if len(plan.cores) > 1 else ""
+        what = f"is not written by any instruction{of_core}" if writer is None else "is written outside any loop"
         raise InputError(
             f"{dump.symbol}@{dump.iteration}: {dump.symbol} {what}",
             f"ask for {dump.symbol} as the program ends, without @",

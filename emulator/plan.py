@@ -22,7 +22,17 @@ from isa.errors import Trap, index_trap
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.loops import find_loops, trips_at
-from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT, Operand, overlaps, region
+from isa.operand import (
+    MAX_RANK,
+    MAX_TERMS,
+    MEMORIES,
+    MEMORY_MEANING,
+    PLACEMENT_ALIGNMENT,
+    TASK_COUNTER,
+    Operand,
+    overlaps,
+    region,
+)
 from isa.program import Core, Line, Program, Symbol, memory_needs, reaches
 from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
 from isa.verify_program import check_program
@@ -349,7 +359,7 @@ def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[
         place,
         int(value),
         x.shape[0],
-        f"{_where(core, k)}: ",
+        f"{_where(core, k)}: " + (f"in task {counters[TASK_COUNTER]}, " if plan.tasks > 1 else ""),
         instruction=k,
         line=core.lines[k].number,
         address=address,

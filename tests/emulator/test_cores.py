@@ -255,6 +255,9 @@ def test_dumps_of_several_cores() -> None:
         execute(plan, {}, dumps=[Dump("t")])
     with pytest.raises(InputError, match=r"no tensor 'core2.t' to dump\nhelp: did you mean `core"):
         execute(plan, {}, dumps=[Dump("core2.t")])
+    unwritten = load(program(fills[0], [], symbols=([x], [replace(x, name="u")])), CHIP)
+    with pytest.raises(InputError, match="u@0: u is not written by any instruction of core 1"):
+        execute(unwritten, {}, dumps=[Dump("u", 0)])
 
 
 def test_time_of_a_remote_copy_and_its_signal() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import ratel
 from emulator.inputs import count_tasks, prepare, read_tensor
 from isa.dtypes import F32, I8, I32
-from isa.errors import InputError
+from isa.errors import InputError, Trap
 from isa.program import Core, Program, Symbol
 
 
@@ -210,6 +210,12 @@ def test_lists_of_whole_numbers_are_taken_where_they_fit() -> None:
 def test_inputs_without_names_are_refused(given: object) -> None:
     with pytest.raises(InputError, match=r"the inputs are|the program has no input 3"):
         ratel.run(ratel.assemble(".chip edge\n.input x i8[4] = 0\nend"), given)  # type: ignore[arg-type]
+
+
+def test_a_wrong_index_names_its_task() -> None:
+    text = ".chip edge\n.input x i8[3, 4] = 0\n.input i i32[2] buffers=2\n.output y i8[2, 4]\ngather y, x, i\nend"
+    with pytest.raises(Trap, match=r"in task 1, index\[1\] is 3, but"):
+        ratel.run(ratel.assemble(text), {"i": np.array([[0, 1], [2, 3]], np.int32)})
 
 
 def test_scales_that_fit_no_channel_quantise_nothing() -> None:

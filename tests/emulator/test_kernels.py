@@ -1,6 +1,7 @@
 """Every kernel against its reference, bit for bit, over the whole memory that both were given."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -339,8 +340,22 @@ def test_regions_inside_and_across_the_border(mnemonic: str, vector_format: str)
     corners = np.sort(rng.uniform(-12, 64, (count, 2, 2)), axis=1).astype(np.float32)
     # Halves, for ties of rounding.
     corners[::3] = np.rint(corners[::3] / 2) * 2
+    # Samples of roisample exactly at both borders: y = -1, 1, ... 9; x = -1, 1, 3, 5; x = 14, 16, 18, 20.
+    corners[:2] = [[[-6, -6], [26, 42]], [[54, -6], [86, 42]]]
     values = {"rois": corners.reshape(count, 4), "index": rng.integers(0, 3, count).astype(np.int32)}
     check(instruction, 0, vector_format, **values, x=rng.normal(0, 300, x.shape).astype(dtype.numpy))
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [(I8, -128), (U8, 255), (I16, 32767), (F32, 0)], ids=str)
+def test_every_choice_of_dimensions_is_reduced(dtype: DType, zero: int) -> None:
+    shape = (2, 3, 4, 5)
+    for places, op in product(product((0, 1), repeat=4), ("sum", "mean", "max", "argmax")):
+        taken: dict[str, int] = {}
+        out_dtype = {"sum": F32 if dtype == F32 else I32, "mean": I16, "max": dtype, "argmax": I32}[op]
+        x = slot("lm", dtype, shape, taken)
+        out = slot("lm", out_dtype, tuple(size if keep else 1 for size, keep in zip(shape, places, strict=True)), taken)
+        zeros = {"sum": {"x_zero": zero}, "mean": {"x_zero": zero, "out_zero": -7}}.get(op, {})
+        check(build("reduce", x=x, out=out, op=op, **zeros), 0, "fp24")
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])

@@ -238,18 +238,19 @@ def test_accumulators_become_fp24_by_one_rounding():
     assert memories["lm"][32:36].view("<f4").tolist() == [2**24 + 2**9]
 
 
-def test_accumulators_wrap_at_32_bits():
+@pytest.mark.parametrize("dtype", [I32, F32], ids=str)
+def test_accumulators_wrap_at_32_bits(dtype):
     memories = {"lm": np.zeros(64, np.uint8), "cb": np.array([2**31 - 1], "<i4").view(np.uint8)}
     memories["lm"][:2] = 1
     matmul = build(
         "matmul",
-        out=dense("lm", 32, I32, (1, 1)),
+        out=dense("lm", 32, dtype, (1, 1)),
         x=dense("lm", 0, I8, (1, 1)),
         w=dense("lm", 1, I8, (1, 1)),
         bias=dense("cb", 0, I32, (1,)),
     )
     apply(matmul, memories, NO_COUNTERS, {"te": "fp32"})
-    assert memories["lm"][32:36].view("<i4").tolist() == [-(2**31)]
+    assert memories["lm"][32:36].view(dtype.numpy).tolist() == [-(2**31)]
 
 
 def test_a_layer_that_multiplies_once_rounds_as_onnxruntime_does():
