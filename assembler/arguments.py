@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from assembler import syntax
 from assembler.diagnostics import Failed, Span, listed
 from assembler.names import Names, Scope
+from isa.row import AttributeSpec, Row
 from isa.suggest import did_you_mean, nearest
-from isa.table import AttributeSpec, Row
 
 # Functions that the hardware does not have, and that look like ones that it has.
 OTHER_FUNCTIONS = {"elu", "selu", "celu", "relu6", "swish", "mish", "softplus", "softmax"}

@@ -11,8 +11,8 @@ from assembler.expressions import Evaluator, division_help
 from assembler.names import Names, Scope
 from assembler.operands import Given
 from isa.instruction import Value
+from isa.row import AttributeSpec, Row
 from isa.suggest import did_you_mean
-from isa.table import AttributeSpec, Row
 
 # What other tools say for the padding, and the numbers that it stands for.
 PADDINGS = {

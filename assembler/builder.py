@@ -32,7 +32,8 @@ from isa.dtypes import DTYPES, dtype_of_array
 from isa.files import write_whole
 from isa.manual import WORD_FORMULAS
 from isa.program import CHECK_KINDS, Line, Program
-from isa.table import ROWS, AttributeSpec, OperandSpec, Row
+from isa.row import AttributeSpec, OperandSpec, Row
+from isa.table import ROWS
 
 INDENT = "    "
 # What a declaration without data has: None is the text's `none`.

@@ -19,7 +19,7 @@ from isa.instruction import Instruction, Value
 from isa.loops import trips_at
 from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
-from isa.table import ENGINES, WAIT_LETTERS, AttributeSpec, Row
+from isa.row import ENGINES, WAIT_LETTERS, AttributeSpec, Row
 
 # Data of more elements goes to files, where there may be files.
 INLINE_ELEMENTS = 256

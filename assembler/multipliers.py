@@ -9,7 +9,7 @@ from assembler.scales import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, 
 from isa.dtypes import F32
 from isa.instruction import Value
 from isa.operand import Operand, Term
-from isa.table import Row
+from isa.row import Row
 
 
 class Pool:

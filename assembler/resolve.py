@@ -17,8 +17,9 @@ from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.problem import Problem
 from isa.program import Line
+from isa.row import ENGINES, WAIT_LETTERS, Row
 from isa.suggest import did_you_mean
-from isa.table import ENGINES, MNEMONICS, WAIT_LETTERS, Row
+from isa.table import MNEMONICS
 from isa.verify import check_instruction
 
 # The diagnostic for each kind of Problem.

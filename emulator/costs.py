@@ -13,7 +13,8 @@ from isa.chip import Chip
 from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.operand import Operand, runs
-from isa.table import ENGINES, by_opcode
+from isa.row import ENGINES
+from isa.table import by_opcode
 
 # What limits signal, wait and barrier, which do no work.
 SYNCHRONISATION = "synchronisation"

@@ -51,7 +51,15 @@ HOT = (
     "vector",
     "walk",
 )
-LAYOUT = ("emulator/plan", "emulator/record", "isa/dtypes", "isa/operand", "isa/table")
+LAYOUT = (
+    "emulator/plan",
+    "emulator/record",
+    "isa/dtypes",
+    "isa/operand",
+    "isa/row",
+    *(f"isa/rows_{engine}" for engine in ("tensor", "pool", "memory", "sequencer")),
+    "isa/table",
+)
 ROOT = Path(__file__).parent.parent
 KEPT_DAYS = 30
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))

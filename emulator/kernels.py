@@ -13,7 +13,8 @@ from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_reduce import reduce
 from emulator.kernels_sample import resize, roipool, roisample
 from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
-from isa.table import ENGINES, TABLE, by_opcode
+from isa.row import ENGINES
+from isa.table import TABLE, by_opcode
 
 KERNELS: dict[int, Any] = by_opcode(
     "KERNELS",

@@ -34,7 +34,8 @@ from isa.operand import (
     region,
 )
 from isa.program import Core, Line, Program, Symbol, memory_needs, reaches
-from isa.table import ENGINES, MAX_OPERANDS, MNEMONICS, ROWS, TRAPS
+from isa.row import ENGINES, TRAPS
+from isa.table import MAX_OPERANDS, MNEMONICS, ROWS
 from isa.verify_program import check_program
 
 # Fields of an operand in a row.

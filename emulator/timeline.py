@@ -68,8 +68,9 @@ from emulator.schedule import (
 from isa.errors import Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES, TASK_COUNTER
+from isa.row import ENGINES
 from isa.synchronisation import uses
-from isa.table import ENGINES, MAX_OPERANDS
+from isa.table import MAX_OPERANDS
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
 # What a schedule takes on, before it is begun: records of 128 bytes, and iterations of loops, empty ones too.

@@ -16,7 +16,8 @@ from isa.dtypes import DTYPE_OF_CODE
 from isa.errors import ObjectError
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, Operand, Term
-from isa.table import ENGINES, TABLE, Row
+from isa.row import ENGINES, Row
+from isa.table import TABLE
 
 WORD_BYTES = 64
 HEADER_BYTES = 4

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from isa.operand import Operand
-from isa.table import ENGINES, MNEMONICS, TABLE, Row
+from isa.row import ENGINES, Row
+from isa.table import MNEMONICS, TABLE
 
 Value = tuple[float, ...]
 

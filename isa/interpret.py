@@ -14,7 +14,7 @@ from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Core
 from isa.reference import REFERENCE, Given
-from isa.table import TRAPS
+from isa.row import TRAPS
 
 # The memories of one core, uint8 arrays by name; those that cores share are the same arrays.
 Memories = Mapping[str, np.ndarray]

@@ -15,7 +15,8 @@ from isa.errors import shown
 from isa.formats import FRACTION_BITS
 from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
 from isa.program import MAX_SYMBOL_RANK
-from isa.table import ENGINE_NAMES, ENGINES, MNEMONICS, ROWS, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
+from isa.row import ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
+from isa.table import MNEMONICS, ROWS
 
 # What each word of a choice does to v, the value in the chain; d is the de-quantised second tensor.
 WORD_FORMULAS: dict[str, dict[str, str]] = {

@@ -13,7 +13,8 @@ from isa import functions
 from isa.dtypes import I8, I32, DType
 from isa.errors import index_trap
 from isa.formats import round_to
-from isa.table import ENGINES, by_opcode
+from isa.row import ENGINES
+from isa.table import by_opcode
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.operand import Operand
 from isa.problem import Problem, View
-from isa.table import ALL_ENGINES, by_opcode
+from isa.row import ALL_ENGINES
+from isa.table import by_opcode
 
 # Of images whose pixels have coordinates: float32 holds each, and products of two are exact in 64 bits.
 MAX_SIDE = 2**24

@@ -14,8 +14,8 @@ from isa.errors import shown
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand, packed_strides
 from isa.problem import Problem, View
+from isa.row import AttributeSpec, OperandSpec
 from isa.shape_rules import SHAPE_RULES
-from isa.table import AttributeSpec, OperandSpec
 
 MAX_ELEMENTS = 2**31 - 1
 

@@ -18,7 +18,8 @@ from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
-from isa.table import ALL_ENGINES, ANY, ENGINES, MNEMONICS, ROWS, VALUES, by_opcode
+from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
+from isa.table import MNEMONICS, ROWS, by_opcode
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Fields = dict[str, Any]

@@ -22,7 +22,8 @@ from isa.instruction import Instruction
 from isa.object_file import to_sections
 from isa.operand import Operand
 from isa.program import Program, Symbol
-from isa.table import ENGINES, MNEMONICS, ROWS, WAIT_LETTERS
+from isa.row import ENGINES, WAIT_LETTERS
+from isa.table import MNEMONICS, ROWS
 from tests.assembler import builder_mistakes
 from tests.assembler.test_disassemble import program_of
 from tests.strategies import instructions, programs

@@ -11,7 +11,7 @@ from isa.chip import Chip
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Program
-from isa.table import ENGINES
+from isa.row import ENGINES
 
 
 @dataclass

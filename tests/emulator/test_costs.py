@@ -9,7 +9,8 @@ from isa.chip import load_chip
 from isa.dtypes import F32, I8, I16, I32
 from isa.instruction import Instruction, build
 from isa.operand import Operand, dense
-from isa.table import ENGINES, ROWS
+from isa.row import ENGINES
+from isa.table import ROWS
 from tests.strategies import instructions
 
 # 8 products, 4 pixels, 16 channels; ports wide enough not to matter unless a test narrows them.

@@ -19,7 +19,8 @@ from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
 from isa.interpret import apply
 from isa.operand import MEMORIES, Operand, dense
-from isa.table import ENGINES, ROWS, TABLE
+from isa.row import ENGINES
+from isa.table import ROWS, TABLE
 from isa.verify import check_instruction
 from tests.strategies import instructions, random_index
 

@@ -10,7 +10,8 @@ from typing import Any
 from isa.dtypes import BF16, DTYPES, F32, I8, I16, I32, U8
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
-from isa.table import ALL_ENGINES, ROWS, Row, by_opcode
+from isa.row import ALL_ENGINES, Row
+from isa.table import ROWS, by_opcode
 
 NAN, INF = float("nan"), float("inf")
 

@@ -12,7 +12,8 @@ from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, Operand, Term, dense
-from isa.table import ENGINES, MNEMONICS, ROWS, Row
+from isa.row import ENGINES, Row
+from isa.table import MNEMONICS, ROWS
 from isa.verify import check_instruction
 from tests.strategies import instructions, programs
 

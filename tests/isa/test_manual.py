@@ -11,7 +11,8 @@ from isa.chip import FIELDS
 from isa.dtypes import DTYPES
 from isa.manual import WORD_FORMULAS, example_program, main, manual, section
 from isa.operand import MEMORIES
-from isa.table import ENGINE_NAMES, ENGINES, MNEMONICS, ROWS, TRAPS
+from isa.row import ENGINE_NAMES, ENGINES, TRAPS
+from isa.table import MNEMONICS, ROWS
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,8 @@ from isa.instruction import build
 from isa.interpret import apply, interpret
 from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
-from isa.table import ENGINES, ROWS
+from isa.row import ENGINES
+from isa.table import ROWS
 from tests.isa import naive
 from tests.strategies import AREA_END, AREAS, INDEX_AREA, instructions, programs, random_index
 

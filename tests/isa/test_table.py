@@ -9,8 +9,9 @@ from isa.encoding import WORD_BYTES, decode, encode, word_format
 from isa.instruction import build
 from isa.manual import section
 from isa.reference import REFERENCE
+from isa.row import ALL_ENGINES, ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS
 from isa.shape_rules import SHAPE_RULES
-from isa.table import ALL_ENGINES, ENGINE_NAMES, ENGINES, MNEMONICS, ROWS, TABLE, TRAPS, WAIT_LETTERS, by_opcode
+from isa.table import MNEMONICS, ROWS, TABLE, by_opcode
 from isa.verify import check_instruction
 from tests.isa.bad_inputs import BAD, GOOD
 from tests.strategies import BUILDERS
