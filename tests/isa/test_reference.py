@@ -1,5 +1,7 @@
 """The NumPy reference against element-wise loops in exact arithmetic, and on values worked out by hand."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -322,3 +324,25 @@ def test_averages_round_the_multiplier_to_the_format(vector_format, expected):
     average = build("avgpool", out=dense("lm", 9, I8, (1, 1, 1, 1)), x=dense("lm", 0, I8, (1, 3, 3, 1)), window=3)
     apply(average, memories, NO_COUNTERS, {"pe": vector_format})
     assert memories["lm"][9:10].view(np.int8).tolist() == [expected]
+
+
+def test_hard_functions_round_each_operation():
+    """In exact fractions, over numbers of fp24 for which rounding once at the end gives another result."""
+
+    def fp24(value: Fraction) -> Fraction:
+        return Fraction(naive.nearest(value, 15)) if value else value
+
+    def unit(value: Fraction) -> Fraction:
+        return min(max(value, Fraction(0)), Fraction(1))
+
+    rng = np.random.default_rng(5)
+    x = [Fraction(naive.nearest(Fraction(v), 15)) for v in rng.uniform(-3, 3, 300)]
+    slope, offset = fp24(Fraction(0.2)), fp24(Fraction(0.45))
+    sigmoids = [unit(fp24(fp24(v * slope) + offset)) for v in x]
+    swishes = [fp24(v * unit(fp24(fp24(v / 6) + Fraction(1, 2)))) for v in x]
+    assert sigmoids != [unit(fp24(v * slope + offset)) for v in x]
+    assert swishes != [fp24(v * unit(fp24(v / 6 + Fraction(1, 2)))) for v in x]
+    given = [float(v) for v in x]
+    constants = {"slope": float(np.float32(0.2)), "offset": float(np.float32(0.45))}
+    assert eltwise(given, F32, "fp24", sf="hard_sigmoid", **constants).tolist() == [float(v) for v in sigmoids]
+    assert eltwise(given, F32, "fp24", sf="hard_swish").tolist() == [float(v) for v in swishes]
