@@ -34,6 +34,7 @@ from isa.manual import WORD_FORMULAS
 from isa.program import CHECK_KINDS, Line, Program
 from isa.row import AttributeSpec, OperandSpec, Row
 from isa.table import ROWS
+from isa.verify_program import NAME
 
 INDENT = "    "
 # What a declaration without data has: None is the text's `none`.
@@ -441,7 +442,7 @@ class Builder:
 
     def _named(self, row: Row, name: str, value: Any) -> str:
         """Return a word, a flag, or what is given with `=`, as text."""
-        if not spelling.PLAIN.fullmatch(name):
+        if not NAME.fullmatch(name):
             refuse("E204", f"{row.mnemonic} has no `{name}`", "", f"for example: {_call(row)}")
         if value is True or isinstance(value, np.bool_):
             return name
@@ -481,7 +482,7 @@ class Builder:
             self._check_open(value.counters, str(value))
             return str(value)
         if isinstance(value, str):
-            return value if spelling.PLAIN.fullmatch(value) else spelling.text(value)
+            return value if NAME.fullmatch(value) else spelling.text(value)
         found = plain_number(value)
         if found is not None:
             return spelling.number(found)
@@ -577,11 +578,11 @@ def _word(value: Any) -> str:
     """Return a word of the language, or the name of a file."""
     if not isinstance(value, str):
         refuse("E207", f"{kind_of(value)} stands where a name is needed", "expected a text")
-    return value if spelling.PLAIN.fullmatch(value) else spelling.text(value)
+    return value if NAME.fullmatch(value) else spelling.text(value)
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not spelling.PLAIN.fullmatch(value):
+    if not isinstance(value, str) or not NAME.fullmatch(value):
         label = "expected letters, digits and _, a letter first; or None for a name that is made"
         refuse("E205", f"{kind_of(value)} is no name", label)
     return value

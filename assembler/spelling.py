@@ -1,6 +1,5 @@
 """Parts of a program as text that means exactly the same: names, numbers, data, operands."""
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from json import dumps
@@ -14,8 +13,8 @@ from isa.dtypes import DTYPES, DType
 from isa.operand import Operand, packed_strides
 from isa.program import Symbol
 from isa.table import ROWS
+from isa.verify_program import NAME
 
-PLAIN = re.compile(r"[^\W\d]\w*")
 # Names that an operand could mistake for a word, an attribute or a type.
 WORDS = {word for row in ROWS for spec in row.choices for word in spec.words}
 WORDS |= {spec.name for row in ROWS for spec in row.attributes} | RESERVED.keys() | DTYPES.keys()
@@ -30,12 +29,12 @@ def text(value: str) -> str:
 
 def name(value: str) -> str:
     """Return the name of a tensor as it is declared."""
-    return value if PLAIN.fullmatch(value) and value not in RESERVED else text(value)
+    return value if NAME.fullmatch(value) and value not in RESERVED else text(value)
 
 
 def speakable(value: str) -> bool:
     """Whether an operand can use a tensor's name."""
-    return bool(PLAIN.fullmatch(value)) and value not in WORDS
+    return bool(NAME.fullmatch(value)) and value not in WORDS
 
 
 def number(value: float, rounded: bool = False) -> str:

@@ -25,8 +25,8 @@ SPATIAL_SCALE = AttributeSpec(
     "spatial_scale", "f32", 0, 3.4e38, (1.0,), "pixels of x to one pixel of the regions' image"
 )
 FOUR_PIXELS = """
-p   = float(x[n, y, x, c] - x_zero) * (weight of y * weight of x), each product rounded
-v   = p(y0, x0) + p(y0, x1) + p(y1, x0) + p(y1, x1), in this order, each sum rounded
+p   = float(x[n, row, column, c] - x_zero) * (weight of row * weight of column), each product rounded
+v   = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1), in this order, each sum rounded
 v   = v * scale                                       ; where given"""
 
 ROWS = (
@@ -168,7 +168,7 @@ end
 s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
 out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
 s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
-y0  = floor(s);  y1 = y0 + 1, kept within x; their weights 1 - (s - y0) and s - y0 are rounded once; so x0, x1"""
+r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0) and s - r0 are rounded once; so c0, c1"""
         + FOUR_PIXELS
         + TO_STORAGE,
         ("bounds", "memory", "overlap"),
@@ -205,10 +205,10 @@ end
 start  = top * spatial_scale - offset                 ; float32, each operation rounded; offset 0.5 with half_pixel
 length = (bottom * spatial_scale - offset) - start    ; at least 1 without half_pixel
 size   = length / bins                                ; bins = samples down / ratio.height
-y      = (start + i // ratio * size) + (i % ratio + 0.5) * size / ratio   ; for sample i; x likewise
-out    = 0, which is out_zero                         ; unless -1 <= y <= height and -1 <= x <= width
-y0  = floor(y), y1 = y0 + 1, kept within x            ; y below 0 counts as 0, from the last row on as the last row
-      their weights 1 - (y - y0) and y - y0 are float32, then rounded; so x0, x1; n = index[region]"""
+s      = (start + i // ratio * size) + (i % ratio + 0.5) * size / ratio   ; for sample i; so for columns
+out    = 0, which is out_zero                         ; unless -1 <= s <= height, and so for the width
+r0  = floor(s), r1 = r0 + 1, kept within x            ; s below 0 counts as 0, from the last row on as the last row
+      their weights 1 - (s - r0) and s - r0 are float32, then rounded; so columns c0, c1; n = index[region]"""
         + FOUR_PIXELS
         + TO_STORAGE,
         ("bounds", "memory", "overlap", "index"),

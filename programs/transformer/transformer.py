@@ -119,3 +119,4 @@ def builder(chip: str = "hanguang800") -> ratel.Builder:
 
 if __name__ == "__main__":
     builder().save(FOLDER / "transformer.npu")
+    print(f"wrote {FOLDER / 'transformer.npu'}; run it with: ratel run {FOLDER / 'transformer.npu'}")
