@@ -20,7 +20,7 @@ from emulator.jit import KERNEL, compile_all, quiet, table_of
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.pace import PAUSE_SECONDS, next_budget
-from emulator.plan import STATUS, CorePlan, Plan, overlap_trap, shares_bytes, starts, wrong_index
+from emulator.plan import STATUS, CorePlan, Plan, in_task, overlap_trap, shares_bytes, starts, wrong_index
 from emulator.walk import (
     ABOVE,
     AT,
@@ -257,7 +257,7 @@ class _Walk:
             assert operand is not None
             to, address = out.address_at(counters), operand.address_at(counters)
             if shares_bytes(instruction, out, to, operand, address):
-                raise overlap_trap(part.core, k, to)
+                raise overlap_trap(part.core, k, to, in_task(self._plan, counters))
             if self._watches[w, ABOVE] < address - to < self._watches[w, BELOW]:
                 self._known[w] = [address - to, *self._known[w, :-1]]
 

@@ -331,15 +331,20 @@ def shares_bytes(instruction: Instruction, out: Operand, out_address: int, opera
     return not in_place and overlaps(out, out_address, operand, address)
 
 
-def overlap_trap(core: Core, k: int, address: int) -> Trap:
-    """Return the trap of instruction k, whose result at byte `address` overlaps what it reads."""
+def in_task(plan: Plan, counters: Sequence[int]) -> str:
+    """Return which task of a stream counters are of, for a message; nothing where there is one."""
+    return f"in task {counters[TASK_COUNTER]}, " if plan.tasks > 1 else ""
+
+
+def overlap_trap(core: Core, k: int, address: int, moment: str = "") -> Trap:
+    """Return the trap of instruction k, whose result at byte `address` overlaps what it reads; `moment` says when."""
     out = core.code[k].operand("out")
     assert out is not None
     held = [s for s in core.symbols if s.memory == out.memory and out.core is None and s.address <= address < s.end]
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
     in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(
-        f"{_where(core, k)}: the result, from {place} on, overlaps a tensor that the instruction reads",
+        f"{_where(core, k)}: {moment}the result, from {place} on, overlaps a tensor that the instruction reads",
         f"write to another tensor; only {in_place} may work in place, on the same elements",
         instruction=k,
         line=core.lines[k].number,
@@ -360,7 +365,7 @@ def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[
         place,
         int(value),
         x.shape[0],
-        f"{_where(core, k)}: " + (f"in task {counters[TASK_COUNTER]}, " if plan.tasks > 1 else ""),
+        f"{_where(core, k)}: {in_task(plan, counters)}",
         instruction=k,
         line=core.lines[k].number,
         address=address,

@@ -211,6 +211,14 @@ def test_a_region_of_no_image(fields: dict) -> None:
     assert (caught.value.instruction, caught.value.address) == (0, 776)
 
 
+def test_an_overlap_names_its_task() -> None:
+    """Each task writes four bytes further on, the second where it reads."""
+    step = build("copy", out=dense("lm", 0, I8, (4,), (Term(0, 0, 4),)), x=dense("lm", 4, I8, (4,)))
+    plan = load(program([step], []), EDGE, tasks=2)
+    with pytest.raises(Trap, match=r"^test.npu:1: copy: in task 1, the result, from byte 0x4 of lm on, overlaps"):
+        execute(plan, {})
+
+
 def test_watched_loop_without_overlap() -> None:
     """Two halves of a buffer swap their parts: the bounds overlap, but never the tensors."""
     out = dense("lm", 0, I8, (4,), (Term(1, 2, 4),))

@@ -141,6 +141,22 @@ def test_resize_bilinearly(coordinates: str) -> None:
     check_equal(both, 2e-5)
 
 
+@pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_resize_integers_bilinearly(coordinates: str, dtype: str) -> None:
+    """Within 1: onnxruntime cuts the fraction off, the chip rounds."""
+    rng, both = np.random.default_rng(9), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        sizes = rng.integers(1, 20, 2).tolist()
+        x = values(rng, dtype, shape)
+        resize(both, x, sizes, "linear", coordinates, "floor")
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), x.dtype))
+        both.program(f"resize {{out}}, {{x}}, linear, {coordinates}", out, {"x": Tensor(x)})
+    for expected, found in both.run():
+        assert np.abs(found.astype(np.int64) - expected.astype(np.int64)).max() <= 1
+
+
 def resize(both: Both, x: np.ndarray, sizes: list[int], mode: str, coordinates: str, rounding: str) -> None:
     both.node(
         "Resize",
