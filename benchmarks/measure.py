@@ -1,0 +1,107 @@
+"""The benchmarks in order: each workload's results checked, then its contenders timed in turns."""
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from benchmarks import graphs, loops, processes
+from benchmarks.contenders import CHIPS, emulator, runtime, sgemm
+from benchmarks.results import Measured, Results
+from benchmarks.timing import Contender, interleaved
+from benchmarks.workloads import Workload, layers, networks
+from programs.networks import reference
+
+# The least correlation of real numbers computed in other steps with those that the integers stand for.
+CORRELATION = 0.99
+Say = Callable[[str], None]
+
+
+class Wrong(Exception):
+    """Raised where a result is not what it must be."""
+
+
+def everything(machine: dict[str, str], parts: Collection[str], rounds: int, say: Say) -> Results:
+    """Return what was measured of the parts named; raise Wrong where a result is wrong."""
+    results = Results(machine)
+    if "layers" in parts:
+        results.layers = [workload(layer, rounds, say) for layer in layers()]
+    if "networks" in parts:
+        results.networks = [workload(network, rounds, say) for network in networks()]
+    if "instructions" in parts:
+        say("small instructions")
+        results.instructions = loops.rates(rounds)
+    if "memory" in parts:
+        say("memory of a run of ResNet-50: processes of their own, which compile")
+        results.memory = processes.memory(networks()[0])
+    if "processes" in parts:
+        say("start-up: processes with an empty cache, which compile")
+        results.processes = processes.start_up(rounds)
+    return results
+
+
+def workload(given: Workload, rounds: int, say: Say) -> Measured:
+    """Check and time one workload."""
+    say(f"{given.name}: preparing")
+    contenders = contenders_of(given)
+    for line in check(given, contenders):
+        say(f"{given.name}: {line}")
+    say(f"{given.name}: timing")
+    return Measured(given.name, given.work, given.unit, interleaved(contenders, rounds))
+
+
+def contenders_of(given: Workload) -> dict[str, Contender]:
+    """Return who runs a workload, in the order of their turns."""
+    network, x, count = given.network, given.x, given.count
+    found: dict[str, Contender | None] = {}
+    for prefix, described in (("", network), ("fused ", given.fused)):
+        if described is not None:
+            found |= {f"{prefix}{name}": emulator(described, x, chip, count) for name, chip in CHIPS.items()}
+    for name, form in graphs.FORMS.items():
+        # Slow, and its turns are as long.
+        found[name] = runtime(network, x, form, max(1, count // 6) if name == "s8 x s8" else count)
+    found["sgemm"] = sgemm(network, count)
+    return {name: contender for name, contender in found.items() if contender is not None}
+
+
+def check(given: Workload, contenders: dict[str, Contender]) -> list[str]:
+    """Return what agrees, in words; raise Wrong where something does not."""
+    network = given.network
+    expected = reference.run(network, given.x)[network.output]
+    found = contenders["fp32"].run()
+    runtimes = {name: contenders[name].run() for name in graphs.FORMS}
+    lines = [
+        same("fp32 and the integer reference", found, expected),
+        same("fp32 and onnxruntime s8 x s8", found, graphs.channels_last(runtimes["s8 x s8"])),
+    ]
+    if given.fused is not None:
+        other = reference.run(given.fused, given.x)[given.fused.output]
+        lines.append(same("fused fp32 and its integer reference", contenders["fused fp32"].run(), other))
+    real = expected * network.tensors[network.output].scale
+    for name, form in graphs.FORMS.items():
+        if name != "s8 x s8":
+            lines.append(close(f"onnxruntime {name}", graphs.real(network, form, runtimes[name]), real))
+    return lines
+
+
+def same(what: str, found: np.ndarray, expected: np.ndarray) -> str:
+    """Return that two results are equal to the last bit, in words; raise Wrong where they are not."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise Wrong(f"{what}: {found.dtype}{list(found.shape)}, expected {expected.dtype}{list(expected.shape)}")
+    different = np.argwhere(found != expected)
+    if len(different):
+        at = [int(k) for k in different[0]]
+        raise Wrong(
+            f"{what}: {len(different):,} of {found.size:,} results differ; the first, at {at}, is "
+            f"{found[tuple(at)]}, not {expected[tuple(at)]}"
+        )
+    return f"{what}: all {found.size:,} results equal"
+
+
+def close(what: str, found: np.ndarray, expected: np.ndarray) -> str:
+    """Return how real numbers in other steps follow those expected; raise Wrong where they are something else."""
+    if found.shape != expected.shape:
+        raise Wrong(f"{what}: shape {list(found.shape)}, expected {list(expected.shape)}")
+    correlation = float(np.corrcoef(found.ravel(), expected.ravel())[0, 1])
+    if not correlation >= CORRELATION:
+        raise Wrong(f"{what}: correlation {correlation:.4f} with the integers' results, expected {CORRELATION}")
+    return f"{what}: correlation {correlation:.4f} with the integers' results"

@@ -1,0 +1,112 @@
+"""The results of a run of the benchmarks, and what was asked of them."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.loops import COPIES, MATMULS
+from benchmarks.processes import Memory
+from benchmarks.timing import Timing
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A workload's timings by contender: "fp32", "fused fp24" ... of the emulator, "u8 x u8" ... of onnxruntime."""
+
+    name: str
+    work: int
+    unit: str
+    timings: dict[str, Timing]
+
+    def rate(self, contender: str) -> float | None:
+        """Return how much work a contender does in a second, in 1e9; None where it does not run it."""
+        timing = self.timings.get(contender)
+        return None if timing is None else (timing.macs or self.work) / timing.median / 1e9
+
+    def ratio(self, contender: str, other: str) -> float | None:
+        """Return one's rate over another's, None where one of them is missing."""
+        one, two = self.rate(contender), self.rate(other)
+        return one / two if one and two else None
+
+
+@dataclass
+class Results:
+    """All that was measured; what was not is empty."""
+
+    machine: dict[str, str]
+    # GMAC/s of the micro-kernel alone, its operands in the first-level cache.
+    limit: float | None = None
+    layers: list[Measured] = field(default_factory=list)
+    networks: list[Measured] = field(default_factory=list)
+    instructions: dict[str, float] = field(default_factory=dict)
+    # Seconds of whole processes.
+    processes: dict[str, float] = field(default_factory=dict)
+    memory: Memory | None = None
+
+    def network(self, name: str) -> Measured | None:
+        return next((measured for measured in self.networks if measured.name == name), None)
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything as JSON takes it, targets included."""
+        return {**asdict(self), "asked": [asdict(target) | {"held": target.held} for target in targets(self)]}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is asked for: at least `asked`, or at most where `most` is set; `measured` None is unknown."""
+
+    what: str
+    asked: float
+    unit: str
+    measured: float | None
+    most: bool = False
+
+    @property
+    def held(self) -> bool | None:
+        if self.measured is None:
+            return None
+        return self.measured <= self.asked if self.most else self.measured >= self.asked
+
+
+def targets(results: Results) -> list[Target]:
+    """Return what is asked of the emulator, in order, with what was measured."""
+
+    def ratio(network: str, contender: str, other: str) -> float | None:
+        measured = results.network(network)
+        return measured.ratio(contender, other) if measured else None
+
+    def of_limit(network: str) -> float | None:
+        measured = results.network(network)
+        rate = measured.rate("fp32") if measured else None
+        return 100 * rate / results.limit if rate and results.limit else None
+
+    def per_second(name: str) -> float | None:
+        return results.instructions[name] / 1e6 if name in results.instructions else None
+
+    def percent(value: float | None) -> float | None:
+        return None if value is None else 100 * value
+
+    memory = results.memory
+    seconds = results.processes
+    return [
+        Target("ResNet-50, to onnxruntime u8 x u8", 1.1, "x", ratio("resnet50", "fp32", "u8 x u8")),
+        Target("ResNet-50, to onnxruntime s8 x s8", 6, "x", ratio("resnet50", "fp32", "s8 x s8")),
+        Target("ResNet-50, of the micro-kernel in L1", 70, "%", of_limit("resnet50")),
+        Target("ResNet-50, fp24 of fp32", 70, "%", percent(ratio("resnet50", "fp24", "fp32"))),
+        Target("ResNet-50 fused, fp24 of fp32", 70, "%", percent(ratio("resnet50", "fused fp24", "fused fp32"))),
+        Target("VGG-16, of the micro-kernel in L1", 75, "%", of_limit("vgg16")),
+        Target("MobileNetV2, to onnxruntime u8 x u8", 1, "x", ratio("mobilenet_v2", "fp32", "u8 x u8")),
+        Target("BERT layer, to onnxruntime u8 x u8", 1, "x", ratio("bert", "fp32", "u8 x u8")),
+        Target("ResNet-50, two threads to one", 1.8, "x", ratio("resnet50", "2 threads", "fp32")),
+        Target(COPIES, 5, "million/s", per_second(COPIES)),
+        Target(MATMULS, 1, "million/s", per_second(MATMULS)),
+        Target(
+            "memory of a ResNet-50 run, to weights, activations and packed weights",
+            2,
+            "x",
+            memory.above / memory.held if memory else None,
+            most=True,
+        ),
+        Target("first run ever of digits", 20, "s", seconds.get("ratel run digits, first ever"), most=True),
+        Target("second process of digits", 1, "s", seconds.get("ratel run digits"), most=True),
+        Target("ratel asm of digits", 0.3, "s", seconds.get("ratel asm digits"), most=True),
+    ]

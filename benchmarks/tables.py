@@ -1,0 +1,122 @@
+"""Results as tables for people, on a terminal or in a file. Every number has its unit."""
+
+from rich.table import Table
+
+from benchmarks import graphs
+from benchmarks.results import Measured, Results, targets
+from ratel.tables import console, styled, table
+
+RIVALS = (*graphs.FORMS, "sgemm")
+VERDICTS: dict[bool | None, tuple[str, str]] = {
+    True: ("held", "green"),
+    False: ("missed", "red"),
+    None: ("not measured", "dim"),
+}
+
+
+def print_results(results: Results) -> None:
+    """Print everything that was measured."""
+    out = console()
+    out.print("; ".join(f"{name} {value}" for name, value in results.machine.items()))
+    for title, measured in (("layers", results.layers), ("networks", results.networks)):
+        if measured:
+            out.print(rates(title, measured))
+            out.print(ratios(title, measured, results.limit))
+    if results.limit:
+        out.print(f"\nL1: the micro-kernel alone in the first-level cache, {results.limit:.1f} GMAC/s")
+    if results.networks:
+        out.print(details(results.networks))
+    if results.instructions:
+        small = table("small instructions in a hardware loop", [("instructions", "left"), ("million/s", "right")])
+        for name, rate in results.instructions.items():
+            small.add_row(name, f"{rate / 1e6:.2f}")
+        out.print(small)
+    if results.processes:
+        processes = table("whole processes", [("command", "left"), ("s", "right")])
+        for name, seconds in results.processes.items():
+            processes.add_row(name, f"{seconds:.2f}")
+        out.print(processes)
+    if results.memory:
+        memory = table("memory of a run of ResNet-50", [("what", "left"), ("MB", "right")])
+        held = results.memory
+        for name, size in (
+            ("peak, above that of a run of digits", held.above),
+            ("weights and constants", held.weights),
+            ("activations", held.activations),
+            ("packed weights", held.packed),
+        ):
+            memory.add_row(name, f"{size / 1e6:.1f}")
+        out.print(memory)
+    out.print(verdicts(results))
+
+
+def forms(measured: Measured) -> list[tuple[str, str]]:
+    """Return the forms that the emulator ran, each with the prefix of its contenders."""
+    return [("", ""), (", fused", "fused ")] if "fused fp32" in measured.timings else [("", "")]
+
+
+def rates(title: str, measured: list[Measured]) -> Table:
+    headings = ["ratel fp32", "ratel fp24", *(f"ort {form}" for form in graphs.FORMS), "sgemm"]
+    shown = table(
+        f"{title}: rates, one thread, batch 1 (ort: onnxruntime)",
+        [("", "left"), ("unit", "left"), *((heading, "right") for heading in headings)],
+    )
+    for one in measured:
+        for suffix, prefix in forms(one):
+            keys = (f"{prefix}fp32", f"{prefix}fp24", *RIVALS)
+            shown.add_row(one.name + suffix, one.unit, *(number(one.rate(key), 1) for key in keys))
+    return shown
+
+
+def ratios(title: str, measured: list[Measured], limit: float | None) -> Table:
+    headings = [*(f"ort {form}" for form in graphs.FORMS), "sgemm"]
+    shown = table(
+        f"{title}: ratel's fp32 rate to others', its fp24 rate to its fp32 rate, its fp32 rate to that of L1",
+        [
+            ("", "left"),
+            *((f"to {heading}, x", "right") for heading in headings),
+            ("fp24, %", "right"),
+            ("L1, %", "right"),
+        ],
+    )
+    for one in measured:
+        for suffix, prefix in forms(one):
+            key = f"{prefix}fp32"
+            rate = one.rate(key)
+            of_limit = 100 * rate / limit if rate and limit and one.unit == "GMAC/s" else None
+            fp24 = one.ratio(f"{prefix}fp24", key)
+            shown.add_row(
+                one.name + suffix,
+                *(number(one.ratio(key, rival), 2) for rival in RIVALS),
+                number(fp24 and 100 * fp24, 0),
+                number(of_limit, 0),
+            )
+    return shown
+
+
+def details(measured: list[Measured]) -> Table:
+    columns = ("median, ms", "between quartiles, %", "preparing, s", "first turn, s")
+    shown = table(
+        "networks: time of one computation; outside the clock: preparing (assembling, making a session), first turn",
+        [("network", "left"), ("contender", "left"), *((column, "right") for column in columns)],
+    )
+    for one in measured:
+        for name, timing in one.timings.items():
+            spread = 100 * timing.spread / timing.median
+            numbers = f"{1e3 * timing.median:.2f}", f"{spread:.1f}", f"{timing.prepared:.2f}", f"{timing.first:.2f}"
+            shown.add_row(one.name, name, *numbers)
+    return shown
+
+
+def verdicts(results: Results) -> Table:
+    columns = [("what", "left"), ("asked", "right"), ("measured", "right"), ("unit", "left"), ("", "left")]
+    shown = table("asked and measured", columns)
+    for target in targets(results):
+        verdict = VERDICTS[target.held]
+        bound = f"{'at most' if target.most else 'at least'} {target.asked:g}"
+        shown.add_row(target.what, bound, number(target.measured, 2), target.unit, styled(verdict))
+    return shown
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,104 @@
+"""What is measured: single layers of the networks, and the networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from programs.networks.catalogue import NETWORKS, network, seeded_input
+from programs.networks.graph import Add, Network, fused
+from programs.networks.seeded import Layers
+
+# Of all activations of a single layer: weights are drawn so that results fill the range that its input fills.
+SCALE = 0.05
+# What a turn of a workload amounts to, and the fewest computations in it.
+TURN_GMAC, TURN_LEAST = 6.0, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A network (of one layer, maybe), its input, and how much work a computation is.
+
+    `fused` is its other form, in which each sum is part of a product; None where it has no sums.
+    """
+
+    name: str
+    network: Network
+    x: np.ndarray
+    fused: Network | None = None
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds, or elements read where there are none."""
+        return self.network.macs() or self.x.size
+
+    @property
+    def unit(self) -> str:
+        return "GMAC/s" if self.network.macs() else "G elements/s"
+
+    @property
+    def count(self) -> int:
+        """How many computations make a turn."""
+        # An element that is only read takes about as long as this many products.
+        gmac = self.work / 1e9 * (1 if self.network.macs() else 10)
+        return max(TURN_LEAST, round(TURN_GMAC / gmac)) if gmac > 1e-3 else TURN_LEAST
+
+
+def layers() -> list[Workload]:
+    """Return layers of ResNet-50, MobileNetV2 and BERT."""
+    return [
+        conv(224, 3, 64, 7, 2),
+        conv(56, 64, 64, 1),
+        conv(56, 64, 64, 3),
+        conv(56, 64, 256, 1),
+        conv(28, 128, 128, 3),
+        conv(28, 512, 128, 1),
+        conv(14, 256, 256, 3),
+        conv(14, 1024, 256, 1),
+        conv(7, 512, 512, 3),
+        conv(7, 512, 2048, 1),
+        depthwise(112, 96, 2),
+        depthwise(56, 144),
+        depthwise(14, 384),
+        matmul(128, 768, 768),
+        matmul(128, 768, 3072),
+        matmul(128, 3072, 768),
+        layer("max pool 3x3/2, 64, 112x112", (1, 112, 112, 64), lambda made, x: made.maxpool("y", x, 3, 2, 1)),
+        layer("add, 256, 56x56", (1, 56, 56, 256), lambda made, x: made.add("y", x, x, "relu")),
+    ]
+
+
+def networks() -> list[Workload]:
+    """Return the networks of programs/networks at full size."""
+    return [whole(network(name)) for name in NETWORKS]
+
+
+def whole(described: Network) -> Workload:
+    """Return a network as a workload, with its fused form where it has sums."""
+    sums = any(isinstance(node, Add) for node in described.nodes)
+    return Workload(described.name, described, seeded_input(described), fused(described) if sums else None)
+
+
+def layer(name: str, shape: tuple[int, ...], add: Callable[[Layers, str], str]) -> Workload:
+    """Return the layer that `add` adds to the input of a shape."""
+    made = Layers(seed=1)
+    add(made, made.input("x", *shape))
+    described = made.network(name)
+    described = described.scaled(dict.fromkeys(described.tensors, SCALE))
+    return Workload(name, described, seeded_input(described))
+
+
+def conv(size: int, depth: int, channels: int, window: int, stride: int = 1) -> Workload:
+    name = f"conv {window}x{window}{f'/{stride}' if stride > 1 else ''}, {depth} to {channels}, {size}x{size}"
+    shape = (1, size, size, depth)
+    return layer(name, shape, lambda made, x: made.conv("y", x, channels, window, stride, "relu"))
+
+
+def depthwise(size: int, depth: int, stride: int = 1) -> Workload:
+    name = f"depthwise 3x3{f'/{stride}' if stride > 1 else ''}, {depth}, {size}x{size}"
+    shape = (1, size, size, depth)
+    return layer(name, shape, lambda made, x: made.conv("y", x, depth, 3, stride, "relu", depthwise=True))
+
+
+def matmul(rows: int, summed: int, outputs: int) -> Workload:
+    return layer(f"matmul {rows} x {summed} x {outputs}", (rows, summed), lambda made, x: made.dense("y", x, outputs))
