@@ -42,6 +42,8 @@ HOT = (
     "functions",
     "jit",
     "kernels",
+    "kernels_depthwise",
+    "kernels_eltwise",
     "kernels_memory",
     "kernels_pool",
     "kernels_reduce",

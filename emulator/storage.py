@@ -14,6 +14,7 @@ from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 
 Array = np.ndarray
 f32 = np.float32
+i32, i64 = np.int32, np.int64
 u32, u64 = np.uint32, np.uint64
 
 # Types as they stand in a row.
