@@ -20,7 +20,19 @@ from emulator.jit import KERNEL, compile_all, quiet, table_of
 from emulator.kernels import KERNELS, compile_kernels
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
 from emulator.pace import PAUSE_SECONDS, next_budget
-from emulator.plan import STATUS, CorePlan, Plan, in_task, overlap_trap, shares_bytes, starts, wrong_index
+from emulator.plan import (
+    SCRATCH,
+    SCRATCH_BYTES,
+    SCRATCH_END,
+    STATUS,
+    CorePlan,
+    Plan,
+    in_task,
+    overlap_trap,
+    shares_bytes,
+    starts,
+    wrong_index,
+)
 from emulator.walk import (
     ABOVE,
     AT,
@@ -169,6 +181,7 @@ class _Walk:
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops)
         rows = np.concatenate([part.rows for part in plan.cores])
+        rows[:, SCRATCH], rows[:, SCRATCH_END] = plan.arena_bytes, plan.arena_bytes + SCRATCH_BYTES
         self._rows = rows.copy()
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
         self._starts = starts(len(part.rows) for part in plan.cores)

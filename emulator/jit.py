@@ -47,6 +47,7 @@ HOT = (
     "kernels_sample",
     "kernels_tensor",
     "schedule",
+    "share",
     "storage",
     "vector",
     "walk",
