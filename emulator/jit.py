@@ -30,8 +30,10 @@ import numpy as np
 from numba.core import config as _config
 from numba.core import event, types
 from numba.core.errors import NumbaExperimentalFeatureWarning
+from numba.extending import intrinsic as _intrinsic
 
 config: Any = _config
+intrinsic: Any = _intrinsic
 OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
 # What every kernel takes: the arena, and a row of the plan.
 KERNEL = types.void(types.uint8[::1], types.int64[::1])
@@ -46,6 +48,7 @@ HOT = (
     "kernels_reduce",
     "kernels_sample",
     "kernels_tensor",
+    "meeting",
     "schedule",
     "share",
     "storage",
