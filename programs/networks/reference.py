@@ -22,7 +22,7 @@ from programs.networks.graph import (
     Network,
     Node,
 )
-from programs.training.vector import LIMITS, NUMPY, exp, gelu, reciprocal, rsqrt
+from programs.training.vector import FP32, LIMITS, NUMPY, Chain, exp, gelu, reciprocal, rsqrt
 
 f32, f64 = np.float32, np.float64
 Values = dict[str, np.ndarray]
@@ -124,19 +124,8 @@ def windows(x: np.ndarray, window: int, stride: int, pad: int, padding: int) -> 
 
 
 def multiply_add(x: np.ndarray, factor: np.ndarray | f32, term: np.ndarray | f32) -> np.ndarray:
-    """Return x * factor + term, rounded once to float32, for x that float32 holds, as it does the other two.
-
-    The product is exact in float64. The sum is rounded to odd there: where it is not exact, to the neighbour whose
-    last bit is 1, so that the second rounding, to float32, cannot mistake it for a tie.
-    """
-    product, other = np.broadcast_arrays(x.astype(f64) * np.asarray(factor, f64), np.asarray(term, f64))
-    total = product + other
-    # The error of the sum, exact (Knuth).
-    part = total - product
-    error = (product - (total - part)) + (other - part)
-    even = (total.view(np.int64) & 1) == 0
-    odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    return np.where((error != 0) & even, odd, total).astype(f32)
+    """Return x * factor + term, rounded once to float32."""
+    return Chain(x, FP32).times_plus(factor, term).floats()
 
 
 def stored(v: np.ndarray, relu: bool = False, dtype: str = "i8") -> np.ndarray:
