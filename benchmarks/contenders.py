@@ -27,11 +27,11 @@ CHIPS = {
 }
 
 
-def emulator(network: Network, x: np.ndarray, chip: Chip, count: int) -> Contender:
+def emulator(network: Network, x: np.ndarray, chip: Chip, count: int, cores: int = 1) -> Contender:
     """Return the network on a chip, its input NHWC; a turn is a stream of `count` tasks, and gives the last output."""
 
     def make() -> Callable[[], np.ndarray]:
-        plan = load(builder(network).build(chip), chip, count)
+        plan = load(builder(network, cores=cores).build(chip), chip, count)
         inputs = {network.input: np.broadcast_to(x, (count, *x.shape))}
         return lambda: execute(plan, inputs).outputs[network.output][-1]
 
@@ -39,7 +39,7 @@ def emulator(network: Network, x: np.ndarray, chip: Chip, count: int) -> Contend
 
 
 def runtime(network: Network, x: np.ndarray, form: graphs.Form, count: int) -> Contender:
-    """Return onnxruntime on the network in a form, one thread, all optimisations; it gives the output, NCHW."""
+    """Return onnxruntime on the network in a form, one thread, all optimisations; it gives the output."""
 
     def make() -> Callable[[], np.ndarray]:
         options = onnxruntime.SessionOptions()

@@ -1,20 +1,25 @@
 """The networks of programs/networks as onnxruntime takes them: ONNX models of its quantised operators, or of floats.
 
 Every model is made from the description that the emulator's program is made from, with the same integers as weights
-and biases. Form by form:
+and biases. Quantised models have the channels last, as the emulator does: the runtime would turn convolutions so by
+itself, but pay for transposes at both ends. Form by form:
 
-- s8 x s8: QLinearConv, QGemm, QLinearAdd, QLinearGlobalAveragePool and MaxPool on int8 without zero points, what the
-  description says to the last bit. Relu is a node: no zero point makes the clamp of int8 do its work.
+- s8 x s8: QLinearConv, QGemm, QLinearAdd, QLinearGlobalAveragePool and NhwcMaxPool on int8 without zero points, what
+  the description says to the last bit. Relu is a node: no zero point makes the clamp of int8 do its work.
 - u8 x u8: its fastest form that is exact on every host. Weights are shifted by 128, their zero point. Activations
   behind a relu have the zero point 0 and 127/255 of the scale, so that the clamp to uint8 does the relu (or relu6) and
   all 255 steps serve; others are shifted by 128. The results are those of the network up to the steps of its
   activations, not to the bit.
 - u8 x s8: those activations with int8 weights. Exact only where the host has VNNI: the kernels for other hosts add
   pairs of products in 16 bits, which saturate.
-- float32: the operators of ONNX itself on de-quantised weights.
+- float32: the operators of ONNX itself on de-quantised weights, channels first.
+
+In an encoder layer all products are quantised, statically; softmax is QLinearSoftmax; gelu, layer norm and the sums
+before it are floats, as there are no quantised operators of them: products before them give floats at once. (Dynamic
+quantisation of the same layer, which leaves the products of attention to floats, was as fast within 2 %.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +27,29 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from programs.networks.graph import Add, Conv, Dense, Depthwise, GlobalAverage, MaxPool, Network, Node
+from programs.networks.graph import (
+    EPSILON,
+    Add,
+    Attention,
+    Conv,
+    Dense,
+    Depthwise,
+    GlobalAverage,
+    LayerNorm,
+    MaxPool,
+    Network,
+    Node,
+    inputs,
+)
 
 f32 = np.float32
 MICROSOFT = "com.microsoft"
-# ONNX's operators of 2024, which onnxruntime's release of reference has kernels for.
+# What onnxruntime's release of reference has kernels for.
 OPSET, IR_VERSION = 21, 10
+# A softmax's results are at most 1.
+SHARE_SCALE = f32(1 / 256)
+# 16-bit activations as 8-bit ones of the same range.
+COARSER = 256
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,10 @@ class Form:
     name: str
     activations: type
     weights: type
+
+    @property
+    def is_float(self) -> bool:
+        return self.activations is np.float32
 
 
 FORMS = {
@@ -51,61 +77,62 @@ FORMS = {
 
 
 def model(network: Network, form: Form) -> onnx.ModelProto:
-    """Return a network as a model, its input and output of the names that the network has, NCHW."""
-    graph = _Graph(network, form)
+    """Return a network as a model, its input and output of the names that the network has."""
+    graph = (_Floats if form.is_float else _Integers)(network, form)
     for node in network.nodes:
         graph.write(node)
+    graph.finish()
     element = helper.np_dtype_to_tensor_dtype(np.dtype(form.activations))
-    ends = [
-        helper.make_tensor_value_info(name, element, channels_first(network.tensors[name].shape))
-        for name in (network.input, network.output)
-    ]
+    ends = [helper.make_tensor_value_info(name, element, graph.shape(name)) for name in (network.input, network.output)]
     made = helper.make_graph(graph.nodes, network.name, ends[:1], ends[1:], graph.initialisers)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
     return helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
 
 
 def given(network: Network, form: Form, x: np.ndarray) -> np.ndarray:
-    """Return an input of the network, stored i8 NHWC, as a form's model takes it."""
-    x = np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x
-    if form.activations is np.float32:
-        return x.astype(f32) * network.tensors[network.input].scale
+    """Return an input of the network, stored i8 NHWC or rows, as a form's model takes it."""
+    if form.is_float:
+        return channels_first(x).astype(f32) * network.tensors[network.input].scale
     return x if form.activations is np.int8 else (x.astype(np.int16) + 128).astype(np.uint8)
 
 
 def real(network: Network, form: Form, out: np.ndarray) -> np.ndarray:
     """Return the real numbers, NHWC or rows, that the output of a form's model stands for."""
-    scale, zero = (f32(1), 0) if form.activations is np.float32 else steps(network, form)[network.output]
-    return channels_last((out.astype(f32) - zero) * scale)
+    if form.is_float:
+        return np.moveaxis(out, 1, -1) if out.ndim == 4 else out
+    scale, zero = steps(network, form)[network.output]
+    return (out.astype(f32) - zero) * scale
+
+
+def is_exact(network: Network) -> bool:
+    """Return whether s8 x s8 computes what the description says: it has no function that a runtime does in floats."""
+    inexact = (node for node in network.nodes if isinstance(node, Attention | LayerNorm) or _is_gelu(node))
+    return next(inexact, None) is None
 
 
 def steps(network: Network, form: Form) -> dict[str, tuple[np.float32, int]]:
     """Return the scale and the zero point of each activation in a quantised form."""
-    rectified: dict[str, bool] = {network.input: False}
+    rectified: dict[str, bool] = {}
     for node in network.nodes:
         if isinstance(node, MaxPool | GlobalAverage):
-            rectified[node.out] = rectified[node.x]
+            rectified[node.out] = rectified.get(node.x, False)
         else:
-            rectified[node.out] = "relu" in node.activation
+            rectified[node.out] = "relu" in getattr(node, "activation", "")
     found = {}
     for name, tensor in network.tensors.items():
+        scale = f32(tensor.scale * COARSER) if tensor.dtype == "i16" else tensor.scale
         if form.activations is np.int8:
-            found[name] = (tensor.scale, 0)
-        elif rectified[name]:
-            found[name] = (f32(tensor.scale * f32(127 / 255)), 0)
+            found[name] = (scale, 0)
+        elif rectified.get(name):
+            found[name] = (f32(scale * f32(127 / 255)), 0)
         else:
-            found[name] = (tensor.scale, 128)
+            found[name] = (scale, 128)
     return found
 
 
-def channels_last(out: np.ndarray) -> np.ndarray:
-    """Return an output as the emulator gives it: NHWC, or rows."""
-    return np.moveaxis(out, 1, -1) if out.ndim == 4 else out
-
-
-def channels_first(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of an NHWC tensor as NCHW; that of rows as it is."""
-    return (shape[0], shape[3], *shape[1:3]) if len(shape) == 4 else tuple(shape)
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """Return images NCHW, and OHWI weights OIHW; rows as they are."""
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x
 
 
 class _Graph:
@@ -113,113 +140,236 @@ class _Graph:
 
     def __init__(self, network: Network, form: Form) -> None:
         self.network, self.form = network, form
-        self.floats = form.activations is np.float32
-        self.steps = {} if self.floats else steps(network, form)
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
 
     def write(self, node: Node) -> None:
         """Add the nodes that compute one node of the network."""
-        match node:
-            case Conv() | Depthwise():
-                weight = node.weight.transpose(3, 0, 1, 2) if isinstance(node, Depthwise) else node.weight
-                weight = np.ascontiguousarray(np.moveaxis(weight, -1, 1))
-                group = len(weight) if isinstance(node, Depthwise) else 1
-                window: dict[str, Any] = {
-                    "kernel_shape": weight.shape[2:],
-                    "strides": [node.stride] * 2,
-                    "pads": [node.pad] * 4,
-                    "group": group,
-                }
-                self.product(node, ("Conv" if self.floats else "QLinearConv", ""), weight, **window)
-            case Dense():
-                rows = self.rows(node)
-                weight = node.weight
-                if len(self.network.tensors[node.x].shape) == 4:
-                    weight = self.channels_first_columns(node)
-                self.product(node, ("Gemm", "") if self.floats else ("QGemm", MICROSOFT), weight, rows, transB=1)
-            case Add():
-                self.activated(node, *self.add(node))
-            case MaxPool():
-                window = {"kernel_shape": [node.window] * 2, "strides": [node.stride] * 2, "pads": [node.pad] * 4}
-                self.node("MaxPool", [node.x], node.out, **window)
-            case GlobalAverage():
-                if self.floats:
-                    self.node("GlobalAveragePool", [node.x], node.out)
-                else:
-                    inputs = [node.x, *self.step(node.x), *self.step(node.out)]
-                    self.node("QLinearGlobalAveragePool", inputs, node.out, MICROSOFT, channels_last=0)
-            case _:
-                raise NotImplementedError(f"no ONNX form of {type(node).__name__}")
+        raise NotImplementedError
 
-    def product(
-        self, node: Conv | Depthwise | Dense, kind: tuple[str, str], weight: np.ndarray, x: str = "", **attributes: Any
-    ) -> None:
-        """Add a product [outputs, ...] with its bias and activation."""
-        operator, domain = kind
-        x = x or node.x
-        # The description's scale of the sums; that of u8's activations may be a smaller one.
-        sums = self.network.tensors[node.x].scale * node.weight_scale
-        if self.floats:
-            scale = node.weight_scale.reshape(-1, *[1] * (weight.ndim - 1))
-            inputs = [x, self.constant(weight.astype(f32) * scale), self.constant(node.bias.astype(f32) * sums)]
-        else:
-            zero = 128 if self.form.weights is np.uint8 else 0
-            scale = node.weight_scale.astype(f32)
-            stored: np.ndarray = (weight.astype(np.int16) + zero).astype(self.form.weights)
-            bias = node.bias
-            if self.form.activations is np.uint8:
-                bias = np.rint(node.bias * (sums / (self.steps[node.x][0] * scale))).astype(np.int32)
-            zeros: np.ndarray = np.full(len(scale), zero, self.form.weights)
-            middle = [self.constant(stored), self.constant(scale), self.constant(zeros)]
-            out = self.step(node.out)
-            if operator == "QGemm":
-                inputs = [x, *self.step(node.x), *middle, self.constant(bias), *out]
-            else:
-                inputs = [x, *self.step(node.x), *middle, *out, self.constant(bias)]
-        self.activated(node, operator, inputs, domain, **attributes)
-
-    def add(self, node: Add) -> tuple[str, list[str], str]:
-        if self.floats:
-            return "Add", [node.a, node.b], ""
-        inputs = [node.a, *self.step(node.a), node.b, *self.step(node.b), *self.step(node.out)]
-        return "QLinearAdd", inputs, MICROSOFT
-
-    def activated(
-        self, node: Conv | Depthwise | Dense | Add, operator: str, inputs: list[str], domain: str, **attributes: Any
-    ) -> None:
-        """Add an operator and, where the clamp to its type is not it, the activation behind it."""
-        apart = node.activation and self.form.activations is not np.uint8
-        before = f"{node.out}_before" if apart else node.out
-        self.node(operator, inputs, before, domain, **attributes)
-        if apart and self.floats and node.activation == "relu6":
-            self.node("Clip", [before, self.constant(f32(0)), self.constant(f32(6))], node.out)
-        elif apart:
-            self.node("Relu", [before], node.out)
-
-    def rows(self, node: Dense) -> str:
-        """Return the name of a dense layer's input as rows."""
-        shape = self.network.tensors[node.x].shape
-        if shape == (shape[0], node.weight.shape[1]):
-            return node.x
-        self.node("Reshape", [node.x, self.constant(np.array([-1, node.weight.shape[1]]))], f"{node.out}_rows")
-        return f"{node.out}_rows"
-
-    def channels_first_columns(self, node: Dense) -> np.ndarray:
-        """Return the weight of a dense layer, its columns in the order of NCHW: those of the network are NHWC's."""
-        _, height, width, depth = self.network.tensors[node.x].shape
-        parts = node.weight.reshape(-1, height, width, depth)
-        return np.ascontiguousarray(np.moveaxis(parts, -1, 1)).reshape(node.weight.shape)
-
-    def step(self, name: str) -> list[str]:
-        """Return the names of an activation's scale and zero point."""
-        scale, zero = self.steps[name]
-        return [self.constant(f32(scale)), self.constant(np.array(zero, self.form.activations))]
+    def finish(self) -> None:
+        """Add what gives the output its type."""
 
     def constant(self, value: Any) -> str:
         name = f"constant{len(self.initialisers)}"
         self.initialisers.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def node(self, operator: str, inputs: Sequence[str], out: str, domain: str = "", **attributes: Any) -> None:
-        self.nodes.append(helper.make_node(operator, inputs, [out], domain=domain, **attributes))
+    def node(self, operator: str, read: Sequence[str], out: str, domain: str = "", **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, read, [out], domain=domain, **attributes))
+        return out
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an activation in the model."""
+        return self.network.tensors[name].shape
+
+    def weight(self, node: Conv | Depthwise | Dense) -> np.ndarray:
+        """Return a weight as ONNX has it: outputs, then input channels, rows and columns."""
+        return channels_first(node.weight.transpose(3, 1, 2, 0) if isinstance(node, Depthwise) else node.weight)
+
+    def rows(self, node: Dense, x: str) -> str:
+        """Return a dense layer's input as rows."""
+        summed = node.weight.shape[1]
+        if self.network.tensors[node.x].shape[1:] == (summed,):
+            return x
+        return self.node("Reshape", [x, self.constant(np.array([-1, summed]))], f"{node.out}_rows")
+
+    def split(self, name: str, x: str, heads: int, order: tuple[int, int, int]) -> str:
+        """Return [steps, model] as [steps, heads, size of a head] with its dimensions in another order."""
+        rows, columns = self.network.tensors[name].shape
+        shape = self.constant(np.array([rows, heads, columns // heads]))
+        parts = self.node("Reshape", [x, shape], f"{name}_parts")
+        return self.node("Transpose", [parts], f"{name}_heads", perm=order)
+
+    def merge(self, name: str, x: str, out: str) -> str:
+        """Return [heads, steps, size of a head] as [steps, model]."""
+        turned = self.node("Transpose", [x], f"{name}_turned", perm=(1, 0, 2))
+        return self.node("Reshape", [turned, self.constant(np.array(self.network.tensors[name].shape))], out)
+
+
+class _Floats(_Graph):
+    """A model in float32, channels first."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        batch, *others = super().shape(name)
+        return (batch, *others[2:], *others[:2]) if len(others) == 3 else (batch, *others)
+
+    def weight(self, node: Conv | Depthwise | Dense) -> np.ndarray:
+        """Return a weight as ONNX has it; a matrix has its columns in the order of the image that it multiplies."""
+        image = self.network.tensors[node.x].shape[1:]
+        if isinstance(node, Dense) and len(image) == 3:
+            return channels_first(node.weight.reshape(-1, *image)).reshape(node.weight.shape)
+        return super().weight(node)
+
+    def write(self, node: Node) -> None:
+        match node:
+            case Conv() | Depthwise():
+                self.activated(node, "Conv", [node.x, *self.parameters(node)], **window_of(node))
+            case Dense():
+                self.activated(node, "Gemm", [self.rows(node, node.x), *self.parameters(node)], transB=1)
+            case Add():
+                self.activated(node, "Add", [node.a, node.b])
+            case MaxPool():
+                self.node("MaxPool", [node.x], node.out, **window_of(node))
+            case GlobalAverage():
+                self.node("GlobalAveragePool", [node.x], node.out)
+            case Attention():
+                q, k, v = (
+                    self.split(name, name, node.heads, order)
+                    for name, order in ((node.q, (1, 0, 2)), (node.k, (1, 2, 0)), (node.v, (1, 0, 2)))
+                )
+                scores = self.node("MatMul", [q, k], node.scores)
+                share = self.node("Softmax", [scores], f"{node.out}_share", axis=-1)
+                self.merge(node.out, self.node("MatMul", [share, v], f"{node.out}_heads"), node.out)
+            case LayerNorm():
+                read = [node.x, self.constant(node.gain), self.constant(node.offset)]
+                self.node("LayerNormalization", read, node.out, epsilon=float(EPSILON))
+
+    def parameters(self, node: Conv | Depthwise | Dense) -> list[str]:
+        weight, scale = self.weight(node), node.weight_scale
+        step = self.network.tensors[node.x].scale * scale
+        each = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        return [self.constant(weight.astype(f32) * each), self.constant(node.bias.astype(f32) * step)]
+
+    def activated(
+        self, node: Conv | Depthwise | Dense | Add, operator: str, read: Sequence[str], **attributes: Any
+    ) -> None:
+        """Add an operator and the activation behind it."""
+        before = f"{node.out}_before" if node.activation else node.out
+        self.node(operator, read, before, **attributes)
+        if node.activation == "relu6":
+            self.node("Clip", [before, self.constant(f32(0)), self.constant(f32(6))], node.out)
+        elif node.activation:
+            self.node({"relu": "Relu", "gelu": "Gelu"}[node.activation], [before], node.out)
+
+
+class _Integers(_Graph):
+    """A quantised model: an activation is stored under its name, or real under another, or both."""
+
+    def __init__(self, network: Network, form: Form) -> None:
+        super().__init__(network, form)
+        self.steps = steps(network, form)
+        self.float_made = _float_made(network)
+        self.names: dict[tuple[str, str], str] = {("stored", network.input): network.input}
+
+    def write(self, node: Node) -> None:
+        match node:
+            case Conv() | Depthwise() | Dense():
+                self.product(node)
+            case Add() if self.float_made[node.out]:
+                self.node("Add", [self.real(node.a), self.real(node.b)], self.made_real(node.out))
+            case Add():
+                a, b = ([self.stored(name), *self.step(name)] for name in (node.a, node.b))
+                self.activated(node, "QLinearAdd", [*a, *b, *self.step(node.out)])
+            case MaxPool():
+                self.node("NhwcMaxPool", [self.stored(node.x)], self.made(node.out), MICROSOFT, **window_of(node))
+            case GlobalAverage():
+                read = [self.stored(node.x), *self.step(node.x), *self.step(node.out)]
+                self.node("QLinearGlobalAveragePool", read, self.made(node.out), MICROSOFT, channels_last=1)
+            case Attention():
+                self.attend(node)
+            case LayerNorm():
+                read = [self.real(node.x), self.constant(node.gain), self.constant(node.offset)]
+                self.node("LayerNormalization", read, self.made_real(node.out), epsilon=float(EPSILON))
+
+    def finish(self) -> None:
+        self.stored(self.network.output)
+
+    def product(self, node: Conv | Depthwise | Dense) -> None:
+        zero = 128 if self.form.weights is np.uint8 else 0
+        stored: np.ndarray = (self.weight(node).astype(np.int16) + zero).astype(self.form.weights)
+        zeros: np.ndarray = np.full(len(node.bias), zero, self.form.weights)
+        # A bias is in steps of the sums, which are as fine as the form's activations.
+        finer = self.network.tensors[node.x].scale / self.steps[node.x][0]
+        bias = self.constant(np.rint(node.bias * float(finer)).astype(np.int32))
+        weight = [self.constant(stored), self.constant(node.weight_scale.astype(f32)), self.constant(zeros)]
+        x = [self.stored(node.x), *self.step(node.x)]
+        if not isinstance(node, Dense):
+            read = [*x, *weight, *self.step(node.out), bias]
+            self.activated(node, "QLinearConv", read, channels_last=1, **window_of(node))
+            return
+        x[0] = self.rows(node, x[0])
+        if not self.float_made[node.out]:
+            self.activated(node, "QGemm", [*x, *weight, bias, *self.step(node.out)], transB=1)
+        elif _is_gelu(node):
+            before = self.node("QGemm", [*x, *weight, bias], f"{node.out}_before", MICROSOFT, transB=1)
+            self.node("Gelu", [before], self.made_real(node.out))
+        else:
+            self.node("QGemm", [*x, *weight, bias], self.made_real(node.out), MICROSOFT, transB=1)
+
+    def attend(self, node: Attention) -> None:
+        lowest = np.iinfo(self.form.activations).min
+        share = [self.constant(SHARE_SCALE), self.constant(np.array(lowest, self.form.activations))]
+        q, k, v = (
+            [self.split(name, self.stored(name), node.heads, order), *self.step(name)]
+            for name, order in ((node.q, (1, 0, 2)), (node.k, (1, 2, 0)), (node.v, (1, 0, 2)))
+        )
+        scores, out = self.step(node.scores), self.step(node.out)
+        self.node("QLinearMatMul", [*q, *k, *scores], node.scores)
+        shares = f"{node.out}_share"
+        self.node("QLinearSoftmax", [node.scores, *scores, *share], shares, MICROSOFT, axis=-1, opset=OPSET)
+        heads = self.node("QLinearMatMul", [shares, *share, *v, *out], f"{node.out}_heads")
+        self.merge(node.out, heads, self.made(node.out))
+
+    def activated(
+        self, node: Conv | Depthwise | Dense | Add, operator: str, read: Sequence[str], **others: Any
+    ) -> None:
+        """Add an operator and, where the clamp to its type is not it, the relu behind it."""
+        if node.activation and self.form.activations is np.int8:
+            before = self.node(operator, read, f"{node.out}_before", MICROSOFT, **others)
+            self.node("Relu", [before], self.made(node.out))
+        else:
+            self.node(operator, read, self.made(node.out), MICROSOFT, **others)
+
+    def made(self, name: str) -> str:
+        """Note that an activation is made, stored, and return its name."""
+        return self.names.setdefault(("stored", name), name)
+
+    def made_real(self, name: str) -> str:
+        return self.names.setdefault(("real", name), f"{name}_real")
+
+    def stored(self, name: str) -> str:
+        """Return the name of an activation's integers, quantised where it was made of floats."""
+        if ("stored", name) not in self.names:
+            self.node("QuantizeLinear", [self.names["real", name], *self.step(name)], self.made(name))
+        return self.names["stored", name]
+
+    def real(self, name: str) -> str:
+        """Return the name of an activation's real numbers."""
+        if ("real", name) not in self.names:
+            self.node("DequantizeLinear", [self.names["stored", name], *self.step(name)], self.made_real(name))
+        return self.names["real", name]
+
+    def step(self, name: str) -> list[str]:
+        """Return the names of an activation's scale and zero point."""
+        scale, zero = self.steps[name]
+        return [self.constant(f32(scale)), self.constant(np.array(zero, self.form.activations))]
+
+
+def _float_made(network: Network) -> Mapping[str, bool]:
+    """Return which activations a quantised model makes as floats: layer norms, gelus, and what they alone read."""
+    readers: dict[str, list[Node]] = {name: [] for name in network.tensors}
+    for node in network.nodes:
+        for name in inputs(node):
+            readers[name].append(node)
+    found: dict[str, bool] = {}
+    for node in reversed(network.nodes):
+        for_floats = bool(readers[node.out]) and all(
+            isinstance(reader, LayerNorm) or (isinstance(reader, Add) and found[reader.out])
+            for reader in readers[node.out]
+        )
+        found[node.out] = (
+            isinstance(node, LayerNorm) or _is_gelu(node) or (isinstance(node, Add | Dense) and for_floats)
+        )
+    return found
+
+
+def _is_gelu(node: Node) -> bool:
+    return getattr(node, "activation", "") == "gelu"
+
+
+def window_of(node: Conv | Depthwise | MaxPool) -> dict[str, Any]:
+    """Return the attributes of a convolution or of pooling."""
+    sides = [node.window] * 2 if isinstance(node, MaxPool) else node.weight.shape[1:3]
+    groups = {"group": len(node.bias)} if isinstance(node, Depthwise) else {}
+    return {"kernel_shape": sides, "strides": [node.stride] * 2, "pads": [node.pad] * 4, **groups}

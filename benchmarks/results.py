@@ -95,7 +95,7 @@ def targets(results: Results) -> list[Target]:
         Target("ResNet-50 fused, fp24 of fp32", 70, "%", percent(ratio("resnet50", "fused fp24", "fused fp32"))),
         Target("VGG-16, of the micro-kernel in L1", 75, "%", of_limit("vgg16")),
         Target("MobileNetV2, to onnxruntime u8 x u8", 1, "x", ratio("mobilenet_v2", "fp32", "u8 x u8")),
-        Target("BERT layer, to onnxruntime u8 x u8", 1, "x", ratio("bert", "fp32", "u8 x u8")),
+        Target("BERT layer, to onnxruntime u8 x u8", 1, "x", ratio("bert_layer", "fp32", "u8 x u8")),
         Target("ResNet-50, two threads to one", 1.8, "x", ratio("resnet50", "2 threads", "fp32")),
         Target(COPIES, 5, "million/s", per_second(COPIES)),
         Target(MATMULS, 1, "million/s", per_second(MATMULS)),

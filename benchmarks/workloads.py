@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from programs.networks.catalogue import NETWORKS, network, seeded_input
-from programs.networks.graph import Add, Network, fused
+from programs.networks.catalogue import CORES, NETWORKS, network, seeded_input
+from programs.networks.graph import Add, MaxPool, Network, fused
 from programs.networks.seeded import Layers
 
-# Of all activations of a single layer: weights are drawn so that results fill the range that its input fills.
-SCALE = 0.05
+# Of the input of a single layer, and of its result, which reaches further.
+SCALE, SCALE_OUT = 0.05, 0.15
 # What a turn of a workload amounts to, and the fewest computations in it.
 TURN_GMAC, TURN_LEAST = 6.0, 3
 
@@ -19,13 +19,15 @@ TURN_GMAC, TURN_LEAST = 6.0, 3
 class Workload:
     """A network (of one layer, maybe), its input, and how much work a computation is.
 
-    `fused` is its other form, in which each sum is part of a product; None where it has no sums.
+    `fused` is its other form, in which each sum is part of a product; None where it has no sums. It takes so many
+    `cores` of the chip.
     """
 
     name: str
     network: Network
     x: np.ndarray
     fused: Network | None = None
+    cores: int = 1
 
     @property
     def work(self) -> int:
@@ -70,13 +72,13 @@ def layers() -> list[Workload]:
 
 def networks() -> list[Workload]:
     """Return the networks of programs/networks at full size."""
-    return [whole(network(name)) for name in NETWORKS]
+    return [whole(network(name), CORES.get(name, 1)) for name in NETWORKS]
 
 
-def whole(described: Network) -> Workload:
+def whole(described: Network, cores: int = 1) -> Workload:
     """Return a network as a workload, with its fused form where it has sums."""
     sums = any(isinstance(node, Add) for node in described.nodes)
-    return Workload(described.name, described, seeded_input(described), fused(described) if sums else None)
+    return Workload(described.name, described, seeded_input(described), fused(described) if sums else None, cores)
 
 
 def layer(name: str, shape: tuple[int, ...], add: Callable[[Layers, str], str]) -> Workload:
@@ -84,7 +86,8 @@ def layer(name: str, shape: tuple[int, ...], add: Callable[[Layers, str], str]) 
     made = Layers(seed=1)
     add(made, made.input("x", *shape))
     described = made.network(name)
-    described = described.scaled(dict.fromkeys(described.tensors, SCALE))
+    pooled = isinstance(described.nodes[0], MaxPool)
+    described = described.scaled({"x": SCALE, "y": SCALE if pooled else SCALE_OUT})
     return Workload(name, described, seeded_input(described))
 
 
@@ -97,7 +100,7 @@ def conv(size: int, depth: int, channels: int, window: int, stride: int = 1) -> 
 def depthwise(size: int, depth: int, stride: int = 1) -> Workload:
     name = f"depthwise 3x3{f'/{stride}' if stride > 1 else ''}, {depth}, {size}x{size}"
     shape = (1, size, size, depth)
-    return layer(name, shape, lambda made, x: made.conv("y", x, depth, 3, stride, "relu", depthwise=True))
+    return layer(name, shape, lambda made, x: made.depthwise("y", x, 3, stride, "relu"))
 
 
 def matmul(rows: int, summed: int, outputs: int) -> Workload:
