@@ -1,14 +1,9 @@
 """A network as a program, by `ratel.Builder`: a tensor for each activation, an instruction or a few for each node.
 
 Multipliers follow from the scales of the tensors; those that a runtime computes in another way are written out.
-
-On several cores each computes a slice of every node's output channels, and holds the weights of those alone. What a
-product sums over all channels has to be whole: before it, every core copies its slice to the others and signals that it
-is there. Pooling works channel by channel, so it needs no exchange.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +22,6 @@ from programs.networks.graph import (
     MaxPool,
     Network,
     Node,
-    inputs,
 )
 from programs.networks.placement import placed
 
@@ -35,157 +29,89 @@ f32 = np.float32
 Tensors = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Part:
-    """What one of several cores computes."""
-
-    core: int
-    cores: int
-
-    def channels(self, count: int) -> slice:
-        return slice(count * self.core // self.cores, count * (self.core + 1) // self.cores)
-
-    def of(self, tensor: Any) -> Any:
-        """Return the core's channels of a tensor: the last dimension."""
-        if self.cores == 1:
-            return tensor
-        return tensor[(slice(None),) * (len(tensor.shape) - 1) + (self.channels(tensor.shape[-1]),)]
-
-
-WHOLE = Part(0, 1)
-
-
-def builder(
-    network: Network, given: np.ndarray | None = None, chip: str = "hanguang800", cores: int = 1
-) -> ratel.Builder:
-    """Return the program of a network, with what its input holds where a run gives nothing.
-
-    On several cores only what is a chain: each node reads the result of the one before.
-    """
+def builder(network: Network, given: np.ndarray | None = None, chip: str = "hanguang800") -> ratel.Builder:
+    """Return the program of a network for one core, with what its input holds where a run gives nothing."""
     b = ratel.Builder(network.name, chip)
     b.comment(f"{network.name} of programs/networks, written by emit.py.")
-    if cores == 1:
-        tensors = declare(b, network, placed(network, range(len(network.nodes))), given)
-        for node in network.nodes:
-            write(b, network, tensors, node)
-    else:
-        share(b, network, given, cores)
+    tensors = declare(b, network, given)
+    for node in network.nodes:
+        write(b, network, tensors, node)
     return b
 
 
-def share(b: ratel.Builder, network: Network, given: np.ndarray | None, cores: int) -> None:
-    """Write the program of a chain of nodes for several cores; input and output are core 0's."""
-    before = (network.input, *(node.out for node in network.nodes))
-    assert all(inputs(node) == (x,) for node, x in zip(network.nodes, before, strict=False)), "expected a chain"
-    summed = {node.x for node in network.nodes if isinstance(node, Conv | Dense)} | {network.output}
-    exchanged = [k for k, node in enumerate(network.nodes) if node.out in summed]
-    # ready[one, other]: a slice of one core's lies in the other's memory.
-    pairs = [(one, other) for one in range(cores) for other in range(cores) if one != other]
-    ready = {pair: b.declare("semaphore", f"ready{pair[0]}_{pair[1]}") for pair in pairs}
-    parts = [Part(core, cores) for core in range(cores)]
-    places, tensors = placed(network, exchanged), []
-    for part in parts:
-        with b.core(part.core):
-            tensors.append(declare(b, network, places, given, part))
-
-    def send(name: str, one: Part, other: Part, whole: bool = False) -> None:
-        """Copy a core's slice of an activation to another core, or all of it, and say that it is there."""
-        pieces = [tensors[part.core][name] for part in (other, one)]
-        with b.core(one.core):
-            b.copy(*(pieces if whole else map(one.of, pieces)))
-            b.signal(ready[one.core, other.core], me=True)
-
-    def receive(one: Part, other: Part) -> None:
-        with b.core(other.core):
-            b.wait(ready[one.core, other.core], te=True)
-
-    for part in parts[1:]:
-        send(network.input, parts[0], part, whole=True)
-    for part in parts[1:]:
-        receive(parts[0], part)
-    for k, node in enumerate(network.nodes):
-        for part in parts:
-            with b.core(part.core):
-                write(b, network, tensors[part.core], node, part)
-        if k in exchanged:
-            takers = parts[:1] if node.out == network.output else parts
-            moves = [(one, other) for one in parts for other in takers if one != other]
-            for one, other in moves:
-                send(node.out, one, other)
-            for one, other in moves:
-                receive(one, other)
-
-
-def declare(
-    b: ratel.Builder,
-    network: Network,
-    placement: tuple[dict[str, int], int],
-    given: np.ndarray | None,
-    part: Part = WHOLE,
-) -> Tensors:
-    """Declare the activations on one core, and return them by name."""
-    places, size = placement
+def declare(b: ratel.Builder, network: Network, given: np.ndarray | None) -> Tensors:
+    """Declare the activations, and return them by name."""
+    shared = {name: t.bytes for name, t in network.tensors.items() if name not in (network.input, network.output)}
+    places, size = placed(network, shared)
     arena = b.local("arena", "i8", size)
     tensors = {}
     for name, tensor in network.tensors.items():
         declared = name, tensor.dtype, tensor.shape
-        if part.core == 0 and name == network.input:
+        if name == network.input:
             tensors[name] = b.input(*declared, scale=tensor.scale, default=given)
-        elif part.core == 0 and name == network.output:
+        elif name == network.output:
             tensors[name] = b.output(*declared, scale=tensor.scale)
         else:
-            tensors[name] = b.local(*declared, scale=tensor.scale, at=(arena, places[name]) if name in places else None)
+            tensors[name] = b.local(*declared, scale=tensor.scale, at=(arena, places[name]))
     return tensors
 
 
-def write(b: ratel.Builder, network: Network, tensors: Tensors, node: Node, part: Part = WHOLE) -> None:
-    """Write what one core does for a node."""
+def write(b: ratel.Builder, network: Network, tensors: Tensors, node: Node) -> None:
+    """Write what a node does."""
     scale = {name: tensor.scale for name, tensor in network.tensors.items()}
-    out = part.of(tensors[node.out])
+    out = tensors[node.out]
 
     def constant(name: str, value: f32) -> Any:
         return b.const(f"{node.out}_{name}", [value], "f32")
 
     match node:
         case Conv() | Depthwise() | Dense():
-            multiply(b, tensors, node, part)
+            multiply(b, tensors, node)
         case Add():
-            a, other = (part.of(tensors[name]) for name in (node.a, node.b))
+            a, other = tensors[node.a], tensors[node.b]
             chain = {
                 "ew1_scale": constant("b_ratio", f32(scale[node.b] / scale[node.out])),
                 "ew2_scale": constant("a_ratio", f32(scale[node.a] / scale[node.out])),
             }
             b.eltwise(out, other, add=a, **chain, **activation(node.activation))
         case MaxPool():
-            b.maxpool(out, part.of(tensors[node.x]), window=node.window, stride=node.stride, pad=node.pad)
+            b.maxpool(out, tensors[node.x], window=node.window, stride=node.stride, pad=node.pad)
         case GlobalAverage():
             _, rows, columns, _ = network.tensors[node.x].shape
             multiplier = constant("multiplier", f32(scale[node.x] / f32(scale[node.out] * f32(rows * columns))))
-            b.reduce(out, part.of(tensors[node.x]), sum=True, scale=multiplier)
+            b.reduce(out, tensors[node.x], sum=True, scale=multiplier)
         case Attention():
             attend(b, tensors, node)
         case LayerNorm():
             normalise(b, tensors, node)
 
 
-def multiply(b: ratel.Builder, tensors: Tensors, node: Conv | Depthwise | Dense, part: Part) -> None:
-    channels = part.channels(len(node.bias))
-    weight = node.weight[..., channels] if isinstance(node, Depthwise) else node.weight[channels]
-    w = b.weight(f"{node.out}_weight", weight, scale=node.weight_scale[channels])
-    chain = {"bias": b.const(f"{node.out}_bias", node.bias[channels]), **activation(node.activation)}
+def multiply(b: ratel.Builder, tensors: Tensors, node: Conv | Depthwise | Dense) -> None:
+    out, x = tensors[node.out], tensors[node.x]
+    w, chain = weights(b, node)
     if getattr(node, "add", ""):
-        chain["add"] = part.of(tensors[node.add])
-    out, x = part.of(tensors[node.out]), tensors[node.x]
+        chain["add"] = tensors[node.add]
     match node:
         case Dense():
-            rows = (x.shape[0], weight.shape[1])
-            if x.shape != rows:
-                x = b.local(f"{node.x}_rows", "i8", rows, scale=x.scale, at=x)
-            b.matmul(out, x, w, transpose_w=True, **chain)
+            b.matmul(out, rows(b, x, node), w, transpose_w=True, **chain)
         case Conv():
             b.conv(out, x, w, stride=node.stride, pad=node.pad, **chain)
         case Depthwise():
-            b.dwconv(out, part.of(x), w, stride=node.stride, pad=node.pad, **chain)
+            b.dwconv(out, x, w, stride=node.stride, pad=node.pad, **chain)
+
+
+def weights(
+    b: ratel.Builder, node: Conv | Depthwise | Dense, outputs: slice = slice(None)
+) -> tuple[Any, dict[str, Any]]:
+    """Declare the weights of a node, or of some of its outputs; return them, and what the chain needs."""
+    w = b.weight(f"{node.out}_weight", node.weight[outputs], scale=node.weight_scale[outputs])
+    return w, {"bias": b.const(f"{node.out}_bias", node.bias[outputs]), **activation(node.activation)}
+
+
+def rows(b: ratel.Builder, x: Any, node: Dense) -> Any:
+    """Return what a fully connected layer reads as a matrix."""
+    shape = (x.shape[0], node.weight.shape[1])
+    return x if x.shape == shape else b.local(f"{node.x}_rows", "i8", shape, scale=x.scale, at=x)
 
 
 def attend(b: ratel.Builder, tensors: Tensors, node: Attention) -> None:
