@@ -30,9 +30,10 @@ import numpy as np
 from numba.core import config as _config
 from numba.core import event, types
 from numba.core.errors import NumbaExperimentalFeatureWarning
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
 config: Any = _config
+intrinsic: Any = _intrinsic
 OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
 # What every kernel takes: the arena, and a row of the plan.
 KERNEL = types.void(types.uint8[::1], types.int64[::1])
@@ -49,7 +50,9 @@ HOT = (
     "kernels_reduce",
     "kernels_sample",
     "kernels_tensor",
+    "meeting",
     "schedule",
+    "share",
     "storage",
     "vector",
     "walk",
@@ -128,16 +131,14 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
         config.CACHE_DIR = before
 
 
-def _fused(context: Any, a: Any, b: Any, c: Any) -> Any:
+@intrinsic
+def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c of float32, rounded once: an instruction where the host has it, else a call of fmaf."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
-
-
-fused: Any = intrinsic(_fused)
 
 
 def whole(value: int) -> int:
