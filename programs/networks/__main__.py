@@ -10,6 +10,7 @@ import numpy as np
 
 import ratel
 from programs.networks import catalogue, reference
+from programs.networks.emit import builder
 from programs.networks.graph import fused
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     print(f"{network.name}: {len(network.nodes)} nodes, {macs / 1e9:.2f} GMAC, {weights / 1e6:.1f} MB of weights")
 
     start = perf_counter()
-    program = catalogue.builder(network, given).build()
+    program = builder(network, given, cores=cores).build()
     on = f"{cores} core{'s' if cores > 1 else ''}"
     print(f"built and assembled for {on} of {program.chip} in {perf_counter() - start:.2f} s")
 

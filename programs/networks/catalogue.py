@@ -5,9 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-import ratel
-from programs.networks import cores as cut
-from programs.networks import emit
 from programs.networks.bert_layer import bert_layer
 from programs.networks.graph import Network
 from programs.networks.mobilenet_v2 import mobilenet_v2
@@ -19,12 +16,6 @@ NETWORKS = {"resnet50": resnet50, "mobilenet_v2": mobilenet_v2, "vgg16": vgg16, 
 CORES = {"vgg16": 4}
 # Written by programs/training/networks.py.
 SCALES = Path(__file__).with_name("scales.json")
-
-
-def builder(network: Network, given: np.ndarray) -> ratel.Builder:
-    """Return the program of a network, on as many cores as it takes."""
-    cores = CORES.get(network.name, 1)
-    return emit.builder(network, given) if cores == 1 else cut.builder(network, given, cores=cores)
 
 
 def network(name: str) -> Network:

@@ -15,24 +15,9 @@ from typing import Any
 import numpy as np
 
 import ratel
-from programs.networks.emit import rows, weights
 from programs.networks.graph import Conv, Dense, MaxPool, Network, inputs
+from programs.networks.nodes import rows, weights
 from programs.networks.placement import placed
-
-
-def builder(
-    network: Network, given: np.ndarray | None = None, chip: str = "hanguang800", cores: int = 4
-) -> ratel.Builder:
-    """Return the program of a chain of nodes, with what its input holds where a run gives nothing."""
-    b = ratel.Builder(network.name, chip)
-    b.comment(f"{network.name} of programs/networks, cut over {cores} cores; written by cores.py.")
-    cut = Cut(b, network, cores)
-    cut.declare(given)
-    cut.spread_input()
-    for node in network.nodes:
-        cut.compute(node)
-        cut.exchange(node.out)
-    return b
 
 
 class Cut:
@@ -71,6 +56,14 @@ class Cut:
         low, high = self.made[name][core]
         halo = reader.pad if isinstance(reader, Conv) else 0
         return max(0, low - halo), min(size, high + halo)
+
+    def write(self, given: np.ndarray | None) -> None:
+        """Write the program: `given` is what the input holds where a run gives nothing."""
+        self.declare(given)
+        self.spread_input()
+        for node in self.network.nodes:
+            self.compute(node)
+            self.exchange(node.out)
 
     def declare(self, given: np.ndarray | None) -> None:
         """Declare what each core holds of each activation.

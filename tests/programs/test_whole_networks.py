@@ -7,7 +7,6 @@ import pytest
 
 import ratel
 from programs.networks import catalogue, reference
-from programs.networks import cores as cut
 from programs.networks.bert_layer import bert_layer
 from programs.networks.emit import builder
 from programs.networks.graph import PRODUCTS, Add, Conv, Dense, Network, fused, inputs, outputs
@@ -51,7 +50,7 @@ def test_cores_give_the_bits_of_one(networks: dict[str, Network], cores: int) ->
     network = networks["vgg16"]
     given = catalogue.seeded_input(network)
     expected = reference.run(network, given)[network.output]
-    run = ratel.run(cut.builder(network, given, cores=cores).build(), chip=SINGLE, poison=3)
+    run = ratel.run(builder(network, given, cores=cores).build(), chip=SINGLE, poison=3)
     assert run.outputs[network.output].tobytes() == expected.tobytes()
 
 
