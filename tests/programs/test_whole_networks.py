@@ -20,7 +20,7 @@ SINGLE = ratel.load_chip("hanguang800", te__vector_format="fp32", pe__vector_for
 SMALL: dict[str, Callable[[], Network]] = {
     "resnet50": lambda: resnet50(size=37, width=4, classes=10, batch=2),
     "mobilenet_v2": lambda: mobilenet_v2(size=45, width=0.25, classes=10),
-    "vgg16": lambda: vgg16(size=64, width=8, classes=10),
+    "vgg16": lambda: vgg16(size=160, width=4, classes=10),
     "bert_layer": lambda: bert_layer(steps=16, model=48, heads=3, hidden=96),
 }
 
@@ -45,13 +45,13 @@ def test_program_equals_its_integers(networks: dict[str, Network], name: str) ->
     assert np.abs(own.astype(int) - expected).max() <= 16
 
 
-def test_cores_give_the_bits_of_one(networks: dict[str, Network]) -> None:
+@pytest.mark.parametrize("cores", [2, 3, 4])
+def test_cores_give_the_bits_of_one(networks: dict[str, Network], cores: int) -> None:
     network = networks["vgg16"]
     given = catalogue.seeded_input(network)
     expected = reference.run(network, given)[network.output]
-    for cores in (2, 4):
-        run = ratel.run(builder(network, given, cores=cores).build(), chip=SINGLE, poison=3)
-        assert run.outputs[network.output].tobytes() == expected.tobytes()
+    run = ratel.run(builder(network, given, cores=cores).build(), chip=SINGLE, poison=3)
+    assert run.outputs[network.output].tobytes() == expected.tobytes()
 
 
 def test_sums_are_fused_with_the_product_before_them(networks: dict[str, Network]) -> None:
@@ -83,14 +83,15 @@ def test_sizes_are_those_of_the_literature(name: str, giga_macs: float, millions
 @pytest.mark.parametrize("name", SMALL)
 def test_activations_that_live_at_once_lie_apart(networks: dict[str, Network], name: str) -> None:
     network = networks[name]
-    places, size = placed(network, range(len(network.nodes)))
-    assert size < sum(tensor.bytes for tensor in network.tensors.values())
+    sizes = {name: network.tensors[name].bytes for node in network.nodes for name in outputs(node)}
+    places, size = placed(network, sizes)
+    assert size < 0.7 * sum(sizes.values())
     made = {name: k for k, node in enumerate(network.nodes) for name in outputs(node)}
     used = {name: k for k, node in enumerate(network.nodes) for name in (*inputs(node), *outputs(node))}
     for one in places:
         for other in places:
             if one != other and made[one] <= used[other] and made[other] <= used[one]:
-                assert places[one] + network.tensors[one].bytes <= places[other] or places[other] < places[one]
+                assert places[one] + sizes[one] <= places[other] or places[other] + sizes[other] <= places[one]
 
 
 def test_weights_of_vgg16_fit_four_cores_and_not_one() -> None:
