@@ -1,23 +1,23 @@
 """Who runs a network: this emulator, onnxruntime in each form, and numpy's sgemm on the same shapes.
 
-What stays out of the clock is what a user does once: assembling and loading, making a session, packing weights that
-do not change. Copying the input in and the output out is inside. A turn of the emulator is a stream of tasks, each
-with its own input and output, one after another: a run sets the weights down in memory once, as a session does.
+What is done once stays out of the clock: assembling and loading, making a session, packing weights that do not change.
+Copying the input in and the output out is inside. The emulator sets its memory up and packs weights each time that it
+runs a stream of tasks: so the clock takes a stream of `1 + count` tasks less a stream of one.
 """
 
 import math
-from collections.abc import Callable
+import time
 
 import numpy as np
 import onnxruntime
 
 from benchmarks import graphs
-from benchmarks.timing import Contender, prepared
+from benchmarks.timing import Contender
 from emulator.execute import execute
 from emulator.plan import load
 from isa.chip import Chip, load_chip
 from programs.networks.emit import builder
-from programs.networks.graph import Conv, Dense, Network
+from programs.networks.graph import Attention, Conv, Dense, Network
 
 f32 = np.float32
 # Vector formats: float32 in both engines, which is what onnxruntime computes in, and the chip's own fp24 and fp19.
@@ -27,30 +27,38 @@ CHIPS = {
 }
 
 
-def emulator(network: Network, x: np.ndarray, chip: Chip, count: int, cores: int = 1) -> Contender:
-    """Return the network on a chip, its input NHWC; a turn is a stream of `count` tasks, and gives the last output."""
-
-    def make() -> Callable[[], np.ndarray]:
-        plan = load(builder(network, cores=cores).build(chip), chip, count)
-        inputs = {network.input: np.broadcast_to(x, (count, *x.shape))}
-        return lambda: execute(plan, inputs).outputs[network.output][-1]
-
-    return prepared(make, count)
+def emulator(network: Network, x: np.ndarray, chip: Chip, count: int, cores: int = 1, threads: int = 1) -> Contender:
+    """Return the network on a chip, its input NHWC or rows."""
+    began = time.perf_counter()
+    program, inputs = builder(network, cores=cores).build(chip), {network.input: x}
+    one, several = (load(program, chip, tasks) for tasks in (1, 1 + count))
+    # Compiles or loads the kernels.
+    result = execute(one, inputs, threads=threads).outputs[network.output]
+    return Contender(
+        lambda: execute(several, inputs, threads=threads),
+        count,
+        lambda: execute(one, inputs, threads=threads),
+        result,
+        time.perf_counter() - began,
+    )
 
 
 def runtime(network: Network, x: np.ndarray, form: graphs.Form, count: int) -> Contender:
-    """Return onnxruntime on the network in a form, one thread, all optimisations; it gives the output."""
+    """Return onnxruntime on the network in a form, one thread, all optimisations."""
+    began = time.perf_counter()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    model = graphs.model(network, form).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    given = {network.input: graphs.given(network, form, x)}
+    (result,) = session.run(None, given)
 
-    def make() -> Callable[[], np.ndarray]:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        model = graphs.model(network, form).SerializeToString()
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        given = {network.input: graphs.given(network, form, x)}
-        return lambda: [session.run(None, given)[0] for _ in range(count)][-1]
+    def run() -> None:
+        for _ in range(count):
+            session.run(None, given)
 
-    return prepared(make, count)
+    return Contender(run, count, None, result, time.perf_counter() - began)
 
 
 def sgemm(network: Network, count: int) -> Contender | None:
@@ -60,25 +68,27 @@ def sgemm(network: Network, count: int) -> Contender | None:
     """
     shapes = []
     for node in network.nodes:
-        if isinstance(node, Conv | Dense):
-            outputs, summed = len(node.weight), math.prod(node.weight.shape[1:])
-            shapes.append((math.prod(network.tensors[node.out].shape) // outputs, summed, outputs))
+        match node:
+            case Conv() | Dense():
+                outputs, summed = len(node.weight), math.prod(node.weight.shape[1:])
+                shapes.append((math.prod(network.tensors[node.out].shape) // outputs, summed, outputs))
+            case Attention():
+                steps, model = network.tensors[node.q].shape
+                size = model // node.heads
+                shapes += [(steps, size, steps), (steps, steps, size)] * node.heads
     if not shapes:
         return None
+    began = time.perf_counter()
+    rng = np.random.default_rng(1)
+    # Equal shapes share their matrices, which can only help.
+    matrices = {
+        shape: (rng.random(shape[:2], f32), rng.random(shape[1:], f32), np.empty(shape[::2], f32))
+        for shape in set(shapes)
+    }
 
-    def make() -> Callable[[], None]:
-        rng = np.random.default_rng(1)
-        # Equal shapes share their matrices, which can only help.
-        matrices = {
-            shape: (rng.random(shape[:2], f32), rng.random(shape[1:], f32), np.empty(shape[::2], f32))
-            for shape in set(shapes)
-        }
+    def run() -> None:
+        for shape in shapes * count:
+            x, w, out = matrices[shape]
+            np.matmul(x, w, out)
 
-        def run() -> None:
-            for shape in shapes * count:
-                x, w, out = matrices[shape]
-                np.matmul(x, w, out)
-
-        return run
-
-    return prepared(make, count, sum(map(math.prod, shapes)))
+    return Contender(run, count, prepared=time.perf_counter() - began, macs=sum(map(math.prod, shapes)))

@@ -32,7 +32,8 @@ def rates(rounds: int, share: float = 1.0) -> dict[str, float]:
         count = max(1, int(most * share))
         text = f"{declarations}\nloop i, {count}\n    {instruction}\nbrnz i\nend"
         plan = load(assemble(text), CHIPS["fp32"])
-        return Contender(lambda: execute(plan, {}), count=count)
+        execute(plan, {})
+        return Contender(lambda: execute(plan, {}), count)
 
     timings = interleaved({name: contender(name) for name in LOOPS}, rounds)
     return {name: 1 / timing.median for name, timing in timings.items()}

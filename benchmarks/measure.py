@@ -1,16 +1,18 @@
 """The benchmarks in order: each workload's results checked, then its contenders timed in turns."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from benchmarks import graphs, loops, processes
 from benchmarks.contenders import CHIPS, emulator, runtime, sgemm
-from benchmarks.results import Measured, Results
+from benchmarks.results import FUSED, THREADS, Measured, Results
 from benchmarks.timing import Contender, interleaved
-from benchmarks.workloads import Workload, layers, networks
+from benchmarks.workloads import Workload, layers, networks, resnet50
 from programs.networks import reference
 
+# onnxruntime's s8 x s8 is slow: so many times fewer computations in its turns.
+SLOWER = 6
 # The least correlation of real numbers computed in other steps with those that the integers stand for.
 CORRELATION = 0.99
 Say = Callable[[str], None]
@@ -31,10 +33,10 @@ def everything(machine: dict[str, str], parts: Collection[str], rounds: int, say
         say("small instructions")
         results.instructions = loops.rates(rounds)
     if "memory" in parts:
-        say("memory of a run of ResNet-50: processes of their own, which compile")
-        results.memory = processes.memory(networks()[0])
+        say("memory of a run of ResNet-50: processes of their own")
+        results.memory = processes.memory(resnet50())
     if "processes" in parts:
-        say("start-up: processes with an empty cache, which compile")
+        say("start-up: processes of their own, with an empty cache at first")
         results.processes = processes.start_up(rounds)
     return results
 
@@ -43,44 +45,43 @@ def workload(given: Workload, rounds: int, say: Say) -> Measured:
     """Check and time one workload."""
     say(f"{given.name}: preparing")
     contenders = contenders_of(given)
-    for line in check(given, contenders):
-        say(f"{given.name}: {line}")
-    say(f"{given.name}: timing")
+    say("\n         ".join(["right, now timed:", *check(given, contenders)]))
     return Measured(given.name, given.work, given.unit, interleaved(contenders, rounds))
 
 
 def contenders_of(given: Workload) -> dict[str, Contender]:
     """Return who runs a workload, in the order of their turns."""
     network, x, count = given.network, given.x, given.count
-    found: dict[str, Contender | None] = {}
-    for prefix, described in (("", network), ("fused ", given.fused)):
-        if described is not None:
-            found |= {
-                f"{prefix}{name}": emulator(described, x, chip, count, given.cores) for name, chip in CHIPS.items()
-            }
+    found: dict[str, Contender | None] = {
+        name: emulator(network, x, chip, count, given.cores) for name, chip in CHIPS.items()
+    }
+    if given.fused is not None:
+        found |= {FUSED + name: emulator(given.fused, x, chip, count, given.cores) for name, chip in CHIPS.items()}
+    if given.threads > 1:
+        found[THREADS] = emulator(network, x, CHIPS["fp32"], count, given.cores, given.threads)
     for name, form in graphs.FORMS.items():
-        # Slow, and its turns are as long.
-        found[name] = runtime(network, x, form, max(1, count // 6) if name == "s8 x s8" else count)
+        found[name] = runtime(network, x, form, max(1, count // SLOWER) if name == "s8 x s8" else count)
     found["sgemm"] = sgemm(network, count)
     return {name: contender for name, contender in found.items() if contender is not None}
 
 
-def check(given: Workload, contenders: dict[str, Contender]) -> list[str]:
+def check(given: Workload, contenders: Mapping[str, Contender]) -> list[str]:
     """Return what agrees, in words; raise Wrong where something does not."""
     network = given.network
+    result = {name: contender.result for name, contender in contenders.items()}
     expected = reference.run(network, given.x)[network.output]
-    found = contenders["fp32"].run()
-    runtimes = {name: contenders[name].run() for name in graphs.FORMS}
-    lines = [same("fp32 and the integer reference", found, expected)]
-    if graphs.is_exact(network):
-        lines.append(same("fp32 and onnxruntime s8 x s8", found, runtimes["s8 x s8"]))
+    lines = [same("fp32 and the integer reference", result["fp32"], expected)]
+    if THREADS in result:
+        lines.append(same(f"fp32 and {THREADS}", result[THREADS], expected))
     if given.fused is not None:
         other = reference.run(given.fused, given.x)[given.fused.output]
-        lines.append(same("fused fp32 and its integer reference", contenders["fused fp32"].run(), other))
+        lines.append(same("fused fp32 and its integer reference", result[f"{FUSED}fp32"], other))
     real = expected * network.tensors[network.output].scale
     for name, form in graphs.FORMS.items():
-        if name != "s8 x s8" or not graphs.is_exact(network):
-            lines.append(close(f"onnxruntime {name}", graphs.real(network, form, runtimes[name]), real))
+        if name == "s8 x s8" and graphs.is_exact(network):
+            lines.append(same(f"fp32 and onnxruntime {name}", result["fp32"], result[name]))
+        else:
+            lines.append(close(f"onnxruntime {name}", graphs.real(network, form, result[name]), real))
     return lines
 
 

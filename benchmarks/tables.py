@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from benchmarks import graphs
-from benchmarks.results import Measured, Results, targets
+from benchmarks.results import FUSED, Measured, Results, targets
 from ratel.tables import console, styled, table
 
 RIVALS = (*graphs.FORMS, "sgemm")
@@ -51,14 +51,14 @@ def print_results(results: Results) -> None:
 
 
 def forms(measured: Measured) -> list[tuple[str, str]]:
-    """Return the forms that the emulator ran, each with the prefix of its contenders."""
-    return [("", ""), (", fused", "fused ")] if "fused fp32" in measured.timings else [("", "")]
+    """Return the forms that the emulator ran: what stands behind the name, and before the contenders'."""
+    return [("", ""), (", fused", FUSED)] if f"{FUSED}fp32" in measured.timings else [("", "")]
 
 
 def rates(title: str, measured: list[Measured]) -> Table:
-    headings = ["ratel fp32", "ratel fp24", *(f"ort {form}" for form in graphs.FORMS), "sgemm"]
+    headings = ["ratel fp32", "ratel fp24", *graphs.FORMS, "sgemm"]
     shown = table(
-        f"{title}: rates, one thread, batch 1 (ort: onnxruntime)",
+        f"{title}: rates of ratel, of onnxruntime by types of activations and weights, and of numpy's sgemm",
         [("", "left"), ("unit", "left"), *((heading, "right") for heading in headings)],
     )
     for one in measured:
@@ -69,12 +69,11 @@ def rates(title: str, measured: list[Measured]) -> Table:
 
 
 def ratios(title: str, measured: list[Measured], limit: float | None) -> Table:
-    headings = [*(f"ort {form}" for form in graphs.FORMS), "sgemm"]
     shown = table(
-        f"{title}: ratel's fp32 rate to others', its fp24 rate to its fp32 rate, its fp32 rate to that of L1",
+        f"{title}: ratel's fp32 rate to onnxruntime's and sgemm's; its fp24 rate to that; that to the limit, L1",
         [
             ("", "left"),
-            *((f"to {heading}, x", "right") for heading in headings),
+            *((f"{rival}, x", "right") for rival in RIVALS),
             ("fp24, %", "right"),
             ("L1, %", "right"),
         ],
@@ -95,15 +94,16 @@ def ratios(title: str, measured: list[Measured], limit: float | None) -> Table:
 
 
 def details(measured: list[Measured]) -> Table:
-    columns = ("median, ms", "between quartiles, %", "preparing, s", "first turn, s")
+    columns = ("median, ms", "between quartiles, %", "preparing, s", "packing, ms")
     shown = table(
-        "networks: time of one computation; outside the clock: preparing (assembling, making a session), first turn",
+        "networks: time of one computation; not in it: assembling or making a session, setting up and packing weights",
         [("network", "left"), ("contender", "left"), *((column, "right") for column in columns)],
     )
     for one in measured:
         for name, timing in one.timings.items():
             spread = 100 * timing.spread / timing.median
-            numbers = f"{1e3 * timing.median:.2f}", f"{spread:.1f}", f"{timing.prepared:.2f}", f"{timing.first:.2f}"
+            set_up = f"{1e3 * timing.set_up:.1f}" if timing.set_up else "-"
+            numbers = f"{1e3 * timing.median:.2f}", f"{spread:.1f}", f"{timing.prepared:.2f}", set_up
             shown.add_row(one.name, name, *numbers)
     return shown
 

@@ -9,15 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Contender:
-    """A computation ready to run: `run` does it `count` times, each from its own copy of the input, and gives a result.
+    """A computation ready to run: `run` does it `count` times, each with its own copy of the input.
 
-    `prepared` is the seconds that were spent before: assembling and loading, or making a session. `macs` is how many
-    products one computation sums, where that is not what its rivals sum.
+    `alone`, where there is one, does what `run` does before the first of them and one less: its time is taken off.
+    `result` is what the first run gave, `prepared` the seconds before it: assembling and loading, or making a session.
+    `macs` is how many products one computation sums, where that is not what its rivals sum.
     """
 
     run: Callable[[], Any]
+    count: int
+    alone: Callable[[], Any] | None = None
+    result: Any = None
     prepared: float = 0.0
-    count: int = 1
     macs: int | None = None
 
 
@@ -25,45 +28,47 @@ class Contender:
 class Timing:
     """Seconds of one computation: the median over the turns, and the distance between the quartiles.
 
-    `prepared` and `first` are what came before: making the contender, and its first turn, in which kernels are loaded
-    or compiled and weights packed.
+    Outside of it lie `prepared`, once, and `set_up`, each time that computations begin.
     """
 
     median: float
     spread: float
     prepared: float
-    first: float
+    set_up: float
     macs: int | None = None
 
 
-def prepared(make: Callable[[], Callable[[], Any]], count: int = 1, macs: int | None = None) -> Contender:
-    """Return the contender whose `run` is what `make` returns, timed while it is made."""
-    began = time.perf_counter()
-    run = make()
-    return Contender(run, time.perf_counter() - began, count, macs)
-
-
 def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Timing]:
-    """Give each contender a turn apart, then `rounds` turns one after another; return timings under the same keys."""
-    first = {key: clocked(contender) for key, contender in contenders.items()}
-    spent: dict[str, list[float]] = {key: [] for key in contenders}
+    """Give each contender a turn, one after another, `rounds` times; return their timings under the same keys."""
+    turns: dict[str, list[tuple[float, float]]] = {key: [] for key in contenders}
     for _ in range(rounds):
         for key, contender in contenders.items():
-            spent[key].append(clocked(contender) / contender.count)
-    return {
-        key: Timing(median(times), spread(times), contenders[key].prepared, first[key], contenders[key].macs)
-        for key, times in spent.items()
-    }
+            turns[key].append(turn(contender))
+    found = {}
+    for key, pairs in turns.items():
+        times, set_ups = zip(*pairs, strict=True)
+        of = contenders[key]
+        found[key] = Timing(median(times), spread(times), of.prepared, median(set_ups), of.macs)
+    return found
 
 
-def clocked(contender: Contender) -> float:
-    """Return the wall-clock seconds of one turn."""
+def turn(contender: Contender) -> tuple[float, float]:
+    """Return the seconds of one computation, and of what comes before the first."""
+    if contender.alone is None:
+        return clocked(contender.run) / contender.count, 0.0
+    alone, whole = clocked(contender.alone), clocked(contender.run)
+    each = (whole - alone) / contender.count
+    return each, max(0.0, alone - each)
+
+
+def clocked(run: Callable[[], Any]) -> float:
+    """Return the wall-clock seconds of a run."""
     began = time.perf_counter()
-    contender.run()
+    run()
     return time.perf_counter() - began
 
 
-def spread(times: list[float]) -> float:
+def spread(times: tuple[float, ...]) -> float:
     """Return the distance between the quartiles, 0 for a single time."""
     if len(times) < 2:
         return 0.0

@@ -11,8 +11,9 @@ from programs.networks.seeded import Layers
 
 # Of the input of a single layer, and of its result, which reaches further.
 SCALE, SCALE_OUT = 0.05, 0.15
-# What a turn of a workload amounts to, and the fewest computations in it.
-TURN_GMAC, TURN_LEAST = 6.0, 3
+# What a turn of a layer and of a network amounts to, in multiply-adds, and the fewest and most computations in it.
+LAYER_TURN, NETWORK_TURN = 2e9, 16e9
+TURN_LEAST, TURN_MOST = 3, 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class Workload:
     """A network (of one layer, maybe), its input, and how much work a computation is.
 
     `fused` is its other form, in which each sum is part of a product; None where it has no sums. It takes so many
-    `cores` of the chip.
+    `cores` of the chip; with more than one of `threads` it is also run by so many of the host's.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Workload:
     x: np.ndarray
     fused: Network | None = None
     cores: int = 1
+    threads: int = 1
+    turn: float = LAYER_TURN
 
     @property
     def work(self) -> int:
@@ -41,9 +44,7 @@ class Workload:
     @property
     def count(self) -> int:
         """How many computations make a turn."""
-        # An element that is only read takes about as long as this many products.
-        gmac = self.work / 1e9 * (1 if self.network.macs() else 10)
-        return max(TURN_LEAST, round(TURN_GMAC / gmac)) if gmac > 1e-3 else TURN_LEAST
+        return min(max(TURN_LEAST, round(self.turn / self.work)), TURN_MOST)
 
 
 def layers() -> list[Workload]:
@@ -75,10 +76,15 @@ def networks() -> list[Workload]:
     return [whole(network(name), CORES.get(name, 1)) for name in NETWORKS]
 
 
+def resnet50() -> Workload:
+    return whole(network("resnet50"))
+
+
 def whole(described: Network, cores: int = 1) -> Workload:
     """Return a network as a workload, with its fused form where it has sums."""
     sums = any(isinstance(node, Add) for node in described.nodes)
-    return Workload(described.name, described, seeded_input(described), fused(described) if sums else None, cores)
+    other = fused(described) if sums else None
+    return Workload(described.name, described, seeded_input(described), other, cores, 2, NETWORK_TURN)
 
 
 def layer(name: str, shape: tuple[int, ...], add: Callable[[Layers, str], str]) -> Workload:
