@@ -50,12 +50,16 @@ class Memory:
 
 
 def ratel(cache: str, *arguments: str) -> Process:
-    """Run `ratel` in a process of its own, its compiled kernels in the folder `cache`; raise where it fails."""
-    command = [sys.executable, "-S", "-c", MEASURE, "-m", "ratel", *arguments]
-    environment = {**os.environ, "RATEL_CACHE": cache, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    """Run `ratel`, its compiled kernels in the folder `cache`; raise RuntimeError where it fails."""
+    return python("-m", "ratel", *arguments, RATEL_CACHE=cache, PYTHONPATH=str(ROOT))
+
+
+def python(*arguments: str, **environment: str) -> Process:
+    """Run Python in a process of its own; raise RuntimeError where it fails."""
+    command = [sys.executable, "-S", "-c", MEASURE, *arguments]
+    done = subprocess.run(command, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"ratel {' '.join(arguments)} failed:\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr}")
     return Process(*json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -7,11 +7,6 @@ from benchmarks.results import FUSED, Measured, Results, targets
 from ratel.tables import console, styled, table
 
 RIVALS = (*graphs.FORMS, "sgemm")
-VERDICTS: dict[bool | None, tuple[str, str]] = {
-    True: ("held", "green"),
-    False: ("missed", "red"),
-    None: ("not measured", "dim"),
-}
 
 
 def print_results(results: Results) -> None:
@@ -112,9 +107,16 @@ def verdicts(results: Results) -> Table:
     columns = [("what", "left"), ("asked", "right"), ("measured", "right"), ("unit", "left"), ("", "left")]
     shown = table("asked and measured", columns)
     for target in targets(results):
-        verdict = VERDICTS[target.held]
+        if target.held is None:
+            continue
         bound = f"{'at most' if target.most else 'at least'} {target.asked:g}"
-        shown.add_row(target.what, bound, number(target.measured, 2), target.unit, styled(verdict))
+        shown.add_row(
+            target.what,
+            bound,
+            number(target.measured, 2),
+            target.unit,
+            styled(("held", "green") if target.held else ("missed", "red")),
+        )
     return shown
 
 
