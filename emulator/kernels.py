@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from emulator.jit import KERNEL, compile_all
+from emulator.kernels_depthwise import dwconv
+from emulator.kernels_eltwise import eltwise
 from emulator.kernels_memory import fill, flatten, gather, move, toweight, transpose
 from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_reduce import reduce
 from emulator.kernels_sample import resize, roipool, roisample
-from emulator.kernels_tensor import conv, dwconv, eltwise, matmul
+from emulator.kernels_tensor import conv, matmul
 from isa.row import ENGINES
 from isa.table import MNEMONICS, TABLE, by_opcode
 

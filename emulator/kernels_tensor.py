@@ -1,6 +1,6 @@
-"""Kernels of the tensor engine: conv, dwconv, matmul and eltwise.
+"""Kernels of the tensor engine that multiply matrices: conv and matmul.
 
-conv and matmul are one product of packed matrices, acc[p, o] = sum over k of a[p, k] * b[o, k], with k innermost and
+Both are one product of packed matrices, acc[p, o] = sum over k of a[p, k] * b[o, k], with k innermost and
 contiguous on both sides. Packing widens 8 bits to int16 and takes the zero point off, so padding is 0 and a pair of
 products fits 32 bits: LLVM turns the loop over k into multiply-add of int16 pairs (vpmaddwd, or vpdpwssd). i16 is
 packed as it is, padded with its zero point, and multiplied by a plain loop in 64 bits.
@@ -12,9 +12,6 @@ remainder. The accumulators of a block go through the chain while they are still
 Measured on one core with AVX-512 VNNI: 30 GMAC/s for 3x3 convolutions of 64 channels on 56x56 pixels and for products
 of 512x512 matrices, 19 to 27 for 1x1 convolutions; one row times a matrix is bound by packing the matrix (1, or 8 with
 transpose_w). The zeros behind k gain 5 % there and 30 % for k = 27, and cost a third for k = 9.
-
-dwconv has no sum over channels: it runs over channels innermost, one tap at a time, on int32 accumulators that stay in
-the first-level cache (5 to 9 GMAC/s).
 """
 
 from typing import Any, NamedTuple
@@ -24,25 +21,19 @@ import numpy as np
 from emulator.jit import hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, STRIDE, attribute_slot, operand_slot
 from emulator.storage import I8_CODE, I16_CODE, Array, u64
-from emulator.vector import OUT, V, X, load_rows, open_chain, row_count, row_start, run_chain
+from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
 
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS, CONV_X_ZERO, CONV_W_ZERO = (
     attribute_slot("conv", name) for name in ("stride", "pad", "dilation", "groups", "x_zero", "w_zero")
 )
-DW_STRIDE, DW_PAD, DW_DILATION, DW_X_ZERO, DW_W_ZERO = (
-    attribute_slot("dwconv", name) for name in ("stride", "pad", "dilation", "x_zero", "w_zero")
-)
 TRANSPOSE_X, TRANSPOSE_W, MATMUL_X_ZERO, MATMUL_W_ZERO = (
     attribute_slot("matmul", name) for name in ("transpose_x", "transpose_w", "x_zero", "w_zero")
 )
-ELTWISE_X_ZERO = attribute_slot("eltwise", "x_zero")
 # Where the chain's operands and attributes begin.
 ZERO = whole(0)
-CHAIN, ELTWISE_CHAIN = whole(operand_slot("conv", "ew1_scale")), whole(operand_slot("eltwise", "ew1_scale"))
-CONV_STAGES, DW_STAGES, MATMUL_STAGES, ELTWISE_STAGES = (
-    whole(attribute_slot(name, "ew2_op")) for name in ("conv", "dwconv", "matmul", "eltwise")
-)
+CHAIN = whole(operand_slot("conv", "ew1_scale"))
+CONV_STAGES, MATMUL_STAGES = (whole(attribute_slot(name, "ew2_op")) for name in ("conv", "matmul"))
 
 PACKED_BYTES = 24 * 1024
 MOST_ROWS = 256
@@ -344,65 +335,3 @@ def matmul(arena: Array, row: Array) -> None:
             add_bias(arena, row, acc, count)
             add_bias(arena, row, sums, count)
             run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, sums, batch * rows + first, count, work, table)
-
-
-@hot
-def dwconv(arena: Array, row: Array) -> None:
-    """acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x - x_zero) * (w - w_zero), then the chain."""
-    height, width, channels = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
-    rows, columns = row[X + SHAPE + 1], row[X + SHAPE + 2]
-    down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    source = source_of(arena, row, X, row[X + ADDRESS], row[DW_X_ZERO])
-    w = weights_of(arena, row, row[DW_W_ZERO])
-    flip, less = i32(source.flip), i32(source.less)
-    weights = unpacked(w, height * width, channels)
-    for tap in range(height * width):
-        start = w.first + tap // width * row[W + STRIDE + 1] + tap % width * row[W + STRIDE + 2]
-        widen(w, start, channels, weights, tap, ZERO)
-    pixels = row_count(row)
-    work, table = open_chain(arena, row, CHAIN)
-    block = work.shape[1] // channels
-    acc, sums = accumulators(block, channels, w.wide)
-    for first in range(0, pixels, block):
-        count = min(block, pixels - first)
-        for p in range(count):
-            index = first + p
-            image = source.first + index // (down * across) * row[X + STRIDE]
-            top = index // across % down * row[DW_STRIDE] - row[DW_PAD]
-            left = index % across * row[DW_STRIDE + 1] - row[DW_PAD + 1]
-            for c in range(channels):
-                if w.wide:
-                    sums[p, c] = 0
-                else:
-                    acc[p, c] = 0
-            for i in range(height):
-                y = top + i * row[DW_DILATION]
-                for j in range(width):
-                    x = left + j * row[DW_DILATION + 1]
-                    if 0 <= y < rows and 0 <= x < columns:
-                        start = u64(image + y * row[X + STRIDE + 1] + x * row[X + STRIDE + 2])
-                        tap = i * width + j
-                        if w.wide:
-                            for c in range(u64(channels)):
-                                x_element = i64(source.words[start + c]) - source.zero
-                                sums[p, c] += x_element * (i64(weights[tap, c]) - w.zero)
-                        else:
-                            for c in range(u64(channels)):
-                                element = i32((i32(source.bytes[start + c]) ^ flip) - less)
-                                acc[p, c] = i32(acc[p, c] + element * i32(weights[tap, c]))
-        add_bias(arena, row, acc, count)
-        add_bias(arena, row, sums, count)
-        run_chain(arena, row, CHAIN, DW_STAGES, acc, sums, first, count, work, table)
-
-
-@hot
-def eltwise(arena: Array, row: Array) -> None:
-    """acc = x - x_zero, then the chain."""
-    rows, channels = row_count(row), row[OUT + SHAPE + 3]
-    work, table = open_chain(arena, row, ELTWISE_CHAIN)
-    block = work.shape[1] // channels
-    acc, sums = accumulators(0, channels, False)
-    for first in range(0, rows, block):
-        count = min(block, rows - first)
-        load_rows(arena, row, X, row[ELTWISE_X_ZERO], first, work[V, : count * channels])
-        run_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES, acc, sums, first, count, work, table)

@@ -14,6 +14,7 @@ from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 
 Array = np.ndarray
 f32 = np.float32
+i32, i64 = np.int32, np.int64
 u32, u64 = np.uint32, np.uint64
 
 # Types as they stand in a row.
@@ -40,6 +41,23 @@ def round_bits(v: float, fraction: int) -> Any:
     e = e if e < GREATEST else GREATEST
     m = np.int64(e + ((np.int64(52) - fraction) << 52) | HALF_FRACTION).view(np.float64)
     return np.copysign((v + m) - m, v)
+
+
+@inner
+def to_odd(product: float, term: float) -> Any:
+    """Return the float64 product + term, or its neighbour whose last bit is 1 where it is inexact and its own is 0.
+
+    The error is exact (two-sum); a NaN, as infinities give, is neither above nor below 0.
+    """
+    total = product + term
+    part = total - product
+    error = (product - (total - part)) + (term - part)
+    bits = np.float64(total).view(np.int64)
+    outwards = (error > 0) == (total > 0)
+    step = np.int64(1) if outwards else np.int64(-1)
+    inexact = (error > 0) | (error < 0)
+    step = step if inexact & ((bits & 1) == 0) else np.int64(0)
+    return np.int64(bits + step).view(np.float64)
 
 
 @inner

@@ -33,7 +33,7 @@ def test_every_hot_file_is_hashed() -> None:
     assert users - {"walkers", "timeline"} <= set(jit.HOT)
     others = ("storage", "vector", "walk")
     kernels = [path for path in jit.SOURCES if path.stem.startswith("kernels_") or path.stem in others]
-    assert len(kernels) == 8
+    assert len(kernels) == 10
     for path in kernels:
         assert imported(path) <= set(jit.SOURCES), path
 
