@@ -23,7 +23,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 import llvmlite.binding
 import numba
@@ -97,7 +102,8 @@ def cache_folder() -> Path:
         # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
         temporary = tempfile.mkdtemp(prefix="ratel-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return Path(temporary)
+        (Path(temporary) / folder.name).mkdir(0o700)
+        return Path(temporary) / folder.name
 
 
 def remove_unused(cache: Path) -> None:
@@ -163,9 +169,38 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     # numba reads the setting as it decorates; the caller's own setting holds for all other code.
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
     try:
-        return numba.jit(**options)(function)
+        dispatcher = numba.jit(**options)(function)
     finally:
         config.CACHE_DIR = before
+    save = dispatcher._cache.save_overload
+
+    def save_alone(signature: Any, result: Any) -> None:
+        with _saving():
+            save(signature, result)
+
+    dispatcher._cache.save_overload = save_alone
+    return dispatcher
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    """Keep other processes from saving; where the system has no such lock, do not.
+
+    numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
+    one would name the other's code as its own.
+    """
+    if fcntl is None:
+        yield
+        return
+    with open(FOLDER / "lock", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_kept(function: Any) -> bool:
+    """Return whether a function has been compiled and kept in the cache, for this processor or another."""
+    python = function.py_func
+    return any(FOLDER.glob(f"*/{python.__module__.rpartition('.')[2]}.{python.__name__}-*.nbi"))
 
 
 @intrinsic
@@ -226,16 +261,22 @@ def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
         event.unregister("numba:compile", listener)
 
 
-def compile_all(
-    functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None
-) -> list[Callable[..., Any]]:
-    """Load from the cache, or compile, each of (name, function, signature); return them compiled.
+class Job(NamedTuple):
+    """A function to compile; its name is as in "the kernel of conv"."""
 
-    `on_compile` is called with the name, as in "the kernel of conv", before a compilation, which takes some seconds.
+    name: str
+    function: Any
+    signature: Any
+
+
+def compile_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = None) -> list[Callable[..., Any]]:
+    """Load from the cache, or compile, each of some functions; return them compiled.
+
+    `on_compile` is called with the name before a compilation, which takes some seconds.
     """
     compiled = []
     with uncollected():
-        for name, function, signature in functions:
+        for name, function, signature in jobs:
             with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
                 compiled.append(function.compile(signature))
     return compiled

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emulator.ahead import compile_run
 from emulator.deadlock import deadlock_trap
-from emulator.jit import KERNEL, compile_all, quiet, table_of
-from emulator.kernels import KERNELS, SHARED, compile_kernels
+from emulator.jit import KERNEL, quiet, table_of
+from emulator.kernels import KERNELS, SHARED
 from emulator.meeting import FAILED, MEETING
 from emulator.pace import PAUSE_SECONDS, next_budget
 from emulator.plan import (
@@ -60,8 +61,6 @@ from emulator.walk import (
     WAITS,
     flat,
     nothing,
-    signature,
-    walk,
     watched,
 )
 from isa.errors import InputError, Trap, shown
@@ -174,9 +173,8 @@ class Walkers:
     ) -> None:
         """Take an arena with scratch memory for as many walkers as `threads`; one is enough where nothing is shared."""
         used = {int(opcode) for part in plan.cores for opcode in part.opcodes}
-        compile_kernels(sorted(used), on_compile)
+        compiled = compile_run(sorted(used), on_compile)
         nothing.compile(KERNEL)
-        (compiled,) = compile_all([("the loop over instructions", walk, signature(len(KERNELS)))], on_compile)
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
