@@ -5,6 +5,9 @@ lock held, IEEE arithmetic in the order written (no fast math, so no fused multi
 hardware does it, and kept on disk. numba's own cache notices an edit of the function's file, but not of a file that
 this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
 
+Products of integers have a form for each set of vector instructions that hosts have (emulator/micro.py). FORM is the
+fastest that this host has, or $RATEL_PRODUCTS; it is part of the key.
+
 The folder is $RATEL_CACHE, else ratel/ in $XDG_CACHE_HOME or ~/.cache, else a temporary one that lasts as long as the
 process. Nothing is written beside the sources, which may be read-only. Folders of other sources that nobody has used
 for KEPT_DAYS are removed as a new one is made.
@@ -27,9 +30,12 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import binding
 from numba.core import config as _config
 from numba.core import event, types
 from numba.core.errors import NumbaExperimentalFeatureWarning
+
+from isa.errors import InputError
 
 config: Any = _config
 OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
@@ -38,6 +44,7 @@ KERNEL = types.void(types.uint8[::1], types.int64[::1])
 
 # The hot files, and those whose constants are compiled into them.
 HOT = (
+    "factors",
     "functions",
     "jit",
     "kernels",
@@ -48,6 +55,8 @@ HOT = (
     "kernels_reduce",
     "kernels_sample",
     "kernels_tensor",
+    "micro",
+    "packing",
     "schedule",
     "storage",
     "vector",
@@ -62,14 +71,44 @@ LAYOUT = (
     *(f"isa/rows_{engine}" for engine in ("tensor", "pool", "memory", "sequencer")),
     "isa/table",
 )
+# The forms of products, the fastest first, and the host's features that each needs.
+FORMS = {
+    "vnni": ("avx512vnni",),
+    "avxvnni": ("avxvnni",),
+    "avx512": ("avx512bw",),
+    "avx2": ("avx2",),
+    "portable": (),
+}
 ROOT = Path(__file__).parent.parent
 KEPT_DAYS = 30
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
 
 
+def chosen_form() -> str:
+    """Return the form of products to compile; raise InputError where $RATEL_PRODUCTS is none that this host has."""
+    if config.CPU_FEATURES is None:
+        features = {name for name, has in binding.get_host_cpu_features().items() if has}
+    else:
+        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    # The 256-bit form of hosts that have vectors of 512 bits too goes by another name.
+    if {"avx512vnni", "avx512vl"} <= features:
+        features.add("avxvnni")
+    possible = [form for form, needed in FORMS.items() if features.issuperset(needed)]
+    wanted = os.environ.get("RATEL_PRODUCTS") or possible[0]
+    if wanted not in possible:
+        what = "this computer lacks the instructions" if wanted in FORMS else "there is no such form of products"
+        raise InputError(
+            f"RATEL_PRODUCTS={wanted}: {what}", f"leave the variable out, or use one of: {', '.join(possible)}"
+        )
+    return wanted
+
+
+FORM = chosen_form()
+
+
 def source_hash() -> str:
-    """Return what names the cache: a hash of SOURCES, and of the options that come from the environment."""
-    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
+    """Return what names the cache: a hash of SOURCES, of FORM, and of numba's options that the environment sets."""
+    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK} products={FORM}".encode())
     for path in SOURCES:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
