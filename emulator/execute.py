@@ -50,6 +50,7 @@ from emulator.walk import (
     walk,
     watched,
 )
+from emulator.weights import ConstantWeight, constant_weights, pack_weights
 from isa.errors import InputError, Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -110,7 +111,8 @@ def execute(
     index is out of range, no core can go on, or there is not the memory.
     """
     program, last = plan.program, plan.tasks - 1
-    arena = open_arena(plan, poison)
+    weights, arena_bytes = constant_weights(plan)
+    arena = open_arena(plan, poison, arena_bytes)
     wanted = [_wanted(plan, dump) for dump in dumps]
     moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, wanted, strict=True)]
     with enough_memory(plan):
@@ -120,7 +122,7 @@ def execute(
     is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
     batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
 
-    run = _Walk(plan, arena, stops=[at for at in moments if at is not None], on_compile=on_compile)
+    run = _Walk(plan, arena, weights, stops=[at for at in moments if at is not None], on_compile=on_compile)
     shown: dict[int, np.ndarray] = {}
 
     def show(task: int) -> None:
@@ -160,7 +162,12 @@ class _Walk:
     """A plan bound to its compiled kernels and to an arena, and how far its run has come."""
 
     def __init__(
-        self, plan: Plan, arena: np.ndarray, stops: Sequence[tuple[int, int]], on_compile: Callable[[str], None] | None
+        self,
+        plan: Plan,
+        arena: np.ndarray,
+        weights: Sequence[ConstantWeight],
+        stops: Sequence[tuple[int, int]],
+        on_compile: Callable[[str], None] | None,
     ) -> None:
         used = {int(opcode) for part in plan.cores for opcode in part.opcodes}
         compile_kernels(sorted(used), on_compile)
@@ -169,9 +176,11 @@ class _Walk:
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops)
         rows = np.concatenate([part.rows for part in plan.cores])
+        self._starts = starts(len(part.rows) for part in plan.cores)
+        with enough_memory(plan):
+            pack_weights(weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
         self._rows = rows.copy()
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
-        self._starts = starts(len(part.rows) for part in plan.cores)
         self._states = np.zeros((len(plan.cores), COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
         self._progress = np.zeros(PROGRESS, np.int64)
         self._budget = FIRST_BUDGET

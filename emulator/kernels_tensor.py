@@ -85,7 +85,7 @@ def conv(arena: Array, row: Array) -> None:
     w_zero = packed_zero(row, row[CONV_W_ZERO])
     room, at = arena, row[PACKED_W]
     if at == 0:
-        room = aligned(packed_bytes(row, of_group, k, groups))
+        room = aligned(packed_bytes(of_group, k, groups, x.wide))
         pack_filters(arena, row, room, at)
     panels = open_panels(arena, row, room, at, k, groups, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
@@ -115,7 +115,7 @@ def matmul(arena: Array, row: Array) -> None:
     w_zero = packed_zero(row, row[MATMUL_W_ZERO])
     room, at = arena, row[PACKED_W]
     if at == 0:
-        room = aligned(packed_bytes(row, columns, k, ONE))
+        room = aligned(packed_bytes(columns, k, ONE, x.wide))
         pack_right(arena, row, ZERO, room, at)
     panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))

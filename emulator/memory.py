@@ -12,6 +12,9 @@ from isa.errors import InputError, Trap, shown
 from isa.operand import region
 from isa.program import BUFFERED, Symbol
 
+# The arena begins where a cache line does.
+ALIGNMENT = 64
+
 
 @contextmanager
 def enough_memory(plan: Plan) -> Iterator[None]:
@@ -26,22 +29,25 @@ def enough_memory(plan: Plan) -> Iterator[None]:
         ) from error
 
 
-def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
-    """Return the arena, uint8, with weights and constants in place.
+def open_arena(plan: Plan, poison: int | None = None, size: int = 0) -> np.ndarray:
+    """Return the arena, uint8, with weights and constants in place, of `size` bytes or as many as its memories have.
 
-    All other bytes are 0, or noise that depends on the seed `poison` alone. Raises InputError for a seed that is no
-    whole number from 0, Trap when there is not the memory.
+    All other bytes of the memories are 0, or noise that depends on the seed `poison` alone. Raises InputError for a
+    seed that is no whole number from 0, Trap when there is not the memory.
     """
     if poison is not None and not (isinstance(poison, Integral) and poison >= 0):
         raise InputError(f"{shown(poison)} is no seed of the noise", "give a whole number, 0 or greater")
     with enough_memory(plan):
-        if plan.arena_bytes > np.iinfo(np.intp).max:
+        size = max(size, plan.arena_bytes)
+        if size > np.iinfo(np.intp).max - ALIGNMENT:
             raise MemoryError
-        if poison is None:
-            # Pages that nothing touches are never made.
-            arena = np.zeros(plan.arena_bytes, np.uint8)
-        else:
-            arena = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
+        # Pages that nothing touches are never made.
+        room = np.zeros(size + ALIGNMENT, np.uint8)
+        start = -room.ctypes.data % ALIGNMENT
+        arena = room[start : start + size]
+        if poison is not None:
+            noise = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
+            arena[: plan.arena_bytes] = noise
     for of_core in plan.cores:
         for segment in of_core.core.segments:
             start = plan.bases[region(of_core.number, segment.memory)] + segment.address

@@ -224,43 +224,57 @@ def multiply_wide(
         r += 1
 
 
-@intrinsic
-def pack_run(_: Any, packed: Any, to: Any, source: Any, start: Any, count: Any, flip: Any, less: Any) -> Any:
-    """Pack `count` bytes, from source[start] on, as elements of ELEMENT bytes from byte `to` on: (byte ^ flip) - less.
+def _pack_run(
+    _: Any, packed: Any, to: Any, source: Any, start: Any, count: Any, wide: Any, flip: Any, less: Any
+) -> Any:
+    """Pack `count` elements, from source[start] on, to byte `to` on.
 
-    By vectors of 64, 16 or 8 elements: whatever is left over, the last one overlaps the one before it. One element at
-    a time only where there are fewer than 8.
+    Bytes become elements of ELEMENT bytes, (byte ^ flip) - less; if `wide`, 16-bit words become 32 bits, word - less.
+    By vectors of the first size that they fill, the last of which overlaps the one before it.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        to, start = (pointer(context, builder, signature.args[k], arguments[k], arguments[k + 1]) for k in (0, 2))
-        count, flip, less = arguments[4:]
-        flip, less = builder.trunc(flip, i8), builder.trunc(less, i16)
+        _, to, _, start, count, wide, flip, less = arguments
+        to = pointer(context, builder, signature.args[0], arguments[0], to)
+        source = pointer(context, builder, signature.args[2], arguments[2], number(0))
 
-        def move(at: Any, size: int) -> None:
-            elements = load(builder, builder.gep(start, [at]), ir.VectorType(i8, size))
-            elements = builder.xor(elements, repeated(builder, flip, size))
+        def pack_bytes(at: Any, size: int) -> None:
+            elements = load(builder, builder.gep(source, [builder.add(start, at)]), ir.VectorType(i8, size))
+            elements = builder.xor(elements, repeated(builder, builder.trunc(flip, i8), size))
             if TILE.element == 2:
                 elements = builder.zext(elements, ir.VectorType(i16, size))
-                elements = builder.sub(elements, repeated(builder, less, size))
+                elements = builder.sub(elements, repeated(builder, builder.trunc(less, i16), size))
             store(builder, elements, builder.gep(to, [builder.mul(at, number(TILE.element))]))
 
-        def by(sizes: tuple[int, ...]) -> None:
+        def pack_words(at: Any, size: int) -> None:
+            place = builder.mul(builder.add(start, at), number(2))
+            elements = load(builder, builder.gep(source, [place]), ir.VectorType(i16, size))
+            elements = builder.sext(elements, ir.VectorType(i32, size))
+            elements = builder.sub(elements, repeated(builder, builder.trunc(less, i32), size))
+            store(builder, elements, builder.gep(to, [builder.mul(at, number(STEP))]))
+
+        def run(pack: Callable[[Any, int], None], sizes: tuple[int, ...]) -> None:
             size = number(sizes[0])
             with builder.if_else(builder.icmp_signed(">=", count, size)) as (enough, fewer):
                 with enough:
                     left = builder.and_(count, number(sizes[0] - 1))
-                    last = builder.sub(count, left)
-                    with cgutils.for_range_slice(builder, number(0), last, size, i64) as (at, _):
-                        move(at, sizes[0])
+                    with cgutils.for_range_slice(builder, number(0), builder.sub(count, left), size, i64) as (at, _):
+                        pack(at, sizes[0])
                     with builder.if_then(builder.icmp_signed("!=", left, number(0))):
-                        move(builder.sub(count, size), sizes[0])
+                        pack(builder.sub(count, size), sizes[0])
                 with fewer:
                     if len(sizes) > 1:
-                        by(sizes[1:])
+                        run(pack, sizes[1:])
 
-        by((64, 16, 8, 1))
+        with builder.if_else(cgutils.is_true(builder, wide)) as (words, single):
+            with words:
+                run(pack_words, (16, 1))
+            with single:
+                run(pack_bytes, (64, 16, 8, 1))
         return context.get_dummy_value()
 
     place = types.int64
-    return types.void(packed, place, source, place, place, place, place), generate
+    return types.void(packed, place, source, place, place, types.boolean, place, place), generate
+
+
+pack_run: Any = intrinsic(_pack_run)

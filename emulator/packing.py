@@ -58,18 +58,29 @@ class Panels(NamedTuple):
     longs: Array
 
 
+class Elements(NamedTuple):
+    """Elements on their way: bytes, of which (byte ^ flip) - less is packed, or 16-bit words, word - less.
+
+    `first` counts elements, `zero` is the packed one that stands for 0.
+    """
+
+    bytes: Array
+    first: int
+    wide: bool
+    flip: int
+    less: int
+    zero: int
+
+
 @inner
 def to_pack(source: Source, signed: bool) -> Any:
-    """Return elements as they are packed: (byte ^ flip) - less, or word - less; `zero` is what stands for 0.
-
-    `signed` says which of both a product of u8 and s8 wants. A Source has bytes as u8.
-    """
+    """Return what is to be packed; `signed` says which of both it is where u8 is multiplied by s8."""
     flip, less, zero = source.flip, source.less, ZERO
     if source.wide:
         less = source.zero
     elif KEEPS_ZERO:
         flip, less, zero = (flip ^ 128, ZERO, less - 128) if signed else (flip, ZERO, less)
-    return Source(source.bytes, source.words, source.first, source.wide, flip, less, zero, zero)
+    return Elements(source.bytes, source.first, source.wide, flip, less, zero)
 
 
 @inner
@@ -113,81 +124,72 @@ def panel_bytes(steps: int) -> int:
 
 
 @inner
-def pack(source: Source, start: int, count: int, packed: Array, to: int) -> None:
-    """Pack contiguous elements, from `start` on, to byte `to` on."""
-    if source.wide:
-        out, at = packed.view(np.int32), u64(to >> 2)
-        for k in range(u64(count)):
-            out[at + k] = i32(source.words[u64(start) + k]) - i32(source.less)
-        return
-    assert count <= 0 or (start >= 0 and start + count <= source.bytes.size)
-    assert count <= 0 or (to >= 0 and to + count * ELEMENT <= packed.size)
-    pack_run(packed, to, source.bytes, start, count, source.flip, source.less)
-
-
-@inner
-def pack_zeros(source: Source, count: int, packed: Array, to: int) -> None:
-    """Pack so many elements that stand for 0."""
-    value = np.uint8(source.zero)
-    for k in range(u64(to), u64(to + count * element_size(source.wide))):
+def clear(packed: Array, to: int, size: int, zero: int) -> None:
+    """Fill bytes with elements that stand for 0; only those of one byte can be other than 0."""
+    value = np.uint8(zero)
+    for k in range(u64(to), u64(to + size)):
         packed[k] = value
 
 
 @inner
-def pack_lines(source: Source, start: int, line_step: int, k_step: int, count: int, k: int, lines: Array) -> None:
+def pack_lines(x: Elements, start: int, line_step: int, k_step: int, count: int, k: int, lines: Array) -> None:
     """Pack the element at start + r * line_step + i * k_step as element i of line r, for `count` lines of k."""
-    stride = apart(k * element_size(source.wide))
+    size, source, wide, flip, less = element_size(x.wide), x.bytes, x.wide, x.flip, x.less
+    stride = apart(k * size)
     if k_step == 1:
         for r in range(count):
-            pack(source, start + r * line_step, k, lines, r * stride)
+            pack_run(lines, r * stride, source, start + r * line_step, k, wide, flip, less)
         return
     # Where it is the lines that lie side by side: tiles whose lines all stay in the first-level cache, on both sides.
-    narrow, out = lines.view(PACKED), lines.view(np.int32)
+    words, narrow, out = source.view(np.int16), lines.view(PACKED), lines.view(np.int32)
     for r0 in range(0, count, TILE_LINES):
         for i0 in range(0, k, TILE_ELEMENTS):
             for r in range(r0, min(r0 + TILE_LINES, count)):
-                at, to = start + r * line_step, r * stride // element_size(source.wide)
+                at, to = start + r * line_step, r * stride // size
                 for i in range(i0, min(i0 + TILE_ELEMENTS, k)):
-                    if source.wide:
-                        out[u64(to + i)] = i32(source.words[u64(at + i * k_step)]) - i32(source.less)
+                    if wide:
+                        out[u64(to + i)] = i32(words[u64(at + i * k_step)]) - i32(less)
                     else:
-                        narrow[u64(to + i)] = PACKED(
-                            (i32(source.bytes[u64(at + i * k_step)]) ^ source.flip) - source.less
-                        )
+                        narrow[u64(to + i)] = PACKED((i32(source[u64(at + i * k_step)]) ^ flip) - less)
 
 
 @inner
-def pack_patches(source: Source, row: Array, group: int, first: int, count: int, lines: Array) -> None:
+def pack_patches(x: Elements, row: Array, group: int, first: int, count: int, lines: Array) -> None:
     """Pack what result pixels `first` on see of x, of a group of channels: element (kh * width + kw) * depth + c."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
     down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    step_down, step_across = row[X + STRIDE + 1], row[X + STRIDE + 2]
-    stride, size = apart(height * width * depth * element_size(source.wide)), element_size(source.wide)
+    # In variables: what is written to the lines might change the row, for all that the compiler knows.
+    image_step, row_step, column_step = row[X + STRIDE], row[X + STRIDE + 1], row[X + STRIDE + 2]
+    stride_down, stride_across = row[CONV_STRIDE], row[CONV_STRIDE + 1]
+    top_pad, left_pad = row[CONV_PAD], row[CONV_PAD + 1]
+    apart_down, apart_across = row[CONV_DILATION], row[CONV_DILATION + 1]
+    source, wide, flip, less, zero, size = x.bytes, x.wide, x.flip, x.less, x.zero, element_size(x.wide)
+    stride = apart(height * width * depth * size)
+    # Each pixel is a line by itself, and they follow each other.
+    single = height * width * stride_down * stride_across == 1 and down == rows and across == columns
+    if single and row_step == across * column_step and (image_step == down * row_step or row[X + SHAPE] == 1):
+        pack_lines(x, x.first + first * column_step + group * depth, column_step, ONE, count, depth, lines)
+        return
     # Neighbouring taps are neighbours in memory: a row of the window is one run.
-    joined = row[CONV_GROUPS] == 1 and row[CONV_DILATION + 1] == 1 and step_across == channels
-    runs = 1 if joined else width
+    runs = 1 if row[CONV_GROUPS] == 1 and apart_across == 1 and column_step == channels else width
     taps = width // runs
     image, oh, ow = first // (down * across), first // across % down, first % across
     for p in range(count):
-        corner = source.first + image * row[X + STRIDE] + group * depth
-        top = oh * row[CONV_STRIDE] - row[CONV_PAD]
-        left = ow * row[CONV_STRIDE + 1] - row[CONV_PAD + 1]
+        corner = x.first + image * image_step + group * depth
+        top, left = oh * stride_down - top_pad, ow * stride_across - left_pad
         to = p * stride
         for i in range(height):
-            y = top + i * row[CONV_DILATION]
+            y = top + i * apart_down
             for j in range(runs):
-                x = left + j * row[CONV_DILATION + 1]
-                if 0 <= y < rows and x >= 0 and x + taps <= columns:
-                    pack(source, corner + y * step_down + x * step_across, taps * depth, lines, to)
-                else:
-                    before = min(max(-x, 0), taps)
-                    inside = max(min(columns - x, taps) - before, 0) if 0 <= y < rows else 0
-                    at = to + before * depth * size
-                    pack_zeros(source, before * depth, lines, to)
-                    pack(source, corner + y * step_down + (x + before) * step_across, inside * depth, lines, at)
-                    at += inside * depth * size
-                    pack_zeros(source, (taps - before - inside) * depth, lines, at)
+                at = left + j * apart_across
+                before, inside = 0, taps
+                if y < 0 or y >= rows or at < 0 or at + taps > columns:
+                    before = min(max(-at, 0), taps)
+                    inside = max(min(columns - at, taps) - before, 0) if 0 <= y < rows else 0
+                    clear(lines, to, taps * depth * size, zero)
+                start = corner + y * row_step + (at + before) * column_step
+                pack_run(lines, to + before * depth * size, source, start, inside * depth, wide, flip, less)
                 to += taps * depth * size
         ow += 1
         if ow == across:
@@ -225,10 +227,10 @@ def add_up(columns: int, steps: int, room: Array, at: int) -> None:
 
 
 @inner
-def packed_bytes(row: Array, columns: int, k: int, groups: int) -> int:
-    """Return the bytes that panels of w take: of `groups` times so many columns of K elements."""
-    size = panel_bytes(steps_of(k, element_size(row[W + DTYPE] == I16_CODE)))
-    return groups * (padded(columns, COLUMNS) // COLUMNS) * size
+def packed_bytes(columns: int, k: int, groups: int, wide: bool) -> int:
+    """Return the size of the panels of w: of `groups` times so many columns of K elements."""
+    steps = (k * (STEP if wide else ELEMENT) + STEP - 1) // STEP
+    return groups * ((columns + COLUMNS - 1) // COLUMNS) * (steps + 1) * COLUMNS * STEP
 
 
 @hot
@@ -237,25 +239,20 @@ def pack_filters(arena: Array, row: Array, room: Array, at: int) -> None:
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     groups = row[CONV_GROUPS]
     of_group = row[W + SHAPE] // groups
-    source = to_pack(weights_of(arena, row, row[CONV_W_ZERO]), True)
-    steps = steps_of(height * width * depth, element_size(source.wide))
+    w = to_pack(weights_of(arena, row, row[CONV_W_ZERO]), True)
+    steps = steps_of(height * width * depth, element_size(w.wide))
     stride = apart(steps * STEP)
     lines = np.zeros(COLUMNS * stride, np.uint8)
     for g in range(groups):
         for first in range(0, of_group, COLUMNS):
             columns = min(COLUMNS, of_group - first)
             for o in range(columns):
-                filter_ = source.first + (g * of_group + first + o) * row[W + STRIDE]
+                filter_ = w.first + (g * of_group + first + o) * row[W + STRIDE]
                 for i in range(height):
                     for j in range(width):
                         start = filter_ + i * row[W + STRIDE + 1] + j * row[W + STRIDE + 2]
-                        pack(
-                            source,
-                            start,
-                            depth,
-                            lines,
-                            o * stride + (i * width + j) * depth * element_size(source.wide),
-                        )
+                        to = o * stride + (i * width + j) * depth * element_size(w.wide)
+                        pack_run(lines, to, w.bytes, start, depth, w.wide, w.flip, w.less)
             pack_panel(lines, columns, steps, room, at)
             at += panel_bytes(steps)
 
@@ -269,43 +266,43 @@ def step_of(row: Array, slot: int, dimension: int) -> int:
 @hot
 def pack_right(arena: Array, row: Array, start: int, room: Array, at: int) -> None:
     """Pack the right matrix that begins `start` elements behind the first of w as panels, from byte `at` on."""
-    source = to_pack(weights_of(arena, row, row[MATMUL_W_ZERO]), True)
-    start += source.first
+    w = to_pack(weights_of(arena, row, row[MATMUL_W_ZERO]), True)
+    start += w.first
     columns = row[OUT + SHAPE + 3]
     k = row[W + SHAPE + 3] if row[TRANSPOSE_W] else row[W + SHAPE + 2]
-    steps = steps_of(k, element_size(source.wide))
+    steps = steps_of(k, element_size(w.wide))
     step = step_of(row, W, 2)
     lines = np.zeros(COLUMNS * apart(steps * STEP) if row[TRANSPOSE_W] else 0, np.uint8)
     for first in range(0, columns, COLUMNS):
         count = min(COLUMNS, columns - first)
         if row[TRANSPOSE_W]:
-            pack_lines(source, start + first * step, step, ONE, count, k, lines)
+            pack_lines(w, start + first * step, step, ONE, count, k, lines)
             pack_panel(lines, count, steps, room, at)
         else:
-            weave(source, start + first, step, count, k, room, at)
+            weave(w, start + first, step, count, k, room, at)
             add_up(count, steps, room, at)
         at += panel_bytes(steps)
 
 
 @inner
-def weave(source: Source, start: int, k_step: int, columns: int, k: int, room: Array, at: int) -> None:
+def weave(w: Elements, start: int, k_step: int, columns: int, k: int, room: Array, at: int) -> None:
     """Pack a panel whose columns lie side by side: the rows of a step go into its lanes one after another."""
-    out = room.view(np.uint32)
-    in_step = STEP // element_size(source.wide)
-    for s in range(steps_of(k, element_size(source.wide))):
+    words, out = w.bytes.view(np.int16), room.view(np.uint32)
+    in_step = STEP // element_size(w.wide)
+    for s in range(steps_of(k, element_size(w.wide))):
         to = u64(at // STEP + s * COLUMNS)
         for o in range(u64(columns)):
             out[to + o] = 0
         for j in range(min(in_step, k - s * in_step)):
             line = u64(start + (s * in_step + j) * k_step)
-            if source.wide:
+            if w.wide:
                 for o in range(u64(columns)):
-                    out[to + o] = u32(i32(source.words[line + o]) - i32(source.less))
+                    out[to + o] = u32(i32(words[line + o]) - i32(w.less))
             else:
-                shift = u32(8 * element_size(source.wide) * j)
-                flip, less = i32(source.flip), i32(source.less)
+                shift = u32(8 * element_size(w.wide) * j)
+                flip, less = i32(w.flip), i32(w.less)
                 for o in range(u64(columns)):
-                    element = PACKED(i32(i32(source.bytes[line + o]) ^ flip) - less)
+                    element = PACKED(i32(i32(w.bytes[line + o]) ^ flip) - less)
                     out[to + o] |= u32(u32(element) << shift)
 
 

@@ -4,9 +4,10 @@ All memories of the chip that the program uses, those of each core and those tha
 an address here is an offset in it. Each instruction is a row of int64: for each operand slot FIELDS numbers (address at
 counters 0, or ABSENT; type code; rank; shape and element strides, right-aligned to four dimensions with sizes 1 and
 strides 0 in front; bytes of a compressed weight, 0 for a dense tensor), then its attributes, element by element in the
-table's order (floats as the bits of a float64), then the engine's fraction bits, then the status, then the place of a packed weight. Kernels take (arena,
-row) and nothing else; loops change the addresses of a row, through `terms`. A kernel that finds an index out of range
-writes nothing to the arena, and 1 + its place in the index tensor to the status.
+table's order (floats as the bits of a float64), then the engine's fraction bits, then the status, then the place of a
+packed weight. Kernels take (arena, row) and nothing else; loops change the addresses of a row, through `terms`. A
+kernel that finds an index out of range writes nothing to the arena, and 1 + its place in the index tensor to the
+status.
 """
 
 from collections import defaultdict
