@@ -5,6 +5,9 @@ lock held, IEEE arithmetic in the order written (no fast math, and no fused mult
 as the hardware does it, and kept on disk. numba's own cache notices an edit of the function's file, but not of a file
 that this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
 
+Products of integers have a form for each set of vector instructions that hosts have (emulator/micro.py). FORM is the
+fastest that this host has, or $RATEL_PRODUCTS; it is part of the key.
+
 The folder is $RATEL_CACHE, else ratel/ in $XDG_CACHE_HOME or ~/.cache, else a temporary one that lasts as long as the
 process. Nothing is written beside the sources, which may be read-only. Folders of other sources that nobody has used
 for KEPT_DAYS are removed as a new one is made.
@@ -30,15 +33,17 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import binding
 from numba.core import config as _config
 from numba.core import event, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.extending import intrinsic as _intrinsic
+
+from isa.errors import InputError
 
 config: Any = _config
 intrinsic: Any = _intrinsic
@@ -48,6 +53,7 @@ KERNEL = types.void(types.uint8[::1], types.int64[::1])
 
 # The hot files, and those whose constants are compiled into them.
 HOT = (
+    "factors",
     "functions",
     "jit",
     "kernels",
@@ -59,6 +65,8 @@ HOT = (
     "kernels_sample",
     "kernels_tensor",
     "meeting",
+    "micro",
+    "packing",
     "schedule",
     "share",
     "storage",
@@ -74,14 +82,44 @@ LAYOUT = (
     *(f"isa/rows_{engine}" for engine in ("tensor", "pool", "memory", "sequencer")),
     "isa/table",
 )
+# The forms of products, the fastest first, and the host's features that each needs.
+FORMS = {
+    "vnni": ("avx512vnni",),
+    "avxvnni": ("avxvnni",),
+    "avx512": ("avx512bw",),
+    "avx2": ("avx2",),
+    "portable": (),
+}
 ROOT = Path(__file__).parent.parent
 KEPT_DAYS = 30
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
 
 
+def chosen_form() -> str:
+    """Return the form of products to compile; raise InputError where $RATEL_PRODUCTS is none that this host has."""
+    if config.CPU_FEATURES is None:
+        features = {name for name, has in binding.get_host_cpu_features().items() if has}
+    else:
+        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    # The 256-bit form of hosts that have vectors of 512 bits too goes by another name.
+    if {"avx512vnni", "avx512vl"} <= features:
+        features.add("avxvnni")
+    possible = [form for form, needed in FORMS.items() if features.issuperset(needed)]
+    wanted = os.environ.get("RATEL_PRODUCTS") or possible[0]
+    if wanted not in possible:
+        what = "this computer lacks the instructions" if wanted in FORMS else "there is no such form of products"
+        raise InputError(
+            f"RATEL_PRODUCTS={wanted}: {what}", f"leave the variable out, or use one of: {', '.join(possible)}"
+        )
+    return wanted
+
+
+FORM = chosen_form()
+
+
 def source_hash() -> str:
-    """Return what names the cache: a hash of SOURCES, and of the options that come from the environment."""
-    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
+    """Return what names the cache: a hash of SOURCES, of FORM, and of numba's options that the environment sets."""
+    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK} products={FORM}".encode())
     for path in SOURCES:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -145,13 +183,13 @@ class _InnerLibrary(JITCodeLibrary):
     def _optimize_final_module(self) -> None:
         whole = self._final_module
         for function in whole.functions:
-            if not function.is_declaration and function.linkage == llvmlite.binding.Linkage.external:
+            if not function.is_declaration and function.linkage == binding.Linkage.external:
                 function.linkage = "linkonce_odr"  # each caller has a copy
         self._shared_module = whole
         # What remains to be made is the variable that numba sets to the function's environment.
         environments = [str(v) for v in whole.global_variables if v.name.startswith("_ZN08NumbaEnv")]
         empty = str(self._codegen._create_empty_module(self.name))
-        self._final_module = llvmlite.binding.parse_assembly("\n".join([empty, *environments]))
+        self._final_module = binding.parse_assembly("\n".join([empty, *environments]))
         self._final_module.name = whole.name
 
 

@@ -44,7 +44,7 @@ KERNELS: dict[int, Any] = by_opcode(
 )
 
 # Those that compute no more than their share of the result.
-SHARED = frozenset(MNEMONICS[name].opcode for name in ("maxpool", "avgpool", "reduce"))
+SHARED = frozenset(MNEMONICS[name].opcode for name in ("conv", "matmul", "maxpool", "avgpool", "reduce"))
 
 
 def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:
