@@ -16,8 +16,9 @@ import numpy as np
 
 from emulator.inputs import prepare
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
-from emulator.plan import CorePlan, Plan
+from emulator.plan import SCRATCH_BYTES, CorePlan, Plan
 from emulator.walkers import Progress, Walkers, count_threads
+from emulator.weights import constant_weights
 from isa.errors import InputError
 from isa.loops import executions, find_loops, trips_at
 from isa.program import Symbol
@@ -67,7 +68,8 @@ def execute(
     """
     program, last = plan.program, plan.tasks - 1
     threads = count_threads(threads)
-    arena = open_arena(plan, poison, threads)
+    weights, arena_bytes = constant_weights(plan)
+    arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
     wanted = [_wanted(plan, dump) for dump in dumps]
     moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, wanted, strict=True)]
     with enough_memory(plan):
@@ -77,7 +79,7 @@ def execute(
     is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
     batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
 
-    run = Walkers(plan, arena, [at for at in moments if at is not None], threads, on_compile)
+    run = Walkers(plan, arena, weights, [at for at in moments if at is not None], threads, on_compile)
     shown: dict[int, np.ndarray] = {}
 
     def show(task: int) -> None:

@@ -5,6 +5,9 @@ lock held, IEEE arithmetic in the order written (no fast math, and no fused mult
 as the hardware does it, and kept on disk. numba's own cache notices an edit of the function's file, but not of a file
 that this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
 
+Products of integers have a form for each set of vector instructions that hosts have (emulator/micro.py). FORM is the
+fastest that this host has, or $RATEL_PRODUCTS; it is part of the key.
+
 The folder is $RATEL_CACHE, else ratel/ in $XDG_CACHE_HOME or ~/.cache, else a temporary one that lasts as long as the
 process. Nothing is written beside the sources, which may be read-only. Folders of other sources that nobody has used
 for KEPT_DAYS are removed as a new one is made.
@@ -23,14 +26,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 import numba
 import numpy as np
+from llvmlite import binding
 from numba.core import config as _config
 from numba.core import event, types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.extending import intrinsic as _intrinsic
+
+from isa.errors import InputError
 
 config: Any = _config
 intrinsic: Any = _intrinsic
@@ -40,6 +53,7 @@ KERNEL = types.void(types.uint8[::1], types.int64[::1])
 
 # The hot files, and those whose constants are compiled into them.
 HOT = (
+    "factors",
     "functions",
     "jit",
     "kernels",
@@ -51,6 +65,8 @@ HOT = (
     "kernels_sample",
     "kernels_tensor",
     "meeting",
+    "micro",
+    "packing",
     "schedule",
     "share",
     "storage",
@@ -66,14 +82,44 @@ LAYOUT = (
     *(f"isa/rows_{engine}" for engine in ("tensor", "pool", "memory", "sequencer")),
     "isa/table",
 )
+# The forms of products, the fastest first, and the host's features that each needs.
+FORMS = {
+    "vnni": ("avx512vnni",),
+    "avxvnni": ("avxvnni",),
+    "avx512": ("avx512bw",),
+    "avx2": ("avx2",),
+    "portable": (),
+}
 ROOT = Path(__file__).parent.parent
 KEPT_DAYS = 30
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
 
 
+def chosen_form() -> str:
+    """Return the form of products to compile; raise InputError where $RATEL_PRODUCTS is none that this host has."""
+    if config.CPU_FEATURES is None:
+        features = {name for name, has in binding.get_host_cpu_features().items() if has}
+    else:
+        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    # The 256-bit form of hosts that have vectors of 512 bits too goes by another name.
+    if {"avx512vnni", "avx512vl"} <= features:
+        features.add("avxvnni")
+    possible = [form for form, needed in FORMS.items() if features.issuperset(needed)]
+    wanted = os.environ.get("RATEL_PRODUCTS") or possible[0]
+    if wanted not in possible:
+        what = "this computer lacks the instructions" if wanted in FORMS else "there is no such form of products"
+        raise InputError(
+            f"RATEL_PRODUCTS={wanted}: {what}", f"leave the variable out, or use one of: {', '.join(possible)}"
+        )
+    return wanted
+
+
+FORM = chosen_form()
+
+
 def source_hash() -> str:
-    """Return what names the cache: a hash of SOURCES, and of the options that come from the environment."""
-    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
+    """Return what names the cache: a hash of SOURCES, of FORM, and of numba's options that the environment sets."""
+    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK} products={FORM}".encode())
     for path in SOURCES:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -94,7 +140,8 @@ def cache_folder() -> Path:
         # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
         temporary = tempfile.mkdtemp(prefix="ratel-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return Path(temporary)
+        (Path(temporary) / folder.name).mkdir(0o700)
+        return Path(temporary) / folder.name
 
 
 def remove_unused(cache: Path) -> None:
@@ -118,17 +165,80 @@ def hot(function: Callable[..., Any]) -> Any:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """Compile what only compiled functions call: there are no wrappers for Python, which take as long as the rest."""
-    return _decorate(function, OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
+    """Compile what only compiled functions call, and only as far as they need it.
+
+    There are no wrappers for Python, which take as long as the rest, and no machine code: see _InnerLibrary.
+    """
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _decorate(function, OPTIONS | wrappers | {"pipeline_class": _InnerCompiler})
+
+
+class _InnerLibrary(JITCodeLibrary):
+    """The code of an inner function, as LLVM has it before it optimises: for linking into its callers.
+
+    numba would optimise it with all that it calls and make machine code of it, which nobody uses: a caller links the
+    code, not the machine code, and is optimised as a whole. Without, the first run takes a third less.
+    """
+
+    def _optimize_final_module(self) -> None:
+        whole = self._final_module
+        for function in whole.functions:
+            if not function.is_declaration and function.linkage == binding.Linkage.external:
+                function.linkage = "linkonce_odr"  # each caller has a copy
+        self._shared_module = whole
+        # What remains to be made is the variable that numba sets to the function's environment.
+        environments = [str(v) for v in whole.global_variables if v.name.startswith("_ZN08NumbaEnv")]
+        empty = str(self._codegen._create_empty_module(self.name))
+        self._final_module = binding.parse_assembly("\n".join([empty, *environments]))
+        self._final_module.name = whole.name
+
+
+class _InnerCompiler(Compiler):
+    """numba's compiler, but for what it puts its code into."""
+
+    def define_pipelines(self) -> Any:
+        library = _InnerLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        library.enable_object_caching()
+        self.state.library = library
+        return super().define_pipelines()
 
 
 def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     # numba reads the setting as it decorates; the caller's own setting holds for all other code.
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
     try:
-        return numba.jit(**options)(function)
+        dispatcher = numba.jit(**options)(function)
     finally:
         config.CACHE_DIR = before
+    save = dispatcher._cache.save_overload
+
+    def save_alone(signature: Any, result: Any) -> None:
+        with _saving():
+            save(signature, result)
+
+    dispatcher._cache.save_overload = save_alone
+    return dispatcher
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    """Keep other processes from saving; where the system has no such lock, do not.
+
+    numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
+    one would name the other's code as its own.
+    """
+    if fcntl is None:
+        yield
+        return
+    with open(FOLDER / "lock", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_kept(function: Any) -> bool:
+    """Return whether a function has been compiled and kept in the cache, for this processor or another."""
+    python = function.py_func
+    return any(FOLDER.glob(f"*/{python.__module__.rpartition('.')[2]}.{python.__name__}-*.nbi"))
 
 
 @intrinsic
@@ -189,16 +299,22 @@ def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
         event.unregister("numba:compile", listener)
 
 
-def compile_all(
-    functions: Iterable[tuple[str, Any, Any]], on_compile: Callable[[str], None] | None = None
-) -> list[Callable[..., Any]]:
-    """Load from the cache, or compile, each of (name, function, signature); return them compiled.
+class Job(NamedTuple):
+    """A function to compile; its name is as in "the kernel of conv"."""
 
-    `on_compile` is called with the name, as in "the kernel of conv", before a compilation, which takes some seconds.
+    name: str
+    function: Any
+    signature: Any
+
+
+def compile_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = None) -> list[Callable[..., Any]]:
+    """Load from the cache, or compile, each of some functions; return them compiled.
+
+    `on_compile` is called with the name before a compilation, which takes some seconds.
     """
     compiled = []
     with uncollected():
-        for name, function, signature in functions:
+        for name, function, signature in jobs:
             with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
                 compiled.append(function.compile(signature))
     return compiled

@@ -4,10 +4,10 @@
 what a row holds. Formulas are those of isa.reference, bit for bit; nothing is shared with it but the table.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from emulator.jit import KERNEL, compile_all
+from emulator.jit import KERNEL, Job
 from emulator.kernels_depthwise import dwconv
 from emulator.kernels_eltwise import eltwise
 from emulator.kernels_memory import fill, flatten, gather, move, toweight, transpose
@@ -44,13 +44,10 @@ KERNELS: dict[int, Any] = by_opcode(
 )
 
 # Those that compute no more than their share of the result.
-SHARED = frozenset(MNEMONICS[name].opcode for name in ("maxpool", "avgpool", "reduce"))
+SHARED = frozenset(MNEMONICS[name].opcode for name in ("conv", "matmul", "maxpool", "avgpool", "reduce"))
 
 
-def compile_kernels(opcodes: Iterable[int], on_compile: Callable[[str], None] | None = None) -> None:
-    """Load from the cache, or compile, the kernels of these opcodes; those of the sequencer have none.
-
-    `on_compile` is called with what is compiled, as in "the kernel of conv", before it takes up to a few seconds.
-    """
+def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:
+    """Return what is to be compiled for these opcodes; those of the sequencer have no kernel."""
     wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
-    compile_all(((f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted), on_compile)
+    return [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]

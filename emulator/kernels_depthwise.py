@@ -4,8 +4,8 @@ It runs over channels innermost, one tap at a time, on accumulators that stay in
 core with AVX-512: 5 to 9 GMAC/s.
 """
 
+from emulator.factors import CHAIN, ZERO, W, accumulators, add_bias, source_of, unpacked, weights_of, widen
 from emulator.jit import hot, whole
-from emulator.kernels_tensor import CHAIN, ZERO, W, accumulators, add_bias, source_of, unpacked, weights_of, widen
 from emulator.plan import ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.storage import Array, i32, i64, u64
 from emulator.vector import OUT, X, open_chain, row_count, run_chain

@@ -1,7 +1,7 @@
 """Kernel of the tensor engine: eltwise, the chain on a tensor of any type."""
 
+from emulator.factors import accumulators
 from emulator.jit import hot, whole
-from emulator.kernels_tensor import accumulators
 from emulator.plan import SHAPE, attribute_slot, operand_slot
 from emulator.storage import Array
 from emulator.vector import OUT, V, X, load_rows, open_chain, row_count, run_chain

@@ -6,13 +6,15 @@ from numbers import Integral
 
 import numpy as np
 
-from emulator.plan import SCRATCH_BYTES, Plan
+from emulator.plan import Plan
 from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.operand import region
 from isa.program import BUFFERED, Symbol
 
 PAGE = 4096
+# What lies behind the memories begins a cache line.
+ALIGNMENT = 64
 # Noise is made so much at a time.
 NOISE_BYTES = 2**24
 
@@ -30,16 +32,16 @@ def enough_memory(plan: Plan) -> Iterator[None]:
         ) from error
 
 
-def open_arena(plan: Plan, poison: int | None = None, walkers: int = 1) -> np.ndarray:
-    """Return the arena, uint8, with weights and constants in place, and scratch memory of the walkers behind.
+def open_arena(plan: Plan, poison: int | None = None, size: int = 0) -> np.ndarray:
+    """Return the arena, uint8, with weights and constants in place, of `size` bytes or as many as its memories have.
 
-    It begins a page. All other bytes are 0, or noise that depends on the seed `poison` alone. Raises InputError for a
-    seed that is no whole number from 0, Trap when there is not the memory.
+    It begins a page. All other bytes of the memories are 0, or noise that depends on the seed `poison` alone. Raises
+    InputError for a seed that is no whole number from 0, Trap when there is not the memory.
     """
     if poison is not None and not (isinstance(poison, Integral) and poison >= 0):
         raise InputError(f"{shown(poison)} is no seed of the noise", "give a whole number, 0 or greater")
     with enough_memory(plan):
-        size = plan.arena_bytes + walkers * SCRATCH_BYTES
+        size = max(size, plan.arena_bytes)
         if size + PAGE > np.iinfo(np.intp).max:
             raise MemoryError
         # Pages that nothing touches are never made.
@@ -48,7 +50,7 @@ def open_arena(plan: Plan, poison: int | None = None, walkers: int = 1) -> np.nd
         arena = held[start : start + size]
         if poison is not None:
             noise = np.random.default_rng(int(poison))
-            for part in np.split(arena, range(NOISE_BYTES, size, NOISE_BYTES)):
+            for part in np.split(arena[: plan.arena_bytes], range(NOISE_BYTES, plan.arena_bytes, NOISE_BYTES)):
                 part[...] = noise.integers(0, 256, part.size, np.uint8)
     for of_core in plan.cores:
         for segment in of_core.core.segments:

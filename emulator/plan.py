@@ -4,10 +4,10 @@ All memories of the chip that the program uses, those of each core and those tha
 an address here is an offset in it. Each instruction is a row of int64: for each operand slot FIELDS numbers (address at
 counters 0, or ABSENT; type code; rank; shape and element strides, right-aligned to four dimensions with sizes 1 and
 strides 0 in front; bytes of a compressed weight, 0 for a dense tensor), then its attributes, element by element in the
-table's order (floats as the bits of a float64), then the engine's fraction bits, the status, and what belongs to the
-walker: its scratch memory and its share of large instructions (emulator/share.py). Kernels take (arena, row) and
-nothing else; loops change the addresses of a row, through `terms`. A kernel that finds an index out of range writes
-nothing to the arena, and 1 + its place in the index tensor to the status.
+table's order (floats as the bits of a float64), then the engine's fraction bits, the status, the place of a packed
+weight, and what belongs to the walker: its scratch memory and its share of large instructions (emulator/share.py).
+Kernels take (arena, row) and nothing else; loops change the addresses of a row, through `terms`. A kernel that finds an
+index out of range writes nothing to the arena, and 1 + its place in the index tensor to the status.
 """
 
 from collections import defaultdict
@@ -47,8 +47,9 @@ MAX_ATTRIBUTES = 24
 # The fraction bits of the engine's vector format; what a kernel found, 0 where all is well; between which bytes of the
 # arena the scratch memory of its walker lies; which share of the result it computes, of how many.
 FRACTION = ATTRIBUTES + MAX_ATTRIBUTES
-STATUS, SCRATCH, SCRATCH_END, SHARE, SHARES, ROW = range(FRACTION + 1, FRACTION + 7)
-# Scratch memory of each walker, behind the memories.
+# Then where in the arena lies w as products take it, packed once for the whole run; 0 where it is packed each time.
+STATUS, SCRATCH, SCRATCH_END, SHARE, SHARES, PACKED_W, ROW = range(FRACTION + 1, FRACTION + 8)
+# Scratch memory of each walker, behind the memories and the packed weights.
 SCRATCH_BYTES = 2**20
 
 SEQ = len(ENGINES)

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emulator.ahead import compile_run
 from emulator.deadlock import deadlock_trap
-from emulator.jit import KERNEL, compile_all, quiet, table_of
-from emulator.kernels import KERNELS, SHARED, compile_kernels
+from emulator.jit import KERNEL, quiet, table_of
+from emulator.kernels import KERNELS, SHARED
 from emulator.meeting import FAILED, MEETING
+from emulator.memory import enough_memory
 from emulator.pace import PAUSE_SECONDS, next_budget
 from emulator.plan import (
     SCRATCH,
@@ -60,10 +62,9 @@ from emulator.walk import (
     WAITS,
     flat,
     nothing,
-    signature,
-    walk,
     watched,
 )
+from emulator.weights import ConstantWeight, pack_weights
 from isa.errors import InputError, Trap, shown
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.synchronisation import uses
@@ -168,22 +169,25 @@ class Walkers:
         self,
         plan: Plan,
         arena: np.ndarray,
+        weights: Sequence[ConstantWeight],
         stops: Sequence[tuple[int, int]],
         threads: int,
         on_compile: Callable[[str], None] | None,
     ) -> None:
-        """Take an arena with scratch memory for as many walkers as `threads`; one is enough where nothing is shared."""
+        """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
         used = {int(opcode) for part in plan.cores for opcode in part.opcodes}
-        compile_kernels(sorted(used), on_compile)
+        compiled = compile_run(sorted(used), on_compile)
         nothing.compile(KERNEL)
-        (compiled,) = compile_all([("the loop over instructions", walk, signature(len(KERNELS)))], on_compile)
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
         self._starts = starts(len(part.rows) for part in plan.cores)
         self._budget = FIRST_BUDGET
         rows = np.concatenate([part.rows for part in plan.cores])
-        rows[:, SCRATCH], rows[:, SCRATCH_END] = plan.arena_bytes, plan.arena_bytes + SCRATCH_BYTES
+        with enough_memory(plan):
+            pack_weights(weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
+        scratch = len(arena) - threads * SCRATCH_BYTES
+        rows[:, SCRATCH], rows[:, SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
         users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
         for (mnemonic, number), found in uses([part.core.code for part in plan.cores]).items():
             if mnemonic == "barrier":

@@ -374,8 +374,8 @@ def attempt(code, symbols):
     except Trap as trap:
         print(trap.instruction, trap.line, trap.message)
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-w = Operand("lm", 2**16, I8, (2**14, 1, 1, 2**14), (0, 2**14, 2**14, 1))
-conv = build("conv", out=dense("lm", 2**15, I8, (1, 1, 1, 2**14)), x=dense("lm", 0, I8, (1, 1, 1, 2**14)), w=w)
+w = Operand("lm", 2**16, I8, (2**15, 1, 1, 2**14), (0, 2**14, 2**14, 1))
+conv = build("conv", out=dense("lm", 2**15, I8, (1, 1, 1, 2**15)), x=dense("lm", 0, I8, (1, 1, 1, 2**14)), w=w)
 small = build("conv", out=dense("lm", 64, I8, (1, 1, 1, 4)), x=dense("lm", 0, I8, (1, 1, 1, 4)),
               w=dense("lm", 128, I8, (4, 1, 1, 4)))
 attempt([conv, small], [])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.jit import hot
-from emulator.kernels import KERNELS, SHARED, compile_kernels
+from emulator.jit import compile_all, hot
+from emulator.kernels import KERNELS, SHARED, kernel_jobs
 from emulator.plan import SCRATCH, SCRATCH_END, SHARE, SHARES, STATUS, flat_row
 from emulator.vector import round_bits
 from isa.compressed import compress, expand
@@ -580,7 +580,7 @@ def test_sums_of_large_windows() -> None:
 
 
 def test_compile_names_what_is_cold() -> None:
-    compile_kernels(KERNELS)
+    compile_all(kernel_jobs(KERNELS))
     named: list[str] = []
-    compile_kernels([*KERNELS, *(opcode for opcode in TABLE if opcode not in KERNELS)], named.append)
+    compile_all(kernel_jobs([*KERNELS, *(opcode for opcode in TABLE if opcode not in KERNELS)]), named.append)
     assert not named

@@ -1,0 +1,113 @@
+"""The factors of DP, as they lie in memory: elements of x and of w, and the sums of their products."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emulator.jit import inner, whole
+from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, operand_slot
+from emulator.storage import I8_CODE, I16_CODE, Array, u64
+from emulator.vector import OUT
+
+ZERO = whole(0)
+W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
+# Where the chain's operands begin.
+CHAIN = whole(operand_slot("conv", "ew1_scale"))
+
+
+class Source(NamedTuple):
+    """Elements of a tensor on their way to packed int16, and what a packed row holds where there is no element.
+
+    8-bit elements lose their zero point: (bytes[k] ^ flip) - less, where an i8 with its sign bit turned over is a u8
+    128 above it. 16-bit ones (`wide`) stay as they are, words[k], and the products take off `zero`.
+    """
+
+    bytes: Array
+    words: Array
+    first: int
+    wide: bool
+    flip: int
+    less: int
+    zero: int
+    fill: int
+
+
+@inner
+def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
+    """Return the elements of an operand whose first is at byte `address` of a memory."""
+    wide, signed = row[slot + DTYPE] == I16_CODE, row[slot + DTYPE] == I8_CODE
+    first, fill = (address >> 1, zero) if wide else (address, 0)
+    flip, less = (128, zero + 128) if signed else (0, zero)
+    return Source(memory, memory.view(np.int16), first, wide, flip, less, zero, fill)
+
+
+@inner
+def weights_of(arena: Array, row: Array, zero: int) -> Any:
+    """Return the elements of w, those of a compressed weight expanded."""
+    if row[W + STORED] == 0:
+        return source_of(arena, row, W, row[W + ADDRESS], zero)
+    return source_of(expanded(arena, row), row, W, 0, zero)
+
+
+@inner
+def expanded(arena: Array, row: Array) -> Array:
+    """Return the bytes of the dense form of a compressed w: mask, values; what is beyond its stored bytes counts as 0.
+
+    Each bit of the mask takes a value or leaves the element 0, one after the other.
+    """
+    elements = row[W + SHAPE] * row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
+    size = 2 if row[W + DTYPE] == I16_CODE else 1
+    mask, end = row[W + ADDRESS], row[W + ADDRESS] + row[W + STORED]
+    value = mask + padded(padded(elements, 8) // 8, size)
+    dense = np.zeros(padded(elements * size, 2), np.uint8)
+    for k in range(elements):
+        if arena[mask + k // 8] >> (k % 8) & 1 and value + size <= end:
+            for b in range(size):
+                dense[k * size + b] = arena[value + b]
+            value += size
+    return dense
+
+
+@inner
+def padded(size: int, step: int) -> int:
+    """Return a size rounded up to a multiple of `step`."""
+    return (size + step - 1) // step * step
+
+
+@inner
+def accumulators(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
+    """Return those of 32 bits and those of 64; the ones that are not used have no rows."""
+    narrow_rows, wide_rows = (0, rows) if wide else (rows, 0)
+    return np.empty((narrow_rows, columns), np.int32), np.empty((wide_rows, columns), np.int64)
+
+
+@inner
+def add_bias(arena: Array, row: Array, acc: Array, count: int) -> None:
+    """Add the bias to rows of accumulators, wrapping; none where these are not the ones in use."""
+    if row[BIAS + ADDRESS] == ABSENT:
+        return
+    words = arena.view(np.int32)
+    start = u64(row[BIAS + ADDRESS] >> 2)
+    step = u64(1) if row[BIAS + SHAPE + 3] > 1 else u64(0)
+    for r in range(min(count, acc.shape[0])):
+        for k in range(u64(row[OUT + SHAPE + 3])):
+            # Stored in 32 bits, the sum wraps.
+            acc[r, k] += words[start + k * step]
+
+
+@inner
+def widen(source: Source, start: int, length: int, packed: Array, r: int, to: int) -> None:
+    """Copy contiguous elements, from `start` on, to packed[r, to:]."""
+    if source.wide:
+        for k in range(u64(length)):
+            packed[r, u64(to) + k] = source.words[u64(start) + k]
+    else:
+        flip, less = source.flip, source.less
+        for k in range(u64(length)):
+            packed[r, u64(to) + k] = np.int16((np.int16(source.bytes[u64(start) + k]) ^ flip) - less)
+
+
+@inner
+def unpacked(source: Source, rows: int, columns: int) -> Array:
+    """Return room for packed rows that hold no element yet."""
+    return np.full((rows, columns), source.fill, np.int16)

@@ -1,0 +1,160 @@
+"""Several threads: the same bits as one, traps and pauses on which all agree."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emulator.execute import Dump, execute
+from emulator.kernels import SHARED
+from emulator.plan import Plan, load
+from emulator.walkers import Walkers
+from isa.chip import load_chip
+from isa.dtypes import I8, I32
+from isa.errors import InputError, Trap
+from isa.instruction import Instruction, build
+from isa.operand import Term, dense
+from isa.program import Program, Segment, Symbol
+from isa.table import MNEMONICS
+from tests.emulator.test_cores import everything, whole_memories
+from tests.emulator.test_execute import program
+from tests.strategies import programs, programs_of_cores
+
+EDGE, HANGUANG = load_chip("edge"), load_chip("hanguang800")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_is_large() -> Iterator[None]:
+    """Let walkers share the smallest instruction."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emulator.walk.LEAST_SHARED", 0)
+        yield
+
+
+def result(plan: Plan, threads: int) -> tuple[str, list[bytes]]:
+    """Return what a run ends with: the trap, or nothing, and every byte of memory."""
+    try:
+        execution = execute(plan, {}, poison=5, dumps=everything(plan), threads=threads)
+    except Trap as trap:
+        return trap.message, []
+    return "", [dump.tobytes() for dump in execution.dumps]
+
+
+def same_for_any_number(drawn: Program, threads: int) -> None:
+    try:
+        plan = whole_memories(load(drawn, HANGUANG))
+    except Trap:
+        return
+    assert result(plan, 1) == result(plan, threads)
+
+
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(programs(), st.sampled_from((2, 3, 5)))
+def test_same_bits_for_any_number(drawn: Program, threads: int) -> None:
+    same_for_any_number(drawn, threads)
+
+
+@settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(programs_of_cores(least=2), st.sampled_from((2, 3, 5)))
+def test_same_bits_of_several_cores(drawn: Program, threads: int) -> None:
+    same_for_any_number(drawn, threads)
+
+
+def pooling(count: int = 5, last: tuple[Instruction, ...] = (), segments: tuple[Segment, ...] = ()) -> Plan:
+    """A loop of a maxpool, which walkers share, and a copy of one of its rows, which walker 0 does alone."""
+    x, pooled = dense("lm", 0, I8, (1, 8, 8, 4)), dense("lm", 256, I8, (1, 8, 8, 4))
+    row, to = dense("lm", 256, I8, (32,), (Term(1, 8, 32),)), dense("lm", 0, I8, (32,), (Term(1, 8, 32),))
+    code = [
+        build("loop", counter=1, count=count),
+        build("maxpool", out=pooled, x=x, window=(2, 2), pad=(0, 0, 1, 1)),
+        build("copy", out=to, x=row),
+        *last,
+        build("brnz", counter=1),
+    ]
+    symbols = [
+        Symbol("x", "input", "lm", 0, I8, (1, 8, 8, 4), default=np.arange(256, dtype=np.uint8).tobytes()),
+        Symbol("pooled", "output", "lm", 256, I8, (1, 8, 8, 4)),
+    ]
+    return load(program(code, symbols, segments), EDGE)
+
+
+X = {"x": np.random.default_rng(1).integers(-128, 128, (1, 8, 8, 4)).astype(np.int8)}
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_dumps_and_counts(threads: int) -> None:
+    dumps = [Dump("pooled", k) for k in range(5)] + [Dump("pooled")]
+    one, several = (execute(pooling(), X, dumps=dumps, threads=n) for n in (1, threads))
+    assert all(map(np.array_equal, one.dumps, several.dumps)) and one.instructions == several.instructions == 10
+    assert np.array_equal(one.outputs["pooled"], several.outputs["pooled"])
+
+
+def test_thousands_of_meetings() -> None:
+    """More walkers than processors meet again and again, and pause in between."""
+    reports: list[tuple[int, int]] = []
+    one = execute(pooling(3000), X)
+    several = execute(pooling(3000), X, threads=5, on_progress=lambda *report: reports.append(report))
+    assert np.array_equal(one.outputs["pooled"], several.outputs["pooled"])
+    assert reports == sorted(reports) and {report[1] for report in reports} == {6000}
+
+
+def bad_gather(bad: int) -> Plan:
+    """A gather in a loop of shared instructions, with a wrong index in iteration `bad`."""
+    values = np.zeros(16, np.int32)
+    values[2 * bad + 1] = 99
+    index = dense("lm", 1024, I32, (2,), (Term(1, 8, 8),))
+    gather = build("gather", out=dense("lm", 2048, I8, (2, 4)), x=dense("lm", 0, I8, (8, 4)), index=index)
+    return pooling(8, (gather,), (Segment("lm", 1024, values.tobytes()),))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_trap_ends_every_walker(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walker 0 meets it alone while the others wait for it, or all of them do."""
+    if shared:
+        monkeypatch.setattr("emulator.walkers.SHARED", SHARED | {MNEMONICS["gather"].opcode})
+    for bad in (0, 3, 7):
+        with pytest.raises(Trap, match=r"index\[1\] is 99") as caught:
+            execute(bad_gather(bad), X, threads=3)
+        assert caught.value.address == 1024 + 8 * bad + 4
+
+
+def test_a_walker_that_finds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Walkers.compute
+
+    def without_memory(self: Walkers, *given: object) -> None:
+        def compiled(*given: object) -> int:
+            raise MemoryError
+
+        self.walkers[1]._compiled = compiled
+        begin(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Walkers, "compute", without_memory)
+    with pytest.raises(Trap, match="cannot give the memory to rearrange"):
+        execute(pooling(100), X, threads=2)
+
+
+def test_keyboard_interrupt() -> None:
+    script = """
+import sys, _thread, threading
+sys.path.insert(0, ".")
+from tests.emulator.test_walkers import *
+threading.Timer(0.5, _thread.interrupt_main).start()
+import emulator.walk
+emulator.walk.LEAST_SHARED = 0
+try:
+    execute(pooling(2**31 - 1), X, threads=3)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.strip() == "interrupted", run.stderr
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 10**30, 1.5, "2", None])
+def test_wrong_numbers_of_threads(threads: object) -> None:
+    with pytest.raises(InputError, match="is no number of threads\nhelp: give a whole number from 1 to 256"):
+        execute(pooling(), X, threads=threads)  # type: ignore[arg-type]
