@@ -15,7 +15,7 @@ from pathlib import Path
 
 RIGHT, WRONG, USAGE = 0, 1, 2
 PARTS = ("layers", "networks", "instructions", "memory", "processes")
-ROUNDS = 7
+ROUNDS = 5
 BEGAN = time.monotonic()
 
 

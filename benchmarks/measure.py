@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from benchmarks import graphs, loops, processes
+from benchmarks import graphs, limit, loops, processes
 from benchmarks.contenders import CHIPS, emulator, runtime, sgemm
 from benchmarks.results import FUSED, THREADS, Measured, Results
 from benchmarks.timing import Contender, interleaved
@@ -25,6 +25,9 @@ class Wrong(Exception):
 def everything(machine: dict[str, str], parts: Collection[str], rounds: int, say: Say) -> Results:
     """Return what was measured of the parts named; raise Wrong where a result is wrong."""
     results = Results(machine)
+    if "layers" in parts or "networks" in parts:
+        say("the micro-kernel alone")
+        results.limit = limit.rate(rounds)
     if "layers" in parts:
         results.layers = [workload(layer, rounds, say) for layer in layers()]
     if "networks" in parts:

@@ -11,6 +11,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.workloads import Workload
+from emulator.plan import load
+from emulator.weights import constant_weights
+from isa.chip import load_chip
 from programs.networks.emit import builder
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +95,9 @@ def memory(given: Workload) -> Memory:
     kinds = ("input", "output", "local")
     touched = [(s.address, s.end, k, s.memory) for kind in kinds for k, s in program.of_kind(kind)]
     weights = sum(len(segment.data) for core in program.cores for segment in core.segments)
-    return Memory(peaks[1] - peaks[0], weights, covered(touched), given.network.weight_bytes())
+    plan = load(program, load_chip(program.chip))
+    _, arena_bytes = constant_weights(plan)
+    return Memory(peaks[1] - peaks[0], weights, covered(touched), arena_bytes - plan.arena_bytes)
 
 
 def covered(intervals: Sequence[tuple[int, int, int, str]]) -> int:
