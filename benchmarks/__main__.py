@@ -6,12 +6,15 @@ int8, to the last bit. Exit status: 0 measured, whatever the figures; 1 a result
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from ratel.command import count
 
 RIGHT, WRONG, USAGE = 0, 1, 2
 PARTS = ("layers", "networks", "instructions", "memory", "processes")
@@ -23,20 +26,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = argparse.ArgumentParser("python -m benchmarks", description=__doc__.splitlines()[0])
     options.add_argument("--json", type=Path, metavar="FILE", help="also write everything there")
-    options.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"turns of each contender ({ROUNDS})")
+    options.add_argument(
+        "--rounds", type=count, default=ROUNDS, metavar="N", help=f"turns of each contender ({ROUNDS})"
+    )
     options.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave the other parts out")
     chosen = options.parse_args(arguments)
     try:
         from benchmarks import measure, tables
+        from benchmarks.results import Wrong
     except ModuleNotFoundError as error:
         if error.name not in ("onnx", "onnxruntime"):
             raise
         print(f"error: {error.name} is not installed\nhelp: pip install -e '.[oracles]'", file=sys.stderr)
         return USAGE
     try:
+        # Said now, not after minutes.
+        if chosen.json:
+            chosen.json.open("a").close()
+    except OSError as error:
+        print(f"error: cannot write {chosen.json}: {error.strerror}", file=sys.stderr)
+        return USAGE
+    try:
         results = measure.everything(machine(), chosen.only, chosen.rounds, say)
-    except measure.Wrong as error:
-        print(f"\nWRONG RESULT: {error}\nNothing was timed behind it.", file=sys.stderr)
+    except Wrong as error:
+        print(f"\nWRONG: {error}\nNothing was measured behind it.", file=sys.stderr)
         return WRONG
     tables.print_results(results)
     if chosen.json:
@@ -56,7 +69,7 @@ def machine() -> dict[str, str]:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     known = {"machine": names[0] if names else platform.processor() or platform.machine()}
     versions = {name: version(name) for name in ("numpy", "onnxruntime", "numba")}
-    return {**known, "Python": platform.python_version(), **versions}
+    return {**known, "cores": str(os.cpu_count()), "Python": platform.python_version(), **versions}
 
 
 if __name__ == "__main__":

@@ -31,4 +31,4 @@ def rate(rounds: int) -> float:
         repeat(x, w, base, acc, STEPS, TIMES)
         spent.append(time.perf_counter() - began)
     # The first compiles.
-    return TIMES * ROWS * COLUMNS * STEPS * (STEP // ELEMENT) / median(spent[1:]) / 1e9
+    return int(TIMES * ROWS * COLUMNS * STEPS * (STEP // ELEMENT)) / median(spent[1:]) / 1e9

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import graphs, limit, loops, processes
 from benchmarks.contenders import CHIPS, emulator, runtime, sgemm
-from benchmarks.results import FUSED, THREADS, Measured, Results
+from benchmarks.results import FUSED, THREADS, Measured, Results, Wrong
 from benchmarks.timing import Contender, interleaved
 from benchmarks.workloads import Workload, layers, networks, resnet50
 from programs.networks import reference
@@ -16,10 +16,6 @@ SLOWER = 6
 # The least correlation of real numbers computed in other steps with those that the integers stand for.
 CORRELATION = 0.99
 Say = Callable[[str], None]
-
-
-class Wrong(Exception):
-    """Raised where a result is not what it must be."""
 
 
 def everything(machine: dict[str, str], parts: Collection[str], rounds: int, say: Say) -> Results:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.results import Memory, Wrong
 from benchmarks.workloads import Workload
 from emulator.plan import load
 from emulator.weights import constant_weights
@@ -38,31 +39,17 @@ class Process:
     peak: int
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes that a network's run takes above one of digits, and what it holds."""
-
-    above: int
-    weights: int
-    activations: int
-    packed: int
-
-    @property
-    def held(self) -> int:
-        return self.weights + self.activations + self.packed
-
-
 def ratel(cache: str, *arguments: str) -> Process:
-    """Run `ratel`, its compiled kernels in the folder `cache`; raise RuntimeError where it fails."""
+    """Run `ratel`, its compiled kernels in the folder `cache`; raise Wrong where it fails."""
     return python("-m", "ratel", *arguments, RATEL_CACHE=cache, PYTHONPATH=str(ROOT))
 
 
 def python(*arguments: str, **environment: str) -> Process:
-    """Run Python in a process of its own; raise RuntimeError where it fails."""
+    """Run Python in a process of its own; raise Wrong where it fails."""
     command = [sys.executable, "-S", "-c", MEASURE, *arguments]
     done = subprocess.run(command, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr}")
+        raise Wrong(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
     return Process(*json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -4,11 +4,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.loops import COPIES, MATMULS
-from benchmarks.processes import Memory
 from benchmarks.timing import Timing
 
 # Contenders: the emulator's are its vector formats, behind FUSED for a network's other form, and THREADS in fp32.
 FUSED, THREADS = "fused ", "2 threads"
+
+
+class Wrong(Exception):
+    """Raised where a result is not what it must be, or a command fails."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,20 @@ class Measured:
         """Return one's rate over another's, None where one of them is missing."""
         one, two = self.rate(contender), self.rate(other)
         return one / two if one and two else None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a network's run takes above one of digits, and what it holds."""
+
+    above: int
+    weights: int
+    activations: int
+    packed: int
+
+    @property
+    def held(self) -> int:
+        return self.weights + self.activations + self.packed
 
 
 @dataclass

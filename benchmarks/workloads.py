@@ -11,8 +11,8 @@ from programs.networks.seeded import Layers
 
 # Of the input of a single layer, and of its result, which reaches further.
 SCALE, SCALE_OUT = 0.05, 0.15
-# What a turn of a layer and of a network amounts to, in multiply-adds, and the fewest and most computations in it: enough
-# for what is set up before the first, which is taken off, to be small beside them.
+# What a turn of a layer and of a network amounts to, in multiply-adds, and the fewest and most computations in it:
+# enough for what is set up before the first, which is taken off, to be small beside them.
 LAYER_TURN, NETWORK_TURN = 2e9, 40e9
 TURN_LEAST, TURN_MOST = 6, 200
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import graphs, loops, measure, processes, tables, timing
-from benchmarks.results import Results, targets
+from benchmarks import graphs, limit, loops, measure, processes, tables, timing
+from benchmarks.results import Memory, Results, Wrong, targets
 from benchmarks.workloads import Workload, conv, depthwise, layer, matmul, whole
 from programs.networks.bert_layer import bert_layer
 from programs.networks.graph import Network
@@ -44,7 +44,8 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
         given = replace(whole(calibrated(build())), turn=0.0)
         results.networks.append(measure.workload(given, 2, silent))
     results.layers = [measure.workload(replace(build(), turn=0.0), 1, silent) for build in LAYERS.values()]
-    results.instructions = loops.rates(1, share=1e-5)
+    results.instructions, results.limit = loops.rates(1, share=1e-5), limit.rate(1)
+    results.memory, results.processes = Memory(3, 1, 1, 1), {"ratel run digits": 0.5}
     tables.print_results(results)
     printed = capsys.readouterr().out
     assert all(name in printed for name in (*SMALL, *LAYERS.keys(), *loops.LOOPS, *graphs.FORMS))
@@ -82,10 +83,18 @@ def test_without_onnxruntime_the_command_says_what_to_install(
     assert "onnxruntime is not installed" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measure, "everything", pytest.fail)
+    assert command.main(["--json", "/nowhere/at/all.json"]) == command.USAGE
+    assert "cannot write /nowhere/at/all.json" in capsys.readouterr().err
+
+
 def test_processes_are_measured() -> None:
     done = processes.python("-c", "x = bytearray(50_000_000); import time; time.sleep(0.1)")
     assert done.seconds > 0.1 and 50e6 < done.peak < 200e6
-    with pytest.raises(RuntimeError, match="hopeless"):
+    with pytest.raises(Wrong, match="hopeless"):
         processes.python("-c", "raise SystemExit('hopeless')")
 
 
