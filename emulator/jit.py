@@ -316,7 +316,8 @@ def compile_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = 
     with uncollected():
         for name, function, signature in jobs:
             with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
-                compiled.append(function.compile(signature))
+                # By types of arguments, as compiled callers ask for it: one entry in the cache for both.
+                compiled.append(function.compile(signature.args))
     return compiled
 
 
