@@ -6,11 +6,15 @@ from numbers import Integral
 
 import numpy as np
 
-from emulator.plan import Plan
+from emulator.plan import SCRATCH_BYTES, Plan
 from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.operand import region
 from isa.program import BUFFERED, Symbol
+
+PAGE = 4096
+# Noise is made so much at a time.
+NOISE_BYTES = 2**24
 
 
 @contextmanager
@@ -26,22 +30,26 @@ def enough_memory(plan: Plan) -> Iterator[None]:
         ) from error
 
 
-def open_arena(plan: Plan, poison: int | None = None) -> np.ndarray:
-    """Return the arena, uint8, with weights and constants in place.
+def open_arena(plan: Plan, poison: int | None = None, walkers: int = 1) -> np.ndarray:
+    """Return the arena, uint8, with weights and constants in place, and scratch memory of the walkers behind.
 
-    All other bytes are 0, or noise that depends on the seed `poison` alone. Raises InputError for a seed that is no
-    whole number from 0, Trap when there is not the memory.
+    It begins a page. All other bytes are 0, or noise that depends on the seed `poison` alone. Raises InputError for a
+    seed that is no whole number from 0, Trap when there is not the memory.
     """
     if poison is not None and not (isinstance(poison, Integral) and poison >= 0):
         raise InputError(f"{shown(poison)} is no seed of the noise", "give a whole number, 0 or greater")
     with enough_memory(plan):
-        if plan.arena_bytes > np.iinfo(np.intp).max:
+        size = plan.arena_bytes + walkers * SCRATCH_BYTES
+        if size + PAGE > np.iinfo(np.intp).max:
             raise MemoryError
-        if poison is None:
-            # Pages that nothing touches are never made.
-            arena = np.zeros(plan.arena_bytes, np.uint8)
-        else:
-            arena = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
+        # Pages that nothing touches are never made.
+        held = np.zeros(size + PAGE, np.uint8)
+        start = -held.ctypes.data % PAGE
+        arena = held[start : start + size]
+        if poison is not None:
+            noise = np.random.default_rng(int(poison))
+            for part in np.split(arena, range(NOISE_BYTES, size, NOISE_BYTES)):
+                part[...] = noise.integers(0, 256, part.size, np.uint8)
     for of_core in plan.cores:
         for segment in of_core.core.segments:
             start = plan.bases[region(of_core.number, segment.memory)] + segment.address

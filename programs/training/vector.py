@@ -29,11 +29,20 @@ class Chain:
         """Multiply by a constant, rounded to the format as it is loaded, or by another chain's values."""
         return Chain(self.values * self._rounded(factor), self.bits)
 
-    def plus(self, term: "Chain | np.ndarray | float") -> "Chain":
-        return Chain(self.values + self._rounded(term), self.bits)
+    def times_plus(self, factor: "Chain | np.ndarray | float", term: "Chain | np.ndarray | float") -> "Chain":
+        """Multiply by a factor and add a term, rounded once: EW1's two constants, or EW2's scale with its addition.
 
-    def minus(self, term: "Chain | np.ndarray | float") -> "Chain":
-        return Chain(self.values - self._rounded(term), self.bits)
+        The product is exact in float64; of the sum, the part that float64 cannot hold counts where the rest is a tie.
+        """
+        product, term = self.values * self._rounded(factor), self._rounded(term)
+        total = product + term
+        back = total - product
+        lost = (product - (total - back)) + (term - back)
+        _, exponent = np.frexp(total)
+        steps = np.ldexp(total, self.bits + 1 - exponent)
+        tie = np.abs(steps - np.trunc(steps)) == 0.5
+        away = np.nextafter(total, np.copysign(np.inf, lost))
+        return Chain(np.where(tie & (lost != 0), away, total), self.bits)
 
     def apply(self, function: Function) -> "Chain":
         """Apply a special function, which computes in float32."""
