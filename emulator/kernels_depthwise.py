@@ -12,7 +12,7 @@ Measured on one core with AVX-512: MEASURED.
 import numpy as np
 
 from emulator.jit import hot, inner, whole
-from emulator.kernels_tensor import CHAIN, W, accumulators, padded, source_of, weights_of
+from emulator.kernels_tensor import CHAIN, ZERO, W, accumulators, padded, source_of, weights_of
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.storage import Array, i32, i64, u64
 from emulator.vector import OUT, X, open_chain, row_count, run_chain
@@ -124,8 +124,8 @@ def dwconv(arena: Array, row: Array) -> None:
     ring = np.empty((ring_rows, pitch * channels), np.uint8)
     wide_ring = np.empty((wide_rows, pitch * channels), np.int16)
     at = np.zeros(taps, np.int64)
-    work, table = open_chain(arena, row, CHAIN)
-    block = work.shape[1] // channels
+    chain = open_chain(arena, row, CHAIN, STAGES)
+    block = chain.v.size // channels
     acc, sums = accumulators(block, channels, x.wide)
     held, index = i64(0), i64(0)
     for first in range(0, pixels, block):
@@ -164,4 +164,4 @@ def dwconv(arena: Array, row: Array) -> None:
                     spare[:n] = results
                     add_nine(ring.reshape(-1), at, weights, t, spare, results)
             p += some
-        run_chain(arena, row, CHAIN, STAGES, acc, sums, first, count, work, table)
+        run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)

@@ -257,7 +257,7 @@ def conv(arena: Array, row: Array) -> None:
     block = block_rows(k * groups, pixels)
     patches = unpacked(x, groups * block, k)
     acc, sums = accumulators(block, filters + COLUMNS, x.wide)
-    work, table = open_chain(arena, row, CHAIN)
+    chain = open_chain(arena, row, CHAIN, CONV_STAGES)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
         pack_patches(x, row, first, count, patches, block)
@@ -271,7 +271,7 @@ def conv(arena: Array, row: Array) -> None:
                 multiply_packed(patches, g * block, weights, of_weights, count, of_group, acc, g * of_group)
         add_bias(arena, row, acc, count)
         add_bias(arena, row, sums, count)
-        run_chain(arena, row, CHAIN, CONV_STAGES, acc, sums, first, count, work, table)
+        run_chain(arena, row, chain, acc, sums, first, count, ZERO, filters)
 
 
 @inner
@@ -316,7 +316,7 @@ def matmul(arena: Array, row: Array) -> None:
     block = block_rows(weights.shape[1], rows)
     left = unpacked(x, block, weights.shape[1])
     acc, sums = accumulators(block, columns + COLUMNS, x.wide)
-    work, table = open_chain(arena, row, CHAIN)
+    chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
     held = i64(-1)
     for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
         # The first row of each matrix of the batch; w stays packed while it is the same.
@@ -334,4 +334,4 @@ def matmul(arena: Array, row: Array) -> None:
                 multiply_packed(left, ZERO, weights, ZERO, count, columns, acc, ZERO)
             add_bias(arena, row, acc, count)
             add_bias(arena, row, sums, count)
-            run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, sums, batch * rows + first, count, work, table)
+            run_chain(arena, row, chain, acc, sums, batch * rows + first, count, ZERO, columns)
