@@ -141,6 +141,22 @@ def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
+@intrinsic
+def borrowed(context: Any, array: Any) -> Any:
+    """Return an array whose views and copies are not counted: each would cost two atomic instructions, 10 ns.
+
+    It lies where `array` does, and is valid for as long as somebody else holds that.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lent = context.make_array(array)(context, builder, arguments[0])
+        lent.meminfo = lent.meminfo.type(None)
+        lent.parent = lent.parent.type(None)
+        return lent._getvalue()
+
+    return array(array), generate
+
+
 def whole(value: int) -> int:
     """Return a number to hand from one compiled function to another.
 

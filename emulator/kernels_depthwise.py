@@ -12,9 +12,9 @@ Measured on one core with AVX-512: MEASURED.
 import numpy as np
 
 from emulator.jit import hot, inner, whole
-from emulator.kernels_tensor import CHAIN, ZERO, W, accumulators, padded, source_of, weights_of
+from emulator.kernels_tensor import CHAIN, ZERO, W, accumulators, source_of, weights_of
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.storage import Array, i32, i64, u64
+from emulator.storage import Array, i32, i64, padded, u64
 from emulator.vector import OUT, X, open_chain, row_count, run_chain
 
 STEP, PAD, DILATION, X_ZERO, W_ZERO = (

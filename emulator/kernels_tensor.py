@@ -20,7 +20,7 @@ import numpy as np
 
 from emulator.jit import hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, STRIDE, attribute_slot, operand_slot
-from emulator.storage import I8_CODE, I16_CODE, Array, u64
+from emulator.storage import I8_CODE, I16_CODE, Array, padded, u64
 from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
 
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
@@ -95,12 +95,6 @@ def expanded(arena: Array, row: Array) -> Array:
                 dense[k * size + b] = arena[value + b]
             value += size
     return dense
-
-
-@inner
-def padded(size: int, step: int) -> int:
-    """Return a size rounded up to a multiple of `step`."""
-    return (size + step - 1) // step * step
 
 
 @inner

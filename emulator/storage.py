@@ -28,6 +28,12 @@ HALF_FRACTION = np.int64(1) << 51
 
 
 @inner
+def padded(size: int, step: int) -> int:
+    """Return a size rounded up to a multiple of `step`."""
+    return (size + step - 1) // step * step
+
+
+@inner
 def round_bits(v: float, fraction: int) -> Any:
     """Return float64 v rounded to `fraction` bits, half to even, exponents down to -126 as in float32.
 

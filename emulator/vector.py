@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.functions import exp, gelu, sigmoid, silu, tanh, unit
-from emulator.jit import fused, inner, whole
+from emulator.jit import borrowed, fused, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.share import room
 from emulator.storage import (
     FP32_FRACTION,
     I32_CODE,
@@ -27,6 +28,7 @@ from emulator.storage import (
     f32,
     is_floating,
     load_numbers,
+    padded,
     round_all,
     round_bits,
     saturated,
@@ -36,7 +38,7 @@ from emulator.storage import (
 )
 from isa.table import MNEMONICS
 
-LANES, LINE = 2048, 256
+LANES, LINE = 4096, 256
 TABLE_ELEMENTS = 256
 
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
@@ -75,9 +77,12 @@ GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
 class Chain(NamedTuple):
     """The chain of an instruction: where in its row its fields are, its buffers and its constants.
 
-    v and d hold a block; constants are rounded, and hold a whole number of rows; those that are absent are empty.
+    v and d hold a block; constants are rounded, and hold a whole number of rows; those that are absent are empty. All
+    lie in `memory`, the first `used` bytes of the walker's scratch memory.
     """
 
+    memory: Array
+    used: int
     operands: int
     stages: int
     v: Array
@@ -215,20 +220,24 @@ def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int
 
 
 @inner
-def constant(arena: Array, row: Array, slot: int, channels: int, size: int) -> Array:
-    """Return `size` elements of the constant buffer's vector, rounded as it is loaded, repeated after `channels`."""
+def constant(arena: Array, row: Array, slot: int, channels: int, values: Array) -> Array:
+    """Fill values with the constant buffer's vector, rounded as it is loaded, repeated after `channels`.
+
+    Return them, or none of them if the operand is absent.
+    """
     if row[slot + ADDRESS] == ABSENT:
-        return np.empty(0, np.float32)
-    values, floats = np.empty(size, np.float32), arena.view(np.float32)
-    start = u64(row[slot + ADDRESS] >> 2)
+        return values[:0]
+    floats, start = arena.view(np.float32), u64(row[slot + ADDRESS] >> 2)
     if row[slot + SHAPE + 3] > 1:
         for k in range(u64(channels)):
             values[k] = floats[start + k]
         round_all(values[:channels], row[FRACTION])
-        for k in range(channels, size, channels):
-            values[k : k + channels] = values[:channels]
+        for k in range(channels, values.size):
+            values[k] = values[k - channels]
     else:
-        values[:] = f32(round_bits(np.float64(floats[start]), row[FRACTION]))
+        value = f32(round_bits(np.float64(floats[start]), row[FRACTION]))
+        for k in range(values.size):
+            values[k] = value
     return values
 
 
@@ -247,16 +256,24 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     channels = row[OUT + SHAPE + 3]
     block = channels * min(max(1, LANES // channels), row_count(row))
     line = channels * min(max(1, LINE // channels), row_count(row))
+    # Each buffer begins a cache line.
+    apart, step = padded(block, 16), padded(line, 16)
+    used = 4 * (2 * apart + 4 * step + TABLE_ELEMENTS)
+    memory = room(arena, row, 0, used)
+    floats = borrowed(memory).view(np.float32)
+    rest = floats[2 * apart :]
     return Chain(
+        memory,
+        used,
         operands,
         stages,
-        np.empty(block, np.float32),
-        np.empty(block if row[stages + EW2_OP] != NO_EW2 else 0, np.float32),
-        constant(arena, row, operands + EW1_SCALE, channels, line),
-        constant(arena, row, operands + EW1_BIAS, channels, line),
-        constant(arena, row, operands + EW2_SCALE, channels, line),
-        constant(arena, row, operands + EW3_SCALE, channels, line),
-        constant(arena, row, operands + TABLE, TABLE_ELEMENTS, TABLE_ELEMENTS),
+        floats[:block],
+        floats[apart : apart + block],
+        constant(arena, row, operands + EW1_SCALE, channels, rest[:line]),
+        constant(arena, row, operands + EW1_BIAS, channels, rest[step : step + line]),
+        constant(arena, row, operands + EW2_SCALE, channels, rest[2 * step : 2 * step + line]),
+        constant(arena, row, operands + EW3_SCALE, channels, rest[3 * step : 3 * step + line]),
+        constant(arena, row, operands + TABLE, TABLE_ELEMENTS, rest[4 * step :]),
     )
 
 
@@ -426,7 +443,7 @@ def run_chain(
         if least <= f32(0) and greatest >= f32(0):
             low, high, clamped = least, greatest, True
     # Rows that lie side by side are loaded as many at a time as the constants hold.
-    flat, pitch = acc.reshape(-1), acc.shape[1]
+    flat, pitch = borrowed(acc).reshape(-1), acc.shape[1]
     piece = width
     if pitch == width:
         piece = max(width, scale.size) if scale.size else chain.v.size
