@@ -122,6 +122,11 @@ def inner(function: Callable[..., Any]) -> Any:
     return _decorate(function, OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
 
 
+def element(function: Callable[..., Any]) -> Any:
+    """Compile a function of one element, so that loops that call it are vectorised, however long it is: inlined."""
+    return _decorate(function, OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True})
+
+
 def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     # numba reads the setting as it decorates; the caller's own setting holds for all other code.
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)

@@ -1,20 +1,20 @@
 """Kernel of the tensor engine: dwconv, a convolution without a sum over channels.
 
-Loop order: blocks of result pixels, which go through the chain while they are in the first-level cache > runs of pixels
-> taps, nine at a time > elements of the run. The lines of x that a row of the result sees are copied to a ring, with
+Loop order: blocks of result pixels, which go through the chain while they are in the first-level cache > lines of
+them > runs of pixels > elements of the run. The lines of x that a row of the result sees are copied to a ring, with
 x_zero around them, so there are no edges, and with i8 turned to u8 128 above. With stride 1 neighbouring pixels see
 neighbouring bytes: a run is several pixels, RUN elements, and the weights, of 32 bits, are repeated for each of them.
-Nine taps are written out: a sum stays in its register for 9 loads, products and sums, of which a vector of results
-takes 27 instructions (LLVM vectorises the loop over the run). The zero point of x is in what the sums begin with.
-Measured on one core with AVX-512: MEASURED.
+The nine taps of a 3 x 3 window are written out: a sum stays in its register for 9 loads, products and sums, of which a
+vector of results takes 27 instructions (LLVM vectorises the loop over the run). More taps are added one at a time,
+through memory. The zero point of x is in what the sums begin with. Measured on one core with AVX-512: MEASURED.
 """
 
 import numpy as np
 
-from emulator.jit import hot, inner, whole
+from emulator.jit import borrowed, hot, inner, whole
 from emulator.kernels_tensor import CHAIN, ZERO, W, accumulators, source_of, weights_of
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
-from emulator.storage import Array, i32, i64, padded, u64
+from emulator.storage import Array, i32, i64, u64
 from emulator.vector import OUT, X, open_chain, row_count, run_chain
 
 STEP, PAD, DILATION, X_ZERO, W_ZERO = (
@@ -28,33 +28,51 @@ RUN = 512
 
 
 @inner
-def add_nine(lines: Array, at: Array, weights: Array, tap: int, begin: Array, acc: Array) -> None:
-    """Set acc to begin + the sum of the products of nine taps, from number `tap` on, wrapped to 32 bits.
+def add_nine(ring: Array, at: Array, step: int, weights: Array, begin: Array, acc: Array) -> None:
+    """Set acc to begin + the sum of the products of the first nine taps, wrapped to 32 bits.
 
-    at[t] is the element of `lines` where the run begins for tap t.
+    at[t] is the byte of the ring where the first run begins for tap t; the next ones begin `step` further on. All but
+    the last are as long as `begin`.
     """
-    t = u64(tap)
-    a0, a1, a2, a3, a4 = u64(at[t]), u64(at[t + u64(1)]), u64(at[t + u64(2)]), u64(at[t + u64(3)]), u64(at[t + u64(4)])
-    a5, a6, a7, a8 = u64(at[t + u64(5)]), u64(at[t + u64(6)]), u64(at[t + u64(7)]), u64(at[t + u64(8)])
-    w0, w1, w2, w3, w4 = weights[tap], weights[tap + 1], weights[tap + 2], weights[tap + 3], weights[tap + 4]
-    w5, w6, w7, w8 = weights[tap + 5], weights[tap + 6], weights[tap + 7], weights[tap + 8]
-    for k in range(u64(acc.size)):
-        # Without the casts numba would add in 64 bits.
-        s = i32(begin[k] + i32(lines[a0 + k]) * w0[k])
-        s = i32(i32(s + i32(lines[a1 + k]) * w1[k]) + i32(lines[a2 + k]) * w2[k])
-        s = i32(i32(s + i32(lines[a3 + k]) * w3[k]) + i32(lines[a4 + k]) * w4[k])
-        s = i32(i32(s + i32(lines[a5 + k]) * w5[k]) + i32(lines[a6 + k]) * w6[k])
-        s = i32(i32(s + i32(lines[a7 + k]) * w7[k]) + i32(lines[a8 + k]) * w8[k])
-        acc[k] = s
+    lines, w, first = borrowed(ring).reshape(-1), borrowed(weights), borrowed(begin)
+    w0, w1, w2, w3, w4, w5, w6, w7, w8 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]
+    a0, a1, a2, a3, a4 = u64(at[0]), u64(at[1]), u64(at[2]), u64(at[3]), u64(at[4])
+    a5, a6, a7, a8 = u64(at[5]), u64(at[6]), u64(at[7]), u64(at[8])
+    results, o = borrowed(acc), u64(0)
+    for start in range(u64(0), u64(acc.size), u64(begin.size)):
+        for k in range(min(u64(begin.size), u64(acc.size) - start)):
+            # Without the casts numba would add in 64 bits.
+            s = i32(first[k] + i32(lines[a0 + o + k]) * w0[k])
+            s = i32(i32(s + i32(lines[a1 + o + k]) * w1[k]) + i32(lines[a2 + o + k]) * w2[k])
+            s = i32(i32(s + i32(lines[a3 + o + k]) * w3[k]) + i32(lines[a4 + o + k]) * w4[k])
+            s = i32(i32(s + i32(lines[a5 + o + k]) * w5[k]) + i32(lines[a6 + o + k]) * w6[k])
+            s = i32(i32(s + i32(lines[a7 + o + k]) * w7[k]) + i32(lines[a8 + o + k]) * w8[k])
+            results[start + k] = s
+        o += u64(step)
 
 
 @inner
-def add_wide(lines: Array, zero: int, at: Array, weights: Array, sums: Array) -> None:
-    """Add the products of all taps of 16-bit elements, which lose their zero point, to 64-bit sums."""
-    for t in range(at.size):
-        start = u64(at[t])
-        for k in range(u64(sums.size)):
-            sums[k] += (i64(lines[start + k]) - zero) * i64(weights[t, k])
+def add_one(ring: Array, at: int, step: int, weights: Array, acc: Array) -> None:
+    """Add the products of one tap to acc, as `add_nine` does."""
+    lines, o = ring.reshape(-1), u64(at)
+    for start in range(u64(0), u64(acc.size), u64(weights.size)):
+        for k in range(min(u64(weights.size), u64(acc.size) - start)):
+            acc[start + k] = i32(acc[start + k] + i32(lines[o + k]) * weights[k])
+        o += u64(step)
+
+
+@inner
+def add_wide(ring: Array, zero: int, at: Array, step: int, weights: Array, begin: Array, sums: Array) -> None:
+    """Set sums to begin + the sum over all taps, in 64 bits; x loses its zero point here. Runs as in `add_nine`."""
+    lines, o = ring.reshape(-1), u64(0)
+    for start in range(u64(0), u64(sums.size), u64(begin.size)):
+        n = min(u64(begin.size), u64(sums.size) - start)
+        for k in range(n):
+            sums[start + k] = begin[k]
+        for t in range(at.size):
+            for k in range(n):
+                sums[start + k] += (i64(lines[u64(at[t]) + o + k]) - zero) * i64(weights[t, k])
+        o += u64(step)
 
 
 @inner
@@ -113,55 +131,51 @@ def dwconv(arena: Array, row: Array) -> None:
     x = source_of(arena, row, X, row[X + ADDRESS], row[X_ZERO])
     # Pixels of a run lie side by side in the ring only with stride 1.
     run = min(max(1, RUN // channels), across) if row[STEP + 1] == 1 else 1
-    taps = padded(height * width, NINE)
-    weights = dense_weights(arena, row, taps, run * channels)
+    taps = height * width
+    weights = dense_weights(arena, row, max(taps, NINE), run * channels)
     begin = first_sums(arena, row, weights, 0 if x.wide else x.less)
-    spare = np.empty(run * channels, np.int32)
     # Line y of an image is at y % span.
     pitch = before + columns + row[PAD + 3]
     span = (height - 1) * row[DILATION] + 1
     ring_rows, wide_rows = (0, span) if x.wide else (span, 0)
     ring = np.empty((ring_rows, pitch * channels), np.uint8)
     wide_ring = np.empty((wide_rows, pitch * channels), np.int16)
-    at = np.zeros(taps, np.int64)
+    origins, at = np.zeros(taps, np.int64), np.zeros(max(taps, NINE), np.int64)
     chain = open_chain(arena, row, CHAIN, STAGES)
     block = chain.v.size // channels
     acc, sums = accumulators(block, channels, x.wide)
-    held, index = i64(0), i64(0)
+    held = i64(0)
     for first in range(0, pixels, block):
         count = min(block, pixels - first)
         p = 0
         while p < count:
             index = first + p
-            left, line, image = index % across, index // across % down, index // (across * down)
-            top = line * row[STEP] - row[PAD]
+            left = index % across
             if left == 0:
-                if line == 0 and left == 0:
-                    held = top
-                for y in range(max(held, top), top + span):
-                    inside = columns if 0 <= y < rows else 0
+                line, image = index // across % down, index // (across * down)
+                top = line * row[STEP] - row[PAD]
+                # The lines that the row above has not seen.
+                for y in range(max(held, top) if line else top, top + span):
                     start = x.first + image * row[X + STRIDE] + y * row[X + STRIDE + 1]
-                    size = (inside, channels, before)
+                    size = (columns if 0 <= y < rows else 0, channels, before)
                     if x.wide:
                         copy_line(x.words, start, row[X + STRIDE + 2], 0, x.zero, wide_ring[y % span], size)
                     else:
                         copy_line(x.bytes, start, row[X + STRIDE + 2], x.flip, x.less, ring[y % span], size)
-                held = max(held, top + span)
-            for t in range(height * width):
-                y, column = top + t // width * row[DILATION], left * row[STEP + 1] + t % width * row[DILATION + 1]
-                at[t] = (y % span * pitch + column) * channels
-            some = min(run, across - left, count - p)
-            n = some * channels
+                held = top + span
+                for t in range(taps):
+                    y, column = top + t // width * row[DILATION], t % width * row[DILATION + 1]
+                    origins[t] = (y % span * pitch + column) * channels
+            for t in range(taps):
+                at[t] = origins[t] + left * row[STEP + 1] * channels
+            some, step = min(across - left, count - p), run * row[STEP + 1] * channels
             if x.wide:
-                results = sums.reshape(-1)[p * channels : p * channels + n]
-                for k in range(n):
-                    results[k] = begin[k]
-                add_wide(wide_ring.reshape(-1), x.zero, at[: height * width], weights, results)
+                wide_results = sums.reshape(-1)[p * channels : (p + some) * channels]
+                add_wide(wide_ring, x.zero, at[:taps], step, weights, begin, wide_results)
             else:
-                results = acc.reshape(-1)[p * channels : p * channels + n]
-                add_nine(ring.reshape(-1), at, weights, 0, begin, results)
-                for t in range(NINE, taps, NINE):
-                    spare[:n] = results
-                    add_nine(ring.reshape(-1), at, weights, t, spare, results)
+                results = acc.reshape(-1)[p * channels : (p + some) * channels]
+                add_nine(ring, at, step, weights, begin, results)
+                for t in range(NINE, taps):
+                    add_one(ring, at[t], step, weights[t], results)
             p += some
         run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)
