@@ -5,10 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from programs.networks.bert_layer import bert_layer
 from programs.networks.graph import Network
+from programs.networks.mobilenet_v2 import mobilenet_v2
 from programs.networks.resnet50 import resnet50
+from programs.networks.vgg16 import vgg16
 
-NETWORKS = {"resnet50": resnet50}
+NETWORKS = {"resnet50": resnet50, "mobilenet_v2": mobilenet_v2, "vgg16": vgg16, "bert_layer": bert_layer}
+# How many cores of hanguang800 a network takes, where its weights do not fit one.
+CORES = {"vgg16": 4}
 # Written by programs/training/networks.py.
 SCALES = Path(__file__).with_name("scales.json")
 

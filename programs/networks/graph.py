@@ -1,8 +1,8 @@
 """The description of a quantised network: activations by name, and nodes in the order in which they are computed.
 
 Everything is a plain integer array or a float32 scale, so that each reader states the arithmetic by itself: `emit.py`
-as a program, `reference.py` in NumPy. A stored integer q means q * scale; there are no zero points. Activations are
-NHWC or [rows, columns], convolutions' weights OHWI, depthwise ones 1HWC, matrices [outputs, inputs]; weights have a
+as a program, `reference.py` in NumPy. A stored integer q means q * scale; there are no zero points. Activations are i8,
+NHWC or [rows, columns]; convolutions' weights OHWI, depthwise ones 1HWC, matrices [outputs, inputs]. Weights have a
 scale for each output channel, biases are i32 in steps of x.scale * weight_scale.
 
 As described, each node rounds its result to the type of its output, as a runtime does that computes node by node.
@@ -16,8 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 f32 = np.float32
+UNSCALED = f32(1)
 # The scale that makes 127 the 6 of relu6: the clamp to i8 is its ceiling.
 RELU6_SCALE = f32(6 / 127)
+# The scale of a softmax's exponentials, u8: the greatest of a row is 1.
+EXP_SCALE = f32(1 / 255)
+# Added to a layer norm's variance.
+EPSILON = f32(1e-5)
+BYTES = {"i8": 1, "i16": 2}
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,12 @@ class Tensor:
     """An activation."""
 
     shape: tuple[int, ...]
-    scale: f32 = f32(1)
+    scale: f32 = UNSCALED
     dtype: str = "i8"
 
     @property
     def bytes(self) -> int:
-        return int(np.prod(self.shape)) * {"i8": 1, "u8": 1, "i16": 2}[self.dtype]
+        return int(np.prod(self.shape)) * BYTES[self.dtype]
 
 
 # What a product's result goes through before it is stored: "", "relu", "relu6" or "gelu". Relu of a result that has no
@@ -69,7 +75,7 @@ class Depthwise:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """A fully connected layer: x, read as rows of as many elements as the weight has inputs, NHWC flattened in order."""
+    """A fully connected layer; x is read as rows of as many elements as the weight has inputs, images in NHWC order."""
 
     out: str
     x: str
@@ -109,9 +115,40 @@ class GlobalAverage:
     x: str
 
 
-Node = Conv | Depthwise | Dense | Add | MaxPool | GlobalAverage
+@dataclass(frozen=True)
+class Attention:
+    """softmax(q k) v in each of several heads, which lie side by side in the columns of q, k, v and out.
+
+    `scores` names the products q k, i16; the division by the root of a head's size is in the scales of q's weights.
+    Exponentials of the distances from a row's greatest score are u8 in steps of EXP_SCALE, their sum divides behind
+    the product with v.
+    """
+
+    out: str
+    q: str
+    k: str
+    v: str
+    heads: int
+    scores: str
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm:
+    """Each row less its mean, `centred`, over its deviation, `normal`, both i16; times gain plus offset, float32."""
+
+    out: str
+    x: str
+    gain: np.ndarray
+    offset: np.ndarray
+    centred: str
+    normal: str
+
+
+Node = Conv | Depthwise | Dense | Add | MaxPool | GlobalAverage | Attention | LayerNorm
 # Those with weights.
 PRODUCTS = (Conv, Depthwise, Dense)
+READ = ("x", "a", "b", "q", "k", "v", "add")
+MADE = ("scores", "centred", "normal", "out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +174,9 @@ class Network:
         return sum(node.weight.nbytes for node in self.nodes if isinstance(node, PRODUCTS))
 
     def _macs(self, node: Node) -> int:
+        if isinstance(node, Attention):
+            rows, columns = self.tensors[node.q].shape
+            return 2 * rows * rows * columns
         if not isinstance(node, PRODUCTS):
             return 0
         results = int(np.prod(self.tensors[node.out].shape))
@@ -145,7 +185,16 @@ class Network:
 
 def inputs(node: Node) -> tuple[str, ...]:
     """Return the activations that a node reads."""
-    names = (getattr(node, field, "") for field in ("x", "a", "b", "add"))
+    return _named(node, READ)
+
+
+def outputs(node: Node) -> tuple[str, ...]:
+    """Return the activations that a node makes, its result last."""
+    return _named(node, MADE)
+
+
+def _named(node: Node, fields: tuple[str, ...]) -> tuple[str, ...]:
+    names = (getattr(node, field, "") for field in fields)
     return tuple(name for name in names if name)
 
 
@@ -165,6 +214,6 @@ def fused(network: Network) -> Network:
             nodes[makers[last]] = None
             nodes[k] = replace(maker, out=node.out, add=other, activation=node.activation)
     kept = tuple(node for node in nodes if node is not None)
-    used = {network.input, *(node.out for node in kept)}
+    used = {network.input, *(name for node in kept for name in outputs(node))}
     tensors = {name: tensor for name, tensor in network.tensors.items() if name in used}
     return replace(network, name=f"{network.name}_fused", tensors=tensors, nodes=kept)

@@ -8,43 +8,96 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from programs.networks.graph import Add, Conv, Dense, Depthwise, GlobalAverage, MaxPool, Network, Node
+from programs.networks.graph import (
+    EPSILON,
+    EXP_SCALE,
+    Add,
+    Attention,
+    Conv,
+    Dense,
+    Depthwise,
+    GlobalAverage,
+    LayerNorm,
+    MaxPool,
+    Network,
+    Node,
+)
+from programs.training.vector import FP32, LIMITS, NUMPY, Chain, exp, gelu, reciprocal, rsqrt
 
 f32, f64 = np.float32, np.float64
-LOWEST = -128
+Values = dict[str, np.ndarray]
 
 
-def run(network: Network, given: np.ndarray) -> dict[str, np.ndarray]:
+def run(network: Network, given: np.ndarray) -> Values:
     """Return all activations by name, stored integers, from that of the input."""
     values = {network.input: given}
     for node in network.nodes:
-        values[node.out] = compute(network, node, values)
+        values |= compute(network, node, values)
     return values
 
 
-def compute(network: Network, node: Node, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the result of one node."""
+def compute(network: Network, node: Node, values: Mapping[str, np.ndarray]) -> Values:
+    """Return what one node makes."""
     scale = {name: tensor.scale for name, tensor in network.tensors.items()}
-    out = scale[node.out]
     match node:
         case Conv() | Depthwise() | Dense():
-            v = sums(node, values[node.x]).astype(f32)
-            multiplier = scale[node.x] * node.weight_scale
-            residual = getattr(node, "add", "")
-            if residual:
-                v = multiply_add(values[residual], scale[residual], v * multiplier) * (1 / out)
-            else:
-                v = v * (multiplier / out)
-            return stored(v, node.activation)
+            return {node.out: product(node, scale, values)}
         case Add():
-            b = values[node.b] * f32(scale[node.b] / out)
-            return stored(multiply_add(values[node.a], f32(scale[node.a] / out), b), node.activation)
+            b = values[node.b] * f32(scale[node.b] / scale[node.out])
+            v = multiply_add(values[node.a], f32(scale[node.a] / scale[node.out]), b)
+            return {node.out: stored(v, relu=bool(node.activation))}
         case MaxPool():
-            return windows(values[node.x], node.window, node.stride, node.pad, LOWEST).max(axis=(0, 1))
+            return {node.out: windows(values[node.x], node.window, node.stride, node.pad, -128).max(axis=(0, 1))}
         case GlobalAverage():
             x = values[node.x]
             total = x.sum(axis=(1, 2), keepdims=True, dtype=np.int64).astype(f32)
-            return stored(total * (scale[node.x] / (out * f32(x.shape[1] * x.shape[2]))))
+            return {node.out: stored(total * (scale[node.x] / (scale[node.out] * f32(x.shape[1] * x.shape[2]))))}
+        case Attention():
+            return attend(node, scale, values)
+        case LayerNorm():
+            return normalise(node, scale, values)
+
+
+def product(node: Conv | Depthwise | Dense, scale: Mapping[str, f32], values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return a product and what follows: in one multiplication, or in real units where more than relu follows."""
+    v, multiplier = sums(node, values[node.x]).astype(f32), scale[node.x] * node.weight_scale
+    residual = getattr(node, "add", "")
+    if node.activation == "gelu":
+        return stored(gelu(v * multiplier) * (1 / scale[node.out]))
+    if residual:
+        v = multiply_add(values[residual], scale[residual], v * multiplier) * (1 / scale[node.out])
+    else:
+        v = v * (multiplier / scale[node.out])
+    return stored(v, relu=bool(node.activation))
+
+
+def attend(node: Attention, scale: Mapping[str, f32], values: Mapping[str, np.ndarray]) -> Values:
+    def split(name: str) -> np.ndarray:
+        """Return [steps, model] as [heads, steps, size of a head]."""
+        x = values[name]
+        return x.reshape(len(x), node.heads, -1).transpose(1, 0, 2).astype(f64)
+
+    q, k, v = split(node.q), split(node.k), split(node.v)
+    step = scale[node.scores]
+    scores = stored((q @ k.swapaxes(1, 2)).astype(f32) * (scale[node.q] * scale[node.k] / step), dtype="i16")
+    distance = multiply_add(scores.max(-1, keepdims=True), -step, scores * step)
+    weight = stored(exp(distance) * (1 / EXP_SCALE), dtype="u8")
+    share = reciprocal(weight.sum(-1, keepdims=True, dtype=np.int64).astype(f32) * EXP_SCALE)
+    context = (weight.astype(f64) @ v).astype(f32) * (EXP_SCALE * scale[node.v]) * share * (1 / scale[node.out])
+    return {node.scores: scores, node.out: stored(context).transpose(1, 0, 2).reshape(values[node.q].shape)}
+
+
+def normalise(node: LayerNorm, scale: Mapping[str, f32], values: Mapping[str, np.ndarray]) -> Values:
+    x, count = values[node.x], f32(values[node.x].shape[1])
+    step = scale[node.centred]
+    total = x.sum(1, keepdims=True, dtype=np.int64)
+    difference = multiply_add(total, -(scale[node.x] / count), x * scale[node.x])
+    centred = stored(difference * (1 / step), dtype="i16")
+    squares = (centred.astype(np.int64) ** 2).sum(1, keepdims=True).astype(f32)
+    inverse = rsqrt(multiply_add(squares, step * step / count, EPSILON))
+    normal = stored(centred * step * inverse * (1 / scale[node.normal]), dtype="i16")
+    v = multiply_add(normal, scale[node.normal] * node.gain, node.offset)
+    return {node.centred: centred, node.normal: normal, node.out: stored(v * (1 / scale[node.out]))}
 
 
 def sums(node: Conv | Depthwise | Dense, x: np.ndarray) -> np.ndarray:
@@ -70,23 +123,13 @@ def windows(x: np.ndarray, window: int, stride: int, pad: int, padding: int) -> 
     return np.moveaxis(found, (4, 5), (0, 1))
 
 
-def multiply_add(x: np.ndarray, factor: f32, term: np.ndarray) -> np.ndarray:
-    """Return x * factor + term for whole x of 16 bits, rounded once to float32.
-
-    The product is exact in float64. Their sum is rounded to odd there: where it is not exact, to the neighbour whose
-    last bit is 1, so that the second rounding, to float32, cannot mistake it for a tie.
-    """
-    product, other = x.astype(f64) * f64(factor), term.astype(f64)
-    total = product + other
-    # The error of the sum, exact (Knuth).
-    part = total - product
-    error = (product - (total - part)) + (other - part)
-    even = (np.ascontiguousarray(total).view(np.int64) & 1) == 0
-    odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    return np.where((error != 0) & even, odd, total).astype(f32)
+def multiply_add(x: np.ndarray, factor: np.ndarray | f32, term: np.ndarray | f32) -> np.ndarray:
+    """Return x * factor + term, rounded once to float32."""
+    return Chain(x, FP32).times_plus(factor, term).floats()
 
 
-def stored(v: np.ndarray, activation: str = "") -> np.ndarray:
-    """Return float32 values as i8: rounded half to even, and clamped."""
+def stored(v: np.ndarray, relu: bool = False, dtype: str = "i8") -> np.ndarray:
+    """Return float32 values as integers: rounded half to even, and clamped."""
     assert v.dtype == f32
-    return np.clip(np.rint(v), 0 if activation in ("relu", "relu6") else LOWEST, 127).astype(np.int8)
+    low, high = LIMITS[dtype]
+    return np.clip(np.rint(v), 0 if relu else low, high).astype(NUMPY[dtype])

@@ -4,7 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from programs.networks.graph import Add, Conv, Dense, Depthwise, GlobalAverage, MaxPool, Network, Node, Tensor
+from programs.networks.graph import (
+    Add,
+    Attention,
+    Conv,
+    Dense,
+    Depthwise,
+    GlobalAverage,
+    LayerNorm,
+    MaxPool,
+    Network,
+    Node,
+    Tensor,
+)
 
 f32 = np.float32
 # The standard deviation of integers drawn evenly from -127 ... 127; and about that of stored activations.
@@ -23,43 +35,49 @@ class Layers:
         self.tensors[name] = Tensor(shape)
         return name
 
-    def conv(
-        self,
-        out: str,
-        x: str,
-        channels: int,
-        window: int,
-        stride: int = 1,
-        activation: str = "",
-        depthwise: bool = False,
-    ) -> str:
+    def conv(self, out: str, x: str, channels: int, window: int, stride: int = 1, activation: str = "") -> str:
         """Add a convolution; an odd window has as much padding as keeps the size at stride 1."""
-        batch, height, width, depth = self.tensors[x].shape
-        pad = window // 2
-        rows, columns = ((size + 2 * pad - window) // stride + 1 for size in (height, width))
-        shape = (1, window, window, depth) if depthwise else (channels, window, window, depth)
-        kind = Depthwise if depthwise else Conv
-        drawn = self._drawn(shape, channels, window * window * (1 if depthwise else depth), activation)
-        node = kind(out, x, *drawn, stride, pad, activation)
-        return self._add(node, batch, rows, columns, channels)
+        depth = self.tensors[x].shape[3]
+        drawn = self._drawn((channels, window, window, depth), channels, window * window * depth, activation)
+        node = Conv(out, x, *drawn, stride, window // 2, activation)
+        return self._add(node, *self._windows(x, window, stride, window // 2), channels)
 
-    def dense(self, out: str, x: str, outputs: int, activation: str = "") -> str:
+    def depthwise(self, out: str, x: str, window: int, stride: int = 1, activation: str = "") -> str:
+        depth = self.tensors[x].shape[3]
+        drawn = self._drawn((1, window, window, depth), depth, window * window, activation)
+        node = Depthwise(out, x, *drawn, stride, window // 2, activation)
+        return self._add(node, *self._windows(x, window, stride, window // 2), depth)
+
+    def dense(self, out: str, x: str, outputs: int, activation: str = "", gain: float = 1) -> str:
+        """Add a fully connected layer; `gain` multiplies its weights."""
         rows, *others = self.tensors[x].shape
         size = int(np.prod(others))
-        drawn = self._drawn((outputs, size), outputs, size, activation)
+        drawn = self._drawn((outputs, size), outputs, size, activation, gain)
         return self._add(Dense(out, x, *drawn, activation), rows, outputs)
 
     def add(self, out: str, a: str, b: str, activation: str = "") -> str:
         return self._add(Add(out, a, b, activation), *self.tensors[a].shape)
 
     def maxpool(self, out: str, x: str, window: int, stride: int, pad: int = 0) -> str:
-        batch, height, width, depth = self.tensors[x].shape
-        rows, columns = ((size + 2 * pad - window) // stride + 1 for size in (height, width))
-        return self._add(MaxPool(out, x, window, stride, pad), batch, rows, columns, depth)
+        depth = self.tensors[x].shape[3]
+        return self._add(MaxPool(out, x, window, stride, pad), *self._windows(x, window, stride, pad), depth)
 
     def average(self, out: str, x: str) -> str:
         batch, _, _, depth = self.tensors[x].shape
         return self._add(GlobalAverage(out, x), batch, 1, 1, depth)
+
+    def attention(self, out: str, q: str, k: str, v: str, heads: int) -> str:
+        rows, columns = self.tensors[q].shape
+        self.tensors[f"{out}_scores"] = Tensor((heads, rows, rows), dtype="i16")
+        return self._add(Attention(out, q, k, v, heads, f"{out}_scores"), rows, columns)
+
+    def norm(self, out: str, x: str) -> str:
+        """Add a layer norm, with a gain of about 1 and an offset of about 0."""
+        shape = self.tensors[x].shape
+        gain, offset = (self.rng.normal(mean, 0.1, shape[1]).astype(f32) for mean in (1, 0))
+        for part in ("centred", "normal"):
+            self.tensors[f"{out}_{part}"] = Tensor(shape, dtype="i16")
+        return self._add(LayerNorm(out, x, gain, offset, f"{out}_centred", f"{out}_normal"), *shape)
 
     def network(self, name: str) -> Network:
         """Return what was built, from its first tensor to its last."""
@@ -67,7 +85,7 @@ class Layers:
         return Network(name, self.tensors, names[0], names[-1], tuple(self.nodes))
 
     def _drawn(
-        self, shape: tuple[int, ...], channels: int, summed: int, activation: str
+        self, shape: tuple[int, ...], channels: int, summed: int, activation: str, gain: float = 1
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return weights, their scales and a bias.
 
@@ -75,10 +93,16 @@ class Layers:
         channel, as batch norm leaves.
         """
         weight = self.rng.integers(-127, 128, shape, np.int8)
-        spread = np.sqrt((2 if activation else 1) / summed) / DEVIATION
+        spread = gain * np.sqrt((2 if activation else 1) / summed) / DEVIATION
         scale = f32(spread) * self.rng.uniform(0.5, 1.5, channels).astype(f32)
         reach = int(0.5 * DEVIATION * ACTIVATION * np.sqrt(summed))
         return weight, scale, self.rng.integers(-reach, reach + 1, channels, np.int32)
+
+    def _windows(self, x: str, window: int, stride: int, pad: int) -> tuple[int, int, int]:
+        """Return the batch, the rows and the columns of what windows over x give."""
+        batch, height, width, _ = self.tensors[x].shape
+        rows, columns = ((size + 2 * pad - window) // stride + 1 for size in (height, width))
+        return batch, rows, columns
 
     def _add(self, node: Any, *shape: int) -> str:
         self.nodes.append(node)
