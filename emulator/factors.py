@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.jit import inner, whole
-from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STORED, operand_slot
-from emulator.storage import I8_CODE, I16_CODE, Array, u64
-from emulator.vector import OUT
+from emulator.plan import ADDRESS, DTYPE, SHAPE, STORED, operand_slot
+from emulator.storage import I8_CODE, I16_CODE, Array, padded
 
 ZERO = whole(0)
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
@@ -69,45 +68,7 @@ def expanded(arena: Array, row: Array) -> Array:
 
 
 @inner
-def padded(size: int, step: int) -> int:
-    """Return a size rounded up to a multiple of `step`."""
-    return (size + step - 1) // step * step
-
-
-@inner
 def accumulators(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
     """Return those of 32 bits and those of 64; the ones that are not used have no rows."""
     narrow_rows, wide_rows = (0, rows) if wide else (rows, 0)
     return np.empty((narrow_rows, columns), np.int32), np.empty((wide_rows, columns), np.int64)
-
-
-@inner
-def add_bias(arena: Array, row: Array, acc: Array, count: int) -> None:
-    """Add the bias to rows of accumulators, wrapping; none where these are not the ones in use."""
-    if row[BIAS + ADDRESS] == ABSENT:
-        return
-    words = arena.view(np.int32)
-    start = u64(row[BIAS + ADDRESS] >> 2)
-    step = u64(1) if row[BIAS + SHAPE + 3] > 1 else u64(0)
-    for r in range(min(count, acc.shape[0])):
-        for k in range(u64(row[OUT + SHAPE + 3])):
-            # Stored in 32 bits, the sum wraps.
-            acc[r, k] += words[start + k * step]
-
-
-@inner
-def widen(source: Source, start: int, length: int, packed: Array, r: int, to: int) -> None:
-    """Copy contiguous elements, from `start` on, to packed[r, to:]."""
-    if source.wide:
-        for k in range(u64(length)):
-            packed[r, u64(to) + k] = source.words[u64(start) + k]
-    else:
-        flip, less = source.flip, source.less
-        for k in range(u64(length)):
-            packed[r, u64(to) + k] = np.int16((np.int16(source.bytes[u64(start) + k]) ^ flip) - less)
-
-
-@inner
-def unpacked(source: Source, rows: int, columns: int) -> Array:
-    """Return room for packed rows that hold no element yet."""
-    return np.full((rows, columns), source.fill, np.int16)

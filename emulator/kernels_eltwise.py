@@ -1,10 +1,10 @@
 """Kernel of the tensor engine: eltwise, the chain on a tensor of any type."""
 
-from emulator.factors import accumulators
+from emulator.factors import ZERO, accumulators
 from emulator.jit import hot, whole
 from emulator.plan import SHAPE, attribute_slot, operand_slot
 from emulator.storage import Array
-from emulator.vector import OUT, V, X, load_rows, open_chain, row_count, run_chain
+from emulator.vector import OUT, X, load_rows, open_chain, row_count, run_chain
 
 X_ZERO = attribute_slot("eltwise", "x_zero")
 CHAIN, STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
@@ -14,10 +14,10 @@ CHAIN, STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slo
 def eltwise(arena: Array, row: Array) -> None:
     """acc = x - x_zero, then the chain."""
     rows, channels = row_count(row), row[OUT + SHAPE + 3]
-    work, table = open_chain(arena, row, CHAIN)
-    block = work.shape[1] // channels
+    chain = open_chain(arena, row, CHAIN, STAGES)
+    block = chain.v.size // channels
     acc, sums = accumulators(0, channels, False)
     for first in range(0, rows, block):
         count = min(block, rows - first)
-        load_rows(arena, row, X, row[X_ZERO], first, work[V, : count * channels])
-        run_chain(arena, row, CHAIN, STAGES, acc, sums, first, count, work, table)
+        load_rows(arena, row, X, row[X_ZERO], first, ZERO, channels, chain.v[: count * channels])
+        run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)

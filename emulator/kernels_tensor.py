@@ -8,7 +8,7 @@ packed before the run (emulator/weights.py), others are packed here.
 
 import numpy as np
 
-from emulator.factors import CHAIN, ZERO, W, padded, source_of
+from emulator.factors import CHAIN, ZERO, W, source_of
 from emulator.jit import hot, inner, whole
 from emulator.micro import COLUMNS, ROWS, multiply, multiply_wide
 from emulator.packing import (
@@ -33,7 +33,7 @@ from emulator.packing import (
 )
 from emulator.plan import ADDRESS, PACKED_W, SHAPE, attribute_slot
 from emulator.share import share
-from emulator.storage import Array, i64
+from emulator.storage import Array, i64, padded
 from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
 
 CONV_X_ZERO, MATMUL_X_ZERO = attribute_slot("conv", "x_zero"), attribute_slot("matmul", "x_zero")
@@ -93,7 +93,7 @@ def conv(arena: Array, row: Array) -> None:
     block = block_rows(stride, filters, pixels)
     lines = aligned(block * stride)
     acc, sums = open_acc(block, filters, x.wide)
-    work, table = open_chain(arena, row, CHAIN)
+    chain = open_chain(arena, row, CHAIN, CONV_STAGES)
     begin, end = share(row, pixels)
     for first in range(begin, end, block):
         count = min(block, end - first)
@@ -103,7 +103,7 @@ def conv(arena: Array, row: Array) -> None:
             multiply_panels(lines, count, panels, g, of_group, acc, sums)
             if w_zero != 0:
                 take_off_lines(lines, k, count, w_zero, acc, g * of_group, of_group)
-        run_chain(arena, row, CHAIN, CONV_STAGES, acc, sums, first, count, work, table)
+        run_chain(arena, row, chain, acc, sums, first, count, ZERO, filters)
 
 
 @hot
@@ -124,7 +124,7 @@ def matmul(arena: Array, row: Array) -> None:
     block = block_rows(stride, columns, rows)
     lines = aligned(block * stride)
     acc, sums = open_acc(block, columns, x.wide)
-    work, table = open_chain(arena, row, CHAIN)
+    chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
     held = i64(0)
     for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
         # The first row of each matrix of the batch; w stays packed while it is the same.
@@ -141,4 +141,4 @@ def matmul(arena: Array, row: Array) -> None:
             multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
             if w_zero != 0:
                 take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
-            run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, sums, batch * rows + first, count, work, table)
+            run_chain(arena, row, chain, acc, sums, batch * rows + first, count, ZERO, columns)

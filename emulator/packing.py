@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emulator.factors import BIAS, ZERO, Source, W, padded, weights_of
+from emulator.factors import BIAS, ZERO, Source, W, weights_of
 from emulator.jit import hot, inner, whole
 from emulator.micro import COLUMNS, ELEMENT, STEP, pack_run
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot
-from emulator.storage import I8_CODE, I16_CODE, Array, i32, i64, u32, u64
+from emulator.storage import I8_CODE, I16_CODE, Array, i32, i64, padded, u32, u64
 from emulator.vector import OUT, X
 
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS = (

@@ -24,9 +24,13 @@ F16_CODE, BF16_CODE, F32_CODE = F16.code, BF16.code, F32.code
 FP32_FRACTION = 23
 EXPONENT_FIELD = np.int64(0x7FF0000000000000)
 LEAST_NORMAL = np.int64(1023 - 126) << 52
-# Above every sum and product of two float32, below float64's infinity by enough.
-GREATEST = np.int64(1023 + 300) << 52
 HALF_FRACTION = np.int64(1) << 51
+
+
+@inner
+def padded(size: int, step: int) -> int:
+    """Return a size rounded up to a multiple of `step`."""
+    return (size + step - 1) // step * step
 
 
 @inner
@@ -34,12 +38,12 @@ def round_bits(v: float, fraction: int) -> Any:
     """Return float64 v rounded to `fraction` bits, half to even, exponents down to -126 as in float32.
 
     v + m - m rounds v to the last bit of m; m = 1.5 * 2**(e + 52 - fraction), e the exponent of v, has the wanted one.
-    Beyond the greatest float32 the result is left as it is: it becomes an infinity when stored as float32.
+    Beyond the greatest float32 the result is left as it is: it becomes an infinity when stored as float32. Infinity and
+    NaN have an exponent that makes some number of m, which leaves them what they are.
     """
     e = np.float64(v).view(np.int64) & EXPONENT_FIELD
     e = e if e > LEAST_NORMAL else LEAST_NORMAL
-    e = e if e < GREATEST else GREATEST
-    m = np.int64(e + ((np.int64(52) - fraction) << 52) | HALF_FRACTION).view(np.float64)
+    m = np.int64(e + (((np.int64(52) - fraction) << 52) + HALF_FRACTION)).view(np.float64)
     return np.copysign((v + m) - m, v)
 
 
@@ -52,12 +56,11 @@ def to_odd(product: float, term: float) -> Any:
     total = product + term
     part = total - product
     error = (product - (total - part)) + (term - part)
+    # Nearer to 0 by one where that is where the exact sum lies, then odd.
     bits = np.float64(total).view(np.int64)
-    outwards = (error > 0) == (total > 0)
-    step = np.int64(1) if outwards else np.int64(-1)
+    apart = (np.float64(error).view(np.int64) ^ bits) >> 63
     inexact = (error > 0) | (error < 0)
-    step = step if inexact & ((bits & 1) == 0) else np.int64(0)
-    return np.int64(bits + step).view(np.float64)
+    return np.int64((bits + apart) | 1 if inexact else bits).view(np.float64)
 
 
 @inner
@@ -102,15 +105,15 @@ def to_bf16(v: Any) -> Any:
 
 
 @inner
-def saturated(v: Any, zero: int, low: int, high: int) -> Any:
-    """Return clamp(rne(v) + zero, low, high) as int32, for types of 8 and 16 bits; NaN counts as 0."""
-    r = np.rint(v if v == v else f32(0))
-    # Far outside those types with any zero point, and small enough for an exact sum.
-    r = r if r < f32(2**18) else f32(2**18)
-    r = r if r > f32(-(2**18)) else f32(-(2**18))
-    q = np.int32(np.int32(r) + np.int32(zero))
-    q = q if q < np.int32(high) else np.int32(high)
-    return q if q > np.int32(low) else np.int32(low)
+def saturated(v: Any, low: Any, high: Any, zero: Any) -> Any:
+    """Return rne(clamp(v, low, high)) + zero as int32; NaN counts as 0.
+
+    The bounds are float32 below 2**22, so that the last bits of 1.5 * 2**23 + v are those of the integer.
+    """
+    r = v if v == v else f32(0)
+    r = r if r > low else low
+    r = r if r < high else high
+    return i32(f32(r + f32(1.5 * 2**23)).view(np.int32) + i32(i32(zero) - i32(0x4B400000)))
 
 
 @inner
@@ -134,21 +137,22 @@ def address(row: Array, slot: int, base: int, offset: int) -> Any:
 @inner
 def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v: Array) -> None:
     """Fill v with elements from byte `at` on, less their zero point, rounded once."""
-    n, less = u64(v.size), np.int32(zero)
+    # A difference of int32 would be an int64, of which a vector holds half as many.
+    n, less = u64(v.size), i32(zero)
     if dtype == I8_CODE:
         signed, start = arena.view(np.int8), u64(at)
         for k in range(n):
-            v[k] = f32(np.int32(signed[start + k]) - less)
+            v[k] = f32(i32(i32(signed[start + k]) - less))
         return
     if dtype == U8_CODE:
         start = u64(at)
         for k in range(n):
-            v[k] = f32(np.int32(arena[start + k]) - less)
+            v[k] = f32(i32(i32(arena[start + k]) - less))
         return
     if dtype == I16_CODE:
         words, start = arena.view(np.int16), u64(at >> 1)
         for k in range(n):
-            v[k] = f32(np.int32(words[start + k]) - less)
+            v[k] = f32(i32(i32(words[start + k]) - less))
     elif dtype == F16_CODE:
         halves, start = arena.view(np.uint16), u64(at >> 1)
         for k in range(n):
@@ -159,8 +163,12 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
             v[k] = u32(u32(halves[start + k]) << u32(16)).view(f32)
     elif dtype == I32_CODE:
         longs, start = arena.view(np.int32), u64(at >> 2)
-        for k in range(n):
-            v[k] = f32(round_bits(np.float64(longs[start + k]), fraction))
+        if fraction == FP32_FRACTION:
+            for k in range(n):
+                v[k] = f32(longs[start + k])
+        else:
+            for k in range(n):
+                v[k] = f32(round_bits(np.float64(longs[start + k]), fraction))
     else:
         floats, start = arena.view(np.float32), u64(at >> 2)
         for k in range(n):
@@ -211,21 +219,37 @@ def store_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
 
 
 @inner
+def integer_range(dtype: int) -> tuple[int, int]:
+    """Return the least and the greatest value of an integer type of 8 or 16 bits."""
+    if dtype == I8_CODE:
+        return -128, 127
+    return (0, 255) if dtype == U8_CODE else (-32768, 32767)
+
+
+@inner
 def store_numbers(arena: Array, dtype: int, at: int, zero: int, v: Array) -> None:
     """Store v from byte `at` on: rounded, clamped and with its zero point as an integer, or rounded as a float."""
+    store_between(arena, dtype, at, zero, v, f32(-np.inf), f32(np.inf))
+
+
+@inner
+def store_between(arena: Array, dtype: int, at: int, zero: int, v: Array, least: Any, greatest: Any) -> None:
+    """Store v as `store_numbers` does, integers clamped to [least, greatest] too: float32, which 0 is between."""
     n = u64(v.size)
+    first, last = integer_range(dtype)
+    low, high = max(least, f32(first - zero)), min(greatest, f32(last - zero))
     if dtype == I8_CODE:
         signed, start = arena.view(np.int8), u64(at)
         for k in range(n):
-            signed[start + k] = np.int8(saturated(v[k], zero, -128, 127))
+            signed[start + k] = np.int8(saturated(v[k], low, high, zero))
     elif dtype == U8_CODE:
         start = u64(at)
         for k in range(n):
-            arena[start + k] = np.uint8(saturated(v[k], zero, 0, 255))
+            arena[start + k] = np.uint8(saturated(v[k], low, high, zero))
     elif dtype == I16_CODE:
         words, start = arena.view(np.int16), u64(at >> 1)
         for k in range(n):
-            words[start + k] = np.int16(saturated(v[k], zero, -32768, 32767))
+            words[start + k] = np.int16(saturated(v[k], low, high, zero))
     elif dtype == F16_CODE:
         halves, start = arena.view(np.uint16), u64(at >> 1)
         for k in range(n):

@@ -1,41 +1,47 @@
 """The chain EW1 -> EW2 -> SF -> EW3 on blocks of rows, in the engine's vector format.
 
-A row is the innermost dimension of the result, a block several rows side by side in a float32 buffer (every format's
-numbers are float32 numbers). Each stage runs over the whole block before the next begins: the choice of stage, type
-and format is made once for a block, so the loops are free of branches and LLVM vectorises them, and the number of
-loops compiled is the sum of the choices, not their product. A block of LANES elements and its constants, repeated for
-each of its rows, stay in the first-level cache (6 buffers of 8 KB).
+A row is the innermost dimension of the result, or a stripe of it; a block is several rows side by side in a float32
+buffer (every format's numbers are float32 numbers). Each stage runs over the whole block before the next begins: the
+choice of stage, type and format is made once for a block, so the loops are free of branches and LLVM vectorises them,
+and the number of loops compiled is the sum of the choices, not their product. Two things are done in passing, because
+nearly all of an int8 network needs them: EW1's scale as accumulators become floats, and relu or clip as integers are
+stored, which clamps them in any case. Constants are repeated up to LINE elements, so that few channels make long loops
+too. A block of LANES elements and its constants stay in the first-level cache; what a block costs on top of its
+elements, about 0.2 us, is 0.05 ns for each of them.
 
-In fp32 a stage is one float32 operation, a product with its sum a fused one. In the shorter formats it is done in
-float64, where a product is exact and a sum of two has bits to spare, and rounded once; the sum behind a product is
-rounded to odd before, as in isa.formats. Measured on one core with AVX-512: 0.05 ns for an element's sum or
-product in fp32, 0.35 ns in fp24; 0.5 ns for a sigmoid, 0.7 ns for a tanh.
+In fp32 a stage is one float32 operation. In the shorter formats it is done in float64, where a product is exact and a
+sum of two has bits to spare, and rounded once. Measured on one core with AVX-512, for an element: 0.05 ns from an
+accumulator to a scaled number in fp32, 0.5 ns in fp24; 0.07 ns for a scaled sum in fp32; 0.07 ns from a number to i8.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emulator.functions import exp, gelu, sigmoid, silu, tanh, unit
-from emulator.jit import fused, inner, whole
+from emulator.jit import borrowed, fused, inner, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.share import room
 from emulator.storage import (
     FP32_FRACTION,
     I32_CODE,
     Array,
     address,
     f32,
+    is_floating,
     load_numbers,
+    padded,
     round_all,
     round_bits,
     saturated,
-    store_numbers,
+    store_between,
     to_odd,
     u64,
 )
 from isa.table import MNEMONICS
 
-LANES = 2048
+LANES, LINE = 4096, 256
+TABLE_ELEMENTS = 256
 
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
 OUT, X = whole(0), whole(FIELDS)
@@ -69,9 +75,25 @@ GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
     _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
 )
 
-# Buffers of a block, by their row in `work`.
-V, D, S1, B1, S2, S3 = range(6)
-BUFFERS = 6
+
+class Chain(NamedTuple):
+    """The chain of an instruction: where in its row its fields are, its buffers and its constants.
+
+    v and d hold a block; constants are rounded, and hold a whole number of rows; those that are absent are empty. All
+    lie in `memory`, the first `used` bytes of the walker's scratch memory.
+    """
+
+    memory: Array
+    used: int
+    operands: int
+    stages: int
+    v: Array
+    d: Array
+    scale: Array
+    bias: Array
+    second_scale: Array
+    last_scale: Array
+    table: Array
 
 
 @inner
@@ -144,38 +166,81 @@ def combine(v: Array, d: Array, operation: int, fraction: int) -> None:
 
 
 @inner
+def with_constant(v: Array, constant: Array, operation: int, fraction: int) -> None:
+    """Set v to v operation a constant, which is repeated."""
+    for first in range(0, v.size, constant.size):
+        part = v[first : first + constant.size]
+        combine(part, constant, operation, fraction)
+
+
+@inner
 def scale_and_add(v: Array, scale: Array, bias: Array, fraction: int) -> None:
-    """Set v to v * scale + bias, rounded once."""
-    if fraction == FP32_FRACTION:
-        for k in range(v.size):
-            v[k] = fused(v[k], scale[k], bias[k])
-    else:
-        for k in range(v.size):
-            v[k] = f32(round_bits(to_odd(np.float64(v[k]) * np.float64(scale[k]), np.float64(bias[k])), fraction))
+    """Set v to v * scale + bias, constants that are repeated, rounded once."""
+    for first in range(0, v.size, scale.size):
+        part = v[first : first + scale.size]
+        if fraction == FP32_FRACTION:
+            for k in range(u64(part.size)):
+                part[k] = fused(part[k], scale[k], bias[k])
+        else:
+            for k in range(u64(part.size)):
+                total = to_odd(np.float64(part[k]) * np.float64(scale[k]), np.float64(bias[k]))
+                part[k] = f32(round_bits(total, fraction))
 
 
 @inner
 def add_scaled(v: Array, d: Array, scale: Array, sign: Any, fraction: int) -> None:
-    """Set v to v + sign * d * scale, rounded once; the sign is 1 or -1, a float32."""
-    if fraction == FP32_FRACTION:
-        for k in range(v.size):
-            v[k] = fused(sign * d[k], scale[k], v[k])
-    else:
-        for k in range(v.size):
-            product = np.float64(sign * d[k]) * np.float64(scale[k])
-            v[k] = f32(round_bits(to_odd(product, np.float64(v[k])), fraction))
+    """Set v to v + sign * d * scale, rounded once; the scale is repeated; the sign is 1 or -1, a float32."""
+    for first in range(0, v.size, scale.size):
+        part, second = v[first : first + scale.size], d[first : first + scale.size]
+        if fraction == FP32_FRACTION:
+            for k in range(u64(part.size)):
+                part[k] = fused(sign * second[k], scale[k], part[k])
+        else:
+            for k in range(u64(part.size)):
+                product = np.float64(sign * second[k]) * np.float64(scale[k])
+                part[k] = f32(round_bits(to_odd(product, np.float64(part[k])), fraction))
 
 
 @inner
-def load_constant(floats: Array, row: Array, slot: int, channels: int, buffer: Array) -> None:
-    """Fill a buffer with a vector of the constant buffer, rounded as it is loaded, repeated for each row."""
+def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int) -> None:
+    """Set v to accumulators of 32 bits, from number `at` on, times a scale if there is one; each step rounded."""
+    n, start = u64(v.size), u64(at)
+    if fraction == FP32_FRACTION:
+        if scale.size:
+            for k in range(n):
+                v[k] = f32(acc[start + k]) * scale[k]
+        else:
+            for k in range(n):
+                v[k] = f32(acc[start + k])
+    elif scale.size:
+        for k in range(n):
+            a = round_bits(np.float64(acc[start + k]), fraction)
+            v[k] = f32(round_bits(a * np.float64(scale[k]), fraction))
+    else:
+        for k in range(n):
+            v[k] = f32(round_bits(np.float64(acc[start + k]), fraction))
+
+
+@inner
+def constant(arena: Array, row: Array, slot: int, channels: int, values: Array) -> Array:
+    """Fill values with the constant buffer's vector, rounded as it is loaded, repeated after `channels`.
+
+    Return them, or none of them if the operand is absent.
+    """
     if row[slot + ADDRESS] == ABSENT:
-        return
-    start = row[slot + ADDRESS] >> 2
-    step = 1 if row[slot + SHAPE + 3] > 1 else 0
-    for k in range(buffer.size):
-        buffer[k] = floats[start + k * step] if k < channels else buffer[k - channels]
-    round_all(buffer, row[FRACTION])
+        return values[:0]
+    floats, start = arena.view(np.float32), u64(row[slot + ADDRESS] >> 2)
+    if row[slot + SHAPE + 3] > 1:
+        for k in range(u64(channels)):
+            values[k] = floats[start + k]
+        round_all(values[:channels], row[FRACTION])
+        for k in range(channels, values.size):
+            values[k] = values[k - channels]
+    else:
+        value = f32(round_bits(np.float64(floats[start]), row[FRACTION]))
+        for k in range(values.size):
+            values[k] = value
+    return values
 
 
 @inner
@@ -188,40 +253,73 @@ def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
 
 
 @inner
-def open_chain(arena: Array, row: Array, operands: int) -> tuple[Array, Array]:
-    """Return (buffers of a block, its constants loaded; the table of SF).
-
-    `operands` says where in the row the chain's operands begin.
-    """
+def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
+    """Return the chain of a row, whose operands and attributes begin at these places of it."""
     channels = row[OUT + SHAPE + 3]
-    floats = arena.view(np.float32)
-    work = np.empty((BUFFERS, channels * min(max(1, LANES // channels), row_count(row))), np.float32)
-    load_constant(floats, row, operands + EW1_SCALE, channels, work[S1])
-    load_constant(floats, row, operands + EW1_BIAS, channels, work[B1])
-    load_constant(floats, row, operands + EW2_SCALE, channels, work[S2])
-    load_constant(floats, row, operands + EW3_SCALE, channels, work[S3])
-    table = np.empty(256, np.float32)
-    load_constant(floats, row, operands + TABLE, table.size, table)
-    return work, table
+    block = channels * min(max(1, LANES // channels), row_count(row))
+    line = channels * min(max(1, LINE // channels), row_count(row))
+    # Each buffer begins a cache line.
+    apart, step = padded(block, 16), padded(line, 16)
+    used = 4 * (2 * apart + 4 * step + TABLE_ELEMENTS)
+    memory = room(arena, row, 0, used)
+    floats = borrowed(memory).view(np.float32)
+    rest = floats[2 * apart :]
+    return Chain(
+        memory,
+        used,
+        operands,
+        stages,
+        floats[:block],
+        floats[apart : apart + block],
+        constant(arena, row, operands + EW1_SCALE, channels, rest[:line]),
+        constant(arena, row, operands + EW1_BIAS, channels, rest[step : step + line]),
+        constant(arena, row, operands + EW2_SCALE, channels, rest[2 * step : 2 * step + line]),
+        constant(arena, row, operands + EW3_SCALE, channels, rest[3 * step : 3 * step + line]),
+        constant(arena, row, operands + TABLE, TABLE_ELEMENTS, rest[4 * step :]),
+    )
 
 
 @inner
-def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Array) -> None:
-    """Fill v with rows of a tensor of any type, broadcast to the result, less its zero point, rounded once."""
-    channels, fraction, dtype = row[OUT + SHAPE + 3], row[FRACTION], row[slot + DTYPE]
-    count = v.size // channels
-    run = rows_in_run(row, slot)
+def stripe(values: Array, channel: int, width: int, channels: int) -> Array:
+    """Return what a constant has for some channels; all of it where they are all that there are, or it is empty."""
+    return values if width == channels or values.size == 0 else values[channel : channel + width]
+
+
+@inner
+def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, channel: int, width: int, v: Array) -> None:
+    """Fill v with rows of a tensor of any type, broadcast to the result, less its zero point, rounded once.
+
+    The rows begin with number `first`; of each it is `width` channels from number `channel` on.
+    """
+    fraction, dtype = row[FRACTION], row[slot + DTYPE]
+    count = v.size // width
+    run = rows_in_run(row, slot) if width == row[OUT + SHAPE + 3] else 1
+    spread = row[slot + SHAPE + 3] != row[OUT + SHAPE + 3]
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        at = address(row, slot, row[slot + ADDRESS], row_start(row, slot, first + done))
-        to = done * channels
-        if row[slot + SHAPE + 3] == channels:
-            load_numbers(arena, dtype, at, zero, fraction, v[to : to + rows * channels])
+        start = row_start(row, slot, first + done)
+        to = done * width
+        if spread:
+            one = v[to : to + 1]
+            load_numbers(arena, dtype, address(row, slot, row[slot + ADDRESS], start), zero, fraction, one)
+            value = one[0]
+            for k in range(u64(to), u64(to + width)):
+                v[k] = value
         else:
-            load_numbers(arena, dtype, at, zero, fraction, v[to : to + 1])
-            v[to + 1 : to + channels] = v[to]
+            at = address(row, slot, row[slot + ADDRESS], start + channel)
+            load_numbers(arena, dtype, at, zero, fraction, v[to : to + rows * width])
         done += rows
+
+
+@inner
+def bounds(row: Array, stages: int) -> tuple[Any, Any]:
+    """Return between what relu or clip leaves values, both float32."""
+    fraction = row[FRACTION]
+    if row[stages + SF] == RELU:
+        return f32(0), f32(np.inf)
+    low = f32(round_bits(float_attribute(row, stages + CLIP_LOW), fraction))
+    return low, f32(round_bits(float_attribute(row, stages + CLIP_HIGH), fraction))
 
 
 @inner
@@ -232,8 +330,7 @@ def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
         for k in range(v.size):
             v[k] = v[k] if v[k] > f32(0) else f32(0)
     elif word == CLIP:
-        low = f32(round_bits(float_attribute(row, stages + CLIP_LOW), fraction))
-        high = f32(round_bits(float_attribute(row, stages + CLIP_HIGH), fraction))
+        low, high = bounds(row, stages)
         for k in range(v.size):
             a = low if v[k] < low else v[k]
             v[k] = high if a > high else a
@@ -288,20 +385,24 @@ def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
             v[k] = f32(round_bits(np.float64(v[k]) * np.float64(a), fraction))
     elif word == BY_TABLE:
         for k in range(v.size):
-            v[k] = table[saturated(v[k], 0, -128, 127) + 128]
+            v[k] = table[saturated(v[k], f32(-128), f32(127), 0) + 128]
 
 
 @inner
-def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array) -> None:
-    """Store rows: integers rounded and clamped, floats rounded to their type, with its one quiet NaN."""
-    channels = row[OUT + SHAPE + 3]
-    count = v.size // channels
-    run = rows_in_run(row, OUT)
+def store_rows(
+    arena: Array, row: Array, zero: int, first: int, channel: int, width: int, v: Array, low: Any, high: Any
+) -> None:
+    """Store rows: integers rounded and clamped, floats rounded to their type, with its one quiet NaN.
+
+    Rows and channels are those of `load_rows`, low and high those of `store_between`.
+    """
+    count = v.size // width
+    run = rows_in_run(row, OUT) if width == row[OUT + SHAPE + 3] else 1
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, first + done))
-        store_numbers(arena, row[OUT + DTYPE], at, zero, v[done * channels : (done + rows) * channels])
+        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, first + done) + channel)
+        store_between(arena, row[OUT + DTYPE], at, zero, v[done * width : (done + rows) * width], low, high)
         done += rows
 
 
@@ -309,63 +410,74 @@ def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array) -> Non
 def run_chain(
     arena: Array,
     row: Array,
-    operands: int,
-    stages: int,
+    chain: Chain,
     acc: Array,
     sums: Array,
     first: int,
     count: int,
-    work: Array,
-    table: Array,
+    channel: int,
+    width: int,
 ) -> None:
-    """Take `count` rows of the result, from row `first`, through EW1 to EW3 into memory, block by block.
+    """Take rows of the result, `count` from number `first` on, through EW1 to EW3 into memory, block by block.
 
-    acc[r] holds the accumulators of row first + r, of 32 bits, which are the result themselves if it is of type i32;
-    or sums[r] does, of 64. Where both have no rows, `count` is one block, and the caller has loaded work[V].
+    Of each row it is `width` channels from number `channel` on: acc[r, c] is the accumulator of row first + r and
+    channel channel + c, of 32 bits, which is the result itself if that is of type i32; or sums[r, c] is, of 64. Where
+    both have no rows, `count` is one block, and the caller has filled chain.v.
     """
-    channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
+    channels, fraction, stages = row[OUT + SHAPE + 3], row[FRACTION], chain.stages
     if row[OUT + DTYPE] == I32_CODE:
         words = arena.view(np.int32)
         for r in range(count):
-            at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r))
-            for k in range(u64(channels)):
+            at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r) + channel)
+            for k in range(u64(width)):
                 words[at + k] = acc[r, k]
         return
-    block = work.shape[1] // channels
+    scale, bias = stripe(chain.scale, channel, width, channels), stripe(chain.bias, channel, width, channels)
+    second_scale = stripe(chain.second_scale, channel, width, channels)
+    last_scale = stripe(chain.last_scale, channel, width, channels)
+    operation, function = row[stages + EW2_OP], row[stages + SF]
+    # With a bias the product is not rounded.
+    early = scale if bias.size == 0 else bias[:0]
+    low, high, clamped = f32(-np.inf), f32(np.inf), False
+    if function in (RELU, CLIP) and last_scale.size == 0 and not is_floating(row[OUT + DTYPE]):
+        least, greatest = bounds(row, stages)
+        # A NaN counts as 0 there, and only once it is stored.
+        if least <= f32(0) and greatest >= f32(0):
+            low, high, clamped = least, greatest, True
+    # Rows that lie side by side are loaded as many at a time as the constants hold.
+    flat, pitch = borrowed(acc).reshape(-1), acc.shape[1]
+    piece = width
+    if pitch == width:
+        piece = max(width, scale.size) if scale.size else chain.v.size
+    block = chain.v.size // width
     for done in range(0, count, block):
         some = min(block, count - done)
-        v = work[V, : some * channels]
-        for r in range(min(some, acc.shape[0])):
-            to = u64(r * channels)
-            if fraction == FP32_FRACTION:
-                for k in range(u64(channels)):
-                    v[to + k] = f32(acc[done + r, k])
-            else:
-                for k in range(u64(channels)):
-                    v[to + k] = f32(round_bits(np.float64(acc[done + r, k]), fraction))
+        v = chain.v[: some * width]
+        if acc.shape[0]:
+            for to in range(0, v.size, piece):
+                part = v[to : to + piece]
+                load_accumulators(flat, done * pitch + to // width * pitch, early, part, fraction)
         for r in range(min(some, sums.shape[0])):
-            to = u64(r * channels)
-            for k in range(u64(channels)):
-                v[to + k] = f32(round_bits(np.float64(sums[done + r, k]), fraction))
-        scaled, biased = row[operands + EW1_SCALE + ADDRESS] != ABSENT, row[operands + EW1_BIAS + ADDRESS] != ABSENT
-        if scaled and biased:
-            scale_and_add(v, work[S1], work[B1], fraction)
-        elif scaled:
-            combine(v, work[S1], MUL, fraction)
-        elif biased:
-            combine(v, work[B1], ADD, fraction)
-        operation = row[stages + EW2_OP]
+            start = u64(r * width)
+            for k in range(u64(width)):
+                v[start + k] = f32(round_bits(np.float64(sums[done + r, k]), fraction))
+        if scale.size and bias.size:
+            scale_and_add(v, scale, bias, fraction)
+        elif bias.size:
+            with_constant(v, bias, ADD, fraction)
+        elif scale.size and acc.shape[0] == 0:
+            with_constant(v, scale, MUL, fraction)
         if operation != NO_EW2:
-            d = work[D, : v.size]
-            load_rows(arena, row, operands + EW2, row[stages + EW2_ZERO], first + done, d)
-            scaled = row[operands + EW2_SCALE + ADDRESS] != ABSENT
-            if scaled and operation in (ADD, SUB):
-                add_scaled(v, d, work[S2], f32(1) if operation == ADD else f32(-1), fraction)
+            d = chain.d[: v.size]
+            load_rows(arena, row, chain.operands + EW2, row[stages + EW2_ZERO], first + done, channel, width, d)
+            if second_scale.size and operation in (ADD, SUB):
+                add_scaled(v, d, second_scale, f32(1) if operation == ADD else f32(-1), fraction)
             else:
-                if scaled:
-                    combine(d, work[S2], MUL, fraction)
+                if second_scale.size:
+                    with_constant(d, second_scale, MUL, fraction)
                 combine(v, d, operation, fraction)
-        special_function(row, stages, v, table)
-        if row[operands + EW3_SCALE + ADDRESS] != ABSENT:
-            combine(v, work[S3], MUL, fraction)
-        store_rows(arena, row, row[stages + OUT_ZERO], first + done, v)
+        if not clamped:
+            special_function(row, stages, v, chain.table)
+        if last_scale.size:
+            with_constant(v, last_scale, MUL, fraction)
+        store_rows(arena, row, row[stages + OUT_ZERO], first + done, channel, width, v, low, high)

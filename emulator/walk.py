@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit import hot, inner, kernel_table, types
+from emulator.jit import borrowed, hot, inner, kernel_table, types
 from emulator.meeting import FAILED, meet
 from emulator.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
 
@@ -80,6 +80,7 @@ def walk(
     signals [semaphores] are those that no wait has used up; arrivals and users [cores, barriers]: how often a core has
     arrived, and whether it uses the barrier. Walkers share what comes before `rows`; the rest is of this one.
     """
+    lent, lent_rows = borrowed(arena), borrowed(rows)
     core = progress[TURN]
     state = states[core]
     counters = state[COUNTERS:]
@@ -117,7 +118,7 @@ def walk(
             if shared or walker == 0:
                 # Before the kernel, which may find no memory.
                 state[AT] = at
-                kernels[kind](arena, rows[at])
+                kernels[kind](lent, lent_rows[at])
                 if rows[at, STATUS] != 0:
                     meeting[FAILED] = 1
                     why = TRAPPED
