@@ -51,8 +51,10 @@ def block_rows(stride: int, columns: int, rows: int) -> int:
 @inner
 def open_acc(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
     """Return rows of sums of 32 bits, and of 64, with columns to spare; the ones that are not used have no rows."""
-    width = apart(4 * (columns + COLUMNS)) // 4
-    return np.empty((0 if wide else rows, width), np.int32), np.empty((rows if wide else 0, width), np.int64)
+    width = apart((8 if wide else 4) * (columns + COLUMNS)) // 8
+    sums = np.empty((rows, width), np.int64)
+    acc = sums.view(np.int32)
+    return (acc[:0], sums) if wide else (acc, sums[:0])
 
 
 @inner
