@@ -1,9 +1,9 @@
 """How the hot files are compiled: the one place that fixes numba's options and the cache on disk.
 
 Every compiled function is decorated with `hot`, so all of them are compiled by the same rules: no Python objects, no
-lock held, IEEE arithmetic in the order written (no fast math, so no fused multiply-add), division by zero as the
-hardware does it, and kept on disk. numba's own cache notices an edit of the function's file, but not of a file that
-this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
+lock held, IEEE arithmetic in the order written (no fast math, and no fused multiply-add but `fused`), division by zero
+as the hardware does it, and kept on disk. numba's own cache notices an edit of the function's file, but not of a file
+that this one imports. So the cache lies in a folder named after a hash of all the sources that matter: SOURCES.
 
 Products of integers have a form for each set of vector instructions that hosts have (emulator/micro.py). FORM is the
 fastest that this host has, or $RATEL_PRODUCTS; it is part of the key.
@@ -34,10 +34,12 @@ from llvmlite import binding
 from numba.core import config as _config
 from numba.core import event, types
 from numba.core.errors import NumbaExperimentalFeatureWarning
+from numba.extending import intrinsic as _intrinsic
 
 from isa.errors import InputError
 
 config: Any = _config
+intrinsic: Any = _intrinsic
 OPTIONS = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", "cache": True}
 # What every kernel takes: the arena, and a row of the plan.
 KERNEL = types.void(types.uint8[::1], types.int64[::1])
@@ -55,9 +57,11 @@ HOT = (
     "kernels_reduce",
     "kernels_sample",
     "kernels_tensor",
+    "meeting",
     "micro",
     "packing",
     "schedule",
+    "share",
     "storage",
     "vector",
     "walk",
@@ -168,6 +172,16 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
         return numba.jit(**options)(function)
     finally:
         config.CACHE_DIR = before
+
+
+@intrinsic
+def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return a * b + c of float32, rounded once: an instruction where the host has it, else a call of fmaf."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
 
 
 def whole(value: int) -> int:

@@ -16,7 +16,7 @@ from emulator.kernels_reduce import reduce
 from emulator.kernels_sample import resize, roipool, roisample
 from emulator.kernels_tensor import conv, matmul
 from isa.row import ENGINES
-from isa.table import TABLE, by_opcode
+from isa.table import MNEMONICS, TABLE, by_opcode
 
 KERNELS: dict[int, Any] = by_opcode(
     "KERNELS",
@@ -42,6 +42,9 @@ KERNELS: dict[int, Any] = by_opcode(
     },
     ENGINES,
 )
+
+# Those that compute no more than their share of the result.
+SHARED = frozenset(MNEMONICS[name].opcode for name in ("conv", "matmul", "maxpool", "avgpool", "reduce"))
 
 
 def compile_kernels(opcodes: Iterable[int], on_compile: Callable[[str], None] | None = None) -> None:

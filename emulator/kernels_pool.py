@@ -11,6 +11,7 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.share import share
 from emulator.storage import (
     FP32_FRACTION,
     I8_CODE,
@@ -69,7 +70,8 @@ def pool_integers(source: Array, row: Array, shift: int, least: int) -> None:
     channels = u64(row[OUT + SHAPE + 3])
     base, to = row[X + ADDRESS] >> shift, row[OUT + ADDRESS] >> shift
     peak = np.empty(channels, source.dtype)
-    for index in range(row_count(row)):
+    first, last = share(row, row_count(row))
+    for index in range(first, last):
         image, top, bottom, left, right = window_inside(row, index)
         peak[:] = least
         for y in range(top, bottom):
@@ -87,7 +89,8 @@ def pool_floats(arena: Array, row: Array) -> None:
     """Max-pool x by way of float32, which holds each value of the floating types."""
     peak, pixel = np.empty((2, row[OUT + SHAPE + 3]), np.float32)
     dtype = row[X + DTYPE]
-    for index in range(row_count(row)):
+    first, last = share(row, row_count(row))
+    for index in range(first, last):
         image, top, bottom, left, right = window_inside(row, index)
         peak[:] = -np.inf
         for y in range(top, bottom):
@@ -166,7 +169,8 @@ def avgpool(arena: Array, row: Array) -> None:
     floating = is_floating(row[X + DTYPE])
     line, sums = np.empty(channels, np.int32), np.empty(channels, np.int64)
     v, pixel, multiplier = np.empty((3, channels), np.float32)
-    for index in range(row_count(row)):
+    first, last = share(row, row_count(row))
+    for index in range(first, last):
         window = window_inside(row, index)
         if floating:
             sum_floats(arena, row, window, pixel, v)

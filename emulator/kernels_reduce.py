@@ -10,6 +10,7 @@ import numpy as np
 
 from emulator.jit import hot, inner, whole
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.share import share
 from emulator.storage import (
     FP32_FRACTION,
     I32_CODE,
@@ -97,7 +98,8 @@ def reduce(arena: Array, row: Array) -> None:
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
     best, best_integer, places = np.empty(size, np.float32), np.empty(size, np.int32), np.empty(size, np.int32)
-    for index in range(row_count(row)):
+    begin, end = share(row, row_count(row))
+    for index in range(begin, end):
         origin, to = row_start(row, X, index), row_start(row, OUT, index)
         for first in range(0, channels if kept else 1, LANES):
             last = min(first + LANES, channels) if kept else channels

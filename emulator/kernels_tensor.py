@@ -31,7 +31,8 @@ from emulator.packing import (
     take_off_lines,
     to_pack,
 )
-from emulator.plan import ADDRESS, PACKED_W, SHAPE, attribute_slot
+from emulator.plan import ADDRESS, PACKED_W, SHAPE, SHARES, attribute_slot
+from emulator.share import share
 from emulator.storage import Array, i64
 from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
 
@@ -43,9 +44,14 @@ BLOCK_BYTES = 256 * 1024
 
 
 @inner
-def block_rows(stride: int, columns: int, rows: int) -> int:
-    """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits."""
-    return min(max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS, rows)
+def block_rows(stride: int, columns: int, rows: int, shares: int) -> int:
+    """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits.
+
+    Blocks are as large as each other, but for the last one, and each walker has as many.
+    """
+    fits = max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS
+    blocks = padded((rows + fits - 1) // fits, shares)
+    return min(padded((rows + blocks - 1) // blocks, ROWS), rows)
 
 
 @inner
@@ -91,11 +97,12 @@ def conv(arena: Array, row: Array) -> None:
         pack_filters(arena, row, room, at)
     panels = open_panels(arena, row, room, at, k, groups, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    block = block_rows(stride, filters, pixels)
+    block = block_rows(stride, filters, pixels, row[SHARES])
+    mine, end = share(row, (pixels + block - 1) // block)
     lines = aligned(block * stride)
     acc, sums = open_acc(block, filters, x.wide)
     work, table = open_chain(arena, row, CHAIN)
-    for first in range(0, pixels, block):
+    for first in range(mine * block, min(end * block, pixels), block):
         count = min(block, pixels - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
@@ -121,12 +128,15 @@ def matmul(arena: Array, row: Array) -> None:
         pack_right(arena, row, ZERO, room, at)
     panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    block = block_rows(stride, columns, rows)
+    block = block_rows(stride, columns, rows, row[SHARES])
+    blocks = (rows + block - 1) // block
+    mine, end = share(row, row[OUT + SHAPE] * row[OUT + SHAPE + 1] * blocks)
     lines = aligned(block * stride)
     acc, sums = open_acc(block, columns, x.wide)
     work, table = open_chain(arena, row, CHAIN)
     held = i64(0)
-    for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
+    for number in range(mine, end):
+        batch, first = number // blocks, number % blocks * block
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
         if start != held:
@@ -134,10 +144,9 @@ def matmul(arena: Array, row: Array) -> None:
             panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
             held = start
         start = x.first + row_start(row, X, batch * rows)
-        for first in range(0, rows, block):
-            count = min(block, rows - first)
-            pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-            multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
-            if w_zero != 0:
-                take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
-            run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, sums, batch * rows + first, count, work, table)
+        count = min(block, rows - first)
+        pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
+        multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
+        if w_zero != 0:
+            take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
+        run_chain(arena, row, CHAIN, MATMUL_STAGES, acc, sums, batch * rows + first, count, work, table)

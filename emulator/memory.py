@@ -6,14 +6,15 @@ from numbers import Integral
 
 import numpy as np
 
-from emulator.plan import Plan
+from emulator.plan import SCRATCH_BYTES, Plan
 from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.operand import region
 from isa.program import BUFFERED, Symbol
 
-# The arena begins where a cache line does.
-ALIGNMENT = 64
+PAGE = 4096
+# Noise is made so much at a time.
+NOISE_BYTES = 2**24
 
 
 @contextmanager
@@ -29,25 +30,27 @@ def enough_memory(plan: Plan) -> Iterator[None]:
         ) from error
 
 
-def open_arena(plan: Plan, poison: int | None = None, size: int = 0) -> np.ndarray:
-    """Return the arena, uint8, with weights and constants in place, of `size` bytes or as many as its memories have.
+def open_arena(plan: Plan, poison: int | None = None, walkers: int = 1, packed_bytes: int = 0) -> np.ndarray:
+    """Return the arena, uint8, with weights and constants in place.
 
-    All other bytes of the memories are 0, or noise that depends on the seed `poison` alone. Raises InputError for a
-    seed that is no whole number from 0, Trap when there is not the memory.
+    Behind its memories are scratch memory of the walkers and room for packed weights. It begins a page. All other bytes
+    are 0, or noise that depends on the seed `poison` alone. Raises InputError for a seed that is no whole number from
+    0, Trap when there is not the memory.
     """
     if poison is not None and not (isinstance(poison, Integral) and poison >= 0):
         raise InputError(f"{shown(poison)} is no seed of the noise", "give a whole number, 0 or greater")
     with enough_memory(plan):
-        size = max(size, plan.arena_bytes)
-        if size > np.iinfo(np.intp).max - ALIGNMENT:
+        size = plan.arena_bytes + walkers * SCRATCH_BYTES + packed_bytes
+        if size + PAGE > np.iinfo(np.intp).max:
             raise MemoryError
         # Pages that nothing touches are never made.
-        room = np.zeros(size + ALIGNMENT, np.uint8)
-        start = -room.ctypes.data % ALIGNMENT
-        arena = room[start : start + size]
+        held = np.zeros(size + PAGE, np.uint8)
+        start = -held.ctypes.data % PAGE
+        arena = held[start : start + size]
         if poison is not None:
-            noise = np.random.default_rng(int(poison)).integers(0, 256, plan.arena_bytes, np.uint8)
-            arena[: plan.arena_bytes] = noise
+            noise = np.random.default_rng(int(poison))
+            for part in np.split(arena, range(NOISE_BYTES, size, NOISE_BYTES)):
+                part[...] = noise.integers(0, 256, part.size, np.uint8)
     for of_core in plan.cores:
         for segment in of_core.core.segments:
             start = plan.bases[region(of_core.number, segment.memory)] + segment.address

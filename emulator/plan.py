@@ -4,10 +4,10 @@ All memories of the chip that the program uses, those of each core and those tha
 an address here is an offset in it. Each instruction is a row of int64: for each operand slot FIELDS numbers (address at
 counters 0, or ABSENT; type code; rank; shape and element strides, right-aligned to four dimensions with sizes 1 and
 strides 0 in front; bytes of a compressed weight, 0 for a dense tensor), then its attributes, element by element in the
-table's order (floats as the bits of a float64), then the engine's fraction bits, then the status, then the place of a
-packed weight. Kernels take (arena, row) and nothing else; loops change the addresses of a row, through `terms`. A
-kernel that finds an index out of range writes nothing to the arena, and 1 + its place in the index tensor to the
-status.
+table's order (floats as the bits of a float64), then the engine's fraction bits, the status, what belongs to the
+walker: its scratch memory and its share of large instructions (emulator/share.py), and the place of a packed weight.
+Kernels take (arena, row) and nothing else; loops change the addresses of a row, through `terms`. A kernel that finds an
+index out of range writes nothing to the arena, and 1 + its place in the index tensor to the status.
 """
 
 from collections import defaultdict
@@ -44,12 +44,13 @@ ADDRESS, DTYPE, RANK, SHAPE, STRIDE, STORED, FIELDS = 0, 1, 2, 3, 7, 11, 12
 ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
-# The fraction bits of the engine's vector format; and what a kernel found, 0 where all is well.
+# The fraction bits of the engine's vector format; what a kernel found, 0 where all is well; between which bytes of the
+# arena the scratch memory of its walker lies; which share of the result it computes, of how many; where in the arena w
+# lies as products take it, packed once for the whole run, 0 where it is packed each time.
 FRACTION = ATTRIBUTES + MAX_ATTRIBUTES
-STATUS = FRACTION + 1
-# Where in the arena lies w as products take it, packed once for the whole run; 0 where it is packed each time.
-PACKED_W = STATUS + 1
-ROW = PACKED_W + 1
+STATUS, SCRATCH, SCRATCH_END, SHARE, SHARES, PACKED_W, ROW = range(FRACTION + 1, FRACTION + 8)
+# Scratch memory of each walker, behind the memories.
+SCRATCH_BYTES = 2**20
 
 SEQ = len(ENGINES)
 READ, WRITE = 1, 2
@@ -216,7 +217,7 @@ def starts(lengths: Iterable[int]) -> list[int]:
 
 
 def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_bits: int) -> np.ndarray:
-    """Return the row of an instruction; `base` gives the offset of an operand's memory."""
+    """Return the row of an instruction, whole and without scratch memory; `base` gives an operand's memory's offset."""
     row = np.zeros(ROW, np.int64)
     row[:ATTRIBUTES:FIELDS] = ABSENT
     for slot, operand in enumerate(instruction.operands):
@@ -232,7 +233,7 @@ def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_
     for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
         row[at : at + spec.count] = np.array(value, np.float64).view(np.int64) if spec.is_float else value
         at += spec.count
-    row[FRACTION] = fraction_bits
+    row[FRACTION], row[SHARES] = fraction_bits, 1
     return row
 
 

@@ -44,6 +44,23 @@ def round_bits(v: float, fraction: int) -> Any:
 
 
 @inner
+def to_odd(product: float, term: float) -> Any:
+    """Return the float64 product + term, or its neighbour whose last bit is 1 where it is inexact and its own is 0.
+
+    The error is exact (two-sum); a NaN, as infinities give, is neither above nor below 0.
+    """
+    total = product + term
+    part = total - product
+    error = (product - (total - part)) + (term - part)
+    bits = np.float64(total).view(np.int64)
+    outwards = (error > 0) == (total > 0)
+    step = np.int64(1) if outwards else np.int64(-1)
+    inexact = (error > 0) | (error < 0)
+    step = step if inexact & ((bits & 1) == 0) else np.int64(0)
+    return np.int64(bits + step).view(np.float64)
+
+
+@inner
 def round_all(v: Array, fraction: int) -> None:
     if fraction != FP32_FRACTION:
         for k in range(v.size):

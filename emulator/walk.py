@@ -3,6 +3,10 @@
 The code of all cores lies in one array, core after core; an index here counts through it. A core runs until it has to
 wait, for a signal or at a barrier, or ends; then the next one goes on.
 
+Several walkers, each in a thread and with all state of its own, walk the same instructions in the same order. One that
+is BY_ALL is computed by all of them, each a share, and they meet before and after; all other instructions are left to
+walker 0, and the others pass on. So all of them use up a budget, stop and doubt at the same instruction.
+
 Kernels are called through first-class functions of one type, KERNEL, from a tuple: the loop never changes as the
 table grows, and each kernel is compiled and cached by itself. It costs about 20 ns an instruction, and 2 ns for each
 address that follows a counter or pair of tensors that may overlap.
@@ -14,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from emulator.jit import hot, inner, kernel_table, types
+from emulator.meeting import FAILED, meet
 from emulator.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
 
 # Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
 # what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin; its
-# semaphore or barrier.
-KIND, WORK, STOP, COUNTER, TRIPS, OTHER, FIRST_TERM, FIRST_WATCH, TOKEN, CODE = range(10)
+# semaphore or barrier; whether walkers share it.
+KIND, WORK, STOP, COUNTER, TRIPS, OTHER, FIRST_TERM, FIRST_WATCH, TOKEN, BY_ALL, CODE = range(11)
 OPENS, CLOSES, ENDS, SIGNALS, WAITS, MEETS = -1, -2, -3, -4, -5, -6
 # Columns of `terms`: where in the row the address is, 1 for the first term of an operand, counter, modulus, stride in
 # bytes.
@@ -31,12 +36,15 @@ RESULT_SLOT = 0
 # How many of a watch's distances are known to be free of overlap at a time; and none of them.
 KNOWN, NO_DISTANCE = 1024, np.iinfo(np.int64).max
 # What `walk` keeps of each core between calls: the next instruction, whether it has arrived at that barrier, then the
-# counters of its loops; and of all: whose turn it is, instructions done.
+# counters of its loops; and of all: whose turn it is, instructions done, meetings of the walkers, whether walker 0 has
+# done anything alone since the last.
 AT, ARRIVED, COUNTERS = range(3)
-TURN, DONE, PROGRESS = range(3)
-# Why `walk` returned: no core can go on, an instruction to stop at, the budget used up, a distance not yet known, or a
-# kernel that set the status of its row.
-STUCK, STOPPED, PAUSED, DOUBTED, TRAPPED = range(5)
+TURN, DONE, MEETINGS, ALONE, PROGRESS = range(5)
+# Why `walk` returned: no core can go on, an instruction to stop at, the budget used up, a distance not yet known, a
+# kernel that set the status of its row, that another walker has failed, or (not told by `walk`) no memory to be had.
+STUCK, STOPPED, PAUSED, DOUBTED, TRAPPED, LEFT, NO_MEMORY = range(7)
+# Instructions of less work are not shared: walkers need about 1 us to meet twice.
+LEAST_SHARED = 500
 
 
 @hot
@@ -49,16 +57,19 @@ def walk(
     kernels: tuple,
     arena: np.ndarray,
     plan_rows: np.ndarray,
-    rows: np.ndarray,
     code: np.ndarray,
     terms: np.ndarray,
     watches: np.ndarray,
     known: np.ndarray,
+    users: np.ndarray,
+    meeting: np.ndarray,
+    rows: np.ndarray,
     states: np.ndarray,
     arrivals: np.ndarray,
-    users: np.ndarray,
     signals: np.ndarray,
     progress: np.ndarray,
+    walker: int,
+    walkers: int,
     passing: bool,
     budget: int,
 ) -> int:
@@ -67,7 +78,7 @@ def walk(
     `rows` is a copy of `plan_rows` whose addresses follow the counters. The walk stops before an instruction whose
     STOP is set, but for the first one if `passing`, and before one whose watch has a distance that is not `known`.
     signals [semaphores] are those that no wait has used up; arrivals and users [cores, barriers]: how often a core has
-    arrived, and whether it uses the barrier.
+    arrived, and whether it uses the barrier. Walkers share what comes before `rows`; the rest is of this one.
     """
     core = progress[TURN]
     state = states[core]
@@ -96,12 +107,28 @@ def walk(
                     why = DOUBTED
             if why == DOUBTED:
                 break
-            # Before the kernel, which may find no memory.
-            state[AT] = at
-            kernels[kind](arena, rows[at])
-            if rows[at, STATUS] != 0:
-                why = TRAPPED
-                break
+            shared = code[at, BY_ALL]
+            if shared and progress[ALONE]:
+                progress[ALONE] = 0
+                progress[MEETINGS] += 1
+                if not meet(meeting, progress[MEETINGS], walkers):
+                    why = LEFT
+                    break
+            if shared or walker == 0:
+                # Before the kernel, which may find no memory.
+                state[AT] = at
+                kernels[kind](arena, rows[at])
+                if rows[at, STATUS] != 0:
+                    meeting[FAILED] = 1
+                    why = TRAPPED
+                    break
+            if shared:
+                progress[MEETINGS] += 1
+                if not meet(meeting, progress[MEETINGS], walkers):
+                    why = LEFT
+                    break
+            else:
+                progress[ALONE] = 1
             progress[DONE] += 1
             at += 1
         elif kind == OPENS:
@@ -166,11 +193,12 @@ def holds(values: np.ndarray, value: int) -> bool:
 
 
 def flat(
-    plan: Plan, kinds: Mapping[int, int], stops: Collection[tuple[int, int]]
+    plan: Plan, kinds: Mapping[int, int], stops: Collection[tuple[int, int]], shared: Collection[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `walk` reads of a plan: code, terms and watches, without what is absent.
 
-    `kinds` has the KIND of each opcode, `stops` the instructions to stop before: (core, index).
+    `kinds` has the KIND of each opcode, `stops` the instructions to stop before: (core, index); `shared` has the
+    opcodes that walkers share where there is enough to do.
     """
     code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, CODE), np.int64)
     terms: list[tuple[int, ...]] = []
@@ -180,6 +208,7 @@ def flat(
             row = code[start + k]
             row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(part, k), (part.number, k) in stops
             row[COUNTER : OTHER + 1] = part.loops[k] + (0, 0, start)
+            row[BY_ALL] = instruction.opcode in shared and row[WORK] >= LEAST_SHARED
             row[FIRST_TERM], row[FIRST_WATCH] = len(terms), len(watches)
             if instruction.row.engine == "sync":
                 row[TOKEN] = instruction.attributes[0][0]
@@ -229,5 +258,6 @@ def work(part: CorePlan, k: int) -> int:
 def signature(kernels: int) -> Any:
     """Return the signature of `walk` with a tuple of that many kernels."""
     table, column = types.int64[:, ::1], types.int64[::1]
-    tables, columns = (table,) * 9, (column,) * 2  # from plan_rows to users; signals and progress
-    return types.int64(kernel_table(kernels), types.uint8[::1], *tables, *columns, types.boolean, types.int64)
+    shared = types.uint8[::1], *(table,) * 6, column
+    own = *(table,) * 3, *(column,) * 2, types.int64, types.int64
+    return types.int64(kernel_table(kernels), *shared, *own, types.boolean, types.int64)

@@ -1,6 +1,6 @@
 """Constant weights: packed once, before a run, as the products of conv and matmul take them.
 
-They lie in the arena behind all memories; the rows of the instructions that use them say where. A weight is constant if
+They lie in the arena, behind all else; the rows of the instructions that use them say where. A weight is constant if
 its address follows no counter, no instruction of any core writes to its bytes, and no input is moved there. Those that
 much memory would be needed for are left to the instruction itself.
 """
@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emulator.jit import compile_all, types
-from emulator.memory import ALIGNMENT
 from emulator.packing import pack_filters, pack_right, packed_bytes
-from emulator.plan import PACKED_W, Plan
+from emulator.plan import PACKED_W, SCRATCH_BYTES, Plan
 from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.loops import trips_at
@@ -37,10 +36,11 @@ class ConstantWeight:
     users: list[tuple[int, int]] = field(default_factory=list)
 
 
-def constant_weights(plan: Plan) -> tuple[list[ConstantWeight], int]:
-    """Return the constant weights of a plan, and the size of an arena that has room for their packed forms."""
+def constant_weights(plan: Plan, walkers: int = 1) -> tuple[list[ConstantWeight], int]:
+    """Return the constant weights of a plan, in an arena of so many walkers, and the bytes of their packed forms."""
     found: dict[tuple[object, ...], ConstantWeight] = {}
-    end = -(-plan.arena_bytes // ALIGNMENT) * ALIGNMENT
+    # Memories and scratch memory end with a cache line, and so does each packed form.
+    end = start = plan.arena_bytes + walkers * SCRATCH_BYTES
     written = _written(plan)
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
@@ -55,7 +55,7 @@ def constant_weights(plan: Plan) -> tuple[list[ConstantWeight], int]:
                 found[key] = ConstantWeight(mnemonic, end)
                 end += _packed_bytes(instruction, w)
             found[key].users.append((core, k))
-    return list(found.values()), end
+    return list(found.values()), end - start
 
 
 def pack_weights(

@@ -120,8 +120,9 @@ numbered by first use, and count against the instruction buffer as the words do.
 
 VECTOR = """\
 EW1 to EW3 compute in a vector format of the chip, and so does the pooling engine, where it does not only compare; with
-subnormals, infinities and NaN as in IEEE 754. Each operation is rounded once, half to even. An integer becomes a float
-by one rounding, and constants are rounded as they are loaded.
+subnormals, infinities and NaN as in IEEE 754. Each operation is rounded once, half to even; a multiplication and the
+addition behind it in EW1 or EW2 are one operation. An integer becomes a float by one rounding, and constants are
+rounded as they are loaded.
 """
 
 CHAIN = """\

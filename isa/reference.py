@@ -12,7 +12,7 @@ import numpy as np
 from isa import functions
 from isa.dtypes import I8, I32, DType
 from isa.errors import index_trap
-from isa.formats import round_to
+from isa.formats import multiply_add, round_to
 from isa.row import ENGINES
 from isa.table import by_opcode
 
@@ -48,6 +48,9 @@ class Given:
     def rounded(self, value: np.ndarray) -> np.ndarray:
         return round_to(value, self.vector_format)
 
+    def multiply_add(self, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return multiply_add(a, b, c, self.vector_format)
+
     def constant(self, name: str) -> np.ndarray:
         """Return a float constant, rounded as it is loaded."""
         return self.rounded(self.tensor(name).astype(np.float64))
@@ -75,14 +78,20 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
         return acc.astype(np.int32)
     with np.errstate(all="ignore"):
         v = given.rounded(np.broadcast_to(acc, given.shape).astype(np.float64))
-        if given.tensors["ew1_scale"] is not None:
-            v = given.rounded(v * given.constant("ew1_scale"))
-        if given.tensors["ew1_bias"] is not None:
-            v = given.rounded(v + given.constant("ew1_bias"))
-        v = special_function(given, second_operand(given, v))
+        v = special_function(given, second_operand(given, first_stage(given, v)))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
         return stored(given, v)
+
+
+def first_stage(given: Given, v: np.ndarray) -> np.ndarray:
+    """Return EW1: v times its scale plus its bias, each where given."""
+    scaled, biased = (given.tensors[name] is not None for name in ("ew1_scale", "ew1_bias"))
+    if scaled and biased:
+        return given.multiply_add(v, given.constant("ew1_scale"), given.constant("ew1_bias"))
+    if scaled:
+        return given.rounded(v * given.constant("ew1_scale"))
+    return given.rounded(v + given.constant("ew1_bias")) if biased else v
 
 
 def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
@@ -92,6 +101,8 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
         return v
     d = given.rounded(given.dequantised("ew2").astype(np.float64))
     if given.tensors["ew2_scale"] is not None:
+        if operation in ("add", "sub"):
+            return given.multiply_add(d if operation == "add" else -d, given.constant("ew2_scale"), v)
         d = given.rounded(d * given.constant("ew2_scale"))
     if operation == "max":
         return np.where(v > d, v, d)

@@ -31,7 +31,7 @@ ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output ch
 # EW1 -> EW2 -> SF -> EW3, behind ACC or entered at EW1.
 CHAIN_OPERANDS = (
     constant("ew1_scale", F32, "EW1: multiplier, for each output channel or one for all"),
-    constant("ew1_bias", F32, "EW1: added after the multiplier, for each output channel or one for all"),
+    constant("ew1_bias", F32, "EW1: added to the product, for each output channel or one for all"),
     OperandSpec("ew2", "read", ("lm",), ANY, (1, 4), "EW2: second tensor, broadcast to out", optional=True),
     constant("ew2_scale", F32, "EW2: de-quantises the second tensor, for each channel or one for all"),
     constant("table", F32, "SF: 256 values, for v rounded to -128 ... 127"),
@@ -75,9 +75,8 @@ CHAIN_ATTRIBUTES = (
 )
 CHAIN_FORMULA = """
 v   = float(acc)                                      ; of 64 bits by way of float64
-v   = v * ew1_scale                                   ; EW1, where given
-v   = v + ew1_bias                                    ; EW1, where given
-d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given
+v   = v * ew1_scale + ew1_bias                        ; EW1, each where given, both as one operation
+d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given, one operation with add and sub
 v   = v ew2_op d                                      ; EW2, where a second tensor is given
 v   = sf(v)                                           ; SF
 v   = v * ew3_scale                                   ; EW3, where given

@@ -112,6 +112,7 @@ def run(
     tasks: int | None = None,
     poison: int | None = None,
     dumps: Sequence[str] = (),
+    threads: int = 1,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
@@ -123,6 +124,7 @@ def run(
     program's own number. `chip` is a Chip, a name or a file; None is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
+    `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
     from emulator.checks import evaluate
@@ -130,7 +132,15 @@ def run(
 
     plan = plan_for(program, chip, tasks, inputs)
     wanted = [parse_dump(text) for text in dumps]
-    execution = execute(plan, inputs or {}, poison=poison, dumps=wanted, on_compile=on_compile, on_progress=on_progress)
+    execution = execute(
+        plan,
+        inputs or {},
+        poison=poison,
+        dumps=wanted,
+        threads=threads,
+        on_compile=on_compile,
+        on_progress=on_progress,
+    )
     return Run(
         plan=plan,
         outputs=execution.outputs,

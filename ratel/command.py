@@ -122,6 +122,14 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--poison", type=seed, metavar="SEED", help="fill unwritten memory with noise instead of 0")
 
+    sub.add_argument(
+        "--threads",
+        type=count,
+        default=1,
+        metavar="N",
+        help="let N threads of this computer share large instructions (default: 1; the results are the same)",
+    )
+
     sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
@@ -268,6 +276,7 @@ def run(options: argparse.Namespace) -> int:
             tasks=options.tasks,
             poison=options.poison,
             dumps=options.dump,
+            threads=options.threads,
             on_compile=progress.compiling,
             on_progress=progress.advance,
         )

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from isa.compressed import compress, legal_sizes
@@ -20,6 +21,7 @@ from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.program import Check, Core, Line, Program, Segment, Symbol
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
 from isa.table import MNEMONICS, ROWS, by_opcode
+from isa.verify import check_instruction
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Fields = dict[str, Any]
@@ -361,9 +363,11 @@ def _avgpool(draw: Draw, place: Place) -> Fields:
 
 def _reduce(draw: Draw, place: Place) -> Fields:
     op = place.pick(draw, "op", _words("op"))
-    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax") else VALUES)
+    # An i32 is summed to i32 alone.
+    to_i32 = op == "sum" and place.pins.get("out", I32) == I32
+    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax") or to_i32 else VALUES)
     out_dtype = dtype if op == "max" else I32
-    if op in ("sum", "mean"):
+    if op in ("sum", "mean") and dtype != I32:
         sums = {"sum": ANY, "mean": VALUES}[op]
         out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
     shape = _shape(draw)
@@ -559,7 +563,12 @@ def instructions(draw: Draw, mnemonic: str, **pins: Any) -> Instruction:
     """
     row = MNEMONICS[mnemonic]
     waits = draw(st.sets(st.sampled_from(ENGINES))) if row.engine != "seq" and draw(st.booleans()) else ()
-    return _instruction(draw, mnemonic, Place(pins=pins), sorted(waits))
+    instruction = _instruction(draw, mnemonic, Place(pins=pins), sorted(waits))
+    problems = check_instruction(instruction)
+    # Pins may contradict what is drawn beside them.
+    assert pins or not problems, problems
+    assume(not problems)
+    return instruction
 
 
 def random_data(seed: int, dtype: DType, count: int) -> bytes:

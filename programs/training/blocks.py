@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from programs.training.vector import FP32, Chain
+
 f32 = np.float32
 PROGRAMS = Path(__file__).parents[1]
 
@@ -55,7 +57,7 @@ def residual(rng: np.random.Generator) -> None:
     acc = convolve(x, w1, 1, pad) + b1
     h = quantise(np.maximum(acc.astype(f32), f32(0)) * (f32(0.05) * s1 / f32(0.04)))
     acc = convolve(h, w2, 1, pad) + b2
-    v = acc.astype(f32) * (f32(0.04) * s2) + x.astype(f32) * f32(0.05)
+    v = Chain(x, FP32).times_plus(f32(0.05), Chain(acc, FP32).times(f32(0.04) * s2)).floats()
     y = quantise(np.maximum(v, f32(0)) * (f32(1) / f32(0.08)))
     save("blocks", "residual_", x=x, w1=w1, w2=w2, w1_scale=s1, w2_scale=s2, b1=b1, b2=b2, y=y)
 

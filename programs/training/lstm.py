@@ -142,7 +142,7 @@ def integer_scores(q: dict[str, np.ndarray], x_scale: f32, x: np.ndarray, bits: 
     c = np.zeros((len(x), HIDDEN), np.int16)
     for t in range(STEPS):
         v = Chain(sums(h, q["wh"]), bits).times(H_SCALE * q["wh_scale"])
-        v = v.plus(Chain(pre[:, t], bits).times(PRE_SCALE)).values
+        v = Chain(pre[:, t], bits).times_plus(PRE_SCALE, v).values
         gates = Chain(v[:, : 3 * HIDDEN], bits).apply(sigmoid).times(1 / GATE_SCALE).stored("i16")
         g = Chain(v[:, 3 * HIDDEN :], bits).apply(tanh).times(1 / STATE_SCALE).stored("i16")
         f, i, o = np.split(gates, 3, axis=1)
@@ -154,7 +154,7 @@ def integer_scores(q: dict[str, np.ndarray], x_scale: f32, x: np.ndarray, bits: 
             .stored("i16")
             for state, gate in ((c, f), (g, i))
         )
-        v = Chain(kept, bits).times(STATE_SCALE).plus(Chain(added, bits).times(STATE_SCALE))
+        v = Chain(added, bits).times_plus(STATE_SCALE, Chain(kept, bits).times(STATE_SCALE))
         c = v.times(1 / STATE_SCALE).stored("i16")
         squashed = v.apply(tanh).times(1 / GATE_SCALE).stored("i16")
         opened = Chain(o, bits).times(GATE_SCALE)

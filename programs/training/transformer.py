@@ -114,12 +114,12 @@ def integer_layer(t: Tensors, scale: dict[str, np.float32], x: np.ndarray, bits:
         return number(product(x, t[name]) + t[f"b{name[1]}"]), scale[MATRICES[name]] * t[f"{name}_scale"]
 
     def normalised(x: np.ndarray, which: str, out: np.float32) -> np.ndarray:
-        mean = number(x.astype(np.int64).sum(-1, keepdims=True)).times(SUM_SCALE / f32(MODEL))
-        centred = number(x).times(SUM_SCALE).minus(mean).times(1 / SUM_SCALE).stored("i16")
+        less = number(-x.astype(np.int64).sum(-1, keepdims=True))
+        centred = less.times_plus(SUM_SCALE / f32(MODEL), number(x).times(SUM_SCALE)).times(1 / SUM_SCALE).stored("i16")
         squares = (centred.astype(np.int64) ** 2).sum(-1, keepdims=True)
-        inverse = number(squares).times(SUM_SCALE * (SUM_SCALE / f32(MODEL))).plus(EPSILON).apply(rsqrt)
+        inverse = number(squares).times_plus(SUM_SCALE * (SUM_SCALE / f32(MODEL)), EPSILON).apply(rsqrt)
         normal = number(centred).times(SUM_SCALE).times(inverse).times(1 / NORMAL_SCALE).stored("i16")
-        v = number(normal).times(NORMAL_SCALE * t[f"gain{which}"]).plus(t[f"offset{which}"])
+        v = number(normal).times_plus(NORMAL_SCALE * t[f"gain{which}"], t[f"offset{which}"])
         return v.times(1 / out).stored("i8")
 
     heads = {}
@@ -127,20 +127,19 @@ def integer_layer(t: Tensors, scale: dict[str, np.float32], x: np.ndarray, bits:
         sums, multiplier = project(x, f"w{name}")
         heads[name] = split_heads(sums.times(multiplier / scale[name]).stored("i8"))
     scores = number(product(heads["q"], heads["k"])).times(scale["q"] * scale["k"] / SCORE_SCALE).stored("i16")
-    peak = number(scores.max(-1, keepdims=True)).times(SCORE_SCALE)
-    weight = number(scores).times(SCORE_SCALE).minus(peak).apply(exp).times(1 / EXP_SCALE).stored("u8")
+    less = number(-scores.max(-1, keepdims=True).astype(np.int64))
+    below_peak = less.times_plus(SCORE_SCALE, number(scores).times(SCORE_SCALE))
+    weight = below_peak.apply(exp).times(1 / EXP_SCALE).stored("u8")
     share = number(weight.sum(-1, keepdims=True, dtype=np.int64)).times(EXP_SCALE).apply(reciprocal)
     sums = number(product(weight, heads["v"].swapaxes(1, 2))).times(EXP_SCALE * scale["v"])
     context = merge_heads(sums.times(share).times(1 / scale["context"]).stored("i8"))
     sums, multiplier = project(context, "wo")
-    residual = number(x).times(scale["x"])
-    first = sums.times(multiplier).plus(residual).times(1 / SUM_SCALE).stored("i16")
+    first = number(x).times_plus(scale["x"], sums.times(multiplier)).times(1 / SUM_SCALE).stored("i16")
     middle = normalised(first, "1", scale["middle"])
     sums, multiplier = project(middle, "w1")
     hidden = sums.times(multiplier).apply(gelu).times(1 / scale["hidden"]).stored("i8")
     sums, multiplier = project(hidden, "w2")
-    residual = number(middle).times(scale["middle"])
-    second = sums.times(multiplier).plus(residual).times(1 / SUM_SCALE).stored("i16")
+    second = number(middle).times_plus(scale["middle"], sums.times(multiplier)).times(1 / SUM_SCALE).stored("i16")
     return normalised(second, "2", scale["out"])
 
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emulator import execute as executing
 from emulator.execute import Dump, Execution, execute
 from emulator.memory import open_arena, tensor
 from emulator.plan import Plan, load
 from emulator.record import CORE, FINISH, START, TOKEN_BY, TOKEN_UNTIL
 from emulator.timeline import schedule
+from emulator.walk import TURN
+from emulator.walkers import Walkers
 from isa.chip import load_chip
 from isa.dtypes import I8
 from isa.errors import InputError, Trap
@@ -54,13 +55,13 @@ def in_any_order(plan: Plan, dumps: Sequence[Dump], poison: int, seed: int) -> E
     """Execute with a core drawn for each single step."""
     rng = np.random.default_rng(seed)
 
-    class Drawn(executing._Walk):
+    class Drawn(Walkers):
         def go(self, budget: int, passing: bool) -> int:
-            self._progress[executing.TURN] = rng.integers(len(plan.cores))
+            self.walkers[0].progress[TURN] = rng.integers(len(plan.cores))
             return super().go(1, passing)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executing, "_Walk", Drawn)
+        patch.setattr("emulator.execute.Walkers", Drawn)
         return execute(plan, {}, poison=poison, dumps=dumps)
 
 

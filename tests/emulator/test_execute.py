@@ -241,15 +241,15 @@ def columns(states: int, count: int) -> Plan:
 @pytest.mark.parametrize("states", [2, 250])
 def test_a_watched_loop_is_looked_at_once_for_each_distance(states: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, reports, looks = columns(states, 100_000), [], []
-    monkeypatch.setattr("emulator.execute.shares_bytes", lambda *given: looks.append(given) or shares_bytes(*given))
+    monkeypatch.setattr("emulator.walkers.shares_bytes", lambda *given: looks.append(given) or shares_bytes(*given))
     assert plan.cores[0].overlap[1]
     assert execute(plan, {}, on_progress=lambda *report: reports.append(report)).instructions == 100_000
     assert reports and 1 <= len(looks) <= states
 
 
 def test_progress_in_a_loop_that_is_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.execute.KNOWN", 1)
-    monkeypatch.setattr("emulator.execute.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("emulator.walkers.KNOWN", 1)
+    monkeypatch.setattr("emulator.walkers.PAUSE_SECONDS", 0)
     reports: list[tuple[int, int]] = []
     execute(columns(250, 500), {}, on_progress=lambda *report: reports.append(report))
     assert len(reports) >= 500 and {total for _, total in reports} == {500}
@@ -447,7 +447,7 @@ def test_inputs_and_outputs_in_host_memory_have_buffers_too() -> None:
 
 
 def test_progress_over_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.execute.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("emulator.walkers.PAUSE_SECONDS", 0)
     reports: list[tuple[int, int]] = []
     plan = load(buffered(2, 50), EDGE)
     execute(plan, {"x": np.zeros(16, np.int8)}, on_progress=lambda *report: reports.append(report))

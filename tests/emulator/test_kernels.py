@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.jit import hot
-from emulator.kernels import KERNELS, compile_kernels
-from emulator.plan import STATUS, flat_row
+from emulator.kernels import KERNELS, SHARED, compile_kernels
+from emulator.plan import SCRATCH, SCRATCH_END, SHARE, SHARES, STATUS, flat_row
 from emulator.vector import round_bits
 from isa.compressed import compress, expand
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
@@ -108,10 +108,25 @@ def data(rng: np.random.Generator, dtype: DType, count: int) -> np.ndarray:
     return rng.integers(low, high, count).astype(dtype.numpy)
 
 
+def with_scratch(
+    arena: np.ndarray, row: np.ndarray, walkers: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return an arena with scratch memory, too little now and then, full of noise; and a row for each walker."""
+    begin = -(-len(arena) // 64) * 64
+    size = int(rng.choice([0, 4096, 2**17]))
+    rows = [row.copy() for _ in range(walkers)]
+    for number, own in enumerate(rows):
+        own[SCRATCH] = begin + number * size
+        own[SCRATCH_END], own[SHARE], own[SHARES] = own[SCRATCH] + size, number, walkers
+    noise = rng.integers(0, 256, begin - len(arena) + walkers * size, np.uint8)
+    return np.concatenate([arena, noise]), rows
+
+
 def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np.ndarray) -> None:
     """Run an instruction by kernel and by reference, and compare every byte of memory.
 
-    It runs on noise, except where `tensors` gives the values of a dense operand.
+    It runs on noise, except where `tensors` gives the values of a dense operand, in as many shares as the seed says
+    where walkers may share it.
     """
     assert not check_instruction(instruction)
     rng = np.random.default_rng(seed)
@@ -139,14 +154,17 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
     row = flat_row(instruction, lambda operand: bases[operand.memory], FRACTION_BITS[vector_format])
+    walkers = 1 + seed % 3 if instruction.opcode in SHARED else 1
+    arena, rows = with_scratch(arena, row, walkers, rng)
     found = ""
     try:
         apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
     except Trap as trap:
         found = trap.message
-    KERNELS[instruction.opcode](arena, row)
-    assert found.startswith(f"index[{row[STATUS] - 1}] is ") if row[STATUS] else not found
-    wrong = np.flatnonzero(arena != expected)
+    for row in rows:
+        KERNELS[instruction.opcode](arena, row)
+        assert found.startswith(f"index[{row[STATUS] - 1}] is ") if row[STATUS] else not found
+    wrong = np.flatnonzero(arena[:end] != expected)
     assert not len(wrong), f"{len(wrong)} bytes differ, first at {wrong[0]} of {bases}, {sizes}"
 
 

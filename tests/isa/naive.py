@@ -107,6 +107,15 @@ class Element:
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
         return nearest(exact, self.bits) if exact else plain
 
+    def multiply_add(self, a: float, b: float, c: float) -> float:
+        """Return a * b + c, exact and then rounded once."""
+        plain = a * b + c
+        if not all(map(isfinite, (a, b, c))):
+            return plain
+        exact = Fraction(a) * Fraction(b) + Fraction(c)
+        # A sum of 0 has the sign that the float64 sum has: the product of floats of the format is exact there.
+        return nearest(exact, self.bits) if exact else plain
+
     def saturated(self, value: float, zero: int, dtype=I8) -> int:
         if isnan(value):
             value = 0.0
@@ -134,10 +143,13 @@ class Element:
             return struct.pack("<i", acc)
         # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
         v = self.rounded(float(acc))
-        for name, operation in (("ew1_scale", "mul"), ("ew1_bias", "add")):
-            constant = self.channel(name, channel)
-            if constant is not None:
-                v = self.operate(operation, v, self.rounded(constant))
+        scale, bias = (self.channel(name, channel) for name in ("ew1_scale", "ew1_bias"))
+        if scale is not None and bias is not None:
+            v = self.multiply_add(v, self.rounded(scale), self.rounded(bias))
+        elif scale is not None:
+            v = self.operate("mul", v, self.rounded(scale))
+        elif bias is not None:
+            v = self.operate("add", v, self.rounded(bias))
         v = self.special(self.second(v, index))
         scale = self.channel("ew3_scale", channel)
         if scale is not None:
@@ -151,6 +163,8 @@ class Element:
         d = self.broadcast("ew2", index)
         d = self.rounded(d if isinstance(d, float) else d - self.one("ew2_zero"))
         scale = self.channel("ew2_scale", index[-1])
+        if scale is not None and word in ("add", "sub"):
+            return self.multiply_add(d if word == "add" else -d, self.rounded(scale), v)
         if scale is not None:
             d = self.operate("mul", d, self.rounded(scale))
         if word == "max":

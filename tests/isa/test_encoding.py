@@ -214,7 +214,7 @@ def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
 
 
 def excluded_in_reduce(name: str, value: object, other: str, what: object) -> bool:
-    if name in ("x", "out") and value == I32 and other == "scale":
+    if name in ("x", "out") and value == I32 and other in ("scale", "out_zero"):
         return True
     if name == "x" and value == I32 and other == "out" and what != I32:
         return True

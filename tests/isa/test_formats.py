@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from isa.formats import FRACTION_BITS, round_to
+from isa.formats import FRACTION_BITS, multiply_add, round_to
 
 
 def round_exactly(value: Fraction, bits: int) -> float:
@@ -116,3 +116,49 @@ def test_a_scale_divided_by_a_count_is_the_exact_quotient(vector_format, scale, 
     if not isinf(scale):
         expected = round_exactly(Fraction(scale) / count, FRACTION_BITS[vector_format])
         assert rounded(scale / count, vector_format) == expected
+
+
+def numbers(bits: int) -> st.SearchStrategy:
+    """Numbers of a format, often such that a product with a sum lies beside a tie."""
+    mantissas = st.one_of(st.integers(0, 2 ** (bits + 1) - 1), st.integers(0, 3), st.just(2**bits + 1))
+    return st.builds(
+        lambda sign, mantissa, exponent: sign * mantissa * 2.0**exponent,
+        st.sampled_from((-1.0, 1.0)),
+        mantissas,
+        st.one_of(st.integers(-40, 40), st.integers(-126 - bits, 127 - bits)),
+    )
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+@given(data=st.data())
+def test_a_product_and_a_sum_are_rounded_once(vector_format, data):
+    bits = FRACTION_BITS[vector_format]
+    a, b, c = (data.draw(numbers(bits)) for _ in range(3))
+    assert_rounded_once(a, b, c, vector_format)
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_lies_beside_a_tie_is_not_taken_for_one(vector_format, sign):
+    """(1 + u)(1 + v) lies midway between two numbers where uv is half a unit; a term of 2**-90 decides."""
+    bits = FRACTION_BITS[vector_format]
+    a, b = 1 + 2.0 ** -((bits + 1) // 2), 1 + 2.0 ** -(bits // 2 + 1)
+    for c in (0.0, 2.0**-90, 2.0**-bits, 1.5 * 2.0**-90):
+        assert_rounded_once(a, sign * b, c, vector_format)
+        assert_rounded_once(a, sign * b, -c, vector_format)
+
+
+def assert_rounded_once(a, b, c, vector_format):
+    result = float(multiply_add(np.float64(a), np.float64(b), np.float64(c), vector_format))
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    assert result == round_exactly(exact, FRACTION_BITS[vector_format])
+    # An exact 0 has the sign that IEEE gives the sum.
+    assert exact != 0 or copysign(1, result) == copysign(1, a * b + c)
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+def test_a_product_and_a_sum_of_no_numbers(vector_format):
+    with np.errstate(invalid="ignore"):
+        given = [np.array(values) for values in ([inf, inf, nan, 1, inf], [1, 0, 1, 1, 1], [1, 1, 1, -inf, -inf])]
+        result = multiply_add(*given, vector_format)
+    np.testing.assert_array_equal(result, [inf, nan, nan, -inf, nan])

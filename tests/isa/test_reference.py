@@ -178,12 +178,18 @@ QUIET_NAN = 0x7FC00000
         # The float32 0.1 times 5 is just above 0.5 and rounds to it; half goes to the even 0.
         ([5.0], {"ew3_scale": [0.1]}, [0]),
         ([3.0, 3.0], {"ew3_scale": [0.5, -0.5]}, [2, -2]),
-        # EW1 multiplies, then adds.
+        # EW1 multiplies and adds in one step: no product is rounded, or infinite, before.
         ([2.0, 4.0], {"ew1_scale": [3.0], "ew1_bias": [1.0, -1.0]}, [7, 11]),
-        ([3e38], {"ew1_scale": [3e38], "ew1_bias": [-INF]}, [0]),
+        ([3e38], {"ew1_scale": [3e38], "ew1_bias": [-INF]}, [-128]),
+        ([1 + 2**-12], {"ew1_scale": [1 + 2**-12], "ew1_bias": [-1 - 2**-11], "ew3_scale": [2.0**24]}, [1]),
+        ([1 + 2**-12], {"ew1_scale": [1 + 2**-12], "ew3_scale": [2.0**24], "ew2_op": "sub", "ew2": [1 + 2**-11]}, [0]),
         # EW2 on NaN: a comparison is false and takes the second tensor.
         ([NAN, 1, -1], {"ew2_op": "max", "ew2": [3.0, NAN, 0.0]}, [3, 0, 0]),
         ([NAN, 1, -1], {"ew2_op": "min", "ew2": [3.0, NAN, 0.0]}, [3, 0, -1]),
+        # Its scale is one step with a sum or difference, a step by itself with all else.
+        ([-1 - 2**-11], {"ew2_op": "add", "ew2": [1 + 2**-12], "ew2_scale": [1 + 2**-12], "ew3_scale": [2.0**24]}, [1]),
+        ([1 + 2**-11], {"ew2_op": "sub", "ew2": [1 + 2**-12], "ew2_scale": [1 + 2**-12], "ew3_scale": [2.0**24]}, [-1]),
+        ([0, 0], {"ew2_op": "max", "ew2": [3e38, -3e38], "ew2_scale": [3e38]}, [127, 0]),
         ([10, 20, 30], {"ew2_op": "sub", "ew2": [1.0, 2.0, 3.0], "ew2_scale": [2.0]}, [8, 16, 24]),
         # SF.
         ([NAN, -3, 0, 3], {"sf": "relu"}, [0, 0, 0, 3]),

@@ -1,0 +1,59 @@
+"""Run a network, hold it against NumPy's integers, and say what it costs.
+
+python -m programs.networks resnet50 [--fused]
+"""
+
+import argparse
+from time import perf_counter
+
+import numpy as np
+
+import ratel
+from programs.networks import catalogue, reference
+from programs.networks.emit import builder
+from programs.networks.graph import fused
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m programs.networks", description=__doc__.splitlines()[0])
+    parser.add_argument("network", choices=catalogue.NETWORKS)
+    parser.add_argument("--fused", action="store_true", help="each sum done by the product before it, as a chip would")
+    options = parser.parse_args()
+
+    network = catalogue.network(options.network)
+    network = fused(network) if options.fused else network
+    cores = catalogue.CORES.get(options.network, 1)
+    given = catalogue.seeded_input(network)
+    macs, weights = network.macs(), network.weight_bytes()
+    print(f"{network.name}: {len(network.nodes)} nodes, {macs / 1e9:.2f} GMAC, {weights / 1e6:.1f} MB of weights")
+
+    start = perf_counter()
+    program = builder(network, given, cores=cores).build()
+    on = f"{cores} core{'s' if cores > 1 else ''}"
+    print(f"built and assembled for {on} of {program.chip} in {perf_counter() - start:.2f} s")
+
+    expected = reference.run(network, given)[network.output]
+    single = ratel.load_chip(program.chip, te__vector_format="fp32", pe__vector_format="fp32")
+    ratel.run(program, chip=single)
+    start = perf_counter()
+    found = ratel.run(program, chip=single).outputs[network.output]
+    seconds = perf_counter() - start
+    verdict = "equal to" if np.array_equal(found, expected) else "WRONG, not"
+    print(f"vectors in fp32: {verdict} NumPy's integers; {seconds:.3f} s, {macs / seconds / 1e9:.1f} GMAC/s")
+
+    start = perf_counter()
+    run = ratel.run(program)
+    own, seconds = run.outputs[network.output], perf_counter() - start
+    apart = np.abs(own.astype(int) - expected).max()
+    print(f"in the chip's own formats: {np.mean(own == expected):.1%} equal, at most {apart} apart; {seconds:.3f} s")
+
+    chip, cycles = ratel.load_chip(program.chip), run.timeline.compute_cycles
+    busy = ", ".join(f"{run.timeline.engines[f'core{core}.te'].busy / cycles:.0%}" for core in range(cores))
+    print(
+        f"{run.cycles:,} cycles, {cycles:,} without transfers: {cycles / chip.cycles_per_second * 1e6:.1f} us;", end=" "
+    )
+    print(f"tensor engines busy {busy}")
+
+
+if __name__ == "__main__":
+    main()
