@@ -95,22 +95,26 @@ KEPT_DAYS = 30
 SOURCES = tuple(ROOT / f"{name}.py" for name in (*(f"emulator/{name}" for name in HOT), *LAYOUT))
 
 
-def chosen_form() -> str:
-    """Return the form of products to compile; raise InputError where $RATEL_PRODUCTS is none that this host has."""
+def possible_forms() -> list[str]:
+    """Return the forms of products that this host can compute, the fastest first."""
     if config.CPU_FEATURES is None:
         features = {name for name, has in binding.get_host_cpu_features().items() if has}
     else:
         features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
-    # The 256-bit form of hosts that have vectors of 512 bits too goes by another name.
+    # Hosts whose vectors of 512 bits have the instruction have it for 256 too.
     if {"avx512vnni", "avx512vl"} <= features:
         features.add("avxvnni")
-    possible = [form for form, needed in FORMS.items() if features.issuperset(needed)]
+    return [form for form, needed in FORMS.items() if features.issuperset(needed)]
+
+
+def chosen_form() -> str:
+    """Return the form of products to compile; raise InputError where $RATEL_PRODUCTS is none that this host has."""
+    possible = possible_forms()
     wanted = os.environ.get("RATEL_PRODUCTS") or possible[0]
     if wanted not in possible:
         what = "this computer lacks the instructions" if wanted in FORMS else "there is no such form of products"
-        raise InputError(
-            f"RATEL_PRODUCTS={wanted}: {what}", f"leave the variable out, or use one of: {', '.join(possible)}"
-        )
+        help = f"leave the variable out, or use one of: {', '.join(possible)}"
+        raise InputError(f"RATEL_PRODUCTS={wanted}: {what}", help)
     return wanted
 
 

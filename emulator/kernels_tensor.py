@@ -31,7 +31,7 @@ from emulator.packing import (
     take_off_lines,
     to_pack,
 )
-from emulator.plan import ADDRESS, PACKED_W, SHAPE, attribute_slot
+from emulator.plan import ADDRESS, PACKED_W, SHAPE, SHARES, attribute_slot
 from emulator.share import share
 from emulator.storage import Array, i64, padded
 from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
@@ -44,16 +44,23 @@ BLOCK_BYTES = 256 * 1024
 
 
 @inner
-def block_rows(stride: int, columns: int, rows: int) -> int:
-    """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits."""
-    return min(max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS, rows)
+def block_rows(stride: int, columns: int, rows: int, shares: int) -> int:
+    """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits.
+
+    Blocks are as large as each other, but for the last one, and each walker has as many.
+    """
+    fits = max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS
+    blocks = padded((rows + fits - 1) // fits, shares)
+    return min(padded((rows + blocks - 1) // blocks, ROWS), rows)
 
 
 @inner
 def open_acc(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
     """Return rows of sums of 32 bits, and of 64, with columns to spare; the ones that are not used have no rows."""
-    width = apart(4 * (columns + COLUMNS)) // 4
-    return np.empty((0 if wide else rows, width), np.int32), np.empty((rows if wide else 0, width), np.int64)
+    width = apart((8 if wide else 4) * (columns + COLUMNS)) // 8
+    sums = np.empty((rows, width), np.int64)
+    acc = sums.view(np.int32)
+    return (acc[:0], sums) if wide else (acc, sums[:0])
 
 
 @inner
@@ -90,13 +97,13 @@ def conv(arena: Array, row: Array) -> None:
         pack_filters(arena, row, room, at)
     panels = open_panels(arena, row, room, at, k, groups, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    block = block_rows(stride, filters, pixels)
+    block = block_rows(stride, filters, pixels, row[SHARES])
+    mine, end = share(row, (pixels + block - 1) // block)
     lines = aligned(block * stride)
     acc, sums = open_acc(block, filters, x.wide)
     chain = open_chain(arena, row, CHAIN, CONV_STAGES)
-    begin, end = share(row, pixels)
-    for first in range(begin, end, block):
-        count = min(block, end - first)
+    for first in range(mine * block, min(end * block, pixels), block):
+        count = min(block, pixels - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
             pack_patches(x, row, g, first, count, lines)
@@ -121,12 +128,15 @@ def matmul(arena: Array, row: Array) -> None:
         pack_right(arena, row, ZERO, room, at)
     panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    block = block_rows(stride, columns, rows)
+    block = block_rows(stride, columns, rows, row[SHARES])
+    blocks = (rows + block - 1) // block
+    mine, end = share(row, row[OUT + SHAPE] * row[OUT + SHAPE + 1] * blocks)
     lines = aligned(block * stride)
     acc, sums = open_acc(block, columns, x.wide)
     chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
     held = i64(0)
-    for batch in range(row[OUT + SHAPE] * row[OUT + SHAPE + 1]):
+    for number in range(mine, end):
+        batch, first = number // blocks, number % blocks * block
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
         if start != held:
@@ -134,11 +144,9 @@ def matmul(arena: Array, row: Array) -> None:
             panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
             held = start
         start = x.first + row_start(row, X, batch * rows)
-        begin, end = share(row, rows)
-        for first in range(begin, end, block):
-            count = min(block, end - first)
-            pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-            multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
-            if w_zero != 0:
-                take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
-            run_chain(arena, row, chain, acc, sums, batch * rows + first, count, ZERO, columns)
+        count = min(block, rows - first)
+        pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
+        multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
+        if w_zero != 0:
+            take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
+        run_chain(arena, row, chain, acc, sums, batch * rows + first, count, ZERO, columns)

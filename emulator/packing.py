@@ -46,7 +46,7 @@ KEEPS_ZERO = ELEMENT == 1
 class Panels(NamedTuple):
     """The panels of w, each `size` bytes, from byte `at` of a room on, of `steps` steps: K elements and zeros.
 
-    `narrow` or `longs` is what the sums of each column begin with, of 32 bits or 64; the other one is empty.
+    What the sums of each column begin with is `longs` where they are of 64 bits, else `narrow`: the same bytes.
     """
 
     room: Array
@@ -317,25 +317,27 @@ def open_panels(arena: Array, row: Array, room: Array, at: int, k: int, groups: 
     of_group = filters // groups
     slots = padded(of_group, COLUMNS)
     steps = steps_of(k, element_size(wide))
-    narrow = np.empty(0 if wide else groups * slots, np.int32)
-    longs = np.empty(groups * slots if wide else 0, np.int64)
-    biases, words = arena.view(np.int32), room.view(np.int32)
+    longs = np.empty(groups * slots, np.int64)
+    narrow = longs.view(np.int32)
+    biases, column_sums = arena.view(np.int32), room.view(np.int32)
     has_bias = row[BIAS + ADDRESS] != ABSENT
-    bias, bias_step = row[BIAS + ADDRESS] >> 2, 1 if row[BIAS + SHAPE + 3] > 1 else 0
+    bias_step = u64(1 if row[BIAS + SHAPE + 3] > 1 else 0)
     constant = k * w_zero * x_zero
     for g in range(groups):
         for first in range(0, of_group, COLUMNS):
-            slot = u64(g * slots + first)
-            channel = g * of_group + first
-            column_sums = u64((at + slot // COLUMNS * panel_bytes(steps)) // STEP + steps * COLUMNS)
-            for o in range(u64(min(COLUMNS, of_group - first))):
-                begin = i64(biases[u64(bias + (channel + i64(o)) * bias_step)]) if has_bias else i64(0)
-                if wide:
-                    longs[slot + o] = begin
-                elif KEEPS_ZERO:
-                    narrow[slot + o] = i32(begin + constant - x_zero * words[column_sums + o])
-                else:
-                    narrow[slot + o] = i32(begin)
+            slot, count = u64(g * slots + first), u64(min(COLUMNS, of_group - first))
+            bias = u64((row[BIAS + ADDRESS] >> 2) + (g * of_group + first) * i64(bias_step))
+            panel = (g * slots + first) // COLUMNS
+            behind = u64((at + panel * panel_bytes(steps)) // STEP + steps * COLUMNS)
+            if wide:
+                for o in range(count):
+                    longs[slot + o] = biases[bias + o * bias_step] if has_bias else 0
+                continue
+            for o in range(count):
+                narrow[slot + o] = biases[bias + o * bias_step] if has_bias else 0
+            if KEEPS_ZERO:
+                for o in range(count):
+                    narrow[slot + o] = i32(narrow[slot + o] + constant - x_zero * column_sums[behind + o])
     return Panels(room, at, k, steps, panel_bytes(steps), narrow, longs)
 
 

@@ -45,9 +45,9 @@ ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
 # The fraction bits of the engine's vector format; what a kernel found, 0 where all is well; between which bytes of the
-# arena the scratch memory of its walker lies; which share of the result it computes, of how many.
+# arena the scratch memory of its walker lies; which share of the result it computes, of how many; where in the arena w
+# lies as products take it, packed once for the whole run, 0 where it is packed each time.
 FRACTION = ATTRIBUTES + MAX_ATTRIBUTES
-# Then where in the arena lies w as products take it, packed once for the whole run; 0 where it is packed each time.
 STATUS, SCRATCH, SCRATCH_END, SHARE, SHARES, PACKED_W, ROW = range(FRACTION + 1, FRACTION + 8)
 # Scratch memory of each walker, behind the memories and the packed weights.
 SCRATCH_BYTES = 2**20
