@@ -2,7 +2,7 @@
 
 from benchmarks.contenders import CHIPS
 from benchmarks.timing import Contender, interleaved
-from emulator.execute import execute
+from emulator.execute import Session
 from emulator.plan import load
 from ratel import assemble
 
@@ -32,8 +32,9 @@ def rates(rounds: int, share: float = 1.0) -> dict[str, float]:
         count = max(1, int(most * share))
         text = f"{declarations}\nloop i, {count}\n    {instruction}\nbrnz i\nend"
         plan = load(assemble(text), CHIPS["fp32"])
-        execute(plan, {})
-        return Contender(lambda: execute(plan, {}), count)
+        session = Session(plan)
+        session.run({})
+        return Contender(lambda: session.run({}), count)
 
     timings = interleaved({name: contender(name) for name in LOOPS}, rounds)
     return {name: 1 / timing.median for name, timing in timings.items()}

@@ -1,7 +1,7 @@
 """Contenders timed in turns: A B A B, so that whatever slows the machine down slows all of them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -11,16 +11,16 @@ from typing import Any
 class Contender:
     """A computation ready to run: `run` does it `count` times, each with its own copy of the input.
 
-    `alone`, where there is one, does what `run` does before the first of them and one less: its time is taken off.
-    `result` is what the first run gave, `prepared` the seconds before it: assembling and loading, or making a session.
+    `result` is what the first run gave, `prepared` the seconds before it: assembling, or making a session; `set_up` the
+    seconds of them in which memory was set up and constant weights were packed, where that is known.
     `macs` is how many products one computation sums, where that is not what its rivals sum.
     """
 
     run: Callable[[], Any]
     count: int
-    alone: Callable[[], Any] | None = None
     result: Any = None
     prepared: float = 0.0
+    set_up: float = 0.0
     macs: int | None = None
 
 
@@ -28,7 +28,7 @@ class Contender:
 class Timing:
     """Seconds of one computation: the median over the turns, and the distance between the quartiles.
 
-    Outside of it lie `prepared`, once, and `set_up`, each time that computations begin.
+    Outside of it lies what a contender does once, `prepared` and `set_up`.
     """
 
     median: float
@@ -40,25 +40,14 @@ class Timing:
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Timing]:
     """Give each contender a turn, one after another, `rounds` times; return their timings under the same keys."""
-    turns: dict[str, list[tuple[float, float]]] = {key: [] for key in contenders}
+    turns: dict[str, list[float]] = {key: [] for key in contenders}
     for _ in range(rounds):
         for key, contender in contenders.items():
-            turns[key].append(turn(contender))
-    found = {}
-    for key, pairs in turns.items():
-        times, set_ups = zip(*pairs, strict=True)
-        of = contenders[key]
-        found[key] = Timing(median(times), spread(times), of.prepared, median(set_ups), of.macs)
-    return found
-
-
-def turn(contender: Contender) -> tuple[float, float]:
-    """Return the seconds of one computation, and of what comes before the first."""
-    if contender.alone is None:
-        return clocked(contender.run) / contender.count, 0.0
-    alone, whole = clocked(contender.alone), clocked(contender.run)
-    each = (whole - alone) / contender.count
-    return each, max(0.0, alone - each)
+            turns[key].append(clocked(contender.run) / contender.count)
+    return {
+        key: Timing(median(times), spread(times), of.prepared, of.set_up, of.macs)
+        for (key, times), of in zip(turns.items(), contenders.values(), strict=True)
+    }
 
 
 def clocked(run: Callable[[], Any]) -> float:
@@ -68,7 +57,7 @@ def clocked(run: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def spread(times: tuple[float, ...]) -> float:
+def spread(times: Sequence[float]) -> float:
     """Return the distance between the quartiles, 0 for a single time."""
     if len(times) < 2:
         return 0.0

@@ -8,7 +8,6 @@ program whose waits cannot be met so is a deadlock, whatever its queues might ho
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,6 +44,86 @@ class Execution:
     instructions: int
 
 
+class Session:
+    """A plan ready to run: memories set up, kernels compiled, constant weights packed, threads waiting.
+
+    It runs streams of tasks, one after the other, on memories that stay as the stream before left them. A context
+    manager: `close` ends its threads.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        poison: int | None = None,
+        dumps: Sequence[Dump] = (),
+        threads: int = 1,
+        on_compile: Callable[[str], None] | None = None,
+    ) -> None:
+        """Set up a plan.
+
+        `poison` seeds the noise that unwritten bytes hold instead of 0. So many `threads` share large instructions; it
+        changes no bit. `on_compile` is called with what is compiled, as in "the kernel of conv", before it is. Raises
+        InputError for wrong dumps, seeds and numbers of threads, Trap where there is not the memory.
+        """
+        threads = count_threads(threads)
+        self._plan, self._dumps = plan, dumps
+        weights, arena_bytes = constant_weights(plan)
+        self._arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
+        self._wanted = [_wanted(plan, dump) for dump in dumps]
+        self._moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, self._wanted, strict=True)]
+        stops = [at for at in self._moments if at is not None]
+        self._walkers = Walkers(plan, self._arena, weights, stops, threads, on_compile)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._walkers.close()
+
+    def run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None = None) -> Execution:
+        """Run the plan's tasks on inputs by name and return what they left.
+
+        An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
+        tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
+        some times a second.
+        Raises InputError for wrong inputs, Trap when an instruction's result overlaps what it reads, an index is out of
+        range, no core can go on, or there is not the memory.
+        """
+        plan, walkers, program, last = self._plan, self._walkers, self._plan.program, self._plan.tasks - 1
+        with enough_memory(plan):
+            prepared = prepare(program, inputs, plan.tasks)
+            outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
+        shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
+        is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
+        batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
+        shown: dict[int, np.ndarray] = {}
+
+        def show(task: int) -> None:
+            for k, (dump, at) in enumerate(zip(self._dumps, self._moments, strict=True)):
+                if task == last and at == walkers.at and walkers.counters[1] == dump.iteration:
+                    shown[k] = copy_out(self._arena, plan, *self._wanted[k], task)
+
+        before = walkers.done
+        total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+        progress = Progress(lambda: on_progress(walkers.done - before, total)) if on_progress else None
+        for task in range(plan.tasks):
+            for core, symbol in program.of_kind("input"):
+                tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
+            walkers.compute(task, partial(show, task), progress)
+            for core, symbol in program.of_kind("output"):
+                outputs[symbol.name][task] = tensor(self._arena, plan, core, symbol, task)
+        for k, dump in enumerate(self._dumps):
+            if dump.iteration is None:
+                shown[k] = copy_out(self._arena, plan, *self._wanted[k], last)
+        if not is_batch:
+            outputs = {name: batch[0] for name, batch in outputs.items()}
+        return Execution(outputs, [shown[k] for k in range(len(self._dumps))], walkers.done - before)
+
+
 def execute(
     plan: Plan,
     inputs: Mapping[str, np.ndarray],
@@ -55,53 +134,9 @@ def execute(
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Execution:
-    """Run a plan's tasks on inputs by name and return what they left.
-
-    An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several tasks,
-    or where an input is one.
-    `poison` seeds the noise that unwritten bytes hold instead of 0. So many `threads` share large instructions; it
-    changes no bit. `on_compile` is called with what is compiled, as in
-    "the kernel of conv", before it is, `on_progress` with the instructions done and those of the whole run, some times
-    a second.
-    Raises InputError for wrong inputs, dumps, seeds and numbers of threads, Trap when an instruction's result overlaps
-    what it reads, an index is out of range, no core can go on, or there is not the memory.
-    """
-    program, last = plan.program, plan.tasks - 1
-    threads = count_threads(threads)
-    weights, arena_bytes = constant_weights(plan)
-    arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
-    wanted = [_wanted(plan, dump) for dump in dumps]
-    moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, wanted, strict=True)]
-    with enough_memory(plan):
-        prepared = prepare(program, inputs, plan.tasks)
-        outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
-    shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
-    is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
-    batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
-
-    run = Walkers(plan, arena, weights, [at for at in moments if at is not None], threads, on_compile)
-    shown: dict[int, np.ndarray] = {}
-
-    def show(task: int) -> None:
-        for k, (dump, at) in enumerate(zip(dumps, moments, strict=True)):
-            if task == last and at == run.at and run.counters[1] == dump.iteration:
-                shown[k] = copy_out(arena, plan, *wanted[k], task)
-
-    total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
-    progress = Progress(lambda: on_progress(run.done, total)) if on_progress else None
-    with closing(run):
-        for task in range(plan.tasks):
-            for core, symbol in program.of_kind("input"):
-                tensor(arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
-            run.compute(task, partial(show, task), progress)
-            for core, symbol in program.of_kind("output"):
-                outputs[symbol.name][task] = tensor(arena, plan, core, symbol, task)
-    for k, dump in enumerate(dumps):
-        if dump.iteration is None:
-            shown[k] = copy_out(arena, plan, *wanted[k], last)
-    if not is_batch:
-        outputs = {name: batch[0] for name, batch in outputs.items()}
-    return Execution(outputs, [shown[k] for k in range(len(dumps))], run.done)
+    """Run a plan's tasks once, in a session of their own."""
+    with Session(plan, poison=poison, dumps=dumps, threads=threads, on_compile=on_compile) as session:
+        return session.run(inputs, on_progress)
 
 
 def _wanted(plan: Plan, dump: Dump) -> tuple[int, Symbol]:

@@ -2,6 +2,7 @@
 
 program = ratel.assemble(text)
 run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
+session = ratel.Session(program)           # session.run({"x": array}), again and again
 timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
 builder = ratel.Builder("net")             # the same programs from Python
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
@@ -19,6 +20,7 @@ _HOMES = {
     "run": "ratel.api",
     "time": "ratel.api",
     "Run": "ratel.api",
+    "Session": "ratel.api",
     "Builder": "assembler.builder",
     "load_chip": "isa.chip",
     "Chip": "isa.chip",

@@ -79,17 +79,19 @@ class Run:
         return self.timeline.cycles
 
 
-def plan_for(
-    program: Program, chip: str | Chip | None, tasks: int | None = None, inputs: Mapping[str, Any] | None = None
-) -> Plan:
-    """Return the program loaded for a chip, its own where None is given, and for as many tasks as `inputs` have."""
+def check_program(program: Program) -> None:
+    if not isinstance(program, Program):
+        raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
+
+
+def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None) -> Plan:
+    """Return the program loaded for a chip, and for so many tasks: its own of both where None is given."""
     from emulator.inputs import count_tasks
     from emulator.plan import load
 
-    if not isinstance(program, Program):
-        raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
+    check_program(program)
     chip = chip if isinstance(chip, Chip) else load_chip(chip or program.chip)
-    return load(program, chip, count_tasks(program, inputs or {}, tasks))
+    return load(program, chip, count_tasks(program, {}, tasks))
 
 
 def parse_dump(text: str) -> Dump:
@@ -104,6 +106,60 @@ def parse_dump(text: str) -> Dump:
     return Dump(name, int(iteration) if at else None)
 
 
+class Session:
+    """A program ready to run again and again: memories set up, kernels compiled, constant weights packed once.
+
+    Each run takes the memories as the one before left them, as the tasks of a stream do. A context manager; `close`
+    ends its threads.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        chip: str | Chip | None = None,
+        *,
+        tasks: int | None = None,
+        poison: int | None = None,
+        dumps: Sequence[str] = (),
+        threads: int = 1,
+        on_compile: Callable[[str], None] | None = None,
+    ) -> None:
+        """Set up a program for runs of `tasks` each, its own number where None; the rest is as `run` has it."""
+        from emulator import execute
+
+        self._plan = plan_for(program, chip, tasks)
+        self._dumps, self._on_compile = dumps, on_compile
+        wanted = [parse_dump(text) for text in dumps]
+        self._session = execute.Session(self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def run(
+        self, inputs: Mapping[str, Any] | None = None, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> Run:
+        """Run the session's tasks on inputs; raise InputError for wrong ones, or another number of them, and Trap."""
+        from emulator.checks import evaluate
+        from emulator.inputs import count_tasks
+
+        count_tasks(self._plan.program, inputs or {}, self._plan.tasks)
+        execution = self._session.run(inputs or {}, on_progress)
+        return Run(
+            plan=self._plan,
+            outputs=execution.outputs,
+            checks=evaluate(self._plan.program, execution.outputs, self._plan.tasks),
+            dumps=dict(zip(self._dumps, execution.dumps)),
+            instructions=execution.instructions,
+            schedule=partial(timed, self._plan, self._on_compile, on_progress),
+        )
+
+
 def run(
     program: Program,
     inputs: Mapping[str, Any] | None = None,
@@ -116,7 +172,7 @@ def run(
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
-    """Run a program bit for bit: one task, or a stream of them.
+    """Run a program bit for bit, once: one task, or a stream of them.
 
     `inputs` are arrays by name, of the declared shape and type; an input with a scale also takes floats, which are
     quantised; an input with a default may be left out. An array with one dimension more in front is a batch: a tensor
@@ -127,28 +183,14 @@ def run(
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
-    from emulator.checks import evaluate
-    from emulator.execute import execute
+    from emulator.inputs import count_tasks
 
-    plan = plan_for(program, chip, tasks, inputs)
-    wanted = [parse_dump(text) for text in dumps]
-    execution = execute(
-        plan,
-        inputs or {},
-        poison=poison,
-        dumps=wanted,
-        threads=threads,
-        on_compile=on_compile,
-        on_progress=on_progress,
-    )
-    return Run(
-        plan=plan,
-        outputs=execution.outputs,
-        checks=evaluate(program, execution.outputs, plan.tasks),
-        dumps=dict(zip(dumps, execution.dumps)),
-        instructions=execution.instructions,
-        schedule=partial(timed, plan, on_compile, on_progress),
-    )
+    check_program(program)
+    tasks = count_tasks(program, inputs or {}, tasks)
+    with Session(
+        program, chip, tasks=tasks, poison=poison, dumps=dumps, threads=threads, on_compile=on_compile
+    ) as session:
+        return session.run(inputs, on_progress=on_progress)
 
 
 def time(
