@@ -41,6 +41,7 @@ from numba.core import event, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.errors import NumbaExperimentalFeatureWarning
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic as _intrinsic
 
 from isa.errors import InputError
@@ -219,13 +220,20 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
         dispatcher = numba.jit(**options)(function)
     finally:
         config.CACHE_DIR = before
-    save = dispatcher._cache.save_overload
+    cache = dispatcher._cache
+    save = cache.save_overload
 
     def save_alone(signature: Any, result: Any) -> None:
         with _saving():
             save(signature, result)
 
-    dispatcher._cache.save_overload = save_alone
+    def load(signature: Any, context: Any) -> Any:
+        # numba would learn all that it can compile first, which takes longer than loading does; it does so anyway
+        # before it compiles. Machine code needs only the functions that allocate memory.
+        rtsys.initialize(context)
+        return cache._load_overload(signature, context)
+
+    cache.save_overload, cache.load_overload = save_alone, load
     return dispatcher
 
 

@@ -7,14 +7,16 @@ what a row holds. Formulas are those of isa.reference, bit for bit; nothing is s
 from collections.abc import Iterable
 from typing import Any
 
-from emulator.jit import KERNEL, Job
+from emulator.jit import KERNEL, Job, types
 from emulator.kernels_depthwise import dwconv
 from emulator.kernels_eltwise import eltwise
 from emulator.kernels_memory import fill, flatten, gather, move, toweight, transpose
 from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_reduce import reduce
 from emulator.kernels_sample import resize, roipool, roisample
-from emulator.kernels_tensor import conv, matmul
+from emulator.kernels_tensor import conv, matmul, multiply_panels
+from emulator.packing import Panels
+from emulator.vector import Chain, run_chain
 from isa.row import ENGINES
 from isa.table import MNEMONICS, TABLE, by_opcode
 
@@ -51,3 +53,24 @@ def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:
     """Return what is to be compiled for these opcodes; those of the sequencer have no kernel."""
     wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
     return [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]
+
+
+def _chain_type() -> Any:
+    floats = [types.float32[::1]] * 7
+    return types.NamedTuple([types.uint8[::1], *[types.int64] * 3, *floats], Chain)
+
+
+def _panels_type() -> Any:
+    return types.NamedTuple([types.uint8[::1], *[types.int64] * 4, types.int32[::1], types.int64[::1]], Panels)
+
+
+# What kernels have in common and takes long, by the types that they ask for it by: to be compiled before them.
+SUMS = types.int32[:, ::1], types.int64[:, ::1]
+RUN_CHAIN = Job(
+    "the chain", run_chain, types.void(types.uint8[::1], types.int64[::1], _chain_type(), *SUMS, *[types.int64] * 4)
+)
+PRODUCTS = Job(
+    "products",
+    multiply_panels,
+    types.void(types.uint8[::1], types.int64, _panels_type(), types.int64, types.int64, *SUMS),
+)

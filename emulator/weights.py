@@ -19,6 +19,7 @@ from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.loops import trips_at
 from isa.operand import Operand, region
+from isa.table import MNEMONICS
 
 BYTES, ROW, PLACE = types.uint8[::1], types.int64[::1], types.int64
 # What packs the weights of each instruction; and which attributes change the packed form.
@@ -66,8 +67,8 @@ def pack_weights(
 ) -> None:
     """Pack weights into the arena, and say so in the rows of those who use them; row_of(core, index) is one."""
     for weight in weights:
-        packer, signature, _ = PACKERS[weight.mnemonic]
-        compile_all([Job("the packing of weights", packer, signature)], on_compile)
+        packer = PACKERS[weight.mnemonic][0]
+        compile_all([_packing_job(weight.mnemonic)], on_compile)
         first = row_of(*weight.users[0])
         if weight.mnemonic == "conv":
             packer(arena, first, arena, weight.at)
@@ -75,6 +76,16 @@ def pack_weights(
             packer(arena, first, 0, arena, weight.at)
         for user in weight.users:
             row_of(*user)[PACKED_W] = weight.at
+
+
+def packing_jobs(opcodes: Iterable[int]) -> list[Job]:
+    """Return what packs weights for these opcodes."""
+    return [_packing_job(name) for name in PACKERS if MNEMONICS[name].opcode in opcodes]
+
+
+def _packing_job(mnemonic: str) -> Job:
+    packer, signature, _ = PACKERS[mnemonic]
+    return Job(f"the packing of {mnemonic}'s weights", packer, signature)
 
 
 def _packed_bytes(instruction: Instruction, w: Operand) -> int:
