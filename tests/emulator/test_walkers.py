@@ -40,8 +40,8 @@ def result(plan: Plan, threads: int) -> tuple[str, list[bytes]]:
     """Return what a run ends with: the trap, or nothing, and every byte of memory."""
     try:
         execution = execute(plan, {}, poison=5, dumps=everything(plan), threads=threads)
-    except Trap as trap:
-        return trap.message, []
+    except (InputError, Trap) as error:
+        return error.message, []
     return "", [dump.tobytes() for dump in execution.dumps]
 
 
