@@ -46,7 +46,8 @@ KERNELS: dict[int, Any] = by_opcode(
 )
 
 # Those that compute no more than their share of the result.
-SHARED = frozenset(MNEMONICS[name].opcode for name in ("conv", "matmul", "maxpool", "avgpool", "reduce"))
+_SHARED = "conv dwconv matmul eltwise maxpool avgpool reduce resize load store copy transpose gather flatten toweight"
+SHARED = frozenset(MNEMONICS[name].opcode for name in _SHARED.split())
 
 
 def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:

@@ -15,8 +15,9 @@ import numpy as np
 from emulator.factors import CHAIN, ZERO, W, accumulators, source_of, weights_of
 from emulator.jit import borrowed, hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.share import share
 from emulator.storage import Array, i32, i64, u64
-from emulator.vector import OUT, X, open_chain, row_count, run_chain
+from emulator.vector import OUT, X, open_chain, run_chain
 
 STEP, PAD, DILATION, X_ZERO, W_ZERO = (
     attribute_slot("dwconv", name) for name in ("stride", "pad", "dilation", "x_zero", "w_zero")
@@ -128,7 +129,10 @@ def dwconv(arena: Array, row: Array) -> None:
     """acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x - x_zero) * (w - w_zero), then the chain."""
     height, width, channels = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
     rows, columns, before = row[X + SHAPE + 1], row[X + SHAPE + 2], row[PAD + 1]
-    down, across, pixels = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2], row_count(row)
+    down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
+    # Walkers share lines of the result: each has a ring of its own.
+    mine, end = share(row, row[OUT + SHAPE] * down)
+    begin_pixel, end_pixel = mine * across, end * across
     x = source_of(arena, row, X, row[X + ADDRESS], row[X_ZERO])
     # Pixels of a run lie side by side in the ring only with stride 1.
     run = min(max(1, RUN // channels), across) if row[STEP + 1] == 1 else 1
@@ -146,8 +150,8 @@ def dwconv(arena: Array, row: Array) -> None:
     block = chain.v.size // channels
     acc, sums = accumulators(block, channels, x.wide)
     held = i64(0)
-    for first in range(0, pixels, block):
-        count = min(block, pixels - first)
+    for first in range(begin_pixel, end_pixel, block):
+        count = min(block, end_pixel - first)
         p = 0
         while p < count:
             index = first + p
@@ -155,8 +159,8 @@ def dwconv(arena: Array, row: Array) -> None:
             if left == 0:
                 line, image = index // across % down, index // (across * down)
                 top = line * row[STEP] - row[PAD]
-                # The lines that the row above has not seen.
-                for y in range(max(held, top) if line else top, top + span):
+                # The lines that the row above, if it was computed here, has not seen.
+                for y in range(max(held, top) if line and index > begin_pixel else top, top + span):
                     start = x.first + image * row[X + STRIDE] + y * row[X + STRIDE + 1]
                     size = (columns if 0 <= y < rows else 0, channels, before)
                     if x.wide:

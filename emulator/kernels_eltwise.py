@@ -3,6 +3,7 @@
 from emulator.factors import ZERO, accumulators
 from emulator.jit import hot, whole
 from emulator.plan import SHAPE, attribute_slot, operand_slot
+from emulator.share import share
 from emulator.storage import Array
 from emulator.vector import OUT, X, load_rows, open_chain, row_count, run_chain
 
@@ -17,7 +18,8 @@ def eltwise(arena: Array, row: Array) -> None:
     chain = open_chain(arena, row, CHAIN, STAGES)
     block = chain.v.size // channels
     acc, sums = accumulators(0, channels, False)
-    for first in range(0, rows, block):
-        count = min(block, rows - first)
+    mine, end = share(row, rows)
+    for first in range(mine, end, block):
+        count = min(block, end - first)
         load_rows(arena, row, X, row[X_ZERO], first, ZERO, channels, chain.v[: count * channels])
         run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)

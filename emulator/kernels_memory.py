@@ -14,8 +14,9 @@ import numpy as np
 
 from emulator.jit import hot, inner
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.share import share
 from emulator.storage import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
-from emulator.vector import OUT, X, float_attribute
+from emulator.vector import OUT, X, float_attribute, row_count
 
 VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
 INDEX = operand_slot("gather", "index")
@@ -68,7 +69,7 @@ def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x:
                     for m in range(u64(shape[3])):
                         view[at + m] = view[source + m]
                 continue
-            step = shape[3] if not jumps else TILE
+            step = TILE if jumps else max(shape[3], 1)
             for k0 in range(0, shape[2], tile):
                 for m0 in range(0, shape[3], step):
                     for k in range(k0, min(k0 + tile, shape[2])):
@@ -77,11 +78,28 @@ def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x:
 
 
 @inner
+def cut(row: Array, shape: Array, out: Array, x: Array) -> tuple[int, int]:
+    """Cut shape down to this walker's share, along the longest dimension; return how far on in out and x it begins.
+
+    Dimensions are joined before, so that the longest one is long.
+    """
+    joined(shape, out, x)
+    longest = 3
+    for d in range(2, -1, -1):
+        if shape[d] >= shape[longest]:
+            longest = d
+    first, last = share(row, shape[longest])
+    shape[longest] = last - first
+    return first * out[longest], first * x[longest]
+
+
+@inner
 def move_strided(arena: Array, row: Array, strides: Array) -> None:
     """Copy x, read with the given strides, to out."""
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
     shift = size_shift(row[OUT + DTYPE])
-    to, start = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift
+    past, past_x = cut(row, shape, out, strides)
+    to, start = (row[OUT + ADDRESS] >> shift) + past, (row[X + ADDRESS] >> shift) + past_x
     if shift == 0:
         copy_elements(arena, shape, to, out, start, strides)
     elif shift == 1:
@@ -128,7 +146,8 @@ def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -
     to, start, out_step, x_step = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift, out[first], x[first]
     # One row at a time; the first joins the dimensions of all.
     shape[first] = 1
-    for i in range(row[INDEX + SHAPE + 3]):
+    begin, end = share(row, row[INDEX + SHAPE + 3])
+    for i in range(begin, end):
         copy_elements(view, shape, to + i * out_step, out, start + values[index + i * step] * x_step, x)
 
 
@@ -162,25 +181,25 @@ def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
     shape, out, x = row[OUT + SHAPE :], row[OUT + STRIDE :], row[X + STRIDE :]
     height, width, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
     to, start = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift
-    for n in range(shape[0]):
-        for oh in range(shape[1]):
-            for ow in range(shape[2]):
-                at = to + n * out[0] + oh * out[1] + ow * out[2]
-                for kh in range(row[WINDOW]):
-                    ih = oh * row[WINDOW_STRIDE] - row[PAD] + kh * row[DILATION]
-                    for kw in range(row[WINDOW + 1]):
-                        iw = ow * row[WINDOW_STRIDE + 1] - row[PAD + 1] + kw * row[DILATION + 1]
-                        source = start + n * x[0] + ih * x[1] + iw * x[2]
-                        if not (0 <= ih < height and 0 <= iw < width):
-                            for c in range(channels):
-                                view[u64(at + c * out[3])] = padding
-                        elif out[3] == 1 and x[3] == 1:
-                            for c in range(u64(channels)):
-                                view[u64(at) + c] = view[u64(source) + c]
-                        else:
-                            for c in range(channels):
-                                view[u64(at + c * out[3])] = view[u64(source + c * x[3])]
-                        at += channels * out[3]
+    first, last = share(row, row_count(row))
+    for index in range(first, last):
+        n, oh, ow = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
+        at = to + n * out[0] + oh * out[1] + ow * out[2]
+        for kh in range(row[WINDOW]):
+            ih = oh * row[WINDOW_STRIDE] - row[PAD] + kh * row[DILATION]
+            for kw in range(row[WINDOW + 1]):
+                iw = ow * row[WINDOW_STRIDE + 1] - row[PAD + 1] + kw * row[DILATION + 1]
+                source = start + n * x[0] + ih * x[1] + iw * x[2]
+                if not (0 <= ih < height and 0 <= iw < width):
+                    for c in range(channels):
+                        view[u64(at + c * out[3])] = padding
+                elif out[3] == 1 and x[3] == 1:
+                    for c in range(u64(channels)):
+                        view[u64(at) + c] = view[u64(source) + c]
+                else:
+                    for c in range(channels):
+                        view[u64(at + c * out[3])] = view[u64(source + c * x[3])]
+                at += channels * out[3]
 
 
 @hot

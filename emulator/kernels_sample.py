@@ -14,6 +14,7 @@ from emulator.jit import hot, inner, whole
 from emulator.kernels_memory import first_wrong
 from emulator.kernels_pool import keep_greater, pixel_start
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.share import share
 from emulator.storage import (
     FP32_FRACTION,
     Array,
@@ -146,7 +147,8 @@ def resize(arena: Array, row: Array) -> None:
     linear = row[MODE] == LINEAR
     work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
     work[M] = f32(load_multiplier(arena, row, RESIZE[0]))
-    for index in range(row_count(row)):
+    begin, end = share(row, row_count(row))
+    for index in range(begin, end):
         y, y_unit = coordinate(word, index // wide % high, high, high_x)
         x, x_unit = coordinate(word, index % wide, wide, wide_x)
         image = index // (wide * high) * row[X + STRIDE]

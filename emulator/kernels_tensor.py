@@ -44,13 +44,31 @@ BLOCK_BYTES = 256 * 1024
 
 
 @inner
-def block_rows(stride: int, columns: int, rows: int, shares: int) -> int:
+def deal(row: Array, tiles: int, rows: int, parts: int, columns: int, stride: int) -> tuple[int, int, int, int]:
+    """Return this walker's share: (first tile, the one behind the last, first column, the one behind the last).
+
+    There are so many tiles of ROWS rows in all, `rows` to a matrix. Columns are dealt out instead, panel by panel,
+    where they are many, of one part (a group, a matrix), and the lines of x, `stride` bytes apart, make up one block:
+    then each walker reads only its part of w. That each packs all of x costs little beside so many columns, and is all
+    there is to do with few rows.
+    """
+    own = columns // row[SHARES]
+    least = COLUMNS if rows < row[SHARES] * ROWS else 4 * COLUMNS
+    if row[SHARES] > 1 and parts == 1 and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES:
+        first, last = share(row, (columns + COLUMNS - 1) // COLUMNS)
+        return ZERO, tiles, first * COLUMNS, min(last * COLUMNS, columns)
+    first, last = share(row, tiles)
+    return first, last, ZERO, columns
+
+
+@inner
+def block_rows(stride: int, columns: int, rows: int) -> int:
     """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits.
 
-    Blocks are as large as each other, but for the last one, and each walker has as many.
+    Blocks are as large as each other, but for the last one.
     """
     fits = max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS
-    blocks = padded((rows + fits - 1) // fits, shares)
+    blocks = max((rows + fits - 1) // fits, 1)
     return min(padded((rows + blocks - 1) // blocks, ROWS), rows)
 
 
@@ -65,17 +83,18 @@ def open_acc(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
 
 @inner
 def multiply_panels(
-    lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array
+    lines: Array, count: int, panels: Panels, group: int, columns: int, low: int, high: int, acc: Array, sums: Array
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
-    Up to COLUMNS - 1 columns behind them are overwritten.
+    Of its `columns` it is those from `low` up to `high`, and acc begins with `low`. Up to COLUMNS - 1 columns behind
+    them are overwritten.
     """
     stride = apart(panels.k * element_size(sums.shape[0] > 0))
     slots = padded(columns, COLUMNS)
-    at = panels.at + group * (slots // COLUMNS) * panels.size
-    for o in range(0, columns, COLUMNS):
-        slot, column = group * slots + o, group * columns + o
+    at = panels.at + (group * slots + low) // COLUMNS * panels.size
+    for o in range(low, high, COLUMNS):
+        slot, column = group * slots + o, group * columns + o - low
         if sums.shape[0] > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.longs, sums, slot, column)
         else:
@@ -97,20 +116,21 @@ def conv(arena: Array, row: Array) -> None:
         pack_filters(arena, row, room, at)
     panels = open_panels(arena, row, room, at, k, groups, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    block = block_rows(stride, filters, pixels, row[SHARES])
-    mine, end = share(row, (pixels + block - 1) // block)
+    tile, last_tile, low, high = deal(row, (pixels + ROWS - 1) // ROWS, pixels, groups, filters, stride)
+    begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
+    block = block_rows(stride, high - low, end - begin)
     lines = aligned(block * stride)
-    acc, sums = open_acc(block, filters, x.wide)
+    acc, sums = open_acc(block, high - low, x.wide)
     chain = open_chain(arena, row, CHAIN, CONV_STAGES)
-    for first in range(mine * block, min(end * block, pixels), block):
-        count = min(block, pixels - first)
+    for first in range(begin, end, max(block, 1)):
+        count = min(block, end - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
             pack_patches(x, row, g, first, count, lines)
-            multiply_panels(lines, count, panels, g, of_group, acc, sums)
+            multiply_panels(lines, count, panels, g, of_group, low, min(high, of_group), acc, sums)
             if w_zero != 0:
-                take_off_lines(lines, k, count, w_zero, acc, g * of_group, of_group)
-        run_chain(arena, row, chain, acc, sums, first, count, ZERO, filters)
+                take_off_lines(lines, k, count, w_zero, acc, g * of_group, min(high, of_group) - low)
+        run_chain(arena, row, chain, acc, sums, first, count, low, high - low)
 
 
 @hot
@@ -128,15 +148,15 @@ def matmul(arena: Array, row: Array) -> None:
         pack_right(arena, row, ZERO, room, at)
     panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    block = block_rows(stride, columns, rows, row[SHARES])
-    blocks = (rows + block - 1) // block
-    mine, end = share(row, row[OUT + SHAPE] * row[OUT + SHAPE + 1] * blocks)
+    matrices, tiles = row[OUT + SHAPE] * row[OUT + SHAPE + 1], (rows + ROWS - 1) // ROWS
+    tile, last_tile, low, high = deal(row, matrices * tiles, rows, matrices, columns, stride)
+    block = block_rows(stride, high - low, min(rows, (last_tile - tile) * ROWS))
     lines = aligned(block * stride)
-    acc, sums = open_acc(block, columns, x.wide)
+    acc, sums = open_acc(block, high - low, x.wide)
     chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
     held = i64(0)
-    for number in range(mine, end):
-        batch, first = number // blocks, number % blocks * block
+    while tile < last_tile:
+        batch, first = tile // tiles, tile % tiles * ROWS
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
         if start != held:
@@ -144,9 +164,10 @@ def matmul(arena: Array, row: Array) -> None:
             panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
             held = start
         start = x.first + row_start(row, X, batch * rows)
-        count = min(block, rows - first)
+        count = min(block, rows - first, (last_tile - tile) * ROWS)
         pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-        multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
+        multiply_panels(lines, count, panels, ZERO, columns, low, high, acc, sums)
         if w_zero != 0:
-            take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
-        run_chain(arena, row, chain, acc, sums, batch * rows + first, count, ZERO, columns)
+            take_off_lines(lines, k, count, w_zero, acc, ZERO, high - low)
+        run_chain(arena, row, chain, acc, sums, batch * rows + first, count, low, high - low)
+        tile += (count + ROWS - 1) // ROWS

@@ -43,7 +43,8 @@ TURN, DONE, MEETINGS, ALONE, PROGRESS = range(5)
 # Why `walk` returned: no core can go on, an instruction to stop at, the budget used up, a distance not yet known, a
 # kernel that set the status of its row, that another walker has failed, or (not told by `walk`) no memory to be had.
 STUCK, STOPPED, PAUSED, DOUBTED, TRAPPED, LEFT, NO_MEMORY = range(7)
-# Instructions of less work are not shared: walkers need about 1 us to meet twice.
+# Instructions of less work are not shared. To meet takes 60 ns where all run, but they seldom arrive together, and what
+# one of them wrote has to come to the other's cache.
 LEAST_SHARED = 500
 
 

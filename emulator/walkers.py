@@ -71,7 +71,7 @@ from isa.synchronisation import uses
 from isa.table import MNEMONICS
 
 # The first instruction may be a long one.
-FIRST_BUDGET, MOST_BUDGET = 1, 10_000_000
+FIRST_BUDGET, MOST_BUDGET = 1, 10**9
 MOST_THREADS = 256
 KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
     MNEMONICS["loop"].opcode: OPENS,
