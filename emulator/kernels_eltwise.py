@@ -1,10 +1,12 @@
 """Kernel of the tensor engine: eltwise, the chain on a tensor of any type."""
 
+import numpy as np
+
 from emulator.factors import ZERO, accumulators
 from emulator.jit import hot, whole
-from emulator.plan import SHAPE, attribute_slot, operand_slot
-from emulator.storage import Array
-from emulator.vector import OUT, X, load_rows, open_chain, row_count, run_chain
+from emulator.plan import ADDRESS, DTYPE, SHAPE, attribute_slot, operand_slot
+from emulator.storage import I8_CODE, Array
+from emulator.vector import OUT, X, all_at_once, load_rows, open_chain, row_count, row_start, rows_in_run, run_chain
 
 X_ZERO = attribute_slot("eltwise", "x_zero")
 CHAIN, STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
@@ -15,6 +17,12 @@ def eltwise(arena: Array, row: Array) -> None:
     """acc = x - x_zero, then the chain."""
     rows, channels = row_count(row), row[OUT + SHAPE + 3]
     chain = open_chain(arena, row, CHAIN, STAGES)
+    if chain.at_once and row[X + DTYPE] == I8_CODE and row[X + SHAPE + 3] == channels:
+        signed, run = arena.view(np.int8), rows_in_run(row, X)
+        for first in range(0, rows, run):
+            start = row[X + ADDRESS] + row_start(row, X, first)
+            all_at_once(arena, row, chain, signed, start, row[X_ZERO], channels, first, run)
+        return
     block = chain.v.size // channels
     acc, sums = accumulators(0, channels, False)
     for first in range(0, rows, block):

@@ -17,8 +17,8 @@ from emulator.packing import (
     MATMUL_W_ZERO,
     ONE,
     Panels,
-    aligned,
     apart,
+    base_bytes,
     element_size,
     open_panels,
     pack_filters,
@@ -32,7 +32,7 @@ from emulator.packing import (
     to_pack,
 )
 from emulator.plan import ADDRESS, PACKED_W, SHAPE, SHARES, attribute_slot
-from emulator.share import share
+from emulator.share import behind, room, share
 from emulator.storage import Array, i64, padded
 from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
 
@@ -55,12 +55,38 @@ def block_rows(stride: int, columns: int, rows: int, shares: int) -> int:
 
 
 @inner
-def open_acc(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
-    """Return rows of sums of 32 bits, and of 64, with columns to spare; the ones that are not used have no rows."""
-    width = apart((8 if wide else 4) * (columns + COLUMNS)) // 8
-    sums = np.empty((rows, width), np.int64)
-    acc = sums.view(np.int32)
-    return (acc[:0], sums) if wide else (acc, sums[:0])
+def acc_width(columns: int, groups: int, wide: bool) -> int:
+    """Return how many sums a row has room for.
+
+    The tile writes COLUMNS of them, so most rows have some to spare, and are an odd number of cache lines apart. Rows
+    of whole tiles need no more; neither do those of a single one, where the next row comes later: they lie side by
+    side, so that the chain makes long loops of short rows.
+    """
+    if groups == 1 and (columns <= COLUMNS or columns == 2 * COLUMNS):
+        return columns
+    size = 8 if wide else 4
+    return apart(size * (columns + COLUMNS)) // size
+
+
+@inner
+def open_buffers(
+    arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
+) -> tuple[Array, Array, Array, Array, int]:
+    """Return (bases of the sums, lines of x, sums of 32 bits, sums of 64, how much scratch memory is used by then).
+
+    The sums that are not used have no rows.
+    """
+    size = base_bytes(columns // groups, groups)
+    base, used = room(arena, row, used, size), behind(used, size)
+    lines, used = room(arena, row, used, rows * stride), behind(used, rows * stride)
+    width = acc_width(columns, groups, wide)
+    spare = (COLUMNS + width - 1) // width
+    size = padded((rows + spare) * width * (8 if wide else 4), 8)
+    memory, used = room(arena, row, used, size), behind(used, size)
+    narrow_rows, wide_rows = (0, rows + spare) if wide else (rows + spare, 0)
+    acc = memory.view(np.int32)[: narrow_rows * width].reshape(narrow_rows, width)
+    sums = memory.view(np.int64)[: wide_rows * width].reshape(wide_rows, width)
+    return base, lines, acc, sums, used
 
 
 @inner
@@ -91,17 +117,16 @@ def conv(arena: Array, row: Array) -> None:
     k = row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
     x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO]), False)
     w_zero = packed_zero(row, row[CONV_W_ZERO])
-    room, at = arena, row[PACKED_W]
-    if at == 0:
-        room = aligned(packed_bytes(of_group, k, groups, x.wide))
-        pack_filters(arena, row, room, at)
-    panels = open_panels(arena, row, room, at, k, groups, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
     block = block_rows(stride, filters, pixels, row[SHARES])
     mine, end = share(row, (pixels + block - 1) // block)
-    lines = aligned(block * stride)
-    acc, sums = open_acc(block, filters, x.wide)
     chain = open_chain(arena, row, CHAIN, CONV_STAGES)
+    base, lines, acc, sums, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
+    packed, at = arena, row[PACKED_W]
+    if at == 0:
+        packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
+        pack_filters(arena, row, packed, at)
+    panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
     for first in range(mine * block, min(end * block, pixels), block):
         count = min(block, pixels - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
@@ -122,26 +147,25 @@ def matmul(arena: Array, row: Array) -> None:
     line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
     x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO]), False)
     w_zero = packed_zero(row, row[MATMUL_W_ZERO])
-    room, at = arena, row[PACKED_W]
-    if at == 0:
-        room = aligned(packed_bytes(columns, k, ONE, x.wide))
-        pack_right(arena, row, ZERO, room, at)
-    panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
     block = block_rows(stride, columns, rows, row[SHARES])
     blocks = (rows + block - 1) // block
     mine, end = share(row, row[OUT + SHAPE] * row[OUT + SHAPE + 1] * blocks)
-    lines = aligned(block * stride)
-    acc, sums = open_acc(block, columns, x.wide)
     chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    base, lines, acc, sums, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
+    packed, at = arena, row[PACKED_W]
+    if at == 0:
+        packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
+        pack_right(arena, row, ZERO, packed, at)
+    panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
     held = i64(0)
     for number in range(mine, end):
         batch, first = number // blocks, number % blocks * block
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
         if start != held:
-            pack_right(arena, row, start, room, at)
-            panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
+            pack_right(arena, row, start, packed, at)
+            panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
             held = start
         start = x.first + row_start(row, X, batch * rows)
         count = min(block, rows - first)

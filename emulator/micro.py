@@ -191,7 +191,7 @@ def multiply(
     """
     across = 4 * acc.shape[1]
     assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size and w_at + steps * STEP * COLUMNS <= w.size
-    assert slot + COLUMNS <= base.size and count <= acc.shape[0] and column + COLUMNS <= acc.shape[1]
+    assert slot + COLUMNS <= base.size and (count - 1) * acc.shape[1] + column + COLUMNS <= acc.size
     r = 0
     while r + ROWS <= count:
         whole_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
@@ -214,7 +214,7 @@ def multiply_wide(
     """The same of elements of 32 bits, into sums of 64."""
     across = 8 * sums.shape[1]
     assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size and w_at + steps * STEP * COLUMNS <= w.size
-    assert slot + COLUMNS <= base.size and count <= sums.shape[0] and column + COLUMNS <= sums.shape[1]
+    assert slot + COLUMNS <= base.size and (count - 1) * sums.shape[1] + column + COLUMNS <= sums.size
     r = 0
     while r + WIDE_ROWS <= count:
         wide_tile(x, r * stride, stride, w, w_at, steps, base, 8 * slot, sums, r * across + 8 * column, across)

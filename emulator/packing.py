@@ -104,14 +104,6 @@ def apart(size: int) -> int:
 
 
 @inner
-def aligned(size: int) -> Array:
-    """Return room for so many bytes, from the start of a cache line on."""
-    room = np.empty(size + CACHE_LINE, np.uint8)
-    start = -room.ctypes.data % CACHE_LINE
-    return room[start : start + size]
-
-
-@inner
 def steps_of(elements: int, size: int) -> int:
     """Return the steps that so many elements of `size` bytes take."""
     return padded(elements * size, STEP) // STEP
@@ -307,18 +299,25 @@ def weave(w: Elements, start: int, k_step: int, columns: int, k: int, room: Arra
 
 
 @inner
-def open_panels(arena: Array, row: Array, room: Array, at: int, k: int, groups: int, x_zero: int, w_zero: int) -> Any:
+def base_bytes(columns: int, groups: int) -> int:
+    """Return the size of what the sums of columns begin with."""
+    return 8 * groups * padded(columns, COLUMNS)
+
+
+@inner
+def open_panels(
+    arena: Array, row: Array, room: Array, at: int, k: int, groups: int, x_zero: int, w_zero: int, base: Array
+) -> Any:
     """Return packed panels, each group's from a new one on, with what the sums of their columns begin with.
 
-    The zero points are the packed elements that stand for 0.
+    The zero points are the packed elements that stand for 0; `base` are `base_bytes`.
     """
     wide = row[X + DTYPE] == I16_CODE
     filters = row[OUT + SHAPE + 3]
     of_group = filters // groups
     slots = padded(of_group, COLUMNS)
     steps = steps_of(k, element_size(wide))
-    longs = np.empty(groups * slots, np.int64)
-    narrow = longs.view(np.int32)
+    longs, narrow = base.view(np.int64), base.view(np.int32)
     biases, column_sums = arena.view(np.int32), room.view(np.int32)
     has_bias = row[BIAS + ADDRESS] != ABSENT
     bias_step = u64(1 if row[BIAS + SHAPE + 3] > 1 else 0)

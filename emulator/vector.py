@@ -24,10 +24,14 @@ from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRID
 from emulator.share import room
 from emulator.storage import (
     FP32_FRACTION,
+    I8_CODE,
     I32_CODE,
+    U8_CODE,
     Array,
     address,
     f32,
+    i32,
+    i64,
     is_floating,
     load_numbers,
     padded,
@@ -68,8 +72,8 @@ def _words(name: str) -> tuple[str, ...]:
 NO_EW2, ADD, SUB, MUL, MAX, MIN = (
     whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
 )
-RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
-    _words("sf").index(word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
+NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
+    _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )
 GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
     _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
@@ -79,14 +83,16 @@ GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
 class Chain(NamedTuple):
     """The chain of an instruction: where in its row its fields are, its buffers and its constants.
 
-    v and d hold a block; constants are rounded, and hold a whole number of rows; those that are absent are empty. All
-    lie in `memory`, the first `used` bytes of the walker's scratch memory.
+    v and d hold a block; constants are rounded, and hold a whole number of rows; those that are absent are empty, or,
+    where all stages are done `at_once`, numbers that change nothing. All lie in `memory`, the first `used` bytes of the
+    walker's scratch memory.
     """
 
     memory: Array
     used: int
     operands: int
     stages: int
+    at_once: bool
     v: Array
     d: Array
     scale: Array
@@ -222,24 +228,28 @@ def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int
 
 
 @inner
-def constant(arena: Array, row: Array, slot: int, channels: int, values: Array) -> Array:
+def constant(arena: Array, row: Array, slot: int, channels: int, values: Array, needed: bool, absent: Any) -> Array:
     """Fill values with the constant buffer's vector, rounded as it is loaded, repeated after `channels`.
 
-    Return them, or none of them if the operand is absent.
+    Return them; if the operand is absent, none of them, or as many times the number `absent` if they are needed.
     """
+    value = f32(absent)
     if row[slot + ADDRESS] == ABSENT:
-        return values[:0]
-    floats, start = arena.view(np.float32), u64(row[slot + ADDRESS] >> 2)
-    if row[slot + SHAPE + 3] > 1:
-        for k in range(u64(channels)):
-            values[k] = floats[start + k]
-        round_all(values[:channels], row[FRACTION])
-        for k in range(channels, values.size):
-            values[k] = values[k - channels]
+        if not needed:
+            return values[:0]
     else:
+        floats, start = arena.view(np.float32), u64(row[slot + ADDRESS] >> 2)
+        if row[slot + SHAPE + 3] > 1:
+            for k in range(u64(channels)):
+                values[k] = floats[start + k]
+            round_all(values[:channels], row[FRACTION])
+            for to in range(u64(channels), u64(values.size), u64(channels)):
+                for k in range(u64(channels)):
+                    values[to + k] = values[k]
+            return values
         value = f32(round_bits(np.float64(floats[start]), row[FRACTION]))
-        for k in range(values.size):
-            values[k] = value
+    for k in range(values.size):
+        values[k] = value
     return values
 
 
@@ -253,11 +263,24 @@ def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
 
 
 @inner
+def is_at_once(row: Array, operands: int, stages: int) -> bool:
+    """Return whether all stages can be done in one pass: fp32, 8 bits, results i8, EW2 at most a sum with an i8."""
+    operation, function, second = row[stages + EW2_OP], row[stages + SF], operands + EW2
+    bytes_only = row[OUT + DTYPE] == I8_CODE and row[X + DTYPE] in (I8_CODE, U8_CODE)
+    if row[FRACTION] != FP32_FRACTION or not bytes_only or function not in (NO_SF, RELU, CLIP):
+        return False
+    if operation in (ADD, SUB):
+        return row[second + DTYPE] == I8_CODE and row[second + SHAPE + 3] == row[OUT + SHAPE + 3]
+    return operation == NO_EW2
+
+
+@inner
 def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     """Return the chain of a row, whose operands and attributes begin at these places of it."""
-    channels = row[OUT + SHAPE + 3]
-    block = channels * min(max(1, LANES // channels), row_count(row))
-    line = channels * min(max(1, LINE // channels), row_count(row))
+    channels, at_once = row[OUT + SHAPE + 3], is_at_once(row, operands, stages)
+    rows = row_count(row)
+    block = channels * min(max(1, LANES // channels), rows)
+    line = channels * min(max(1, LINE // channels), rows)
     # Each buffer begins a cache line.
     apart, step = padded(block, 16), padded(line, 16)
     used = 4 * (2 * apart + 4 * step + TABLE_ELEMENTS)
@@ -269,13 +292,14 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
         used,
         operands,
         stages,
+        at_once,
         floats[:block],
         floats[apart : apart + block],
-        constant(arena, row, operands + EW1_SCALE, channels, rest[:line]),
-        constant(arena, row, operands + EW1_BIAS, channels, rest[step : step + line]),
-        constant(arena, row, operands + EW2_SCALE, channels, rest[2 * step : 2 * step + line]),
-        constant(arena, row, operands + EW3_SCALE, channels, rest[3 * step : 3 * step + line]),
-        constant(arena, row, operands + TABLE, TABLE_ELEMENTS, rest[4 * step :]),
+        constant(arena, row, operands + EW1_SCALE, channels, rest[:line], at_once, 1.0),
+        constant(arena, row, operands + EW1_BIAS, channels, rest[step : step + line], at_once, -0.0),
+        constant(arena, row, operands + EW2_SCALE, channels, rest[2 * step : 2 * step + line], at_once, 1.0),
+        constant(arena, row, operands + EW3_SCALE, channels, rest[3 * step : 3 * step + line], at_once, 1.0),
+        constant(arena, row, operands + TABLE, TABLE_ELEMENTS, rest[4 * step :], False, 1.0),
     )
 
 
@@ -407,6 +431,67 @@ def store_rows(
 
 
 @inner
+def all_at_once(
+    arena: Array,
+    row: Array,
+    chain: Chain,
+    source: Array,
+    start: int,
+    zero: int,
+    pitch: int,
+    first: int,
+    count: int,
+) -> None:
+    """Take rows of the result, `count` from number `first` on, through EW1 to EW3 into memory, in one pass.
+
+    source[start + r * pitch + c] less its zero point is the accumulator of row first + r and channel c.
+    """
+    channels, stages, second = row[OUT + SHAPE + 3], chain.stages, chain.operands + EW2
+    operation = row[stages + EW2_OP]
+    run = rows_in_run(row, OUT)
+    if operation != NO_EW2:
+        run = min(run, rows_in_run(row, second))
+    # A NaN passes these bounds and is then stored as 0, as it is where relu has made it 0.
+    low, high = f32(-np.inf), f32(np.inf)
+    if row[stages + SF] != NO_SF:
+        low, high = bounds(row, stages)
+    sign = f32(-1) if operation == SUB else f32(1)
+    out_zero, less, second_less = i32(row[stages + OUT_ZERO]), i32(zero), i32(row[stages + EW2_ZERO])
+    least, greatest = f32(-128 - out_zero), f32(127 - out_zero)
+    scale, bias, second_scale, last_scale = chain.scale, chain.bias, chain.second_scale, chain.last_scale
+    # The result may be one of the operands: it goes by way of a buffer, or no loop could be vectorised.
+    signed, results = arena.view(np.int8), chain.v.view(np.int8)
+    # Rows that lie side by side are done as many at a time as the constants hold.
+    piece = scale.size if pitch == channels else channels
+    done = 0
+    while done < count:
+        rows = min(count - done, run - (first + done) % run)
+        to, d = row[OUT + ADDRESS] + row_start(row, OUT, first + done), i64(0)
+        if operation != NO_EW2:
+            d = row[second + ADDRESS] + row_start(row, second, first + done)
+        for at in range(0, rows * channels, piece):
+            n = u64(min(piece, rows * channels - at))
+            x, y = u64(start + (done + at // channels) * pitch), u64(d + at)
+            if operation == NO_EW2:
+                for k in range(n):
+                    v = fused(f32(i32(i32(source[x + k]) - less)), scale[k], bias[k])
+                    v = low if v < low else v
+                    v = high if v > high else v
+                    results[k] = np.int8(saturated(v * last_scale[k], least, greatest, out_zero))
+            else:
+                for k in range(n):
+                    v = fused(f32(i32(i32(source[x + k]) - less)), scale[k], bias[k])
+                    v = fused(sign * f32(i32(i32(signed[y + k]) - second_less)), second_scale[k], v)
+                    v = low if v < low else v
+                    v = high if v > high else v
+                    results[k] = np.int8(saturated(v * last_scale[k], least, greatest, out_zero))
+            y = u64(to + at)
+            for k in range(n):
+                signed[y + k] = results[k]
+        done += rows
+
+
+@inner
 def run_chain(
     arena: Array,
     row: Array,
@@ -431,6 +516,9 @@ def run_chain(
             at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r) + channel)
             for k in range(u64(width)):
                 words[at + k] = acc[r, k]
+        return
+    if chain.at_once and acc.shape[0]:
+        all_at_once(arena, row, chain, borrowed(acc).reshape(-1), i64(0), i64(0), acc.shape[1], first, count)
         return
     scale, bias = stripe(chain.scale, channel, width, channels), stripe(chain.bias, channel, width, channels)
     second_scale = stripe(chain.second_scale, channel, width, channels)
