@@ -12,7 +12,7 @@ GMAC/s for 144 to 384 channels with stride 1, 9 to 10 with stride 2; 19 for the 
 
 import numpy as np
 
-from emulator.factors import CHAIN, ZERO, W, accumulators, source_of, weights_of
+from emulator.factors import CHAIN, W, accumulators, source_of, weights_of
 from emulator.jit import borrowed, hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.storage import Array, i32, i64, u64
@@ -143,7 +143,7 @@ def dwconv(arena: Array, row: Array) -> None:
     wide_ring = np.empty((wide_rows, pitch * channels), np.int16)
     origins, at = np.zeros(taps, np.int64), np.zeros(max(taps, NINE), np.int64)
     chain = open_chain(arena, row, CHAIN, STAGES)
-    block = chain.v.size // channels
+    block = chain.block // channels
     acc, sums = accumulators(block, channels, x.wide)
     held = i64(0)
     for first in range(0, pixels, block):
@@ -179,4 +179,4 @@ def dwconv(arena: Array, row: Array) -> None:
                 for t in range(NINE, taps):
                     add_one(ring, at[t], step, weights[t], results)
             p += some
-        run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)
+        run_chain(arena, row, chain, acc, sums, first, count)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emulator.factors import ZERO, accumulators
+from emulator.factors import accumulators
 from emulator.jit import hot, whole
 from emulator.plan import ADDRESS, DTYPE, SHAPE, attribute_slot, operand_slot
 from emulator.storage import I8_CODE, Array
@@ -23,9 +23,9 @@ def eltwise(arena: Array, row: Array) -> None:
             start = row[X + ADDRESS] + row_start(row, X, first)
             all_at_once(arena, row, chain, signed, start, row[X_ZERO], channels, first, run)
         return
-    block = chain.v.size // channels
+    block = chain.block // channels
     acc, sums = accumulators(0, channels, False)
     for first in range(0, rows, block):
         count = min(block, rows - first)
-        load_rows(arena, row, X, row[X_ZERO], first, ZERO, channels, chain.v[: count * channels])
-        run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)
+        load_rows(arena, row, X, row[X_ZERO], first, chain.floats[: count * channels])
+        run_chain(arena, row, chain, acc, sums, first, count)

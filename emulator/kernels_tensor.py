@@ -135,7 +135,7 @@ def conv(arena: Array, row: Array) -> None:
             multiply_panels(lines, count, panels, g, of_group, acc, sums)
             if w_zero != 0:
                 take_off_lines(lines, k, count, w_zero, acc, g * of_group, of_group)
-        run_chain(arena, row, chain, acc, sums, first, count, ZERO, filters)
+        run_chain(arena, row, chain, acc, sums, first, count)
 
 
 @hot
@@ -173,4 +173,4 @@ def matmul(arena: Array, row: Array) -> None:
         multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
         if w_zero != 0:
             take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
-        run_chain(arena, row, chain, acc, sums, batch * rows + first, count, ZERO, columns)
+        run_chain(arena, row, chain, acc, sums, batch * rows + first, count)
