@@ -171,12 +171,12 @@ def dwconv(arena: Array, row: Array) -> None:
                 at[t] = origins[t] + left * row[STEP + 1] * channels
             some, step = min(across - left, count - p), run * row[STEP + 1] * channels
             if x.wide:
-                wide_results = sums.reshape(-1)[p * channels : (p + some) * channels]
+                wide_results = sums[p * channels : (p + some) * channels]
                 add_wide(wide_ring, x.zero, at[:taps], step, weights, begin, wide_results)
             else:
-                results = acc.reshape(-1)[p * channels : (p + some) * channels]
+                results = acc[p * channels : (p + some) * channels]
                 add_nine(ring, at, step, weights, begin, results)
                 for t in range(NINE, taps):
                     add_one(ring, at[t], step, weights[t], results)
             p += some
-        run_chain(arena, row, chain, acc, sums, first, count)
+        run_chain(arena, row, chain, acc, sums, channels, first, count)

@@ -28,4 +28,4 @@ def eltwise(arena: Array, row: Array) -> None:
     for first in range(0, rows, block):
         count = min(block, rows - first)
         load_rows(arena, row, X, row[X_ZERO], first, chain.floats[: count * channels])
-        run_chain(arena, row, chain, acc, sums, first, count)
+        run_chain(arena, row, chain, acc, sums, channels, first, count)

@@ -71,41 +71,38 @@ def acc_width(columns: int, groups: int, wide: bool) -> int:
 @inner
 def open_buffers(
     arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
-) -> tuple[Array, Array, Array, Array, int]:
-    """Return (bases of the sums, lines of x, sums of 32 bits, sums of 64, how much scratch memory is used by then).
+) -> tuple[Array, Array, Array, Array, int, int]:
+    """Return (bases of the sums, lines of x, sums of 32 bits, sums of 64, how many a row has, scratch memory used).
 
-    The sums that are not used have no rows.
+    Of those sums that are not used there are none.
     """
     size = base_bytes(columns // groups, groups)
     base, used = room(arena, row, used, size), behind(used, size)
     lines, used = room(arena, row, used, rows * stride), behind(used, rows * stride)
     width = acc_width(columns, groups, wide)
-    spare = (COLUMNS + width - 1) // width
-    size = padded((rows + spare) * width * (8 if wide else 4), 8)
+    size = padded((rows * width + COLUMNS) * (8 if wide else 4), 8)
     memory, used = room(arena, row, used, size), behind(used, size)
-    narrow_rows, wide_rows = (0, rows + spare) if wide else (rows + spare, 0)
-    acc = memory.view(np.int32)[: narrow_rows * width].reshape(narrow_rows, width)
-    sums = memory.view(np.int64)[: wide_rows * width].reshape(wide_rows, width)
-    return base, lines, acc, sums, used
+    narrow, longs = (0, size // 8) if wide else (size // 4, 0)
+    return base, lines, memory.view(np.int32)[:narrow], memory.view(np.int64)[:longs], width, used
 
 
 @inner
 def multiply_panels(
-    lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array
+    lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array, width: int
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
     Up to COLUMNS - 1 columns behind them are overwritten.
     """
-    stride = apart(panels.k * element_size(sums.shape[0] > 0))
+    stride = apart(panels.k * element_size(sums.size > 0))
     slots = padded(columns, COLUMNS)
     at = panels.at + group * (slots // COLUMNS) * panels.size
     for o in range(0, columns, COLUMNS):
         slot, column = group * slots + o, group * columns + o
-        if sums.shape[0] > 0:
-            multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.longs, sums, slot, column)
+        if sums.size > 0:
+            multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
         else:
-            multiply(lines, stride, count, panels.room, at, panels.steps, panels.narrow, acc, slot, column)
+            multiply(lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width)
         at += panels.size
 
 
@@ -121,7 +118,7 @@ def conv(arena: Array, row: Array) -> None:
     block = block_rows(stride, filters, pixels, row[SHARES])
     mine, end = share(row, (pixels + block - 1) // block)
     chain = open_chain(arena, row, CHAIN, CONV_STAGES)
-    base, lines, acc, sums, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
     packed, at = arena, row[PACKED_W]
     if at == 0:
         packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
@@ -132,10 +129,10 @@ def conv(arena: Array, row: Array) -> None:
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
             pack_patches(x, row, g, first, count, lines)
-            multiply_panels(lines, count, panels, g, of_group, acc, sums)
+            multiply_panels(lines, count, panels, g, of_group, acc, sums, width)
             if w_zero != 0:
-                take_off_lines(lines, k, count, w_zero, acc, g * of_group, of_group)
-        run_chain(arena, row, chain, acc, sums, first, count)
+                take_off_lines(lines, k, count, w_zero, acc, width, g * of_group, of_group)
+        run_chain(arena, row, chain, acc, sums, width, first, count)
 
 
 @hot
@@ -152,7 +149,7 @@ def matmul(arena: Array, row: Array) -> None:
     blocks = (rows + block - 1) // block
     mine, end = share(row, row[OUT + SHAPE] * row[OUT + SHAPE + 1] * blocks)
     chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
-    base, lines, acc, sums, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
     packed, at = arena, row[PACKED_W]
     if at == 0:
         packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
@@ -170,7 +167,7 @@ def matmul(arena: Array, row: Array) -> None:
         start = x.first + row_start(row, X, batch * rows)
         count = min(block, rows - first)
         pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-        multiply_panels(lines, count, panels, ZERO, columns, acc, sums)
+        multiply_panels(lines, count, panels, ZERO, columns, acc, sums, width)
         if w_zero != 0:
-            take_off_lines(lines, k, count, w_zero, acc, ZERO, columns)
-        run_chain(arena, row, chain, acc, sums, batch * rows + first, count)
+            take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
+        run_chain(arena, row, chain, acc, sums, width, batch * rows + first, count)

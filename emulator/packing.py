@@ -46,7 +46,7 @@ KEEPS_ZERO = ELEMENT == 1
 class Panels(NamedTuple):
     """The panels of w, each `size` bytes, from byte `at` of a room on, of `steps` steps: K elements and zeros.
 
-    What the sums of each column begin with is `longs` where they are of 64 bits, else `narrow`: the same bytes.
+    `base` is what the sums of each column begin with, of 64 bits or of 32 as they are.
     """
 
     room: Array
@@ -54,8 +54,7 @@ class Panels(NamedTuple):
     k: int
     steps: int
     size: int
-    narrow: Array
-    longs: Array
+    base: Array
 
 
 class Elements(NamedTuple):
@@ -337,11 +336,13 @@ def open_panels(
             if KEEPS_ZERO:
                 for o in range(count):
                     narrow[slot + o] = i32(narrow[slot + o] + constant - x_zero * column_sums[behind + o])
-    return Panels(room, at, k, steps, panel_bytes(steps), narrow, longs)
+    return Panels(room, at, k, steps, panel_bytes(steps), base)
 
 
 @inner
-def take_off_lines(lines: Array, k: int, count: int, w_zero: int, acc: Array, column: int, columns: int) -> None:
+def take_off_lines(
+    lines: Array, k: int, count: int, w_zero: int, acc: Array, width: int, column: int, columns: int
+) -> None:
     """Take w_zero times the sum of a line off its sums in acc; only forms with elements of 8 bits have a w_zero."""
     stride = apart(k)
     for r in range(count):
@@ -349,5 +350,6 @@ def take_off_lines(lines: Array, k: int, count: int, w_zero: int, acc: Array, co
         for i in range(u64(r * stride), u64(r * stride + k)):
             total = i32(total + i32(lines[i]))
         total = i32(total * i32(w_zero))
-        for o in range(u64(column), u64(column + columns)):
-            acc[r, o] = i32(acc[r, o] - total)
+        first = r * width + column
+        for o in range(u64(first), u64(first + columns)):
+            acc[o] = i32(acc[o] - total)
