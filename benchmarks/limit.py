@@ -17,14 +17,14 @@ TIMES = 2_500
 @hot
 def repeat(x, w, base, acc, steps, times):  # type: ignore[no-untyped-def]
     for _ in range(times):
-        multiply(x, steps * STEP, ROWS, w, 0, steps, base, acc, 0, 0)
+        multiply(x, steps * STEP, ROWS, w, 0, steps, base, acc, 0, 0, COLUMNS)
 
 
 def rate(rounds: int) -> float:
     """Return the multiply-adds a second of the micro-kernel, in 1e9."""
     rng = np.random.default_rng(1)
     x, w = (rng.integers(0, 128, STEPS * STEP * count, np.uint8) for count in (ROWS, COLUMNS))
-    base, acc = np.zeros(COLUMNS, np.int32), np.zeros((ROWS, COLUMNS), np.int32)
+    base, acc = np.zeros(4 * COLUMNS, np.uint8), np.zeros(ROWS * COLUMNS, np.int32)
     spent = []
     for _ in range(1 + rounds):
         began = time.perf_counter()

@@ -69,6 +69,6 @@ def expanded(arena: Array, row: Array) -> Array:
 
 @inner
 def accumulators(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
-    """Return those of 32 bits and those of 64; the ones that are not used have no rows."""
-    narrow_rows, wide_rows = (0, rows) if wide else (rows, 0)
-    return np.empty((narrow_rows, columns), np.int32), np.empty((wide_rows, columns), np.int64)
+    """Return those of 32 bits and those of 64; row after row; there are none of those not used."""
+    narrow, longs = (0, rows * columns) if wide else (rows * columns, 0)
+    return np.empty(narrow, np.int32), np.empty(longs, np.int64)

@@ -57,21 +57,21 @@ def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:
 
 
 def _chain_type() -> Any:
-    floats = [types.float32[::1]] * 7
-    return types.NamedTuple([types.uint8[::1], *[types.int64] * 3, *floats], Chain)
+    places = [types.int64] * 3, [types.int64] * 4
+    return types.NamedTuple([types.uint8[::1], types.float32[::1], *places[0], types.boolean, *places[1]], Chain)
 
 
 def _panels_type() -> Any:
-    return types.NamedTuple([types.uint8[::1], *[types.int64] * 4, types.int32[::1], types.int64[::1]], Panels)
+    return types.NamedTuple([types.uint8[::1], *[types.int64] * 4, types.uint8[::1]], Panels)
 
 
 # What kernels have in common and takes long, by the types that they ask for it by: to be compiled before them.
-SUMS = types.int32[:, ::1], types.int64[:, ::1]
+SUMS = types.int32[::1], types.int64[::1]
 RUN_CHAIN = Job(
-    "the chain", run_chain, types.void(types.uint8[::1], types.int64[::1], _chain_type(), *SUMS, *[types.int64] * 4)
+    "the chain", run_chain, types.void(types.uint8[::1], types.int64[::1], _chain_type(), *SUMS, *[types.int64] * 3)
 )
 PRODUCTS = Job(
     "products",
     multiply_panels,
-    types.void(types.uint8[::1], types.int64, _panels_type(), types.int64, types.int64, *SUMS),
+    types.void(types.uint8[::1], types.int64, _panels_type(), types.int64, types.int64, *SUMS, types.int64),
 )

@@ -12,7 +12,7 @@ GMAC/s for 144 to 384 channels with stride 1, 9 to 10 with stride 2; 19 for the 
 
 import numpy as np
 
-from emulator.factors import CHAIN, ZERO, W, accumulators, source_of, weights_of
+from emulator.factors import CHAIN, W, accumulators, source_of, weights_of
 from emulator.jit import borrowed, hot, inner, whole
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.share import share
@@ -147,7 +147,7 @@ def dwconv(arena: Array, row: Array) -> None:
     wide_ring = np.empty((wide_rows, pitch * channels), np.int16)
     origins, at = np.zeros(taps, np.int64), np.zeros(max(taps, NINE), np.int64)
     chain = open_chain(arena, row, CHAIN, STAGES)
-    block = chain.v.size // channels
+    block = chain.block // channels
     acc, sums = accumulators(block, channels, x.wide)
     held = i64(0)
     for first in range(begin_pixel, end_pixel, block):
@@ -175,12 +175,12 @@ def dwconv(arena: Array, row: Array) -> None:
                 at[t] = origins[t] + left * row[STEP + 1] * channels
             some, step = min(across - left, count - p), run * row[STEP + 1] * channels
             if x.wide:
-                wide_results = sums.reshape(-1)[p * channels : (p + some) * channels]
+                wide_results = sums[p * channels : (p + some) * channels]
                 add_wide(wide_ring, x.zero, at[:taps], step, weights, begin, wide_results)
             else:
-                results = acc.reshape(-1)[p * channels : (p + some) * channels]
+                results = acc[p * channels : (p + some) * channels]
                 add_nine(ring, at, step, weights, begin, results)
                 for t in range(NINE, taps):
                     add_one(ring, at[t], step, weights[t], results)
             p += some
-        run_chain(arena, row, chain, acc, sums, first, count, ZERO, channels)
+        run_chain(arena, row, chain, acc, sums, channels, first, count)

@@ -17,8 +17,8 @@ from emulator.packing import (
     MATMUL_W_ZERO,
     ONE,
     Panels,
-    aligned,
     apart,
+    base_bytes,
     element_size,
     open_panels,
     pack_filters,
@@ -27,78 +27,138 @@ from emulator.packing import (
     pack_right,
     packed_bytes,
     packed_zero,
+    panel_bytes,
     step_of,
+    steps_of,
     take_off_lines,
     to_pack,
 )
-from emulator.plan import ADDRESS, PACKED_W, SHAPE, SHARES, attribute_slot
-from emulator.share import share
-from emulator.storage import Array, i64, padded
-from emulator.vector import OUT, X, open_chain, row_count, row_start, run_chain
+from emulator.plan import (
+    ABSENT,
+    ADDRESS,
+    ATTRIBUTES,
+    DTYPE,
+    FIELDS,
+    PACKED_W,
+    SCRATCH,
+    SHAPE,
+    SHARE,
+    SHARES,
+    STORED,
+    STRIDE,
+    attribute_slot,
+)
+from emulator.share import behind, room, share
+from emulator.storage import I16_CODE, Array, address, i64, padded
+from emulator.vector import OUT, TABLE, X, open_chain, row_count, row_start, run_chain
 
 CONV_X_ZERO, MATMUL_X_ZERO = attribute_slot("conv", "x_zero"), attribute_slot("matmul", "x_zero")
-TRANSPOSE_X = attribute_slot("matmul", "transpose_x")
+TRANSPOSE_X, TRANSPOSE_W = attribute_slot("matmul", "transpose_x"), attribute_slot("matmul", "transpose_w")
+# The dimension of w that the columns of a convolution are.
+FILTERS = whole(0)
 CONV_STAGES, MATMUL_STAGES = (whole(attribute_slot(name, "ew2_op")) for name in ("conv", "matmul"))
 
 BLOCK_BYTES = 256 * 1024
 
 
 @inner
-def deal(row: Array, tiles: int, rows: int, parts: int, columns: int, stride: int) -> tuple[int, int, int, int]:
-    """Return this walker's share: (first tile, the one behind the last, first column, the one behind the last).
+def by_columns(row: Array, rows: int, columns: int, stride: int) -> bool:
+    """Return whether walkers share a product's columns: they are many, and the lines of x make up one block.
 
-    There are so many tiles of ROWS rows in all, `rows` to a matrix. Columns are dealt out instead, panel by panel,
-    where they are many, of one part (a group, a matrix), and the lines of x, `stride` bytes apart, make up one block:
-    then each walker reads only its part of w. That each packs all of x costs little beside so many columns, and is all
-    there is to do with few rows.
+    Then each walker reads only its part of w. That each packs all of x costs little beside so many columns, and is all
+    there is to do with few rows. A compressed w has no part that could be packed by itself.
     """
     own = columns // row[SHARES]
     least = COLUMNS if rows < row[SHARES] * ROWS else 4 * COLUMNS
-    if row[SHARES] > 1 and parts == 1 and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES:
-        first, last = share(row, (columns + COLUMNS - 1) // COLUMNS)
-        return ZERO, tiles, first * COLUMNS, min(last * COLUMNS, columns)
-    first, last = share(row, tiles)
-    return first, last, ZERO, columns
+    dense = row[PACKED_W] != 0 or row[W + STORED] == 0
+    return row[SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
+
+
+@inner
+def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array:
+    """Return the row as if the result had this walker's share of its columns, whole panels, and nobody else worked.
+
+    `of_w` is the dimension of w that the columns are.
+    """
+    first, last = share(row, (columns + COLUMNS - 1) // COLUMNS)
+    low, width = first * COLUMNS, min(last * COLUMNS, columns) - first * COLUMNS
+    size = behind(0, 8 * row.size)
+    copy = room(arena, row, 0, size).view(np.int64)[: row.size]
+    copy[:] = row
+    copy[SCRATCH] += size
+    copy[SHARE], copy[SHARES] = 0, 1
+    for slot in range(0, ATTRIBUTES, FIELDS):
+        dimension = of_w if slot == W else 3
+        present = slot != X and slot != CHAIN + TABLE and row[slot + ADDRESS] != ABSENT
+        if present and row[slot + SHAPE + dimension] > 1:
+            copy[slot + ADDRESS] = address(row, slot, row[slot + ADDRESS], low * row[slot + STRIDE + dimension])
+            copy[slot + SHAPE + dimension] = width
+    if row[PACKED_W] != 0:
+        wide = row[X + DTYPE] == I16_CODE
+        copy[PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
+    return copy
 
 
 @inner
 def block_rows(stride: int, columns: int, rows: int) -> int:
     """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits.
 
-    Blocks are as large as each other, but for the last one.
+    Blocks are as large as each other, but for the last one; a share may have no rows.
     """
     fits = max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS
     blocks = max((rows + fits - 1) // fits, 1)
-    return min(padded((rows + blocks - 1) // blocks, ROWS), rows)
+    return max(min(padded((rows + blocks - 1) // blocks, ROWS), rows), 1)
 
 
 @inner
-def open_acc(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
-    """Return rows of sums of 32 bits, and of 64, with columns to spare; the ones that are not used have no rows."""
-    width = apart((8 if wide else 4) * (columns + COLUMNS)) // 8
-    sums = np.empty((rows, width), np.int64)
-    acc = sums.view(np.int32)
-    return (acc[:0], sums) if wide else (acc, sums[:0])
+def acc_width(columns: int, groups: int, wide: bool) -> int:
+    """Return how many sums a row has room for.
+
+    The tile writes COLUMNS of them, so most rows have some to spare, and are an odd number of cache lines apart. Rows
+    of whole tiles need no more; neither do those of a single one, where the next row comes later: they lie side by
+    side, so that the chain makes long loops of short rows.
+    """
+    if groups == 1 and (columns <= COLUMNS or columns == 2 * COLUMNS):
+        return columns
+    size = 8 if wide else 4
+    return apart(size * (columns + COLUMNS)) // size
+
+
+@inner
+def open_buffers(
+    arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
+) -> tuple[Array, Array, Array, Array, int, int]:
+    """Return (bases of the sums, lines of x, sums of 32 bits, sums of 64, how many a row has, scratch memory used).
+
+    Of those sums that are not used there are none.
+    """
+    size = base_bytes(columns // groups, groups)
+    base, used = room(arena, row, used, size), behind(used, size)
+    lines, used = room(arena, row, used, rows * stride), behind(used, rows * stride)
+    width = acc_width(columns, groups, wide)
+    size = padded((rows * width + COLUMNS) * (8 if wide else 4), 8)
+    memory, used = room(arena, row, used, size), behind(used, size)
+    narrow, longs = (0, size // 8) if wide else (size // 4, 0)
+    return base, lines, memory.view(np.int32)[:narrow], memory.view(np.int64)[:longs], width, used
 
 
 @inner
 def multiply_panels(
-    lines: Array, count: int, panels: Panels, group: int, columns: int, low: int, high: int, acc: Array, sums: Array
+    lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array, width: int
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
-    Of its `columns` it is those from `low` up to `high`, and acc begins with `low`. Up to COLUMNS - 1 columns behind
-    them are overwritten.
+    Up to COLUMNS - 1 columns behind them are overwritten.
     """
-    stride = apart(panels.k * element_size(sums.shape[0] > 0))
+    stride = apart(panels.k * element_size(sums.size > 0))
     slots = padded(columns, COLUMNS)
-    at = panels.at + (group * slots + low) // COLUMNS * panels.size
-    for o in range(low, high, COLUMNS):
-        slot, column = group * slots + o, group * columns + o - low
-        if sums.shape[0] > 0:
-            multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.longs, sums, slot, column)
+    at = panels.at + group * (slots // COLUMNS) * panels.size
+    for o in range(0, columns, COLUMNS):
+        slot, column = group * slots + o, group * columns + o
+        if sums.size > 0:
+            multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
         else:
-            multiply(lines, stride, count, panels.room, at, panels.steps, panels.narrow, acc, slot, column)
+            multiply(lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width)
         at += panels.size
 
 
@@ -110,27 +170,29 @@ def conv(arena: Array, row: Array) -> None:
     k = row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
     x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO]), False)
     w_zero = packed_zero(row, row[CONV_W_ZERO])
-    room, at = arena, row[PACKED_W]
-    if at == 0:
-        room = aligned(packed_bytes(of_group, k, groups, x.wide))
-        pack_filters(arena, row, room, at)
-    panels = open_panels(arena, row, room, at, k, groups, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
-    tile, last_tile, low, high = deal(row, (pixels + ROWS - 1) // ROWS, pixels, groups, filters, stride)
+    if groups == 1 and by_columns(row, pixels, filters, stride):
+        row = narrowed(arena, row, filters, FILTERS, k)
+        filters = of_group = row[OUT + SHAPE + 3]
+    tile, last_tile = share(row, (pixels + ROWS - 1) // ROWS)
     begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
-    block = block_rows(stride, high - low, end - begin)
-    lines = aligned(block * stride)
-    acc, sums = open_acc(block, high - low, x.wide)
+    block = block_rows(stride, filters, end - begin)
     chain = open_chain(arena, row, CHAIN, CONV_STAGES)
-    for first in range(begin, end, max(block, 1)):
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
+    packed, at = arena, row[PACKED_W]
+    if at == 0:
+        packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
+        pack_filters(arena, row, packed, at)
+    panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
+    for first in range(begin, end, block):
         count = min(block, end - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
             pack_patches(x, row, g, first, count, lines)
-            multiply_panels(lines, count, panels, g, of_group, low, min(high, of_group), acc, sums)
+            multiply_panels(lines, count, panels, g, of_group, acc, sums, width)
             if w_zero != 0:
-                take_off_lines(lines, k, count, w_zero, acc, g * of_group, min(high, of_group) - low)
-        run_chain(arena, row, chain, acc, sums, first, count, low, high - low)
+                take_off_lines(lines, k, count, w_zero, acc, width, g * of_group, of_group)
+        run_chain(arena, row, chain, acc, sums, width, first, count)
 
 
 @hot
@@ -138,36 +200,39 @@ def matmul(arena: Array, row: Array) -> None:
     """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
     rows, columns = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
     line_dimension, k_dimension = (3, 2) if row[TRANSPOSE_X] else (2, 3)
+    w_column = 2 if row[TRANSPOSE_W] else 3
     k = row[X + SHAPE + k_dimension]
     line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
     x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO]), False)
     w_zero = packed_zero(row, row[MATMUL_W_ZERO])
-    room, at = arena, row[PACKED_W]
-    if at == 0:
-        room = aligned(packed_bytes(columns, k, ONE, x.wide))
-        pack_right(arena, row, ZERO, room, at)
-    panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
     stride = apart(k * element_size(x.wide))
     matrices, tiles = row[OUT + SHAPE] * row[OUT + SHAPE + 1], (rows + ROWS - 1) // ROWS
-    tile, last_tile, low, high = deal(row, matrices * tiles, rows, matrices, columns, stride)
-    block = block_rows(stride, high - low, min(rows, (last_tile - tile) * ROWS))
-    lines = aligned(block * stride)
-    acc, sums = open_acc(block, high - low, x.wide)
+    if matrices == 1 and by_columns(row, rows, columns, stride):
+        row = narrowed(arena, row, columns, w_column, k)
+        columns = row[OUT + SHAPE + 3]
+    tile, last_tile = share(row, matrices * tiles)
+    block = block_rows(stride, columns, min(rows, (last_tile - tile) * ROWS))
     chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
+    packed, at = arena, row[PACKED_W]
+    if at == 0:
+        packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
+        pack_right(arena, row, ZERO, packed, at)
+    panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
     held = i64(0)
     while tile < last_tile:
         batch, first = tile // tiles, tile % tiles * ROWS
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
         if start != held:
-            pack_right(arena, row, start, room, at)
-            panels = open_panels(arena, row, room, at, k, ONE, x.zero, w_zero)
+            pack_right(arena, row, start, packed, at)
+            panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
             held = start
         start = x.first + row_start(row, X, batch * rows)
         count = min(block, rows - first, (last_tile - tile) * ROWS)
         pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-        multiply_panels(lines, count, panels, ZERO, columns, low, high, acc, sums)
+        multiply_panels(lines, count, panels, ZERO, columns, acc, sums, width)
         if w_zero != 0:
-            take_off_lines(lines, k, count, w_zero, acc, ZERO, high - low)
-        run_chain(arena, row, chain, acc, sums, batch * rows + first, count, low, high - low)
+            take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
+        run_chain(arena, row, chain, acc, sums, width, batch * rows + first, count)
         tile += (count + ROWS - 1) // ROWS

@@ -182,16 +182,16 @@ wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_ad
 @inner
 def multiply(
     x: np.ndarray, stride: int, count: int, w: np.ndarray, w_at: int, steps: int, base: np.ndarray, acc: np.ndarray,
-    slot: int, column: int,
+    slot: int, column: int, width: int,
 ) -> None:  # fmt: skip
-    """Set acc[r, column + o] = base[slot + o] + products of line r of x and column o of the panel at byte w_at.
+    """Set acc[r * width + column + o] = base[slot + o] + products of line r of x and column o of the panel at w_at.
 
-    r below `count`, o below COLUMNS, whether or not the panel has so many columns. x and w are bytes; the sums are of
-    32 bits.
+    r below `count`, o below COLUMNS, whether or not the panel has so many columns; rows in ascending order, so that
+    each may overwrite what the one before has too many. x, w and base are bytes; the sums are of 32 bits.
     """
-    across = 4 * acc.shape[1]
+    across = 4 * width
     assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size and w_at + steps * STEP * COLUMNS <= w.size
-    assert slot + COLUMNS <= base.size and count <= acc.shape[0] and column + COLUMNS <= acc.shape[1]
+    assert 4 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= acc.size
     r = 0
     while r + ROWS <= count:
         whole_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
@@ -209,12 +209,12 @@ def multiply(
 @inner
 def multiply_wide(
     x: np.ndarray, stride: int, count: int, w: np.ndarray, w_at: int, steps: int, base: np.ndarray, sums: np.ndarray,
-    slot: int, column: int,
+    slot: int, column: int, width: int,
 ) -> None:  # fmt: skip
     """The same of elements of 32 bits, into sums of 64."""
-    across = 8 * sums.shape[1]
+    across = 8 * width
     assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size and w_at + steps * STEP * COLUMNS <= w.size
-    assert slot + COLUMNS <= base.size and count <= sums.shape[0] and column + COLUMNS <= sums.shape[1]
+    assert 8 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= sums.size
     r = 0
     while r + WIDE_ROWS <= count:
         wide_tile(x, r * stride, stride, w, w_at, steps, base, 8 * slot, sums, r * across + 8 * column, across)

@@ -46,7 +46,7 @@ KEEPS_ZERO = ELEMENT == 1
 class Panels(NamedTuple):
     """The panels of w, each `size` bytes, from byte `at` of a room on, of `steps` steps: K elements and zeros.
 
-    What the sums of each column begin with is `longs` where they are of 64 bits, else `narrow`: the same bytes.
+    `base` is what the sums of each column begin with, of 64 bits or of 32 as they are.
     """
 
     room: Array
@@ -54,8 +54,7 @@ class Panels(NamedTuple):
     k: int
     steps: int
     size: int
-    narrow: Array
-    longs: Array
+    base: Array
 
 
 class Elements(NamedTuple):
@@ -101,14 +100,6 @@ def packed_zero(row: Array, zero: int) -> int:
 def apart(size: int) -> int:
     """Return the distance of lines of `size` bytes: an odd number of cache lines."""
     return (padded(size, CACHE_LINE) // CACHE_LINE | 1) * CACHE_LINE
-
-
-@inner
-def aligned(size: int) -> Array:
-    """Return room for so many bytes, from the start of a cache line on."""
-    room = np.empty(size + CACHE_LINE, np.uint8)
-    start = -room.ctypes.data % CACHE_LINE
-    return room[start : start + size]
 
 
 @inner
@@ -307,18 +298,25 @@ def weave(w: Elements, start: int, k_step: int, columns: int, k: int, room: Arra
 
 
 @inner
-def open_panels(arena: Array, row: Array, room: Array, at: int, k: int, groups: int, x_zero: int, w_zero: int) -> Any:
+def base_bytes(columns: int, groups: int) -> int:
+    """Return the size of what the sums of columns begin with."""
+    return 8 * groups * padded(columns, COLUMNS)
+
+
+@inner
+def open_panels(
+    arena: Array, row: Array, room: Array, at: int, k: int, groups: int, x_zero: int, w_zero: int, base: Array
+) -> Any:
     """Return packed panels, each group's from a new one on, with what the sums of their columns begin with.
 
-    The zero points are the packed elements that stand for 0.
+    The zero points are the packed elements that stand for 0; `base` are `base_bytes`.
     """
     wide = row[X + DTYPE] == I16_CODE
     filters = row[OUT + SHAPE + 3]
     of_group = filters // groups
     slots = padded(of_group, COLUMNS)
     steps = steps_of(k, element_size(wide))
-    longs = np.empty(groups * slots, np.int64)
-    narrow = longs.view(np.int32)
+    longs, narrow = base.view(np.int64), base.view(np.int32)
     biases, column_sums = arena.view(np.int32), room.view(np.int32)
     has_bias = row[BIAS + ADDRESS] != ABSENT
     bias_step = u64(1 if row[BIAS + SHAPE + 3] > 1 else 0)
@@ -338,11 +336,13 @@ def open_panels(arena: Array, row: Array, room: Array, at: int, k: int, groups: 
             if KEEPS_ZERO:
                 for o in range(count):
                     narrow[slot + o] = i32(narrow[slot + o] + constant - x_zero * column_sums[behind + o])
-    return Panels(room, at, k, steps, panel_bytes(steps), narrow, longs)
+    return Panels(room, at, k, steps, panel_bytes(steps), base)
 
 
 @inner
-def take_off_lines(lines: Array, k: int, count: int, w_zero: int, acc: Array, column: int, columns: int) -> None:
+def take_off_lines(
+    lines: Array, k: int, count: int, w_zero: int, acc: Array, width: int, column: int, columns: int
+) -> None:
     """Take w_zero times the sum of a line off its sums in acc; only forms with elements of 8 bits have a w_zero."""
     stride = apart(k)
     for r in range(count):
@@ -350,5 +350,6 @@ def take_off_lines(lines: Array, k: int, count: int, w_zero: int, acc: Array, co
         for i in range(u64(r * stride), u64(r * stride + k)):
             total = i32(total + i32(lines[i]))
         total = i32(total * i32(w_zero))
-        for o in range(u64(column), u64(column + columns)):
-            acc[r, o] = i32(acc[r, o] - total)
+        first = r * width + column
+        for o in range(u64(first), u64(first + columns)):
+            acc[o] = i32(acc[o] - total)

@@ -26,12 +26,14 @@ def share(row: np.ndarray, blocks: int) -> tuple[int, int]:
 def room(arena: np.ndarray, row: np.ndarray, used: int, size: int) -> np.ndarray:
     """Return `size` bytes of scratch memory behind `used` of them, which begin a cache line if `used` does.
 
-    Where there are not so many, or none at all, they are allocated.
+    Where there are not so many, or none at all, they are allocated, from the start of a cache line on.
     """
     start = row[SCRATCH] + used
     if start + size <= row[SCRATCH_END]:
         return arena[start : start + size]
-    return np.empty(size, np.uint8)
+    allocated = np.empty(size + LINE, np.uint8)
+    start = -allocated.ctypes.data % LINE
+    return allocated[start : start + size]
 
 
 @inner

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from isa.instruction import Instruction, build
 from isa.operand import Term, dense
 from isa.program import Program, Segment, Symbol
 from isa.table import MNEMONICS
+from ratel import assemble
 from tests.emulator.test_cores import everything, whole_memories
 from tests.emulator.test_execute import program
 from tests.strategies import programs, programs_of_cores
@@ -159,3 +161,57 @@ except KeyboardInterrupt:
 def test_wrong_numbers_of_threads(threads: object) -> None:
     with pytest.raises(InputError, match="is no number of threads\nhelp: give a whole number from 1 to 256"):
         execute(pooling(), X, threads=threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "matmul out, x[0, 0], w, bias=b, ew1_scale=s, ew1_bias=s, add=r, ew2_scale=s, relu, ew3_scale=s",
+        "matmul out, x[0, 0], v, bias=b, ew1_scale=s, ew1_bias=s, add=r, ew2_scale=s, relu, ew3_scale=s, transpose_w",
+        "matmul out, x[0, 0], given, ew1_scale=s, add=r[:, 0:1]",
+        "matmul wide, x[0, 0], w, bias=b",
+        "conv pixels, x, filters, bias=b, ew1_scale=s, table=t",
+    ],
+)
+def test_walkers_share_columns_where_rows_are_few(instruction: str, tmp_path: Path) -> None:
+    """Constant weights and those packed each time; constants of each channel and of all, a second tensor, i32."""
+    text = f"""
+.input  x i8[1, 1, 3, 40] = 1
+.input  given i8[40, 300] = 1
+.weight w i8[40, 300] = "w.npy"
+.weight v i8[300, 40] = "v.npy"
+.weight filters i8[300, 1, 1, 40] = "filters.npy"
+.input  r i8[3, 300] = 1
+.const  b i32[300] = "b.npy"
+.const  s f32[300] = "s.npy"
+.const  t f32[256] = "t.npy"
+.output out i8[3, 300]
+.output wide i32[3, 300]
+.output pixels i8[1, 1, 3, 300]
+.scales explicit
+
+{instruction}
+end
+"""
+    rng = np.random.default_rng(5)
+    data = {
+        "w": rng.integers(-128, 128, (40, 300), np.int8),
+        "v": rng.integers(-128, 128, (300, 40), np.int8),
+        "filters": rng.integers(-128, 128, (300, 1, 1, 40), np.int8),
+        "b": rng.integers(-999, 999, 300).astype(np.int32),
+        "s": rng.uniform(-0.1, 0.1, 300).astype(np.float32),
+        "t": np.arange(256, dtype=np.float32) - 99,
+    }
+    inputs = {
+        "x": rng.integers(-128, 128, (1, 1, 3, 40), np.int8),
+        "given": rng.integers(-128, 128, (40, 300), np.int8),
+        "r": rng.integers(-128, 128, (3, 300), np.int8),
+    }
+    for name, array in data.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    plan = load(assemble(text, tmp_path / "columns.npu"), HANGUANG)
+    alone, *shared = (execute(plan, inputs, poison=3, threads=threads).outputs for threads in (1, 2, 3, 9))
+    for outputs in shared:
+        for name, array in outputs.items():
+            np.testing.assert_array_equal(array, alone[name], name)
+    assert len(np.unique(alone[instruction.split()[1].rstrip(",")])) > 20
