@@ -137,7 +137,7 @@ def rows_in_run(row: Array, slot: int) -> int:
 @inner
 def row_start(row: Array, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
-    if index == 0:  # divisions cost more than the rest, and small results have one block
+    if index == 0:  # a small result has one block: it is spared the divisions
         return 0
     across = row[OUT + SHAPE + 2]
     down = row[OUT + SHAPE + 1]
