@@ -63,13 +63,19 @@ def _compile_in_two(
     if handed in ([], [SCHEDULE]):
         return
     helper = _start(handed)
-    mine = [job for job in jobs if job.name in own]
-    compile_all((*before, *(job for job in mine if job.name not in TENSOR_ENGINE)), on_compile)
-    if helper and chained and helper.stdout:
-        helper.stdout.readline()
-    compile_all((job for job in mine if job.name in TENSOR_ENGINE), on_compile)
-    if helper:
-        helper.communicate()
+    try:
+        mine = [job for job in jobs if job.name in own]
+        compile_all((*before, *(job for job in mine if job.name not in TENSOR_ENGINE)), on_compile)
+        if helper and chained and helper.stdout:
+            helper.stdout.readline()
+        compile_all((job for job in mine if job.name in TENSOR_ENGINE), on_compile)
+        if helper:
+            helper.communicate()
+    finally:
+        # Interrupted: nothing depends on what it would still compile.
+        if helper and helper.poll() is None:
+            helper.kill()
+            helper.wait()
 
 
 def shares(names: Iterable[str], handed_seconds: float, own_seconds: float) -> tuple[list[str], list[str]]:
@@ -106,7 +112,8 @@ def _start(names: Sequence[str]) -> subprocess.Popen[bytes] | None:
     try:
         command = [sys.executable, "-P", "-m", __name__, *names]
         return subprocess.Popen(command, env=environment, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing)
-    except OSError:
+    except (OSError, TypeError):
+        # No second process is to be had, or, where Python is embedded, no command that starts one.
         return None
 
 

@@ -10,6 +10,7 @@ program whose waits cannot be met so is a deadlock, whatever its queues might ho
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class Session:
         """
         threads = count_threads(threads)
         self._plan, self._dumps = plan, dumps
+        self._running, self._closed = Lock(), False
         weights, arena_bytes = constant_weights(plan)
         self._arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
         self._wanted = [_wanted(plan, dump) for dump in dumps]
@@ -82,6 +84,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
+        self._closed = True
         self._walkers.close()
 
     def run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None = None) -> Execution:
@@ -90,9 +93,20 @@ class Session:
         An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
         tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
         some times a second.
-        Raises InputError for wrong inputs, Trap when an instruction's result overlaps what it reads, an index is out of
-        range, no core can go on, or there is not the memory.
+        Raises InputError for wrong inputs, and where the session is closed or runs already; Trap when an instruction's
+        result overlaps what it reads, an index is out of range, no core can go on, or there is not the memory. The
+        session can go on after either.
         """
+        if self._closed:
+            raise InputError("the session is closed", "open another one, or run before the end of its `with`")
+        if not self._running.acquire(blocking=False):
+            raise InputError("the session is running", "one session runs one thing at a time: open one for each thread")
+        try:
+            return self._run(inputs, on_progress)
+        finally:
+            self._running.release()
+
+    def _run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None) -> Execution:
         plan, walkers, program, last = self._plan, self._walkers, self._plan.program, self._plan.tasks - 1
         with enough_memory(plan):
             prepared = prepare(program, inputs, plan.tasks)

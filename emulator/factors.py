@@ -15,10 +15,10 @@ CHAIN = whole(operand_slot("conv", "ew1_scale"))
 
 
 class Source(NamedTuple):
-    """Elements of a tensor on their way to packed int16, and what a packed row holds where there is no element.
+    """Elements of a tensor, bytes[k] or words[k], from number `first` on; words if they are `wide`.
 
-    8-bit elements lose their zero point: (bytes[k] ^ flip) - less, where an i8 with its sign bit turned over is a u8
-    128 above it. 16-bit ones (`wide`) stay as they are, words[k], and the products take off `zero`.
+    An 8-bit element less its zero point is (bytes[k] ^ flip) - less: an i8 with its sign bit turned over is a u8 128
+    above it. A 16-bit one is words[k] - zero.
     """
 
     bytes: Array
@@ -28,16 +28,15 @@ class Source(NamedTuple):
     flip: int
     less: int
     zero: int
-    fill: int
 
 
 @inner
 def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
     """Return the elements of an operand whose first is at byte `address` of a memory."""
     wide, signed = row[slot + DTYPE] == I16_CODE, row[slot + DTYPE] == I8_CODE
-    first, fill = (address >> 1, zero) if wide else (address, 0)
+    first = address >> 1 if wide else address
     flip, less = (128, zero + 128) if signed else (0, zero)
-    return Source(memory, memory.view(np.int16), first, wide, flip, less, zero, fill)
+    return Source(memory, memory.view(np.int16), first, wide, flip, less, zero)
 
 
 @inner

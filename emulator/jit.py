@@ -23,7 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,14 +224,21 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     save = cache.save_overload
 
     def save_alone(signature: Any, result: Any) -> None:
-        with _saving():
+        # What cannot be kept is compiled again the next time.
+        with suppress(OSError), _saving():
             save(signature, result)
 
     def load(signature: Any, context: Any) -> Any:
         # numba would learn all that it can compile first, which takes longer than loading does; it does so anyway
         # before it compiles. Machine code needs only the functions that allocate memory.
         rtsys.initialize(context)
-        return cache._load_overload(signature, context)
+        try:
+            return cache._load_overload(signature, context)
+        except Exception:
+            # Cut short, or not what numba wrote: whatever a damaged file makes it raise, the function is compiled anew.
+            with suppress(OSError):
+                cache.flush()
+            return None
 
     cache.save_overload, cache.load_overload = save_alone, load
     return dispatcher
@@ -244,11 +251,10 @@ def _saving() -> Iterator[None]:
     numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
     one would name the other's code as its own.
     """
-    if fcntl is None:
-        yield
-        return
-    with open(FOLDER / "lock", "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(held.enter_context(open(FOLDER / "lock", "wb")), fcntl.LOCK_EX)
         yield
 
 

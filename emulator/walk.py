@@ -162,6 +162,7 @@ def walk(
                 break
             state[AT] = at
             core = (core + 1) % states.shape[0]
+            progress[TURN] = core
             state = states[core]
             counters = state[COUNTERS:]
             at = state[AT]

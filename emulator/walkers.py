@@ -8,7 +8,7 @@ then sees what a single walker would have left. The first one walks in the calle
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ from emulator.walk import (
     FIRST_WATCH,
     KIND,
     KNOWN,
+    LEFT,
     MEETS,
     NO_DISTANCE,
     NO_MEMORY,
@@ -135,9 +136,12 @@ class _Walker:
         self._own = self.rows, self.states, self.arrivals, self.signals, self.progress, number, walkers
 
     def begin(self, task: int, starts: Sequence[int]) -> None:
-        """Set out on a task. Whatever ran before has closed its loops and passed its barriers: their counters are 0."""
+        """Set out on a task, whatever ran before, to its end or not."""
+        done = self.progress[DONE]
+        for left in (self.states, self.arrivals, self.signals, self.progress, self.rows[:, STATUS]):
+            left[...] = 0
+        self.progress[DONE] = done
         self.states[:, AT], self.states[:, COUNTERS + TASK_COUNTER] = starts, task
-        self.arrivals[...], self.signals[...], self.progress[TURN] = 0, 0, 0
 
     def go(self, budget: int, passing: bool) -> int:
         """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
@@ -206,6 +210,7 @@ class Walkers:
 
     def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
         """Run the code of one task to its end on every core; `on_stop` is called at each stop."""
+        self._meeting[...] = 0
         for walker in self.walkers:
             walker.begin(task, self._starts)
         why = PAUSED
@@ -231,13 +236,18 @@ class Walkers:
                 if self._pool:
                     pending = [self._pool.submit(walker.go, budget, passing) for walker in self.walkers[1:]]
                 whys = [self.walkers[0].go(budget, passing), *(other.result() for other in pending)]
-        except BaseException:
+        except BaseException as error:
             # Interrupted, or no thread to be had: whoever waits for another would wait for ever.
             self._meeting[FAILED] = 1
+            wait(pending)
+            if isinstance(error, RuntimeError) and len(pending) < len(self.walkers) - 1:
+                what = f"this computer cannot start {len(self.walkers)} threads"
+                raise InputError(what, "run with fewer") from error
             raise
         for walker, why in zip(self.walkers, whys, strict=True):
             if why in (TRAPPED, NO_MEMORY):
                 raise self._trap(walker, why)
+        assert LEFT not in whys, "a walker left a meeting, and none has failed"
         return whys[0]
 
     def _trap(self, walker: _Walker, why: int) -> Trap:

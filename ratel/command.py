@@ -156,7 +156,7 @@ def seed(text: str) -> int:
 
 def count(text: str) -> int:
     """Return a whole number from 1, as `seed`; argparse prints the message of its own error as it is."""
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
 

@@ -4,6 +4,7 @@ python -m programs.networks resnet50 [--fused]
 """
 
 import argparse
+import sys
 from time import perf_counter
 
 import numpy as np
@@ -14,7 +15,7 @@ from programs.networks.emit import builder
 from programs.networks.graph import fused
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m programs.networks", description=__doc__.splitlines()[0])
     parser.add_argument("network", choices=catalogue.NETWORKS)
     parser.add_argument("--fused", action="store_true", help="each sum done by the product before it, as a chip would")
@@ -38,7 +39,8 @@ def main() -> None:
     start = perf_counter()
     found = ratel.run(program, chip=single).outputs[network.output]
     seconds = perf_counter() - start
-    verdict = "equal to" if np.array_equal(found, expected) else "WRONG, not"
+    right = np.array_equal(found, expected)
+    verdict = "equal to" if right else "WRONG, not"
     print(f"vectors in fp32: {verdict} NumPy's integers; {seconds:.3f} s, {macs / seconds / 1e9:.1f} GMAC/s")
 
     start = perf_counter()
@@ -53,7 +55,8 @@ def main() -> None:
         f"{run.cycles:,} cycles, {cycles:,} without transfers: {cycles / chip.cycles_per_second * 1e6:.1f} us;", end=" "
     )
     print(f"tensor engines busy {busy}")
+    return 0 if right else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

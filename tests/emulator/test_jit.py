@@ -117,3 +117,22 @@ print(names)
         for _ in range(2)
     ]
     assert outputs == ["['the kernel of maxpool']", "[]"]
+
+
+def twice(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damaged", [b"", b"junk"])
+def test_a_damaged_cache_is_made_anew(suffix: str, damaged: bytes) -> None:
+    assert jit.hot(twice)(21) == 42
+    for path in (kept := list(jit.FOLDER.glob(f"*/*twice*.{suffix}"))):
+        path.write_bytes(damaged)
+    assert kept
+    again = jit.hot(twice)
+    assert again(21) == 42
+    assert again.stats.cache_misses and not again.stats.cache_hits
+    # It has been kept again.
+    loaded = jit.hot(twice)
+    assert loaded(21) == 42 and loaded.stats.cache_hits

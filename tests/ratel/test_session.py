@@ -51,3 +51,59 @@ def test_dumps_of_a_session_are_those_of_each_run() -> None:
 def test_a_session_wants_a_program() -> None:
     with pytest.raises(TypeError, match=r"expected a Program, as ratel\.assemble or Program\.load give, not str"):
         ratel.Session(TEXT)  # type: ignore[arg-type]
+
+
+# Core 1 may trap before the barrier, which core 0 has reached by then.
+GATHERED = """
+.core 0
+.barrier b
+.input  a i8[64, 256] = 3
+.weight w i8[256, 64] = 2
+.output z i8[64, 64]
+matmul z, a, w, ew1_scale=s
+.const s f32[1] = [0.001]
+barrier b, me
+end
+.core 1
+.input  x i8[64, 8] = 1
+.input  index i32[4]
+.output y i8[4, 8]
+gather y, x, index
+barrier b, me
+end
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_session_goes_on_after_a_trap(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.walk.LEAST_SHARED", 0)
+    program = ratel.assemble(GATHERED, chip="hanguang800")
+    good, bad = (np.array([0, 1, last, 3], np.int32) for last in (2, 99))
+    with ratel.Session(program, threads=threads) as session:
+        for index in (good, bad, good, bad, good):
+            if index is bad:
+                with pytest.raises(ratel.Trap, match="99"):
+                    session.run({"index": index})
+            else:
+                assert session.run({"index": index}).outputs["y"].tolist() == [[1] * 8] * 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_closed_session_says_so(threads: int) -> None:
+    session = ratel.Session(ratel.assemble(TEXT, chip="edge"), threads=threads)
+    session.close()
+    with pytest.raises(ratel.InputError, match="the session is closed"):
+        session.run({"x": np.ones(4, np.int8)})
+
+
+def test_a_session_runs_one_thing_at_a_time() -> None:
+    with ratel.Session(ratel.assemble(TEXT, chip="edge")) as session:
+        refused = []
+
+        def meanwhile(done: int, total: int) -> None:
+            with pytest.raises(ratel.InputError) as caught:
+                session.run({"x": np.ones(4, np.int8)})
+            refused.append(str(caught.value))
+
+        session.run({"x": np.ones(4, np.int8)}, on_progress=meanwhile)
+    assert refused and all("the session is running" in message for message in refused)
