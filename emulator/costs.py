@@ -18,6 +18,8 @@ from isa.table import by_opcode
 
 # What limits signal, wait and barrier, which do no work.
 SYNCHRONISATION = "synchronisation"
+# Shared resources; then the links of the ring from each core upwards, those downwards, the blocks of each core's LM.
+DEV, PCIE_IN, PCIE_OUT, FIRST_LINK = range(4)
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,43 @@ def cost_of(chip: Chip, instruction: Instruction) -> Cost | None:
     if instruction.row.engine == "sync":
         return Cost(chip["sync.cycles"], chip["sync.cycles"], SYNCHRONISATION)
     return COSTS[instruction.opcode](chip, instruction) if instruction.opcode in COSTS else None
+
+
+def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, int], ...]:
+    """Return the shared resources that an instruction of a core holds from its start, each with its cycles.
+
+    Resources are numbers, as `resource_names` has them; blocks of local memory, which follow addresses, are left out.
+    Each is held for the bytes at its own bandwidth, for no longer than the engine is occupied.
+    """
+    if instruction.row.engine != "me":
+        return ()
+    held = []
+    for access, operand in instruction.accesses():
+        if operand.core is not None:
+            cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
+            held += [(link, cycles) for link in ring_links(chip["chip.cores"], core, operand.core)]
+        elif operand.memory == "host":
+            resource = PCIE_IN if access == "read" else PCIE_OUT
+            held.append((resource, ceil(operand.bytes / chip["memory.pcie_bytes_per_cycle"])))
+        elif operand.memory == "dev":
+            held.append((DEV, ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
+    return tuple(held)
+
+
+def ring_links(cores: int, source: int, target: int) -> list[int]:
+    """Return the links from one core to another on the shorter way round, upwards where both are as long."""
+    up, down = (target - source) % cores, (source - target) % cores
+    if up <= down:
+        return [FIRST_LINK + (source + k) % cores for k in range(up)]
+    return [FIRST_LINK + cores + (source - k) % cores for k in range(down)]
+
+
+def resource_names(chip: Chip) -> list[str]:
+    """Return the names of a chip's shared resources: memory, PCIe, links of the ring each way, blocks of each core."""
+    cores = chip["chip.cores"]
+    ring = [f"ring {k}->{(k + way) % cores}" for way in (1, -1) for k in range(cores)]
+    blocks = [f"core{k}.LM block {b}" for k in range(cores) for b in range(chip["memory.lm_blocks"])]
+    return ["dev", "pcie in", "pcie out", *ring, *blocks]
 
 
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:

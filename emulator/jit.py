@@ -54,6 +54,7 @@ KERNEL = types.void(types.uint8[::1], types.int64[::1])
 
 # The hot files, and those whose constants are compiled into them.
 HOT = (
+    "barrier",
     "factors",
     "functions",
     "jit",

@@ -1,22 +1,29 @@
-"""When each instruction starts, and which constraint made it start then: one pass in program order. Hot, compiled.
+"""When each instruction starts, and which constraint made it start then: a clock over the whole chip. Hot, compiled.
 
-For the k-th instruction issued, on engine e, all in cycles from the end of the task's DMA in:
+For the k-th instruction issued on a core, on engine e, all in cycles from the end of the task's DMA in:
 
     issue[k] = max(issue[k-1] + issue cycles + cycles of loops in between, start of the instruction that is queue_depth
                    places earlier on e)
-    start[k] = max(issue[k], end of e's occupancy by its previous instruction, finish of what it depends on,
-                   finish of the tickets of its wait bits, token)
+    arrived[k] = max(issue[k], end of e's occupancy by its previous instruction, finish of what it depends on,
+                     finish of the tickets of its wait bits)
+    start[k] = max(arrived[k], token, when each shared resource that it holds is free)
     finish[k] = max(start[k] + latency, finish of the instruction before it on e)
 
 An engine finishes in order, as its tickets count: whoever has waited for a ticket has waited for all before it. An
 instruction depends on earlier ones of its own engine whose bytes conflict with its own, and in hardware order on
-those of every engine (bounding intervals, as the scoreboard holds them). Every term looks back in program order only,
-so one pass in that order is exact: no resource is shared between engines but what the terms name. The term that won
-is the reason; among equals the first in the order of REASONS. The cause is the instruction behind it.
+those of every engine (bounding intervals, as the scoreboard holds them). The term that won is the reason; among equals
+the first in the order of REASONS. The cause is the instruction behind it.
 
-Cores are scheduled in turn, each in program order until it meets a wait whose signal, or a barrier whose last arrival,
-has no time yet. The token of a wait is the finish of its signal plus the latency of synchronisation; that of a barrier
-the last arrival plus the same. A signal or an arrival depends on all before it on its engine.
+Starts are committed in time order. Each sequencer fetches as far as it can issue: until a queue is full. Of the heads
+of all queues whose terms are known the one with the earliest start is committed; of equals the one that has arrived
+first, then that of the least core, then engine. A head whose terms are not known, and what is not fetched yet, needs
+the start or the finish of one that is not committed, so it starts no earlier: resources are granted by arrival.
+
+The token of a wait is the finish of its signal plus the latency of synchronisation; that of a barrier the last arrival
+plus the same. A signal or an arrival depends on all before it on its engine.
+
+What the clock carries is values and numbers of instructions, and does not grow with the trip counts. Records are
+written of those that lie in the window that is asked for: as they are issued, as they arrive and as they start.
 
 Each engine keeps its recent accesses in order. What has finished before the current issue is forgotten, for nothing
 starts before it is issued. What is left is searched from the newest, and the first conflict ends the search: nothing
@@ -24,11 +31,13 @@ older on that engine finishes later. It is few, unless latencies are far longer 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from emulator.costs import Cost
-from emulator.jit import hot, inner
+from emulator.barrier import met
+from emulator.costs import FIRST_LINK, Cost, holds
+from emulator.jit import borrowed, element, hot, inner
 from emulator.plan import ADDRESS, FIELDS, READ, SEQ, WRITE, Plan
 from emulator.record import (
     ARRIVED,
@@ -38,19 +47,29 @@ from emulator.record import (
     COUNT,
     DEPENDENCE,
     DEPENDS_UNTIL,
+    DONE,
     ENGINE,
     FINISH,
     FINISHED_BY,
     FREE,
     FREE_FROM,
     FREED_BY,
+    GRANTED,
+    GRANTED_BY,
+    HELD,
     INDEX,
     ISSUE,
     ISSUED,
+    LAST,
+    LAST_FINISH,
+    LAST_FINISHED_BY,
     NEWEST,
     NONE,
     OLDEST,
+    RECORD,
+    RESOURCE,
     STALL_DEPENDENCE,
+    STALL_RESOURCE,
     STALL_TOKEN,
     STALL_WAIT,
     START,
@@ -61,223 +80,446 @@ from emulator.record import (
     WAITS_UNTIL,
     WHY,
 )
+from isa.operand import region
 from isa.table import MNEMONICS
 
 # Columns of `code`, a row for each instruction of each core and one more: engine, wait bits, cycles, its loop, where
-# its rows of `operands` begin, what it synchronises, and the number of its semaphore or barrier.
-RUNS_ON, WAITS, OCCUPANCY, LATENCY, COUNTER, TRIPS, OTHER, FIRST_OPERAND, SYNC, NUMBER, CODE = range(11)
+# its rows of `operands` and of `held` begin, what it synchronises, and the number of its semaphore or barrier.
+RUNS_ON, WAITS, OCCUPANCY, LATENCY, COUNTER, TRIPS, OTHER, FIRST_OPERAND, FIRST_HELD, SYNC, NUMBER, CODE = range(12)
 NOTHING, SIGNALS, AWAITS, MEETS = range(4)
 SYNCS = {MNEMONICS["signal"].opcode: SIGNALS, MNEMONICS["wait"].opcode: AWAITS, MNEMONICS["barrier"].opcode: MEETS}
-# Columns of `operands` and of the recent accesses: the bytes, for an operand those at counters 0; READ or WRITE; and
-# where an operand's rows of `terms` begin, or the record that an access belongs to.
-LOW, HIGH, ACCESS, FIRST_TERM, OPERAND = range(5)
-BY = FIRST_TERM
+# Columns of `operands` and of the recent accesses: the bytes, for an operand those at counters 0; READ or WRITE; where
+# an operand's rows of `terms` begin, the resource that is the first block of its local memory (NONE: it holds none),
+# where that memory begins, and its bytes of data; of an access the place in its engine's queue, and its finish (LATE
+# until it is known) with the record that is due to.
+LOW, HIGH, ACCESS, FIRST_TERM, FIRST_BLOCK, MEMORY, BYTES, OPERAND_IN = range(8)
+PLACE, UNTIL, BY, OPERAND = range(3, 7)
+LATE = np.iinfo(np.int64).max
 # Of a record on the critical path: when it was issued, when all of its own core let it start, when it started.
 IS_ISSUED, HAS_ARRIVED, STARTED = range(3)
 # Accesses looked at together.
 BLOCK = 64
-# What `walk` keeps of a core between calls: the next instruction, its next record, when the sequencer can issue again,
-# when the last instruction has finished, whether it has arrived at that barrier, where its code begins; then the
-# counters of its loops.
-AT, NEXT, CLOCK, END, AT_BARRIER, BEGIN, COUNTERS = range(7)
-# A semaphore: where its signals begin among those of all, signals given, signals waited for.
-FIRST_SIGNAL, GIVEN, TAKEN, SEMAPHORE = range(4)
-# A barrier's two latest meetings, in turn: the last arrival, and its record.
+# An instruction in a queue: its record, then where its code is, its number, how many of its terms are not known, the
+# engines that its dependence and its wait are due to and the records, where its accesses begin, the first of those that
+# need its finish; and for each engine the next that needs what its dependence on it, then its wait for it, needs.
+(PC, N, PENDING, DEPENDS_ENGINE, DEPENDS_BY, WAITS_ENGINE, WAITS_BY, OWN, NEEDED_BY, NEXT_NEEDS) = range(
+    RECORD, RECORD + 10
+)
+ENTRY = NEXT_NEEDS + 2 * SEQ
+# A sequencer: the next instruction, the number of its record, when it can issue again, when the last instruction has
+# finished, where its code begins, when it issued last; then the counters of its loops.
+AT, NEXT, CLOCK, END, BEGIN, LAST_ISSUED, COUNTERS = range(7)
+# A semaphore: signals given, signals waited for. A barrier's two latest meetings, in turn: the last arrival, and who.
+GIVEN, TAKEN, SEMAPHORE = range(3)
 LAST_ARRIVAL, LAST_BY, MEETING = range(3)
-# Why `walk` returned: nothing can go on, the budget used up, or no room for more accesses.
+# A shared resource: the cycle from which it is free, the record that held it last, cycles held.
+FREE_AT, HELD_BY, HELD_FOR, SHARED_RESOURCE = range(4)
+# A window of records: for each core the number of the first, of the one behind the last, the row of the first; and the
+# number of the first that the core has at all.
+LOWEST, BEYOND, ROW_OF, FROM, WINDOW = range(5)
+# Where a walk back along the critical path is: a moment of a record that comes next, and to which cycle the path is
+# known from the end; to which instruction the cycles in between belong (core NONE: to that record's) and why; steps.
+IN_RECORD, MOMENT, NOW, OWED_CORE, OWED_INDEX, OWED_REASON, STEPS, TRAIL = range(8)
+# Reasons of its steps: REASONS up to "resource", which comes in kinds, "last", and none for moments that coincide.
+KINDS = ("dev", "pcie in", "pcie out", "ring", "LM block")
+FINISHES, COINCIDES, PATH_REASONS = RESOURCE + len(KINDS), -2, RESOURCE + len(KINDS) + 1
+# Why `walk` returned: nothing can go on, the budget used up, or no room for more accesses or signals.
 STUCK, PAUSED, FULL = range(3)
 
 
-@hot
-def walk(
-    code,
-    operands,
-    terms,
-    issue_cycles,
-    loop_cycles,
-    token_cycles,
-    hardware,
-    states,
-    queues,
-    recents,
-    all_totals,
-    semaphores,
-    signals,
-    arrivals,
-    users,
-    meetings,
-    records,
-    budget,
-):
-    """Take at most `budget` steps, core after core as each comes to wait; return why it stopped.
+class Fixed(NamedTuple):
+    """What does not change: the code, the chip's numbers; `users` [cores, barriers] says who meets."""
 
-    `hardware` is whether the scoreboard orders engines; queues [cores, engines, depth]: the last records of each
-    engine, a ring; recents [cores, engines, OPERAND, room]: accesses in order, of which `all_totals` says which may
-    still matter; signals: the records of the signals of all semaphores; arrivals and users [cores, barriers]: how often
-    a core has arrived, and whether it uses the barrier; meetings [barriers, 2, MEETING].
+    code: np.ndarray
+    operands: np.ndarray
+    terms: np.ndarray
+    held: np.ndarray
+    users: np.ndarray
+    issue_cycles: int
+    loop_cycles: int
+    token_cycles: int
+    block_bytes: int
+    block_rate: float
+    hardware: bool
+
+
+class State(NamedTuple):
+    """What the clock carries: sequencers [cores, COUNTERS + counters], queues [cores, engines, depth, ENTRY], recents
+    [cores, engines, OPERAND, room], totals [cores, engines, TOTALS], resources, semaphores, the signals [semaphores,
+    room, 2] that are not waited for yet (finish and record), how often cores have arrived [cores, barriers], meetings
+    [barriers, 2, MEETING], and [1] the steps taken.
     """
-    depth = queues.shape[2]
-    # Those from here on, in turn, can go no further.
-    core, held = 0, 0
-    while held < states.shape[0]:
-        state, counters = states[core], states[core, COUNTERS:]
-        queue, recent, totals = queues[core], recents[core], all_totals[core]
-        at, n, clock, end = state[AT], state[NEXT], state[CLOCK], state[END]
-        why_stopped = STUCK
-        while why_stopped == STUCK:
-            if budget == 0:
-                why_stopped = PAUSED
+
+    sequencers: np.ndarray
+    queues: np.ndarray
+    recents: np.ndarray
+    totals: np.ndarray
+    resources: np.ndarray
+    semaphores: np.ndarray
+    signals: np.ndarray
+    arrivals: np.ndarray
+    meetings: np.ndarray
+    steps: np.ndarray
+
+
+@hot
+def walk(fixed, state, window, records, budget):
+    """Take at most `budget` steps; return why it stopped. Records in the window are written."""
+    # Lent, for each view of a counted one costs two atomic instructions.
+    window, records = borrowed(window), borrowed(records)
+    fixed = Fixed(
+        borrowed(fixed.code),
+        borrowed(fixed.operands),
+        borrowed(fixed.terms),
+        borrowed(fixed.held),
+        borrowed(fixed.users),
+        fixed.issue_cycles,
+        fixed.loop_cycles,
+        fixed.token_cycles,
+        fixed.block_bytes,
+        fixed.block_rate,
+        fixed.hardware,
+    )
+    state = State(
+        borrowed(state.sequencers),
+        borrowed(state.queues),
+        borrowed(state.recents),
+        borrowed(state.totals),
+        borrowed(state.resources),
+        borrowed(state.semaphores),
+        borrowed(state.signals),
+        borrowed(state.arrivals),
+        borrowed(state.meetings),
+        borrowed(state.steps),
+    )
+    before = budget
+    for core in range(state.sequencers.shape[0]):
+        if budget > 0:
+            budget = fetch(fixed, state, core, window, records, budget)
+    while budget > 0:
+        core, engine, start = earliest(fixed, state, window, records)
+        if core == NONE:
+            state.steps[0] += before - budget
+            return STUCK
+        if not commit(fixed, state, core, engine, start, window, records):
+            budget = -budget
+            break
+        budget = fetch(fixed, state, core, window, records, budget - 1)
+    # fetch and commit want room: what was left of the budget is negative, or is LATE where it was 0.
+    state.steps[0] += before - abs(budget)
+    return FULL if budget < 0 else PAUSED
+
+
+@element
+def fetch(fixed, state, core, window, records, budget):
+    """Issue what a core can issue; return what is left of the budget, negative where there is no room for accesses."""
+    code, sequencer, depth = fixed.code, state.sequencers[core], state.queues.shape[2]
+    counters = sequencer[COUNTERS:]
+    while budget > 0:
+        at = sequencer[AT]
+        engine = code[at, RUNS_ON]
+        if engine == SEQ:
+            if code[at, TRIPS] == 0:  # end
                 break
-            engine = code[at, RUNS_ON]
-            if engine == SEQ:
-                if code[at, TRIPS] == 0:  # end
-                    break
-                clock += loop_cycles
-                counter, other = code[at, COUNTER], code[at, OTHER]
-                if other > at:
-                    counters[counter] = 0
-                else:
-                    counters[counter] += 1
-                    if counters[counter] < code[at, TRIPS]:
-                        at = other
-                    else:
-                        counters[counter] = 0
-                at += 1
-                budget -= 1
-                held = 0
-                continue
-
-            sync, number = code[at, SYNC], code[at, NUMBER]
-            if sync == AWAITS and semaphores[number, TAKEN] == semaphores[number, GIVEN]:
-                break
-
-            # Its own accesses stand behind the recent ones of its engine.
-            total = totals[engine]
-            first, beyond = total[NEWEST], total[NEWEST]
-            own = recent[engine]
-            if first + code[at + 1, FIRST_OPERAND] - code[at, FIRST_OPERAND] > own.shape[1]:
-                why_stopped = FULL
-                break
-            for o in range(code[at, FIRST_OPERAND], code[at + 1, FIRST_OPERAND]):
-                moved = 0
-                for t in range(operands[o, FIRST_TERM], operands[o + 1, FIRST_TERM]):
-                    value = counters[terms[t, 0]]
-                    if terms[t, 1] > 0:
-                        value %= terms[t, 1]
-                    moved += value * terms[t, 2]
-                own[LOW, beyond] = operands[o, LOW] + moved
-                own[HIGH, beyond] = operands[o, HIGH] + moved
-                own[ACCESS, beyond] = operands[o, ACCESS]
-                own[BY, beyond] = n
-                beyond += 1
-
-            issued = clock + issue_cycles
-            freed_by = NONE
-            place = total[COUNT] % depth
-            if total[COUNT] >= depth and records[queue[engine, place], START] > issued:
-                freed_by = queue[engine, place]
-                issued = records[freed_by, START]
-
-            depends_until = depends_on = waits_until = waits_for = NONE
-            for other in range(SEQ):
-                theirs, their = recent[other], totals[other]
-                while their[OLDEST] < their[NEWEST] and records[theirs[BY, their[OLDEST]], FINISH] < issued:
-                    their[OLDEST] += 1
-                if hardware or other == engine:
-                    j = newest_conflict(own, first, beyond, theirs, their[OLDEST], their[NEWEST])
-                    if j != NONE and records[j, FINISH] > depends_until:
-                        depends_until = records[j, FINISH]
-                        depends_on = j
-                if code[at, WAITS] >> other & 1 and their[COUNT] > 0:
-                    j = queue[other, (their[COUNT] - 1) % depth]
-                    if records[j, FINISH] > waits_until:
-                        waits_until = records[j, FINISH]
-                        waits_for = j
-
-            before = queue[engine, (total[COUNT] - 1) % depth]  # of no use where free is NONE
-            free = total[FREE_FROM]
-            if sync in (SIGNALS, MEETS) and free != NONE and records[before, FINISH] >= issued:
-                depends_until = records[before, FINISH]
-                depends_on = before
-            arrived = max(issued, free, depends_until, waits_until)
-            if arrived == free:
-                why = ENGINE
-                cause = before
-            elif arrived == depends_until:
-                why = DEPENDENCE
-                cause = records[depends_on, FINISHED_BY]
-            elif arrived == waits_until:
-                why = WAIT
-                cause = records[waits_for, FINISHED_BY]
-            else:
-                why = ISSUE
-                cause = NONE
-
-            token_until = token_by = NONE
-            if sync == AWAITS:
-                token_by = signals[semaphores[number, FIRST_SIGNAL] + semaphores[number, TAKEN]]
-                token_until = records[token_by, FINISH] + token_cycles
-                semaphores[number, TAKEN] += 1
-            elif sync == MEETS:
-                if state[AT_BARRIER] == 0:
-                    state[AT_BARRIER] = 1
-                    held = 0
-                    arrive(arrivals, users, meetings, core, number, arrived, n)
-                if not met(arrivals, users, core, number):
-                    break
-                state[AT_BARRIER] = 0
-                meeting = meetings[number, arrivals[core, number] % 2]
-                token_by, token_until = meeting[LAST_BY], meeting[LAST_ARRIVAL] + token_cycles
-
-            start = max(arrived, token_until)
-            if start > arrived:
-                total[STALL_TOKEN] += start - max(issued, free)
-            elif why == DEPENDENCE:
-                total[STALL_DEPENDENCE] += start - max(issued, free)
-            elif why == WAIT:
-                total[STALL_WAIT] += start - max(issued, free)
-            finish = start + code[at, LATENCY]
-            finished_by = n
-            if free != NONE and records[before, FINISH] >= finish:
-                finish = records[before, FINISH]
-                finished_by = records[before, FINISHED_BY]
-
-            record = records[n]
-            record[CORE] = core
-            record[INDEX] = at - state[BEGIN]
-            record[ISSUED] = issued
-            record[FREE] = free
-            record[DEPENDS_UNTIL] = depends_until
-            record[WAITS_UNTIL] = waits_until
-            record[ARRIVED] = arrived
-            record[WHY] = why
-            record[CAUSE] = cause
-            record[TOKEN_UNTIL] = token_until
-            record[TOKEN_BY] = token_by
-            record[START] = start
-            record[FREED_BY] = freed_by
-            record[FINISH] = finish
-            record[FINISHED_BY] = finished_by
-            if sync == SIGNALS:
-                signals[semaphores[number, FIRST_SIGNAL] + semaphores[number, GIVEN]] = n
-                semaphores[number, GIVEN] += 1
-            clock = issued
-            total[BUSY] += code[at, OCCUPANCY]
-            total[FREE_FROM] = start + code[at, OCCUPANCY]
-            total[COUNT] += 1
-            total[NEWEST] = beyond
-            queue[engine, place] = n
-            end = max(end, finish)
-            n += 1
-            at += 1
+            sequencer[AT] = jump(code, at, counters)
+            sequencer[CLOCK] += fixed.loop_cycles
             budget -= 1
-            held = 0
-        state[AT], state[NEXT], state[CLOCK], state[END] = at, n, clock, end
-        if why_stopped != STUCK:
-            return why_stopped
-        held += 1
-        core = (core + 1) % states.shape[0]
-    return STUCK
+            continue
+        total = state.totals[core, engine]
+        if total[COUNT] - total[DONE] == depth:
+            break
+        if total[NEWEST] + code[at + 1, FIRST_OPERAND] - code[at, FIRST_OPERAND] > state.recents.shape[3]:
+            return -budget
+        place = total[COUNT] % depth
+        entry = state.queues[core, engine, place]
+        issued, freed_by = sequencer[CLOCK] + fixed.issue_cycles, NONE
+        if total[COUNT] >= depth and entry[START] > issued:
+            issued, freed_by = entry[START], entry[N]
+        entry[:] = NONE
+        entry[CORE], entry[INDEX], entry[PC], entry[N] = core, at - sequencer[BEGIN], at, sequencer[NEXT]
+        entry[ISSUED], entry[FREED_BY], entry[PENDING], entry[OWN] = issued, freed_by, 0, total[NEWEST]
+        beyond = note_accesses(fixed, state.recents[core, engine], counters, at, place, total[NEWEST])
+        find_terms(fixed, state, core, engine, place, beyond)
+        total[NEWEST] = beyond
+        total[COUNT] += 1
+        sequencer[CLOCK], sequencer[AT] = issued, at + 1
+        sequencer[NEXT] += 1
+        sequencer[LAST_ISSUED] = issued
+        write(entry, window, records)
+        budget -= 1
+    return budget
+
+
+@inner
+def jump(code, at, counters):
+    """Return where the sequencer goes on after a loop or brnz; count."""
+    counter, other = code[at, COUNTER], code[at, OTHER]
+    if other > at:
+        counters[counter] = 0
+        return at + 1
+    counters[counter] += 1
+    if counters[counter] < code[at, TRIPS]:
+        return other + 1
+    counters[counter] = 0
+    return at + 1
+
+
+@element
+def note_accesses(fixed, own, counters, at, place, beyond):
+    """Put the accesses of an instruction behind the recent ones of its engine; return where they end."""
+    operands, terms = fixed.operands, fixed.terms
+    for o in range(fixed.code[at, FIRST_OPERAND], fixed.code[at + 1, FIRST_OPERAND]):
+        moved = 0
+        for t in range(operands[o, FIRST_TERM], operands[o + 1, FIRST_TERM]):
+            value = counters[terms[t, 0]]
+            if terms[t, 1] > 0:
+                value %= terms[t, 1]
+            moved += value * terms[t, 2]
+        own[LOW, beyond] = operands[o, LOW] + moved
+        own[HIGH, beyond] = operands[o, HIGH] + moved
+        own[ACCESS, beyond] = operands[o, ACCESS]
+        own[PLACE, beyond] = place
+        own[UNTIL, beyond] = LATE
+        beyond += 1
+    return beyond
+
+
+@element
+def find_terms(fixed, state, core, engine, place, beyond):
+    """Find what an instruction depends on and waits for: finishes that are known, and instructions that will tell."""
+    entry = state.queues[core, engine, place]
+    own, depth = state.recents[core, engine], state.queues.shape[2]
+    for other in range(SEQ):
+        theirs, their = state.recents[core, other], state.totals[core, other]
+        while their[OLDEST] < their[NEWEST] and theirs[UNTIL, their[OLDEST]] < entry[ISSUED]:
+            their[OLDEST] += 1
+        if fixed.hardware or other == engine:
+            j = newest_conflict(own, entry[OWN], beyond, theirs, their[OLDEST], their[NEWEST])
+            if j != NONE:
+                if theirs[UNTIL, j] < LATE:
+                    depend(entry, other, theirs[UNTIL, j], theirs[BY, j])
+                else:
+                    need(state.queues[core], engine, place, other, theirs[PLACE, j], other)
+        if fixed.code[entry[PC], WAITS] >> other & 1 and their[COUNT] > 0:
+            if their[DONE] == their[COUNT]:
+                wait_for(entry, other, their[LAST_FINISH], their[LAST_FINISHED_BY])
+            else:
+                need(state.queues[core], engine, place, other, (their[COUNT] - 1) % depth, SEQ + other)
+
+
+@element
+def need(queues, engine, place, other, their_place, which):
+    """Let an instruction be told the finish of another, as its term `which`: 0 to 2 a dependence, 3 to 5 a wait."""
+    entry, late = queues[engine, place], queues[other, their_place]
+    entry[PENDING] += 1
+    entry[NEXT_NEEDS + which] = late[NEEDED_BY]
+    late[NEEDED_BY] = (engine * queues.shape[1] + place) * 2 * SEQ + which
+
+
+@element
+def depend(entry, engine, finish, by):
+    """Note a finish that an instruction depends on: the latest, of equals that of the first engine."""
+    until = entry[DEPENDS_UNTIL]
+    if finish >= entry[ISSUED] and (finish > until or (finish == until and engine < entry[DEPENDS_ENGINE])):
+        entry[DEPENDS_UNTIL], entry[DEPENDS_ENGINE], entry[DEPENDS_BY] = finish, engine, by
+
+
+@element
+def wait_for(entry, engine, finish, by):
+    until = entry[WAITS_UNTIL]
+    if finish > until or (finish == until and engine < entry[WAITS_ENGINE]):
+        entry[WAITS_UNTIL], entry[WAITS_ENGINE], entry[WAITS_BY] = finish, engine, by
+
+
+@element
+def earliest(fixed, state, window, records):
+    """Return core, engine and start of the head that starts first; NONE where no head's terms are known."""
+    best_core, best_engine, best_start, best_arrived = NONE, NONE, LATE, LATE
+    for core in range(state.queues.shape[0]):
+        for engine in range(SEQ):
+            total = state.totals[core, engine]
+            if total[DONE] == total[COUNT]:
+                continue
+            entry = state.queues[core, engine, total[DONE] % state.queues.shape[2]]
+            if entry[PENDING] > 0:
+                continue
+            if entry[ARRIVED] == NONE:
+                settle(fixed, state, entry, total)
+                write(entry, window, records)
+            if not has_token(fixed, state, entry):
+                continue
+            start = max(entry[ARRIVED], entry[TOKEN_UNTIL])
+            if start > best_start:
+                continue
+            start = max(start, granted(fixed, state, entry, state.recents[core, engine]))
+            if start < best_start or (start == best_start and entry[ARRIVED] < best_arrived):
+                best_core, best_engine, best_start, best_arrived = core, engine, start, entry[ARRIVED]
+    return best_core, best_engine, best_start
+
+
+@element
+def settle(fixed, state, entry, total):
+    """Find when all of its own core lets the head of a queue start, and why; a barrier is arrived at then."""
+    sync, number = fixed.code[entry[PC], SYNC], fixed.code[entry[PC], NUMBER]
+    issued, free = entry[ISSUED], total[FREE_FROM]
+    if sync in (SIGNALS, MEETS) and free != NONE and total[LAST_FINISH] >= issued:
+        entry[DEPENDS_UNTIL], entry[DEPENDS_BY] = total[LAST_FINISH], total[LAST_FINISHED_BY]
+    arrived = max(issued, free, entry[DEPENDS_UNTIL], entry[WAITS_UNTIL])
+    if arrived == free:
+        entry[WHY], entry[CAUSE] = ENGINE, total[LAST]
+    elif arrived == entry[DEPENDS_UNTIL]:
+        entry[WHY], entry[CAUSE] = DEPENDENCE, entry[DEPENDS_BY]
+    elif arrived == entry[WAITS_UNTIL]:
+        entry[WHY], entry[CAUSE] = WAIT, entry[WAITS_BY]
+    else:
+        entry[WHY] = ISSUE
+    entry[FREE], entry[ARRIVED] = free, arrived
+    if sync == MEETS:
+        arrive(state.arrivals, fixed.users, state.meetings, entry[CORE], number, arrived, entry[N])
+
+
+@element
+def has_token(fixed, state, entry):
+    """Return whether it is known when the token of a head that has arrived is there, or it needs none."""
+    sync, number = fixed.code[entry[PC], SYNC], fixed.code[entry[PC], NUMBER]
+    if entry[TOKEN_UNTIL] != NONE:
+        return True
+    if sync == AWAITS:
+        semaphore = state.semaphores[number]
+        if semaphore[TAKEN] == semaphore[GIVEN]:
+            return False
+        signal = state.signals[number, semaphore[TAKEN] % state.signals.shape[1]]
+        entry[TOKEN_UNTIL], entry[TOKEN_BY] = signal[0] + fixed.token_cycles, signal[1]
+        semaphore[TAKEN] += 1
+    elif sync == MEETS:
+        if not met(state.arrivals, fixed.users, entry[CORE], number):
+            return False
+        meeting = state.meetings[number, state.arrivals[entry[CORE], number] % 2]
+        entry[TOKEN_UNTIL], entry[TOKEN_BY] = meeting[LAST_ARRIVAL] + fixed.token_cycles, meeting[LAST_BY]
+    return True
+
+
+@element
+def granted(fixed, state, entry, own):
+    """Return when all shared resources that an instruction holds are free, NONE where nobody held them; note which."""
+    resources, at = state.resources, entry[PC]
+    until, last = NONE, NONE
+    for h in range(fixed.code[at, FIRST_HELD], fixed.code[at + 1, FIRST_HELD]):
+        if resources[fixed.held[h, 0], FREE_AT] > until:
+            last = fixed.held[h, 0]
+            until = resources[last, FREE_AT]
+    if fixed.block_bytes:
+        for o in range(fixed.code[at, FIRST_OPERAND], fixed.code[at + 1, FIRST_OPERAND]):
+            first, beyond = blocks(fixed, own, o, entry[OWN] + o - fixed.code[at, FIRST_OPERAND])
+            for block in range(first, beyond):
+                if resources[block, FREE_AT] > until:
+                    until, last = resources[block, FREE_AT], block
+    entry[GRANTED], entry[HELD] = until, last
+    return until
+
+
+@element
+def blocks(fixed, own, operand, access):
+    """Return the blocks of local memory that an access touches, as resources: the first, and behind the last."""
+    first, memory = fixed.operands[operand, FIRST_BLOCK], fixed.operands[operand, MEMORY]
+    if first == NONE:
+        return 0, 0
+    low, high = own[LOW, access] - memory, own[HIGH, access] - memory
+    return first + low // fixed.block_bytes, first + (high - 1) // fixed.block_bytes + 1
+
+
+@element
+def hold(fixed, state, entry, own, start):
+    """Hold the resources of an instruction from its start; one that it needs twice, for the sum."""
+    at = entry[PC]
+    for h in range(fixed.code[at, FIRST_HELD], fixed.code[at + 1, FIRST_HELD]):
+        take(state.resources[fixed.held[h, 0]], start, fixed.held[h, 1], entry[N])
+    if fixed.block_bytes:
+        for o in range(fixed.code[at, FIRST_OPERAND], fixed.code[at + 1, FIRST_OPERAND]):
+            access = entry[OWN] + o - fixed.code[at, FIRST_OPERAND]
+            first, beyond = blocks(fixed, own, o, access)
+            for block in range(first, beyond):
+                # Of the bytes of data no more than fit between its bounds in this block.
+                low = fixed.operands[o, MEMORY] + (block - fixed.operands[o, FIRST_BLOCK]) * fixed.block_bytes
+                here = min(own[HIGH, access], low + fixed.block_bytes) - max(own[LOW, access], low)
+                cycles = int(np.ceil(min(here, fixed.operands[o, BYTES]) / fixed.block_rate))
+                take(state.resources[block], start, cycles, entry[N])
+
+
+@element
+def take(resource, start, cycles, by):
+    resource[FREE_AT] = max(resource[FREE_AT], start) + cycles
+    resource[HELD_BY] = by
+    resource[HELD_FOR] += cycles
+
+
+@element
+def commit(fixed, state, core, engine, start, window, records):
+    """Start the head of a queue; tell whoever needs its finish. Return False, and do nothing, without room for it."""
+    total = state.totals[core, engine]
+    depth = state.queues.shape[2]
+    entry = state.queues[core, engine, total[DONE] % depth]
+    at, own = entry[PC], state.recents[core, engine]
+    if fixed.code[at, SYNC] == SIGNALS:
+        semaphore = state.semaphores[fixed.code[at, NUMBER]]
+        if semaphore[GIVEN] - semaphore[TAKEN] == state.signals.shape[1]:
+            return False
+    finish, finished_by = start + fixed.code[at, LATENCY], entry[N]
+    if entry[FREE] != NONE and total[LAST_FINISH] >= finish:
+        finish, finished_by = total[LAST_FINISH], total[LAST_FINISHED_BY]
+    entry[START], entry[FINISH], entry[FINISHED_BY] = start, finish, finished_by
+    if entry[GRANTED] != NONE:
+        entry[GRANTED_BY] = state.resources[entry[HELD], HELD_BY]
+    hold(fixed, state, entry, own, start)
+    stalled = start - max(entry[ISSUED], entry[FREE])
+    if start > max(entry[ARRIVED], entry[TOKEN_UNTIL]):
+        total[STALL_RESOURCE] += stalled
+    elif start > entry[ARRIVED]:
+        total[STALL_TOKEN] += stalled
+    elif entry[WHY] == DEPENDENCE:
+        total[STALL_DEPENDENCE] += stalled
+    elif entry[WHY] == WAIT:
+        total[STALL_WAIT] += stalled
+    write(entry, window, records)
+
+    if fixed.code[at, SYNC] == SIGNALS:
+        signal = state.signals[fixed.code[at, NUMBER], semaphore[GIVEN] % state.signals.shape[1]]
+        signal[0], signal[1] = finish, entry[N]
+        semaphore[GIVEN] += 1
+    for a in range(entry[OWN], entry[OWN] + fixed.code[at + 1, FIRST_OPERAND] - fixed.code[at, FIRST_OPERAND]):
+        own[UNTIL, a], own[BY, a] = finish, finished_by
+    tell(state.queues[core], entry, engine)
+    total[BUSY] += fixed.code[at, OCCUPANCY]
+    total[FREE_FROM] = start + fixed.code[at, OCCUPANCY]
+    total[LAST], total[LAST_FINISH], total[LAST_FINISHED_BY] = entry[N], finish, finished_by
+    total[DONE] += 1
+    sequencer = state.sequencers[core]
+    sequencer[END] = max(sequencer[END], finish)
+    return True
+
+
+@element
+def tell(queues, entry, engine):
+    """Tell those that need the finish of an instruction of an engine."""
+    who = entry[NEEDED_BY]
+    while who != NONE:
+        needs, which = queues[who // (2 * SEQ) // queues.shape[1], who // (2 * SEQ) % queues.shape[1]], who % (2 * SEQ)
+        needs[PENDING] -= 1
+        if which < SEQ:
+            depend(needs, engine, entry[FINISH], entry[FINISHED_BY])
+        else:
+            wait_for(needs, engine, entry[FINISH], entry[FINISHED_BY])
+        who = needs[NEXT_NEEDS + which]
+
+
+@element
+def write(entry, window, records):
+    """Write what is known of an instruction, where its record lies in the window."""
+    mine = window[entry[CORE]]
+    if mine[LOWEST] <= entry[N] < mine[BEYOND]:
+        row = records[mine[ROW_OF] + entry[N] - mine[LOWEST]]
+        for k in range(RECORD):
+            row[k] = entry[k]
 
 
 @inner
@@ -296,17 +538,8 @@ def arrive(arrivals, users, meetings, core, barrier, cycle, record):
 
 
 @inner
-def met(arrivals, users, core, barrier):
-    """Return whether every core that uses a barrier has arrived as often as this one."""
-    for other in range(users.shape[0]):
-        if users[other, barrier] and arrivals[other, barrier] < arrivals[core, barrier]:
-            return False
-    return True
-
-
-@inner
 def newest_conflict(mine, first, beyond, theirs, oldest, newest):
-    """Return the newest record of which an access, `oldest` to before `newest`, conflicts with one of mine; or NONE."""
+    """Return the newest access, `oldest` to before `newest`, that conflicts with one of mine; or NONE."""
     while newest > oldest and beyond > first:
         # A block that shares no byte with any of mine is passed over by a loop without branches: 0.2 ns an access.
         begin = max(newest - BLOCK, oldest)
@@ -324,7 +557,7 @@ def newest_conflict(mine, first, beyond, theirs, oldest, newest):
                         and mine[LOW, m] < theirs[HIGH, a]
                         and theirs[LOW, a] < mine[HIGH, m]
                     ):
-                        return theirs[BY, a]
+                        return a
         newest = begin
     return NONE
 
@@ -333,42 +566,110 @@ assert READ and WRITE and not READ & WRITE, "conflict is tested by bits"
 
 
 @hot
-def walk_back(records, at, now, moment, path):
-    """Add the critical path before cycle `now` to path [cores, n, reasons, 2]: times and cycles by instruction, reason.
+def walk_back(records, window, first_block, trail, path, steps):
+    """Go back along the critical path as far as records tell; add it to `path`.
 
-    It goes on from a moment of record `at`. Timeline.steps does the same.
+    path [cores, n, PATH_REASONS, 2] has times and cycles; steps [room, 4] takes each step as well, where it has room:
+    core, index, reason, cycles.
     """
-    while at != NONE:
-        record = records[at]
-        core, index, since = record[CORE], record[INDEX], 0
-        if moment == STARTED and record[START] > record[ARRIVED]:
-            reason, moment = TOKEN, HAS_ARRIVED
-            at = record[TOKEN_BY]
-            core, index, since = records[at, CORE], records[at, INDEX], records[at, ARRIVED]
-        elif moment != IS_ISSUED and record[WHY] != ISSUE:
-            reason, moment = record[WHY], STARTED
-            at = record[CAUSE]
-            index, since = records[at, INDEX], records[at, START]
-        elif record[FREED_BY] != NONE:
-            at, moment = record[FREED_BY], STARTED
-            continue
+    trail[STEPS] = 0
+    while trail[MOMENT] != NONE:
+        at, since, core, index = trail[IN_RECORD], 0, NONE, NONE
+        if at != NONE:
+            of = window.shape[0] - 1
+            while window[of, FROM] > at:
+                of -= 1
+            if not window[of, LOWEST] <= at < window[of, BEYOND]:
+                return
+            record = records[window[of, ROW_OF] + at - window[of, LOWEST]]
+            since = record[START] if trail[MOMENT] == STARTED else record[ISSUED]
+            if trail[MOMENT] == HAS_ARRIVED:
+                since = record[ARRIVED]
+            if since == NONE:
+                return
+            core, index = record[CORE], record[INDEX]
+        if trail[OWED_REASON] != COINCIDES:
+            if trail[OWED_CORE] != NONE:
+                core, index = trail[OWED_CORE], trail[OWED_INDEX]
+            path[core, index, trail[OWED_REASON], 0] += 1
+            path[core, index, trail[OWED_REASON], 1] += trail[NOW] - since
+            if steps.shape[0] > 0:
+                step = steps[trail[STEPS]]
+                step[0], step[1], step[2], step[3] = core, index, trail[OWED_REASON], trail[NOW] - since
+                trail[STEPS] += 1
+        trail[NOW] = since
+        trail[OWED_CORE] = NONE
+        if at == NONE:
+            trail[MOMENT] = NONE
         else:
-            reason, moment = ISSUE, IS_ISSUED
-            at = at - 1 if at > 0 and records[at - 1, CORE] == core else NONE
-            if at != NONE:
-                since = records[at, ISSUED]
-        path[core, index, reason, 0] += 1
-        path[core, index, reason, 1] += now - since
-        now = since
+            step_back(record, at == window[of, FROM], first_block, trail)
 
 
-def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `walk` reads of a plan and the costs of its cores: code, operands and terms, without what is absent.
+@inner
+def step_back(record, is_first, first_block, trail):
+    """Turn a trail from a moment of a record to what that moment is due to."""
+    if trail[MOMENT] == STARTED and record[START] > max(record[ARRIVED], record[TOKEN_UNTIL]):
+        kind = min(record[HELD], FIRST_LINK) + (record[HELD] >= first_block)
+        trail[IN_RECORD], trail[OWED_REASON] = record[GRANTED_BY], RESOURCE + kind
+    elif trail[MOMENT] == STARTED and record[START] > record[ARRIVED]:
+        trail[IN_RECORD], trail[OWED_REASON], trail[MOMENT] = record[TOKEN_BY], TOKEN, HAS_ARRIVED
+    elif trail[MOMENT] != IS_ISSUED and record[WHY] != ISSUE:
+        trail[IN_RECORD], trail[OWED_REASON], trail[MOMENT] = record[CAUSE], record[WHY], STARTED
+    elif record[FREED_BY] != NONE:
+        # The queue was full: issued in the cycle in which that instruction started.
+        trail[IN_RECORD], trail[OWED_REASON], trail[MOMENT] = record[FREED_BY], COINCIDES, STARTED
+    else:
+        trail[OWED_CORE], trail[OWED_INDEX], trail[OWED_REASON] = record[CORE], record[INDEX], ISSUE
+        trail[IN_RECORD], trail[MOMENT] = NONE if is_first else trail[IN_RECORD] - 1, IS_ISSUED
 
-    An index counts through the code of all cores. Constants are left out: no instruction writes them.
+
+@hot
+def goes_on(code, sequencers, users, arrivals, signals, budget):
+    """Go on with the cores' synchronisation in program order, untimed; return PAUSED at the budget's end, or STUCK.
+
+    So deadlocks are decided: each wait and barrier is met before its core goes on, in whichever queue it is. Of the
+    columns of `sequencers`, which are as in State, LAST_ISSUED says whether a core has arrived.
+    """
+    core, held = 0, 0
+    while held < sequencers.shape[0]:
+        sequencer = sequencers[core]
+        while True:
+            if budget == 0:
+                return PAUSED
+            at = sequencer[AT]
+            sync, number = code[at, SYNC], code[at, NUMBER]
+            if code[at, RUNS_ON] == SEQ:
+                if code[at, TRIPS] == 0:
+                    break
+                sequencer[AT] = jump(code, at, sequencer[COUNTERS:])
+            else:
+                if sync == AWAITS and signals[number] == 0:
+                    break
+                if sync == MEETS:
+                    if sequencer[LAST_ISSUED] == 0:
+                        sequencer[LAST_ISSUED], held = 1, 0
+                        arrivals[core, number] += 1
+                    if not met(arrivals, users, core, number):
+                        break
+                    sequencer[LAST_ISSUED] = 0
+                signals[number] += (sync == SIGNALS) - (sync == AWAITS)
+                sequencer[AT] += 1
+            budget -= 1
+            held = 0
+        held += 1
+        core = (core + 1) % sequencers.shape[0]
+    return STUCK
+
+
+def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[np.ndarray, ...]:
+    """Return what `walk` reads of a plan and the costs of its cores: code, operands, terms and what is held.
+
+    What is absent is left out, and constants: no instruction writes them. An index counts through all cores' code.
     """
     code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, CODE), np.int64)
-    operands: list[tuple[int, int, int, int]] = []
+    chip = plan.chip
+    operands: list[tuple[int, ...]] = []
+    held: list[tuple[int, int]] = []
     terms: list[tuple[int, int, int]] = []
     start = 0
     for part, of_core in zip(plan.cores, costs, strict=True):
@@ -379,15 +680,23 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[np.ndarray, n
         for k, instruction in enumerate(part.core.code):
             if k in of_core:
                 mine[k, OCCUPANCY], mine[k, LATENCY] = of_core[k].occupancy, of_core[k].latency
-            mine[k, FIRST_OPERAND] = len(operands)
+            mine[k, FIRST_OPERAND], mine[k, FIRST_HELD] = len(operands), len(held)
+            held += holds(chip, part.number, instruction)
             if instruction.opcode in SYNCS:
                 mine[k, SYNC], mine[k, NUMBER] = SYNCS[instruction.opcode], instruction.attributes[0][0]
             for slot, operand in enumerate(instruction.operands):
                 if operand is not None and operand.memory != "cb":
                     low, high = part.rows[k, slot * FIELDS + ADDRESS] + part.spans[k, slot]
-                    operands.append((low, high, part.access[k, slot], len(terms)))
+                    owner, block = part.number if operand.core is None else operand.core, NONE
+                    if operand.memory == "lm" and chip["memory.lm_blocks"]:
+                        block = FIRST_LINK + 2 * chip["chip.cores"] + owner * chip["memory.lm_blocks"]
+                    memory = plan.bases[region(owner, operand.memory)]
+                    operands.append((low, high, part.access[k, slot], len(terms), block, memory, operand.bytes))
                     terms += [(term.counter, term.modulus, term.stride) for term in operand.terms]
         start += n
-    code[start, FIRST_OPERAND] = len(operands)
-    operands.append((0, 0, 0, len(terms)))
-    return code, np.array(operands, np.int64), np.array(terms, np.int64).reshape(-1, 3)
+    code[start, FIRST_OPERAND], code[start, FIRST_HELD] = len(operands), len(held)
+    operands.append((0, 0, 0, len(terms), NONE, 0, 0))
+    tables = [
+        np.array(rows, np.int64).reshape(-1, width) for rows, width in ((operands, OPERAND_IN), (terms, 3), (held, 2))
+    ]
+    return code, *tables

@@ -4,81 +4,62 @@ The critical path is walked back from the end: each step asks the record which t
 to the instruction behind that term, and goes on there. The steps touch, so their cycles add up to the makespan.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 import numpy as np
 
-from emulator.costs import Cost, cost_of, transfer_cycles
-from emulator.deadlock import deadlock_trap
+from emulator.clock import Clock, clock_of, run
+from emulator.costs import FIRST_LINK, Cost, cost_of, resource_names, transfer_cycles
 from emulator.jit import on_cold_compile
-from emulator.pace import PAUSE_SECONDS, next_budget
-from emulator.plan import SEQ, Plan, starts
+from emulator.plan import Plan
 from emulator.record import (
-    ARRIVED,
     BUSY,
-    CAUSE,
-    CORE,
     COUNT,
-    FINISH,
-    FINISHED_BY,
-    FREE_FROM,
-    FREED_BY,
-    INDEX,
     ISSUE,
-    ISSUED,
-    NEWEST,
+    LAST_FINISH,
+    LAST_FINISHED_BY,
     NONE,
-    OLDEST,
     REASONS,
     RECORD,
+    RESOURCE,
     STALL_DEPENDENCE,
+    STALL_RESOURCE,
     STALL_TOKEN,
     STALL_WAIT,
-    START,
-    TOKEN,
-    TOKEN_BY,
-    TOTALS,
-    WHY,
 )
 from emulator.schedule import (
-    AT,
-    BEGIN,
     CLOCK,
-    COUNTERS,
     END,
-    FIRST_SIGNAL,
-    FULL,
-    HAS_ARRIVED,
+    FINISHES,
+    HELD_FOR,
+    IN_RECORD,
     IS_ISSUED,
-    MEETING,
+    KINDS,
+    MOMENT,
     NEXT,
-    OPERAND,
-    PAUSED,
-    SEMAPHORE,
+    NOW,
+    OWED_CORE,
+    OWED_INDEX,
+    OWED_REASON,
+    PATH_REASONS,
     STARTED,
-    STUCK,
+    STEPS,
+    TRAIL,
+    State,
     flat,
-    walk,
     walk_back,
 )
 from isa.errors import Trap
 from isa.loops import executions, find_loops, trips_at
-from isa.operand import MAX_LOOP_DEPTH, MEMORIES, TASK_COUNTER
+from isa.operand import MEMORIES
 from isa.row import ENGINES
-from isa.synchronisation import uses
-from isa.table import MAX_OPERANDS
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
-# What a schedule takes on, before it is begun: records of 128 bytes, and iterations of loops, empty ones too.
-MOST_RECORDS, MOST_ITERATIONS = 10_000_000, 1_000_000_000
-# Steps of the pass before its first pause, and before any.
-FIRST_STEPS, MOST_STEPS = 10_000, 10_000_000
-# Accesses of one engine that there is room for at first.
-FIRST_ROOM = 4096
+# What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 152 bytes.
+MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +68,8 @@ class Step:
 
     `core` and `index` say which instruction it is (-1 for the task's transfers).
     `reason`: "engine busy": it occupies its engine, which the next needs; "dependence" and "wait": the next needs its
-    result, or waits for its engine; "token": the next, on another queue, waits for its signal, or for its arrival at a
+    result, or waits for its engine; "resource": it holds the shared `resource` that the next needs; "token": the next,
+    on another queue, waits for its signal, or for its arrival at a
     barrier; "last": it finishes last; "issue": the sequencer issues it; or a transfer.
     """
 
@@ -96,13 +78,15 @@ class Step:
     engine: str
     reason: str
     cycles: int
+    resource: str = ""
 
 
 @dataclass(frozen=True)
 class PathEntry:
     """Steps of the critical path that share core, source line, instruction, engine and reason.
 
-    For the task's transfers `core` is None and `line` 0; `limit` is what decides the instruction's time (see costs).
+    For the task's transfers `core` is None and `line` 0; `limit` is what decides the instruction's time (see costs),
+    or where the reason is "resource", which one it held.
     """
 
     core: int | None
@@ -136,15 +120,16 @@ class Timeline:
     """The schedule of one task, on all cores.
 
     `cycles` counts from the first byte of the task's DMA in to the last of its DMA out; `setup` is what loading
-    weights and constants takes before the first task, not in `cycles`. `records` has a row for each instruction
-    executed (columns of record.py, times from the end of the DMA in), core after core. `costs` are those of each core's
-    instructions, by index; totals [cores, engines, columns of record.py]; sequencer_ends [cores]: when each has
-    issued its `end`.
+    weights and constants takes before the first task, not in `cycles`. `costs` are those of each core's instructions,
+    by index; totals [cores, engines, columns of record.py]; sequencer_ends [cores]: when each has issued its `end`. The
+    states of its run, by `clock`, are what the records and the critical path are found from.
     """
 
     plan: Plan
     costs: tuple[dict[int, Cost], ...]
-    records: np.ndarray
+    clock: Clock
+    states: list[State]
+    instructions: int
     totals: np.ndarray
     sequencer_ends: np.ndarray
     compute_cycles: int
@@ -160,9 +145,23 @@ class Timeline:
     def seconds(self) -> float:
         return self.cycles / self.plan.chip.cycles_per_second
 
-    @property
-    def instructions(self) -> int:
-        return len(self.records)
+    @cached_property
+    def records(self) -> np.ndarray:
+        """A row for each instruction executed (columns of record.py), core after core, from the end of the DMA in.
+
+        Raises Trap where there are more than MOST_RECORDS.
+        """
+        if self.instructions > MOST_RECORDS:
+            what = f"a task of {self.instructions:,} instructions is too long for a record of each"
+            raise Trap(f"{what}: at most {MOST_RECORDS:,}", FEWER)
+        return self.clock.replay(self.states[0], self.states[-1])[1]
+
+    @cached_property
+    def held(self) -> dict[str, int]:
+        """The cycles for which each shared resource was held, by name, of those that were."""
+        names = resource_names(self.plan.chip)
+        cycles = self.states[-1].resources[:, HELD_FOR].tolist()
+        return {name: held for name, held in zip(names, cycles, strict=True) if held}
 
     @cached_property
     def engines(self) -> dict[str, EngineTime]:
@@ -171,6 +170,7 @@ class Timeline:
         for core, totals in enumerate(self.totals):
             for engine, total in zip(ENGINES, totals.tolist(), strict=True):
                 columns = {"dependence": STALL_DEPENDENCE, "wait": STALL_WAIT, "token": STALL_TOKEN}
+                columns["resource"] = STALL_RESOURCE
                 stalls = {reason: total[column] for reason, column in columns.items()}
                 stall = sum(stalls.values())
                 idle = self.cycles - total[BUSY] - stall
@@ -178,60 +178,52 @@ class Timeline:
         return times
 
     def steps(self) -> Iterator[Step]:
-        """Yield the critical path from the end of the task to its beginning, plainly: some microseconds a step."""
+        """Yield the critical path from the end of the task to its beginning."""
         if self.transfer_out:
             yield Step(-1, -1, "dma", TRANSFER_OUT, self.transfer_out)
-        end, at, moment = self._end()
-        yield end
-        now = self._cycle(at, moment)
-        while at != NONE:
-            record = self.records[at]
-            by = at
-            if moment == STARTED and record[START] > record[ARRIVED]:
-                reason, by, moment = TOKEN, int(record[TOKEN_BY]), HAS_ARRIVED
-                at = by
-            elif moment != IS_ISSUED and record[WHY] != ISSUE:
-                reason, by, moment = int(record[WHY]), int(record[CAUSE]), STARTED
-                at = by
-            elif record[FREED_BY] != NONE:
-                # The queue was full: issued in the cycle in which that instruction started.
-                at, moment = int(record[FREED_BY]), STARTED
-                continue
-            else:
-                reason, at, moment = ISSUE, self._before(at), IS_ISSUED
-            since = self._cycle(at, moment)
-            yield self._step(int(self.records[by, CORE]), int(self.records[by, INDEX]), REASONS[reason], now - since)
-            now = since
+        for _, steps in self._walk_back(with_steps=True):
+            for step in steps.tolist():
+                yield self._step(*step)
         if self.transfer_in:
             yield Step(-1, -1, "dma", TRANSFER_IN, self.transfer_in)
 
-    def _end(self) -> tuple[Step, int, int]:
-        """Return the last step of the computation, the record to go on from, and from which moment of it."""
-        finish = self.records[:, FINISH]
-        if not len(finish) or finish.max() < self.compute_cycles:
+    def _walk_back(self, with_steps: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Go back along the path, piece by piece; yield its sums so far, and the steps of the piece."""
+        path = np.zeros((len(self.plan.cores), max(len(p.opcodes) for p in self.plan.cores), PATH_REASONS, 2), np.int64)
+        trail, first_block = self._end(), FIRST_LINK + 2 * self.plan.chip["chip.cores"]
+        pieces = self.clock.segments(self.states)
+        while trail[MOMENT] != NONE:
+            window, records = next(pieces)
+            # Each record has three moments.
+            steps = np.empty((3 * len(records) + 2 if with_steps else 0, 4), np.int64)
+            walk_back(records, window, first_block, trail, path, steps)
+            yield path, steps[: trail[STEPS]]
+
+    def _end(self) -> np.ndarray:
+        """Return the trail at the end of the computation."""
+        trail = np.zeros(TRAIL, np.int64)
+        trail[NOW], trail[OWED_CORE] = self.compute_cycles, NONE
+        finish = self.totals[:, :, LAST_FINISH]
+        if finish.max() < self.compute_cycles:
             # The sequencer's last instructions, loops and end, come after everything else.
             core = int(self.sequencer_ends.argmax())
-            counts = self.totals[:, :, COUNT].sum(axis=1)
-            at, moment = int(counts[: core + 1].sum()) - 1 if counts[core] else NONE, IS_ISSUED
-            index, reason = len(self.plan.cores[core].opcodes) - 1, REASONS[ISSUE]
+            last, first = int(self.states[-1].sequencers[core, NEXT]), int(self.clock.first[core])
+            trail[IN_RECORD], trail[MOMENT] = last - 1 if last > first else NONE, IS_ISSUED
+            trail[OWED_CORE], trail[OWED_INDEX], trail[OWED_REASON] = (
+                core,
+                len(self.plan.cores[core].opcodes) - 1,
+                ISSUE,
+            )
         else:
-            at, moment = int(self.records[finish.argmax(), FINISHED_BY]), STARTED
-            core, index, reason = int(self.records[at, CORE]), int(self.records[at, INDEX]), "last"
-        return self._step(core, index, reason, self.compute_cycles - self._cycle(at, moment)), at, moment
+            by = self.totals[:, :, LAST_FINISHED_BY].flat[finish.argmax()]
+            trail[IN_RECORD], trail[MOMENT], trail[OWED_REASON] = by, STARTED, FINISHES
+        return trail
 
-    def _before(self, record: int) -> int:
-        """Return the record before one on its core, NONE where there is none."""
-        same = record > 0 and self.records[record - 1, CORE] == self.records[record, CORE]
-        return record - 1 if same else NONE
-
-    def _cycle(self, record: int, moment: int) -> int:
-        """Return when a record came to a moment; 0 before the first."""
-        column = {IS_ISSUED: ISSUED, HAS_ARRIVED: ARRIVED, STARTED: START}[moment]
-        return int(self.records[record, column]) if record != NONE else 0
-
-    def _step(self, core: int, index: int, reason: str, cycles: int) -> Step:
-        engine = "seq" if reason == REASONS[ISSUE] else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
-        return Step(core, index, engine, reason, cycles)
+    def _step(self, core: int, index: int, why: int, cycles: int) -> Step:
+        kind = KINDS[why - RESOURCE] if RESOURCE <= why < FINISHES else ""
+        reason = "last" if why == FINISHES else REASONS[min(why, RESOURCE)]
+        engine = "seq" if why == ISSUE else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
+        return Step(core, index, engine, reason, cycles, kind)
 
     @cached_property
     def critical_path(self) -> list[PathEntry]:
@@ -244,14 +236,13 @@ class Timeline:
 
     def compute_path(self) -> list[tuple[Step, int]]:
         """Return the critical path from the DMA in to the DMA out, each step with its cycles in all and its times."""
-        end, at, moment = self._end()
-        longest = max(len(part.opcodes) for part in self.plan.cores)
-        path = np.zeros((len(self.plan.cores), longest, len(REASONS), 2), np.int64)
-        walk_back(self.records, at, self._cycle(at, moment), moment, path)
-        steps = [(end, 1)]
+        path = np.zeros((0, 0, 0, 2), np.int64)
+        for summed, _ in self._walk_back(with_steps=False):
+            path = summed
+        steps = []
         for core, index, why in np.argwhere(path[..., 0]).tolist():
             count, cycles = path[core, index, why].tolist()
-            steps.append((self._step(core, index, REASONS[why], cycles), count))
+            steps.append((self._step(core, index, why, cycles), count))
         return steps
 
     def entries(self, steps: Iterable[tuple[Step, int]]) -> list[PathEntry]:
@@ -271,6 +262,8 @@ class Timeline:
         part = self.plan.cores[step.core]
         line, mnemonic = part.line(step.index), part.core.code[step.index].row.mnemonic
         limit = "sequencer" if step.engine == "seq" else self.costs[step.core][step.index].limit
+        if step.resource:
+            limit = step.resource
         return step.core, line.file, line.number, mnemonic, step.engine, step.reason, limit
 
 
@@ -291,8 +284,8 @@ def schedule(
     """Return the timeline of one task of a plan, by its number; needs no data.
 
     `on_compile` is called with "the schedule" before that is compiled, `on_progress` with the instructions scheduled
-    and those of the whole task, some times a second. Raises Trap for a task too long to keep records of, and where no
-    core can go on.
+    and those of the whole task, some times a second. Raises Trap for a task that takes too long, and where no core can
+    go on.
     """
     chip = plan.chip
     found = [{k: cost_of(chip, i) for k, i in enumerate(part.core.code)} for part in plan.cores]
@@ -300,11 +293,17 @@ def schedule(
     total = executed(plan)
     try:
         with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
-            records, totals, sequencer_ends, end = _records(plan, task, costs, total, on_progress)
+            clock = clock_of(plan, flat(plan, costs))
+            states = run(plan, clock, task, total, on_progress)
             # What the critical path needs is compiled with the rest.
-            walk_back(records, NONE, 0, STARTED, np.zeros((0, 0, len(REASONS), 2), np.int64))
+            nothing, trail = np.empty((0, RECORD), np.int64), np.full(TRAIL, NONE, np.int64)
+            walk_back(
+                nothing, clock.no_window(), 0, trail, np.zeros((0, 0, 0, 2), np.int64), np.zeros((0, 4), np.int64)
+            )
     except MemoryError as error:
-        raise Trap(f"there is no memory for the records of {total:,} instructions", FEWER) from error
+        raise Trap(f"there is no memory for the schedule of {total:,} instructions", FEWER) from error
+    last = states[-1]
+    sequencer_ends = last.sequencers[:, CLOCK] + chip["seq.issue_cycles"]
     held = dict.fromkeys(MEMORIES, 0)
     for part in plan.cores:
         for segment in part.core.segments:
@@ -312,10 +311,12 @@ def schedule(
     return Timeline(
         plan=plan,
         costs=costs,
-        records=records,
-        totals=totals,
+        clock=clock,
+        states=states,
+        instructions=total,
+        totals=last.totals,
         sequencer_ends=sequencer_ends,
-        compute_cycles=max(end, int(sequencer_ends.max())),
+        compute_cycles=max(int(last.sequencers[:, END].max()), int(sequencer_ends.max())),
         transfer_in=transfer_cycles(chip, transfer_bytes(plan, "input")),
         transfer_out=transfer_cycles(chip, transfer_bytes(plan, "output")),
         setup=transfer_cycles(chip, held),
@@ -333,7 +334,7 @@ def executed(plan: Plan, tasks: int = 1) -> int:
         prod(trips[loop.last]) for code in codes for trips in [trips_at(code)] for loop in find_loops(code)
     )
     for count, most, what in (
-        (instructions, MOST_RECORDS, "instructions"),
+        (instructions, MOST_INSTRUCTIONS, "instructions"),
         (iterations, MOST_ITERATIONS, "iterations of loops"),
     ):
         if count > most:
@@ -342,66 +343,3 @@ def executed(plan: Plan, tasks: int = 1) -> int:
             all_differ = f"{tasks:,} tasks of {count:,} {what}, no two of which need be alike, are too long to schedule"
             raise Trap(f"{all_differ}: at most {most:,}", "ask for fewer tasks, or let addresses follow `task % N`")
     return instructions
-
-
-def _records(
-    plan: Plan,
-    task: int,
-    costs: Sequence[dict[int, Cost]],
-    total: int,
-    on_progress: Callable[[int, int], None] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return the records of a task, the totals of its engines, when each sequencer ends, and the last finish."""
-    chip, cores, barriers = plan.chip, len(plan.cores), len(plan.program.barriers)
-    fixed = (
-        *flat(plan, costs),
-        chip["seq.issue_cycles"],
-        chip["seq.loop_cycles"],
-        chip["sync.latency"],
-        plan.program.order == "hardware",
-    )
-    lengths = [executions(part.core.code) for part in plan.cores]
-    states = np.zeros((cores, COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
-    states[:, AT] = states[:, BEGIN] = starts(len(part.rows) for part in plan.cores)
-    states[:, COUNTERS + TASK_COUNTER] = task
-    states[:, NEXT] = first = starts(lengths)
-    queues = np.zeros((cores, SEQ, chip["seq.queue_depth"]), np.int64)
-    recents = np.zeros((cores, SEQ, OPERAND, FIRST_ROOM), np.int64)
-    totals = np.zeros((cores, SEQ, TOTALS), np.int64)
-    totals[:, :, FREE_FROM] = NONE
-    used = uses([part.core.code for part in plan.cores])
-    given = [sum(use.times for use in used.get(("signal", k), ())) for k in range(len(plan.program.semaphores))]
-    semaphores = np.zeros((len(given), SEMAPHORE), np.int64)
-    semaphores[:, FIRST_SIGNAL] = starts(given)
-    users = np.zeros((cores, barriers), np.int64)
-    for k in range(barriers):
-        users[[use.core for use in used.get(("barrier", k), ())], k] = 1
-    signals, meetings = np.zeros(sum(given), np.int64), np.zeros((barriers, 2, MEETING), np.int64)
-    synchronisers = (semaphores, signals, np.zeros_like(users), users, meetings)
-    records = np.empty((total, RECORD), np.int64)
-    steps, why, reported = FIRST_STEPS, PAUSED, time.perf_counter()
-    while why != STUCK:
-        began = time.perf_counter()
-        why = walk(*fixed, states, queues, recents, totals, *synchronisers, records, steps)
-        now = time.perf_counter()
-        if why == FULL:
-            recents = _with_room(recents, totals)
-        elif why == PAUSED:
-            steps = next_budget(steps, now - began, MOST_STEPS)
-        if on_progress and why != STUCK and now - reported >= PAUSE_SECONDS:
-            on_progress(int((states[:, NEXT] - first).sum()), total)
-            reported = now
-    if (states[:, NEXT] - first != lengths).any():
-        raise deadlock_trap(plan, (states[:, AT] - states[:, BEGIN]).tolist())
-    return records, totals, states[:, CLOCK] + chip["seq.issue_cycles"], int(states[:, END].max())
-
-
-def _with_room(recents: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Return the recent accesses that may still matter, moved to the front, with as much room behind them or more."""
-    live = totals[:, :, NEWEST] - totals[:, :, OLDEST]
-    room = np.zeros((*recents.shape[:3], max(recents.shape[3], 2 * (int(live.max()) + MAX_OPERANDS))), np.int64)
-    for core, engine in np.ndindex(live.shape):
-        total = totals[core, engine]
-        room[core, engine, :, : live[core, engine]] = recents[core, engine, :, total[OLDEST] : total[NEWEST]]
-    totals[:, :, OLDEST], totals[:, :, NEWEST] = 0, live
-    return room

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from emulator.barrier import met
 from emulator.jit import borrowed, hot, inner, kernel_table, types
 from emulator.meeting import FAILED, meet
 from emulator.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
@@ -180,9 +181,8 @@ def all_met(arrivals: np.ndarray, users: np.ndarray, state: np.ndarray, core: in
     if not state[ARRIVED]:
         state[ARRIVED] = 1
         arrivals[core, barrier] += 1
-    for other in range(users.shape[0]):
-        if users[other, barrier] and arrivals[other, barrier] < arrivals[core, barrier]:
-            return False
+    if not met(arrivals, users, core, barrier):
+        return False
     state[ARRIVED] = 0
     return True
 

@@ -25,6 +25,8 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "chip.frequency_mhz": (_RATE, 1, 1e5, "clock, MHz"),
     "chip.cores": (_COUNT, 1, 64, "cores"),
     "memory.lm_bytes": (_COUNT, 1024, 2**40, "local memory of a core"),
+    "memory.lm_blocks": (_COUNT, 0, 4096, "single-port blocks of a core's local memory; 0: not modelled"),
+    "memory.lm_block_bytes_per_cycle": (_RATE, 0, 1e9, "port of each block of the local memory"),
     "memory.cb_bytes": (_COUNT, 0, 2**40, "constant buffer of a core"),
     "memory.ib_bytes": (_COUNT, 64, 2**40, "instruction buffer of a core: words and operand descriptors"),
     "memory.dev_bytes": (_COUNT, 0, 2**44, "device memory; 0: the chip has none"),
@@ -161,6 +163,8 @@ def _check_together(values: Mapping[str, Any], origin: str) -> None:
         raise ChipError(
             f"{origin}: the chip has device memory, but memory.dev_bytes_per_cycle is 0", "give its bandwidth too"
         )
+    if values["memory.lm_blocks"] and not values["memory.lm_block_bytes_per_cycle"]:
+        raise ChipError(f"{origin}: memory.lm_blocks is given, but memory.lm_block_bytes_per_cycle is 0", "give it too")
     if values["chip.cores"] > 1 and not values["ring.bytes_per_cycle"]:
         raise ChipError(f"{origin}: the chip has several cores, but ring.bytes_per_cycle is 0", "give its bandwidth")
 

@@ -5,6 +5,7 @@ can happen in a cycle is tried until nothing more does.
 """
 
 from dataclasses import dataclass, field
+from math import ceil
 
 from emulator.costs import cost_of
 from isa.chip import Chip
@@ -34,6 +35,8 @@ class Executed:
     depends_until: int | None = None
     waits_until: int | None = None
     reason: str = ""  # what was not yet so in the cycle before it had arrived
+    reason_to_start: str = ""  # that, or the token or the resource that came after
+    holders: list["Executed"] = field(default_factory=list)  # who held what it waited for last
     causes: list["Executed"] = field(default_factory=list)  # those whose occupancy or latency that is due to
 
 
@@ -43,7 +46,9 @@ class Spent:
 
     busy: int = 0
     idle: int = 0
-    stalls: dict[str, int] = field(default_factory=lambda: {"dependence": 0, "wait": 0, "token": 0})
+    stalls: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("dependence", "wait", "token", "resource"), 0)
+    )
     blocked: int = 0  # of the stalls, those of the instruction at the head
 
 
@@ -73,6 +78,8 @@ def unroll(program: Program, core: int, chip: Chip) -> tuple[list[Executed], int
             if instruction.row.mnemonic != "end":
                 touched = []
                 for access, operand in instruction.accesses():
+                    if operand.memory == "cb":
+                        continue
                     low, high = operand.span()
                     address = operand.address_at(counters)
                     touched.append((access, operand.memory, operand.core, address + low, address + high))
@@ -120,6 +127,31 @@ def match(executed: list[list[Executed]]) -> None:
                 use.partners = [found[key][k] for key in found if key[:2] == (mnemonic, number)]
 
 
+def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
+    """Return what an instruction holds, each with its cycles; one that it needs for two operands comes twice."""
+    held: list[tuple[object, int]] = []
+    cores, blocks = chip["chip.cores"], chip["memory.lm_blocks"]
+    operands = [operand for _, operand in e.instruction.accesses() if operand.memory != "cb"]
+    for operand, (access, memory, core, low, high) in zip(operands, e.touched, strict=True):
+        if core is not None:
+            cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
+            up = (core - e.core) % cores
+            way, links = (1, up) if up <= cores - up else (-1, cores - up)
+            held += [(("ring", way, (e.core + way * k) % cores), cycles) for k in range(links)]
+        if memory == "lm" and blocks:
+            size = -(-chip["memory.lm_bytes"] // blocks)
+            for block in range(blocks):
+                here = min(high, (block + 1) * size) - max(low, block * size)
+                if here > 0:
+                    cycles = ceil(min(operand.bytes, here) / chip["memory.lm_block_bytes_per_cycle"])
+                    held.append((("LM", e.core if core is None else core, block), cycles))
+        elif memory == "dev":
+            held.append(("dev", ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
+        elif memory == "host":
+            held.append((("pcie", access), ceil(operand.bytes / chip["memory.pcie_bytes_per_cycle"])))
+    return held
+
+
 def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[str, Spent], int]:
     """Return what each core executed with its cycles, what each engine did, and the cycle at which all is done."""
     unrolled = [unroll(program, core, chip) for core in range(len(program.cores))]
@@ -151,6 +183,7 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
             events.add(head.token_until)
         return not head.partners or (head.token_until is not None and head.token_until <= now)
 
+    granted: dict[object, tuple[int, Executed]] = {}  # until when each resource is held, and by whom
     to_issue = [list(of_core) for of_core in executed]
     ready = [of_core[0].gap if of_core else 0 for of_core in executed]
     events = {0, *ready}
@@ -167,6 +200,7 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
                     ready[core] = now + left[0].gap if left else now
                     events.add(ready[core])
                     progress = True
+            ready_to_start = []
             for engine, queue in queues.items():
                 if not queue or free[engine] > now:
                     continue
@@ -187,19 +221,37 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
                     explain(head, same_engine, free[engine], needed, costs[head.core])
                     progress = True
                 if head.arrived is not None and token(head):
-                    queue.pop(0)
-                    cost = costs[head.core][head.index]
-                    head.start = now
-                    head.finish = max([now + cost.latency, *(e.finish or 0 for e in same_engine)])
-                    reason = "token" if head.start > head.arrived else head.reason
-                    if reason in spent[engine].stalls:
-                        spent[engine].stalls[reason] += spent[engine].blocked
-                    else:
-                        assert not spent[engine].blocked, "only what it needs holds the head of a free engine"
-                    spent[engine].blocked = 0
-                    free[engine] = now + cost.occupancy
-                    events |= {free[engine], head.finish}
-                    progress = True
+                    held = [granted[resource] for resource, _ in held_by(head, chip) if resource in granted]
+                    last = max((until for until, _ in held), default=0)
+                    head.holders = [e for until, e in held if until == last]
+                    events.add(last)
+                    if last <= now:
+                        ready_to_start.append((head.arrived, engine))
+            if ready_to_start and not progress:
+                # Who arrived first; then the least core, and its first engine.
+                _, engine = min(ready_to_start, key=lambda ready: (ready[0], ready[1][0], ENGINES.index(ready[1][1])))
+                head = queues[engine].pop(0)
+                same_engine = [earlier for earlier in head.before if earlier.instruction.engine == engine[1]]
+                cost = costs[head.core][head.index]
+                assert cost is not None
+                head.start = now
+                head.finish = max([now + cost.latency, *(e.finish or 0 for e in same_engine)])
+                for resource, cycles in held_by(head, chip):
+                    until, _ = granted.get(resource, (now, head))
+                    granted[resource] = max(until, now) + cycles, head
+                arrived, token_until = head.arrived or 0, head.token_until or 0
+                if now > max(arrived, token_until):
+                    head.reason_to_start = "resource"
+                else:
+                    head.reason_to_start = "token" if now > arrived else head.reason
+                if head.reason_to_start in spent[engine].stalls:
+                    spent[engine].stalls[head.reason_to_start] += spent[engine].blocked
+                else:
+                    assert not spent[engine].blocked, "only what it needs holds the head of a free engine"
+                spent[engine].blocked = 0
+                free[engine] = now + cost.occupancy
+                events |= {free[engine], head.finish}
+                progress = True
         later = [event for event in events if event > now]
         if not later:
             break

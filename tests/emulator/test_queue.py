@@ -160,8 +160,8 @@ def test_addresses_that_never_repeat() -> None:
     reports: list[tuple[int, int]] = []
     found = stream(load(program, EDGE, tasks=5), on_progress=lambda *report: reports.append(report))
     assert len(found.timelines) == 5
-    code = (build("loop", counter=1, count=10**6), fill(8, Term(0, 0, 8)), build("brnz", counter=1))
-    with pytest.raises(Trap, match="20 tasks of 1,000,000 instructions, no two of which need be alike, are too long"):
+    code = (build("loop", counter=1, count=10**8), fill(8, Term(0, 0, 8)), build("brnz", counter=1))
+    with pytest.raises(Trap, match="20 tasks of 100,000,000 instructions, no two of which need be alike, are too long"):
         stream(load(streamed(1, *code), EDGE, tasks=20))
 
 
