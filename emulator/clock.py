@@ -23,6 +23,7 @@ from emulator.schedule import (
     FROM,
     FULL,
     GIVEN,
+    LATE,
     LOWEST,
     MEETING,
     NEXT,
@@ -51,7 +52,7 @@ FIRST_STEPS, MOST_STEPS, MOST_REPLAYED = 10_000, 10_000_000, 200_000
 # States kept of a run: at this many every other is given up.
 MOST_STATES = 32
 # Accesses of one engine that there is room for at first, and signals of one semaphore.
-FIRST_ROOM, FIRST_SIGNALS = 4096, 16
+FIRST_ROOM, FIRST_SIGNALS = 264, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,8 @@ class Clock:
         resources[:, :2] = NONE
         return State(
             sequencers=sequencers,
-            queues=np.full((cores, SEQ, chip["seq.queue_depth"], ENTRY), NONE, np.int64),
+            queues=np.full((cores, SEQ, _places(chip["seq.queue_depth"]), ENTRY), NONE, np.int64),
+            heads=np.full((cores, SEQ), LATE, np.int64),
             recents=np.zeros((cores, SEQ, OPERAND, FIRST_ROOM), np.int64),
             totals=totals,
             resources=resources,
@@ -147,6 +149,7 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
         terms,
         held,
         users,
+        chip["seq.queue_depth"],
         chip["seq.issue_cycles"],
         chip["seq.loop_cycles"],
         chip["sync.latency"],
@@ -184,6 +187,11 @@ def run(plan: Plan, clock: Clock, task: int, total: int, on_progress: Callable[[
                 reported = now
     assert (state.totals[:, :, DONE] == state.totals[:, :, COUNT]).all(), "what meets in program order goes on"
     return [*states, state]
+
+
+def _places(depth: int) -> int:
+    """Return the least power of two that is no less than the depth of a queue."""
+    return 1 << (depth - 1).bit_length()
 
 
 def _check_deadlock(plan: Plan, clock: Clock, state: State) -> None:

@@ -105,7 +105,7 @@ BLOCK = 64
 (PC, N, PENDING, DEPENDS_ENGINE, DEPENDS_BY, WAITS_ENGINE, WAITS_BY, OWN, NEEDED_BY, NEXT_NEEDS) = range(
     RECORD, RECORD + 10
 )
-ENTRY = NEXT_NEEDS + 2 * SEQ
+ENTRY, TERM_BITS = NEXT_NEEDS + 2 * SEQ, 3
 # A sequencer: the next instruction, the number of its record, when it can issue again, when the last instruction has
 # finished, where its code begins, when it issued last; then the counters of its loops.
 AT, NEXT, CLOCK, END, BEGIN, LAST_ISSUED, COUNTERS = range(7)
@@ -135,6 +135,7 @@ class Fixed(NamedTuple):
     terms: np.ndarray
     held: np.ndarray
     users: np.ndarray
+    depth: int
     issue_cycles: int
     loop_cycles: int
     token_cycles: int
@@ -144,14 +145,18 @@ class Fixed(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the clock carries: sequencers [cores, COUNTERS + counters], queues [cores, engines, depth, ENTRY], recents
-    [cores, engines, OPERAND, room], totals [cores, engines, TOTALS], resources, semaphores, the signals [semaphores,
-    room, 2] that are not waited for yet (finish and record), how often cores have arrived [cores, barriers], meetings
-    [barriers, 2, MEETING], and [1] the steps taken.
+    """What the clock carries: sequencers [cores, COUNTERS + counters], queues [cores, engines, places, ENTRY], heads
+    [cores, engines], recents [cores, engines, OPERAND, room], totals [cores, engines, TOTALS], resources, semaphores,
+    the signals [semaphores, room, 2] that are not waited for yet (finish and record), how often cores have arrived
+    [cores, barriers], meetings [barriers, 2, MEETING], and [1] the steps taken.
+
+    A queue is a ring: its places are a power of two, no fewer than its depth. Of the head of each, `heads` has when it
+    could start but for the resources: LATE until that is known, and constant from then on.
     """
 
     sequencers: np.ndarray
     queues: np.ndarray
+    heads: np.ndarray
     recents: np.ndarray
     totals: np.ndarray
     resources: np.ndarray
@@ -173,6 +178,7 @@ def walk(fixed, state, window, records, budget):
         borrowed(fixed.terms),
         borrowed(fixed.held),
         borrowed(fixed.users),
+        fixed.depth,
         fixed.issue_cycles,
         fixed.loop_cycles,
         fixed.token_cycles,
@@ -183,6 +189,7 @@ def walk(fixed, state, window, records, budget):
     state = State(
         borrowed(state.sequencers),
         borrowed(state.queues),
+        borrowed(state.heads),
         borrowed(state.recents),
         borrowed(state.totals),
         borrowed(state.resources),
@@ -192,18 +199,28 @@ def walk(fixed, state, window, records, budget):
         borrowed(state.meetings),
         borrowed(state.steps),
     )
-    before = budget
+    before, mask = budget, state.queues.shape[2] - 1
     for core in range(state.sequencers.shape[0]):
         if budget > 0:
             budget = fetch(fixed, state, core, window, records, budget)
+    core, all_cores = 0, True
     while budget > 0:
-        core, engine, start = earliest(fixed, state, window, records)
+        # Only on its own core does a start tell anybody anything, but for signals and barriers.
+        if not all_cores:
+            all_cores = find_heads(fixed, state, core, window, records)
+        while all_cores:
+            all_cores = False
+            for each in range(state.sequencers.shape[0]):
+                all_cores |= find_heads(fixed, state, each, window, records)
+        core, engine, start = earliest(fixed, state)
         if core == NONE:
             state.steps[0] += before - budget
             return STUCK
+        signals = fixed.code[state.queues[core, engine, state.totals[core, engine, DONE] & mask, PC], SYNC] == SIGNALS
         if not commit(fixed, state, core, engine, start, window, records):
             budget = -budget
             break
+        all_cores = signals
         budget = fetch(fixed, state, core, window, records, budget - 1)
     # fetch and commit want room: what was left of the budget is negative, or is LATE where it was 0.
     state.steps[0] += before - abs(budget)
@@ -213,7 +230,7 @@ def walk(fixed, state, window, records, budget):
 @element
 def fetch(fixed, state, core, window, records, budget):
     """Issue what a core can issue; return what is left of the budget, negative where there is no room for accesses."""
-    code, sequencer, depth = fixed.code, state.sequencers[core], state.queues.shape[2]
+    code, sequencer, mask = fixed.code, state.sequencers[core], state.queues.shape[2] - 1
     counters = sequencer[COUNTERS:]
     while budget > 0:
         at = sequencer[AT]
@@ -226,15 +243,18 @@ def fetch(fixed, state, core, window, records, budget):
             budget -= 1
             continue
         total = state.totals[core, engine]
-        if total[COUNT] - total[DONE] == depth:
+        if total[COUNT] - total[DONE] == fixed.depth:
             break
-        if total[NEWEST] + code[at + 1, FIRST_OPERAND] - code[at, FIRST_OPERAND] > state.recents.shape[3]:
+        most = state.recents.shape[3] - code[at + 1, FIRST_OPERAND] + code[at, FIRST_OPERAND]
+        if total[NEWEST] > most and not make_room(state, core, engine, most):
             return -budget
-        place = total[COUNT] % depth
-        entry = state.queues[core, engine, place]
         issued, freed_by = sequencer[CLOCK] + fixed.issue_cycles, NONE
-        if total[COUNT] >= depth and entry[START] > issued:
-            issued, freed_by = entry[START], entry[N]
+        if total[COUNT] >= fixed.depth:
+            freed = state.queues[core, engine, (total[COUNT] - fixed.depth) & mask]
+            if freed[START] > issued:
+                issued, freed_by = freed[START], freed[N]
+        place = total[COUNT] & mask
+        entry = state.queues[core, engine, place]
         entry[:] = NONE
         entry[CORE], entry[INDEX], entry[PC], entry[N] = core, at - sequencer[BEGIN], at, sequencer[NEXT]
         entry[ISSUED], entry[FREED_BY], entry[PENDING], entry[OWN] = issued, freed_by, 0, total[NEWEST]
@@ -248,6 +268,23 @@ def fetch(fixed, state, core, window, records, budget):
         write(entry, window, records)
         budget -= 1
     return budget
+
+
+@inner
+def make_room(state, core, engine, most):
+    """Move the accesses of an engine that may still matter to the front; return whether there are few of them."""
+    total, own = state.totals[core, engine], state.recents[core, engine]
+    oldest, live = total[OLDEST], total[NEWEST] - total[OLDEST]
+    # Half the room at most, so that each is moved but once in a while.
+    if live > most // 2:
+        return False
+    for row in range(OPERAND):
+        for a in range(live):
+            own[row, a] = own[row, oldest + a]
+    for place in range(state.queues.shape[2]):
+        state.queues[core, engine, place, OWN] -= oldest
+    total[OLDEST], total[NEWEST] = 0, live
+    return True
 
 
 @inner
@@ -288,7 +325,7 @@ def note_accesses(fixed, own, counters, at, place, beyond):
 def find_terms(fixed, state, core, engine, place, beyond):
     """Find what an instruction depends on and waits for: finishes that are known, and instructions that will tell."""
     entry = state.queues[core, engine, place]
-    own, depth = state.recents[core, engine], state.queues.shape[2]
+    own, mask = state.recents[core, engine], state.queues.shape[2] - 1
     for other in range(SEQ):
         theirs, their = state.recents[core, other], state.totals[core, other]
         while their[OLDEST] < their[NEWEST] and theirs[UNTIL, their[OLDEST]] < entry[ISSUED]:
@@ -304,7 +341,7 @@ def find_terms(fixed, state, core, engine, place, beyond):
             if their[DONE] == their[COUNT]:
                 wait_for(entry, other, their[LAST_FINISH], their[LAST_FINISHED_BY])
             else:
-                need(state.queues[core], engine, place, other, (their[COUNT] - 1) % depth, SEQ + other)
+                need(state.queues[core], engine, place, other, (their[COUNT] - 1) & mask, SEQ + other)
 
 
 @element
@@ -313,7 +350,7 @@ def need(queues, engine, place, other, their_place, which):
     entry, late = queues[engine, place], queues[other, their_place]
     entry[PENDING] += 1
     entry[NEXT_NEEDS + which] = late[NEEDED_BY]
-    late[NEEDED_BY] = (engine * queues.shape[1] + place) * 2 * SEQ + which
+    late[NEEDED_BY] = (place * SEQ + engine) << TERM_BITS | which
 
 
 @element
@@ -332,25 +369,35 @@ def wait_for(entry, engine, finish, by):
 
 
 @element
-def earliest(fixed, state, window, records):
-    """Return core, engine and start of the head that starts first; NONE where no head's terms are known."""
+def find_heads(fixed, state, core, window, records):
+    """Find when the heads of a core's queues that were not known could start; return whether that is news to others."""
+    news = False
+    for engine in range(SEQ):
+        total = state.totals[core, engine]
+        if state.heads[core, engine] < LATE or total[DONE] == total[COUNT]:
+            continue
+        entry = state.queues[core, engine, total[DONE] & (state.queues.shape[2] - 1)]
+        if entry[PENDING] > 0:
+            continue
+        if entry[ARRIVED] == NONE:
+            settle(fixed, state, entry, total)
+            write(entry, window, records)
+            news |= fixed.code[entry[PC], SYNC] == MEETS
+        if has_token(fixed, state, entry):
+            state.heads[core, engine] = max(entry[ARRIVED], entry[TOKEN_UNTIL])
+    return news
+
+
+@element
+def earliest(fixed, state):
+    """Return core, engine and start of the head that starts first; NONE where none is known."""
     best_core, best_engine, best_start, best_arrived = NONE, NONE, LATE, LATE
-    for core in range(state.queues.shape[0]):
+    for core in range(state.heads.shape[0]):
         for engine in range(SEQ):
-            total = state.totals[core, engine]
-            if total[DONE] == total[COUNT]:
+            start = state.heads[core, engine]
+            if start > best_start or start == LATE:
                 continue
-            entry = state.queues[core, engine, total[DONE] % state.queues.shape[2]]
-            if entry[PENDING] > 0:
-                continue
-            if entry[ARRIVED] == NONE:
-                settle(fixed, state, entry, total)
-                write(entry, window, records)
-            if not has_token(fixed, state, entry):
-                continue
-            start = max(entry[ARRIVED], entry[TOKEN_UNTIL])
-            if start > best_start:
-                continue
+            entry = state.queues[core, engine, state.totals[core, engine, DONE] & (state.queues.shape[2] - 1)]
             start = max(start, granted(fixed, state, entry, state.recents[core, engine]))
             if start < best_start or (start == best_start and entry[ARRIVED] < best_arrived):
                 best_core, best_engine, best_start, best_arrived = core, engine, start, entry[ARRIVED]
@@ -457,8 +504,7 @@ def take(resource, start, cycles, by):
 def commit(fixed, state, core, engine, start, window, records):
     """Start the head of a queue; tell whoever needs its finish. Return False, and do nothing, without room for it."""
     total = state.totals[core, engine]
-    depth = state.queues.shape[2]
-    entry = state.queues[core, engine, total[DONE] % depth]
+    entry = state.queues[core, engine, total[DONE] & (state.queues.shape[2] - 1)]
     at, own = entry[PC], state.recents[core, engine]
     if fixed.code[at, SYNC] == SIGNALS:
         semaphore = state.semaphores[fixed.code[at, NUMBER]]
@@ -493,6 +539,7 @@ def commit(fixed, state, core, engine, start, window, records):
     total[FREE_FROM] = start + fixed.code[at, OCCUPANCY]
     total[LAST], total[LAST_FINISH], total[LAST_FINISHED_BY] = entry[N], finish, finished_by
     total[DONE] += 1
+    state.heads[core, engine] = LATE
     sequencer = state.sequencers[core]
     sequencer[END] = max(sequencer[END], finish)
     return True
@@ -503,7 +550,7 @@ def tell(queues, entry, engine):
     """Tell those that need the finish of an instruction of an engine."""
     who = entry[NEEDED_BY]
     while who != NONE:
-        needs, which = queues[who // (2 * SEQ) // queues.shape[1], who // (2 * SEQ) % queues.shape[1]], who % (2 * SEQ)
+        needs, which = queues[(who >> TERM_BITS) % SEQ, (who >> TERM_BITS) // SEQ], who & ((1 << TERM_BITS) - 1)
         needs[PENDING] -= 1
         if which < SEQ:
             depend(needs, engine, entry[FINISH], entry[FINISHED_BY])
