@@ -291,6 +291,12 @@ def borrowed(context: Any, array: Any) -> Any:
     return array(array), generate
 
 
+@element
+def natural(index: Any) -> Any:
+    """Return an index that is known not to be negative: numba counts others from the end, which takes it two steps."""
+    return np.uint64(index)
+
+
 def whole(value: int) -> int:
     """Return a number to hand from one compiled function to another.
 

@@ -37,7 +37,7 @@ import numpy as np
 
 from emulator.barrier import met
 from emulator.costs import FIRST_LINK, Cost, holds
-from emulator.jit import borrowed, element, hot, inner
+from emulator.jit import borrowed, element, hot, inner, natural
 from emulator.plan import ADDRESS, FIELDS, READ, SEQ, WRITE, Plan
 from emulator.record import (
     ARRIVED,
@@ -97,8 +97,8 @@ PLACE, UNTIL, BY, OPERAND = range(3, 7)
 LATE = np.iinfo(np.int64).max
 # Of a record on the critical path: when it was issued, when all of its own core let it start, when it started.
 IS_ISSUED, HAS_ARRIVED, STARTED = range(3)
-# Accesses looked at together.
-BLOCK = 64
+# Accesses looked at together; before those, so many one by one.
+BLOCK, FEW = 64, 8
 # An instruction in a queue: its record, then where its code is, its number, how many of its terms are not known, the
 # engines that its dependence and its wait are due to and the records, where its accesses begin, the first of those that
 # need its finish; and for each engine the next that needs what its dependence on it, then its wait for it, needs.
@@ -199,7 +199,7 @@ def walk(fixed, state, window, records, budget):
         borrowed(state.meetings),
         borrowed(state.steps),
     )
-    before, mask = budget, state.queues.shape[2] - 1
+    before = budget
     for core in range(state.sequencers.shape[0]):
         if budget > 0:
             budget = fetch(fixed, state, core, window, records, budget)
@@ -216,7 +216,7 @@ def walk(fixed, state, window, records, budget):
         if core == NONE:
             state.steps[0] += before - budget
             return STUCK
-        signals = fixed.code[state.queues[core, engine, state.totals[core, engine, DONE] & mask, PC], SYNC] == SIGNALS
+        signals = fixed.code[head(state, core, engine)[PC], SYNC] == SIGNALS
         if not commit(fixed, state, core, engine, start, window, records):
             budget = -budget
             break
@@ -230,35 +230,38 @@ def walk(fixed, state, window, records, budget):
 @element
 def fetch(fixed, state, core, window, records, budget):
     """Issue what a core can issue; return what is left of the budget, negative where there is no room for accesses."""
-    code, sequencer, mask = fixed.code, state.sequencers[core], state.queues.shape[2] - 1
+    code, sequencer, mask = fixed.code, state.sequencers[natural(core)], state.queues.shape[2] - 1
     counters = sequencer[COUNTERS:]
+    queues, totals = state.queues[natural(core)], state.totals[natural(core)]
     while budget > 0:
         at = sequencer[AT]
-        engine = code[at, RUNS_ON]
+        row = code[natural(at)]
+        engine = row[RUNS_ON]
         if engine == SEQ:
-            if code[at, TRIPS] == 0:  # end
+            if row[TRIPS] == 0:  # end
                 break
-            sequencer[AT] = jump(code, at, counters)
+            sequencer[AT] = jump(row, at, counters)
             sequencer[CLOCK] += fixed.loop_cycles
             budget -= 1
             continue
-        total = state.totals[core, engine]
+        total = totals[natural(engine)]
         if total[COUNT] - total[DONE] == fixed.depth:
             break
-        most = state.recents.shape[3] - code[at + 1, FIRST_OPERAND] + code[at, FIRST_OPERAND]
+        most = state.recents.shape[3] - code[natural(at + 1), FIRST_OPERAND] + row[FIRST_OPERAND]
         if total[NEWEST] > most and not make_room(state, core, engine, most):
             return -budget
         issued, freed_by = sequencer[CLOCK] + fixed.issue_cycles, NONE
         if total[COUNT] >= fixed.depth:
-            freed = state.queues[core, engine, (total[COUNT] - fixed.depth) & mask]
+            freed = queues[natural(engine), natural((total[COUNT] - fixed.depth) & mask)]
             if freed[START] > issued:
                 issued, freed_by = freed[START], freed[N]
         place = total[COUNT] & mask
-        entry = state.queues[core, engine, place]
-        entry[:] = NONE
+        entry = queues[natural(engine), natural(place)]
+        for k in range(ENTRY):
+            entry[k] = NONE
         entry[CORE], entry[INDEX], entry[PC], entry[N] = core, at - sequencer[BEGIN], at, sequencer[NEXT]
         entry[ISSUED], entry[FREED_BY], entry[PENDING], entry[OWN] = issued, freed_by, 0, total[NEWEST]
-        beyond = note_accesses(fixed, state.recents[core, engine], counters, at, place, total[NEWEST])
+        beyond = note_accesses(fixed, state.recents[natural(core), natural(engine)], counters, at, place, total[NEWEST])
         find_terms(fixed, state, core, engine, place, beyond)
         total[NEWEST] = beyond
         total[COUNT] += 1
@@ -288,14 +291,14 @@ def make_room(state, core, engine, most):
 
 
 @inner
-def jump(code, at, counters):
-    """Return where the sequencer goes on after a loop or brnz; count."""
-    counter, other = code[at, COUNTER], code[at, OTHER]
+def jump(row, at, counters):
+    """Return where the sequencer goes on after a loop or brnz, by its row of code; count."""
+    counter, other = natural(row[COUNTER]), row[OTHER]
     if other > at:
         counters[counter] = 0
         return at + 1
     counters[counter] += 1
-    if counters[counter] < code[at, TRIPS]:
+    if counters[counter] < row[TRIPS]:
         return other + 1
     counters[counter] = 0
     return at + 1
@@ -304,19 +307,19 @@ def jump(code, at, counters):
 @element
 def note_accesses(fixed, own, counters, at, place, beyond):
     """Put the accesses of an instruction behind the recent ones of its engine; return where they end."""
-    operands, terms = fixed.operands, fixed.terms
-    for o in range(fixed.code[at, FIRST_OPERAND], fixed.code[at + 1, FIRST_OPERAND]):
-        moved = 0
-        for t in range(operands[o, FIRST_TERM], operands[o + 1, FIRST_TERM]):
-            value = counters[terms[t, 0]]
-            if terms[t, 1] > 0:
-                value %= terms[t, 1]
-            moved += value * terms[t, 2]
-        own[LOW, beyond] = operands[o, LOW] + moved
-        own[HIGH, beyond] = operands[o, HIGH] + moved
-        own[ACCESS, beyond] = operands[o, ACCESS]
-        own[PLACE, beyond] = place
-        own[UNTIL, beyond] = LATE
+    for o in range(fixed.code[natural(at), FIRST_OPERAND], fixed.code[natural(at + 1), FIRST_OPERAND]):
+        operand, moved = fixed.operands[natural(o)], 0
+        for t in range(operand[FIRST_TERM], fixed.operands[natural(o + 1), FIRST_TERM]):
+            term = fixed.terms[natural(t)]
+            value = counters[natural(term[0])]
+            if term[1] > 0:
+                value %= term[1]
+            moved += value * term[2]
+        own[LOW, natural(beyond)] = operand[LOW] + moved
+        own[HIGH, natural(beyond)] = operand[HIGH] + moved
+        own[ACCESS, natural(beyond)] = operand[ACCESS]
+        own[PLACE, natural(beyond)] = place
+        own[UNTIL, natural(beyond)] = LATE
         beyond += 1
     return beyond
 
@@ -324,32 +327,34 @@ def note_accesses(fixed, own, counters, at, place, beyond):
 @element
 def find_terms(fixed, state, core, engine, place, beyond):
     """Find what an instruction depends on and waits for: finishes that are known, and instructions that will tell."""
-    entry = state.queues[core, engine, place]
-    own, mask = state.recents[core, engine], state.queues.shape[2] - 1
+    queues, mask = state.queues[natural(core)], state.queues.shape[2] - 1
+    entry, own = queues[natural(engine), natural(place)], state.recents[natural(core), natural(engine)]
+    waits = fixed.code[natural(entry[PC]), WAITS]
     for other in range(SEQ):
-        theirs, their = state.recents[core, other], state.totals[core, other]
-        while their[OLDEST] < their[NEWEST] and theirs[UNTIL, their[OLDEST]] < entry[ISSUED]:
+        their = state.totals[natural(core), natural(other)]
+        theirs = state.recents[natural(core), natural(other)]
+        while their[OLDEST] < their[NEWEST] and theirs[UNTIL, natural(their[OLDEST])] < entry[ISSUED]:
             their[OLDEST] += 1
-        if fixed.hardware or other == engine:
+        if their[OLDEST] < their[NEWEST] and (fixed.hardware or other == engine):
             j = newest_conflict(own, entry[OWN], beyond, theirs, their[OLDEST], their[NEWEST])
             if j != NONE:
-                if theirs[UNTIL, j] < LATE:
-                    depend(entry, other, theirs[UNTIL, j], theirs[BY, j])
+                if theirs[UNTIL, natural(j)] < LATE:
+                    depend(entry, other, theirs[UNTIL, natural(j)], theirs[BY, natural(j)])
                 else:
-                    need(state.queues[core], engine, place, other, theirs[PLACE, j], other)
-        if fixed.code[entry[PC], WAITS] >> other & 1 and their[COUNT] > 0:
+                    need(queues, engine, place, other, theirs[PLACE, natural(j)], other)
+        if waits >> other & 1 and their[COUNT] > 0:
             if their[DONE] == their[COUNT]:
                 wait_for(entry, other, their[LAST_FINISH], their[LAST_FINISHED_BY])
             else:
-                need(state.queues[core], engine, place, other, (their[COUNT] - 1) & mask, SEQ + other)
+                need(queues, engine, place, other, (their[COUNT] - 1) & mask, SEQ + other)
 
 
 @element
 def need(queues, engine, place, other, their_place, which):
     """Let an instruction be told the finish of another, as its term `which`: 0 to 2 a dependence, 3 to 5 a wait."""
-    entry, late = queues[engine, place], queues[other, their_place]
+    entry, late = queues[natural(engine), natural(place)], queues[natural(other), natural(their_place)]
     entry[PENDING] += 1
-    entry[NEXT_NEEDS + which] = late[NEEDED_BY]
+    entry[natural(NEXT_NEEDS + which)] = late[NEEDED_BY]
     late[NEEDED_BY] = (place * SEQ + engine) << TERM_BITS | which
 
 
@@ -372,20 +377,27 @@ def wait_for(entry, engine, finish, by):
 def find_heads(fixed, state, core, window, records):
     """Find when the heads of a core's queues that were not known could start; return whether that is news to others."""
     news = False
+    heads = state.heads[natural(core)]
     for engine in range(SEQ):
-        total = state.totals[core, engine]
-        if state.heads[core, engine] < LATE or total[DONE] == total[COUNT]:
+        total = state.totals[natural(core), natural(engine)]
+        if heads[natural(engine)] < LATE or total[DONE] == total[COUNT]:
             continue
-        entry = state.queues[core, engine, total[DONE] & (state.queues.shape[2] - 1)]
+        entry = head(state, core, engine)
         if entry[PENDING] > 0:
             continue
         if entry[ARRIVED] == NONE:
             settle(fixed, state, entry, total)
             write(entry, window, records)
-            news |= fixed.code[entry[PC], SYNC] == MEETS
+            news |= fixed.code[natural(entry[PC]), SYNC] == MEETS
         if has_token(fixed, state, entry):
-            state.heads[core, engine] = max(entry[ARRIVED], entry[TOKEN_UNTIL])
+            heads[natural(engine)] = max(entry[ARRIVED], entry[TOKEN_UNTIL])
     return news
+
+
+@element
+def head(state, core, engine):
+    place = state.totals[natural(core), natural(engine), DONE] & (state.queues.shape[2] - 1)
+    return state.queues[natural(core), natural(engine), natural(place)]
 
 
 @element
@@ -394,11 +406,11 @@ def earliest(fixed, state):
     best_core, best_engine, best_start, best_arrived = NONE, NONE, LATE, LATE
     for core in range(state.heads.shape[0]):
         for engine in range(SEQ):
-            start = state.heads[core, engine]
+            start = state.heads[natural(core), natural(engine)]
             if start > best_start or start == LATE:
                 continue
-            entry = state.queues[core, engine, state.totals[core, engine, DONE] & (state.queues.shape[2] - 1)]
-            start = max(start, granted(fixed, state, entry, state.recents[core, engine]))
+            entry = head(state, core, engine)
+            start = max(start, granted(fixed, state, entry, state.recents[natural(core), natural(engine)]))
             if start < best_start or (start == best_start and entry[ARRIVED] < best_arrived):
                 best_core, best_engine, best_start, best_arrived = core, engine, start, entry[ARRIVED]
     return best_core, best_engine, best_start
@@ -407,7 +419,8 @@ def earliest(fixed, state):
 @element
 def settle(fixed, state, entry, total):
     """Find when all of its own core lets the head of a queue start, and why; a barrier is arrived at then."""
-    sync, number = fixed.code[entry[PC], SYNC], fixed.code[entry[PC], NUMBER]
+    row = fixed.code[natural(entry[PC])]
+    sync = row[SYNC]
     issued, free = entry[ISSUED], total[FREE_FROM]
     if sync in (SIGNALS, MEETS) and free != NONE and total[LAST_FINISH] >= issued:
         entry[DEPENDS_UNTIL], entry[DEPENDS_BY] = total[LAST_FINISH], total[LAST_FINISHED_BY]
@@ -422,14 +435,15 @@ def settle(fixed, state, entry, total):
         entry[WHY] = ISSUE
     entry[FREE], entry[ARRIVED] = free, arrived
     if sync == MEETS:
-        arrive(state.arrivals, fixed.users, state.meetings, entry[CORE], number, arrived, entry[N])
+        arrive(state.arrivals, fixed.users, state.meetings, entry[CORE], row[NUMBER], arrived, entry[N])
 
 
 @element
 def has_token(fixed, state, entry):
     """Return whether it is known when the token of a head that has arrived is there, or it needs none."""
-    sync, number = fixed.code[entry[PC], SYNC], fixed.code[entry[PC], NUMBER]
-    if entry[TOKEN_UNTIL] != NONE:
+    row = fixed.code[natural(entry[PC])]
+    sync, number = row[SYNC], row[NUMBER]
+    if sync == NOTHING or entry[TOKEN_UNTIL] != NONE:
         return True
     if sync == AWAITS:
         semaphore = state.semaphores[number]
@@ -450,17 +464,18 @@ def has_token(fixed, state, entry):
 def granted(fixed, state, entry, own):
     """Return when all shared resources that an instruction holds are free, NONE where nobody held them; note which."""
     resources, at = state.resources, entry[PC]
+    row, below = fixed.code[natural(at)], fixed.code[natural(at + 1)]
     until, last = NONE, NONE
-    for h in range(fixed.code[at, FIRST_HELD], fixed.code[at + 1, FIRST_HELD]):
-        if resources[fixed.held[h, 0], FREE_AT] > until:
-            last = fixed.held[h, 0]
-            until = resources[last, FREE_AT]
+    for h in range(row[FIRST_HELD], below[FIRST_HELD]):
+        resource = fixed.held[natural(h), 0]
+        if resources[natural(resource), FREE_AT] > until:
+            until, last = resources[natural(resource), FREE_AT], resource
     if fixed.block_bytes:
-        for o in range(fixed.code[at, FIRST_OPERAND], fixed.code[at + 1, FIRST_OPERAND]):
-            first, beyond = blocks(fixed, own, o, entry[OWN] + o - fixed.code[at, FIRST_OPERAND])
+        for o in range(row[FIRST_OPERAND], below[FIRST_OPERAND]):
+            first, beyond = blocks(fixed, own, o, entry[OWN] + o - row[FIRST_OPERAND])
             for block in range(first, beyond):
-                if resources[block, FREE_AT] > until:
-                    until, last = resources[block, FREE_AT], block
+                if resources[natural(block), FREE_AT] > until:
+                    until, last = resources[natural(block), FREE_AT], block
     entry[GRANTED], entry[HELD] = until, last
     return until
 
@@ -468,29 +483,32 @@ def granted(fixed, state, entry, own):
 @element
 def blocks(fixed, own, operand, access):
     """Return the blocks of local memory that an access touches, as resources: the first, and behind the last."""
-    first, memory = fixed.operands[operand, FIRST_BLOCK], fixed.operands[operand, MEMORY]
+    row = fixed.operands[natural(operand)]
+    first, memory = row[FIRST_BLOCK], row[MEMORY]
     if first == NONE:
         return 0, 0
-    low, high = own[LOW, access] - memory, own[HIGH, access] - memory
+    low, high = own[LOW, natural(access)] - memory, own[HIGH, natural(access)] - memory
     return first + low // fixed.block_bytes, first + (high - 1) // fixed.block_bytes + 1
 
 
 @element
 def hold(fixed, state, entry, own, start):
     """Hold the resources of an instruction from its start; one that it needs twice, for the sum."""
-    at = entry[PC]
-    for h in range(fixed.code[at, FIRST_HELD], fixed.code[at + 1, FIRST_HELD]):
-        take(state.resources[fixed.held[h, 0]], start, fixed.held[h, 1], entry[N])
+    row, below = fixed.code[natural(entry[PC])], fixed.code[natural(entry[PC] + 1)]
+    for h in range(row[FIRST_HELD], below[FIRST_HELD]):
+        held = fixed.held[natural(h)]
+        take(state.resources[natural(held[0])], start, held[1], entry[N])
     if fixed.block_bytes:
-        for o in range(fixed.code[at, FIRST_OPERAND], fixed.code[at + 1, FIRST_OPERAND]):
-            access = entry[OWN] + o - fixed.code[at, FIRST_OPERAND]
+        for o in range(row[FIRST_OPERAND], below[FIRST_OPERAND]):
+            access = entry[OWN] + o - row[FIRST_OPERAND]
             first, beyond = blocks(fixed, own, o, access)
+            operand = fixed.operands[natural(o)]
             for block in range(first, beyond):
                 # Of the bytes of data no more than fit between its bounds in this block.
-                low = fixed.operands[o, MEMORY] + (block - fixed.operands[o, FIRST_BLOCK]) * fixed.block_bytes
-                here = min(own[HIGH, access], low + fixed.block_bytes) - max(own[LOW, access], low)
-                cycles = int(np.ceil(min(here, fixed.operands[o, BYTES]) / fixed.block_rate))
-                take(state.resources[block], start, cycles, entry[N])
+                low = operand[MEMORY] + (block - operand[FIRST_BLOCK]) * fixed.block_bytes
+                here = min(own[HIGH, natural(access)], low + fixed.block_bytes) - max(own[LOW, natural(access)], low)
+                cycles = int(np.ceil(min(here, operand[BYTES]) / fixed.block_rate))
+                take(state.resources[natural(block)], start, cycles, entry[N])
 
 
 @element
@@ -503,19 +521,19 @@ def take(resource, start, cycles, by):
 @element
 def commit(fixed, state, core, engine, start, window, records):
     """Start the head of a queue; tell whoever needs its finish. Return False, and do nothing, without room for it."""
-    total = state.totals[core, engine]
-    entry = state.queues[core, engine, total[DONE] & (state.queues.shape[2] - 1)]
-    at, own = entry[PC], state.recents[core, engine]
-    if fixed.code[at, SYNC] == SIGNALS:
-        semaphore = state.semaphores[fixed.code[at, NUMBER]]
+    total, own = state.totals[natural(core), natural(engine)], state.recents[natural(core), natural(engine)]
+    entry = head(state, core, engine)
+    row, below = fixed.code[natural(entry[PC])], fixed.code[natural(entry[PC] + 1)]
+    if row[SYNC] == SIGNALS:
+        semaphore = state.semaphores[natural(row[NUMBER])]
         if semaphore[GIVEN] - semaphore[TAKEN] == state.signals.shape[1]:
             return False
-    finish, finished_by = start + fixed.code[at, LATENCY], entry[N]
+    finish, finished_by = start + row[LATENCY], entry[N]
     if entry[FREE] != NONE and total[LAST_FINISH] >= finish:
         finish, finished_by = total[LAST_FINISH], total[LAST_FINISHED_BY]
     entry[START], entry[FINISH], entry[FINISHED_BY] = start, finish, finished_by
     if entry[GRANTED] != NONE:
-        entry[GRANTED_BY] = state.resources[entry[HELD], HELD_BY]
+        entry[GRANTED_BY] = state.resources[natural(entry[HELD]), HELD_BY]
     hold(fixed, state, entry, own, start)
     stalled = start - max(entry[ISSUED], entry[FREE])
     if start > max(entry[ARRIVED], entry[TOKEN_UNTIL]):
@@ -528,19 +546,19 @@ def commit(fixed, state, core, engine, start, window, records):
         total[STALL_WAIT] += stalled
     write(entry, window, records)
 
-    if fixed.code[at, SYNC] == SIGNALS:
-        signal = state.signals[fixed.code[at, NUMBER], semaphore[GIVEN] % state.signals.shape[1]]
+    if row[SYNC] == SIGNALS:
+        signal = state.signals[row[NUMBER], semaphore[GIVEN] % state.signals.shape[1]]
         signal[0], signal[1] = finish, entry[N]
         semaphore[GIVEN] += 1
-    for a in range(entry[OWN], entry[OWN] + fixed.code[at + 1, FIRST_OPERAND] - fixed.code[at, FIRST_OPERAND]):
-        own[UNTIL, a], own[BY, a] = finish, finished_by
-    tell(state.queues[core], entry, engine)
-    total[BUSY] += fixed.code[at, OCCUPANCY]
-    total[FREE_FROM] = start + fixed.code[at, OCCUPANCY]
+    for a in range(entry[OWN], entry[OWN] + below[FIRST_OPERAND] - row[FIRST_OPERAND]):
+        own[UNTIL, natural(a)], own[BY, natural(a)] = finish, finished_by
+    tell(state.queues[natural(core)], entry, engine)
+    total[BUSY] += row[OCCUPANCY]
+    total[FREE_FROM] = start + row[OCCUPANCY]
     total[LAST], total[LAST_FINISH], total[LAST_FINISHED_BY] = entry[N], finish, finished_by
     total[DONE] += 1
-    state.heads[core, engine] = LATE
-    sequencer = state.sequencers[core]
+    state.heads[natural(core), natural(engine)] = LATE
+    sequencer = state.sequencers[natural(core)]
     sequencer[END] = max(sequencer[END], finish)
     return True
 
@@ -550,19 +568,20 @@ def tell(queues, entry, engine):
     """Tell those that need the finish of an instruction of an engine."""
     who = entry[NEEDED_BY]
     while who != NONE:
-        needs, which = queues[(who >> TERM_BITS) % SEQ, (who >> TERM_BITS) // SEQ], who & ((1 << TERM_BITS) - 1)
+        place, which = who >> TERM_BITS, who & ((1 << TERM_BITS) - 1)
+        needs = queues[natural(place % SEQ), natural(place // SEQ)]
         needs[PENDING] -= 1
         if which < SEQ:
             depend(needs, engine, entry[FINISH], entry[FINISHED_BY])
         else:
             wait_for(needs, engine, entry[FINISH], entry[FINISHED_BY])
-        who = needs[NEXT_NEEDS + which]
+        who = needs[natural(NEXT_NEEDS + which)]
 
 
 @element
 def write(entry, window, records):
     """Write what is known of an instruction, where its record lies in the window."""
-    mine = window[entry[CORE]]
+    mine = window[natural(entry[CORE])]
     if mine[LOWEST] <= entry[N] < mine[BEYOND]:
         row = records[mine[ROW_OF] + entry[N] - mine[LOWEST]]
         for k in range(RECORD):
@@ -587,25 +606,36 @@ def arrive(arrivals, users, meetings, core, barrier, cycle, record):
 @inner
 def newest_conflict(mine, first, beyond, theirs, oldest, newest):
     """Return the newest access, `oldest` to before `newest`, that conflicts with one of mine; or NONE."""
-    while newest > oldest and beyond > first:
+    few = max(newest - FEW, oldest)
+    a = conflict_between(mine, first, beyond, theirs, few, newest)
+    newest = few
+    while a == NONE and newest > oldest and beyond > first:
         # A block that shares no byte with any of mine is passed over by a loop without branches: 0.2 ns an access.
         begin = max(newest - BLOCK, oldest)
         lows, highs = theirs[LOW, begin:newest], theirs[HIGH, begin:newest]
         near = 0
         for m in range(first, beyond):
-            low, high = mine[LOW, m], mine[HIGH, m]
-            for a in range(lows.shape[0]):
-                near |= (low < highs[a]) & (lows[a] < high)
+            low, high = mine[LOW, natural(m)], mine[HIGH, natural(m)]
+            for k in range(lows.shape[0]):
+                near |= (low < highs[k]) & (lows[k] < high)
         if near:
-            for a in range(newest - 1, begin - 1, -1):
-                for m in range(first, beyond):
-                    if (
-                        (mine[ACCESS, m] | theirs[ACCESS, a]) & WRITE
-                        and mine[LOW, m] < theirs[HIGH, a]
-                        and theirs[LOW, a] < mine[HIGH, m]
-                    ):
-                        return a
+            a = conflict_between(mine, first, beyond, theirs, begin, newest)
         newest = begin
+    return a
+
+
+@element
+def conflict_between(mine, first, beyond, theirs, begin, end):
+    """Return the newest access, `begin` to before `end`, that conflicts with one of mine; or NONE."""
+    for a in range(end - 1, begin - 1, -1):
+        low, high, access = theirs[LOW, natural(a)], theirs[HIGH, natural(a)], theirs[ACCESS, natural(a)]
+        for m in range(first, beyond):
+            if (
+                (mine[ACCESS, natural(m)] | access) & WRITE
+                and mine[LOW, natural(m)] < high
+                and low < mine[HIGH, natural(m)]
+            ):
+                return a
     return NONE
 
 
@@ -688,7 +718,7 @@ def goes_on(code, sequencers, users, arrivals, signals, budget):
             if code[at, RUNS_ON] == SEQ:
                 if code[at, TRIPS] == 0:
                     break
-                sequencer[AT] = jump(code, at, sequencer[COUNTERS:])
+                sequencer[AT] = jump(code[at], at, sequencer[COUNTERS:])
             else:
                 if sync == AWAITS and signals[number] == 0:
                     break
