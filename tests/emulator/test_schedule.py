@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emulator import clock
@@ -34,10 +34,11 @@ from emulator.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, schedul
 from isa.chip import Chip, load_chip
 from isa.dtypes import I8
 from isa.errors import Trap
-from isa.instruction import build
+from isa.instruction import Instruction, build
 from isa.operand import Operand, Term, dense
 from isa.program import Core, Line, Program
-from tests.emulator.plain_scheduler import simulate
+from isa.row import ENGINES
+from tests.emulator.plain_scheduler import held_by, simulate, unroll
 from tests.strategies import programs, programs_of_cores
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -45,10 +46,10 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 @st.composite
 def chips(draw: st.DrawFn) -> Chip:
-    """Return `edge` with three cores, drawn sequencer, engines and latencies; slow and fast ones."""
+    """Return `edge` with some cores, drawn sequencer, engines, latencies and paths; slow and fast ones."""
     small, rate = st.integers(1, 40), st.floats(0.5, 64)
     return load_chip("edge").replace(
-        chip__cores=3,
+        chip__cores=draw(st.integers(3, 5)),
         memory__lm_bytes=2**20,
         sync__cycles=draw(st.integers(1, 9)),
         sync__latency=draw(st.sampled_from((0, 1, 100))),
@@ -69,6 +70,8 @@ def chips(draw: st.DrawFn) -> Chip:
         me__access_bytes=draw(st.sampled_from((1, 4, 32))),
         me__latency=draw(st.integers(0, 200)),
         memory__dev_latency=draw(st.integers(0, 300)),
+        memory__dev_bytes_per_cycle=draw(rate),
+        memory__pcie_bytes_per_cycle=draw(rate),
         memory__pcie_latency=draw(st.integers(0, 300)),
         memory__lm_block_bytes_per_cycle=draw(rate),
         memory__lm_blocks=draw(st.sampled_from((0, 1, 8, 4096))),
@@ -79,8 +82,46 @@ def or_none(cycle: int | None) -> int:
     return NONE if cycle is None else cycle
 
 
-# Cores that pass tensors on, and those that keep to themselves.
-any_programs = st.one_of(programs(), programs_of_cores(least=2))
+def core_of(code: list[Instruction]) -> Core:
+    body = (*code, build("end"))
+    return Core(body, tuple(Line("test.npu", k + 1, "") for k in range(len(body))), (), ())
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Program:
+    """Draw a program of two or three cores that all move bytes at once: to and from dev and host, and to each other."""
+    cores, sizes = draw(st.integers(2, 3)), st.sampled_from((64, 256, 1024))
+
+    def instruction(core: int) -> Instruction:
+        kind, size = (
+            draw(st.sampled_from(("load", "load", "store", "copy", "send", "send", "fill", "eltwise"))),
+            draw(sizes),
+        )
+        out, x = (dense("lm", 1024 * slot, I8, (size,)) for slot in draw(st.permutations(range(8)))[:2])
+        outside = dense(draw(st.sampled_from(("dev", "host"))), 1024 * draw(st.integers(0, 15)), I8, (size,))
+        waits = tuple(draw(st.sets(st.sampled_from(ENGINES), max_size=1)))
+        if kind == "load":
+            return build("load", waits, out=out, x=outside)
+        if kind == "store":
+            return build("store", waits, out=outside, x=x)
+        if kind == "fill":
+            return build("fill", waits, out=replace(outside, memory="dev"))
+        if kind == "send":
+            out = replace(out, core=draw(st.integers(0, cores - 1).filter(lambda other: other != core)))
+        return build("eltwise" if kind == "eltwise" else "copy", waits, out=out, x=x)
+
+    def code(core: int) -> list[Instruction]:
+        body = [instruction(core) for _ in range(draw(st.integers(1, 6)))]
+        count = draw(st.integers(1, 4))
+        looped = [build("loop", counter=1, count=count), *body, build("brnz", counter=1)]
+        return looped if count > 1 else body
+
+    parts = tuple(core_of(code(core)) for core in range(cores))
+    return Program("test", "edge", draw(st.sampled_from(("hardware", "compiler"))), parts)
+
+
+# Cores that pass tensors on, those that keep to themselves, and those that want the same paths.
+any_programs = st.one_of(programs(), programs_of_cores(least=2), crowds())
 
 
 @quick
@@ -222,14 +263,89 @@ def roofline_bounds(timeline: Timeline) -> list[float]:
     return bounds
 
 
+LATENCIES = (
+    *("te.latency", "pe.latency", "me.latency", "memory.dev_latency", "memory.pcie_latency", "ring.latency"),
+    *("sync.latency", "sync.cycles", "seq.issue_cycles", "seq.loop_cycles"),
+)
+BANDWIDTHS = (
+    *("te.multipliers", "te.pixels", "te.channels", "te.vector_lanes", "te.read_bytes_per_cycle", "pe.lanes"),
+    *("te.write_bytes_per_cycle", "pe.read_bytes_per_cycle", "pe.write_bytes_per_cycle", "me.bytes_per_cycle"),
+    *("memory.dev_bytes_per_cycle", "memory.pcie_bytes_per_cycle", "ring.bytes_per_cycle", "seq.queue_depth"),
+)
+
+
+def shares(program: Program, chip: Chip) -> bool:
+    """Return whether two engines of a program ever hold the same resource."""
+    holders: dict[object, set[tuple[int, str]]] = {}
+    for core in range(len(program.cores)):
+        for executed in unroll(program, core, chip)[0]:
+            for resource, _ in held_by(executed, chip):
+                holders.setdefault(resource, set()).add((core, executed.instruction.engine))
+    return any(len(engines) > 1 for engines in holders.values())
+
+
 @quick
-@given(programs(), chips(), st.sampled_from(("te.latency", "pe.latency", "me.latency", "memory.dev_latency")))
-def test_less_latency_never_costs_cycles_where_nothing_is_shared(program: Program, chip: Chip, latency: str) -> None:
-    # One core, whose memory engine alone leaves it; its blocks would be shared between engines.
+@given(any_programs, chips(), st.sampled_from(LATENCIES + BANDWIDTHS))
+def test_a_faster_chip_never_costs_cycles_where_nothing_is_shared(program: Program, chip: Chip, number: str) -> None:
+    """Every start is then the latest of sums of costs: with lesser costs, or longer queues, none is later."""
     chip = chip.replace(memory__lm_blocks=0)
-    slow = schedule(load(program, chip)).cycles
-    fast = schedule(load(program, chip.replace(**{latency: chip[latency] // 2}))).cycles
+    assume(not shares(program, chip))
+    least = 0 if number not in ("sync.cycles", "seq.issue_cycles") else 1
+    faster = 2 * chip[number] if number in BANDWIDTHS else max(least, chip[number] // 2)
+    slow, fast = (schedule(load(program, each)).cycles for each in (chip, chip.replace(**{number: faster})))
     assert fast <= slow
+
+
+def test_a_faster_engine_can_make_the_whole_slower() -> None:
+    """The law ends where something is shared: five instructions whose cycles are more with a faster pooling engine.
+
+    Two cores load from device memory, which serves whoever comes first. On core 1 a short load is awaited by a long
+    chain of vectors. On core 0 a long load, which nobody awaits, comes as soon as a pool has read the bytes that it
+    overwrites. With a slow pool the short load comes first. With a fast one the long load does: the short one stands
+    behind it, and all that awaits it. Had the order of the grants been kept, nothing would be later.
+    """
+    image, vectors = dense("lm", 0, I8, (1, 16, 16, 16)), (128, 256)
+    pool = build("maxpool", out=dense("lm", 32768, I8, (1, 8, 8, 16)), x=image, window=2, stride=2)
+    long_load = build("load", out=tile(0, 16384), x=dense("dev", 0, I8, (16384,)))
+    fill = build("fill", out=tile(65536, 32768))
+    short_load = build("load", out=tile(0, 64), x=dense("dev", 16384, I8, (64,)))
+    chain = build("eltwise", out=dense("lm", 32768, I8, vectors), x=dense("lm", 0, I8, vectors))
+    program = Program("test", "edge", "hardware", (core_of([pool, long_load]), core_of([fill, short_load, chain])))
+
+    def starts(lanes: int) -> tuple[list[int], Timeline]:
+        timeline = schedule(load(program, load_chip("edge", chip__cores=2, ring__bytes_per_cycle=8.0, pe__lanes=lanes)))
+        return timeline.records[:, START].tolist(), timeline
+
+    (slow_starts, slow), (fast_starts, fast) = starts(2), starts(8)
+    # The pool is done sooner and the long load begins sooner; the short load and the vectors begin later.
+    assert fast_starts[1] < slow_starts[1]
+    assert fast_starts[3] > slow_starts[3] and fast_starts[4] > slow_starts[4]
+    assert fast.cycles > slow.cycles
+    # The path says so: what came between is the device memory, held by the long load.
+    behind = [step for step in fast.steps() if step.reason == "resource"]
+    assert [(step.core, step.index, step.resource) for step in behind] == [(0, 1, "dev")]
+    assert not any(step.reason == "resource" for step in slow.steps())
+
+
+def test_grants_of_each_kind() -> None:
+    """Where two cores want the same path, the second has it when the first has moved its bytes."""
+    chip = load_chip("edge", chip__cores=4, ring__bytes_per_cycle=1.0, memory__dev_bytes_per_cycle=2.0)
+    size = (256,)
+    here, dev, host = (dense(memory, 0, I8, size) for memory in ("lm", "dev", "host"))
+    there = replace(here, core=2)
+    kinds = {
+        "dev": (build("load", out=here, x=dev), 128),
+        "pcie in": (build("load", out=here, x=host), 256 / chip["memory.pcie_bytes_per_cycle"]),
+        "pcie out": (build("store", out=host, x=here), 256 / chip["memory.pcie_bytes_per_cycle"]),
+        # From core 0 and from core 1 upwards to core 2: both go over the link between the last two.
+        "ring": (build("copy", out=there, x=here), 256),
+    }
+    for name, (instruction, cycles) in kinds.items():
+        program = Program("test", "edge", "hardware", (core_of([instruction]), core_of([instruction]), core_of([])))
+        timeline = schedule(load(program, chip))
+        first, second = timeline.records[:, START].tolist()
+        assert second == first + cycles
+        assert [(step.core, step.resource) for step in timeline.steps() if step.resource] == [(0, name)]
 
 
 @quick
@@ -248,13 +364,11 @@ def test_cycles_do_not_depend_on_data(program: Program, chip: Chip, seed: int) -
     assert schedule(load(program, chip)).cycles == schedule(load(replace(program, cores=cores), chip)).cycles
 
 
-def program_of(*code: object, order: str = "hardware") -> Program:
-    body = (*code, build("end"))
-    lines = tuple(Line("test.npu", k + 1, "") for k in range(len(body)))
-    return Program("test", "edge", order, (Core(body, lines, (), ()),))  # type: ignore[arg-type]
+def program_of(*code: Instruction, order: str = "hardware") -> Program:
+    return Program("test", "edge", order, (core_of([*code]),))
 
 
-def tile(address: int, size: int = 256) -> object:
+def tile(address: int, size: int = 256) -> Operand:
     return dense("lm", address, I8, (size,))
 
 
