@@ -49,7 +49,7 @@ def chips(draw: st.DrawFn) -> Chip:
     """Return `edge` with some cores, drawn sequencer, engines, latencies and paths; slow and fast ones."""
     small, rate = st.integers(1, 40), st.floats(0.5, 64)
     return load_chip("edge").replace(
-        chip__cores=draw(st.integers(3, 5)),
+        chip__cores=draw(st.integers(4, 6)),
         memory__lm_bytes=2**20,
         sync__cycles=draw(st.integers(1, 9)),
         sync__latency=draw(st.sampled_from((0, 1, 100))),
@@ -89,12 +89,12 @@ def core_of(code: list[Instruction]) -> Core:
 
 @st.composite
 def crowds(draw: st.DrawFn) -> Program:
-    """Draw a program of two or three cores that all move bytes at once: to and from dev and host, and to each other."""
-    cores, sizes = draw(st.integers(2, 3)), st.sampled_from((64, 256, 1024))
+    """Draw a program of two to four cores that all move bytes at once: to and from dev and host, and to each other."""
+    cores, sizes = draw(st.integers(2, 4)), st.sampled_from((64, 1024))
 
     def instruction(core: int) -> Instruction:
         kind, size = (
-            draw(st.sampled_from(("load", "load", "store", "copy", "send", "send", "fill", "eltwise"))),
+            draw(st.sampled_from(("load", "store", "send", "send", "send", "copy", "fill", "eltwise"))),
             draw(sizes),
         )
         out, x = (dense("lm", 1024 * slot, I8, (size,)) for slot in draw(st.permutations(range(8)))[:2])
