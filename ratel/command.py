@@ -1,4 +1,4 @@
-"""The command line: `ratel asm | dis | fmt | run | time | chips | manual`.
+"""The command line: `ratel asm | dis | fmt | run | time | annotate | chips | manual`.
 
 Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage.
 """
@@ -131,6 +131,17 @@ def parser() -> argparse.ArgumentParser:
     )
 
     sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
+    sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    with_chip(sub)
+
+    timing.add_argument(
+        "--explain", action="store_true", help="say where the cycles went: by kind, engine and loop, and the roofline"
+    )
+    timing.add_argument(
+        "--what-if", action="store_true", help="say what more of each thing on the chip would save, scheduling again"
+    )
+
+    sub = command("annotate", annotate, "print the source with the cycles of each line")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
 
@@ -376,7 +387,8 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
 
 
 def time(options: argparse.Namespace) -> int:
-    from ratel import api, tables
+    from emulator.what_if import what_if
+    from ratel import api, explained, tables
 
     names = options.chip.split(",") if options.chip is not None else [None]
     if "" in names:
@@ -387,6 +399,7 @@ def time(options: argparse.Namespace) -> int:
             api.time(program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
             for program, chip in loaded
         ]
+        tried = [what_if(timeline.plan, progress.trying) if options.what_if else None for timeline in timelines]
     if options.json:
         summaries = [
             {
@@ -399,15 +412,39 @@ def time(options: argparse.Namespace) -> int:
                 "engines": engines_summary(timeline.engines),
                 "critical_path": [vars(entry) for entry in timeline.critical_path],
                 **stream_summary(timeline),
+                **(explained.explained(timeline) if options.explain else {}),
+                **({"what_if": [vars(one) for one in found]} if found is not None else {}),
             }
-            for timeline in timelines
+            for timeline, found in zip(timelines, tried, strict=True)
         ]
         print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries})
         return DONE
-    for timeline in timelines:
+    for timeline, found in zip(timelines, tried, strict=True):
         tables.print_timeline(timeline)
+        if options.explain:
+            explained.print_explained(timeline)
+        if found is not None:
+            explained.print_what_if(found, timeline.cycles)
     if len(timelines) > 1:
         tables.print_comparison(timelines)
+    return DONE
+
+
+def annotate(options: argparse.Namespace) -> int:
+    from emulator.annotate import annotate
+    from emulator.timeline import Timeline
+    from ratel import api, explained, tables
+
+    program, chip = load_program(options.file, options.chip, options.set)
+    with tables.Progress(program.name) as progress:
+        timeline = api.time(program, chip, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
+    assert isinstance(timeline, Timeline), "one task"
+    lines = annotate(timeline)
+    if options.json:
+        found = [{**vars(line)} for line in lines]
+        print_json({"chip": chip.name, "cycles": timeline.cycles, "lines": found})
+    else:
+        explained.print_annotated(timeline, lines, explained.sources(options.file, lines))
     return DONE
 
 
