@@ -133,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
+    sub.add_argument("--trace", metavar="FILE.json", help="write a trace that ui.perfetto.dev opens")
 
     for sub in (running, timing):
         sub.add_argument(
@@ -308,6 +309,16 @@ def save_tensor(path: str, tensor: np.ndarray) -> None:
     write_whole(path, data.getvalue())
 
 
+def write_beside(path: str, program: Program, source: str, text: str) -> None:
+    """Write a text that is made of a program; raise UsageError where it would replace the program or its source."""
+    sources = {source, *(line.file for core in program.cores for line in core.lines)}
+    if Path(path).suffix in (".npu", ".npo", ".npy") or Path(path).resolve() in {
+        Path(one).resolve() for one in sources
+    }:
+        raise UsageError(f"{path} would replace a program or its data: name another file")
+    write_whole(path, text.encode())
+
+
 def print_json(value: object) -> None:
     print(json.dumps(value, allow_nan=False))
 
@@ -381,12 +392,18 @@ def time(options: argparse.Namespace) -> int:
     names = options.chip.split(",") if options.chip is not None else [None]
     if "" in names:
         raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
+    if options.trace is not None and len(names) > 1:
+        raise UsageError("--trace is of one chip: name one with --chip")
     loaded = [load_program(options.file, name, options.set) for name in names]
     with tables.Progress(loaded[0][0].name) as progress:
         timelines = [
             api.time(program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
             for program, chip in loaded
         ]
+    if options.trace is not None:
+        from emulator.trace import trace
+
+        write_beside(options.trace, loaded[0][0], options.file, trace(timelines[0]))
     if options.json:
         summaries = [
             {
