@@ -26,7 +26,7 @@ class Cost:
 
     occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
     limit: what decides the occupancy, all of them where they are equal; macs: products summed; read, written: bytes of
-    operands.
+    operands; demands: (name, cycles) of each.
     """
 
     occupancy: int
@@ -35,6 +35,7 @@ class Cost:
     macs: int = 0
     read: int = 0
     written: int = 0
+    demands: tuple[tuple[str, float], ...] = ()
 
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
@@ -57,7 +58,7 @@ def from_demands(demands: dict[str, float], latency: int, macs: int, read: int, 
     greatest = max(demands.values())
     limit = ", ".join(name for name, demand in demands.items() if demand == greatest)
     occupancy = max(1, ceil(greatest))
-    return Cost(occupancy, occupancy + latency, limit, macs, read, written)
+    return Cost(occupancy, occupancy + latency, limit, macs, read, written, tuple(demands.items()))
 
 
 def present(instruction: Instruction, name: str) -> Operand:

@@ -105,13 +105,17 @@ class Progress:
         print(f"compiling {name} (once; kept in the cache)", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int) -> None:
+        self._show(done, total, "instructions")
+
+    def trying(self, done: int, total: int) -> None:
+        self._show(done, total, "changes of the chip tried")
+
+    def _show(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
         if now - self.began < PATIENCE_SECONDS or now - self.shown < 0.2 or not self.terminal:
             return
         self.shown = now
-        print(
-            f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} instructions", end="", file=sys.stderr, flush=True
-        )
+        print(f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} {what}", end="", file=sys.stderr, flush=True)
 
 
 def print_run(

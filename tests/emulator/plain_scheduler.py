@@ -120,11 +120,18 @@ def match(executed: list[list[Executed]]) -> None:
                 use.partners = [found[key][k] for key in found if key[:2] == (mnemonic, number)]
 
 
-def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[str, Spent], int]:
-    """Return what each core executed with its cycles, what each engine did, and the cycle at which all is done."""
+def simulate(
+    program: Program, chip: Chip, late: tuple[int, int, int] = (0, -1, 0)
+) -> tuple[list[list[Executed]], dict[str, Spent], int]:
+    """Return what each core executed with its cycles, what each engine did, and the cycle at which all is done.
+
+    `late` (core, n, cycles) starts the n-th instruction of a core so many cycles later than it could.
+    """
     unrolled = [unroll(program, core, chip) for core in range(len(program.cores))]
     executed = [of_core for of_core, _ in unrolled]
     match(executed)
+    held = executed[late[0]][late[1]] if late[2] else None
+    held_until: dict[int, int] = {}
     depth = chip["seq.queue_depth"]
     costs = [{k: cost_of(chip, i) for k, i in enumerate(core.code)} for core in program.cores]
     engines = [(core, engine) for core in range(len(executed)) for engine in ENGINES]
@@ -186,7 +193,11 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
                     head.arrived = now
                     explain(head, same_engine, free[engine], needed, costs[head.core])
                     progress = True
-                if head.arrived is not None and token(head):
+                there = head.arrived is not None and token(head)
+                if there and head is held:
+                    there = held_until.setdefault(0, now + late[2]) <= now
+                    events.add(held_until[0])
+                if there:
                     queue.pop(0)
                     cost = costs[head.core][head.index]
                     head.start = now
@@ -194,7 +205,7 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
                     reason = "token" if head.start > head.arrived else head.reason
                     if reason in spent[engine].stalls:
                         spent[engine].stalls[reason] += spent[engine].blocked
-                    else:
+                    elif head is not held:
                         assert not spent[engine].blocked, "only what it needs holds the head of a free engine"
                     spent[engine].blocked = 0
                     free[engine] = now + cost.occupancy
