@@ -24,7 +24,8 @@ body { font: 15px/1.45 system-ui, sans-serif; background: var(--back); color: va
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif } svg text { fill: var(--fore) }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: 2px 10px; text-align: right }
 th { border-bottom: 1px solid var(--faint) } td.left, th.left { text-align: left } pre, .code { font-family: monospace }
-.code { display: block; overflow-x: auto } .code td { white-space: pre } .key { display: inline-block; width: 12px; height: 12px; margin: 0 4px 0 14px }
+.code { display: block; overflow-x: auto }
+.code td { white-space: pre } .key { display: inline-block; width: 12px; height: 12px; margin: 0 4px 0 14px }
 .bar { display: block; width: 260px; height: 12px } line, .axis { stroke: var(--faint) }
 .critical { fill: var(--mark) } .stall { opacity: .65 } .line { stroke: var(--fore); stroke-width: 1.5; fill: none }
 .point { fill: #0072b2; stroke: var(--back) }
