@@ -19,6 +19,7 @@ before it are floats, as there are no quantised operators of them: products befo
 quantisation of the same layer, which leaves the products of attention to floats, was as fast within 2 %.)
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,7 +136,7 @@ def channels_first(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x
 
 
-class _Graph:
+class _Graph(ABC):
     """A model under construction, node by node of the network."""
 
     def __init__(self, network: Network, form: Form) -> None:
@@ -143,11 +144,11 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
 
+    @abstractmethod
     def write(self, node: Node) -> None:
         """Add the nodes that compute one node of the network."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027, most forms need none
         """Add what gives the output its type."""
 
     def constant(self, value: Any) -> str:

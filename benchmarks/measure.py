@@ -75,6 +75,8 @@ def check(given: Workload, contenders: Mapping[str, Contender]) -> list[str]:
     if given.fused is not None:
         other = reference.run(given.fused, given.x)[given.fused.output]
         lines.append(same("fused fp32 and its integer reference", result[f"{FUSED}fp32"], other))
+        lines.append(close("fused fp24", result[f"{FUSED}fp24"], other))
+    lines.append(close("fp24", result["fp24"], expected))
     real = expected * network.tensors[network.output].scale
     for name, form in graphs.FORMS.items():
         if name == "s8 x s8" and graphs.is_exact(network):

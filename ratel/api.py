@@ -79,7 +79,7 @@ class Run:
         return self.timeline.cycles
 
 
-def check_program(program: Program) -> None:
+def must_be_a_program(program: object) -> None:
     if not isinstance(program, Program):
         raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
 
@@ -89,7 +89,7 @@ def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None
     from emulator.inputs import count_tasks
     from emulator.plan import load
 
-    check_program(program)
+    must_be_a_program(program)
     chip = chip if isinstance(chip, Chip) else load_chip(chip or program.chip)
     return load(program, chip, count_tasks(program, {}, tasks))
 
@@ -185,7 +185,7 @@ def run(
     """
     from emulator.inputs import count_tasks
 
-    check_program(program)
+    must_be_a_program(program)
     tasks = count_tasks(program, inputs or {}, tasks)
     with Session(
         program, chip, tasks=tasks, poison=poison, dumps=dumps, threads=threads, on_compile=on_compile
