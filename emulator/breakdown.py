@@ -17,7 +17,7 @@ COMPUTE, LM, MEMORY, DEPENDENCE = "compute", "LM bandwidth", "memory bandwidth",
 SYNC, ISSUE, FILL = SYNCHRONISATION, "issue", "fill/drain"
 # Each kind, and which cycles of the path it has.
 KINDS = {
-    COMPUTE: "occupancy that products, vector lanes or pooling lanes limit",
+    COMPUTE: "occupancy that products, weight expansion, vector lanes or pooling lanes limit",
     LM: "occupancy that a port to the local memory limits",
     MEMORY: "occupancy that device memory, host or ring limits; bytes of the task's DMA",
     DEPENDENCE: "latency beyond the occupancy, for a result that the next instruction needed",
@@ -25,7 +25,7 @@ KINDS = {
     ISSUE: "the sequencer's: issuing, and loops",
     FILL: "latency beyond the occupancy of what finishes last, and of the task's DMA",
 }
-_LIMITS = {"products": COMPUTE, "vector": COMPUTE, "pooling": COMPUTE, "LM": LM, SYNCHRONISATION: SYNC}
+_LIMITS = {"products": COMPUTE, "weight": COMPUTE, "vector": COMPUTE, "pooling": COMPUTE, "LM": LM, SYNCHRONISATION: SYNC}
 
 
 @dataclass(frozen=True)

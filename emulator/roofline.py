@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from emulator.costs import SYNCHRONISATION, Cost, transfer_occupancy
+from emulator.costs_tensor import products_a_cycle
 from emulator.queue import Stream
 from emulator.timeline import Timeline, transfer_bytes
 from isa.chip import Chip
@@ -103,11 +104,6 @@ def roofline(timeline: Timeline | Stream) -> Roofline:
         peak=2.0 * len(plan.cores) * products_a_cycle(chip),
         bandwidths=bandwidths(chip, len(plan.cores)),
     )
-
-
-def products_a_cycle(chip: Chip) -> int:
-    """Return how many products of 8 bits the tensor engine of a core sums in a cycle."""
-    return int(chip["te.multipliers"] * chip["te.pixels"] * chip["te.channels"])
 
 
 def bandwidths(chip: Chip, cores: int) -> dict[str, float]:

@@ -273,7 +273,7 @@ def print_chips(chips: Sequence[Chip]) -> None:
     shown = table("chips", [("", "left"), *((chip.name, "right") for chip in chips), ("meaning", "left")])
     for key, (_, _, _, meaning) in FIELDS.items():
         if key not in ("chip.name", "chip.about"):
-            shown.add_row(key, *(number(chip[key]) for chip in chips), meaning)
+            shown.add_row(key, *(number(chip.values.get(key, "-")) for chip in chips), meaning)
     out = console()
     widest = max(len(chip.name) for chip in chips)
     for chip in chips:
@@ -283,7 +283,7 @@ def print_chips(chips: Sequence[Chip]) -> None:
 
 def print_chip(chip: Chip) -> None:
     shown = table(f"{chip.name}: {chip['chip.about']}", [("", "left"), ("value", "right"), ("source", "left")])
-    for key in FIELDS:
+    for key in chip.values:
         if key not in ("chip.name", "chip.about"):
             shown.add_row(key, number(chip[key]), chip.sources.get(key, ""))
     console().print(shown)
