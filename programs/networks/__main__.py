@@ -15,7 +15,6 @@ from programs.networks import catalogue, reference
 from programs.networks.emit import builder
 from programs.networks.graph import fused
 
-
 TASKS = 8
 
 
@@ -51,9 +50,8 @@ def main() -> int:
     if options.images:
         stream = ratel.time(program)
         each = cores * options.images
-        print(
-            f"{TASKS} tasks of {each} images: {stream.cycles:,} cycles; in steady state {stream.rate * each:,.0f} images/s"
-        )
+        rate = stream.rate * each
+        print(f"{TASKS} tasks of {each} images: {stream.cycles:,} cycles; in steady state {rate:,.0f} images/s")
         return 0
 
     expected = reference.run(network, given)[network.output]
