@@ -154,7 +154,7 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
         chip["seq.loop_cycles"],
         chip["sync.latency"],
         -(-chip["memory.lm_bytes"] // chip["memory.lm_blocks"]) if chip["memory.lm_blocks"] else 0,
-        chip["memory.lm_block_bytes_per_cycle"],
+        float(chip["memory.lm_block_bytes_per_cycle"]) if chip["memory.lm_blocks"] else 0.0,
         plan.program.order == "hardware",
     )
     return Clock(fixed, np.array(starts(executions(part.core.code) for part in plan.cores), np.int64))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
+from emulator.costs_tensor import Product, fill_cycles, product_cycles, streamed_bytes
 from isa.chip import Chip
 from isa.dtypes import I16
 from isa.instruction import Instruction
@@ -28,7 +29,7 @@ class Cost:
 
     occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
     limit: what decides the occupancy, all of them where they are equal; macs: products summed; read, written: bytes of
-    operands.
+    operands; demands: (name, cycles) of each.
     """
 
     occupancy: int
@@ -37,6 +38,7 @@ class Cost:
     macs: int = 0
     read: int = 0
     written: int = 0
+    demands: tuple[tuple[str, float], ...] = ()
 
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
@@ -59,7 +61,7 @@ def from_demands(demands: dict[str, float], latency: int, macs: int, read: int, 
     greatest = max(demands.values())
     limit = ", ".join(name for name, demand in demands.items() if demand == greatest)
     occupancy = max(1, ceil(greatest))
-    return Cost(occupancy, occupancy + latency, limit, macs, read, written)
+    return Cost(occupancy, occupancy + latency, limit, macs, read, written, tuple(demands.items()))
 
 
 def present(instruction: Instruction, name: str) -> Operand:
@@ -68,34 +70,40 @@ def present(instruction: Instruction, name: str) -> Operand:
     return operand
 
 
-def products(chip: Chip, pixels: int, channels: int, length: int, repeats: int = 1) -> int:
-    """Return the cycles of DP: b pixels by K channels at once, p products of each sum a cycle."""
-    tiles = ceil(pixels / chip["te.pixels"]) * ceil(channels / chip["te.channels"])
-    return repeats * tiles * ceil(length / chip["te.multipliers"])
-
-
-def tensor_cost(chip: Chip, instruction: Instruction, dot_products: int, macs: int) -> Cost:
-    vector = present(instruction, "out").elements / chip["te.vector_lanes"]
-    if dot_products and present(instruction, "x").dtype == I16:
-        dot_products *= chip["te.i16_cycles"]
-    return cost("te", chip, instruction, {"products": dot_products, "vector lanes": vector}, macs)
+def tensor_cost(chip: Chip, instruction: Instruction, product: Product | None = None) -> Cost:
+    """Return the cost of an instruction of the tensor engine; without a product it enters the pipeline at EW1."""
+    out = present(instruction, "out")
+    demands = {"vector lanes": out.elements / chip["te.vector_lanes"]}
+    if product is None:
+        return cost("te", chip, instruction, demands)
+    x, w = present(instruction, "x"), present(instruction, "w")
+    cycles = product_cycles(chip, product) * (chip["te.i16_cycles"] if x.dtype == I16 else 1)
+    if w.stored:
+        demands["weight expansion"] = w.elements * w.dtype.bytes / chip["te.expand_bytes_per_cycle"]
+    once = cost("te", chip, instruction, {"products": cycles, **demands}, out.elements * product.length)
+    # A tensor beyond what the engine holds at once passes the port again.
+    again = streamed_bytes(chip, product, x.bytes, w.bytes) - x.bytes - w.bytes
+    port = (once.read + again) / chip["te.read_bytes_per_cycle"]
+    limit, occupancy = once.limit, max(once.occupancy, ceil(port))
+    if again and port >= once.occupancy:
+        limit = "LM read"
+    fill = fill_cycles(chip, product, x.dtype.bytes, w.dtype.bytes)
+    return replace(once, occupancy=occupancy, latency=occupancy + chip["te.latency"] + fill, limit=limit)
 
 
 def conv(chip: Chip, instruction: Instruction) -> Cost:
     out, w = present(instruction, "out"), present(instruction, "w")
     groups = int(instruction.attribute("groups")[0])
-    filters, length = w.shape[0], w.elements // w.shape[0]
-    pixels = out.elements // filters
-    return tensor_cost(
-        chip, instruction, products(chip, pixels, filters // groups, length, groups), out.elements * length
-    )
+    filters = w.shape[0]
+    product = Product(out.elements // filters, filters // groups, w.elements // filters, groups)
+    return tensor_cost(chip, instruction, product)
 
 
 def dwconv(chip: Chip, instruction: Instruction) -> Cost:
-    # One filter a channel: of the p multipliers of a dot product only the taps work.
+    # One filter a channel: of the multipliers that sum one result only the taps work.
     out, w = present(instruction, "out"), present(instruction, "w")
     channels, taps = w.shape[3], w.elements // w.shape[3]
-    return tensor_cost(chip, instruction, products(chip, out.elements // channels, channels, taps), out.elements * taps)
+    return tensor_cost(chip, instruction, Product(out.elements // channels, channels, taps, own_channel=True))
 
 
 def matmul(chip: Chip, instruction: Instruction) -> Cost:
@@ -105,11 +113,11 @@ def matmul(chip: Chip, instruction: Instruction) -> Cost:
     # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
     batch = out.elements // (rows * columns)
     pixels, repeats = (batch * rows, 1) if w.elements == length * columns else (rows, batch)
-    return tensor_cost(chip, instruction, products(chip, pixels, columns, length, repeats), out.elements * length)
+    return tensor_cost(chip, instruction, Product(pixels, columns, length, repeats))
 
 
 def eltwise(chip: Chip, instruction: Instruction) -> Cost:
-    return tensor_cost(chip, instruction, 0, 0)
+    return tensor_cost(chip, instruction)
 
 
 def pool(chip: Chip, instruction: Instruction) -> Cost:

@@ -178,6 +178,10 @@ class Stream:
     @cached_property
     def critical_path(self) -> list[PathEntry]:
         """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
+        return self.timelines[0].entries(self.path_steps())
+
+    def path_steps(self) -> list[tuple[Step, int]]:
+        """Return the critical path as Timeline.path_steps does, the tasks of a remainder together."""
         times, cycles = Counter[tuple[str, int]](), Counter[str]()
         for step in self.steps():
             times[step.kind, step.task % len(self.timelines)] += 1
@@ -194,7 +198,7 @@ class Stream:
             if cycles[kind]:
                 count = sum(count for (moved, _), count in times.items() if moved == kind)
                 steps.append((Step(-1, -1, "dma", kind, cycles[kind]), count))
-        return self.timelines[0].entries(steps)
+        return steps
 
     @cached_property
     def engines(self) -> dict[str, EngineTime]:

@@ -121,8 +121,8 @@ class Timeline:
 
     `cycles` counts from the first byte of the task's DMA in to the last of its DMA out; `setup` is what loading
     weights and constants takes before the first task, not in `cycles`. `costs` are those of each core's instructions,
-    by index; totals [cores, engines, columns of record.py]; sequencer_ends [cores]: when each has issued its `end`. The
-    states of its run, by `clock`, are what the records and the critical path are found from.
+    by index; totals [cores, engines, columns of record.py]; sequencer_ends [cores]: when each has issued its `end`;
+    `task` is its number. The states of its run, by `clock`, are what the records and the critical path are found from.
     """
 
     plan: Plan
@@ -136,6 +136,7 @@ class Timeline:
     transfer_in: int
     transfer_out: int
     setup: int
+    task: int = 0
 
     @property
     def cycles(self) -> int:
@@ -228,11 +229,15 @@ class Timeline:
     @cached_property
     def critical_path(self) -> list[PathEntry]:
         """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
+        return self.entries(self.path_steps())
+
+    def path_steps(self) -> list[tuple[Step, int]]:
+        """Return the critical path, steps that are alike as one: with their cycles in all, and how many they are."""
         steps = self.compute_path()
         for reason, cycles in ((TRANSFER_IN, self.transfer_in), (TRANSFER_OUT, self.transfer_out)):
             if cycles:
                 steps.append((Step(-1, -1, "dma", reason, cycles), 1))
-        return self.entries(steps)
+        return steps
 
     def compute_path(self) -> list[tuple[Step, int]]:
         """Return the critical path from the DMA in to the DMA out, each step with its cycles in all and its times."""
@@ -320,6 +325,7 @@ def schedule(
         transfer_in=transfer_cycles(chip, transfer_bytes(plan, "input")),
         transfer_out=transfer_cycles(chip, transfer_bytes(plan, "output")),
         setup=transfer_cycles(chip, held),
+        task=task,
     )
 
 

@@ -16,6 +16,8 @@ from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
 VECTOR_FORMATS = ("fp32", "fp24", "fp19")
+DOT_PRODUCT, SYSTOLIC = KINDS = ("dot-product", "systolic")
+DATAFLOWS = ("weight-stationary", "input-stationary", "output-stationary")
 
 # section.key: (type, least, greatest or words, meaning)
 _COUNT, _RATE, _WORD = "count", "rate", "word"
@@ -44,12 +46,17 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "sync.latency": (_COUNT, 0, 1e6, "cycles from a signal, or the last arrival, until whoever waits knows"),
     "ring.bytes_per_cycle": (_RATE, 0, 1e9, "bandwidth from one core to another; 0: there is one core"),
     "ring.latency": (_COUNT, 0, 1e6, "cycles before the first byte reaches another core"),
+    "te.kind": (_WORD, 0, KINDS, "how the products are summed"),
     "te.multipliers": (_COUNT, 1, 2**20, "p: products that a dot product sums in a cycle"),
     "te.pixels": (_COUNT, 1, 2**20, "b: output pixels at once"),
     "te.channels": (_COUNT, 1, 2**20, "K: output channels at once"),
+    "te.rows": (_COUNT, 1, 2**20, "R: rows of the array"),
+    "te.columns": (_COUNT, 1, 2**20, "C: columns of the array"),
+    "te.dataflow": (_WORD, 0, DATAFLOWS, "what stays in the array while the rest streams through"),
     "te.i16_cycles": (_COUNT, 1, 1024, "cycles that a product of i16 takes for one of a product of 8 bits"),
     "te.vector_lanes": (_COUNT, 1, 2**20, "elements a cycle through EW1, EW2, SF and EW3"),
     "te.read_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port from the local memory"),
+    "te.expand_bytes_per_cycle": (_RATE, 1e-6, 1e9, "SE: bytes of a compressed weight's dense form"),
     "te.write_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port to the local memory"),
     "te.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
     "te.vector_format": (_WORD, 0, VECTOR_FORMATS, "arithmetic of EW1 to EW3"),
@@ -61,6 +68,11 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "me.bytes_per_cycle": (_RATE, 1e-6, 1e9, "each of its read and write ports"),
     "me.access_bytes": (_COUNT, 1, 4096, "least run of bytes that a port moves at once"),
     "me.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
+}
+# The fields that only one kind of tensor engine has.
+KIND_OF = {
+    **dict.fromkeys(("te.multipliers", "te.pixels", "te.channels"), DOT_PRODUCT),
+    **dict.fromkeys(("te.rows", "te.columns", "te.dataflow"), SYSTOLIC),
 }
 SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in FIELDS))
 
@@ -94,10 +106,13 @@ class Chip:
     def replace(self, **overrides: Any) -> "Chip":
         """Return the chip with numbers changed: `te__latency=20` or `**{"te.latency": 20}`."""
         values, sources = dict(self.values), dict(self.sources)
-        for key, value in overrides.items():
-            key = key.replace("__", ".")
+        changes = {key.replace("__", "."): value for key, value in overrides.items()}
+        for key, value in changes.items():
             values[key] = _legal(key, value, self.name)
             sources[key] = "set"
+        if values["te.kind"] != self.values["te.kind"]:
+            # What the other kind alone has goes with it.
+            values = {key: value for key, value in values.items() if key in changes or _fits(key, values)}
         _check_together(values, self.name)
         return Chip(values, sources)
 
@@ -148,17 +163,28 @@ def _read(data: Mapping[str, Any], origin: str) -> Chip:
             if not isinstance(source, str) or not source:
                 raise ChipError(f"{origin}: the source of {name} is {shown(source)}", 'cite one, or write "assumed"')
             sources[name] = source
-    missing = [key for key in FIELDS if key not in values]
+    kind = values.get("te.kind", DOT_PRODUCT)
+    missing = [key for key in FIELDS if key not in values and KIND_OF.get(key, kind) == kind]
     if missing:
         raise ChipError(f"{origin}: the chip file lacks {', '.join(missing)}", f"{missing[0]}: {FIELDS[missing[0]][3]}")
-    bare = [key for key in FIELDS if FIELDS[key][0] != _WORD and key not in sources]
+    bare = [key for key in FIELDS if key in values and FIELDS[key][0] != _WORD and key not in sources]
     if bare:
         raise ChipError(f"{origin}: no source is given for {', '.join(bare)}", 'cite one, or write "assumed"')
     _check_together(values, origin)
     return Chip(values, sources)
 
 
+def _fits(key: str, values: Mapping[str, Any]) -> bool:
+    return KIND_OF.get(key, values["te.kind"]) == values["te.kind"]
+
+
 def _check_together(values: Mapping[str, Any], origin: str) -> None:
+    kind = values["te.kind"]
+    for key in KIND_OF:
+        if key in values and not _fits(key, values):
+            raise ChipError(f"{origin}: te.kind is {kind!r}, and {key} is given", f"only {KIND_OF[key]!r} has it")
+        if key not in values and _fits(key, values):
+            raise ChipError(f"{origin}: te.kind is {kind!r}, but {key} is not given", f"{key}: {FIELDS[key][3]}")
     if values["memory.dev_bytes"] and not values["memory.dev_bytes_per_cycle"]:
         raise ChipError(
             f"{origin}: the chip has device memory, but memory.dev_bytes_per_cycle is 0", "give its bandwidth too"

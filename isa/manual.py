@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from isa.chip import FIELDS, SECTIONS, VECTOR_FORMATS
+from isa.chip import FIELDS, KIND_OF, SECTIONS, VECTOR_FORMATS
 from isa.dtypes import DTYPES
 from isa.encoding import DESCRIPTOR, HEADER_BYTES, KIND_FORMAT, WORD_BYTES
 from isa.errors import shown
@@ -407,7 +407,8 @@ def _chip_section(name: str) -> str:
         if key.startswith(name + "."):
             words = ", ".join(high) if isinstance(high, tuple) else "text"
             legal = words if kind == "word" else f"{shown(low)} to {shown(high)}"
-            rows.append((f"`{key.removeprefix(name + '.')}`", legal, meaning))
+            whose = f" (`{KIND_OF[key]}` alone)" if key in KIND_OF else ""
+            rows.append((f"`{key.removeprefix(name + '.')}`", legal, meaning + whose))
     return f"### [{name}]\n\n{_table(('key', 'range', 'meaning'), rows)}"
 
 

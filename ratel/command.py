@@ -1,4 +1,4 @@
-"""The command line: `ratel asm | dis | fmt | run | time | chips | manual`.
+"""The command line: `ratel asm | dis | fmt | run | time | annotate | report | chips | manual`.
 
 Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage.
 """
@@ -84,12 +84,13 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(action=action)
         return sub
 
-    def with_chip(sub: argparse.ArgumentParser) -> None:
+    def with_chip(sub: argparse.ArgumentParser, json: bool = True) -> None:
         sub.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to use (default: the program's own)")
         sub.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change a number of the chip: te.latency=20"
         )
-        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        if json:
+            sub.add_argument("--json", action="store_true", help="print one JSON object")
 
     sub = command("asm", assemble, "assemble a program into an object file")
     sub.add_argument("file", metavar="FILE.npu")
@@ -133,8 +134,25 @@ def parser() -> argparse.ArgumentParser:
     sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
+    sub.add_argument("--trace", metavar="FILE.json", help="write a trace that ui.perfetto.dev opens")
 
-    for sub in (running, timing):
+    timing.add_argument(
+        "--explain", action="store_true", help="say where the cycles went: by kind, engine and loop, and the roofline"
+    )
+    timing.add_argument(
+        "--what-if", action="store_true", help="say what more of each thing on the chip would save, scheduling again"
+    )
+
+    sub = command("annotate", annotate, "print the source with the cycles of each line")
+    sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    with_chip(sub)
+
+    sub = reporting = command("report", report_page, "write a page of pictures and tables: why it takes so long")
+    sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    sub.add_argument("-o", dest="page", required=True, metavar="FILE.html", help="the page; it loads nothing")
+    with_chip(sub, json=False)
+
+    for sub in (running, timing, reporting):
         sub.add_argument(
             "--tasks", type=count, metavar="N", help="run a stream of N tasks (default: the program's own)"
         )
@@ -308,6 +326,16 @@ def save_tensor(path: str, tensor: np.ndarray) -> None:
     write_whole(path, data.getvalue())
 
 
+def write_beside(path: str, program: Program, source: str, text: str) -> None:
+    """Write a text that is made of a program; raise UsageError where it would replace the program or its source."""
+    sources = {source, *(line.file for core in program.cores for line in core.lines)}
+    if Path(path).suffix in (".npu", ".npo", ".npy") or Path(path).resolve() in {
+        Path(one).resolve() for one in sources
+    }:
+        raise UsageError(f"{path} would replace a program or its data: name another file")
+    write_whole(path, text.encode())
+
+
 def print_json(value: object) -> None:
     print(json.dumps(value, allow_nan=False))
 
@@ -376,17 +404,25 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
 
 
 def time(options: argparse.Namespace) -> int:
-    from ratel import api, tables
+    from emulator.what_if import what_if
+    from ratel import api, explained, tables
 
     names = options.chip.split(",") if options.chip is not None else [None]
     if "" in names:
         raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
+    if options.trace is not None and len(names) > 1:
+        raise UsageError("--trace is of one chip: name one with --chip")
     loaded = [load_program(options.file, name, options.set) for name in names]
     with tables.Progress(loaded[0][0].name) as progress:
         timelines = [
             api.time(program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
             for program, chip in loaded
         ]
+        tried = [what_if(timeline.plan, progress.trying) if options.what_if else None for timeline in timelines]
+    if options.trace is not None:
+        from emulator.trace import trace
+
+        write_beside(options.trace, loaded[0][0], options.file, trace(timelines[0]))
     if options.json:
         summaries = [
             {
@@ -399,15 +435,57 @@ def time(options: argparse.Namespace) -> int:
                 "engines": engines_summary(timeline.engines),
                 "critical_path": [vars(entry) for entry in timeline.critical_path],
                 **stream_summary(timeline),
+                **(explained.explained(timeline) if options.explain else {}),
+                **({"what_if": [vars(one) for one in found]} if found is not None else {}),
             }
-            for timeline in timelines
+            for timeline, found in zip(timelines, tried, strict=True)
         ]
         print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries})
         return DONE
-    for timeline in timelines:
+    for timeline, found in zip(timelines, tried, strict=True):
         tables.print_timeline(timeline)
+        if options.explain:
+            explained.print_explained(timeline)
+        if found is not None:
+            explained.print_what_if(found, timeline.cycles)
     if len(timelines) > 1:
         tables.print_comparison(timelines)
+    return DONE
+
+
+def annotate(options: argparse.Namespace) -> int:
+    from emulator.annotate import annotate
+    from emulator.timeline import Timeline
+    from ratel import api, explained, tables
+
+    program, chip = load_program(options.file, options.chip, options.set)
+    with tables.Progress(program.name) as progress:
+        timeline = api.time(program, chip, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
+    assert isinstance(timeline, Timeline), "one task"
+    lines = annotate(timeline)
+    if options.json:
+        found = [{**vars(line)} for line in lines]
+        print_json({"chip": chip.name, "cycles": timeline.cycles, "lines": found})
+    else:
+        explained.print_annotated(timeline, lines, explained.sources(options.file, lines))
+    return DONE
+
+
+def report_page(options: argparse.Namespace) -> int:
+    from emulator.annotate import annotate
+    from emulator.queue import Stream
+    from ratel import api, explained, tables
+    from ratel.report import report
+
+    program, chip = load_program(options.file, options.chip, options.set)
+    with tables.Progress(program.name) as progress:
+        timed = api.time(
+            program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance
+        )
+    task = timed.timelines[0] if isinstance(timed, Stream) else timed
+    page = report(timed, explained.sources(options.file, annotate(task)))
+    write_beside(options.page, program, options.file, page)
+    print(f"{options.page}: {timed.cycles:,} cycles on {chip.name}")
     return DONE
 
 

@@ -105,13 +105,17 @@ class Progress:
         print(f"compiling {name} (once; kept in the cache)", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int) -> None:
+        self._show(done, total, "instructions")
+
+    def trying(self, done: int, total: int) -> None:
+        self._show(done, total, "changes of the chip tried")
+
+    def _show(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
         if now - self.began < PATIENCE_SECONDS or now - self.shown < 0.2 or not self.terminal:
             return
         self.shown = now
-        print(
-            f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} instructions", end="", file=sys.stderr, flush=True
-        )
+        print(f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} {what}", end="", file=sys.stderr, flush=True)
 
 
 def print_run(
@@ -269,7 +273,7 @@ def print_chips(chips: Sequence[Chip]) -> None:
     shown = table("chips", [("", "left"), *((chip.name, "right") for chip in chips), ("meaning", "left")])
     for key, (_, _, _, meaning) in FIELDS.items():
         if key not in ("chip.name", "chip.about"):
-            shown.add_row(key, *(number(chip[key]) for chip in chips), meaning)
+            shown.add_row(key, *(number(chip.values.get(key, "-")) for chip in chips), meaning)
     out = console()
     widest = max(len(chip.name) for chip in chips)
     for chip in chips:
@@ -279,7 +283,7 @@ def print_chips(chips: Sequence[Chip]) -> None:
 
 def print_chip(chip: Chip) -> None:
     shown = table(f"{chip.name}: {chip['chip.about']}", [("", "left"), ("value", "right"), ("source", "left")])
-    for key in FIELDS:
+    for key in chip.values:
         if key not in ("chip.name", "chip.about"):
             shown.add_row(key, number(chip[key]), chip.sources.get(key, ""))
     console().print(shown)

@@ -152,11 +152,18 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
     return held
 
 
-def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[str, Spent], int]:
-    """Return what each core executed with its cycles, what each engine did, and the cycle at which all is done."""
+def simulate(
+    program: Program, chip: Chip, late: tuple[int, int, int] = (0, -1, 0)
+) -> tuple[list[list[Executed]], dict[str, Spent], int]:
+    """Return what each core executed with its cycles, what each engine did, and the cycle at which all is done.
+
+    `late` (core, n, cycles) starts the n-th instruction of a core so many cycles later than it could.
+    """
     unrolled = [unroll(program, core, chip) for core in range(len(program.cores))]
     executed = [of_core for of_core, _ in unrolled]
     match(executed)
+    delayed = executed[late[0]][late[1]] if late[2] else None
+    delayed_until: dict[int, int] = {}
     depth = chip["seq.queue_depth"]
     costs = [{k: cost_of(chip, i) for k, i in enumerate(core.code)} for core in program.cores]
     engines = [(core, engine) for core in range(len(executed)) for engine in ENGINES]
@@ -220,13 +227,17 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
                     head.arrived = now
                     explain(head, same_engine, free[engine], needed, costs[head.core])
                     progress = True
-                if head.arrived is not None and token(head):
+                there = head.arrived is not None and token(head)
+                if there and head is delayed:
+                    there = delayed_until.setdefault(0, now + late[2]) <= now
+                    events.add(delayed_until[0])
+                if there:
                     held = [granted[resource] for resource, _ in held_by(head, chip) if resource in granted]
                     last = max((until for until, _ in held), default=0)
                     head.holders = [e for until, e in held if until == last]
                     events.add(last)
                     if last <= now:
-                        ready_to_start.append((head.arrived, engine))
+                        ready_to_start.append((head.arrived or 0, engine))
             if ready_to_start and not progress:
                 # Who arrived first; then the least core, and its first engine.
                 _, engine = min(ready_to_start, key=lambda ready: (ready[0], ready[1][0], ENGINES.index(ready[1][1])))
@@ -246,7 +257,7 @@ def simulate(program: Program, chip: Chip) -> tuple[list[list[Executed]], dict[s
                     head.reason_to_start = "token" if now > arrived else head.reason
                 if head.reason_to_start in spent[engine].stalls:
                     spent[engine].stalls[head.reason_to_start] += spent[engine].blocked
-                else:
+                elif head is not delayed:
                     assert not spent[engine].blocked, "only what it needs holds the head of a free engine"
                 spent[engine].blocked = 0
                 free[engine] = now + cost.occupancy

@@ -1,5 +1,7 @@
 """Costs against figures worked out by hand, on a chip with round numbers; and their demands' effect."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ CONV = {"out": lm(1, 8, 8, 32), "x": lm(1, 8, 8, 16), "w": lm(32, 3, 3, 16), "pa
 def test_conv() -> None:
     # 64 pixels in 16 fours, 32 channels in 2 sixteens, 144 products in 18 eights.
     found = cost("conv", **CONV)
-    assert (found.occupancy, found.latency, found.limit) == (16 * 2 * 18, 16 * 2 * 18 + 10, "products")
+    assert (found.occupancy, found.latency, found.limit) == (16 * 2 * 18, 16 * 2 * 18 + 10 + 1, "products")
     assert (found.macs, found.read, found.written) == (64 * 32 * 144, 1024 + 4608, 2048)
 
 
@@ -81,6 +83,40 @@ def test_matmul_shares_weights_over_the_batch_or_not() -> None:
     wide = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8, dtype=I16), w=lm(3, 8, 16, dtype=I16))
     assert (wide.occupancy, wide.read) == (9, 2 * each.read)
     assert shared.macs == each.macs == 3 * 2 * 16 * 8
+
+
+def test_what_the_engine_cannot_hold_passes_its_port_again() -> None:
+    # 64 pixels in 16 fours, 32 channels in 2 sixteens: x twice and w once is less than x once and w 16 times.
+    narrow = CHIP.replace(te__read_bytes_per_cycle=4)
+    found = cost("conv", narrow, **CONV)
+    assert (found.occupancy, found.limit) == ((2 * 1024 + 4608) / 4, "LM read")
+    # The buffers take 8 weights for each of 16 channels and 4 pixels before the first product.
+    assert found.latency == found.occupancy + 10 + 8 * (16 + 4) / 4
+    alone = cost("dwconv", narrow, out=lm(1, 8, 8, 32), x=lm(1, 8, 8, 32), w=lm(1, 3, 3, 32), pad=1)
+    assert alone.occupancy == (2048 + 288) / 4
+
+
+def test_a_compressed_weight_is_read_as_stored_and_expanded() -> None:
+    w = replace(lm(8, 16), stored=24)
+    found = cost("matmul", CHIP.replace(te__expand_bytes_per_cycle=2), out=lm(4, 16), x=lm(4, 8), w=w)
+    assert (found.occupancy, found.limit, found.read) == (8 * 16 / 2, "weight expansion", 32 + 24)
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "cycles", "streamed"),
+    [
+        # 20 x 12 times 12 x 18 on an array of 8 x 6: folds of the stationary matrix, and what streams past it.
+        ("weight-stationary", 2 * 3 * (16 + 6 + 20 - 2), 3 * 240 + 216),
+        ("input-stationary", 2 * 4 * (16 + 6 + 18 - 2), 240 + 4 * 216),
+        ("output-stationary", 3 * 3 * (8 + 6 + 12 - 2), 3 * 240 + 3 * 216),
+    ],
+)
+def test_systolic_arrays(dataflow: str, cycles: int, streamed: int) -> None:
+    array = CHIP.replace(te__kind="systolic", te__rows=8, te__columns=6, te__dataflow=dataflow)
+    fields = {"out": lm(20, 18), "x": lm(20, 12), "w": lm(12, 18)}
+    found = cost("matmul", array, **fields)
+    assert (found.occupancy, found.latency, found.limit) == (cycles, cycles + 10, "products")
+    assert cost("matmul", array.replace(te__read_bytes_per_cycle=1), **fields).occupancy == streamed
 
 
 def test_eltwise_is_bound_by_lanes_or_ports() -> None:

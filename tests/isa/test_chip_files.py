@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.chip import CHIPS, FIELDS, Chip, chip_names, load_chip
+from isa.chip import CHIPS, FIELDS, KIND_OF, Chip, chip_names, load_chip
 from isa.errors import ChipError
 
 EDGE = (CHIPS / "edge.toml").read_text("utf-8")
@@ -29,16 +29,16 @@ def changed(old, new):
     return EDGE.replace(old, new)
 
 
-@pytest.mark.parametrize("name", ("hanguang800", "edge"))
+@pytest.mark.parametrize("name", chip_names())
 def test_shipped_chips_load_and_say_where_numbers_come_from(name):
     chip = load_chip(name)
     assert chip.name == name
-    assert set(chip.values) == set(FIELDS)
-    assert all(chip.sources[key] for key, field in FIELDS.items() if field[0] != "word")
+    assert set(chip.values) == {key for key in FIELDS if KIND_OF.get(key, chip["te.kind"]) == chip["te.kind"]}
+    assert all(chip.sources[key] for key in chip.values if FIELDS[key][0] != "word")
 
 
 def test_shipped_chips_are_named():
-    assert chip_names() == ["edge", "hanguang800"]
+    assert chip_names() == ["edge", "gemmini-16", "hanguang800", "tpu-v1", "zhenwu810e"]
 
 
 def test_hanguang_has_its_published_numbers():
@@ -152,7 +152,20 @@ def test_bad_files(load, text, message, help):
     assert caught.value.help == help
 
 
+SYSTOLIC = {"te__kind": "systolic", "te__rows": 4, "te__columns": 4, "te__dataflow": "input-stationary"}
+
+
+def test_another_kind_of_tensor_engine_takes_the_place_of_the_first():
+    chip = load_chip("edge", **SYSTOLIC)
+    assert "te.pixels" not in chip.values and chip["te.rows"] == 4
+    back = chip.replace(te__kind="dot-product", te__multipliers=16, te__pixels=4, te__channels=8)
+    assert back.values == load_chip("edge").values
+
+
 BAD_OVERRIDES = [
+    ({"te__rows": 4}, "edge: te.kind is 'dot-product', and te.rows is given", "only 'systolic' has it"),
+    ({**SYSTOLIC, "te__pixels": 4}, "edge: te.kind is 'systolic', and te.pixels is given", ""),
+    ({"te__kind": "systolic"}, "edge: te.kind is 'systolic', but te.rows is not given", "te.rows: R: rows"),
     ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean `te.latency`?"),
     ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, sync, ring, te, pe, me"),
     ({"te__latency": -1}, "edge: te.latency is -1", "expected a whole number from 0 to 1000000 (fill and drain "),
@@ -178,9 +191,21 @@ def test_bad_overrides(overrides, message, help):
     ("name", "message", "help"),
     [
         ("hanguang", "there is no chip 'hanguang'", "did you mean `hanguang800`?"),
-        ("a100", "there is no chip 'a100'", "known chips: edge, hanguang800; or give a .toml file"),
-        (5, "there is no chip '5'", "known chips: edge, hanguang800; or give a .toml file"),
-        ("", "there is no chip ''", "known chips: edge, hanguang800; or give a .toml file"),
+        (
+            "a100",
+            "there is no chip 'a100'",
+            "known chips: edge, gemmini-16, hanguang800, tpu-v1, zhenwu810e; or give a .toml file",
+        ),
+        (
+            5,
+            "there is no chip '5'",
+            "known chips: edge, gemmini-16, hanguang800, tpu-v1, zhenwu810e; or give a .toml file",
+        ),
+        (
+            "",
+            "there is no chip ''",
+            "known chips: edge, gemmini-16, hanguang800, tpu-v1, zhenwu810e; or give a .toml file",
+        ),
         ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
         ("nul\0.toml", "nul\0.toml is not TOML: embedded null byte", None),
     ],

@@ -346,3 +346,28 @@ def test_a_deadlock_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for command in ("run", "time"):
         assert main([command, str(path)]) == 1
         assert "core 0 waits for a signal of semaphore `a` at stuck.npu:3" in capsys.readouterr().err
+
+
+def test_annotate(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["annotate", str(source)]) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (loop,) = [words for words in shown if words[-2:] == ["i,", "3"]]
+    assert loop[:2] == ["3", "x"]
+    assert any(words[:1] == ["3"] and "copy" in words for words in shown)
+    assert any(words == ["1", ".chip", "edge"] for words in shown)
+    found = run_json(capsys, "annotate", source, "--json")
+    assert {line["number"] for line in found["lines"]} == {5, 6, 7, 8, 9}
+    assert main(["asm", str(source), "-o", str(tmp_path / "o.npo")]) == 0
+    assert main(["annotate", str(tmp_path / "o.npo")]) == 0
+    assert "copy t[i % 2], x" in capsys.readouterr().out
+
+
+def test_explain_and_what_if(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for tasks in ("1", "3"):
+        found = run_json(capsys, "time", source, "--explain", "--what-if", "--tasks", tasks, "--json")
+        assert sum(part["cycles"] for part in found["breakdown"]) == found["cycles"]
+        assert sum(part["cycles"] for part in found["by_engine"]) == found["cycles"]
+        assert found["roofline"]["bound"] <= found["cycles"] and found["what_if"][0]["more_saved"] > 0
+    assert main(["time", str(source), "--explain", "--what-if"]) == 0
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in ("fill/drain", "in no loop", "roofline", "the whole: bound by", "10 % more"))

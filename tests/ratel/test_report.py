@@ -1,0 +1,82 @@
+"""The report: one page that loads nothing, well formed whatever the program says, and never written over a source."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import ratel.gantt
+from ratel.command import main
+
+PROGRAMS = Path(__file__).parents[2] / "programs"
+EMPTY = {"meta"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed in order; keeps ids and what is referred to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids, self.links = Counter[str](), list[str]()
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open += [tag] if tag not in EMPTY else []
+        self.ids.update(value or "" for name, value in attrs if name == "id")
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def check(path: Path) -> str:
+    text = path.read_text("utf-8")
+    page = Page(text)
+    assert page.ids.most_common(1)[0][1] == 1 and not page.links
+    assert not re.search(r"https?://", text.replace("http://www.w3.org/2000/svg", "")) and "url(" not in text
+    for svg in re.findall(r'<svg id="gantt".*?</svg></svg>|<svg id="roofline".*?</svg>', text, re.DOTALL):
+        ElementTree.fromstring(svg)
+    assert len(text) < 3_000_000
+    return text
+
+
+@pytest.mark.parametrize("name", ["digits/digits", "four_cores/four_cores", "stream/stream", "tiled/tiled"])
+def test_report(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "report.html"
+    assert main(["report", str(PROGRAMS / f"{name}.npu"), "-o", str(path)]) == 0
+    cycles = re.search(r"([\d,]+) cycles", capsys.readouterr().out)
+    text = check(path)
+    assert cycles and f"{cycles[1]} cycles" in text and "core0.te" in text and "slack" in text
+
+
+def test_what_is_long_is_drawn_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ratel.gantt, "MOST_SLICES", 50)
+    path = tmp_path / "report.html"
+    assert main(["report", str(PROGRAMS / "digits/digits.npu"), "-o", str(path)]) == 0
+    assert "is drawn together with its neighbours" in check(path)
+
+
+def test_the_program_is_escaped(tmp_path: Path) -> None:
+    source = tmp_path / "a<b>&\x01.npu"
+    source.write_text(".chip edge\n.local t i8[4]\nfill t, value=3 ; <script>alert(1)</script> </svg> &\nend\n")
+    path = tmp_path / "report.html"
+    assert main(["report", str(source), "-o", str(path)]) == 0
+    text = check(path)
+    assert "alert(1)" in text and "<script>alert" not in text and "\x01" not in text
+
+
+def test_no_source_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "s.txt"
+    source.write_text(".chip edge\nend\n")
+    for target in (source, tmp_path / "other.npu"):
+        for words in (["report", str(source), "-o", str(target)], ["time", str(source), "--trace", str(target)]):
+            assert main(words) == 2 and "would replace" in capsys.readouterr().err
+    assert source.read_text() == ".chip edge\nend\n"
+    assert main(["report", str(source), "-o", str(tmp_path / "none" / "r.html")]) == 1
+    assert "cannot write" in capsys.readouterr().err

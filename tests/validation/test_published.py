@@ -1,0 +1,103 @@
+"""The table of docs/validation.md: cycles predicted, against what was measured on real chips and in RTL simulation."""
+
+import csv
+from math import ceil
+from pathlib import Path
+
+import pytest
+
+import ratel
+from emulator.costs import COSTS
+from isa.chip import Chip, load_chip
+from isa.dtypes import I8
+from isa.instruction import build
+from isa.operand import dense
+from programs.networks import catalogue
+from programs.networks.emit import builder
+from programs.networks.graph import Network, fused
+from tests.validation.gemms import gemm, mlp
+
+DOCS = (Path(__file__).parents[2] / "docs/validation.md").read_text("utf-8")
+LINES = (Path(__file__).parent / "scalesim_resnet50.csv").read_text("utf-8").splitlines()
+LAYERS = list(csv.DictReader(line for line in LINES if not line.startswith("#")))
+
+
+def check(point: str, predicted: float, measured: float, within: float) -> None:
+    """Hold a point to a bound on its error, and the docs to the error that it has."""
+    error = predicted / measured - 1
+    assert abs(error) <= within, f"{point}: {error:+.1%}"
+    assert any(line.startswith(f"| {point} |") and f" {error:+.1%} |" in line for line in DOCS.splitlines()), (
+        f"| {point} | {measured:g} | {predicted:.4g} | {error:+.1%} |"
+    )
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> Network:
+    return fused(catalogue.network("resnet50"))
+
+
+def test_hanguang_throughput(resnet50: Network) -> None:
+    # The split of the multipliers is calibrated on this one.
+    stream = ratel.time(builder(resnet50, cores=4, images=16, tasks=8).build())
+    check("Hanguang 800 ResNet-50 peak, images/s", 4 * 16 * stream.rate, 78_563, 0.05)
+
+
+def test_hanguang_latency(resnet50: Network) -> None:
+    # The host's part of the time is in what was measured, and not in the model: the bound pins how far off it is.
+    timeline = ratel.time(builder(resnet50).build())
+    check("Hanguang 800 ResNet-50 one image, us", timeline.seconds * 1e6, 143.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "rows", "columns", "measured", "within"),
+    [
+        # The file zhenwu810e is calibrated on these two.
+        (1024, 7392, 8192, 1024, 256, 501.7, 0.01),
+        (1, 36864, 7168, 64, 512, 168.4, 0.01),
+        (128, 36864, 7168, 64, 512, 332.4, 0.15),
+        (256, 5120, 5120, 64, 512, 61.2, 0.15),
+        (128, 4096, 12288, 64, 512, 74.8, 0.15),
+    ],
+)
+def test_zhenwu_gemms(m: int, n: int, k: int, rows: int, columns: int, measured: float, within: float) -> None:
+    timeline = ratel.time(gemm("zhenwu810e", m, n, k, rows, columns))
+    microseconds = timeline.compute_cycles / load_chip("zhenwu810e").cycles_per_second * 1e6
+    check(f"Zhenwu 810E {m} x {n} x {k}, us", microseconds, measured, within)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "layers", "width", "weights", "measured"),
+    # Layers as wide as the weights ask (2,000 and 1,118), rounded up to whole tiles of 256.
+    [("MLP0", 200, 5, 2048, 20e6, 12.3), ("MLP1", 168, 4, 1280, 5e6, 9.7)],
+)
+def test_tpu_v1(name: str, batch: int, layers: int, width: int, weights: float, measured: float) -> None:
+    timeline = ratel.time(mlp("tpu-v1", batch, layers, width))
+    seconds = timeline.compute_cycles / load_chip("tpu-v1").cycles_per_second
+    check(f"TPU v1 {name}, TOPS", 2 * batch * weights / seconds / 1e12, measured, 0.15)
+
+
+def product_cycles(chip: Chip, pixels: int, channels: int, length: int) -> int:
+    shapes = {"out": (pixels, channels), "x": (pixels, length), "w": (length, channels)}
+    matmul = build("matmul", **{name: dense("lm", 0, I8, shape) for name, shape in shapes.items()})
+    return COSTS[matmul.opcode](chip, matmul).occupancy
+
+
+def test_gemmini_resnet50() -> None:
+    # Four images, which 40 % of 256 MACs a cycle tells of. A missed point: the bound only pins how far off it is.
+    chip = load_chip("gemmini-16", te__read_bytes_per_cycle=1e9, te__vector_lanes=2**20, te__write_bytes_per_cycle=1e9)
+    cycles = sum(
+        product_cycles(chip, 4 * int(layer["pixels"]), int(layer["filters"]), int(layer["window"])) for layer in LAYERS
+    )
+    check("Gemmini ResNet-50, million cycles", cycles / 1e6, 153.709, 0.62)
+
+
+@pytest.mark.parametrize(("size", "measured"), [(1536, 0.0388), (3072, 0.2067), (6144, 1.5060), (7680, 3.1680)])
+def test_ascend_gemms(size: int, measured: float) -> None:
+    # 24 cores of 16 x 16 x 16 multipliers of fp16, like those of 8 bits here, at an assumed 1.8 GHz.
+    cube = {"te__multipliers": 16, "te__pixels": 16, "te__channels": 16, "te__vector_lanes": 256}
+    chip = load_chip(
+        "edge", chip__frequency_mhz=1800, **cube, te__read_bytes_per_cycle=1e9, te__write_bytes_per_cycle=1e9
+    )
+    tiles = ceil(size / 128) * ceil(size / 256)
+    cycles = ceil(tiles / 24) * product_cycles(chip, 128, 256, size)
+    check(f"Ascend A3 {size}^3, ms", cycles / chip.cycles_per_second * 1e3, measured, 0.5)
