@@ -25,7 +25,14 @@ KINDS = {
     ISSUE: "the sequencer's: issuing, and loops",
     FILL: "latency beyond the occupancy of what finishes last, and of the task's DMA",
 }
-_LIMITS = {"products": COMPUTE, "weight": COMPUTE, "vector": COMPUTE, "pooling": COMPUTE, "LM": LM, SYNCHRONISATION: SYNC}
+_LIMITS = {
+    "products": COMPUTE,
+    "weight": COMPUTE,
+    "vector": COMPUTE,
+    "pooling": COMPUTE,
+    "LM": LM,
+    SYNCHRONISATION: SYNC,
+}
 
 
 @dataclass(frozen=True)
