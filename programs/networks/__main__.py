@@ -1,10 +1,11 @@
-"""Run a network, hold it against NumPy's integers, and say what it costs.
+"""Run a network, hold it against NumPy's integers, and say what it costs; or time a stream of images on all cores.
 
-python -m programs.networks resnet50 [--fused]
+python -m programs.networks resnet50 [--fused] [--images N] [-o FILE]
 """
 
 import argparse
 import sys
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -14,12 +15,20 @@ from programs.networks import catalogue, reference
 from programs.networks.emit import builder
 from programs.networks.graph import fused
 
+TASKS = 8
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m programs.networks", description=__doc__.splitlines()[0])
     parser.add_argument("network", choices=catalogue.NETWORKS)
     parser.add_argument("--fused", action="store_true", help="each sum done by the product before it, as a chip would")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="time tasks in which each core computes N images, an even number"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="save the program as an object file")
     options = parser.parse_args()
+    if options.images is not None and (options.images < 2 or options.images % 2):
+        parser.error(f"--images is {options.images}, expected an even number from 2 on: a core works on two at a time")
 
     network = catalogue.network(options.network)
     network = fused(network) if options.fused else network
@@ -29,9 +38,21 @@ def main() -> int:
     print(f"{network.name}: {len(network.nodes)} nodes, {macs / 1e9:.2f} GMAC, {weights / 1e6:.1f} MB of weights")
 
     start = perf_counter()
-    program = builder(network, given, cores=cores).build()
+    if options.images:
+        cores = ratel.load_chip("hanguang800")["chip.cores"]
+        program = builder(network, cores=cores, images=options.images, tasks=TASKS).build()
+    else:
+        program = builder(network, given, cores=cores).build()
     on = f"{cores} core{'s' if cores > 1 else ''}"
     print(f"built and assembled for {on} of {program.chip} in {perf_counter() - start:.2f} s")
+    if options.output:
+        program.save(options.output)
+    if options.images:
+        stream = ratel.time(program)
+        each = cores * options.images
+        rate = stream.rate * each
+        print(f"{TASKS} tasks of {each} images: {stream.cycles:,} cycles; in steady state {rate:,.0f} images/s")
+        return 0
 
     expected = reference.run(network, given)[network.output]
     single = ratel.load_chip(program.chip, te__vector_format="fp32", pe__vector_format="fp32")

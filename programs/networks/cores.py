@@ -138,7 +138,7 @@ class Cut:
                         first, last = low - node.pad, high + node.pad
                         x = self.part(core, node.x, max(0, first), min(size, last))
                         pad = (max(0, -first), node.pad, max(0, last - size), node.pad)
-                        w, chain = weights(self.b, node)
+                        w, chain = weights(self.b, self.tensors[core], node)
                         self.b.conv(out, x, w, pad=pad, **chain)
                     case MaxPool():
                         assert node.window == node.stride and not node.pad
@@ -146,7 +146,7 @@ class Cut:
                         self.b.maxpool(out, x, window=node.window, stride=node.stride)
                     case Dense():
                         x = self.tensors[core][node.x]
-                        w, chain = weights(self.b, node, slice(low, high))
-                        self.b.matmul(out, rows(self.b, x, node), w, transpose_w=True, **chain)
+                        w, chain = weights(self.b, self.tensors[core], node, slice(low, high))
+                        self.b.matmul(out, rows(self.b, self.tensors[core], x, node), w, transpose_w=True, **chain)
                     case _:
                         raise TypeError(f"{type(node).__name__} is not cut over cores")

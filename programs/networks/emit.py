@@ -10,20 +10,29 @@ import numpy as np
 import ratel
 from programs.networks.cores import Cut
 from programs.networks.graph import Network
+from programs.networks.images import write_images
 from programs.networks.nodes import write
 from programs.networks.placement import placed
 
 
 def builder(
-    network: Network, given: np.ndarray | None = None, chip: str = "hanguang800", cores: int = 1
+    network: Network,
+    given: np.ndarray | None = None,
+    chip: str = "hanguang800",
+    cores: int = 1,
+    images: int = 0,
+    tasks: int | None = None,
 ) -> ratel.Builder:
     """Return the program of a network, with what its input holds where a run gives nothing.
 
-    On several cores only what `cores.py` can cut.
+    With `images` each core computes so many a task by itself, as `images.py` has it; else the cores share one, which is
+    for what `cores.py` can cut.
     """
-    b = ratel.Builder(network.name, chip)
+    b = ratel.Builder(network.name, chip, tasks=tasks)
     b.comment(f"{network.name} of programs/networks, written by emit.py.")
-    if cores == 1:
+    if images:
+        write_images(b, network, cores, images, given)
+    elif cores == 1:
         tensors = declare(b, network, given)
         for node in network.nodes:
             write(b, network, tensors, node)

@@ -1,9 +1,10 @@
 """A network as a program, by `ratel.Builder`: a tensor for each activation, an instruction or a few for each node.
 
-Multipliers follow from the scales of the tensors; those that a runtime computes in another way are written out.
+Multipliers follow from the scales of the tensors; those that a runtime computes in another way are written out. What a
+node needs besides activations is declared when it is first written, and kept with them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,14 @@ from programs.networks.graph import (
 )
 
 f32 = np.float32
-Tensors = Mapping[str, Any]
+Tensors = MutableMapping[str, Any]
+
+
+def once(tensors: Tensors, declare: Callable[..., Any], name: str, *given: Any, **clauses: Any) -> Any:
+    """Return the tensor of a name; declare it if it is not there yet."""
+    if name not in tensors:
+        tensors[name] = declare(name, *given, **clauses)
+    return tensors[name]
 
 
 def write(b: ratel.Builder, network: Network, tensors: Tensors, node: Node) -> None:
@@ -34,7 +42,7 @@ def write(b: ratel.Builder, network: Network, tensors: Tensors, node: Node) -> N
     out = tensors[node.out]
 
     def constant(name: str, value: f32) -> Any:
-        return b.const(f"{node.out}_{name}", [value], "f32")
+        return once(tensors, b.const, f"{node.out}_{name}", [value], "f32")
 
     match node:
         case Conv() | Depthwise() | Dense():
@@ -60,12 +68,12 @@ def write(b: ratel.Builder, network: Network, tensors: Tensors, node: Node) -> N
 
 def multiply(b: ratel.Builder, tensors: Tensors, node: Conv | Depthwise | Dense) -> None:
     out, x = tensors[node.out], tensors[node.x]
-    w, chain = weights(b, node)
+    w, chain = weights(b, tensors, node)
     if getattr(node, "add", ""):
         chain["add"] = tensors[node.add]
     match node:
         case Dense():
-            b.matmul(out, rows(b, x, node), w, transpose_w=True, **chain)
+            b.matmul(out, rows(b, tensors, x, node), w, transpose_w=True, **chain)
         case Conv():
             b.conv(out, x, w, stride=node.stride, pad=node.pad, **chain)
         case Depthwise():
@@ -73,17 +81,18 @@ def multiply(b: ratel.Builder, tensors: Tensors, node: Conv | Depthwise | Dense)
 
 
 def weights(
-    b: ratel.Builder, node: Conv | Depthwise | Dense, outputs: slice = slice(None)
+    b: ratel.Builder, tensors: Tensors, node: Conv | Depthwise | Dense, outputs: slice = slice(None)
 ) -> tuple[Any, dict[str, Any]]:
-    """Declare the weights of a node, or of some of its outputs; return them, and what the chain needs."""
-    w = b.weight(f"{node.out}_weight", node.weight[outputs], scale=node.weight_scale[outputs])
-    return w, {"bias": b.const(f"{node.out}_bias", node.bias[outputs]), **activation(node.activation)}
+    """Return the weights of a node, or of some of its outputs, and what the chain needs."""
+    w = once(tensors, b.weight, f"{node.out}_weight", node.weight[outputs], scale=node.weight_scale[outputs])
+    bias = once(tensors, b.const, f"{node.out}_bias", node.bias[outputs])
+    return w, {"bias": bias, **activation(node.activation)}
 
 
-def rows(b: ratel.Builder, x: Any, node: Dense) -> Any:
+def rows(b: ratel.Builder, tensors: Tensors, x: Any, node: Dense) -> Any:
     """Return what a fully connected layer reads as a matrix."""
     shape = (x.shape[0], node.weight.shape[1])
-    return x if x.shape == shape else b.local(f"{node.x}_rows", "i8", shape, scale=x.scale, at=x)
+    return x if x.shape == shape else once(tensors, b.local, f"{x.name}_rows", "i8", shape, scale=x.scale, at=x)
 
 
 def attend(b: ratel.Builder, tensors: Tensors, node: Attention) -> None:

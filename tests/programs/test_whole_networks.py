@@ -99,3 +99,17 @@ def test_weights_of_vgg16_fit_four_cores_and_not_one() -> None:
     with pytest.raises(ratel.AssemblyError, match="lm is full"):
         builder(network).build()
     assert sum(isinstance(node, PRODUCTS) for node in network.nodes) == 16
+
+
+@pytest.mark.parametrize("name", ["resnet50_fused", "mobilenet_v2"])
+def test_each_core_computes_images_of_its_own(networks: dict[str, Network], name: str) -> None:
+    network = networks[name] if name != "resnet50_fused" else fused(calibrated(resnet50(size=37, width=4, classes=10)))
+    program = builder(network, cores=2, images=6, tasks=2).build()
+    shape = (2, 6, *network.tensors[network.input].shape[1:])
+    given = [np.random.default_rng(core).integers(-128, 128, shape, np.int8) for core in range(2)]
+    run = ratel.run(program, {f"images{core}": given[core] for core in range(2)}, chip=SINGLE, poison=3)
+    for core in range(2):
+        found = run.outputs[f"scores{core}"]
+        for task, image in np.ndindex(2, 6):
+            expected = reference.run(network, given[core][task, image][None])[network.output]
+            assert found[task, image].tobytes() == expected.tobytes(), (core, task, image)

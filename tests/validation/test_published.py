@@ -12,6 +12,9 @@ from isa.chip import Chip, load_chip
 from isa.dtypes import I8
 from isa.instruction import build
 from isa.operand import dense
+from programs.networks import catalogue
+from programs.networks.emit import builder
+from programs.networks.graph import Network, fused
 from tests.validation.gemms import gemm, mlp
 
 DOCS = (Path(__file__).parents[2] / "docs/validation.md").read_text("utf-8")
@@ -26,6 +29,23 @@ def check(point: str, predicted: float, measured: float, within: float) -> None:
     assert any(line.startswith(f"| {point} |") and f" {error:+.1%} |" in line for line in DOCS.splitlines()), (
         f"| {point} | {measured:g} | {predicted:.4g} | {error:+.1%} |"
     )
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> Network:
+    return fused(catalogue.network("resnet50"))
+
+
+def test_hanguang_throughput(resnet50: Network) -> None:
+    # The split of the multipliers is calibrated on this one.
+    stream = ratel.time(builder(resnet50, cores=4, images=16, tasks=8).build())
+    check("Hanguang 800 ResNet-50 peak, images/s", 4 * 16 * stream.rate, 78_563, 0.05)
+
+
+def test_hanguang_latency(resnet50: Network) -> None:
+    # The host's part of the time is in what was measured, and not in the model: the bound pins how far off it is.
+    timeline = ratel.time(builder(resnet50).build())
+    check("Hanguang 800 ResNet-50 one image, us", timeline.seconds * 1e6, 143.2, 0.5)
 
 
 @pytest.mark.parametrize(
