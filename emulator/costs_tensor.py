@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from isa.chip import SYSTOLIC, Chip
+from isa.instruction import Instruction
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,14 @@ def fill_cycles(chip: Chip, product: Product, x_bytes: int, w_bytes: int) -> int
     step = min(product.length, chip["te.multipliers"])
     weights, pixels = min(product.channels, chip["te.channels"]), min(product.pixels, chip["te.pixels"])
     return ceil(step * (weights * w_bytes + pixels * x_bytes) / chip["te.read_bytes_per_cycle"])
+
+
+def macs(instruction: Instruction) -> int:
+    """Return the products that an instruction sums, whatever the chip; 0 where it has none."""
+    if instruction.row.mnemonic not in ("conv", "dwconv", "matmul"):
+        return 0
+    out, x, w = (instruction.operand(name) for name in ("out", "x", "w"))
+    assert out is not None and x is not None and w is not None
+    if instruction.row.mnemonic == "matmul":
+        return out.elements * x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
+    return out.elements * (w.elements // w.shape[3 if instruction.row.mnemonic == "dwconv" else 0])

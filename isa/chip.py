@@ -2,16 +2,22 @@
 
 A file has sections of numbers and words. Each number carries where it comes from in the key `source` of its section,
 by name: `source.frequency_mhz = "S1"`, or "assumed" for what is not public. FIELDS below is the whole vocabulary.
-Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in cycles.
+Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in cycles. Files of another form, with a
+section [roofline], give bounds alone (isa/roofline_chip.py).
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from isa.errors import ChipError, shown
+from isa.chip_file import COUNT as _COUNT
+from isa.chip_file import RATE as _RATE
+from isa.chip_file import WORD as _WORD
+from isa.chip_file import check_complete, legal, read, sections
+from isa.errors import ChipError
+from isa.roofline_chip import NO_CYCLES, RooflineChip, read_roofline_chip
 from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
@@ -20,7 +26,6 @@ DOT_PRODUCT, SYSTOLIC = KINDS = ("dot-product", "systolic")
 DATAFLOWS = ("weight-stationary", "input-stationary", "output-stationary")
 
 # section.key: (type, least, greatest or words, meaning)
-_COUNT, _RATE, _WORD = "count", "rate", "word"
 FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "chip.name": (_WORD, 0, None, "name"),
     "chip.about": (_WORD, 0, None, "one line about the chip"),
@@ -74,7 +79,7 @@ KIND_OF = {
     **dict.fromkeys(("te.multipliers", "te.pixels", "te.channels"), DOT_PRODUCT),
     **dict.fromkeys(("te.rows", "te.columns", "te.dataflow"), SYSTOLIC),
 }
-SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in FIELDS))
+SECTIONS = sections(FIELDS)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Chip:
         values, sources = dict(self.values), dict(self.sources)
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
         for key, value in changes.items():
-            values[key] = _legal(key, value, self.name)
+            values[key] = legal(FIELDS, key, value, self.name)
             sources[key] = "set"
         if values["te.kind"] != self.values["te.kind"]:
             # What the other kind alone has goes with it.
@@ -125,8 +130,14 @@ def chip_names() -> list[str]:
 def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
     """Return a chip by its name or from a TOML file, with numbers changed as in `Chip.replace`.
 
-    Raises ChipError for an unknown name, an unreadable file, a missing, unknown or illegal value.
+    Raises ChipError for an unknown name, an unreadable file, a missing, unknown or illegal value, and for a chip that
+    is described by bounds alone.
     """
+    return with_cycles(load_description(name_or_path, **overrides))
+
+
+def load_description(name_or_path: str | Path, **overrides: Any) -> Chip | RooflineChip:
+    """Return what a file says of a chip, whichever its form; the rest is as `load_chip` has it."""
     text = str(name_or_path)
     shipped = text in chip_names()
     path = CHIPS / f"{text}.toml" if shipped else Path(text)
@@ -139,37 +150,23 @@ def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
         raise ChipError(f"cannot read the chip file {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ChipError(f"{path} is not TOML: {error}", "it must be UTF-8 text, as https://toml.io has it") from error
-    return _read(data, text).replace(**overrides)
+    chip = read_roofline_chip(data, text) if "roofline" in data else _read(data, text)
+    return chip.replace(**overrides)
+
+
+def with_cycles(chip: Chip | RooflineChip) -> Chip:
+    """Return a chip that programs are scheduled and run on; raise ChipError for one of bounds alone."""
+    if isinstance(chip, RooflineChip):
+        help = f"`ratel time --chip {chip.name} FILE` gives bounds, as ratel.bounds does in Python"
+        raise ChipError(f"{chip.name} is described by bounds alone, without cycles: {NO_CYCLES}", help)
+    return chip
 
 
 def _read(data: Mapping[str, Any], origin: str) -> Chip:
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for section, body in data.items():
-        if section not in SECTIONS:
-            _unknown(section, SECTIONS, origin)
-        if not isinstance(body, dict):
-            raise ChipError(f"{origin}: {section} is {shown(body)}", f"expected a section, [{section}]")
-        given = body.get("source", {})
-        if not isinstance(given, dict):
-            raise ChipError(f"{origin}: {section}.source is not a table", 'write source.KEY = "where it comes from"')
-        for key, value in body.items():
-            if key != "source":
-                values[f"{section}.{key}"] = _legal(f"{section}.{key}", value, origin)
-        for key, source in given.items():
-            name = f"{section}.{key}"
-            if name not in FIELDS:
-                _unknown(name, FIELDS, origin)
-            if not isinstance(source, str) or not source:
-                raise ChipError(f"{origin}: the source of {name} is {shown(source)}", 'cite one, or write "assumed"')
-            sources[name] = source
+    values, sources = read(data, FIELDS, origin)
     kind = values.get("te.kind", DOT_PRODUCT)
-    missing = [key for key in FIELDS if key not in values and KIND_OF.get(key, kind) == kind]
-    if missing:
-        raise ChipError(f"{origin}: the chip file lacks {', '.join(missing)}", f"{missing[0]}: {FIELDS[missing[0]][3]}")
-    bare = [key for key in FIELDS if key in values and FIELDS[key][0] != _WORD and key not in sources]
-    if bare:
-        raise ChipError(f"{origin}: no source is given for {', '.join(bare)}", 'cite one, or write "assumed"')
+    needed = [key for key in FIELDS if KIND_OF.get(key, kind) == kind]
+    check_complete(values, sources, FIELDS, needed, origin)
     _check_together(values, origin)
     return Chip(values, sources)
 
@@ -193,26 +190,3 @@ def _check_together(values: Mapping[str, Any], origin: str) -> None:
         raise ChipError(f"{origin}: memory.lm_blocks is given, but memory.lm_block_bytes_per_cycle is 0", "give it too")
     if values["chip.cores"] > 1 and not values["ring.bytes_per_cycle"]:
         raise ChipError(f"{origin}: the chip has several cores, but ring.bytes_per_cycle is 0", "give its bandwidth")
-
-
-def _unknown(name: str, legal: Iterable[str], origin: str) -> NoReturn:
-    section = [key for key in FIELDS if key.startswith(name.split(".")[0] + ".")]
-    known = f"known here: {', '.join(section or SECTIONS)}"
-    raise ChipError(f"{origin}: unknown key {name}", did_you_mean(name, legal, known))
-
-
-def _legal(key: str, value: Any, origin: str) -> Any:
-    if key not in FIELDS:
-        _unknown(key, FIELDS, origin)
-    kind, low, high, meaning = FIELDS[key]
-    if kind == _WORD:
-        if not isinstance(value, str) or (high and value not in high):
-            expected = f"one of {', '.join(high)}" if high else "text"
-            raise ChipError(f"{origin}: {key} is {shown(value)}", f"expected {expected} ({meaning})")
-        return value
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not numeric or not low <= value <= high or (kind == _COUNT and value != int(value)):
-        whole = "a whole number" if kind == _COUNT else "a number"
-        legal = f"{whole} from {shown(low)} to {shown(high)}"
-        raise ChipError(f"{origin}: {key} is {shown(value)}", f"expected {legal} ({meaning})")
-    return int(value) if kind == _COUNT else float(value)

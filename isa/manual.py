@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from isa.chip import FIELDS, KIND_OF, SECTIONS, VECTOR_FORMATS
+from isa.chip_file import NOT_PUBLIC, Vocabulary
 from isa.dtypes import DTYPES
 from isa.encoding import DESCRIPTOR, HEADER_BYTES, KIND_FORMAT, WORD_BYTES
 from isa.errors import shown
 from isa.formats import FRACTION_BITS
 from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
 from isa.program import MAX_SYMBOL_RANK
+from isa.roofline_chip import ROOFLINE_FIELDS
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
 from isa.table import MNEMONICS, ROWS
 
@@ -208,6 +210,10 @@ CHIP_FILES = f"""\
 A chip is described by a TOML file with the sections {", ".join(f"`[{name}]`" for name in SECTIONS)}. Each number needs
 its source, in the key `source` of its section: `source.latency = "assumed"`. Sizes are in bytes, rates in bytes or
 elements a cycle, latencies in cycles. A program runs on any chip that has the memories and sizes that it uses.
+
+A GPU is not made of TE, PE and ME. Its file has `[chip]` with `name` and `about`, and `[roofline]` instead of all
+else: peaks, bandwidths and sizes, each with its source, or `"{NOT_PUBLIC}"` where it is not public. `ratel time`
+answers with bounds on such a chip; nothing runs on it, and whatever needs cycles refuses.
 """
 
 
@@ -228,7 +234,8 @@ def manual() -> str:
     parts += ["## Instruction words", WORDS]
     parts += ["## Traps", "A program that cannot run right does not run: it traps, with the line.", _traps(TRAPS)]
     parts += ["## Instructions", EXAMPLES, *(section(row.mnemonic) for row in ROWS)]
-    parts += ["## Chip files", CHIP_FILES, *(_chip_section(name) for name in SECTIONS)]
+    parts += ["## Chip files", CHIP_FILES, *(_chip_section(FIELDS, name) for name in SECTIONS)]
+    parts += [_chip_section(ROOFLINE_FIELDS, "roofline")]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -401,9 +408,9 @@ def _encoding(row: Row) -> str:
     return _table(("byte", "bytes", "field", "content"), rows)
 
 
-def _chip_section(name: str) -> str:
+def _chip_section(fields: Vocabulary, name: str) -> str:
     rows = []
-    for key, (kind, low, high, meaning) in FIELDS.items():
+    for key, (kind, low, high, meaning) in fields.items():
         if key.startswith(name + "."):
             words = ", ".join(high) if isinstance(high, tuple) else "text"
             legal = words if kind == "word" else f"{shown(low)} to {shown(high)}"

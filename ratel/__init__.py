@@ -4,6 +4,7 @@ program = ratel.assemble(text)
 run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
 session = ratel.Session(program)           # session.run({"x": array}), again and again
 timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
+bounds = ratel.bounds(program, "a800")     # bounds.seconds, bounds.limit: of a chip without cycles
 builder = ratel.Builder("net")             # the same programs from Python
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
@@ -19,6 +20,7 @@ _HOMES = {
     "format": "ratel.api",
     "run": "ratel.api",
     "time": "ratel.api",
+    "bounds": "ratel.api",
     "Run": "ratel.api",
     "Session": "ratel.api",
     "Builder": "assembler.builder",
@@ -27,6 +29,7 @@ _HOMES = {
     "Program": "isa.program",
     "Timeline": "emulator.timeline",
     "Stream": "emulator.queue",
+    "Bounds": "emulator.bounds",
     "AssemblyError": "assembler.diagnostics",
     "RatelError": "isa.errors",
     "ObjectError": "isa.errors",

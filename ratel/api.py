@@ -8,13 +8,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa.chip import Chip, load_chip
-from isa.errors import InputError
+from isa.chip import Chip, load_chip, load_description, with_cycles
+from isa.errors import ChipError, InputError
 from isa.program import Program
+from isa.roofline_chip import RooflineChip
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from emulator.bounds import Bounds
     from emulator.checks import CheckResult
     from emulator.execute import Dump
     from emulator.plan import Plan
@@ -31,7 +33,7 @@ def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None 
     """
     from assembler.assemble import assemble
 
-    return assemble(text, path, load_chip(chip) if isinstance(chip, str) else chip)
+    return assemble(text, path, load_chip(chip) if isinstance(chip, str) else chip and with_cycles(chip))
 
 
 def disassemble(program: Program) -> str:
@@ -90,8 +92,8 @@ def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None
     from emulator.plan import load
 
     must_be_a_program(program)
-    chip = chip if isinstance(chip, Chip) else load_chip(chip or program.chip)
-    return load(program, chip, count_tasks(program, {}, tasks))
+    given = with_cycles(chip) if isinstance(chip, Chip | RooflineChip) else load_chip(chip or program.chip)
+    return load(program, given, count_tasks(program, {}, tasks))
 
 
 def parse_dump(text: str) -> Dump:
@@ -207,6 +209,22 @@ def time(
     Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip.
     """
     return timed(plan_for(program, chip, tasks), on_compile, on_progress)
+
+
+def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:
+    """Return the least time of a program on a chip that is described by bounds alone; `time` is for all others.
+
+    There are `tasks`, or the program's own number. Raises InputError for a wrong number, ChipError for a chip that has
+    cycles, and Trap where the program cannot run.
+    """
+    from emulator.bounds import bounds
+    from emulator.inputs import count_tasks
+
+    must_be_a_program(program)
+    given = chip if isinstance(chip, Chip | RooflineChip) else load_description(chip)
+    if isinstance(given, Chip):
+        raise ChipError(f"{given.name} is not described by bounds alone", "ratel.time gives its cycles")
+    return bounds(program, given, count_tasks(program, {}, tasks))
 
 
 def timed(

@@ -15,10 +15,11 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa.chip import Chip, load_chip
+from isa.chip import Chip, load_chip, load_description, with_cycles
 from isa.errors import InputError, RatelError, Trap
 from isa.files import read_whole, write_whole
 from isa.program import Program
+from isa.roofline_chip import RooflineChip
 from isa.suggest import did_you_mean
 from ratel import __version__
 
@@ -404,53 +405,85 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
 
 
 def time(options: argparse.Namespace) -> int:
+    from emulator.bounds import Bounds
     from emulator.what_if import what_if
-    from ratel import api, explained, tables
+    from ratel import api, bounds_tables, explained, tables
 
     names = options.chip.split(",") if options.chip is not None else [None]
     if "" in names:
         raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
     if options.trace is not None and len(names) > 1:
         raise UsageError("--trace is of one chip: name one with --chip")
-    loaded = [load_program(options.file, name, options.set) for name in names]
+    loaded = [load_for_time(options.file, name, options.set) for name in names]
+    if options.explain or options.what_if or options.trace is not None:
+        for _, chip in loaded:
+            with_cycles(chip)
     with tables.Progress(loaded[0][0].name) as progress:
-        timelines = [
-            api.time(program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
+        results = [
+            api.bounds(program, chip, tasks=options.tasks)
+            if isinstance(chip, RooflineChip)
+            else api.time(
+                program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance
+            )
             for program, chip in loaded
         ]
-        tried = [what_if(timeline.plan, progress.trying) if options.what_if else None for timeline in timelines]
-    if options.trace is not None:
+        tried = {
+            timeline: what_if(timeline.plan, progress.trying)
+            for timeline in results
+            if options.what_if and not isinstance(timeline, Bounds)
+        }
+    if options.trace is not None and not isinstance(results[0], Bounds):
         from emulator.trace import trace
 
-        write_beside(options.trace, loaded[0][0], options.file, trace(timelines[0]))
+        write_beside(options.trace, loaded[0][0], options.file, trace(results[0]))
     if options.json:
         summaries = [
-            {
-                "chip": timeline.plan.chip.name,
-                "tasks": timeline.plan.tasks,
-                "cycles": timeline.cycles,
-                "seconds": timeline.seconds,
-                "setup": timeline.setup,
-                "instructions": timeline.instructions,
-                "engines": engines_summary(timeline.engines),
-                "critical_path": [vars(entry) for entry in timeline.critical_path],
-                **stream_summary(timeline),
-                **(explained.explained(timeline) if options.explain else {}),
-                **({"what_if": [vars(one) for one in found]} if found is not None else {}),
+            bounds_tables.bounds_summary(one)
+            if isinstance(one, Bounds)
+            else {
+                **timeline_summary(one),
+                **(explained.explained(one) if options.explain else {}),
+                **({"what_if": [vars(change) for change in tried[one]]} if one in tried else {}),
             }
-            for timeline, found in zip(timelines, tried, strict=True)
+            for one in results
         ]
         print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries})
         return DONE
-    for timeline, found in zip(timelines, tried, strict=True):
-        tables.print_timeline(timeline)
+    for (program, _), one in zip(loaded, results, strict=True):
+        if isinstance(one, Bounds):
+            bounds_tables.print_bounds(one, program.chip)
+            continue
+        tables.print_timeline(one)
         if options.explain:
-            explained.print_explained(timeline)
-        if found is not None:
-            explained.print_what_if(found, timeline.cycles)
-    if len(timelines) > 1:
-        tables.print_comparison(timelines)
+            explained.print_explained(one)
+        if one in tried:
+            explained.print_what_if(tried[one], one.cycles)
+    if len(results) > 1:
+        bounds_tables.print_comparison(results)
     return DONE
+
+
+def load_for_time(path: str, name: str | None, numbers: Sequence[str]) -> tuple[Program, Chip | RooflineChip]:
+    """Return the program and the chip to time it on; for a chip of bounds a text is assembled for its own chip."""
+    if name is not None:
+        chip = load_description(name, **overrides(numbers))
+        if isinstance(chip, RooflineChip):
+            return load_program(path)[0], chip
+    return load_program(path, name, numbers)
+
+
+def timeline_summary(timeline: Timeline | Stream) -> dict[str, Any]:
+    return {
+        "chip": timeline.plan.chip.name,
+        "tasks": timeline.plan.tasks,
+        "cycles": timeline.cycles,
+        "seconds": timeline.seconds,
+        "setup": timeline.setup,
+        "instructions": timeline.instructions,
+        "engines": engines_summary(timeline.engines),
+        "critical_path": [vars(entry) for entry in timeline.critical_path],
+        **stream_summary(timeline),
+    }
 
 
 def annotate(options: argparse.Namespace) -> int:
@@ -491,12 +524,12 @@ def report_page(options: argparse.Namespace) -> int:
 
 def chips(options: argparse.Namespace) -> int:
     from isa.chip import chip_names
-    from ratel import tables
+    from ratel import chip_tables
 
     if options.name:
-        tables.print_chip(load_chip(options.name))
+        chip_tables.print_chip(load_description(options.name))
     else:
-        tables.print_chips([load_chip(name) for name in chip_names()])
+        chip_tables.print_chips([load_description(name) for name in chip_names()])
     return DONE
 
 

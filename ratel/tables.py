@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from isa.chip import FIELDS, Chip
-
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
@@ -253,40 +251,10 @@ def print_timeline(timeline: Timeline | Stream) -> None:
     print_path(out, timeline, PATH_ROWS)
 
 
-def print_comparison(timelines: Sequence[Timeline | Stream]) -> None:
-    columns = [("chip", "left"), ("cycles", "right"), ("time", "right"), ("time / first chip's", "right")]
-    compared = table("chips compared", columns)
-    first = timelines[0].seconds
-    for timeline in timelines:
-        ratio = f"{timeline.seconds / first:.2f}"
-        compared.add_row(timeline.plan.chip.name, f"{timeline.cycles:,}", seconds(timeline.seconds), ratio)
-    console().print(compared)
-
-
 def number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def print_chips(chips: Sequence[Chip]) -> None:
-    shown = table("chips", [("", "left"), *((chip.name, "right") for chip in chips), ("meaning", "left")])
-    for key, (_, _, _, meaning) in FIELDS.items():
-        if key not in ("chip.name", "chip.about"):
-            shown.add_row(key, *(number(chip.values.get(key, "-")) for chip in chips), meaning)
-    out = console()
-    widest = max(len(chip.name) for chip in chips)
-    for chip in chips:
-        out.print(styled((f"{chip.name:{widest}}", "bold"), f"  {chip['chip.about']}"))
-    out.print(shown)
-
-
-def print_chip(chip: Chip) -> None:
-    shown = table(f"{chip.name}: {chip['chip.about']}", [("", "left"), ("value", "right"), ("source", "left")])
-    for key in chip.values:
-        if key not in ("chip.name", "chip.about"):
-            shown.add_row(key, number(chip[key]), chip.sources.get(key, ""))
-    console().print(shown)
 
 
 def print_markdown(text: str) -> None:

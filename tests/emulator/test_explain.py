@@ -116,7 +116,7 @@ def test_only_numbers_read_matter(program: Program, chip: Chip) -> None:
     plan = load(program, chip)
     read, cycles = numbers_read(plan), timed(plan).cycles
     for key in FIELDS:
-        if can_have_more(key) and key not in read:
+        if key in chip.values and can_have_more(key) and key not in read:
             more, _ = more_and_most(chip, key)
             assert timed(load(program, chip.replace(**{key: more}))).cycles == cycles, key
 

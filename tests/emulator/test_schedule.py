@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emulator import clock
+from emulator.costs_tensor import products_a_cycle
 from emulator.plan import load
 from emulator.record import (
     ARRIVED,
@@ -31,7 +32,7 @@ from emulator.record import (
     WHY,
 )
 from emulator.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, schedule
-from isa.chip import Chip, load_chip
+from isa.chip import DATAFLOWS, SYSTOLIC, Chip, load_chip
 from isa.dtypes import I8
 from isa.errors import Trap
 from isa.instruction import Instruction, build
@@ -45,7 +46,7 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 
 @st.composite
-def chips(draw: st.DrawFn) -> Chip:
+def dot_product_chips(draw: st.DrawFn) -> Chip:
     """Return `edge` with some cores, drawn sequencer, engines, latencies and paths; slow and fast ones."""
     small, rate = st.integers(1, 40), st.floats(0.5, 64)
     return load_chip("edge").replace(
@@ -80,6 +81,18 @@ def chips(draw: st.DrawFn) -> Chip:
 
 def or_none(cycle: int | None) -> int:
     return NONE if cycle is None else cycle
+
+
+@st.composite
+def chips(draw: st.DrawFn) -> Chip:
+    """Return such a chip, with dot products or a systolic array in place of them."""
+    chip = draw(dot_product_chips())
+    if draw(st.booleans()):
+        return chip
+    size = st.integers(1, 40)
+    return chip.replace(
+        te__kind=SYSTOLIC, te__rows=draw(size), te__columns=draw(size), te__dataflow=draw(st.sampled_from(DATAFLOWS))
+    )
 
 
 def core_of(code: list[Instruction]) -> Core:
@@ -248,7 +261,7 @@ def test_records_of_pieces_are_those_of_the_whole(program: Program, chip: Chip, 
 def roofline_bounds(timeline: Timeline) -> list[float]:
     """Return least cycles for the products summed, the bytes moved by each engine, and what is issued, on each core."""
     chip, bounds = timeline.plan.chip, [0.0]
-    peak = chip["te.multipliers"] * chip["te.pixels"] * chip["te.channels"]
+    peak = products_a_cycle(chip)
     for part, costs in zip(timeline.plan.cores, timeline.costs, strict=True):
         executed = timeline.records[timeline.records[:, CORE] == part.number, INDEX]
         by_engine = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.chip import CHIPS, FIELDS, KIND_OF, Chip, chip_names, load_chip
+from isa.chip import CHIPS, FIELDS, KIND_OF, Chip, chip_names, load_chip, load_description
 from isa.errors import ChipError
 
 EDGE = (CHIPS / "edge.toml").read_text("utf-8")
@@ -29,7 +29,10 @@ def changed(old, new):
     return EDGE.replace(old, new)
 
 
-@pytest.mark.parametrize("name", chip_names())
+WITH_CYCLES = [name for name in chip_names() if isinstance(load_description(name), Chip)]
+
+
+@pytest.mark.parametrize("name", WITH_CYCLES)
 def test_shipped_chips_load_and_say_where_numbers_come_from(name):
     chip = load_chip(name)
     assert chip.name == name
@@ -38,7 +41,8 @@ def test_shipped_chips_load_and_say_where_numbers_come_from(name):
 
 
 def test_shipped_chips_are_named():
-    assert chip_names() == ["edge", "gemmini-16", "hanguang800", "tpu-v1", "zhenwu810e"]
+    assert WITH_CYCLES == ["edge", "gemmini-16", "hanguang800", "tpu-v1", "zhenwu810e"]
+    assert sorted({*chip_names()} - {*WITH_CYCLES}) == ["a800", "biren104", "h20", "metax"]
 
 
 def test_hanguang_has_its_published_numbers():
@@ -187,24 +191,27 @@ def test_bad_overrides(overrides, message, help):
     assert caught.value.help.startswith(help)
 
 
+KNOWN = f"known chips: {', '.join(chip_names())}; or give a .toml file"
+
+
 @pytest.mark.parametrize(
     ("name", "message", "help"),
     [
         ("hanguang", "there is no chip 'hanguang'", "did you mean `hanguang800`?"),
         (
-            "a100",
-            "there is no chip 'a100'",
-            "known chips: edge, gemmini-16, hanguang800, tpu-v1, zhenwu810e; or give a .toml file",
+            "quux",
+            "there is no chip 'quux'",
+            KNOWN,
         ),
         (
             5,
             "there is no chip '5'",
-            "known chips: edge, gemmini-16, hanguang800, tpu-v1, zhenwu810e; or give a .toml file",
+            KNOWN,
         ),
         (
             "",
             "there is no chip ''",
-            "known chips: edge, gemmini-16, hanguang800, tpu-v1, zhenwu810e; or give a .toml file",
+            KNOWN,
         ),
         ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
         ("nul\0.toml", "nul\0.toml is not TOML: embedded null byte", None),

@@ -11,6 +11,7 @@ from isa.chip import FIELDS
 from isa.dtypes import DTYPES
 from isa.manual import WORD_FORMULAS, example_program, main, manual, section
 from isa.operand import MEMORIES
+from isa.roofline_chip import ROOFLINE_FIELDS
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS
 from isa.table import MNEMONICS, ROWS
 
@@ -53,7 +54,7 @@ def test_manual_names_everything():
     text = manual()
     for name in (*MEMORIES, *DTYPES, "fp32", "fp24", "fp19", "(w.t)", "(w.p)", "(w.m)"):
         assert f"`{name}`" in text
-    for key in FIELDS:
+    for key in (*FIELDS, *ROOFLINE_FIELDS):
         assert f"| `{key.split('.')[1]}` |" in text
     for spec in MNEMONICS["conv"].choices:
         assert tuple(WORD_FORMULAS[spec.name]) == spec.words

@@ -1,4 +1,4 @@
-"""docs/explain.md and docs/tutorial.md show what the commands print."""
+"""docs/explain.md, docs/tutorial.md and docs/cycles.md show what the commands print."""
 
 import re
 from pathlib import Path
@@ -12,10 +12,11 @@ COMMANDS = (
     ["annotate", "programs/lstm/lstm.npu"],
     ["annotate", "programs/matmul/matmul_hardware.npu"],
     ["time", "programs/lstm/lstm.npu", "--explain", "--what-if"],
+    ["time", "programs/tiled/tiled.npu", "--chip", "edge,a800,metax"],
 )
 
 
-@pytest.mark.parametrize("page", ["explain", "tutorial"])
+@pytest.mark.parametrize("page", ["explain", "tutorial", "cycles"])
 def test_pages_show_what_is_printed(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         assert main([str(ROOT / word) if word.startswith("programs/") else word for word in command]) == 0
