@@ -84,7 +84,9 @@ def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array
     low, width = first * COLUMNS, min(last * COLUMNS, columns) - first * COLUMNS
     size = behind(0, 8 * row.size)
     copy = room(arena, row, 0, size).view(np.int64)[: row.size]
-    copy[:] = row
+    # Not `copy[:] = row`: for the message of its error numba compiles how Python prints numbers, which takes a second.
+    for field in range(row.size):
+        copy[field] = row[field]
     copy[SCRATCH] += size
     copy[SHARE], copy[SHARES] = 0, 1
     for slot in range(0, ATTRIBUTES, FIELDS):
