@@ -165,7 +165,15 @@ FOLDER = cache_folder()
 
 
 def hot(function: Callable[..., Any]) -> Any:
-    """Compile what is called from Python, or through first-class functions, when it is first used."""
+    """Compile what is called from Python, or through first-class functions, when it is first used.
+
+    What compiled functions call by name too is `hot_and_inner`.
+    """
+    return _decorate(function, OPTIONS | {"pipeline_class": _HotCompiler})
+
+
+def hot_and_inner(function: Callable[..., Any]) -> Any:
+    """Compile what both Python and compiled functions call."""
     return _decorate(function, OPTIONS)
 
 
@@ -198,14 +206,40 @@ class _InnerLibrary(JITCodeLibrary):
         self._final_module.name = whole.name
 
 
-class _InnerCompiler(Compiler):
+class _HotLibrary(JITCodeLibrary):
+    """The machine code of a function that nobody links.
+
+    numba keeps the LLVM code too, and reads all of it as it loads the function: as long as all the rest of loading.
+    Here it is kept as names alone, which is what numba looks for in it.
+    """
+
+    def serialize_using_object_code(self) -> Any:
+        self._ensure_finalized()
+        names = [function.name for function in self._final_module.functions if not function.is_declaration]
+        empty = str(self._codegen._create_empty_module(self.name))
+        code = "\n".join([empty, *(f'define void @"{name}"() {{ unreachable }}' for name in names)])
+        return self.name, "object", (self._get_compiled_object(), binding.parse_assembly(code).as_bitcode())
+
+    def _get_module_for_linking(self) -> Any:
+        raise TypeError(f"{self.name} is hot: compiled functions call what is inner, or hot_and_inner")
+
+
+class _HotCompiler(Compiler):
     """numba's compiler, but for what it puts its code into."""
 
+    library: type[JITCodeLibrary] = _HotLibrary
+
     def define_pipelines(self) -> Any:
-        library = _InnerLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         library.enable_object_caching()
         self.state.library = library
         return super().define_pipelines()
+
+
+class _InnerCompiler(_HotCompiler):
+    """The same for inner functions."""
+
+    library = _InnerLibrary
 
 
 def element(function: Callable[..., Any]) -> Any:

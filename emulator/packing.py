@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.factors import BIAS, ZERO, Source, W, weights_of
-from emulator.jit import hot, inner, whole
+from emulator.jit import hot_and_inner, inner, whole
 from emulator.micro import COLUMNS, ELEMENT, STEP, pack_run
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot
 from emulator.storage import I8_CODE, I16_CODE, Array, i32, i64, padded, u32, u64
@@ -224,7 +224,7 @@ def packed_bytes(columns: int, k: int, groups: int, wide: bool) -> int:
     return groups * ((columns + COLUMNS - 1) // COLUMNS) * (steps + 1) * COLUMNS * STEP
 
 
-@hot
+@hot_and_inner
 def pack_filters(arena: Array, row: Array, room: Array, at: int) -> None:
     """Pack the filters of a convolution as panels from byte `at` on; each group begins with a panel."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
@@ -254,7 +254,7 @@ def step_of(row: Array, slot: int, dimension: int) -> int:
     return row[slot + STRIDE + dimension] if row[slot + SHAPE + dimension] > 1 else 1
 
 
-@hot
+@hot_and_inner
 def pack_right(arena: Array, row: Array, start: int, room: Array, at: int) -> None:
     """Pack the right matrix that begins `start` elements behind the first of w as panels, from byte `at` on."""
     w = to_pack(weights_of(arena, row, row[MATMUL_W_ZERO]), True)
