@@ -193,10 +193,6 @@ class _InnerLibrary(JITCodeLibrary):
     code, not the machine code, and is optimised as a whole. Without, the first run takes a third less.
     """
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        # Neither function by function: that would take a tenth of the first run.
-        ll_module.data_layout = self._codegen._data_layout
-
     def _optimize_final_module(self) -> None:
         whole = self._final_module
         for function in whole.functions:
