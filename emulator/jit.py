@@ -210,8 +210,12 @@ class _InnerCompiler(Compiler):
         return super().define_pipelines()
 
 
-def element(function: Callable[..., Any]) -> Any:
-    """Compile a function of one element, so that loops that call it are vectorised, however long it is: inlined."""
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a function into its callers, however long it is.
+
+    That is for functions of one element, so that loops that call them are vectorised, and for steps of small
+    instructions: an array is handed to a function by seven registers.
+    """
     return _decorate(function, OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True})
 
 

@@ -9,7 +9,7 @@ packed before the run (emulator/weights.py), others are packed here.
 import numpy as np
 
 from emulator.factors import CHAIN, ZERO, W, source_of
-from emulator.jit import hot, inner, viewed, whole
+from emulator.jit import hot, inlined, inner, viewed, whole
 from emulator.micro import COLUMNS, ROWS, multiply, multiply_wide
 from emulator.packing import (
     CONV_GROUPS,
@@ -124,7 +124,7 @@ def acc_width(columns: int, groups: int, wide: bool) -> int:
     return apart(size * (columns + COLUMNS)) // size
 
 
-@inner
+@inlined
 def open_buffers(
     arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
 ) -> tuple[Array, Array, Array, Array, int, int]:
@@ -142,7 +142,7 @@ def open_buffers(
     return base, lines, viewed(memory, np.int32)[:narrow], viewed(memory, np.int64)[:longs], width, used
 
 
-@inner
+@inlined
 def multiply_panels(
     lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array, width: int
 ) -> None:

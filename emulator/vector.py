@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.functions import exp, gelu, sigmoid, silu, tanh, unit
-from emulator.jit import borrowed, fused, inner, viewed, whole
+from emulator.jit import borrowed, fused, inlined, inner, viewed, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.share import room
 from emulator.storage import (
@@ -134,7 +134,7 @@ def rows_in_run(row: Array, slot: int) -> int:
     return run
 
 
-@inner
+@inlined
 def row_start(row: Array, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
     if index == 0:  # a small result has one block: it is spared the divisions
@@ -268,7 +268,7 @@ def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
     return np.float64(f32(round_bits(np.float64(viewed(arena, np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
 
 
-@inner
+@inlined
 def is_at_once(row: Array, operands: int, stages: int) -> bool:
     """Return whether all stages can be done in one pass: fp32, 8 bits, results i8, EW2 at most a sum with an i8."""
     operation, function, second = row[stages + EW2_OP], row[stages + SF], operands + EW2
