@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.functions import exp, gelu, sigmoid, silu, tanh, unit
-from emulator.jit import borrowed, fused, inner, whole
+from emulator.jit import borrowed, fused, inlined, inner, viewed, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.share import room
 from emulator.storage import (
@@ -141,7 +141,7 @@ def rows_in_run(row: Array, slot: int) -> int:
     return run
 
 
-@inner
+@inlined
 def row_start(row: Array, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
     if index == 0:  # a small result has one block: it is spared the divisions
@@ -245,7 +245,7 @@ def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int
 @inner
 def fill(arena: Array, row: Array, slot: int, values: Array, to: int, size: int, period: int) -> None:
     """Fill `size` values from number `to` on with a vector of a constant buffer, rounded; repeated after `period`."""
-    floats, start, begin = arena.view(np.float32), u64(row[slot + ADDRESS] >> 2), u64(to)
+    floats, start, begin = viewed(arena, np.float32), u64(row[slot + ADDRESS] >> 2), u64(to)
     if row[slot + SHAPE + 3] > 1:
         for k in range(u64(period)):
             values[begin + k] = floats[start + k]
@@ -272,10 +272,10 @@ def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
     if row[slot + ADDRESS] == ABSENT:
         return np.float64(1)
     # By way of float32, where what rounding carries beyond it is an infinity.
-    return np.float64(f32(round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
+    return np.float64(f32(round_bits(np.float64(viewed(arena, np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
 
 
-@inner
+@inlined
 def is_at_once(row: Array, operands: int, stages: int) -> bool:
     """Return whether all stages can be done in one pass: 8 bits, results i8, EW2 at most a sum with an i8.
 
@@ -319,7 +319,7 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     apart, step = padded(block, 16), padded(line, 16)
     used = 4 * (2 * apart + CONSTANTS * step + TABLE_ELEMENTS)
     memory = room(arena, row, 0, used)
-    floats = borrowed(memory).view(np.float32)
+    floats = viewed(borrowed(memory), np.float32)
     to = 2 * apart
     for slot, neutral in CONSTANT_SLOTS:
         if row[operands + slot + ADDRESS] != ABSENT:
@@ -511,7 +511,7 @@ def all_at_once(
     values, step = u64(chain.apart), u64(chain.step)
     bias, second_scale, last_scale = scale + step, scale + u64(2) * step, scale + u64(3) * step
     # The result may be one of the operands: it goes by way of a buffer, or no loop could be vectorised.
-    signed, results = arena.view(np.int8), numbers.view(np.int8)
+    signed, results = viewed(arena, np.int8), viewed(numbers, np.int8)
     # Rows that lie side by side are done as many at a time as the constants hold.
     piece = chain.line if pitch == channels else channels
     done = 0
@@ -581,7 +581,7 @@ def run_chain(
     """
     channels, fraction, stages = row[OUT + SHAPE + 3], row[FRACTION], chain.stages
     if row[OUT + DTYPE] == I32_CODE:
-        words = arena.view(np.int32)
+        words = viewed(arena, np.int32)
         for r in range(count):
             at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r))
             for k in range(u64(channels)):
