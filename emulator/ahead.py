@@ -32,7 +32,7 @@ TENSOR_ENGINE = {job.name for job in kernel_jobs(row.opcode for row in MNEMONICS
 SECONDS = {"the loop over instructions": 1, SCHEDULE: 2}
 OTHERS = 3
 # What takes a second process to start; what the chain takes, and what products do with the packing of weights.
-START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 1, 7, 5
+START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 0.5, 5, 5
 
 
 def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> Callable[..., Any]:
@@ -53,7 +53,7 @@ def _compile_in_two(
 ) -> None:
     """Compile what is missing of some jobs, and the schedule, in this process and in another."""
     chained = TENSOR_ENGINE.intersection(missing) and not is_kept(RUN_CHAIN.function)
-    before = [job for job in (*packing, PRODUCTS) if packing and chained and not is_kept(job.function)]
+    before = [job for job in (*packing, *PRODUCTS) if packing and chained and not is_kept(job.function)]
     schedules = [] if is_kept(schedule_walk) else [SCHEDULE]
     handed_seconds = START_SECONDS + (CHAIN_SECONDS if chained else 0)
     own, handed = shares([*missing, *schedules], handed_seconds, PRODUCTS_SECONDS if before else 0)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emulator.jit import inner, whole
+from emulator.jit import inlined, inner, viewed, whole
 from emulator.plan import ADDRESS, DTYPE, SHAPE, STORED, operand_slot
 from emulator.storage import I8_CODE, I16_CODE, Array, padded
 
@@ -30,13 +30,13 @@ class Source(NamedTuple):
     zero: int
 
 
-@inner
+@inlined
 def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
     """Return the elements of an operand whose first is at byte `address` of a memory."""
     wide, signed = row[slot + DTYPE] == I16_CODE, row[slot + DTYPE] == I8_CODE
     first = address >> 1 if wide else address
     flip, less = (128, zero + 128) if signed else (0, zero)
-    return Source(memory, memory.view(np.int16), first, wide, flip, less, zero)
+    return Source(memory, viewed(memory, np.int16), first, wide, flip, less, zero)
 
 
 @inner

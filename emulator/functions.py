@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit import element
+from emulator.jit import inlined
 from emulator.storage import f32, u32
 
 
-@element
+@inlined
 def exp_factors(x: Any, rest: Any) -> tuple[Any, Any]:
     """Return two factors of e**(x + rest) in float32: x = n ln 2 + r, 2**n times a polynomial of r + rest."""
     x = f32(-120.0) if x < f32(-120.0) else x
@@ -29,21 +29,21 @@ def exp_factors(x: Any, rest: Any) -> tuple[Any, Any]:
     return p * low, high
 
 
-@element
+@inlined
 def exp(x: Any) -> Any:
     """Return e**x in float32."""
     value, scale = exp_factors(x, f32(0))
     return value * scale
 
 
-@element
+@inlined
 def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + e**-x) in float32, by way of e**-|x|."""
     e = exp(-np.abs(x))
     return (e if x < f32(0) else f32(1)) / (f32(1) + e)
 
 
-@element
+@inlined
 def tanh(x: Any) -> Any:
     """Return tanh x in float32: a polynomial where x is small, else 1 - 2 / (e**2|x| + 1) with the sign of x."""
     z = x * x
@@ -58,7 +58,7 @@ def tanh(x: Any) -> Any:
     return small if a < f32(0.35) else large
 
 
-@element
+@inlined
 def silu(x: Any) -> Any:
     """Return x / (1 + e**-x) in float32, as x e**-|x| / (1 + e**-|x|) below 0."""
     value, scale = exp_factors(-np.abs(x), f32(0))
@@ -66,7 +66,7 @@ def silu(x: Any) -> Any:
     return (below if x < f32(0) else x) / (f32(1) + value * scale)
 
 
-@element
+@inlined
 def gelu(x: Any) -> Any:
     """Return x (1 + erf(x / sqrt 2)) / 2 in float32, by way of the share of the normal distribution beyond |x|."""
     a = np.abs(x)
@@ -89,7 +89,7 @@ def gelu(x: Any) -> Any:
     return below if x < f32(0) else x * (f32(1) - (value * tail) * scale)
 
 
-@element
+@inlined
 def unit(a: Any) -> Any:
     """Return a held between 0 and 1; NaN stays."""
     a = f32(0) if a < f32(0) else a

@@ -14,9 +14,10 @@ from emulator.kernels_memory import fill, flatten, gather, move, toweight, trans
 from emulator.kernels_pool import avgpool, maxpool
 from emulator.kernels_reduce import reduce
 from emulator.kernels_sample import resize, roipool, roisample
-from emulator.kernels_tensor import conv, matmul, multiply_panels
-from emulator.packing import Panels
-from emulator.vector import Chain, run_chain
+from emulator.kernels_tensor import conv, matmul, narrowed
+from emulator.micro import multiply, multiply_wide
+from emulator.packing import open_panels
+from emulator.vector import Chain, open_chain, run_chain
 from isa.row import ENGINES
 from isa.table import MNEMONICS, TABLE, by_opcode
 
@@ -61,17 +62,17 @@ def _chain_type() -> Any:
     return types.NamedTuple([types.uint8[::1], types.float32[::1], *places[0], types.boolean, *places[1]], Chain)
 
 
-def _panels_type() -> Any:
-    return types.NamedTuple([types.uint8[::1], *[types.int64] * 4, types.uint8[::1]], Panels)
-
-
 # What kernels have in common and takes long, by the types that they ask for it by: to be compiled before them.
+BYTES, ROW = KERNEL.args
+WHOLE = types.int64
+LINES = BYTES, WHOLE, WHOLE
 SUMS = types.int32[::1], types.int64[::1]
-RUN_CHAIN = Job(
-    "the chain", run_chain, types.void(types.uint8[::1], types.int64[::1], _chain_type(), *SUMS, *[types.int64] * 3)
-)
-PRODUCTS = Job(
-    "products",
-    multiply_panels,
-    types.void(types.uint8[::1], types.int64, _panels_type(), types.int64, types.int64, *SUMS, types.int64),
+RUN_CHAIN = Job("the chain", run_chain, types.void(BYTES, ROW, _chain_type(), *SUMS, *[WHOLE] * 3))
+# What conv and matmul have in common besides: each of two processes that compile one of them would compile it too.
+PRODUCTS = (
+    Job("products of 8 bits", multiply, types.void(*LINES, BYTES, WHOLE, WHOLE, BYTES, SUMS[0], *[WHOLE] * 3)),
+    Job("products of 16 bits", multiply_wide, types.void(*LINES, BYTES, WHOLE, WHOLE, BYTES, SUMS[1], *[WHOLE] * 3)),
+    Job("the panels of products", open_panels, types.void(BYTES, ROW, BYTES, *[WHOLE] * 5, BYTES)),
+    Job("shares of products", narrowed, types.void(BYTES, ROW, *[WHOLE] * 3)),
+    Job("the beginning of the chain", open_chain, types.void(BYTES, ROW, *[WHOLE] * 2)),
 )

@@ -13,7 +13,7 @@ GMAC/s for 144 to 384 channels with stride 1, 9 to 10 with stride 2; 19 for the 
 import numpy as np
 
 from emulator.factors import CHAIN, W, accumulators, source_of, weights_of
-from emulator.jit import borrowed, hot, inner, whole
+from emulator.jit import borrowed, hot, inner, viewed, whole
 from emulator.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.share import share
 from emulator.storage import Array, i32, i64, u64
@@ -114,7 +114,7 @@ def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
 def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
     """Return what the sums of a run begin with: bias, less what `less` in every x adds; wrapped to 32 bits."""
     begin, channels = np.zeros(weights.shape[1], np.int32), row[W + SHAPE + 3]
-    words, start = arena.view(np.int32), row[BIAS + ADDRESS] >> 2
+    words, start = viewed(arena, np.int32), row[BIAS + ADDRESS] >> 2
     step = 1 if row[BIAS + SHAPE + 3] > 1 else 0
     for k in range(begin.size):
         total = i64(words[start + k % channels * step]) if row[BIAS + ADDRESS] != ABSENT else i64(0)

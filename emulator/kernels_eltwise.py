@@ -3,7 +3,7 @@
 import numpy as np
 
 from emulator.factors import accumulators
-from emulator.jit import hot, whole
+from emulator.jit import hot, viewed, whole
 from emulator.plan import ADDRESS, DTYPE, SHAPE, attribute_slot, operand_slot
 from emulator.share import share
 from emulator.storage import I8_CODE, Array
@@ -20,7 +20,7 @@ def eltwise(arena: Array, row: Array) -> None:
     mine, end = share(row, rows)
     chain = open_chain(arena, row, CHAIN, STAGES)
     if chain.at_once and row[X + DTYPE] == I8_CODE and row[X + SHAPE + 3] == channels:
-        signed, run = arena.view(np.int8), rows_in_run(row, X)
+        signed, run = viewed(arena, np.int8), rows_in_run(row, X)
         first = mine
         while first < end:
             count = min(run - first % run, end - first)

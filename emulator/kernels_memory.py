@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit import hot, inner
+from emulator.jit import hot, inner, viewed
 from emulator.plan import ADDRESS, DTYPE, RANK, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
 from emulator.share import share
 from emulator.storage import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
@@ -103,9 +103,9 @@ def move_strided(arena: Array, row: Array, strides: Array) -> None:
     if shift == 0:
         copy_elements(arena, shape, to, out, start, strides)
     elif shift == 1:
-        copy_elements(arena.view(np.uint16), shape, to, out, start, strides)
+        copy_elements(viewed(arena, np.uint16), shape, to, out, start, strides)
     else:
-        copy_elements(arena.view(np.uint32), shape, to, out, start, strides)
+        copy_elements(viewed(arena, np.uint32), shape, to, out, start, strides)
 
 
 @hot
@@ -127,7 +127,7 @@ def transpose(arena: Array, row: Array) -> None:
 @inner
 def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
     """Return 1 + the place of the first element of an index operand outside 0 ... rows - 1, or 0."""
-    values = arena.view(np.int32)
+    values = viewed(arena, np.int32)
     start, step = row[index + ADDRESS] >> 2, row[index + STRIDE + 3]
     for i in range(row[index + SHAPE + 3]):
         value = values[start + i * step]
@@ -139,7 +139,7 @@ def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
 @inner
 def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -> None:
     """view[to + i . out] = view[start + index[i] . x] for all rows i, of which `first` is the dimension."""
-    values = arena.view(np.int32)
+    values = viewed(arena, np.int32)
     index, step = row[INDEX + ADDRESS] >> 2, row[INDEX + STRIDE + 3]
     shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
     x = row[X + STRIDE : X + STRIDE + 4].copy()
@@ -162,9 +162,9 @@ def gather(arena: Array, row: Array) -> None:
     if shift == 0:
         gather_rows(arena, arena, row, shift, first)
     elif shift == 1:
-        gather_rows(arena, arena.view(np.uint16), row, shift, first)
+        gather_rows(arena, viewed(arena, np.uint16), row, shift, first)
     else:
-        gather_rows(arena, arena.view(np.uint32), row, shift, first)
+        gather_rows(arena, viewed(arena, np.uint32), row, shift, first)
 
 
 @hot
@@ -209,9 +209,9 @@ def flatten(arena: Array, row: Array) -> None:
     if shift == 0:
         flatten_windows(arena, row, shift, np.uint8(zero))
     elif shift == 1:
-        flatten_windows(arena.view(np.uint16), row, shift, np.uint16(zero))
+        flatten_windows(viewed(arena, np.uint16), row, shift, np.uint16(zero))
     else:
-        flatten_windows(arena.view(np.uint32), row, shift, np.uint32(zero))
+        flatten_windows(viewed(arena, np.uint32), row, shift, np.uint32(zero))
 
 
 @inner
@@ -258,6 +258,6 @@ def fill(arena: Array, row: Array) -> None:
     if shift == 0:
         fill_elements(arena, shape, to, out, np.uint8(bits))
     elif shift == 1:
-        fill_elements(arena.view(np.uint16), shape, to, out, np.uint16(bits))
+        fill_elements(viewed(arena, np.uint16), shape, to, out, np.uint16(bits))
     else:
-        fill_elements(arena.view(np.uint32), shape, to, out, np.uint32(bits))
+        fill_elements(viewed(arena, np.uint32), shape, to, out, np.uint32(bits))

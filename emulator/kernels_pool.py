@@ -9,7 +9,7 @@ of 64 channels and more of int8, 1 for 16 channels, where the loops around cost 
 
 import numpy as np
 
-from emulator.jit import hot, inner
+from emulator.jit import hot, inner, viewed
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.share import share
 from emulator.storage import (
@@ -105,13 +105,13 @@ def pool_floats(arena: Array, row: Array) -> None:
 def maxpool(arena: Array, row: Array) -> None:
     """out[n,oh,ow,c] = max over kh, kw inside x of x[n,ih,iw,c]."""
     if row[X + DTYPE] == I8_CODE:
-        pool_integers(arena.view(np.int8), row, 0, -128)
+        pool_integers(viewed(arena, np.int8), row, 0, -128)
     elif row[X + DTYPE] == U8_CODE:
         pool_integers(arena, row, 0, 0)
     elif is_floating(row[X + DTYPE]):
         pool_floats(arena, row)
     else:
-        pool_integers(arena.view(np.int16), row, 1, -32768)
+        pool_integers(viewed(arena, np.int16), row, 1, -32768)
 
 
 @inner
@@ -139,11 +139,11 @@ def sum_integers(arena: Array, row: Array, window: tuple, line: Array, sums: Arr
     for y in range(top, bottom):
         at = address(row, X, row[X + ADDRESS], pixel_start(row, image, y, left))
         if dtype == I8_CODE:
-            add_line(arena.view(np.int8), at, step, right - left, line, sums)
+            add_line(viewed(arena, np.int8), at, step, right - left, line, sums)
         elif dtype == U8_CODE:
             add_line(arena, at, step, right - left, line, sums)
         else:
-            add_line(arena.view(np.int16), at >> 1, step, right - left, line, sums)
+            add_line(viewed(arena, np.int16), at >> 1, step, right - left, line, sums)
     less = (bottom - top) * (right - left) * row[X_ZERO]
     for c in range(u64(v.size)):
         v[c] = f32(round_bits(np.float64(sums[c] - less), fraction))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit import hot, inner, whole
+from emulator.jit import hot, inner, viewed, whole
 from emulator.kernels_memory import first_wrong
 from emulator.kernels_pool import keep_greater, pixel_start
 from emulator.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
@@ -164,7 +164,7 @@ def resize(arena: Array, row: Array) -> None:
 @inner
 def region(arena: Array, row: Array, roi: int) -> tuple[int, int]:
     """Return (the element of x where the image of a region begins, the float32 where its corners begin)."""
-    image = arena.view(np.int32)[(row[INDEX + ADDRESS] >> 2) + roi * row[INDEX + STRIDE + 3]]
+    image = viewed(arena, np.int32)[(row[INDEX + ADDRESS] >> 2) + roi * row[INDEX + STRIDE + 3]]
     return image * row[X + STRIDE], (row[ROIS + ADDRESS] >> 2) + roi * row[ROIS + STRIDE + 2]
 
 
@@ -206,7 +206,7 @@ def roisample(arena: Array, row: Array) -> None:
     high_x, wide_x, fraction = row[X + SHAPE + 1], row[X + SHAPE + 2], row[FRACTION]
     half_pixel, scale = row[HALF_PIXEL_ROIS], f32(float_attribute(row, SPATIAL_SCALE))
     down, across = row[RATIO], row[RATIO + 1]
-    corners = arena.view(np.float32)
+    corners = viewed(arena, np.float32)
     work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
     work[M] = f32(load_multiplier(arena, row, ROISAMPLE[0]))
     for index in range(row_count(row)):
@@ -258,7 +258,7 @@ def roipool(arena: Array, row: Array) -> None:
         return
     high, wide, dtype = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2], row[X + DTYPE]
     scale, zero = f32(float_attribute(row, ROIPOOL_SCALE)), row[ROIPOOL_ZERO]
-    corners = arena.view(np.float32)
+    corners = viewed(arena, np.float32)
     peak, pixel = np.empty((2, row[OUT + SHAPE + 3]), np.float32)
     for index in range(row_count(row)):
         image, at = region(arena, row, index // (wide * high))

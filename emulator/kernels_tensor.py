@@ -9,7 +9,7 @@ packed before the run (emulator/weights.py), others are packed here.
 import numpy as np
 
 from emulator.factors import CHAIN, ZERO, W, source_of
-from emulator.jit import hot, inner, whole
+from emulator.jit import hot, inlined, inner, viewed, whole
 from emulator.micro import COLUMNS, ROWS, multiply, multiply_wide
 from emulator.packing import (
     CONV_GROUPS,
@@ -83,8 +83,10 @@ def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array
     first, last = share(row, (columns + COLUMNS - 1) // COLUMNS)
     low, width = first * COLUMNS, min(last * COLUMNS, columns) - first * COLUMNS
     size = behind(0, 8 * row.size)
-    copy = room(arena, row, 0, size).view(np.int64)[: row.size]
-    copy[:] = row
+    copy = viewed(room(arena, row, 0, size), np.int64)[: row.size]
+    # Not `copy[:] = row`: for the message of its error numba compiles how Python prints numbers, which takes a second.
+    for field in range(row.size):
+        copy[field] = row[field]
     copy[SCRATCH] += size
     copy[SHARE], copy[SHARES] = 0, 1
     for slot in range(0, ATTRIBUTES, FIELDS):
@@ -124,7 +126,7 @@ def acc_width(columns: int, groups: int, wide: bool) -> int:
     return apart(size * (columns + COLUMNS)) // size
 
 
-@inner
+@inlined
 def open_buffers(
     arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
 ) -> tuple[Array, Array, Array, Array, int, int]:
@@ -139,10 +141,10 @@ def open_buffers(
     size = padded((rows * width + COLUMNS) * (8 if wide else 4), 8)
     memory, used = room(arena, row, used, size), behind(used, size)
     narrow, longs = (0, size // 8) if wide else (size // 4, 0)
-    return base, lines, memory.view(np.int32)[:narrow], memory.view(np.int64)[:longs], width, used
+    return base, lines, viewed(memory, np.int32)[:narrow], viewed(memory, np.int64)[:longs], width, used
 
 
-@inner
+@inlined
 def multiply_panels(
     lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array, width: int
 ) -> None:

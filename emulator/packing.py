@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.factors import BIAS, ZERO, Source, W, weights_of
-from emulator.jit import hot, inner, whole
+from emulator.jit import hot_and_inner, inner, viewed, whole
 from emulator.micro import COLUMNS, ELEMENT, STEP, pack_run
 from emulator.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot
 from emulator.storage import I8_CODE, I16_CODE, Array, i32, i64, padded, u32, u64
@@ -132,7 +132,7 @@ def pack_lines(x: Elements, start: int, line_step: int, k_step: int, count: int,
             pack_run(lines, r * stride, source, start + r * line_step, k, wide, flip, less)
         return
     # Where it is the lines that lie side by side: tiles whose lines all stay in the first-level cache, on both sides.
-    words, narrow, out = source.view(np.int16), lines.view(PACKED), lines.view(np.int32)
+    words, narrow, out = viewed(source, np.int16), viewed(lines, PACKED), viewed(lines, np.int32)
     for r0 in range(0, count, TILE_LINES):
         for i0 in range(0, k, TILE_ELEMENTS):
             for r in range(r0, min(r0 + TILE_LINES, count)):
@@ -192,7 +192,7 @@ def pack_patches(x: Elements, row: Array, group: int, first: int, count: int, li
 @inner
 def pack_panel(lines: Array, columns: int, steps: int, room: Array, at: int) -> None:
     """Turn lines of K elements, with zeros behind them, into the panel at byte `at`."""
-    words, out = lines.view(np.uint32), room.view(np.uint32)
+    words, out = viewed(lines, np.uint32), viewed(room, np.uint32)
     stride = apart(steps * STEP) // STEP
     for s in range(steps):
         to = u64(at // STEP + s * COLUMNS)
@@ -206,7 +206,7 @@ def add_up(columns: int, steps: int, room: Array, at: int) -> None:
     """Put the sums of its columns behind a panel, in the forms that need them."""
     if not KEEPS_ZERO:
         return
-    words = room.view(np.int32)
+    words = viewed(room, np.int32)
     sums = u64(at // STEP + steps * COLUMNS)
     for o in range(u64(columns)):
         words[sums + o] = 0
@@ -224,7 +224,7 @@ def packed_bytes(columns: int, k: int, groups: int, wide: bool) -> int:
     return groups * ((columns + COLUMNS - 1) // COLUMNS) * (steps + 1) * COLUMNS * STEP
 
 
-@hot
+@hot_and_inner
 def pack_filters(arena: Array, row: Array, room: Array, at: int) -> None:
     """Pack the filters of a convolution as panels from byte `at` on; each group begins with a panel."""
     height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
@@ -254,7 +254,7 @@ def step_of(row: Array, slot: int, dimension: int) -> int:
     return row[slot + STRIDE + dimension] if row[slot + SHAPE + dimension] > 1 else 1
 
 
-@hot
+@hot_and_inner
 def pack_right(arena: Array, row: Array, start: int, room: Array, at: int) -> None:
     """Pack the right matrix that begins `start` elements behind the first of w as panels, from byte `at` on."""
     w = to_pack(weights_of(arena, row, row[MATMUL_W_ZERO]), True)
@@ -278,7 +278,7 @@ def pack_right(arena: Array, row: Array, start: int, room: Array, at: int) -> No
 @inner
 def weave(w: Elements, start: int, k_step: int, columns: int, k: int, room: Array, at: int) -> None:
     """Pack a panel whose columns lie side by side: the rows of a step go into its lanes one after another."""
-    words, out = w.bytes.view(np.int16), room.view(np.uint32)
+    words, out = viewed(w.bytes, np.int16), viewed(room, np.uint32)
     in_step = STEP // element_size(w.wide)
     for s in range(steps_of(k, element_size(w.wide))):
         to = u64(at // STEP + s * COLUMNS)
@@ -316,8 +316,8 @@ def open_panels(
     of_group = filters // groups
     slots = padded(of_group, COLUMNS)
     steps = steps_of(k, element_size(wide))
-    longs, narrow = base.view(np.int64), base.view(np.int32)
-    biases, column_sums = arena.view(np.int32), room.view(np.int32)
+    longs, narrow = viewed(base, np.int64), viewed(base, np.int32)
+    biases, column_sums = viewed(arena, np.int32), viewed(room, np.int32)
     has_bias = row[BIAS + ADDRESS] != ABSENT
     bias_step = u64(1 if row[BIAS + SHAPE + 3] > 1 else 0)
     constant = k * w_zero * x_zero

@@ -37,7 +37,7 @@ import numpy as np
 
 from emulator.barrier import met
 from emulator.costs import FIRST_LINK, Cost, holds
-from emulator.jit import borrowed, element, hot, inner, natural
+from emulator.jit import borrowed, hot, inner, natural
 from emulator.plan import ADDRESS, FIELDS, READ, SEQ, WRITE, Plan
 from emulator.record import (
     ARRIVED,
@@ -227,7 +227,7 @@ def walk(fixed, state, window, records, budget):
     return FULL if budget < 0 else PAUSED
 
 
-@element
+@inlined
 def fetch(fixed, state, core, window, records, budget):
     """Issue what a core can issue; return what is left of the budget, negative where there is no room for accesses."""
     code, sequencer, mask = fixed.code, state.sequencers[natural(core)], state.queues.shape[2] - 1
@@ -304,7 +304,7 @@ def jump(row, at, counters):
     return at + 1
 
 
-@element
+@inlined
 def note_accesses(fixed, own, counters, at, place, beyond):
     """Put the accesses of an instruction behind the recent ones of its engine; return where they end."""
     for o in range(fixed.code[natural(at), FIRST_OPERAND], fixed.code[natural(at + 1), FIRST_OPERAND]):
@@ -324,7 +324,7 @@ def note_accesses(fixed, own, counters, at, place, beyond):
     return beyond
 
 
-@element
+@inlined
 def find_terms(fixed, state, core, engine, place, beyond):
     """Find what an instruction depends on and waits for: finishes that are known, and instructions that will tell."""
     queues, mask = state.queues[natural(core)], state.queues.shape[2] - 1
@@ -349,7 +349,7 @@ def find_terms(fixed, state, core, engine, place, beyond):
                 need(queues, engine, place, other, (their[COUNT] - 1) & mask, SEQ + other)
 
 
-@element
+@inlined
 def need(queues, engine, place, other, their_place, which):
     """Let an instruction be told the finish of another, as its term `which`: 0 to 2 a dependence, 3 to 5 a wait."""
     entry, late = queues[natural(engine), natural(place)], queues[natural(other), natural(their_place)]
@@ -358,7 +358,7 @@ def need(queues, engine, place, other, their_place, which):
     late[NEEDED_BY] = (place * SEQ + engine) << TERM_BITS | which
 
 
-@element
+@inlined
 def depend(entry, engine, finish, by):
     """Note a finish that an instruction depends on: the latest, of equals that of the first engine."""
     until = entry[DEPENDS_UNTIL]
@@ -366,14 +366,14 @@ def depend(entry, engine, finish, by):
         entry[DEPENDS_UNTIL], entry[DEPENDS_ENGINE], entry[DEPENDS_BY] = finish, engine, by
 
 
-@element
+@inlined
 def wait_for(entry, engine, finish, by):
     until = entry[WAITS_UNTIL]
     if finish > until or (finish == until and engine < entry[WAITS_ENGINE]):
         entry[WAITS_UNTIL], entry[WAITS_ENGINE], entry[WAITS_BY] = finish, engine, by
 
 
-@element
+@inlined
 def find_heads(fixed, state, core, window, records):
     """Find when the heads of a core's queues that were not known could start; return whether that is news to others."""
     news = False
@@ -394,13 +394,13 @@ def find_heads(fixed, state, core, window, records):
     return news
 
 
-@element
+@inlined
 def head(state, core, engine):
     place = state.totals[natural(core), natural(engine), DONE] & (state.queues.shape[2] - 1)
     return state.queues[natural(core), natural(engine), natural(place)]
 
 
-@element
+@inlined
 def earliest(fixed, state):
     """Return core, engine and start of the head that starts first; NONE where none is known."""
     best_core, best_engine, best_start, best_arrived = NONE, NONE, LATE, LATE
@@ -416,7 +416,7 @@ def earliest(fixed, state):
     return best_core, best_engine, best_start
 
 
-@element
+@inlined
 def settle(fixed, state, entry, total):
     """Find when all of its own core lets the head of a queue start, and why; a barrier is arrived at then."""
     row = fixed.code[natural(entry[PC])]
@@ -438,7 +438,7 @@ def settle(fixed, state, entry, total):
         arrive(state.arrivals, fixed.users, state.meetings, entry[CORE], row[NUMBER], arrived, entry[N])
 
 
-@element
+@inlined
 def has_token(fixed, state, entry):
     """Return whether it is known when the token of a head that has arrived is there, or it needs none."""
     row = fixed.code[natural(entry[PC])]
@@ -460,7 +460,7 @@ def has_token(fixed, state, entry):
     return True
 
 
-@element
+@inlined
 def granted(fixed, state, entry, own):
     """Return when all shared resources that an instruction holds are free, NONE where nobody held them; note which."""
     resources, at = state.resources, entry[PC]
@@ -480,7 +480,7 @@ def granted(fixed, state, entry, own):
     return until
 
 
-@element
+@inlined
 def blocks(fixed, own, operand, access):
     """Return the blocks of local memory that an access touches, as resources: the first, and behind the last."""
     row = fixed.operands[natural(operand)]
@@ -491,7 +491,7 @@ def blocks(fixed, own, operand, access):
     return first + low // fixed.block_bytes, first + (high - 1) // fixed.block_bytes + 1
 
 
-@element
+@inlined
 def hold(fixed, state, entry, own, start):
     """Hold the resources of an instruction from its start; one that it needs twice, for the sum."""
     row, below = fixed.code[natural(entry[PC])], fixed.code[natural(entry[PC] + 1)]
@@ -511,14 +511,14 @@ def hold(fixed, state, entry, own, start):
                 take(state.resources[natural(block)], start, cycles, entry[N])
 
 
-@element
+@inlined
 def take(resource, start, cycles, by):
     resource[FREE_AT] = max(resource[FREE_AT], start) + cycles
     resource[HELD_BY] = by
     resource[HELD_FOR] += cycles
 
 
-@element
+@inlined
 def commit(fixed, state, core, engine, start, window, records):
     """Start the head of a queue; tell whoever needs its finish. Return False, and do nothing, without room for it."""
     total, own = state.totals[natural(core), natural(engine)], state.recents[natural(core), natural(engine)]
@@ -563,7 +563,7 @@ def commit(fixed, state, core, engine, start, window, records):
     return True
 
 
-@element
+@inlined
 def tell(queues, entry, engine):
     """Tell those that need the finish of an instruction of an engine."""
     who = entry[NEEDED_BY]
@@ -578,7 +578,7 @@ def tell(queues, entry, engine):
         who = needs[natural(NEXT_NEEDS + which)]
 
 
-@element
+@inlined
 def write(entry, window, records):
     """Write what is known of an instruction, where its record lies in the window."""
     mine = window[natural(entry[CORE])]
@@ -624,7 +624,7 @@ def newest_conflict(mine, first, beyond, theirs, oldest, newest):
     return a
 
 
-@element
+@inlined
 def conflict_between(mine, first, beyond, theirs, begin, end):
     """Return the newest access, `begin` to before `end`, that conflicts with one of mine; or NONE."""
     for a in range(end - 1, begin - 1, -1):

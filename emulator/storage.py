@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit import inner
+from emulator.jit import fused, inlined, inner, viewed
 from emulator.plan import DTYPE
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 
@@ -61,6 +61,57 @@ def to_odd(product: float, term: float) -> Any:
     apart = (np.float64(error).view(np.int64) ^ bits) >> 63
     inexact = (error > 0) | (error < 0)
     return np.int64((bits + apart) | 1 if inexact else bits).view(np.float64)
+
+
+@inlined
+def rounding_term(v: Any, fraction: int) -> Any:
+    """Return m so that float32 v + m - m is v rounded to `fraction` bits, half to even: 1.5 * 2**(e + 23 - fraction).
+
+    e is the exponent of v, 0 or of a magnitude in [2**-126, 2**114). Any number that float32 rounds to v is rounded
+    likewise: where that is the next power of two, both formats have it. To multiply e takes no port that sums need.
+    """
+    power = i32(f32(v).view(np.int32) & i32(0x7F800000)).view(np.float32)
+    return power * i32(((127 + FP32_FRACTION - fraction) << FP32_FRACTION) | 0x400000).view(np.float32)
+
+
+@inlined
+def short_integer(n: Any, fraction: int) -> Any:
+    """Return an int32 rounded to `fraction` bits, 15 at most, as float32.
+
+    From 2**24 on the last 7 bits cannot but tell beside which side of a tie it lies: the bit before says so for all of
+    them (rounding to odd), and float32 holds what is left.
+    """
+    odd = i32(i32(n | i32(i32(n & i32(127)) + i32(127))) & i32(-128))
+    v = f32(n if (n > i32(-(2**24))) & (n < i32(2**24)) else odd)
+    m = rounding_term(v, fraction)
+    return (v + m) - m
+
+
+@inlined
+def short_product(a: Any, b: Any, fraction: int) -> Any:
+    """Return the float32 a * b rounded once to `fraction` bits: the term is added to the exact product.
+
+    The product is 0 or as large as `rounding_term` says.
+    """
+    m = rounding_term(a * b, fraction)
+    return fused(a, b, m) - m
+
+
+@inlined
+def short_multiply_add(a: Any, b: Any, c: Any, fraction: int) -> Any:
+    """Return the float32 a * b + c rounded once to `fraction` bits, 21 at most, where a * b is a float32.
+
+    The error of the sum is one too (two-sum), so that it can be rounded to odd, as `to_odd` does. Nothing may pass the
+    greatest float32 or be below the least normal one, but 0.
+    """
+    total = fused(a, b, c)
+    part = total - c
+    error = (c - (total - part)) + fused(a, b, -part)
+    bits = f32(total).view(np.int32)
+    apart = i32(i32(f32(error).view(np.int32) ^ bits) >> i32(31))
+    v = i32(bits if error == f32(0) else i32(i32(bits + apart) | i32(1))).view(np.float32)
+    m = rounding_term(v, fraction)
+    return (v + m) - m
 
 
 @inner
@@ -140,7 +191,7 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
     # A difference of int32 would be an int64, of which a vector holds half as many.
     n, less = u64(v.size), i32(zero)
     if dtype == I8_CODE:
-        signed, start = arena.view(np.int8), u64(at)
+        signed, start = viewed(arena, np.int8), u64(at)
         for k in range(n):
             v[k] = f32(i32(i32(signed[start + k]) - less))
         return
@@ -150,19 +201,19 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
             v[k] = f32(i32(i32(arena[start + k]) - less))
         return
     if dtype == I16_CODE:
-        words, start = arena.view(np.int16), u64(at >> 1)
+        words, start = viewed(arena, np.int16), u64(at >> 1)
         for k in range(n):
             v[k] = f32(i32(i32(words[start + k]) - less))
     elif dtype == F16_CODE:
-        halves, start = arena.view(np.uint16), u64(at >> 1)
+        halves, start = viewed(arena, np.uint16), u64(at >> 1)
         for k in range(n):
             v[k] = from_f16(halves[start + k])
     elif dtype == BF16_CODE:
-        halves, start = arena.view(np.uint16), u64(at >> 1)
+        halves, start = viewed(arena, np.uint16), u64(at >> 1)
         for k in range(n):
             v[k] = u32(u32(halves[start + k]) << u32(16)).view(f32)
     elif dtype == I32_CODE:
-        longs, start = arena.view(np.int32), u64(at >> 2)
+        longs, start = viewed(arena, np.int32), u64(at >> 2)
         if fraction == FP32_FRACTION:
             for k in range(n):
                 v[k] = f32(longs[start + k])
@@ -170,7 +221,7 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
             for k in range(n):
                 v[k] = f32(round_bits(np.float64(longs[start + k]), fraction))
     else:
-        floats, start = arena.view(np.float32), u64(at >> 2)
+        floats, start = viewed(arena, np.float32), u64(at >> 2)
         for k in range(n):
             v[k] = floats[start + k]
     # Every number of the other types is one of each format.
@@ -183,7 +234,7 @@ def load_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
     """Fill an int32 buffer with integers from byte `at` on."""
     n = u64(v.size)
     if dtype == I8_CODE:
-        signed, start = arena.view(np.int8), u64(at)
+        signed, start = viewed(arena, np.int8), u64(at)
         for k in range(n):
             v[k] = np.int32(signed[start + k])
     elif dtype == U8_CODE:
@@ -191,11 +242,11 @@ def load_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
         for k in range(n):
             v[k] = np.int32(arena[start + k])
     elif dtype == I16_CODE:
-        words, start = arena.view(np.int16), u64(at >> 1)
+        words, start = viewed(arena, np.int16), u64(at >> 1)
         for k in range(n):
             v[k] = np.int32(words[start + k])
     else:
-        longs, start = arena.view(np.int32), u64(at >> 2)
+        longs, start = viewed(arena, np.int32), u64(at >> 2)
         for k in range(n):
             v[k] = longs[start + k]
 
@@ -209,11 +260,11 @@ def store_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
         for k in range(n):
             arena[start + k] = np.uint8(v[k])
     elif dtype == I16_CODE:
-        words, start = arena.view(np.int16), u64(at >> 1)
+        words, start = viewed(arena, np.int16), u64(at >> 1)
         for k in range(n):
             words[start + k] = np.int16(v[k])
     else:
-        longs, start = arena.view(np.int32), u64(at >> 2)
+        longs, start = viewed(arena, np.int32), u64(at >> 2)
         for k in range(n):
             longs[start + k] = v[k]
 
@@ -239,7 +290,7 @@ def store_between(arena: Array, dtype: int, at: int, zero: int, v: Array, least:
     first, last = integer_range(dtype)
     low, high = max(least, f32(first - zero)), min(greatest, f32(last - zero))
     if dtype == I8_CODE:
-        signed, start = arena.view(np.int8), u64(at)
+        signed, start = viewed(arena, np.int8), u64(at)
         for k in range(n):
             signed[start + k] = np.int8(saturated(v[k], low, high, zero))
     elif dtype == U8_CODE:
@@ -247,18 +298,18 @@ def store_between(arena: Array, dtype: int, at: int, zero: int, v: Array, least:
         for k in range(n):
             arena[start + k] = np.uint8(saturated(v[k], low, high, zero))
     elif dtype == I16_CODE:
-        words, start = arena.view(np.int16), u64(at >> 1)
+        words, start = viewed(arena, np.int16), u64(at >> 1)
         for k in range(n):
             words[start + k] = np.int16(saturated(v[k], low, high, zero))
     elif dtype == F16_CODE:
-        halves, start = arena.view(np.uint16), u64(at >> 1)
+        halves, start = viewed(arena, np.uint16), u64(at >> 1)
         for k in range(n):
             halves[start + k] = to_f16(v[k])
     elif dtype == BF16_CODE:
-        halves, start = arena.view(np.uint16), u64(at >> 1)
+        halves, start = viewed(arena, np.uint16), u64(at >> 1)
         for k in range(n):
             halves[start + k] = to_bf16(v[k])
     else:
-        floats, start = arena.view(np.float32), u64(at >> 2)
+        floats, start = viewed(arena, np.float32), u64(at >> 2)
         for k in range(n):
             floats[start + k] = v[k] if v[k] == v[k] else f32(np.nan)

@@ -8,12 +8,14 @@ nearly all of an int8 network needs them: EW1's scale as accumulators become flo
 stored, which clamps them in any case. Constants are repeated up to LINE elements, so that few channels make long loops
 too. A block of LANES elements and its constants stay in the first-level cache; what a block costs on top of its
 elements, about 0.2 us, is 0.05 ns for each of them. What ends most instructions of such a network has a loop of its own
-that does all stages at once (`all_at_once`): i8 in fp32, by scales, a second i8 tensor, relu or clip.
+that does all stages at once (`all_at_once`): i8, by scales, a second i8 tensor, relu or clip.
 
 In fp32 a stage is one float32 operation. In the shorter formats it is done in float64, where a product is exact and a
-sum of two has bits to spare, and rounded once. Measured on one core with AVX-512, for an element: 0.05 ns from an
-accumulator to a scaled number in fp32, 0.5 ns in fp24; 0.07 ns for a scaled sum in fp32; 0.07 ns from a number to i8.
-All at once: 0.25 ns for the sum of two i8 tensors of 0.8 MB each.
+sum of two has bits to spare, and rounded once; all at once, in float32, which holds the error of what it rounds as long
+as scales are moderate. Measured on one core with AVX-512, for an element: 0.05 ns from an accumulator to a scaled
+number in fp32, 0.5 ns in fp24; 0.07 ns for a scaled sum in fp32; 0.07 ns from a number to i8. All at once: 0.25 ns for
+the sum of two i8 tensors of 0.8 MB each, 0.5 ns in fp24 (0.25 ns of them the sum itself, with its rounding); scaling
+accumulators costs 0.05 ns more in fp24 than in fp32.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.functions import exp, gelu, sigmoid, silu, tanh, unit
-from emulator.jit import borrowed, fused, inner, whole
+from emulator.jit import borrowed, fused, inlined, inner, viewed, whole
 from emulator.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
 from emulator.share import room
 from emulator.storage import (
@@ -40,13 +42,18 @@ from emulator.storage import (
     round_all,
     round_bits,
     saturated,
+    short_integer,
+    short_multiply_add,
+    short_product,
     store_between,
     to_odd,
+    u32,
     u64,
 )
 from isa.table import MNEMONICS
 
 LANES, LINE = 4096, 256
+FAR = 2.0**72
 TABLE_ELEMENTS = whole(256)
 
 # Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
@@ -134,7 +141,7 @@ def rows_in_run(row: Array, slot: int) -> int:
     return run
 
 
-@inner
+@inlined
 def row_start(row: Array, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
     if index == 0:  # a small result has one block: it is spared the divisions
@@ -238,7 +245,7 @@ def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int
 @inner
 def fill(arena: Array, row: Array, slot: int, values: Array, to: int, size: int, period: int) -> None:
     """Fill `size` values from number `to` on with a vector of a constant buffer, rounded; repeated after `period`."""
-    floats, start, begin = arena.view(np.float32), u64(row[slot + ADDRESS] >> 2), u64(to)
+    floats, start, begin = viewed(arena, np.float32), u64(row[slot + ADDRESS] >> 2), u64(to)
     if row[slot + SHAPE + 3] > 1:
         for k in range(u64(period)):
             values[begin + k] = floats[start + k]
@@ -265,19 +272,40 @@ def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
     if row[slot + ADDRESS] == ABSENT:
         return np.float64(1)
     # By way of float32, where what rounding carries beyond it is an infinity.
-    return np.float64(f32(round_bits(np.float64(arena.view(np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
+    return np.float64(f32(round_bits(np.float64(viewed(arena, np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
 
 
-@inner
+@inlined
 def is_at_once(row: Array, operands: int, stages: int) -> bool:
-    """Return whether all stages can be done in one pass: fp32, 8 bits, results i8, EW2 at most a sum with an i8."""
+    """Return whether all stages can be done in one pass: 8 bits, results i8, EW2 at most a sum with an i8.
+
+    In the shorter formats EW1 has no bias, and scales are moderate (`are_moderate`).
+    """
     operation, function, second = row[stages + EW2_OP], row[stages + SF], operands + EW2
     bytes_only = row[OUT + DTYPE] == I8_CODE and row[X + DTYPE] in (I8_CODE, U8_CODE)
-    if row[FRACTION] != FP32_FRACTION or not bytes_only or function not in (NO_SF, RELU, CLIP):
+    if not bytes_only or function not in (NO_SF, RELU, CLIP):
+        return False
+    # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
+    if row[FRACTION] != FP32_FRACTION and row[operands + EW1_BIAS + ADDRESS] != ABSENT:
         return False
     if operation in (ADD, SUB):
         return row[second + DTYPE] == I8_CODE and row[second + SHAPE + 3] == row[OUT + SHAPE + 3]
     return operation == NO_EW2
+
+
+@inner
+def are_moderate(values: Array) -> bool:
+    """Return whether float32 are 0 or of magnitudes from 2**-40 to 2**40.
+
+    Then what `all_at_once` computes from integers in the shorter formats, errors too, is 0 or between 2**-95 and 2**112
+    in magnitude: times EW1's scale, from 2**-40 to 2**71 in multiples of 2**-55 at least; with EW2, below FAR in such
+    multiples; times EW3's, below 2**112.
+    """
+    bits, odd = values.view(np.uint32), u32(0)
+    for k in range(u64(values.size)):
+        magnitude = u32(bits[k] & u32(0x7FFFFFFF))
+        odd |= u32((magnitude != u32(0)) & (u32(magnitude - u32((127 - 40) << 23)) > u32(80 << 23)))
+    return odd == u32(0)
 
 
 @inner
@@ -291,7 +319,7 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     apart, step = padded(block, 16), padded(line, 16)
     used = 4 * (2 * apart + CONSTANTS * step + TABLE_ELEMENTS)
     memory = room(arena, row, 0, used)
-    floats = borrowed(memory).view(np.float32)
+    floats = viewed(borrowed(memory), np.float32)
     to = 2 * apart
     for slot, neutral in CONSTANT_SLOTS:
         if row[operands + slot + ADDRESS] != ABSENT:
@@ -300,6 +328,10 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
             for k in range(u64(to), u64(to + line)):
                 floats[k] = f32(neutral)
         to += step
+    if at_once and row[FRACTION] != FP32_FRACTION:
+        for number in (SCALE_1, SCALE_2, SCALE_3):
+            at = 2 * apart + number * step
+            at_once = at_once and are_moderate(floats[at : at + line])
     if row[operands + TABLE + ADDRESS] != ABSENT:
         fill(arena, row, operands + TABLE, floats, to, TABLE_ELEMENTS, TABLE_ELEMENTS)
     return Chain(memory, floats, used, operands, stages, at_once, block, apart, line, step)
@@ -425,23 +457,36 @@ def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array, low: A
 
 
 @inner
+def begin_short(source: Array, x: int, zero: int | None, numbers: Array, to: int, n: int, fraction: int) -> None:
+    """Set n numbers from number `to` on to what `all_at_once` takes from x on, rounded to a shorter format."""
+    if zero is None:
+        for k in range(n):
+            numbers[to + k] = short_integer(source[x + k], fraction)
+    else:
+        less = i32(zero)
+        for k in range(n):
+            numbers[to + k] = f32(i32(i32(source[x + k]) - less))
+
+
+@inner
 def all_at_once(
     arena: Array,
     row: Array,
     chain: Chain,
     source: Array,
     start: int,
-    zero: int,
+    zero: int | None,
     pitch: int,
     first: int,
     count: int,
 ) -> None:
     """Take rows of the result, `count` from number `first` on, through EW1 to EW3 into memory, in one pass.
 
-    source[start + r * pitch + c] less its zero point is the accumulator of row first + r and channel c.
+    source[start + r * pitch + c] is the accumulator of row first + r and channel c; or, with a zero point to be taken
+    off, an element of 8 bits. Which of them is known as this is compiled.
     """
     channels, stages, second = row[OUT + SHAPE + 3], chain.stages, chain.operands + EW2
-    operation = row[stages + EW2_OP]
+    operation, fraction = row[stages + EW2_OP], row[FRACTION]
     run = rows_in_run(row, OUT)
     if operation != NO_EW2:
         run = min(run, rows_in_run(row, second))
@@ -450,13 +495,23 @@ def all_at_once(
     if row[stages + SF] != NO_SF:
         low, high = bounds(row, stages)
     sign = f32(-1) if operation == SUB else f32(1)
-    out_zero, less, second_less = i32(row[stages + OUT_ZERO]), i32(zero), i32(row[stages + EW2_ZERO])
+    out_zero, second_less = i32(row[stages + OUT_ZERO]), i32(row[stages + EW2_ZERO])
+    less = i32(0) if zero is None else i32(zero)
     least, greatest = f32(-128 - out_zero), f32(127 - out_zero)
+    scaled = row[chain.operands + EW1_SCALE + ADDRESS] != ABSENT
+    last = row[chain.operands + EW3_SCALE + ADDRESS] != ABSENT
+    if fraction != FP32_FRACTION:
+        # Times a moderate scale what lies so far off is stored as what is infinite, or 0 if that is 0.
+        low, high = min(max(low, f32(-FAR)), f32(FAR)), min(max(high, f32(-FAR)), f32(FAR))
+    below, above = least, greatest
+    if not last:
+        # Nothing comes between them and the store: one clamp does for both.
+        below, above = min(max(low, least), greatest), min(max(high, least), greatest)
     numbers, scale = chain.floats, u64(2 * chain.apart)
-    step = u64(chain.step)
+    values, step = u64(chain.apart), u64(chain.step)
     bias, second_scale, last_scale = scale + step, scale + u64(2) * step, scale + u64(3) * step
     # The result may be one of the operands: it goes by way of a buffer, or no loop could be vectorised.
-    signed, results = arena.view(np.int8), numbers.view(np.int8)
+    signed, results = viewed(arena, np.int8), viewed(numbers, np.int8)
     # Rows that lie side by side are done as many at a time as the constants hold.
     piece = chain.line if pitch == channels else channels
     done = 0
@@ -468,6 +523,27 @@ def all_at_once(
         for at in range(0, rows * channels, piece):
             n = u64(min(piece, rows * channels - at))
             x, y = u64(start + (done + at // channels) * pitch), u64(d + at)
+            if fraction != FP32_FRACTION:
+                begin_short(source, x, zero, numbers, values, n, fraction)
+                if scaled:
+                    for k in range(n):
+                        numbers[values + k] = short_product(numbers[values + k], numbers[scale + k], fraction)
+                if operation != NO_EW2:
+                    for k in range(n):
+                        # Of 8 bits and of 16 at most: float32 holds the product.
+                        v = sign * f32(i32(i32(signed[y + k]) - second_less))
+                        v = short_multiply_add(v, numbers[second_scale + k], numbers[values + k], fraction)
+                        numbers[values + k] = v
+                if last:
+                    for k in range(n):
+                        v = numbers[values + k]
+                        v = low if v < low else v
+                        v = high if v > high else v
+                        numbers[values + k] = short_product(v, numbers[last_scale + k], fraction)
+                y = u64(to + at)
+                for k in range(n):
+                    signed[y + k] = np.int8(saturated(numbers[values + k], below, above, out_zero))
+                continue
             if operation == NO_EW2:
                 for k in range(n):
                     v = fused(f32(i32(i32(source[x + k]) - less)), numbers[scale + k], numbers[bias + k])
@@ -505,14 +581,14 @@ def run_chain(
     """
     channels, fraction, stages = row[OUT + SHAPE + 3], row[FRACTION], chain.stages
     if row[OUT + DTYPE] == I32_CODE:
-        words = arena.view(np.int32)
+        words = viewed(arena, np.int32)
         for r in range(count):
             at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r))
             for k in range(u64(channels)):
                 words[at + k] = acc[u64(r * pitch) + k]
         return
     if chain.at_once and acc.size:
-        all_at_once(arena, row, chain, acc, i64(0), i64(0), pitch, first, count)
+        all_at_once(arena, row, chain, acc, i64(0), None, pitch, first, count)
         return
     scale, bias = constant(row, chain, SCALE_1, EW1_SCALE), constant(row, chain, BIAS_1, EW1_BIAS)
     second_scale, last_scale = constant(row, chain, SCALE_2, EW2_SCALE), constant(row, chain, SCALE_3, EW3_SCALE)

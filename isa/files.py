@@ -22,6 +22,15 @@ def write_whole(path: str | Path, data: bytes, error: type[RatelError] = RatelEr
         raise error(f"cannot write {path}: {reason(cause)}") from cause
 
 
+def begins_with(path: str | Path, beginning: bytes) -> bool:
+    """Return whether a file's first bytes are these; raise RatelError where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(beginning)) == beginning
+    except (OSError, ValueError) as cause:
+        raise RatelError(f"cannot read {path}: {reason(cause)}") from cause
+
+
 def read_whole(path: str | Path, error: type[RatelError] = RatelError) -> bytes:
     """Return a file's bytes; raise `error` where it cannot be read."""
     try:

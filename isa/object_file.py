@@ -13,6 +13,7 @@ spaces. Reading executes nothing that a file holds; every field is checked, and 
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,18 @@ def to_bytes(program: Program) -> bytes:
 
 def from_bytes(data: bytes) -> Program:
     """Return the program that an object file's bytes hold; raise ObjectError on any other bytes."""
-    sections = _split(data)
+    sections = _split(memoryview(data))
     try:
         program = _read_sections(sections)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise ObjectError(f"the object file is malformed: {type(error).__name__} {str(error)[:100]}") from error
-    if to_bytes(program) != data:
+    if list(to_sections(program).items()) != list(sections.items()):
         raise ObjectError("the object file is not in canonical form", "assemble it again")
     return program
 
 
-def _split(data: bytes) -> dict[str, bytes]:
+def _split(data: memoryview) -> dict[str, memoryview]:
+    """Return the sections by name, none of them copied: weights may take most of a computer's memory."""
     if len(data) < HEADER.size or data[:8] != MAGIC:
         raise ObjectError("this is not an object file", "object files are written by `ratel asm FILE.npu`")
     _, version, count = HEADER.unpack_from(data)
@@ -81,7 +83,7 @@ def _split(data: bytes) -> dict[str, bytes]:
         raise ObjectError("the object file is truncated")
     if struct.unpack_from("<I", data, table_end)[0] != zlib.crc32(data[:table_end]):
         raise ObjectError("the object file's section table is damaged: its checksum differs")
-    sections: dict[str, bytes] = {}
+    sections: dict[str, memoryview] = {}
     expected = table_end + 4
     for name, offset, length, checksum, zero in ENTRY.iter_unpack(data[HEADER.size : table_end]):
         label = name.rstrip(b"\0").decode("ascii", "replace")
@@ -119,7 +121,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
     lines = []
     for k, core in enumerate(program.cores):
         sections[f"code.{k}"], sections[f"oper.{k}"] = encode(core.code)
-        blob = bytearray()
+        blob: list[bytes] = []
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
@@ -129,27 +131,27 @@ def to_sections(program: Program) -> dict[str, bytes]:
         ]
         segments = [[s.memory, s.address, _append(blob, s.data)] for s in core.segments]
         sections[f"syms.{k}"] = _json({"symbols": symbols, "segments": segments})
-        sections[f"data.{k}"] = bytes(blob)
+        sections[f"data.{k}"] = b"".join(blob)
         lines.append([[files.setdefault(line.file, len(files)), line.number, line.text] for line in core.lines])
-    blob = bytearray()
+    blob = []
     checks = [[c.output, c.kind, float(c.bound), c.source, _append(blob, c.expected)] for c in program.checks]
-    sections["chck"], sections["chckdata"] = _json(checks), bytes(blob)
+    sections["chck"], sections["chckdata"] = _json(checks), b"".join(blob)
     sections["debug"] = _json({"files": list(files), "lines": lines})
     return sections
 
 
-def _append(blob: bytearray, data: bytes | None) -> int | None:
+def _append(blob: list[bytes], data: bytes | None) -> int | None:
     """Append data to the section and return its length; offsets follow from the order."""
     if data is None:
         return None
-    blob += data
+    blob.append(data)
     return len(data)
 
 
 class _Blob:
     """Hands out a data section piece by piece."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: memoryview) -> None:
         self.data, self.position = data, 0
 
     def take(self, length: Any) -> bytes | None:
@@ -159,7 +161,7 @@ class _Blob:
         self.position += _count(length)
         if self.position > len(self.data):
             raise ObjectError("the object file's data is truncated")
-        return self.data[start : self.position]
+        return bytes(self.data[start : self.position])
 
 
 def _count(value: Any, high: int = 2**62) -> int:
@@ -182,15 +184,15 @@ def _text(value: Any, legal: tuple[str, ...] | None = None) -> Any:
     return value
 
 
-def _read_sections(sections: dict[str, bytes]) -> Program:
-    head = json.loads(sections["head"])
-    debug = json.loads(sections["debug"])
+def _read_sections(sections: Mapping[str, memoryview]) -> Program:
+    head = json.loads(bytes(sections["head"]))
+    debug = json.loads(bytes(sections["debug"]))
     files = [_text(name) for name in debug["files"]]
     cores = []
     for k in range(_count(head["cores"], MAX_CORES)):
-        code = decode(sections[f"code.{k}"], sections[f"oper.{k}"])
+        code = decode(bytes(sections[f"code.{k}"]), bytes(sections[f"oper.{k}"]))
         lines = tuple(Line(files[_count(f)], _count(n), _text(t)) for f, n, t in debug["lines"][k])
-        described = json.loads(sections[f"syms.{k}"])
+        described = json.loads(bytes(sections[f"syms.{k}"]))
         blob = _Blob(sections[f"data.{k}"])
         symbols = tuple(_read_symbol(fields, blob) for fields in described["symbols"])
         segments = tuple(
@@ -201,7 +203,7 @@ def _read_sections(sections: dict[str, bytes]) -> Program:
     blob = _Blob(sections["chckdata"])
     checks = tuple(
         Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
-        for o, kind, bound, source, length in json.loads(sections["chck"])
+        for o, kind, bound, source, length in json.loads(bytes(sections["chck"]))
     )
     semaphores, barriers = (tuple(map(_text, head[key])) for key in ("semaphores", "barriers"))
     name, chip, order = _text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS)

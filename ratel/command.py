@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from isa.chip import Chip, load_chip, load_description, with_cycles
 from isa.errors import InputError, RatelError, Trap
-from isa.files import read_whole, write_whole
+from isa.files import begins_with, read_whole, write_whole
 from isa.program import Program
 from isa.roofline_chip import RooflineChip
 from isa.suggest import did_you_mean
@@ -196,7 +196,7 @@ def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()
 
     changes = overrides(numbers)
     given = None if chip is None else load_chip(chip, **changes)
-    if read_whole(path)[: len(MAGIC)] == MAGIC or path.endswith(".npo"):
+    if begins_with(path, MAGIC) or path.endswith(".npo"):
         program = Program.load(path)
         return program, given or load_chip(program.chip, **changes)
     from assembler.assemble import assemble_for

@@ -30,7 +30,8 @@ def test_a_first_run_leaves_neither_process_idle() -> None:
 
 def test_names_are_unique() -> None:
     """Two opcodes may share a kernel, but the second process finds what to compile by name."""
-    assert len({*NAMES, RUN_CHAIN.name, PRODUCTS.name, SCHEDULE}) == len(NAMES) + 3
+    others = [RUN_CHAIN.name, *(job.name for job in PRODUCTS), SCHEDULE]
+    assert len({*NAMES, *others}) == len(NAMES) + len(others)
     assert [job.name for job in packing_jobs(KERNELS)] == [
         "the packing of conv's weights",
         "the packing of matmul's weights",
@@ -44,7 +45,7 @@ from isa.table import MNEMONICS
 
 named = []
 ahead.compile_run([MNEMONICS[name].opcode for name in sys.argv[1:]], named.append)
-for job in (kernels.RUN_CHAIN, kernels.PRODUCTS):
+for job in (kernels.RUN_CHAIN, *kernels.PRODUCTS):
     # By one set of types each: what was compiled ahead is what the kernels asked for.
     index = [path for path in jit.FOLDER.glob(f"*/*.{job.function.py_func.__name__}-*.nbi")]
     code = [path for path in jit.FOLDER.glob(f"*/*.{job.function.py_func.__name__}-*.nbc")]

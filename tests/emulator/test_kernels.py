@@ -551,6 +551,33 @@ def test_average_rounds_each_step(vector_format: str) -> None:
     check(instruction, 0, vector_format, x=values, scale=np.array([1.7], np.float32))
 
 
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+def test_scales_moderate_and_not(vector_format: str) -> None:
+    """Short formats are computed in float32 up to scales of 2**40, in float64 beyond; bounds of clip are what they are.
+
+    Many accumulators are so large that float32 cannot hold them, and scales bring all results into the range of i8.
+    """
+    rng, shape = np.random.default_rng(4), (6, 300)
+    for exponent, second in product((0, -6, -40, -41, 40, 41, -126, 123), (-7, 40, -60)):
+        for function, fields in (("relu", {}), ("clip", {"clip_low": -(2.0**127), "clip_high": 40.25}), ("none", {})):
+            taken: dict[str, int] = {}
+            x, w = slot("lm", I8, (6, 8), taken), slot("lm", I8, (8, 300), taken)
+            d, out = slot("lm", I8, shape, taken), slot("lm", I8, shape, taken)
+            bias, *scales = (slot("cb", dtype, (300,), taken) for dtype in (I32, F32, F32, F32))
+            names = [f"{name}_scale" for name in ("ew1", "ew2", "ew3")]
+            kept = {name: scale for name, scale in zip(names, scales, strict=True) if rng.random() < 0.7}
+            chosen = {"ew2_op": "sub" if exponent % 2 else "add", "ew2": d, "ew2_zero": -128, "out_zero": 5}
+            if second == 40:
+                chosen, kept = {}, {name: scale for name, scale in kept.items() if name != "ew2_scale"}
+            instruction = build("matmul", x=x, w=w, bias=bias, out=out, sf=function, **kept, **chosen, **fields)
+            size = 2.0 ** rng.choice([-24, -12, 0])
+            magnitudes = (size, 2.0**second, 2.0**exponent)
+            values = {name: rng.normal(0, size, 300) for name, size in zip(names, magnitudes, strict=True)}
+            given = {name: values[name].astype(np.float32) for name in kept}
+            whole = rng.integers(-(2**31), 2**31, 300) >> rng.integers(0, 31, 300)
+            check(instruction, int(rng.integers(3)), vector_format, bias=whole.astype(np.int32), **given)
+
+
 def test_in_place_eltwise() -> None:
     x = dense("lm", 0, F32, (7, 300))
     check(build("eltwise", out=x, x=x, ew2=x, ew2_op="mul", sf="tanh"), 1, "fp32")
