@@ -37,7 +37,7 @@ import numpy as np
 
 from emulator.barrier import met
 from emulator.costs import FIRST_LINK, Cost, holds
-from emulator.jit import borrowed, hot, inner, natural
+from emulator.jit import borrowed, hot, inlined, inner, natural
 from emulator.plan import ADDRESS, FIELDS, READ, SEQ, WRITE, Plan
 from emulator.record import (
     ARRIVED,
