@@ -1,16 +1,19 @@
 """Slack: by how many cycles each instruction executed could start, and so finish, later without a longer run.
 
 Taken alone: all others keep the order and the durations that the schedule gave them, and start when their terms let
-them. Found backwards: the run's end is the latest finish; whatever an instruction is a term of (docs/cycles.md, "When
-it starts") gives the latest cycle that it may start or finish in. All terms count, not only those that won.
+them. Where two engines hold the same shared resource, its holders are not moved, and have a slack of 0: moving one may
+change who is granted it first. Found backwards: the run's end is the latest finish; whatever an instruction is a term of
+(docs/cycles.md, "When it starts") gives the latest cycle that it may start or finish in. All terms count, not only those
+that won.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from emulator.plan import ABSENT, ADDRESS, FIELDS, SEQ, WRITE, CorePlan
+from emulator.costs import holds
+from emulator.plan import ABSENT, ADDRESS, FIELDS, SEQ, WRITE, CorePlan, Plan
 from emulator.record import CORE, START
 from emulator.timeline import Timeline
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -22,6 +25,22 @@ MOST_RECORDS = 100_000
 # Accesses compared at once.
 BLOCK = 256
 _SIGNAL, _WAIT, _BARRIER = (MNEMONICS[name].opcode for name in ("signal", "wait", "barrier"))
+
+
+def contested(plan: Plan) -> list[set[int]]:
+    """Return, for each core, which of its instructions hold a resource that another engine holds too.
+
+    Blocks of local memory, where a chip's are modelled, are held by all that touch it.
+    """
+    held = [
+        {k: {resource for resource, _ in holds(plan.chip, part.number, i)} for k, i in enumerate(part.core.code)}
+        for part in plan.cores
+    ]
+    users = Counter(resource for of_core in held for resource in set().union(*of_core.values()))
+    return [
+        {k for k, resources in of_core.items() if plan.chip["memory.lm_blocks"] or any(users[r] > 1 for r in resources)}
+        for of_core in held
+    ]
 
 
 @dataclass
@@ -111,6 +130,7 @@ class _Backwards:
             [np.array(of, np.int64).reshape(-1, 4) for of in executed.accesses] for executed in self.executed
         ]
         self.partners = self._partners()
+        self.fixed = contested(timeline.plan)
         self.left = [len(executed.indices) for executed in self.executed]
         self.reached: set[int] = set()
         self.passed: set[int] = set()
@@ -169,6 +189,8 @@ class _Backwards:
         if opcode == _SIGNAL and any(wait not in self.passed for wait in self.partners[record]):
             return False
         cost, of_engine = self.timeline.costs[core][index], self.members[core][engine]
+        if index in self.fixed[core]:
+            self.start[record] = int(self.timeline.records[record, START])
         start = self.start[record] = min(self.start[record], self.finish[record] - cost.latency)
         arrived = start
         if opcode == _BARRIER:

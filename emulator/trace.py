@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emulator.queue import Stream
-from emulator.record import DEPENDENCE, NONE, REASONS, TOKEN, WAIT
+from emulator.record import DEPENDENCE, NONE, REASONS, RESOURCE, TOKEN, WAIT
 from emulator.spans import (
     Piece,
     Spans,
@@ -144,14 +144,14 @@ def _executions(timed: Timeline | Stream, found: Spans, path: list[Piece]) -> It
 
 
 def _flows(found: Spans, critical: np.ndarray) -> Iterator[Event]:
-    """Yield arrows to what started when a wait bit's ticket, a token or, on the critical path, a dependence let it.
+    """Yield arrows to what started when a ticket, a token, a shared resource or, on the critical path, a result let it.
 
     Each leaves the last cycle of the slice of its cause.
     """
     reasons, causes = found.reason.tolist(), found.cause.tolist()
     number = 0
     for at, (reason, cause) in enumerate(zip(reasons, causes, strict=True)):
-        drawn = reason in (WAIT, TOKEN) or (reason == DEPENDENCE and critical[at])
+        drawn = reason in (WAIT, TOKEN, RESOURCE) or (reason == DEPENDENCE and critical[at])
         if not drawn or cause in (NONE, at):
             continue
         number += 1

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emulator.annotate import annotate
@@ -12,14 +12,14 @@ from emulator.plan import load
 from emulator.queue import stream
 from emulator.record import CORE, INDEX
 from emulator.roofline import roofline
-from emulator.slack import slack
+from emulator.slack import contested, slack
 from emulator.timeline import schedule
 from emulator.what_if import can_have_more, more_and_most, numbers_read, timed, what_if
 from isa.chip import FIELDS, Chip, load_chip
 from isa.instruction import build
 from isa.program import Program
 from tests.emulator.plain_scheduler import simulate
-from tests.emulator.test_schedule import any_programs, chips, looped, program_of, tile
+from tests.emulator.test_schedule import any_programs, chips, crowds, looped, program_of, tile
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -31,14 +31,23 @@ def test_slack_is_exact(program: Program, chip: Chip, data: st.DataObject) -> No
     timeline = schedule(load(program, chip))
     found = slack(timeline)
     assert found is not None and (found >= 0).all()
-    if not len(found):
-        return
+    assume(len(found) and not any(contested(timeline.plan)))
     record = data.draw(st.integers(0, len(found) - 1))
     core = int(timeline.records[record, CORE])
     place = record - int((timeline.records[:, CORE] < core).sum())
     for excess in (0, 1, 7):
         cycles = int(found[record]) + excess
         assert simulate(program, chip, (core, place, cycles))[2] == timeline.compute_cycles + excess
+
+
+@quick
+@given(crowds(), chips())
+def test_who_holds_what_others_hold_is_not_moved(program: Program, chip: Chip) -> None:
+    timeline = schedule(load(program, chip))
+    found, held = slack(timeline), contested(timeline.plan)
+    assert found is not None
+    for (core, index), cycles in zip(timeline.records[:, [CORE, INDEX]].tolist(), found.tolist(), strict=True):
+        assert cycles == 0 or (cycles > 0 and index not in held[core])
 
 
 @quick
@@ -51,7 +60,7 @@ def test_what_decides_has_no_slack(program: Program, chip: Chip) -> None:
     for (core, index), cycles in zip(timeline.records[:, [CORE, INDEX]].tolist(), found.tolist(), strict=True):
         least[core, index] = min(cycles, least.get((core, index), cycles))
     for step in timeline.steps():
-        if step.reason in ("engine busy", "dependence", "wait", "last"):
+        if step.reason in ("engine busy", "dependence", "wait", "last", "resource"):
             assert least[step.core, step.index] == 0
 
 
