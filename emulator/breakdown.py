@@ -17,11 +17,11 @@ COMPUTE, LM, MEMORY, DEPENDENCE = "compute", "LM bandwidth", "memory bandwidth",
 RESOURCE, SYNC, ISSUE, FILL = "shared resource", SYNCHRONISATION, "issue", "fill/drain"
 # Each kind, and which cycles of the path it has.
 KINDS = {
-    COMPUTE: "occupancy that products, weight expansion, vector lanes or pooling lanes limit",
+    COMPUTE: "occupancy that products, their weights' expansion, vector or pooling lanes limit",
     LM: "occupancy that a port to the local memory limits",
     MEMORY: "occupancy that device memory, host or ring limits; bytes of the task's DMA",
     DEPENDENCE: "latency beyond the occupancy, for a result that the next instruction needed",
-    RESOURCE: "until what another instruction held was free: device memory, PCIe, ring, or a block of local memory",
+    RESOURCE: "until another gave up device memory, PCIe, a ring link or a block of local memory",
     SYNC: "signal, wait and barrier, and until whoever waits knows",
     ISSUE: "the sequencer's: issuing, and loops",
     FILL: "latency beyond the occupancy of what finishes last, and of the task's DMA",

@@ -2,9 +2,9 @@
 
 Taken alone: all others keep the order and the durations that the schedule gave them, and start when their terms let
 them. Where two engines hold the same shared resource, its holders are not moved, and have a slack of 0: moving one may
-change who is granted it first. Found backwards: the run's end is the latest finish; whatever an instruction is a term of
-(docs/cycles.md, "When it starts") gives the latest cycle that it may start or finish in. All terms count, not only those
-that won.
+change who is granted it first. Found backwards: the run's end is the latest finish; whatever an instruction is a term
+of (docs/cycles.md, "When it starts") gives the latest cycle that it may start or finish in. All terms count, not only
+those that won.
 """
 
 from collections import Counter, defaultdict

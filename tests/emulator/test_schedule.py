@@ -223,9 +223,12 @@ def test_critical_path_sums_the_steps(program: Program, chip: Chip) -> None:
         counts[core, line, step.engine, step.reason] += 1
         cycles[core, line, step.engine, step.reason] += step.cycles
     path = timeline.critical_path
-    assert {(e.core, e.line, e.engine, e.reason): (e.count, e.cycles) for e in path} == {
-        k: (counts[k], cycles[k]) for k in counts
-    }
+    # What waits for several resources has an entry for each.
+    merged: dict[tuple, tuple[int, int]] = {}
+    for e in path:
+        count, of_count = merged.get(name := (e.core, e.line, e.engine, e.reason), (0, 0))
+        merged[name] = count + e.count, of_count + e.cycles
+    assert merged == {k: (counts[k], cycles[k]) for k in counts}
     assert sum(entry.cycles for entry in path) == timeline.cycles
 
 
@@ -280,8 +283,9 @@ LATENCIES = (
     *("te.latency", "pe.latency", "me.latency", "memory.dev_latency", "memory.pcie_latency", "ring.latency"),
     *("sync.latency", "sync.cycles", "seq.issue_cycles", "seq.loop_cycles"),
 )
+# Not the multipliers: more of them have more to be filled with before the first product.
 BANDWIDTHS = (
-    *("te.multipliers", "te.pixels", "te.channels", "te.vector_lanes", "te.read_bytes_per_cycle", "pe.lanes"),
+    *("te.vector_lanes", "te.read_bytes_per_cycle", "pe.lanes"),
     *("te.write_bytes_per_cycle", "pe.read_bytes_per_cycle", "pe.write_bytes_per_cycle", "me.bytes_per_cycle"),
     *("memory.dev_bytes_per_cycle", "memory.pcie_bytes_per_cycle", "ring.bytes_per_cycle", "seq.queue_depth"),
 )
