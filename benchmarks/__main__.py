@@ -17,7 +17,7 @@ from pathlib import Path
 from ratel.command import count
 
 RIGHT, WRONG, USAGE = 0, 1, 2
-PARTS = ("layers", "networks", "instructions", "memory", "processes")
+PARTS = ("layers", "networks", "instructions", "scheduling", "memory", "processes")
 ROUNDS = 5
 BEGAN = time.monotonic()
 
@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rounds", type=count, default=ROUNDS, metavar="N", help=f"turns of each contender ({ROUNDS})"
     )
     options.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave the other parts out")
+    options.add_argument(
+        "--scalesim",
+        type=Path,
+        metavar="PYTHON",
+        help="time SCALE-Sim too; PYTHON has it",
+    )
     chosen = options.parse_args(arguments)
     try:
         from benchmarks import measure, tables
@@ -47,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: cannot write {chosen.json}: {error.strerror}", file=sys.stderr)
         return USAGE
     try:
-        results = measure.everything(machine(), chosen.only, chosen.rounds, say)
+        results = measure.everything(machine(), chosen.only, chosen.rounds, say, chosen.scalesim)
     except Wrong as error:
         print(f"\nWRONG: {error}\nNothing was measured behind it.", file=sys.stderr)
         return WRONG

@@ -1,12 +1,14 @@
 """The benchmarks in order: each workload's results checked, then its contenders timed in turns."""
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks import graphs, limit, loops, processes
 from benchmarks.contenders import CHIPS, emulator, runtime, sgemm
 from benchmarks.results import FUSED, THREADS, Measured, Results, Wrong
+from benchmarks.scheduling import scheduling
 from benchmarks.timing import Contender, interleaved
 from benchmarks.workloads import Workload, layers, networks, resnet50
 from programs.networks import reference
@@ -18,8 +20,13 @@ CORRELATION = 0.99
 Say = Callable[[str], None]
 
 
-def everything(machine: dict[str, str], parts: Collection[str], rounds: int, say: Say) -> Results:
-    """Return what was measured of the parts named; raise Wrong where a result is wrong."""
+def everything(
+    machine: dict[str, str], parts: Collection[str], rounds: int, say: Say, scalesim: Path | None = None
+) -> Results:
+    """Return what was measured of the parts named; raise Wrong where a result is wrong.
+
+    `scalesim` is a Python that has SCALE-Sim, to be measured beside the schedule.
+    """
     results = Results(machine)
     if "layers" in parts or "networks" in parts:
         say("the micro-kernel alone")
@@ -31,6 +38,9 @@ def everything(machine: dict[str, str], parts: Collection[str], rounds: int, say
     if "instructions" in parts:
         say("small instructions")
         results.instructions = loops.rates(rounds)
+    if "scheduling" in parts:
+        say("scheduling" + (", and SCALE-Sim: some minutes" if scalesim else ""))
+        results.scheduling = scheduling(rounds, scalesim)
     if "memory" in parts:
         say("memory of a run of ResNet-50: processes of their own")
         results.memory = processes.memory(resnet50())

@@ -48,6 +48,24 @@ class Memory:
         return self.weights + self.activations + self.packed
 
 
+@dataclass(frozen=True)
+class Scheduling:
+    """What scheduling takes.
+
+    Instructions a second of long loops, by name. Of ResNet-50 on four cores, so many `instructions`, the seconds of
+    their costs, of the tables of numbers made of these, and of the schedule itself. Peak bytes of `ratel time` by the
+    count of a loop. The seconds of SCALE-Sim on the same network's products; None where it was not asked for.
+    """
+
+    rates: dict[str, float]
+    instructions: int
+    costs: float
+    tables: float
+    itself: float
+    peaks: dict[int, int]
+    scalesim: float | None
+
+
 @dataclass
 class Results:
     """All that was measured; what was not is empty."""
@@ -61,6 +79,7 @@ class Results:
     # Seconds of whole processes.
     processes: dict[str, float] = field(default_factory=dict)
     memory: Memory | None = None
+    scheduling: Scheduling | None = None
 
     def network(self, name: str) -> Measured | None:
         return next((measured for measured in self.networks if measured.name == name), None)
@@ -105,7 +124,7 @@ def targets(results: Results) -> list[Target]:
     def percent(value: float | None) -> float | None:
         return None if value is None else 100 * value
 
-    memory = results.memory
+    memory, timed = results.memory, results.scheduling
     seconds = results.processes
     return [
         Target("ResNet-50, to onnxruntime u8 x u8", 1.1, "x", ratio("resnet50", "fp32", "u8 x u8")),
@@ -129,4 +148,9 @@ def targets(results: Results) -> list[Target]:
         Target("first run ever of digits", 20, "s", seconds.get("ratel run digits, first ever"), most=True),
         Target("second process of digits", 1, "s", seconds.get("ratel run digits"), most=True),
         Target("ratel asm of digits", 0.3, "s", seconds.get("ratel asm digits"), most=True),
+        *(
+            Target(f"scheduled {name} of a loop", 10, "million/s", rate / 1e6)
+            for name, rate in (timed.rates.items() if timed else ())
+        ),
+        Target("schedule of ResNet-50 on four cores, itself", 20, "ms", timed and 1e3 * timed.itself, most=True),
     ]

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from benchmarks import graphs
-from benchmarks.results import FUSED, Measured, Results, targets
+from benchmarks.results import FUSED, Measured, Results, Scheduling, targets
 from ratel.tables import console, styled, table
 
 RIVALS = (*graphs.FORMS, "sgemm")
@@ -26,6 +26,8 @@ def print_results(results: Results) -> None:
         for name, rate in results.instructions.items():
             small.add_row(name, f"{rate / 1e6:.2f}")
         out.print(small)
+    if results.scheduling:
+        out.print(scheduling(results.scheduling))
     if results.processes:
         processes = table("whole processes", [("command", "left"), ("s", "right")])
         for name, seconds in results.processes.items():
@@ -43,6 +45,21 @@ def print_results(results: Results) -> None:
             memory.add_row(name, f"{size / 1e6:.1f}")
         out.print(memory)
     out.print(verdicts(results))
+
+
+def scheduling(found: Scheduling) -> Table:
+    """Return what scheduling takes as a table."""
+    shown = table("scheduling, without data", [("what", "left"), ("", "right"), ("unit", "left")])
+    for name, rate in found.rates.items():
+        shown.add_row(f"{name} of a long loop", f"{rate / 1e6:.1f}", "million/s")
+    network = f"ResNet-50 on four cores, {found.instructions:,} instructions"
+    for what, seconds in (("costs", found.costs), ("tables", found.tables), ("the schedule itself", found.itself)):
+        shown.add_row(f"{network}: {what}", f"{1e3 * seconds:.1f}", "ms")
+    for count, peak in found.peaks.items():
+        shown.add_row(f"peak memory of `ratel time`, a loop of {count:,} copies", f"{peak / 1e6:.0f}", "MB")
+    if found.scalesim is not None:
+        shown.add_row("SCALE-Sim, the products of one ResNet-50", f"{found.scalesim:.0f}", "s")
+    return shown
 
 
 def forms(measured: Measured) -> list[tuple[str, str]]:

@@ -744,7 +744,7 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[np.ndarray, .
     What is absent is left out, and constants: no instruction writes them. An index counts through all cores' code.
     """
     code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, CODE), np.int64)
-    chip = plan.chip
+    chip, blocks_each = plan.chip, plan.chip["memory.lm_blocks"]
     operands: list[tuple[int, ...]] = []
     held: list[tuple[int, int]] = []
     terms: list[tuple[int, int, int]] = []
@@ -754,22 +754,26 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[np.ndarray, .
         mine = code[start : start + n]
         mine[:, RUNS_ON], mine[:, WAITS], mine[:, COUNTER : OTHER + 1] = part.engines, part.waits, part.loops
         mine[:, OTHER] += start
+        # Numbers of Python from here on: those of numpy take ten times as long, one by one.
+        slots = part.spans.shape[1]
+        bounds = (part.rows[:, ADDRESS : slots * FIELDS : FIELDS, None] + part.spans).tolist()
+        access, firsts = part.access.tolist(), []
         for k, instruction in enumerate(part.core.code):
             if k in of_core:
                 mine[k, OCCUPANCY], mine[k, LATENCY] = of_core[k].occupancy, of_core[k].latency
-            mine[k, FIRST_OPERAND], mine[k, FIRST_HELD] = len(operands), len(held)
+            firsts.append((len(operands), len(held)))
             held += holds(chip, part.number, instruction)
             if instruction.opcode in SYNCS:
                 mine[k, SYNC], mine[k, NUMBER] = SYNCS[instruction.opcode], instruction.attributes[0][0]
             for slot, operand in enumerate(instruction.operands):
                 if operand is not None and operand.memory != "cb":
-                    low, high = part.rows[k, slot * FIELDS + ADDRESS] + part.spans[k, slot]
                     owner, block = part.number if operand.core is None else operand.core, NONE
-                    if operand.memory == "lm" and chip["memory.lm_blocks"]:
-                        block = FIRST_LINK + 2 * chip["chip.cores"] + owner * chip["memory.lm_blocks"]
+                    if blocks_each and operand.memory == "lm":
+                        block = FIRST_LINK + 2 * chip["chip.cores"] + owner * blocks_each
                     memory = plan.bases[region(owner, operand.memory)]
-                    operands.append((low, high, part.access[k, slot], len(terms), block, memory, operand.bytes))
+                    operands.append((*bounds[k][slot], access[k][slot], len(terms), block, memory, operand.bytes))
                     terms += [(term.counter, term.modulus, term.stride) for term in operand.terms]
+        mine[:, FIRST_OPERAND : FIRST_HELD + 1] = firsts
         start += n
     code[start, FIRST_OPERAND], code[start, FIRST_HELD] = len(operands), len(held)
     operands.append((0, 0, 0, len(terms), NONE, 0, 0))

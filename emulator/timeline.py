@@ -280,6 +280,12 @@ def transfer_bytes(plan: Plan, kind: str) -> dict[str, int]:
     return amounts
 
 
+def costs_of(plan: Plan) -> tuple[dict[int, Cost], ...]:
+    """Return, for each core, the costs of its instructions by their index; those of the sequencer have none."""
+    found = [{k: cost_of(plan.chip, i) for k, i in enumerate(part.core.code)} for part in plan.cores]
+    return tuple({k: cost for k, cost in of_core.items() if cost} for of_core in found)
+
+
 def schedule(
     plan: Plan,
     on_compile: Callable[[str], None] | None = None,
@@ -292,10 +298,7 @@ def schedule(
     and those of the whole task, some times a second. Raises Trap for a task that takes too long, and where no core can
     go on.
     """
-    chip = plan.chip
-    found = [{k: cost_of(chip, i) for k, i in enumerate(part.core.code)} for part in plan.cores]
-    costs = tuple({k: cost for k, cost in of_core.items() if cost} for of_core in found)
-    total = executed(plan)
+    chip, costs, total = plan.chip, costs_of(plan), executed(plan)
     try:
         with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
             clock = clock_of(plan, flat(plan, costs))

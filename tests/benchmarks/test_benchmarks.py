@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import graphs, limit, loops, measure, processes, tables, timing
+from benchmarks import graphs, limit, loops, measure, processes, scheduling, tables, timing
 from benchmarks.results import Memory, Results, Wrong, targets
 from benchmarks.workloads import Workload, conv, depthwise, layer, matmul, whole
 from programs.networks.bert_layer import bert_layer
-from programs.networks.graph import Network
+from programs.networks.graph import Network, fused
 from programs.networks.mobilenet_v2 import mobilenet_v2
 from programs.networks.resnet50 import resnet50
 from programs.networks.vgg16 import vgg16
@@ -46,9 +46,12 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     results.layers = [measure.workload(replace(build(), turn=0.0), 1, silent) for build in LAYERS.values()]
     results.instructions, results.limit = loops.rates(1, share=1e-5), limit.rate(1)
     results.memory, results.processes = Memory(3, 1, 1, 1), {"ratel run digits": 0.5}
+    results.scheduling = replace(
+        scheduling.of_network(fused(calibrated(SMALL["resnet50"]())), 1), rates={"copies": 1e7}
+    )
     tables.print_results(results)
     printed = capsys.readouterr().out
-    assert all(name in printed for name in (*SMALL, *LAYERS.keys(), *loops.LOOPS, *graphs.FORMS))
+    assert all(name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *graphs.FORMS))
     # What can be measured without processes is there, and JSON holds it.
     assert {target.what for target in targets(results) if target.measured is not None} >= {*loops.LOOPS}
     assert json.loads(json.dumps(results.summary()))["networks"][0]["timings"].keys() >= {"fp32", "2 threads", "sgemm"}
