@@ -5,6 +5,7 @@ SCALE-Sim 3.0.0 needs numpy below 2.3, so it has an environment of its own, whos
     python3 -m venv scalesim && scalesim/bin/pip install scalesim==3.0.0 'numpy<2.3'
 """
 
+import os
 import subprocess
 import tempfile
 import time
@@ -138,7 +139,7 @@ def _scalesim(net: Network, python: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "layers.csv").write_text("\n".join(["Layer, M, N, K,", *rows, ""]))
         Path(folder, "array.cfg").write_text(CONFIGURATION)
-        command = [str(python), "-m", "scalesim.scale", "-c", "array.cfg", "-t", "layers.csv", "-l", "none"]
+        command = [str(python), "-m", "scalesim.scale", "-c", "array.cfg", "-t", "layers.csv", "-l", os.devnull]
         began = time.perf_counter()
         done = subprocess.run(
             [*command, "-i", "gemm", "-s", "N", "-p", "out"], check=False, cwd=folder, capture_output=True, text=True
