@@ -6,7 +6,7 @@ stands in a macro or a repetition: the line is the one in its body, as in messag
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class _Sums:
     cycles: int = 0
     path: int = 0
     slack: int | None = None
+    counted: set[tuple[int, int]] = field(default_factory=set)
 
 
 def annotate(timeline: Timeline) -> list[LineTime]:
@@ -93,6 +94,10 @@ def annotate(timeline: Timeline) -> list[LineTime]:
                 heads.add(place)
             of.executions += times[k] if k in loops else executions[k]
             for j in inside:
+                # A loop may hold another whose line is the same, by a macro: what they share counts once.
+                if (part.number, j) in of.counted:
+                    continue
+                of.counted.add((part.number, j))
                 cost = timeline.costs[part.number].get(j)
                 of.cycles += executions[j] * cost.occupancy if cost else 0
                 of.path += spent[part.number, j]
@@ -157,7 +162,9 @@ def listing(
     found: list[tuple[str, int, str, LineTime | None]] = []
     for file, of_file in by_file.items():
         source = sources.get(file, ())
-        if all(number <= len(source) and line.text in source[number - 1] for number, line in of_file.items()):
+        if all(
+            0 < number <= len(source) and line.text == source[number - 1].strip() for number, line in of_file.items()
+        ):
             found += [(file, k, text.rstrip(), of_file.get(k)) for k, text in enumerate(source, 1)]
         else:
             found += [(file, number, line.text, line) for number, line in of_file.items()]

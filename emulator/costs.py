@@ -84,11 +84,12 @@ def tensor_cost(chip: Chip, instruction: Instruction, product: Product | None = 
     # A tensor beyond what the engine holds at once passes the port again.
     again = streamed_bytes(chip, product, x.bytes, w.bytes) - x.bytes - w.bytes
     port = (once.read + again) / chip["te.read_bytes_per_cycle"]
-    limit, occupancy = once.limit, max(once.occupancy, ceil(port))
-    if again and port >= once.occupancy:
-        limit = "LM read"
+    whole = from_demands(
+        {**dict(once.demands), "LM read": port}, chip["te.latency"], once.macs, once.read, once.written
+    )
     fill = fill_cycles(chip, product, x.dtype.bytes, w.dtype.bytes)
-    return replace(once, occupancy=occupancy, latency=occupancy + chip["te.latency"] + fill, limit=limit)
+    # The demands stay those of each operand passed once: what the work needs, however the engine is built.
+    return replace(whole, latency=whole.latency + fill, demands=once.demands)
 
 
 def conv(chip: Chip, instruction: Instruction) -> Cost:

@@ -22,7 +22,8 @@ from isa.program import Line
 class Point:
     """An instruction of a core under the roofline, for one execution of it; `times` it is executed.
 
-    `operations`: two for each product summed, or one for each element through vector or pooling lanes, 0 for moves;
+    `operations`: two for each product summed, or one for each element of the result where there are none, 0
+    for moves;
     `bytes` by memory ("lm", "dev", "host", "ring"); `bound` in cycles, decided by `limit`; `cycles`: its occupancy;
     `distance`: the part of its cycles, in %, that the bound does not need.
     """
@@ -88,6 +89,10 @@ def roofline(timeline: Timeline | Stream) -> Roofline:
                 moved[memory] += tasks * times[index] * size
             for name, cycles in least.items():
                 resources[f"core{part.number}.{instruction.engine} {name}"] += tasks * times[index] * cycles
+    for name, held in task.held.items():
+        # A block of local memory may be held beyond the end of the run.
+        if "LM block" not in name:
+            resources[name] += tasks * held
     for name, kind in (("PCIe in", "input"), ("PCIe out", "output")):
         resources[name] += tasks * transfer_occupancy(chip, transfer_bytes(plan, kind))
     limit = max(resources, key=resources.__getitem__)
@@ -130,9 +135,15 @@ def ideal(chip: Chip, instruction: Instruction, cost: Cost) -> dict[str, float]:
         least["products"] = cycles * cost.macs / products_a_cycle(chip)
     if instruction.engine == "me":
         # Without the accesses of which a short run uses but a part.
-        for name, size in (("LM read", cost.read), ("LM write", cost.written), ("ring", cost.written)):
+        port = chip["me.bytes_per_cycle"]
+        ring = min(port, chip["ring.bytes_per_cycle"])
+        for name, size, rate in (
+            ("LM read", cost.read, port),
+            ("LM write", cost.written, port),
+            ("ring", cost.written, ring),
+        ):
             if name in least:
-                least[name] = min(least[name], size / chip["me.bytes_per_cycle"])
+                least[name] = min(least[name], size / rate)
     return least
 
 
@@ -158,7 +169,7 @@ def _point(
 
 
 def operations_of(instruction: Instruction, cost: Cost) -> int:
-    """Return two for each product; else the elements that the lanes of an engine take; 0 for what only moves."""
+    """Return two for each product; without any, the elements of the result; 0 for what only moves."""
     if cost.macs:
         return 2 * cost.macs
     if instruction.row.engine not in ("te", "pe"):

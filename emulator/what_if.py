@@ -5,7 +5,6 @@ Only numbers that the schedule reads are tried: it is made once with a chip that
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, floor
 from typing import Any
 
 from emulator.plan import Plan
@@ -15,8 +14,9 @@ from isa.chip import FIELDS, Chip
 
 # Less of these is more of the chip: cycles, and the grain of an access.
 _COSTLY = ("latency", "_cycles", ".cycles", ".access_bytes")
-# What no schedule of a program made for it can be given more of: cores, clock, and sizes; and how its memory is cut.
-_FIXED = ("chip.cores", "chip.frequency_mhz", "memory.lm_blocks")
+# What no schedule of a program made for it can be given more of: cores, clock, and sizes; how its memory is cut; and
+# the sides of an array, which takes longer to fill the larger it is.
+_FIXED = ("chip.cores", "chip.frequency_mhz", "memory.lm_blocks", "te.rows", "te.columns")
 MORE = 0.1
 
 
@@ -75,9 +75,9 @@ def more_and_most(chip: Chip, key: str) -> tuple[float, float]:
     kind, least, most, _ = FIELDS[key]
     value = chip[key]
     if key.endswith(_COSTLY):
-        more = value * (1 - MORE) if kind == "rate" else floor(value * (1 - MORE))
+        more = value * (1 - MORE) if kind == "rate" else value * 9 // 10
         return max(more, least), least
-    more = value * (1 + MORE) if kind == "rate" else ceil(value * (1 + MORE))
+    more = value * (1 + MORE) if kind == "rate" else -(-value * 11 // 10)
     return min(more, most), most
 
 

@@ -93,7 +93,7 @@ class Chip:
         return self.values[key]
 
     def __repr__(self) -> str:
-        changed = [key for key, source in self.sources.items() if source == "set"]
+        changed = [key for key, source in self.sources.items() if source == "set" and key in self.values]
         return f"Chip({self.name!r}{''.join(f', {key}={self.values[key]}' for key in changed)})"
 
     @property

@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Closed by whoever started us: what is printed goes nowhere.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A path that the terminal cannot say is written with escapes, as Python does on stderr.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         status = options.action(options)
@@ -329,11 +333,11 @@ def save_tensor(path: str, tensor: np.ndarray) -> None:
 
 def write_beside(path: str, program: Program, source: str, text: str) -> None:
     """Write a text that is made of a program; raise UsageError where it would replace the program or its source."""
-    sources = {source, *(line.file for core in program.cores for line in core.lines)}
-    if Path(path).suffix in (".npu", ".npo", ".npy") or Path(path).resolve() in {
-        Path(one).resolve() for one in sources
-    }:
-        raise UsageError(f"{path} would replace a program or its data: name another file")
+    files = {line.file for core in program.cores for line in core.lines if line.file.isprintable()}
+    sources = {Path(source), *(Path(source).parent / file for file in files)}
+    kept = (".npu", ".npo", ".npy", ".inc", ".toml")
+    if Path(path).suffix in kept or Path(path).resolve() in {one.resolve() for one in sources}:
+        raise UsageError(f"{path} would replace a program, its data or a chip file: name another file")
     write_whole(path, text.encode())
 
 
@@ -486,12 +490,25 @@ def timeline_summary(timeline: Timeline | Stream) -> dict[str, Any]:
     }
 
 
+def check_length(program: Program, most: int, what: str) -> None:
+    """Raise Trap, before any time is spent, where a task has more instructions than can be shown."""
+    from isa.loops import executions
+
+    count = sum(executions(core.code) for core in program.cores)
+    if count > most:
+        raise Trap(
+            f"{what} a task of {count:,} instructions would be too long: at most {most:,}",
+            "give its longest loop a smaller count: `ratel time` takes it as it is",
+        )
+
+
 def annotate(options: argparse.Namespace) -> int:
     from emulator.annotate import annotate
-    from emulator.timeline import Timeline
+    from emulator.timeline import MOST_RECORDS, Timeline
     from ratel import api, explained, tables
 
     program, chip = load_program(options.file, options.chip, options.set)
+    check_length(program, MOST_RECORDS, "the records of")
     with tables.Progress(program.name) as progress:
         timeline = api.time(program, chip, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
     assert isinstance(timeline, Timeline), "one task"
@@ -507,16 +524,18 @@ def annotate(options: argparse.Namespace) -> int:
 def report_page(options: argparse.Namespace) -> int:
     from emulator.annotate import annotate
     from emulator.queue import Stream
+    from emulator.trace import MOST_EXECUTIONS
     from ratel import api, explained, tables
     from ratel.report import report
 
     program, chip = load_program(options.file, options.chip, options.set)
+    check_length(program, MOST_EXECUTIONS, "a report of")
     with tables.Progress(program.name) as progress:
         timed = api.time(
             program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance
         )
-    task = timed.timelines[0] if isinstance(timed, Stream) else timed
-    page = report(timed, explained.sources(options.file, annotate(task)))
+    lines = annotate(timed.timelines[0] if isinstance(timed, Stream) else timed)
+    page = report(timed, lines, explained.sources(options.file, lines))
     write_beside(options.page, program, options.file, page)
     print(f"{options.page}: {timed.cycles:,} cycles on {chip.name}")
     return DONE

@@ -28,7 +28,7 @@ def sources(path: str, lines: Sequence[LineTime]) -> dict[str, list[str]]:
     found = {}
     for file in dict.fromkeys(line.file for line in lines):
         try:
-            found[file] = read_whole(str(Path(path).parent / file)).decode("utf-8").splitlines()
+            found[file] = read_whole(str(Path(path).parent / file)).decode("utf-8-sig").replace("\r", "").split("\n")
         except (RatelError, UnicodeDecodeError):
             continue
     return found
@@ -67,7 +67,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int], line: str, text: str) ->
 
 def _row(line: LineTime) -> list[str]:
     stall = f"{line.stalled_by} {line.stall:,}" if line.stall else ""
-    if not line.executions:
+    if not line.executions and not line.path:
         return [""] * len(HEADINGS)
     slack = "" if line.slack is None else f"{line.slack:,}"
     times = f"{line.executions:,}{' x' if line.is_loop else ''}"
@@ -107,8 +107,8 @@ def print_explained(timeline: Timeline | Stream) -> None:
     found = roofline(timeline)
     columns = [("line", "left"), ("instruction", "left"), ("engine", "left"), ("times", "right")]
     columns += [("operations", "right"), ("bytes", "left"), ("bound by", "left"), ("bound, cycles", "right")]
-    columns += [("taken, cycles", "right"), ("above its bound", "right")]
-    points = table("roofline: one execution of each instruction, most cycles first", columns)
+    columns += [("taken, cycles", "right"), ("of them above", "right")]
+    points = table("roofline: one execution of each instruction, in one task; most cycles first", columns)
     ranked = sorted(found.points, key=lambda point: -point.times * point.cycles)
     for point in ranked[:POINT_ROWS]:
         moved = ", ".join(f"{memory} {size:,}" for memory, size in point.bytes.items())

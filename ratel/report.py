@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import log10
 
-from emulator.annotate import annotate, listing
+from emulator.annotate import LineTime, listing
 from emulator.breakdown import KINDS, breakdown
 from emulator.queue import Stream
 from emulator.roofline import Roofline, roofline
@@ -25,7 +25,8 @@ svg { width: 100%; height: auto; font: 12px system-ui, sans-serif } svg text { f
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: 2px 10px; text-align: right }
 th { border-bottom: 1px solid var(--faint) } td.left, th.left { text-align: left } pre, .code { font-family: monospace }
 .code { display: block; overflow-x: auto }
-.code td { white-space: pre } .key { display: inline-block; width: 12px; height: 12px; margin: 0 4px 0 14px }
+td { white-space: nowrap } td.left { white-space: normal } .code td { white-space: pre }
+.key { display: inline-block; width: 12px; height: 12px; margin: 0 4px 0 14px }
 .bar { display: block; width: 260px; height: 12px } line, .axis { stroke: var(--faint) }
 .critical { fill: var(--mark) } .stall { opacity: .65 } .line { stroke: var(--fore); stroke-width: 1.5; fill: none }
 .point { fill: #0072b2; stroke: var(--back) }
@@ -138,8 +139,8 @@ def roof(found: Roofline) -> str:
     )
 
 
-def report(timed: Timeline | Stream, sources: Mapping[str, Sequence[str]]) -> str:
-    """Return the page; `sources` has the lines of files by their names, for the annotated source."""
+def report(timed: Timeline | Stream, took_by_line: Sequence[LineTime], sources: Mapping[str, Sequence[str]]) -> str:
+    """Return the page; `took_by_line` is one task's, by `annotate`; `sources` has the lines of files by name."""
     chip, whole = timed.plan.chip, timed.cycles
     title = f"{timed.plan.program.name} on {chip.name}"
     found = roofline(timed)
@@ -199,7 +200,7 @@ def report(timed: Timeline | Stream, sources: Mapping[str, Sequence[str]]) -> st
             ),
             plain(text),
         )
-        for _, number, text, took in listing(annotate(task), sources)
+        for _, number, text, took in listing(took_by_line, sources)
     ]
     colours = "".join(f".{style_of(name)} {{ fill: {c}; background: {c} }}\n" for name, c in COLOURS.items())
     keys = "".join(

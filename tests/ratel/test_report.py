@@ -80,3 +80,28 @@ def test_no_source_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert source.read_text() == ".chip edge\nend\n"
     assert main(["report", str(source), "-o", str(tmp_path / "none" / "r.html")]) == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_neither_includes_nor_chips_are_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "parts").mkdir()
+    part, chip = tmp_path / "parts/part.txt", tmp_path / "my.toml"
+    part.write_text("copy b, a\n")
+    chip.write_text((Path(__file__).parents[2] / "isa/chips/edge.toml").read_text())
+    program = tmp_path / "p.npu"
+    program.write_text('.chip edge\n.input a i8[8]\n.output b i8[8]\n.include "parts/part.txt"\nend\n')
+    for target in (part, chip):
+        before = target.read_text()
+        assert main(["report", str(program), "-o", str(target)]) == 2
+        assert main(["time", str(program), "--chip", str(chip), "--trace", str(target)]) == 2
+        assert target.read_text() == before and "would replace" in capsys.readouterr().err
+
+
+def test_what_is_too_long_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "p.npu"
+    program.write_text(
+        ".chip edge\n.input a i8[8]\n.output b i8[8]\nloop i, 900000000\ncopy b, a\nbrnz i\nend\n", "utf-8"
+    )
+    for command in (["report", str(program), "-o", str(tmp_path / "p.html")], ["annotate", str(program)]):
+        assert main(command) == 1
+        assert "900,000,000 instructions would be too long" in capsys.readouterr().err
+    assert not (tmp_path / "p.html").exists()
