@@ -28,9 +28,9 @@ _SIGNAL, _WAIT, _BARRIER = (MNEMONICS[name].opcode for name in ("signal", "wait"
 
 
 def contested(plan: Plan) -> list[set[int]]:
-    """Return, for each core, which of its instructions hold a resource that another engine holds too.
+    """Return, for each core, which of its instructions hold a resource that another core holds too.
 
-    Blocks of local memory, where a chip's are modelled, are held by all that touch it.
+    Where a chip's blocks of local memory are modelled, that is all of them: nearly all touch it.
     """
     held = [
         {k: {resource for resource, _ in holds(plan.chip, part.number, i)} for k, i in enumerate(part.core.code)}
