@@ -29,7 +29,7 @@ from isa.table import MNEMONICS
 SCHEDULE = "the schedule"
 TENSOR_ENGINE = {job.name for job in kernel_jobs(row.opcode for row in MNEMONICS.values() if row.engine == "te")}
 # Seconds that functions take, about, once what they have in common is there; others take OTHERS.
-SECONDS = {"the loop over instructions": 1, SCHEDULE: 2}
+SECONDS = {"the loop over instructions": 1, SCHEDULE: 8}
 OTHERS = 3
 # What takes a second process to start; what the chain takes, and what products do with the packing of weights.
 START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 0.5, 5, 5
