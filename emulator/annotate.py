@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emulator.record import (
-    ARRIVED,
     CORE,
     DEPENDENCE,
     ENGINE,
@@ -20,11 +19,8 @@ from emulator.record import (
     ISSUE,
     ISSUED,
     REASONS,
-    RESOURCE,
     START,
-    TOKEN,
-    TOKEN_UNTIL,
-    WHY,
+    reasons,
 )
 from emulator.slack import slack
 from emulator.timeline import Timeline
@@ -136,8 +132,7 @@ def _least(index: np.ndarray, slacks: np.ndarray, n: int) -> list[int | None]:
 
 def _stalls(records: np.ndarray, n: int) -> list[Counter[str]]:
     """Return the cycles that each instruction of a core stalled, by reason, as EngineTime counts them."""
-    why = np.where(records[:, START] > records[:, ARRIVED], TOKEN, records[:, WHY])
-    why = np.where(records[:, START] > records[:, [ARRIVED, TOKEN_UNTIL]].max(axis=1, initial=0), RESOURCE, why)
+    why = reasons(records)
     cycles = records[:, START] - records[:, [ISSUED, FREE]].max(axis=1, initial=0)
     found: list[Counter[str]] = [Counter() for _ in range(n)]
     for reason in range(DEPENDENCE, len(REASONS)):

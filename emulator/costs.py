@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
-from emulator.costs_tensor import Product, fill_cycles, product_cycles, streamed_bytes
+from emulator.costs_tensor import fill_cycles, product_cycles, product_of, streamed_bytes
 from isa.chip import Chip
 from isa.dtypes import I16
 from isa.instruction import Instruction
@@ -70,8 +70,9 @@ def present(instruction: Instruction, name: str) -> Operand:
     return operand
 
 
-def tensor_cost(chip: Chip, instruction: Instruction, product: Product | None = None) -> Cost:
+def tensor(chip: Chip, instruction: Instruction) -> Cost:
     """Return the cost of an instruction of the tensor engine; without a product it enters the pipeline at EW1."""
+    product = product_of(instruction)
     out = present(instruction, "out")
     demands = {"vector lanes": out.elements / chip["te.vector_lanes"]}
     if product is None:
@@ -90,35 +91,6 @@ def tensor_cost(chip: Chip, instruction: Instruction, product: Product | None = 
     fill = fill_cycles(chip, product, x.dtype.bytes, w.dtype.bytes)
     # The demands stay those of each operand passed once: what the work needs, however the engine is built.
     return replace(whole, latency=whole.latency + fill, demands=once.demands)
-
-
-def conv(chip: Chip, instruction: Instruction) -> Cost:
-    out, w = present(instruction, "out"), present(instruction, "w")
-    groups = int(instruction.attribute("groups")[0])
-    filters = w.shape[0]
-    product = Product(out.elements // filters, filters // groups, w.elements // filters, groups)
-    return tensor_cost(chip, instruction, product)
-
-
-def dwconv(chip: Chip, instruction: Instruction) -> Cost:
-    # One filter a channel: of the multipliers that sum one result only the taps work.
-    out, w = present(instruction, "out"), present(instruction, "w")
-    channels, taps = w.shape[3], w.elements // w.shape[3]
-    return tensor_cost(chip, instruction, Product(out.elements // channels, channels, taps, own_channel=True))
-
-
-def matmul(chip: Chip, instruction: Instruction) -> Cost:
-    out, x, w = present(instruction, "out"), present(instruction, "x"), present(instruction, "w")
-    rows, columns = out.shape[-2:]
-    length = x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
-    # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
-    batch = out.elements // (rows * columns)
-    pixels, repeats = (batch * rows, 1) if w.elements == length * columns else (rows, batch)
-    return tensor_cost(chip, instruction, Product(pixels, columns, length, repeats))
-
-
-def eltwise(chip: Chip, instruction: Instruction) -> Cost:
-    return tensor_cost(chip, instruction)
 
 
 def pool(chip: Chip, instruction: Instruction) -> Cost:
@@ -239,10 +211,10 @@ def toweight(chip: Chip, instruction: Instruction) -> Cost:
 COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     "COSTS",
     {
-        "conv": conv,
-        "dwconv": dwconv,
-        "matmul": matmul,
-        "eltwise": eltwise,
+        "conv": tensor,
+        "dwconv": tensor,
+        "matmul": tensor,
+        "eltwise": tensor,
         "maxpool": pool,
         "avgpool": pool,
         "reduce": reduce,

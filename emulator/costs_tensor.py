@@ -93,12 +93,30 @@ def fill_cycles(chip: Chip, product: Product, x_bytes: int, w_bytes: int) -> int
     return ceil(step * (weights * w_bytes + pixels * x_bytes) / chip["te.read_bytes_per_cycle"])
 
 
-def macs(instruction: Instruction) -> int:
-    """Return the products that an instruction sums, whatever the chip; 0 where it has none."""
+def product_of(instruction: Instruction) -> Product | None:
+    """Return the product of conv, dwconv or matmul, whatever the chip; None of other instructions."""
     if instruction.row.mnemonic not in ("conv", "dwconv", "matmul"):
-        return 0
+        return None
     out, x, w = (instruction.operand(name) for name in ("out", "x", "w"))
     assert out is not None and x is not None and w is not None
-    if instruction.row.mnemonic == "matmul":
-        return out.elements * x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
-    return out.elements * (w.elements // w.shape[3 if instruction.row.mnemonic == "dwconv" else 0])
+    if instruction.row.mnemonic == "conv":
+        filters, groups = w.shape[0], int(instruction.attribute("groups")[0])
+        return Product(out.elements // filters, filters // groups, w.elements // filters, groups)
+    if instruction.row.mnemonic == "dwconv":
+        # One filter a channel: of the multipliers that sum one result only the taps work.
+        channels = w.shape[3]
+        return Product(out.elements // channels, channels, w.elements // channels, own_channel=True)
+    rows, columns = out.shape[-2:]
+    length = x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
+    # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
+    batch = out.elements // (rows * columns)
+    pixels, repeats = (batch * rows, 1) if w.elements == length * columns else (rows, batch)
+    return Product(pixels, columns, length, repeats)
+
+
+def macs(instruction: Instruction) -> int:
+    """Return the products that an instruction sums, whatever the chip; 0 where it has none."""
+    product = product_of(instruction)
+    if product is None:
+        return 0
+    return product.repeats * product.pixels * product.channels * product.length

@@ -1,5 +1,7 @@
 """What the schedule notes of each instruction executed, and of each engine: the columns of its arrays, in cycles."""
 
+import numpy as np
+
 # Why an instruction started when it did, and not before; among equals the first.
 REASONS = ("engine busy", "dependence", "wait", "issue", "token", "resource")
 ENGINE, DEPENDENCE, WAIT, ISSUE, TOKEN, RESOURCE = range(6)
@@ -24,3 +26,10 @@ TOKEN_UNTIL, TOKEN_BY, GRANTED, HELD, GRANTED_BY, START, FREED_BY, FINISH, FINIS
 # started, the last of them, its finish, and the record to which that finish is due.
 BUSY, STALL_DEPENDENCE, STALL_WAIT, STALL_TOKEN, STALL_RESOURCE, FREE_FROM, COUNT, OLDEST, NEWEST = range(9)
 DONE, LAST, LAST_FINISH, LAST_FINISHED_BY, TOTALS = range(9, 14)
+
+
+def reasons(records: np.ndarray) -> np.ndarray:
+    """Return why each instruction started when it did, by REASONS."""
+    start, arrived, token = records[:, START], records[:, ARRIVED], records[:, TOKEN_UNTIL]
+    own = np.where(start > arrived, TOKEN, records[:, WHY])
+    return np.where(start > np.maximum(arrived, token), RESOURCE, own)

@@ -12,7 +12,6 @@ from emulator.costs import Cost
 from emulator.plan import Plan
 from emulator.queue import COMPUTE, Stream, link
 from emulator.record import (
-    ARRIVED,
     CAUSE,
     CORE,
     FINISH,
@@ -25,8 +24,7 @@ from emulator.record import (
     START,
     TOKEN,
     TOKEN_BY,
-    TOKEN_UNTIL,
-    WHY,
+    reasons,
 )
 from emulator.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, transfer_bytes
 from isa.instruction import Instruction
@@ -104,11 +102,9 @@ def spans(timed: Timeline | Stream, tasks: int) -> Spans:
         records = timeline.records
         core, index, start = records[:, CORE], records[:, INDEX], records[:, START]
         engine, occupancy = _by_instruction(timeline)
-        by_token = start > records[:, ARRIVED]
-        by_resource = start > np.maximum(records[:, ARRIVED], records[:, TOKEN_UNTIL])
-        why = np.where(by_resource, RESOURCE, np.where(by_token, TOKEN, records[:, WHY]))
-        cause = np.where(by_token, records[:, TOKEN_BY], records[:, CAUSE])
-        cause = np.where(by_resource, records[:, GRANTED_BY], cause)
+        why = reasons(records)
+        of_token, granted, own = records[:, TOKEN_BY], records[:, GRANTED_BY], records[:, CAUSE]
+        cause = np.where(why == TOKEN, of_token, np.where(why == RESOURCE, granted, own))
         columns = (
             np.full_like(core, task),
             core,
