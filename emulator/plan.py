@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import lcm
 
 import numpy as np
 
@@ -209,6 +210,14 @@ def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int]
         loops=loops,
         overlap=overlap,
     )
+
+
+def repeats_after(plan: Plan) -> int:
+    """Return after how many tasks the addresses repeat; all tasks where they do not."""
+    code = (instruction for part in plan.cores for instruction in part.core.code)
+    operands = (operand for instruction in code for _, operand in instruction.accesses())
+    moduli = {term.modulus for operand in operands for term in operand.terms if term.counter == TASK_COUNTER}
+    return plan.tasks if 0 in moduli else min(lcm(*moduli), plan.tasks)
 
 
 def starts(lengths: Iterable[int]) -> list[int]:

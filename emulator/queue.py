@@ -24,10 +24,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import lcm
 
 from emulator.costs import transfer_occupancy
-from emulator.plan import Plan
+from emulator.plan import Plan, repeats_after
 from emulator.timeline import (
     TRANSFER_IN,
     TRANSFER_OUT,
@@ -39,7 +38,6 @@ from emulator.timeline import (
     schedule,
     transfer_bytes,
 )
-from isa.operand import TASK_COUNTER
 
 COMPUTE = "compute"
 
@@ -248,14 +246,6 @@ def stream(
     link_in, link_out = link(plan, "input"), link(plan, "output")
     cycles = [timeline.compute_cycles for timeline in timelines]
     return Stream(plan, timelines, link_in, link_out, start_times(plan.tasks, link_in, link_out, cycles))
-
-
-def repeats_after(plan: Plan) -> int:
-    """Return after how many tasks the addresses repeat; all tasks where they do not."""
-    code = (instruction for part in plan.cores for instruction in part.core.code)
-    operands = (operand for instruction in code for _, operand in instruction.accesses())
-    moduli = {term.modulus for operand in operands for term in operand.terms if term.counter == TASK_COUNTER}
-    return plan.tasks if 0 in moduli else min(lcm(*moduli), plan.tasks)
 
 
 def link(plan: Plan, kind: str) -> Link:

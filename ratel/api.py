@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from emulator.execute import Dump
     from emulator.plan import Plan
     from emulator.queue import Stream
+    from emulator.races import Verdict
     from emulator.timeline import Timeline
 
 
@@ -209,6 +210,17 @@ def time(
     Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip.
     """
     return timed(plan_for(program, chip, tasks), on_compile, on_progress)
+
+
+def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
+    """Return whether a program is free of races, whatever the cycles: proven, or each pair of lines, or why neither.
+
+    It is walked in full, loops iteration after iteration, for as many of its tasks as differ. Needs no data.
+    Raises Trap when it is a deadlock or cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
+    """
+    from emulator.races import find_races
+
+    return find_races(plan_for(program, chip, tasks))
 
 
 def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:

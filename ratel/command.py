@@ -1,4 +1,4 @@
-"""The command line: `ratel asm | dis | fmt | run | time | annotate | report | chips | manual`.
+"""The command line: `ratel asm | dis | fmt | run | check | time | annotate | report | chips | manual`.
 
 Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage.
 """
@@ -136,6 +136,10 @@ def parser() -> argparse.ArgumentParser:
         help="let N threads of this computer share large instructions (default: 1; the results are the same)",
     )
 
+    sub = checking = command("check", check, "prove that no two accesses race, or show those that do")
+    sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    with_chip(sub)
+
     sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
@@ -157,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", dest="page", required=True, metavar="FILE.html", help="the page; it loads nothing")
     with_chip(sub, json=False)
 
-    for sub in (running, timing, reporting):
+    for sub in (running, checking, timing, reporting):
         sub.add_argument(
             "--tasks", type=count, metavar="N", help="run a stream of N tasks (default: the program's own)"
         )
@@ -406,6 +410,26 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
     return {
         name: {key: value for key, value in vars(times).items() if key != "stalls"} for name, times in engines.items()
     }
+
+
+def check(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from ratel import api
+    from ratel.tables import to_stderr
+
+    program, chip = load_program(options.file, options.chip, options.set)
+    verdict = api.check(program, chip, tasks=options.tasks)
+    if options.json:
+        print_json(asdict(verdict))
+    elif verdict.verdict == "proven":
+        print(f"{program.name}: proven free of races, {program.order} order")
+    else:
+        for race in verdict.races:
+            to_stderr(f"error: {race.text}\nhelp: {race.fix}")
+        many = f"{len(verdict.races)} pairs of instructions race" if verdict.races else f"not proven: {verdict.why}"
+        to_stderr(f"{program.name}: {many}")
+    return DONE if verdict.verdict == "proven" else WRONG
 
 
 def time(options: argparse.Namespace) -> int:
