@@ -12,11 +12,14 @@ from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Program
 from tests.emulator.plain_scheduler import Executed, conflict, match, unroll
 
-Pair = frozenset[tuple[int, int]]
+Pair = tuple[tuple[int, int], tuple[int, int]]
 
 
 def racing_pairs(program: Program, chip: Chip) -> set[Pair]:
-    """Return the pairs of instructions, each (core, index), that race in some iteration of task 0."""
+    """Return the pairs of instructions, each (core, index), that race in some iteration of task 0.
+
+    Of one core the one that is executed first stands first.
+    """
     executed = [unroll(program, core, chip)[0] for core in range(len(program.cores))]
     match(executed)
     everything = [e for of_core in executed for e in of_core]
@@ -60,7 +63,7 @@ def racing_pairs(program: Program, chip: Chip) -> set[Pair]:
             "write" in (kind, other_kind) and not held.isdisjoint(other_held)
             for (kind, held), (other_kind, other_held) in product(bytes_of[a], bytes_of[b])
         ):
-            races.add(frozenset({(one.core, one.index), (other.core, other.index)}))
+            races.add(((one.core, one.index), (other.core, other.index)))
     return races
 
 
