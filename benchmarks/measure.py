@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import graphs, limit, loops, processes
-from benchmarks.contenders import CHIPS, emulator, runtime, sgemm
-from benchmarks.results import FUSED, THREADS, Measured, Results, Wrong
+from benchmarks.contenders import CHIPS, at_once, emulator, runtime, sgemm
+from benchmarks.results import AT_ONCE, FUSED, THREADS, Measured, Results, Wrong
 from benchmarks.scheduling import scheduling
 from benchmarks.timing import Contender, interleaved
 from benchmarks.workloads import Workload, layers, networks, resnet50
@@ -68,6 +68,8 @@ def contenders_of(given: Workload) -> dict[str, Contender]:
         found |= {FUSED + name: emulator(given.fused, x, chip, count, given.cores) for name, chip in CHIPS.items()}
     if given.threads > 1:
         found[THREADS] = emulator(network, x, CHIPS["fp32"], count, given.cores, given.threads)
+        runs = [emulator(network, x, CHIPS["fp32"], count, given.cores) for _ in range(given.threads)]
+        found[AT_ONCE] = at_once(runs)
     for name, form in graphs.FORMS.items():
         found[name] = runtime(network, x, form, max(1, count // SLOWER) if name == "s8 x s8" else count)
     found["sgemm"] = sgemm(network, count)
@@ -80,8 +82,7 @@ def check(given: Workload, contenders: Mapping[str, Contender]) -> list[str]:
     result = {name: contender.result for name, contender in contenders.items()}
     expected = reference.run(network, given.x)[network.output]
     lines = [same("fp32 and the integer reference", result["fp32"], expected)]
-    if THREADS in result:
-        lines.append(same(f"fp32 and {THREADS}", result[THREADS], expected))
+    lines += [same(f"fp32 and {name}", result[name], expected) for name in (THREADS, AT_ONCE) if name in result]
     if given.fused is not None:
         other = reference.run(given.fused, given.x)[given.fused.output]
         lines.append(same("fused fp32 and its integer reference", result[f"{FUSED}fp32"], other))

@@ -6,8 +6,9 @@ from typing import Any
 from benchmarks.loops import COPIES, MATMULS
 from benchmarks.timing import Timing
 
-# Contenders: the emulator's are its vector formats, behind FUSED for a network's other form, and THREADS in fp32.
-FUSED, THREADS = "fused ", "2 threads"
+# Contenders: the emulator's are its vector formats, behind FUSED for a network's other form; in fp32 THREADS, which
+# share a run, and AT_ONCE, as many runs of one thread each, side by side.
+FUSED, THREADS, AT_ONCE = "fused ", "2 threads", "2 runs at once"
 
 
 class Wrong(Exception):

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from benchmarks import graphs
-from benchmarks.results import FUSED, Measured, Results, Scheduling, targets
+from benchmarks.results import AT_ONCE, FUSED, THREADS, Measured, Results, Scheduling, targets
 from ratel.tables import console, styled, table
 
 RIVALS = (*graphs.FORMS, "sgemm")
@@ -21,6 +21,7 @@ def print_results(results: Results) -> None:
         out.print(f"\nL1: the micro-kernel alone in the first-level cache, {results.limit:.1f} GMAC/s")
     if results.networks:
         out.print(details(results.networks))
+        out.print(threads(results.networks))
     if results.instructions:
         small = table("small instructions in a hardware loop", [("instructions", "left"), ("million/s", "right")])
         for name, rate in results.instructions.items():
@@ -117,6 +118,24 @@ def details(measured: list[Measured]) -> Table:
             set_up = f"{1e3 * timing.set_up:.1f}" if timing.set_up else "-"
             numbers = f"{1e3 * timing.median:.2f}", f"{spread:.1f}", f"{timing.prepared:.2f}", set_up
             shown.add_row(one.name, name, *numbers)
+    return shown
+
+
+def threads(measured: list[Measured]) -> Table:
+    shown = table(
+        "two threads: rates to one thread's, in the same turns; two runs at once show what the host allows",
+        [
+            ("network", "left"),
+            (f"{THREADS}, x", "right"),
+            (f"{AT_ONCE}, x", "right"),
+            ("the one of the other, %", "right"),
+        ],
+    )
+    for one in measured:
+        shared, limit, reached = (
+            one.ratio(*pair) for pair in ((THREADS, "fp32"), (AT_ONCE, "fp32"), (THREADS, AT_ONCE))
+        )
+        shown.add_row(one.name, number(shared, 2), number(limit, 2), number(reached and 100 * reached, 0))
     return shown
 
 
