@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from emulator.jit import FOLDER, ROOT, Job, compile_all, is_kept, quiet
+from emulator.jit import FOLDER, ROOT, Job, compile_all, is_kept
 from emulator.kernels import KERNELS, PRODUCTS, RUN_CHAIN, kernel_jobs
 from emulator.plan import load
 from emulator.schedule import walk as schedule_walk
@@ -101,7 +101,7 @@ def shares(names: Iterable[str], handed_seconds: float, own_seconds: float) -> t
 
 
 def run_jobs(opcodes: Iterable[int]) -> list[Job]:
-    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, signature(len(KERNELS)))]
+    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, signature())]
 
 
 def _start(names: Sequence[str]) -> subprocess.Popen[bytes] | None:
@@ -127,8 +127,7 @@ def main(names: Sequence[str]) -> None:
     if SCHEDULE in names:
         # numba learns its types from a call.
         core = Core((build("end"),), (Line("", 1, ""),), (), ())
-        with quiet():
-            schedule(load(Program("nothing", "hanguang800", "hardware", (core,)), load_chip("hanguang800")))
+        schedule(load(Program("nothing", "hanguang800", "hardware", (core,)), load_chip("hanguang800")))
 
 
 if __name__ == "__main__":

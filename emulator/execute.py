@@ -122,8 +122,10 @@ class Session:
                     shown[k] = copy_out(self._arena, plan, *self._wanted[k], task)
 
         before = walkers.done
-        total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
-        progress = Progress(lambda: on_progress(walkers.done - before, total)) if on_progress else None
+        progress = None
+        if on_progress:
+            total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+            progress = Progress(lambda: on_progress(walkers.done - before, total))
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):
                 tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]

@@ -21,10 +21,8 @@ import re
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,9 +36,9 @@ import numpy as np
 from llvmlite import binding
 from numba.core import config as _config
 from numba.core import event, types
+from numba.core.cgutils import if_unlikely
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
-from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.runtime import rtsys
 from numba.extending import intrinsic as _intrinsic
@@ -168,7 +166,7 @@ FOLDER = cache_folder()
 
 
 def hot(function: Callable[..., Any]) -> Any:
-    """Compile what is called from Python, or through first-class functions, when it is first used.
+    """Compile what is called from Python, or by its address, when it is first used.
 
     What compiled functions call by name too is `hot_and_inner`.
     """
@@ -367,18 +365,31 @@ def whole(value: int) -> int:
     return np.int64(value)  # type: ignore[return-value]
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out numba's remark that first-class functions are an experiment."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
-        yield
+@intrinsic
+def call_kernel(context: Any, addresses: Any, index: Any, arena: Any, row: Any) -> Any:
+    """Call the kernel at an address of an int64 array (`addresses_of`); what it raises is raised here.
+
+    numba's first-class functions do the same, but take 3 us each to hand over from Python, with its lock held.
+    """
+    assert (arena, row) == KERNEL.args
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        table = context.make_array(addresses)(context, builder, arguments[0])
+        address = builder.load(builder.gep(table.data, [arguments[1]]))
+        convention = context.call_conv
+        kernel = builder.inttoptr(address, convention.get_function_type(types.void, KERNEL.args).as_pointer())
+        status, _ = convention.call_function(builder, kernel, types.void, KERNEL.args, arguments[2:])
+        with if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(addresses, types.int64, arena, row), generate
 
 
-def kernel_table(kernels: int) -> Any:
-    """Return the type of a tuple of that many kernels."""
-    with quiet():
-        return types.UniTuple(types.FunctionType(KERNEL), kernels)
+def addresses_of(kernels: Iterable[Any]) -> list[int]:
+    """Return where kernels lie that are compiled by now; they stay there."""
+    compiled = [kernel.get_compile_result(KERNEL) for kernel in kernels]
+    return [result.library.get_pointer_to_function(result.fndesc.llvm_func_name) for result in compiled]
 
 
 class _Colds(event.Listener):
@@ -427,31 +438,6 @@ def compile_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = 
                 # By types of arguments, as compiled callers ask for it: one entry in the cache for both.
                 compiled.append(function.compile(signature.args))
     return compiled
-
-
-class _Addresses:
-    """The library of a compiled function, which looks each address up once."""
-
-    def __init__(self, library: Any) -> None:
-        self._library = library
-        self.get_pointer_to_function = cache(library.get_pointer_to_function)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._library, name)
-
-
-def table_of(kernels: Iterable[Any]) -> tuple[Any, ...]:
-    """Return kernels, which are compiled by now, as a tuple that compiled code takes quickly.
-
-    Each time a function is handed over numba looks up its result by signature, and in LLVM its two addresses. For the
-    whole table that takes longer than a small task, of which a stream has many; so each kernel keeps what was found.
-    """
-    for kernel in (handed := tuple(kernels)):
-        if "get_compile_result" not in vars(kernel):
-            result = kernel.get_compile_result(KERNEL)
-            result = result._replace(library=_Addresses(result.library))
-            kernel.get_compile_result = lambda signature, result=result: result
-    return handed
 
 
 @contextmanager

@@ -7,8 +7,8 @@ Several walkers, each in a thread and with all state of its own, walk the same i
 is BY_ALL is computed by all of them, each a share, and they meet before and after; all other instructions are left to
 walker 0, and the others pass on. So all of them use up a budget, stop and doubt at the same instruction.
 
-Kernels are called through first-class functions of one type, KERNEL, from a tuple: the loop never changes as the
-table grows, and each kernel is compiled and cached by itself. It costs about 20 ns an instruction, and 2 ns for each
+Kernels are called by their addresses, all of one type, KERNEL: the loop never changes as the table grows, and each
+kernel is compiled and cached by itself. It costs about 20 ns an instruction, and 2 ns for each
 address that follows a counter or pair of tensors that may overlap.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from emulator.barrier import met
-from emulator.jit import borrowed, hot, inner, kernel_table, types
+from emulator.jit import borrowed, call_kernel, hot, inner, types
 from emulator.meeting import FAILED, meet
 from emulator.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
 
@@ -56,7 +56,7 @@ def nothing(arena: np.ndarray, row: np.ndarray) -> None:
 
 @hot
 def walk(
-    kernels: tuple,
+    kernels: np.ndarray,
     arena: np.ndarray,
     plan_rows: np.ndarray,
     code: np.ndarray,
@@ -120,7 +120,7 @@ def walk(
             if shared or walker == 0:
                 # Before the kernel, which may find no memory.
                 state[AT] = at
-                kernels[kind](lent, lent_rows[at])
+                call_kernel(kernels, kind, lent, lent_rows[at])
                 if rows[at, STATUS] != 0:
                     meeting[FAILED] = 1
                     why = TRAPPED
@@ -258,9 +258,9 @@ def work(part: CorePlan, k: int) -> int:
     return 1 + elements // 16 + products // 256
 
 
-def signature(kernels: int) -> Any:
-    """Return the signature of `walk` with a tuple of that many kernels."""
+def signature() -> Any:
+    """Return the signature of `walk`."""
     table, column = types.int64[:, ::1], types.int64[::1]
     shared = types.uint8[::1], *(table,) * 6, column
     own = *(table,) * 3, *(column,) * 2, types.int64, types.int64
-    return types.int64(kernel_table(kernels), *shared, *own, types.boolean, types.int64)
+    return types.int64(column, *shared, *own, types.boolean, types.int64)

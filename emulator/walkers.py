@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from emulator.ahead import compile_run
 from emulator.deadlock import deadlock_trap
-from emulator.jit import KERNEL, quiet, table_of
+from emulator.jit import KERNEL, addresses_of
 from emulator.kernels import KERNELS, SHARED
 from emulator.meeting import FAILED, MEETING
 from emulator.memory import enough_memory
@@ -109,7 +109,7 @@ class Progress:
 class _Given(NamedTuple):
     """What all walkers share, in the order in which the compiled walk takes it."""
 
-    kernels: tuple[Any, ...]
+    kernels: np.ndarray
     arena: np.ndarray
     rows: np.ndarray
     code: np.ndarray
@@ -196,7 +196,7 @@ class Walkers:
         for (mnemonic, number), found in uses([part.core.code for part in plan.cores]).items():
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
-        kernels = table_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items())
+        kernels = np.array(addresses_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()))
         self._meeting = np.zeros(MEETING, np.int64)
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
         walkers = threads if self._code[:, BY_ALL].any() else 1
@@ -232,10 +232,9 @@ class Walkers:
         """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed."""
         pending = []
         try:
-            with quiet():
-                if self._pool:
-                    pending = [self._pool.submit(walker.go, budget, passing) for walker in self.walkers[1:]]
-                whys = [self.walkers[0].go(budget, passing), *(other.result() for other in pending)]
+            if self._pool:
+                pending = [self._pool.submit(walker.go, budget, passing) for walker in self.walkers[1:]]
+            whys = [self.walkers[0].go(budget, passing), *(other.result() for other in pending)]
         except BaseException as error:
             # Interrupted, or no thread to be had: whoever waits for another would wait for ever.
             self._meeting[FAILED] = 1
