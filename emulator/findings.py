@@ -70,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """ "proven", "race" (an error among the findings) or "not proven", with the reason in `why`; advice changes none."""
+    """Whether a program is "proven", has a "race" (any error among the findings), or is "not proven", and `why` not."""
 
     verdict: Literal["proven", "race", "not proven"]
     findings: tuple[Finding, ...] = ()

@@ -1,304 +1,212 @@
 """Races: pairs of accesses that conflict and that nothing in the program orders, whatever the cycles.
 
-One walk over all that a task executes, cores in turn and each in program order, so that what comes first in the walk
-never comes later by an order of the program. An instruction starts at S and finishes at F. Ordered are, and nothing
-else is:
+emulator/order.py walks a task, and says of each execution, or family of them, what it follows. A race is an access to a
+byte that one of another queue has accessed before in the walk, one of them writing, and that it does not follow. Within
+a queue conflicting instructions never overlap; and of one core the scoreboard of `hardware` order lets none.
 
-    S of an instruction, S of the next in its queue; F likewise                    a queue starts and finishes in order
-    F of the last instruction of engine e before it, S of one with wait bit e
-    F of all before it in its queue, S of a signal or of an arrival at a barrier
-    F of the k-th signal of a semaphore, S of its k-th wait
-    what S of each arrival follows, S of all arrivals of the same meeting
-    F and S of two whose bounding byte intervals conflict, in `hardware` order and of one core (the scoreboard; a
-    result in another core's memory is of another place there)
-
-As each queue finishes in order, what an instruction follows is one number for each queue: how many of it have finished
-(a vector clock). A race is an access to a byte that one of another queue has accessed before, one of them writing,
-where that number does not reach the other. Within a queue conflicting instructions never overlap.
-
-For each byte and queue the last read and the last write are kept, so a program of too many bytes or executions is not
-proven. Loops are walked, iteration after iteration. What DMA of a stream moves while another task computes is not
-looked at.
+Instructions whose accesses can meet no other's, by their bounds over all iterations, are not looked at; where there are
+none at all, nothing but semaphores and barriers is walked. What DMA of a stream moves while another task computes is
+not looked at.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
 
-from emulator.deadlock import deadlock_trap
+from emulator.families import Family, Undecided, common_byte
+from emulator.findings import Place
+from emulator.order import Walk
 from emulator.plan import Plan, repeats_after
-from isa.instruction import Instruction
-from isa.loops import executions, find_loops
-from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER, Operand, region, runs
-from isa.row import ENGINES, WAIT_LETTERS
+from isa.loops import trips_at
+from isa.operand import Operand, region, runs
+from isa.row import ENGINES
 
-# What is walked at most: 10 to 100 us each; and bytes of memory for what has been accessed last.
-MOST_EXECUTIONS, MOST_BYTES = 100_000, 2**29
-# Of one pair of lines only the first race is kept, and of a program so many.
+# Of one pair of instructions only the first race is kept, and of a program so many.
 MOST_RACES = 100
-
-Place = tuple[int, str]
+# Pairs of families that are looked at, at most: about a microsecond each where they cannot meet.
+MOST_PAIRS = 5_000_000
 
 
 @dataclass(frozen=True)
-class Access:
-    """A read or a write of an operand: core, index in its code, loop counters (the task first), "read" or "write"."""
+class Access(Place):
+    """A read or a write of an operand by one execution; `kind` is "read" or "write"."""
 
-    core: int
-    index: int
-    counters: tuple[int, ...]
-    kind: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class Race:
-    """Two accesses to byte `address` of a memory that either order can meet; `first` comes first in program order.
+    """Two accesses to byte `address` of a memory that either order can meet; of one core `first` is executed first.
 
-    `tensor` names the symbol that the byte is of, with the byte's place in it; empty where there is none. `fix` says
-    what would order them, `text` is the finding in words.
+    `place` is the memory, as isa.operand.region has it. `follows` are the last executions, one of each other queue,
+    that `second` does follow.
     """
 
     first: Access
     second: Access
-    memory: str
+    place: tuple[int, str]
     address: int
-    tensor: str
-    fix: str
-    text: str
+    follows: tuple[Place, ...]
+
+
+Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class _Reach:
+    """An access of a core's instruction, to bytes [low, high) of a place over all iterations."""
+
+    core: int
+    kind: str
+    operand: Operand
+    place: tuple[int, str]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Races:
     """Whether a program is free of races: "proven", "race", or "not proven" with the reason in `why`."""
 
-    verdict: str
+    verdict: Literal["proven", "race", "not proven"]
     races: tuple[Race, ...] = ()
     why: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """What one execution follows: for each queue how many of it have finished before S, and before F."""
+def find_races(plan: Plan, skips: bool = True) -> Races:
+    """Return whether a plan is free of races; raise Trap where it is a deadlock.
 
-    access: tuple[int, int, tuple[int, ...]]
-    start: np.ndarray
-    finish: np.ndarray
-
-
-class _Memory:
-    """The last read and the last write of each byte by each queue: its number in the queue, from 1; 0 for none."""
-
-    def __init__(self, queues: int, size: int) -> None:
-        self.last = {kind: np.zeros((queues, size), np.int32) for kind in ("read", "write")}
-
-    def conflicts(self, kind: str, bytes_: slice | np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield kinds of earlier accesses that conflict, each with the last of every queue [queues, bytes]."""
-        for other in ("write",) if kind == "read" else ("write", "read"):
-            yield other, self.last[other][:, bytes_]
+    With `skips`, iterations that do as the one before are skipped, unless then something cannot be said.
+    """
+    try:
+        return _find(plan, skips)
+    except Undecided as doubt:
+        return find_races(plan, skips=False) if skips else Races("not proven", why=str(doubt))
 
 
-def find_races(plan: Plan) -> Verdict:
-    """Return whether a plan is free of races; raise Trap where it is a deadlock."""
-    tasks = repeats_after(plan)
-    total = tasks * sum(executions(part.core.code) for part in plan.cores)
-    if total > MOST_EXECUTIONS:
-        return Verdict("not proven", why=f"it executes {total:,} instructions; {MOST_EXECUTIONS:,} are followed")
-    needed = sum(plan.sizes.values()) * len(plan.cores) * len(ENGINES) * 2 * (2 if _scoreboard(plan) else 1) * 4
-    if needed > MOST_BYTES:
-        return Verdict("not proven", why=f"its memories are too large: {needed:,} bytes would be needed to follow them")
-    races: dict[tuple, Race] = {}
+def _find(plan: Plan, skips: bool) -> Races:
+    search = _Search(plan, skips)
+    # The scoreboard follows addresses, which may differ from task to task; wait bits do not.
+    one_by_one = not skips or plan.program.order == "hardware"
+    tasks = repeats_after(plan) if one_by_one and search.wanted else 1
     for task in range(tasks):
-        for race in _Walk(plan, task).races():
-            races.setdefault((race.first.core, race.first.index, race.second.core, race.second.index), race)
-            if len(races) == MOST_RACES:
-                return Verdict("race", tuple(races.values()))
-    return Verdict("race" if races else "proven", tuple(races.values()))
+        search.look(task, 1 if one_by_one else plan.tasks)
+        if len(search.races) == MOST_RACES:
+            break
+    return Races("race" if search.races else "proven", tuple(search.races.values()))
 
 
-def _scoreboard(plan: Plan) -> bool:
-    return plan.program.order == "hardware"
+class _Search:
+    """A search for races; `wanted` are the instructions, by (core, index), that may have one by their bounds."""
 
+    def __init__(self, plan: Plan, skips: bool) -> None:
+        self._plan, self._skips = plan, skips
+        self._trips = [trips_at(part.core.code, plan.tasks) for part in plan.cores]
+        self._conflicts = cache(self._conflicts_of)
+        self._left = MOST_PAIRS
+        self._history: list[list[Family]] = []
+        self.wanted = self._find_wanted()
+        self.races: dict[tuple[Key, Key], Race] = {}
 
-class _Walk:
-    """One task, walked."""
+    def look(self, task: int, tasks: int) -> None:
+        """Look for races within each of so many tasks from one on, whose order is the same."""
+        self._history = [[] for _ in range(len(self._plan.cores) * len(ENGINES))]
+        for together in Walk(self._plan, task, self.wanted, self._skips).families():
+            for family in together:
+                self._history[family.queue].append(family)
+            for family in together:
+                self._look_before(family, tasks)
+                if len(self.races) == MOST_RACES:
+                    return
 
-    def __init__(self, plan: Plan, task: int) -> None:
-        self._plan, self._task = plan, task
-        self._queues = len(plan.cores) * len(ENGINES)
-        self._done: list[list[_Done]] = [[] for _ in range(self._queues)]
-        self._exact = {place: _Memory(self._queues, size) for place, size in plan.sizes.items() if size}
-        # The scoreboard of a core sees its own accesses, by memory and by the core that an operand names.
-        self._scoreboards: dict[tuple[int, str, int | None], _Memory] = {}
-        self._signals: dict[int, list[np.ndarray]] = {}
-        self._waits: dict[int, int] = {}
-        self._meetings: dict[int, list[dict[int, np.ndarray]]] = {}
-        self._users: dict[int, set[int]] = {}
-        for part in plan.cores:
-            for instruction in part.core.code:
-                if instruction.row.mnemonic == "barrier":
-                    self._users.setdefault(int(instruction.attributes[0][0]), set()).add(part.number)
-
-    def races(self) -> Iterator[Race]:
-        """Walk all cores in turn, and yield races as they are met; raise Trap where no core can go on."""
-        places = [0] * len(self._plan.cores)
-        walks = {part.number: self._core(part.number, places) for part in self._plan.cores}
-        while walks:
-            before = sum(map(len, self._done)), len(walks)
-            for number, walk in list(walks.items()):
-                for found in walk:
-                    if found is None:
-                        break
-                    yield found
-                else:
-                    del walks[number]
-            if walks and before == (sum(map(len, self._done)), len(walks)):
-                raise deadlock_trap(self._plan, places)
-
-    def _core(self, number: int, places: list[int]) -> Iterator[Race | None]:
-        """Walk one core; yield its races, and None where it has to wait for another."""
-        code = self._plan.cores[number].core.code
-        opens = {loop.last: loop for loop in find_loops(code)}
-        counters = [self._task] + [0] * MAX_LOOP_DEPTH
-        at = 0
-        while code[at].row.mnemonic != "end":
-            places[number] = at
-            instruction = code[at]
-            if loop := opens.get(at):
-                counters[loop.depth] += 1
-                if counters[loop.depth] < loop.count:
-                    at = loop.first
-                else:
-                    counters[loop.depth] = 0
-            elif instruction.row.mnemonic != "loop":
-                yield from self._execute(number, at, instruction, tuple(counters))
-            at += 1
-        places[number] = at
-
-    def _execute(
-        self, number: int, index: int, instruction: Instruction, counters: tuple[int, ...]
-    ) -> Iterator[Race | None]:
-        first = number * len(ENGINES)
-        queue = first + ENGINES.index(instruction.engine)
-        mine = self._done[queue]
-        start = mine[-1].start.copy() if mine else np.zeros(self._queues, np.int32)
-        for k in range(len(ENGINES)):
-            if instruction.waits >> k & 1 and self._done[first + k]:
-                np.maximum(start, self._done[first + k][-1].finish, out=start)
-        mnemonic = instruction.row.mnemonic
-        if instruction.row.engine == "sync":
-            token = int(instruction.attributes[0][0])
-            if mnemonic != "wait" and mine:
-                np.maximum(start, mine[-1].finish, out=start)
-            if mnemonic == "wait":
-                kth = self._waits.get(token, 0)
-                while len(self._signals.get(token, ())) <= kth:
-                    yield None
-                self._waits[token] = kth + 1
-                np.maximum(start, self._signals[token][kth], out=start)
-            elif mnemonic == "barrier":
-                meetings = self._meetings.setdefault(token, [])
-                kth = sum(number in meeting for meeting in meetings)
-                if kth == len(meetings):
-                    meetings.append({})
-                meetings[kth][number] = start
-                while len(meetings[kth]) < len(self._users[token]):
-                    yield None
-                start = np.maximum.reduce(list(meetings[kth].values()))
-        elif _scoreboard(self._plan):
-            self._wait_for_scoreboard(number, instruction, counters, start)
-        finish = start.copy() if not mine else np.maximum(start, mine[-1].finish)
-        finish[queue] = len(mine) + 1
-        if mnemonic == "signal":
-            self._signals.setdefault(token, []).append(finish)
-        if instruction.row.engine != "sync":
-            yield from self._look(number, index, queue, instruction, counters, start)
-        mine.append(_Done((number, index, counters), start, finish))
-
-    def _board(self, number: int, operand: Operand) -> _Memory:
-        key = number, operand.memory, operand.core
-        if key not in self._scoreboards:
-            place = region(number if operand.core is None else operand.core, operand.memory)
-            self._scoreboards[key] = _Memory(len(ENGINES), self._plan.sizes[place])
-        return self._scoreboards[key]
-
-    def _wait_for_scoreboard(
-        self, number: int, instruction: Instruction, counters: tuple[int, ...], start: np.ndarray
-    ) -> None:
-        """Let an instruction follow all of its core whose bounding intervals conflict with its own; enter those."""
-        first, touched = number * len(ENGINES), []
-        for kind, operand in instruction.accesses():
-            if operand.memory == "cb":
+    def _look_before(self, x: Family, tasks: int) -> None:
+        """Look for races of a family with those before it that it does not follow."""
+        for queue, others in enumerate(self._history):
+            if queue == x.queue:
                 continue
-            low, high = (operand.address_at(counters) + end for end in operand.span())
-            touched.append((kind, self._board(number, operand), slice(low, high)))
-        for kind, board, within in touched:
-            for _, last in board.conflicts(kind, within):
-                for k, latest in enumerate(last.max(axis=1)):
-                    if latest:
-                        np.maximum(start, self._done[first + k][latest - 1].finish, out=start)
-        own = ENGINES.index(instruction.engine)
-        for kind, board, within in touched:
-            board.last[kind][own, within] = len(self._done[first + own]) + 1
+            for y in reversed(others):
+                if y.last <= x.follows[queue]:
+                    break
+                self._left -= 1
+                if self._left < 0:
+                    raise Undecided(f"more than {MOST_PAIRS:,} pairs of instructions are not ordered")
+                pair = (y.core, y.index), (x.core, x.index)
+                if pair in self.races:
+                    continue
+                for second, first in self._conflicts(x.core, x.index, y.core, y.index):
+                    found = common_byte(x, second.operand, y, first.operand, tasks)
+                    if found:
+                        self.races[pair] = self._race(*found, first, second)
+                        break
 
-    def _look(
-        self,
-        number: int,
-        index: int,
-        queue: int,
-        instruction: Instruction,
-        counters: tuple[int, ...],
-        start: np.ndarray,
-    ) -> Iterator[Race]:
-        """Yield the races of an instruction with those before it, and enter its accesses."""
-        limit = start.copy()
-        limit[queue] = len(self._done[queue])
-        touched = []
-        for kind, operand in instruction.accesses():
-            place = region(number if operand.core is None else operand.core, operand.memory)
-            touched.append((kind, place, _bytes_of(operand, operand.address_at(counters))))
-        for kind, place, bytes_ in touched:
-            for other, last in self._exact[place].conflicts(kind, bytes_):
-                for q in np.flatnonzero(last.max(axis=1) > limit):
-                    at = int(np.argmax(last[q] > limit[q]))
-                    core, k, then = self._done[q][last[q, at] - 1].access
-                    address = bytes_.start + at if isinstance(bytes_, slice) else int(bytes_[at])
-                    pair = Access(core, k, then, other), Access(number, index, counters, kind)
-                    yield self._race(*pair, place, address)
-        for kind, place, bytes_ in touched:
-            self._exact[place].last[kind][queue, bytes_] = len(self._done[queue]) + 1
+    def _accesses(self, core: int, index: int) -> list["_Reach"]:
+        """Return what an instruction accesses, each with the bytes that it may touch in any iteration."""
+        found = []
+        for kind, operand in self._plan.cores[core].core.code[index].accesses():
+            low, high = operand.extent(self._trips[core][index])
+            place = region(core if operand.core is None else operand.core, operand.memory)
+            found.append(_Reach(core, kind, operand, place, low, high))
+        return found
 
-    def _race(self, first: Access, second: Access, place: Place, address: int) -> Race:
-        core, memory = place
-        held = [s for s in self._plan.cores[core].core.symbols if s.memory == memory and s.address <= address < s.end]
-        tensor = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else ""
-        before = self._plan.cores[first.core].core.code[first.index]
-        if first.core == second.core:
-            letter = next(letter for letter, engine in WAIT_LETTERS.items() if engine == before.engine)
-            fix = f"add the wait bit `{letter}` to {self._plan.cores[second.core].where(second.index)}"
-        else:
-            fix = (
-                f"signal a semaphore of its own behind {self._plan.cores[first.core].where(first.index)}, in queue "
-                f"{before.engine}, and wait for it before {self._plan.cores[second.core].where(second.index)}"
-            )
-        said = f"its {second.kind} of {tensor or f'byte {address:#x} of {memory}'} races with the {first.kind} by"
-        text = f"{_said(self._plan, second)}: {said} {_said(self._plan, first)}"
-        return Race(first, second, memory, address, tensor, fix, text)
+    def _conflicts_of(self, core: int, index: int, other_core: int, other: int) -> list[tuple["_Reach", "_Reach"]]:
+        """Return the accesses of two instructions that may conflict, by their bounds."""
+        mine, others = self._accesses(core, index), self._accesses(other_core, other)
+        return [(a, b) for a in mine for b in others if self._may_conflict(a, b)]
+
+    def _may_conflict(self, a: "_Reach", b: "_Reach") -> bool:
+        if a.place != b.place or "write" not in (a.kind, b.kind) or a.high <= b.low or b.high <= a.low:
+            return False
+        return self._plan.program.order == "compiler" or a.core != b.core or a.operand.core != b.operand.core
+
+    def _find_wanted(self) -> set[Key]:
+        """Return the instructions of which an access may conflict with one of another queue."""
+        places: dict[tuple[int, str], list[tuple[Key, int, _Reach]]] = {}
+        for part in self._plan.cores:
+            for k, instruction in enumerate(part.core.code):
+                for reach in self._accesses(part.number, k):
+                    queue = part.number * len(ENGINES) + ENGINES.index(instruction.engine)
+                    places.setdefault(reach.place, []).append(((part.number, k), queue, reach))
+        wanted = set()
+        hardware = self._plan.program.order == "hardware"
+        for found in places.values():
+            low, high = (np.array([getattr(reach, end) for _, _, reach in found]) for end in ("low", "high"))
+            writes = np.array([reach.kind == "write" for _, _, reach in found])
+            queues = np.array([queue for _, queue, _ in found])
+            seen_as = np.array([-1 if reach.operand.core is None else reach.operand.core for _, _, reach in found])
+            for k, (key, queue, reach) in enumerate(found):
+                meets = (low < reach.high) & (reach.low < high) & (writes | writes[k]) & (queues != queue)
+                if hardware:
+                    meets &= (queues // len(ENGINES) != queue // len(ENGINES)) | (seen_as != seen_as[k])
+                if meets.any():
+                    wanted.add(key)
+        return wanted
+
+    def _race(self, x: Family, y: Family, first: "_Reach", second: "_Reach") -> Race:
+        follows = []
+        for queue, number in enumerate(x.follows):
+            before = next((f for f in reversed(self._history[queue]) if f.number <= number), None)
+            if queue != x.queue and before:
+                member = before.up_to(number)
+                follows.append(Place(member.core, member.index, member.counters))
+        address = _first_common(
+            runs(first.operand, first.operand.address_at(y.counters)),
+            runs(second.operand, second.operand.address_at(x.counters)),
+        )
+        return Race(
+            Access(y.core, y.index, y.counters, first.kind),
+            Access(x.core, x.index, x.counters, second.kind),
+            first.place,
+            address,
+            tuple(follows),
+        )
 
 
-def _bytes_of(operand: Operand, address: int) -> slice | np.ndarray:
-    """Return the bytes of a memory that an operand at an address touches: a slice where they lie side by side."""
-    begins, length = runs(operand, address)
-    if len(begins) == 1:
-        return slice(int(begins[0]), int(begins[0]) + length)
-    return np.unique(np.add.outer(begins, np.arange(length)))
-
-
-def _said(plan: Plan, access: Access) -> str:
-    """Return the place of an access, with its core where there are several, and its iteration."""
-    part = plan.cores[access.core]
-    around = [loop for loop in find_loops(part.core.code) if loop.first < access.index < loop.last]
-    counted = ", ".join(str(access.counters[loop.depth]) for loop in around)
-    of_core = f"core {access.core}, " if len(plan.cores) > 1 else ""
-    task = f", task {access.counters[TASK_COUNTER]}" if plan.tasks > 1 else ""
-    return f"{of_core}{part.where(access.index)}" + (f" [iteration {counted}{task}]" if counted or task else "")
+def _first_common(a: tuple[np.ndarray, int], b: tuple[np.ndarray, int]) -> int:
+    """Return the first byte that two tensors share, each given as runs."""
+    (a_starts, a_length), (b_starts, b_length) = a, b
+    after = np.searchsorted(b_starts, a_starts - b_length, side="right")
+    within = after < len(b_starts)
+    begins = np.maximum(a_starts[within], b_starts[after[within]])
+    return int(begins[begins < a_starts[within] + a_length][0])

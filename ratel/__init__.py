@@ -4,7 +4,7 @@ program = ratel.assemble(text)
 run = ratel.run(program, {"x": array})     # run.outputs, run.checks, run.cycles
 session = ratel.Session(program)           # session.run({"x": array}), again and again
 timeline = ratel.time(program)             # timeline.cycles, timeline.critical_path, timeline.engines
-verdict = ratel.check(program)             # verdict.verdict: "proven", or "race" and verdict.races, or "not proven"
+verdict = ratel.check(program)             # "proven", "race" or "not proven", and verdict.findings
 bounds = ratel.bounds(program, "a800")     # bounds.seconds, bounds.limit: of a chip without cycles
 builder = ratel.Builder("net")             # the same programs from Python
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
@@ -31,7 +31,7 @@ _HOMES = {
     "Program": "isa.program",
     "Timeline": "emulator.timeline",
     "Stream": "emulator.queue",
-    "Verdict": "emulator.races",
+    "Verdict": "emulator.findings",
     "Bounds": "emulator.bounds",
     "AssemblyError": "assembler.diagnostics",
     "RatelError": "isa.errors",

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from emulator.bounds import Bounds
     from emulator.checks import CheckResult
     from emulator.execute import Dump
+    from emulator.findings import Verdict
     from emulator.plan import Plan
     from emulator.queue import Stream
-    from emulator.races import Verdict
     from emulator.timeline import Timeline
 
 
@@ -215,12 +215,12 @@ def time(
 def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
     """Return whether a program is free of races, whatever the cycles: proven, or each pair of lines, or why neither.
 
-    It is walked in full, loops iteration after iteration, for as many of its tasks as differ. Needs no data.
+    What races is in the verdict's findings. Long loops are not unrolled. Needs no data.
     Raises Trap when it is a deadlock or cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
     """
-    from emulator.races import find_races
+    from emulator.check import check
 
-    return find_races(plan_for(program, chip, tasks))
+    return check(plan_for(program, chip, tasks))
 
 
 def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:

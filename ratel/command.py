@@ -413,22 +413,26 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
-    from ratel import api
+    from emulator.check import check
+    from ratel import api, findings_shown
     from ratel.tables import to_stderr
 
     program, chip = load_program(options.file, options.chip, options.set)
-    verdict = api.check(program, chip, tasks=options.tasks)
+    plan = api.plan_for(program, chip, options.tasks)
+    verdict = check(plan)
     if options.json:
-        print_json(asdict(verdict))
-    elif verdict.verdict == "proven":
-        print(f"{program.name}: proven free of races, {program.order} order")
+        print_json(findings_shown.summary(plan, verdict))
     else:
-        for race in verdict.races:
-            to_stderr(f"error: {race.text}\nhelp: {race.fix}")
-        many = f"{len(verdict.races)} pairs of instructions race" if verdict.races else f"not proven: {verdict.why}"
-        to_stderr(f"{program.name}: {many}")
+        for finding in verdict.findings:
+            to_stderr(findings_shown.rendered(plan, finding))
+        match verdict.verdict:
+            case "proven":
+                print(f"{program.name}: proven free of races, {program.order} order")
+            case "race":
+                count = len(verdict.findings)
+                to_stderr(f"\n{program.name}: {count} pair{'s' * (count > 1)} of instructions race{'s' * (count == 1)}")
+            case _:
+                to_stderr(f"{program.name}: not proven: {verdict.why}")
     return DONE if verdict.verdict == "proven" else WRONG
 
 

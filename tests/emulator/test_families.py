@@ -1,0 +1,137 @@
+"""Loops whose iterations are skipped: the same races as where they are followed one by one, and as by brute force."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ratel
+from emulator.plan import load
+from emulator.races import find_races
+from isa.chip import load_chip
+from isa.dtypes import I8
+from isa.instruction import Instruction, build
+from isa.loops import executions
+from isa.operand import Operand, Term
+from isa.program import Core, Line, Program
+from isa.row import ENGINES
+from tests.emulator.plain_races import racing_pairs
+
+CHIP = load_chip("edge", memory__lm_bytes=2**19)
+# What an instruction reads lies in one half of the memory and its result in the other, so that neither overlaps.
+HALF = 2**17
+
+
+@st.composite
+def operands(draw: st.DrawFn, half: int, counters: list[int], shape: tuple[int, int]) -> Operand:
+    """Draw a small matrix near the beginning of a half, which moves or turns with some of the counters."""
+    rows, columns = shape
+    pitch = draw(st.sampled_from((columns, columns, 12, 16)))
+    terms = {}
+    for counter in counters:
+        if draw(st.booleans()):
+            modulus = draw(st.sampled_from((0, 0, 2, 2, 3, 4)))
+            stride = draw(st.sampled_from((4, 8, 16, 32, 32, 64, 128, -8 if modulus else 16)))
+            terms[counter, modulus] = stride
+    low = sum(stride * (modulus - 1) for (_, modulus), stride in terms.items() if stride < 0)
+    return Operand(
+        "lm",
+        half * HALF + draw(st.sampled_from((0, 4, 32, 64, 96, 128, 1024))) - low,
+        I8,
+        (1, 1, rows, columns),
+        (rows * pitch, rows * pitch, pitch, 1),
+        tuple(Term(*key, stride) for key, stride in sorted(terms.items())),
+    )
+
+
+@st.composite
+def looped(draw: st.DrawFn, most_trips: int) -> Program:
+    """Draw a program of copies and pools in nested loops, with any wait bits, in compiler order."""
+
+    def body(counters: list[int], most: int) -> list[Instruction]:
+        code = []
+        for _ in range(draw(st.integers(1, most))):
+            if len(counters) < 3 and draw(st.integers(0, 2)) == 0:
+                counter = len(counters) + 1
+                count = draw(st.integers(2, most_trips))
+                inside = body([*counters, counter], 3)
+                code += [build("loop", counter=counter, count=count), *inside, build("brnz", counter=counter)]
+                continue
+            half, shape = draw(st.integers(0, 1)), draw(st.sampled_from(((2, 4), (2, 8), (4, 8))))
+            x, out = draw(operands(half, counters, shape)), draw(operands(1 - half, counters, shape))
+            waits = [engine for engine in ENGINES if draw(st.booleans())]
+            code.append(
+                build("copy", waits, x=x, out=out)
+                if draw(st.booleans())
+                else build("maxpool", waits, x=x, out=out, window=(1, 1))
+            )
+        return code
+
+    code = (*body([], 5), build("end"))
+    core = Core(code, tuple(Line("drawn", k + 1, "") for k in range(len(code))), (), ())
+    return Program("drawn", "edge", "compiler", (core,))
+
+
+def pairs(program: Program, skips: bool = True) -> set:
+    found = find_races(load(program, CHIP), skips)
+    assert found.verdict == ("race" if found.races else "proven"), found.why
+    return {((race.first.core, race.first.index), (race.second.core, race.second.index)) for race in found.races}
+
+
+@settings(max_examples=100, deadline=None)
+@given(looped(most_trips=5))
+def test_skipped_iterations_are_judged_as_by_brute_force(program: Program) -> None:
+    assert pairs(program) == pairs(program, skips=False)
+    if executions(program.cores[0].code) <= 100:
+        assert pairs(program) == racing_pairs(program, CHIP)
+
+
+@settings(max_examples=30, deadline=None)
+@given(looped(most_trips=12))
+def test_skipped_iterations_are_judged_as_one_by_one(program: Program) -> None:
+    if executions(program.cores[0].code) <= 2000:
+        assert pairs(program) == pairs(program, skips=False)
+
+
+KERNEL = """
+.chip zhenwu810e
+.order compiler
+.equ TILE = 16
+.equ ROWS = 1000
+.equ COLUMNS = 1001
+.input a i8[ROWS*TILE, 256] in dev
+.input b i8[COLUMNS*TILE, 256] in dev
+.output c i32[ROWS*TILE, COLUMNS*TILE] in dev
+.local a_tile i8[2, TILE, 256]
+.local b_tile i8[2, TILE, 256]
+.local c_tile i32[2, TILE, TILE]
+loop m, ROWS
+    (w.t) load a_tile[m % 2], a[m*TILE : +TILE]
+    load b_tile[0], b[0:TILE]
+    (w.m) matmul c_tile[0], a_tile[m % 2], b_tile[0], transpose_w
+    loop n, COLUMNS - 1
+        load b_tile[1 - n % 2], b[n*TILE + TILE : +TILE]
+        (w.t) store c[m*TILE : +TILE, n*TILE : +TILE], c_tile[n % 2]
+        (w.m) matmul c_tile[1 - n % 2], a_tile[m % 2], b_tile[1 - n % 2], transpose_w
+    brnz n
+    (w.t) store c[m*TILE : +TILE, (COLUMNS - 1)*TILE : +TILE], c_tile[(COLUMNS - 1) % 2]
+brnz m
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "mutant", "lines"),
+    [
+        ("", "", set()),
+        ("(w.t) store c[m*TILE : +TILE, n", "store c[m*TILE : +TILE, n", {(16, 18), (20, 19), (20, 18), (16, 19)}),
+        ("(w.m) matmul c_tile[1", "matmul c_tile[1", {(18, 20), (19, 20)}),
+        # The buffer of the multiply that is running: wrong parity.
+        ("load b_tile[1 - n", "load b_tile[n", {(16, 18), (20, 18)}),
+    ],
+)
+def test_a_million_iterations_are_not_unrolled(line: str, mutant: str, lines: set[tuple[int, int]]) -> None:
+    verdict = ratel.check(ratel.assemble(KERNEL.replace(line, mutant) if line else KERNEL))
+    assert verdict.verdict == ("race" if lines else "proven")
+    code = ratel.assemble(KERNEL).cores[0].lines
+    found = {(code[f.notes[0][1].index].number, code[f.place.index].number) for f in verdict.findings if f.place}
+    assert found == lines
