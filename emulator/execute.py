@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from typing import Self
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Session:
         stops = [at for at in self._moments if at is not None]
         self._walkers = Walkers(plan, self._arena, weights, stops, threads, on_compile)
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *of_error: object) -> None:
@@ -86,6 +87,9 @@ class Session:
     def close(self) -> None:
         self._closed = True
         self._walkers.close()
+
+    def _compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
+        self._walkers.compute(task, on_stop, progress)
 
     def run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None = None) -> Execution:
         """Run the plan's tasks on inputs by name and return what they left.
@@ -129,7 +133,7 @@ class Session:
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):
                 tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
-            walkers.compute(task, partial(show, task), progress)
+            self._compute(task, partial(show, task), progress)
             for core, symbol in program.of_kind("output"):
                 outputs[symbol.name][task] = tensor(self._arena, plan, core, symbol, task)
         for k, dump in enumerate(self._dumps):

@@ -45,6 +45,7 @@ from emulator.walk import (
     DONE,
     DOUBTED,
     ENDS,
+    FIRST_TERM,
     FIRST_WATCH,
     KIND,
     KNOWN,
@@ -56,6 +57,7 @@ from emulator.walk import (
     PAUSED,
     PROGRESS,
     SIGNALS,
+    STOP,
     STOPPED,
     STUCK,
     TRAPPED,
@@ -151,6 +153,20 @@ class _Walker:
             self._given.meeting[FAILED] = 1
             return NO_MEMORY
 
+    def follow(self, code: np.ndarray, rows: np.ndarray) -> int | None:
+        """Run code without loops on one core; return where it traps, or None."""
+        given, none = self._given, np.zeros((0, 0), np.int64)
+        states, progress = np.zeros_like(self.states[:1]), np.zeros_like(self.progress)
+        one = given._replace(rows=rows, code=code, terms=none, watches=none, known=none, users=none)
+        own = rows, states, np.zeros_like(none), np.zeros(0, np.int64), progress, 0, 1
+        why = PAUSED
+        while why == PAUSED:
+            try:
+                why = int(self._compiled(*one, *own, False, MOST_BUDGET))
+            except MemoryError:
+                why = NO_MEMORY
+        return None if why == STUCK else int(states[0, AT])
+
     @property
     def turn(self) -> int:
         """The core whose turn it is."""
@@ -227,6 +243,21 @@ class Walkers:
             if progress:
                 progress.look(now)
         self._check_ended()
+
+    def follow(self, at: np.ndarray, rows: np.ndarray) -> int | None:
+        """Run single executions one after the other, in one thread; return the place of the one that traps, or None.
+
+        at [n] are their instructions, counted through all cores; rows [n, ROW] those of the plan, with the addresses of
+        each. What a kernel found wrong is left in its STATUS.
+        """
+        code = np.concatenate([self._code[at], self._code[-1:]])
+        code[:, [STOP, FIRST_TERM, FIRST_WATCH, BY_ALL]], code[-1, KIND] = 0, ENDS
+        self._meeting[...] = 0
+        return self.walkers[0].follow(code, rows)
+
+    def given_rows(self) -> np.ndarray:
+        """Return the rows of all cores, as kernels take them."""
+        return self.walkers[0].rows.copy()
 
     def go(self, budget: int, passing: bool) -> int:
         """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed."""

@@ -24,9 +24,10 @@ from isa.operand import Operand
 from isa.program import Program, Symbol
 from isa.row import ENGINES, WAIT_LETTERS
 from isa.table import MNEMONICS, ROWS
+from ratel.drawn_instructions import instructions
+from ratel.drawn_programs import programs
 from tests.assembler import builder_mistakes
 from tests.assembler.test_disassemble import program_of
-from tests.strategies import instructions, programs
 
 BUILT = [row.mnemonic for row in ROWS if row.engine != "seq"]
 

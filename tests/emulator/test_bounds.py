@@ -18,7 +18,8 @@ from isa.program import Program
 from isa.roofline_chip import RooflineChip
 from isa.row import ENGINES
 from isa.table import ROWS
-from tests.strategies import instructions, programs
+from ratel.drawn_instructions import instructions
+from ratel.drawn_programs import programs
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 EDGE = load_chip("edge", chip__cores=8, ring__bytes_per_cycle=8)

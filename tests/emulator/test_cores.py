@@ -22,8 +22,8 @@ from isa.instruction import Instruction, build
 from isa.interpret import interpret
 from isa.operand import MEMORIES, SHARED, Operand, Term, dense, region
 from isa.program import Core, Line, Program, Symbol
+from ratel.drawn_programs import programs_of_cores
 from tests.emulator.test_execute import first_overlap
-from tests.strategies import programs_of_cores
 
 CHIP = load_chip("hanguang800")
 FORMATS = {"te": CHIP["te.vector_format"], "pe": CHIP["pe.vector_format"]}

@@ -13,7 +13,7 @@ from isa.instruction import Instruction, build
 from isa.operand import Operand, dense
 from isa.row import ENGINES
 from isa.table import ROWS
-from tests.strategies import instructions
+from ratel.drawn_instructions import instructions
 
 # 8 products, 4 pixels, 16 channels; ports wide enough not to matter unless a test narrows them.
 CHIP = load_chip(

@@ -22,7 +22,7 @@ from isa.instruction import Instruction, build
 from isa.interpret import interpret
 from isa.operand import MEMORIES, Operand, Term, dense
 from isa.program import Core, Line, Program, Segment, Symbol
-from tests.strategies import programs
+from ratel.drawn_programs import programs
 
 EDGE, HANGUANG = load_chip("edge"), load_chip("hanguang800")
 

@@ -22,7 +22,7 @@ from isa.operand import MEMORIES, Operand, dense
 from isa.row import ENGINES
 from isa.table import ROWS, TABLE
 from isa.verify import check_instruction
-from tests.strategies import instructions, random_index
+from ratel.drawn_instructions import instructions, random_index
 
 MNEMONICS = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 # Bytes around each memory that no instruction may touch.

@@ -16,8 +16,8 @@ from isa.errors import Trap
 from isa.instruction import Instruction, build
 from isa.operand import Term, dense
 from isa.program import Core, Line, Program, Symbol
+from ratel.drawn_programs import programs
 from tests.emulator.test_schedule import chips, quick
-from tests.strategies import programs
 
 EDGE = load_chip("edge")
 

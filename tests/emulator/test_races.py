@@ -17,8 +17,8 @@ from isa.chip import load_chip
 from isa.errors import Trap
 from isa.program import Program
 from ratel.command import main
+from ratel.drawn_programs import programs, programs_of_cores
 from tests.emulator.plain_races import racing_pairs
-from tests.strategies import programs, programs_of_cores
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 

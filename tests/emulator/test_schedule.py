@@ -39,8 +39,8 @@ from isa.instruction import Instruction, build
 from isa.operand import Operand, Term, dense
 from isa.program import Core, Line, Program
 from isa.row import ENGINES
+from ratel.drawn_programs import programs, programs_of_cores
 from tests.emulator.plain_scheduler import held_by, simulate, unroll
-from tests.strategies import programs, programs_of_cores
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -22,9 +22,9 @@ from isa.operand import Term, dense
 from isa.program import Program, Segment, Symbol
 from isa.table import MNEMONICS
 from ratel import assemble
+from ratel.drawn_programs import programs, programs_of_cores
 from tests.emulator.test_cores import everything, whole_memories
 from tests.emulator.test_execute import program
-from tests.strategies import programs, programs_of_cores
 
 EDGE, HANGUANG = load_chip("edge"), load_chip("hanguang800")
 

@@ -15,8 +15,9 @@ from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
 from isa.row import ENGINES
 from isa.table import ROWS
+from ratel.drawn_instructions import AREA_END, AREAS, INDEX_AREA, instructions, random_index
+from ratel.drawn_programs import programs
 from tests.isa import naive
-from tests.strategies import AREA_END, AREAS, INDEX_AREA, instructions, programs, random_index
 
 FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
 COMPUTE = [row.mnemonic for row in ROWS if row.engine in ENGINES]

@@ -13,8 +13,8 @@ from isa.row import ALL_ENGINES, ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS
 from isa.shape_rules import SHAPE_RULES
 from isa.table import MNEMONICS, ROWS, TABLE, by_opcode
 from isa.verify import check_instruction
+from ratel.drawn_instructions import BUILDERS
 from tests.isa.bad_inputs import BAD, GOOD
-from tests.strategies import BUILDERS
 
 OF_ENGINES = [row for row in ROWS if row.engine in ENGINES]
 

@@ -1,0 +1,53 @@
+"""pytest plugin: a program that fails an assertion of ratel.testing is saved, with the command that shows it again.
+
+Programs go to the folder `ratel_failures` of the ini file, by default `ratel-failures`, each in a folder named by its
+test. Installed with ratel; where no such assertion fails it does and imports nothing.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(
+        "ratel_failures", "folder for programs that failed an assertion of ratel.testing", "string", "ratel-failures"
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    outcome = yield
+    # Whatever raised a failure has imported its class.
+    testing = sys.modules.get("ratel.testing")
+    if testing is None or call.excinfo is None:
+        return
+    failure = _failure(call.excinfo.value, testing.ProgramFailure)
+    if failure is not None:
+        folder = Path(item.config.rootpath, item.config.getini("ratel_failures"), re.sub(r"[^\w.-]+", "_", item.nodeid))
+        outcome.get_result().sections.append(("ratel", save(failure, folder)))
+
+
+def _failure(error: BaseException, kind: type) -> Any:
+    """Return the first such failure in an error, which may be a group of several; None for none."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := _failure(inner, kind))), None)
+    return error if isinstance(error, kind) else None
+
+
+def save(failure: Any, folder: Path) -> str:
+    """Save a failing program as text, with its tensors; return where, and the command that shows the failure."""
+    import numpy as np
+
+    from assembler.disassemble import disassemble
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "program.npu").write_text(disassemble(failure.program, folder))
+    for name, tensor in failure.tensors.items():
+        np.save(folder / name, tensor)
+    command = failure.command.replace("FILE", "program.npu")
+    return f"the program is in {folder}; to see it fail again:\n    cd {shlex.quote(str(folder))} && {command}"

@@ -1,0 +1,179 @@
+"""ratel.testing: its page, its strategies, its assertions, interleavings, and what the pytest plugin saves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ratel
+from emulator.interleave import MOST_EXECUTIONS, Interleaver
+from emulator.plan import load
+from emulator.races import find_races
+from isa.chip import Chip, load_chip
+from isa.errors import Trap
+from isa.interpret import interpret
+from isa.operand import region
+from isa.program import Program
+from ratel import testing
+
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+(KERNEL_TEST,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+
+POOLED = """
+.chip edge
+.order compiler
+.input x i8[1, 4, 4, 16]
+.local a i8[1, 4, 4, 16]
+.local b i8[1, 4, 4, 16]
+.output y i8[1, 4, 4, 16]
+copy a, x
+(w.m) maxpool b, a, window=1
+{}copy y, b
+end
+"""
+POOLED_RACE, POOLED_RIGHT = ratel.assemble(POOLED.format("")), ratel.assemble(POOLED.format("(w.p) "))
+X = np.arange(256, dtype=np.int8).reshape(1, 4, 4, 16)
+
+
+def test_the_page_is_a_test() -> None:
+    names: dict = {}
+    exec(KERNEL_TEST, names)
+    settings(max_examples=20, deadline=None)(names["test_kernel"])()
+
+
+def test_a_failing_program_is_saved_with_its_command(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(KERNEL_TEST.replace("(w.m) ", ""))
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "ratel.pytest_plugin",
+        "--rootdir",
+        str(tmp_path),
+        "test_it.py",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    folder = tmp_path / "ratel-failures" / "test_it.py_test_kernel"
+    assert "error[C101]" in done.stdout and f"cd {folder} && ratel check program.npu" in done.stdout
+    text = (folder / "program.npu").read_text()
+    # The least that fails.
+    assert "i8[1, 16]" in text
+    assert ratel.check(ratel.assemble(text)).verdict == "race"
+
+
+def test_an_unequal_output_is_saved_with_its_tensors() -> None:
+    with pytest.raises(testing.ProgramFailure, match=r"output y: 1 of 256 elements differ, the first at") as raised:
+        testing.assert_equivalent(POOLED_RIGHT, lambda x: np.where(x == 5, 6, x).astype(np.int8), {"x": X})
+    assert raised.value.command == "ratel run FILE --input x=x.npy --expect y=y_expected.npy"
+    assert set(raised.value.tensors) == {"x.npy", "y_expected.npy"}
+
+
+def test_programs_are_held_against_each_other_and_interleaved() -> None:
+    testing.assert_equivalent(POOLED_RIGHT, POOLED_RACE, {"x": X}, seeds=range(10))
+    with pytest.raises(testing.ProgramFailure, match="interleaved by seed"):
+        testing.assert_equivalent(POOLED_RACE, POOLED_RIGHT, {"x": X}, seeds=range(20))
+    testing.assert_race_free(POOLED_RIGHT)
+    with pytest.raises(testing.ProgramFailure, match="C101"):
+        testing.assert_race_free(POOLED_RACE)
+
+
+def test_a_seed_is_an_order() -> None:
+    outputs = [testing.run_interleaved(POOLED_RACE, seed, {"x": X})["y"].tobytes() for seed in range(20)]
+    assert outputs == [testing.run_interleaved(POOLED_RACE, seed, {"x": X})["y"].tobytes() for seed in range(20)]
+    assert len(set(outputs)) > 1
+
+
+def test_what_is_too_long_is_not_interleaved() -> None:
+    text = f".chip edge\n.local a i8[4]\n.local b i8[4]\nloop n, {MOST_EXECUTIONS + 1}\ncopy a, b\nbrnz n\nend\n"
+    with pytest.raises(Trap, match="at most 10,000 can be interleaved"):
+        testing.run_interleaved(ratel.assemble(text), 0)
+
+
+def by_reference(program: Program, chip: Chip, poison: int) -> dict[str, bytes]:
+    """Return the outputs of a program of one task by the plain reference, inputs zero, unwritten bytes noise."""
+    from emulator.memory import open_arena
+
+    plan = load(program, chip, 1)
+    arena = open_arena(plan, poison)
+    memories = [
+        {
+            memory: arena[plan.bases[place] : plan.bases[place] + plan.sizes[place]]
+            for memory in ("lm", "cb", "host", "dev")
+            for place in [region(part.number, memory)]
+        }
+        for part in plan.cores
+    ]
+    for core, symbol in program.of_kind("input"):
+        memories[core][symbol.memory][symbol.address : symbol.address + symbol.bytes] = 0
+    formats = {"te": chip["te.vector_format"], "pe": chip["pe.vector_format"]}
+    interpret([part.core for part in plan.cores], memories, formats)
+    return {
+        s.name: memories[core][s.memory][s.address : s.address + s.bytes].tobytes()
+        for core, s in program.of_kind("output")
+    }
+
+
+def hold_in_any_order(program: Program, seeds: range) -> None:
+    chip = load_chip(program.chip)
+    plan = load(program, chip, 1)
+    assert find_races(plan).verdict == "proven"
+    zeros = {s.name: np.zeros(s.shape, s.dtype.numpy) for _, s in program.of_kind("input")}
+    try:
+        expected = by_reference(program, chip, 0)
+    except Trap:
+        # An index that is out of range is so in any order.
+        with pytest.raises(Trap), Interleaver(plan) as interleaver:
+            interleaver.interleaved(0, zeros)
+        return
+    in_order = ratel.run(program, zeros, chip, tasks=1, poison=0).outputs
+    assert {name: tensor.tobytes() for name, tensor in in_order.items()} == expected
+    with Interleaver(plan) as interleaver:
+        for seed in seeds:
+            outputs = interleaver.interleaved(seed, zeros).outputs
+            assert {name: tensor.tobytes() for name, tensor in outputs.items()} == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(testing.race_free_programs())
+def test_race_free_programs_are_the_same_in_any_order(program: Program) -> None:
+    hold_in_any_order(program, range(5))
+
+
+@settings(max_examples=40, deadline=None)
+@given(testing.race_free_programs(cores=2))
+def test_race_free_programs_of_cores_are_the_same_in_any_order(program: Program) -> None:
+    hold_in_any_order(program, range(5))
+
+
+@settings(max_examples=15, deadline=None)
+@given(testing.racy_programs())
+def test_racy_programs_race(drawn: tuple[Program, int, str]) -> None:
+    program, index, letter = drawn
+    verdict = ratel.check(program)
+    assert verdict.verdict == "race"
+    # One of them is mended by the bit that was taken away.
+    assert any((edit.index, edit.text) == (index, letter) for found in verdict.findings for edit in found.edits)
+
+
+@settings(max_examples=15, deadline=None)
+@given(testing.race_free_programs(), st.data())
+def test_laws_of_time_hold_on_any_chip(program: Program, data: st.DataObject) -> None:
+    testing.assert_laws_of_time(program, data.draw(testing.chips()))
+
+
+@given(st.data())
+def test_inputs_and_quantisations_fit(data: st.DataObject) -> None:
+    given_tensors = data.draw(testing.inputs(POOLED_RIGHT))
+    assert given_tensors["x"].shape == X.shape and given_tensors["x"].dtype == np.int8
+    scale, zero = data.draw(testing.quantisations("u8"))
+    assert 0 < scale <= 4 and 0 <= zero <= 255
