@@ -67,6 +67,11 @@ class Interleaver(Session):
         self._arena[...], self._seed = self._first_bytes, seed
         return self.run(inputs)
 
+    @property
+    def memory(self) -> np.ndarray:
+        """All bytes of all memories, as the last run left them."""
+        return self._arena[: self._plan.arena_bytes]
+
     def _compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
         plan = self._plan
         if task != self._task:

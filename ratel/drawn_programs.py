@@ -287,6 +287,63 @@ def _without_dev(instruction: Instruction) -> Instruction:
     return Instruction(instruction.opcode, tuple(operands), instruction.attributes, instruction.waits)
 
 
+# What an instruction reads lies in one half of the memory and its result in the other, so that neither overlaps.
+HALF = 2**17
+
+
+@st.composite
+def _matrices(draw: Draw, half: int, counters: list[int], shape: tuple[int, int]) -> Operand:
+    """Draw a small matrix near the beginning of a half, which moves or turns with some of the counters."""
+    rows, columns = shape
+    pitch = draw(st.sampled_from((columns, columns, 12, 16)))
+    terms = {}
+    for counter in counters:
+        if draw(st.booleans()):
+            modulus = draw(st.sampled_from((0, 0, 2, 2, 3, 4)))
+            stride = draw(st.sampled_from((4, 8, 16, 32, 32, 64, 128, -8 if modulus else 16)))
+            terms[counter, modulus] = stride
+    low = sum(stride * (modulus - 1) for (_, modulus), stride in terms.items() if stride < 0)
+    return Operand(
+        "lm",
+        half * HALF + draw(st.sampled_from((0, 4, 32, 64, 96, 128, 1024))) - low,
+        I8,
+        (1, 1, rows, columns),
+        (rows * pitch, rows * pitch, pitch, 1),
+        tuple(Term(*key, stride) for key, stride in sorted(terms.items())),
+    )
+
+
+@st.composite
+def looped_programs(draw: Draw, most_trips: int = 6) -> Program:
+    """Draw a program of one core, of copies and pools in nested loops of at most so many iterations, in compiler order.
+
+    Any wait bits, and bytes that meet often: it may race, in some iterations or in none.
+    """
+
+    def body(counters: list[int], most: int) -> list[Instruction]:
+        code = []
+        for _ in range(draw(st.integers(1, most))):
+            if len(counters) < 3 and draw(st.integers(0, 2)) == 0:
+                counter = len(counters) + 1
+                count = draw(st.integers(2, most_trips))
+                inside = body([*counters, counter], 3)
+                code += [build("loop", counter=counter, count=count), *inside, build("brnz", counter=counter)]
+                continue
+            half, shape = draw(st.integers(0, 1)), draw(st.sampled_from(((2, 4), (2, 8), (4, 8))))
+            x, out = draw(_matrices(half, counters, shape)), draw(_matrices(1 - half, counters, shape))
+            waits = [engine for engine in ENGINES if draw(st.booleans())]
+            code.append(
+                build("copy", waits, x=x, out=out)
+                if draw(st.booleans())
+                else build("maxpool", waits, x=x, out=out, window=(1, 1))
+            )
+        return code
+
+    code = (*body([], 5), build("end"))
+    core = Core(code, tuple(Line("drawn", k + 1, "") for k in range(len(code))), (), ())
+    return Program("drawn", "edge", "compiler", (core,))
+
+
 def ordered(program: Program) -> Program:
     """Return a program with the wait bits that leave it no race, whatever its order.
 

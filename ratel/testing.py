@@ -20,7 +20,7 @@ from isa.dtypes import DTYPES, DType
 from isa.program import Program, Symbol
 from ratel import api
 from ratel.drawn_instructions import instructions, random_data
-from ratel.drawn_programs import programs, programs_of_cores, race_free_programs, racy_programs
+from ratel.drawn_programs import looped_programs, programs, programs_of_cores, race_free_programs, racy_programs
 
 if TYPE_CHECKING:
     from emulator.interleave import Interleaver
@@ -33,6 +33,7 @@ __all__ = [
     "chips",
     "inputs",
     "instructions",
+    "looped_programs",
     "programs",
     "programs_of_cores",
     "quantisations",

@@ -2,73 +2,17 @@
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import ratel
 from emulator.plan import load
 from emulator.races import find_races
 from isa.chip import load_chip
-from isa.dtypes import I8
-from isa.instruction import Instruction, build
 from isa.loops import executions
-from isa.operand import Operand, Term
-from isa.program import Core, Line, Program
-from isa.row import ENGINES
+from isa.program import Program
+from ratel.drawn_programs import looped_programs
 from tests.emulator.plain_races import racing_pairs
 
 CHIP = load_chip("edge", memory__lm_bytes=2**19)
-# What an instruction reads lies in one half of the memory and its result in the other, so that neither overlaps.
-HALF = 2**17
-
-
-@st.composite
-def operands(draw: st.DrawFn, half: int, counters: list[int], shape: tuple[int, int]) -> Operand:
-    """Draw a small matrix near the beginning of a half, which moves or turns with some of the counters."""
-    rows, columns = shape
-    pitch = draw(st.sampled_from((columns, columns, 12, 16)))
-    terms = {}
-    for counter in counters:
-        if draw(st.booleans()):
-            modulus = draw(st.sampled_from((0, 0, 2, 2, 3, 4)))
-            stride = draw(st.sampled_from((4, 8, 16, 32, 32, 64, 128, -8 if modulus else 16)))
-            terms[counter, modulus] = stride
-    low = sum(stride * (modulus - 1) for (_, modulus), stride in terms.items() if stride < 0)
-    return Operand(
-        "lm",
-        half * HALF + draw(st.sampled_from((0, 4, 32, 64, 96, 128, 1024))) - low,
-        I8,
-        (1, 1, rows, columns),
-        (rows * pitch, rows * pitch, pitch, 1),
-        tuple(Term(*key, stride) for key, stride in sorted(terms.items())),
-    )
-
-
-@st.composite
-def looped(draw: st.DrawFn, most_trips: int) -> Program:
-    """Draw a program of copies and pools in nested loops, with any wait bits, in compiler order."""
-
-    def body(counters: list[int], most: int) -> list[Instruction]:
-        code = []
-        for _ in range(draw(st.integers(1, most))):
-            if len(counters) < 3 and draw(st.integers(0, 2)) == 0:
-                counter = len(counters) + 1
-                count = draw(st.integers(2, most_trips))
-                inside = body([*counters, counter], 3)
-                code += [build("loop", counter=counter, count=count), *inside, build("brnz", counter=counter)]
-                continue
-            half, shape = draw(st.integers(0, 1)), draw(st.sampled_from(((2, 4), (2, 8), (4, 8))))
-            x, out = draw(operands(half, counters, shape)), draw(operands(1 - half, counters, shape))
-            waits = [engine for engine in ENGINES if draw(st.booleans())]
-            code.append(
-                build("copy", waits, x=x, out=out)
-                if draw(st.booleans())
-                else build("maxpool", waits, x=x, out=out, window=(1, 1))
-            )
-        return code
-
-    code = (*body([], 5), build("end"))
-    core = Core(code, tuple(Line("drawn", k + 1, "") for k in range(len(code))), (), ())
-    return Program("drawn", "edge", "compiler", (core,))
 
 
 def pairs(program: Program, skips: bool = True) -> set:
@@ -78,15 +22,15 @@ def pairs(program: Program, skips: bool = True) -> set:
 
 
 @settings(max_examples=100, deadline=None)
-@given(looped(most_trips=5))
+@given(looped_programs(most_trips=5))
 def test_skipped_iterations_are_judged_as_by_brute_force(program: Program) -> None:
     assert pairs(program) == pairs(program, skips=False)
     if executions(program.cores[0].code) <= 100:
-        assert pairs(program) == racing_pairs(program, CHIP)
+        assert pairs(program) == racing_pairs(program)
 
 
 @settings(max_examples=30, deadline=None)
-@given(looped(most_trips=12))
+@given(looped_programs(most_trips=12))
 def test_skipped_iterations_are_judged_as_one_by_one(program: Program) -> None:
     if executions(program.cores[0].code) <= 2000:
         assert pairs(program) == pairs(program, skips=False)

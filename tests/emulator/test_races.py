@@ -26,7 +26,7 @@ PROGRAMS = Path(__file__).parents[2] / "programs"
 def hold_against_brute_force(program: Program) -> None:
     chip = load_chip("edge" if len(program.cores) == 1 else "hanguang800", memory__lm_bytes=2**19)
     found = find_races(load(program, chip, 1))
-    expected = racing_pairs(program, chip)
+    expected = racing_pairs(program)
     pairs = {((race.first.core, race.first.index), (race.second.core, race.second.index)) for race in found.races}
     assert found.verdict == ("race" if expected else "proven")
     # Of one core both say which comes first; of two neither does.
@@ -96,7 +96,7 @@ def test_each_wait_bit_of_a_program_is_judged_as_by_brute_force() -> None:
                 mutant = replace(program, cores=(replace(core, code=code),))
                 plan = load(mutant, load_chip(mutant.chip))
                 verdicts.append(find_races(plan).verdict)
-                assert (verdicts[-1] == "race") == bool(racing_pairs(mutant, plan.chip))
+                assert (verdicts[-1] == "race") == bool(racing_pairs(mutant))
     assert "race" in verdicts
 
 

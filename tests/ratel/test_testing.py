@@ -12,15 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ratel
-from emulator.interleave import MOST_EXECUTIONS, Interleaver
-from emulator.plan import load
-from emulator.races import find_races
-from isa.chip import Chip, load_chip
+from emulator.interleave import MOST_EXECUTIONS
 from isa.errors import Trap
-from isa.interpret import interpret
-from isa.operand import region
 from isa.program import Program
 from ratel import testing
+from tests.longer import mutations
+from tests.longer.interleavings import hold_in_any_order, race_free
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 (KERNEL_TEST,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
@@ -99,60 +96,17 @@ def test_what_is_too_long_is_not_interleaved() -> None:
         testing.run_interleaved(ratel.assemble(text), 0)
 
 
-def by_reference(program: Program, chip: Chip, poison: int) -> dict[str, bytes]:
-    """Return the outputs of a program of one task by the plain reference, inputs zero, unwritten bytes noise."""
-    from emulator.memory import open_arena
-
-    plan = load(program, chip, 1)
-    arena = open_arena(plan, poison)
-    memories = [
-        {
-            memory: arena[plan.bases[place] : plan.bases[place] + plan.sizes[place]]
-            for memory in ("lm", "cb", "host", "dev")
-            for place in [region(part.number, memory)]
-        }
-        for part in plan.cores
-    ]
-    for core, symbol in program.of_kind("input"):
-        memories[core][symbol.memory][symbol.address : symbol.address + symbol.bytes] = 0
-    formats = {"te": chip["te.vector_format"], "pe": chip["pe.vector_format"]}
-    interpret([part.core for part in plan.cores], memories, formats)
-    return {
-        s.name: memories[core][s.memory][s.address : s.address + s.bytes].tobytes()
-        for core, s in program.of_kind("output")
-    }
-
-
-def hold_in_any_order(program: Program, seeds: range) -> None:
-    chip = load_chip(program.chip)
-    plan = load(program, chip, 1)
-    assert find_races(plan).verdict == "proven"
-    zeros = {s.name: np.zeros(s.shape, s.dtype.numpy) for _, s in program.of_kind("input")}
-    try:
-        expected = by_reference(program, chip, 0)
-    except Trap:
-        # An index that is out of range is so in any order.
-        with pytest.raises(Trap), Interleaver(plan) as interleaver:
-            interleaver.interleaved(0, zeros)
-        return
-    in_order = ratel.run(program, zeros, chip, tasks=1, poison=0).outputs
-    assert {name: tensor.tobytes() for name, tensor in in_order.items()} == expected
-    with Interleaver(plan) as interleaver:
-        for seed in seeds:
-            outputs = interleaver.interleaved(seed, zeros).outputs
-            assert {name: tensor.tobytes() for name, tensor in outputs.items()} == expected
-
-
-@settings(max_examples=60, deadline=None)
-@given(testing.race_free_programs())
+@settings(max_examples=100, deadline=None)
+@given(race_free())
 def test_race_free_programs_are_the_same_in_any_order(program: Program) -> None:
-    hold_in_any_order(program, range(5))
+    hold_in_any_order(program, interleavings=5)
 
 
-@settings(max_examples=40, deadline=None)
-@given(testing.race_free_programs(cores=2))
-def test_race_free_programs_of_cores_are_the_same_in_any_order(program: Program) -> None:
-    hold_in_any_order(program, range(5))
+def test_mutants_are_judged_as_by_brute_force() -> None:
+    seen = mutations.Seen()
+    mutations.run(200, 5, seed=1, seen=seen)
+    assert seen.wrong == []
+    assert {verdict for verdict, _ in seen.verdicts} >= {"proven", "race", "deadlock"}
 
 
 @settings(max_examples=15, deadline=None)
