@@ -1,12 +1,35 @@
 """Check: all that can be said of a program without running it, and the verdict."""
 
-from emulator.findings import Verdict
+from collections.abc import Iterable
+
+from emulator.dataflow import find_dataflow
+from emulator.deadlock import Deadlock
+from emulator.findings import Edit, Finding, Verdict
+from emulator.overflow import can_overflow
 from emulator.plan import Plan
 from emulator.races import find_races
+from emulator.tokens import deadlock_finding, left_signalled, useless_waits
 from emulator.witness import race_finding
 
 
-def check(plan: Plan) -> Verdict:
-    """Return whether a plan is free of races, with what was found; raise Trap where it is a deadlock."""
-    races = find_races(plan)
-    return Verdict(races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
+def check(plan: Plan, waits: bool = False) -> Verdict:
+    """Return whether a plan is free of races and deadlocks, and all else that is wrong with it or odd.
+
+    With `waits` each wait bit of a proven plan is tried: those that order nothing are found, too.
+    """
+    try:
+        races = find_races(plan)
+    except Deadlock as deadlock:
+        return Verdict("race", (deadlock_finding(plan, deadlock), *left_signalled(plan)))
+    found = [race_finding(plan, race) for race in races.races]
+    data, unseen = find_dataflow(plan)
+    others = [*left_signalled(plan), *data, *can_overflow(plan)]
+    if waits and races.verdict == "proven":
+        others += useless_waits(plan)
+    return Verdict(races.verdict, (*found, *others), races.why, tuple(unseen))
+
+
+def fixes(findings: Iterable[Finding]) -> list[tuple[Edit, ...]]:
+    """Return edits that mend findings, those of each together, and none twice; those that only hide something last."""
+    ways = [way for finding in findings for way in (finding.instead, finding.edits) if way]
+    return sorted(dict.fromkeys(ways), key=lambda way: any(edit.text.startswith("fill ") for edit in way))

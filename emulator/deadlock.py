@@ -9,7 +9,13 @@ from isa.synchronisation import Use, uses
 HELP = "waits are met in the program order of each core: a signal comes before whatever waits for its effects"
 
 
-def deadlock_trap(plan: Plan, places: Sequence[int]) -> Trap:
+class Deadlock(Trap):
+    """Raised where no core can go on; `places` are the next instructions of each."""
+
+    places: tuple[int, ...] = ()
+
+
+def deadlock_trap(plan: Plan, places: Sequence[int]) -> Deadlock:
     """Return the trap of a program whose cores cannot go on; `places` are the next instructions of each."""
     found = uses([part.core.code for part in plan.cores])
     lines, stopped = [], []
@@ -28,7 +34,9 @@ def deadlock_trap(plan: Plan, places: Sequence[int]) -> Trap:
         lines.append(f"core {part.number} waits for {what} at {part.where(at)}; {missing}")
     core, at = stopped[0]
     message = "\n".join([f"{plan.program.name}: deadlock: no core can go on", *lines])
-    return Trap(message, HELP, core=core, instruction=at, line=plan.cores[core].line(at).number)
+    trap = Deadlock(message, HELP, core=core, instruction=at, line=plan.cores[core].line(at).number)
+    trap.places = tuple(places)
+    return trap
 
 
 def _signaller(plan: Plan, signals: Sequence[Use], places: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ none at all, nothing but semaphores and barriers is walked. What DMA of a stream
 not looked at.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -126,9 +127,9 @@ class _Search:
         for queue, others in enumerate(self._history):
             if queue == x.queue:
                 continue
-            for y in reversed(others):
-                if y.last <= x.follows[queue]:
-                    break
+            # Their last numbers rise; the earliest is met first.
+            begin = bisect_right(others, x.follows[queue], key=lambda family: family.last)
+            for y in others[begin:]:
                 self._left -= 1
                 if self._left < 0:
                     raise Undecided(f"more than {MOST_PAIRS:,} pairs of instructions are not ordered")

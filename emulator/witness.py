@@ -1,35 +1,89 @@
-"""Witness: a race as a finding, with both accesses in words, and the smallest change that orders them."""
+"""Witness: a race as a finding: both accesses, why either can come first, and the smallest change that orders them."""
 
 from emulator.findings import Edit, Finding, Place
 from emulator.plan import Plan
 from emulator.races import Access, Race
+from isa.instruction import Instruction
 from isa.loops import find_loops
 from isa.operand import TASK_COUNTER
 from isa.row import WAIT_LETTERS
 
 
 def race_finding(plan: Plan, race: Race) -> Finding:
-    """Return a race in words, at its second access."""
+    """Return a race in words, at its second access; of two cores, at the read where one reads."""
     first, second = race.first, race.second
+    if first.core != second.core and first.kind == "read":
+        # Walked first, but what is read has to be written before.
+        first, second = second, first
     code = plan.cores[first.core].core.code
     byte = tensor_byte(plan, race.place, race.address)
-    message = f"its {second.kind} of {byte} races with a {first.kind} of another engine" + when(plan, second)
-    if first.core != second.core:
-        message = f"its {second.kind} of {byte} races with a {first.kind} of core {first.core}" + when(plan, second)
-    note = f"the {first.kind}, which nothing orders before it" + when(plan, first)
-    edits: tuple[Edit, ...] = ()
+    by = f"core {first.core}" if first.core != second.core else f"engine {code[first.index].engine}"
+    message = f"this {second.kind} of {byte} races with a {first.kind} by {by}{when(plan, second)}"
+    notes = [(f"the {first.kind}, which may come before it or after{when(plan, first)}", _place(first))]
+    notes += _orders(plan, race)
     if first.core == second.core:
-        engine = code[first.index].engine
-        letter = next(letter for letter, named in WAIT_LETTERS.items() if named == engine)
-        edits = (Edit(second.core, second.index, "add wait", letter),)
-        help = f"let it wait for {engine}: add the wait bit `{letter}`"
+        letter = wait_letter(code[first.index].engine)
+        edits: tuple[Edit, ...] = (Edit(second.core, second.index, "add wait", letter),)
+        help = f"let it wait for engine {code[first.index].engine}: add the wait bit `{letter}`"
     else:
+        edits = _semaphore(plan, first, second)
         help = (
-            f"signal a semaphore of its own behind {plan.cores[first.core].where(first.index)}, in queue "
-            f"{code[first.index].engine}, and wait for it before this instruction, in its queue"
+            f"signal a semaphore behind the {first.kind}, in queue {code[first.index].engine}, and wait for it before "
+            f"this, in queue {plan.cores[second.core].core.code[second.index].engine}, equally often"
         )
-    place = Place(second.core, second.index, second.counters)
-    return Finding("C101", place, message, help, ((note, Place(first.core, first.index, first.counters)),), edits)
+    return Finding("C101", _place(second), message, help, tuple(notes), edits, _other_buffer(plan, first, second))
+
+
+def _place(access: Access) -> Place:
+    return Place(access.core, access.index, access.counters)
+
+
+def wait_letter(engine: str) -> str:
+    return next(letter for letter, named in WAIT_LETTERS.items() if named == engine)
+
+
+def _orders(plan: Plan, race: Race) -> tuple[tuple[str, Place], ...]:
+    """Return what the second access follows: all that holds it back; so it can come first, as the first one can."""
+    if not race.follows:
+        return ()
+    last = race.follows[-1]
+    engine = plan.cores[last.core].core.code[last.index].engine
+    said = f"all that holds it back of core {last.core}'s {engine} ends with this{when(plan, last)}"
+    return ((said, last),)
+
+
+def _other_buffer(plan: Plan, *accesses: Access) -> tuple[Edit, ...]:
+    """Return the edit that writes the other of two buffers, where a loop writes them in turn."""
+    for access in accesses:
+        out = plan.cores[access.core].core.code[access.index].operand("out") if access.kind == "write" else None
+        if out is not None and any(term.modulus == 2 for term in out.terms):
+            return (Edit(access.core, access.index, "flip parity"),)
+    return ()
+
+
+def _semaphore(plan: Plan, first: Access, second: Access) -> tuple[Edit, ...]:
+    """Return the edits that signal behind one access and wait before the other; none where they are not as many."""
+    sides = [(plan.cores[access.core].core.code, access.index) for access in (first, second)]
+    times = [_times(code, index) for code, index in sides]
+    if times[0] != times[1]:
+        return ()
+    known = set(plan.program.semaphores)
+    name = next(f"ready{k}" for k in range(len(known) + 1) if f"ready{k}" not in known)
+    queues = [code[index].engine for code, index in sides]
+    return (
+        Edit(0, 0, "declare", f".semaphore {name}"),
+        Edit(first.core, first.index, "after", f"signal {name}, {queues[0]}"),
+        Edit(second.core, second.index, "before", f"wait {name}, {queues[1]}"),
+    )
+
+
+def _times(code: tuple[Instruction, ...], index: int) -> int:
+    """Return how often a task executes an instruction."""
+    times = 1
+    for loop in find_loops(code):
+        if loop.first < index < loop.last:
+            times *= loop.count
+    return times
 
 
 def tensor_byte(plan: Plan, place: tuple[int, str], address: int) -> str:

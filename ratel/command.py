@@ -26,6 +26,8 @@ from ratel import __version__
 if TYPE_CHECKING:
     import numpy as np
 
+    from emulator.findings import Verdict
+    from emulator.plan import Plan
     from emulator.queue import Stream
     from emulator.timeline import Timeline
     from ratel.api import Run
@@ -136,9 +138,16 @@ def parser() -> argparse.ArgumentParser:
         help="let N threads of this computer share large instructions (default: 1; the results are the same)",
     )
 
-    sub = checking = command("check", check, "prove that no two accesses race, or show those that do")
+    sub.add_argument("--check", action="store_true", help="check it first, as `ratel check` does, and stop at an error")
+    sub.add_argument(
+        "--no-check", action="store_true", help="in compiler order, too, run without looking for races first"
+    )
+
+    sub = checking = command("check", check, "prove that no accesses race and nothing deadlocks, or show what does")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     with_chip(sub)
+    sub.add_argument("--fix", action="store_true", help="mend in the text what can be mended there")
+    sub.add_argument("--waits", action="store_true", help="find wait bits that order nothing, and what they cost")
 
     sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
     sub.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
@@ -202,14 +211,18 @@ def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()
     """
     from isa.object_file import MAGIC
 
-    changes = overrides(numbers)
-    given = None if chip is None else load_chip(chip, **changes)
     if begins_with(path, MAGIC) or path.endswith(".npo"):
         program = Program.load(path)
-        return program, given or load_chip(program.chip, **changes)
+        return program, load_chip(chip or program.chip, **overrides(numbers))
+    return assemble_text(read_text(path), path, chip, numbers)
+
+
+def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> tuple[Program, Chip]:
+    """Return the program of a text, and the chip to run it on, as `load_program` has it."""
     from assembler.assemble import assemble_for
 
-    return assemble_for(read_text(path), path, given, changes)
+    changes = overrides(numbers)
+    return assemble_for(text, path, None if chip is None else load_chip(chip, **changes), changes)
 
 
 def pairs(values: Sequence[str], form: str) -> dict[str, str]:
@@ -293,6 +306,8 @@ def run(options: argparse.Namespace) -> int:
         if name not in known:
             outputs_are = f"outputs: {', '.join(known) or 'none'}"
             raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
+    if (options.check or program.order == "compiler") and not options.no_check and not may_run(options, program, chip):
+        return WRONG
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     with tables.Progress(program.name) as progress:
@@ -317,6 +332,26 @@ def run(options: argparse.Namespace) -> int:
         tables.print_run(result, differences, timeline, untimed)
     wrong = not result.passed or any(difference is not None for difference in differences.values())
     return WRONG if wrong else DONE
+
+
+def may_run(options: argparse.Namespace, program: Program, chip: Chip) -> bool:
+    """Return whether a program has no race, and with --check no other error; print what it has.
+
+    Execution is in order, so a race would show in no result.
+    """
+    from emulator.check import check
+    from ratel import api, findings_shown
+    from ratel.tables import to_stderr
+
+    plan = api.plan_for(program, chip, options.tasks)
+    verdict = check(plan)
+    if verdict.verdict == "race" or (options.check and not verdict.passed):
+        findings_shown.print_verdict(plan, verdict)
+        to_stderr("not run; --no-check runs it in program order, which hides a race")
+        return False
+    if verdict.verdict == "not proven":
+        to_stderr(f"warning: {program.name} is not proven free of races: {verdict.why}")
+    return True
 
 
 def timed(result: Run) -> tuple[Timeline | Stream | None, str]:
@@ -415,25 +450,50 @@ def engines_summary(engines: dict[str, Any]) -> dict[str, Any]:
 def check(options: argparse.Namespace) -> int:
     from emulator.check import check
     from ratel import api, findings_shown
-    from ratel.tables import to_stderr
 
+    if options.fix:
+        return fix(options)
     program, chip = load_program(options.file, options.chip, options.set)
     plan = api.plan_for(program, chip, options.tasks)
-    verdict = check(plan)
+    verdict = check(plan, waits=options.waits)
+    saved = cycles_saved(plan, verdict) if options.waits else None
     if options.json:
-        print_json(findings_shown.summary(plan, verdict))
+        print_json({**findings_shown.summary(plan, verdict), "cycles_saved": saved})
     else:
-        for finding in verdict.findings:
-            to_stderr(findings_shown.rendered(plan, finding))
-        match verdict.verdict:
-            case "proven":
-                print(f"{program.name}: proven free of races, {program.order} order")
-            case "race":
-                count = len(verdict.findings)
-                to_stderr(f"\n{program.name}: {count} pair{'s' * (count > 1)} of instructions race{'s' * (count == 1)}")
-            case _:
-                to_stderr(f"{program.name}: not proven: {verdict.why}")
-    return DONE if verdict.verdict == "proven" else WRONG
+        findings_shown.print_verdict(plan, verdict)
+        if saved is not None:
+            print(f"without the wait bits that order nothing: {saved:,} cycles less")
+    return DONE if verdict.passed else WRONG
+
+
+def cycles_saved(plan: Plan, verdict: Verdict) -> int:
+    """Return the cycles of a task that go with the wait bits that order nothing; less than 0 where more come."""
+    from emulator.timeline import schedule
+    from emulator.tokens import without_waits
+
+    useless = [finding for finding in verdict.findings if finding.code == "C201"]
+    return schedule(plan).cycles - schedule(without_waits(plan, useless)).cycles if useless else 0
+
+
+def fix(options: argparse.Namespace) -> int:
+    from ratel import api, findings_shown
+    from ratel.fixing import fix
+
+    if options.json or Path(options.file).suffix != ".npu":
+        raise UsageError("--fix changes a text (.npu), and prints no JSON")
+
+    def planned(text: str) -> Plan:
+        program, chip = assemble_text(text, options.file, options.chip, options.set)
+        return api.plan_for(program, chip, options.tasks)
+
+    before = read_text(options.file)
+    fixed = fix(before, Path(options.file).name, planned)
+    if fixed.text != before:
+        write_whole(options.file, fixed.text.encode())
+    for said in fixed.done:
+        print(f"{options.file}, {said}")
+    findings_shown.print_verdict(fixed.plan, fixed.verdict)
+    return DONE if fixed.verdict.passed else WRONG
 
 
 def time(options: argparse.Namespace) -> int:

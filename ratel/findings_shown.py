@@ -8,12 +8,36 @@ from emulator.findings import Finding, Place, Verdict
 from emulator.plan import Plan
 
 
+def print_verdict(plan: Plan, verdict: Verdict) -> None:
+    """Print findings on stderr, and the verdict: on stdout where all is well."""
+    from ratel.tables import to_stderr
+
+    for finding in verdict.findings:
+        to_stderr(rendered(plan, finding) + "\n")
+    for said in verdict.unseen:
+        to_stderr(f"not looked at, for reads of what is not there: {said}")
+    name, errors = plan.program.name, len(verdict.errors)
+    advice = len(verdict.findings) - errors
+    found = ", ".join(
+        f"{count} {word}{'s' * (count > 1 and word == 'error')}"
+        for count, word in ((errors, "error"), (advice, "advice"))
+        if count
+    )
+    if verdict.passed:
+        print(f"{name}: proven free of races and deadlocks, {plan.program.order} order" + (f"; {found}" * bool(found)))
+    else:
+        open_ = f"; order not proven: {verdict.why}" if verdict.verdict == "not proven" else ""
+        to_stderr(f"{name}: {found or 'nothing found'}{open_}")
+
+
 def rendered(plan: Plan, finding: Finding) -> str:
     """Return a finding as lines of text: the place with a caret, the help, the other places."""
+    word = "advice" if finding.is_advice else "error"
     if finding.place is None:
-        return f"error[{finding.code}]: {finding.message}" + (f"\nhelp: {finding.help}" if finding.help else "")
+        return f"{word}[{finding.code}]: {finding.message}" + (f"\nhelp: {finding.help}" if finding.help else "")
     notes = tuple(Note(message, span(plan, place)) for message, place in finding.notes)
-    return render(Diagnostic(finding.code, span(plan, finding.place), finding.message, "", finding.help, notes))
+    text = render(Diagnostic(finding.code, span(plan, finding.place), finding.message, "", finding.help, notes))
+    return word + text.removeprefix("error")
 
 
 def span(plan: Plan, place: Place) -> Span:
@@ -40,4 +64,10 @@ def summary(plan: Plan, verdict: Verdict) -> dict[str, Any]:
         }
         for finding in verdict.findings
     ]
-    return {"program": plan.program.name, "verdict": verdict.verdict, "why": verdict.why, "findings": findings}
+    return {
+        "program": plan.program.name,
+        "verdict": verdict.verdict,
+        "why": verdict.why,
+        "unseen": verdict.unseen,
+        "findings": findings,
+    }

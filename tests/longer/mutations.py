@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import ratel
@@ -119,11 +119,7 @@ def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
 
 def _interleave(name: str, plan: Plan, interleavings: int, seen: Seen) -> None:
     noise = np.random.default_rng(0)
-    given = {
-        s.name: noise.integers(0, 100, s.shape).astype(s.dtype.numpy)
-        for _, s in plan.program.of_kind("input")
-        if not s.default
-    }
+    given = {s.name: noise.integers(0, 100, s.shape).astype(s.dtype.numpy) for _, s in plan.program.of_kind("input")}
     first = None
     with Interleaver(plan) as interleaver:
         for seed in range(interleavings):
@@ -173,8 +169,10 @@ def run(most: int, interleavings: int, seed: int, seen: Seen, on_program: object
     for program in small_programs():
         judge_mutants(program)
 
+    quick = settings(max_examples=100, deadline=None, database=None, phases=[Phase.generate])
+
     @hypothesis.seed(seed)
-    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(quick, suppress_health_check=list(HealthCheck))
     @given(generated())
     def generate(program: Program) -> None:
         judge_mutants(program)

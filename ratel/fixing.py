@@ -1,0 +1,94 @@
+"""Fixing: the edits of the checker's findings applied to a program's text, one after another, as long as they help.
+
+An edit helps if the text assembles, and the checker then finds less: deadlocks weigh most, then wrong data, then races,
+then semaphores left signalled. What it does not find less with is left as it was.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from assembler.edits import CannotEdit, LineEdit, declaration, edited, first_section
+from assembler.format import format_text
+from emulator.check import check, fixes
+from emulator.findings import Edit, Verdict
+from emulator.overflow import length
+from emulator.plan import Plan
+from isa.errors import RatelError
+
+MOST_ROUNDS, MOST_TRIED = 100, 16
+# The codes by their weight, heaviest first.
+WEIGHTS = (("C301",), ("C401", "C402", "C404", "C501"), ("C101",), ("C302",))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A text with edits applied, each as "LINE: what", and what the checker says of it."""
+
+    text: str
+    done: list[str]
+    plan: Plan
+    verdict: Verdict
+
+
+def fix(text: str, file: str, planned: Callable[[str], Plan]) -> Fixed:
+    """Apply the edits that help; `file` is the text's name in its lines, `planned` assembles and loads a text."""
+    standard = _standard(text)
+    plan = planned(text)
+    fixed = Fixed(text, [], plan, check(plan))
+    for _ in range(MOST_ROUNDS):
+        better = min(_better(fixed, file, planned, standard), key=lambda other: _badness(other.verdict), default=None)
+        if better is None:
+            break
+        fixed = better
+    return fixed
+
+
+def _better(fixed: Fixed, file: str, planned: Callable[[str], Plan], standard: bool) -> Iterator[Fixed]:
+    """Yield what each finding's edits make of a text, where that is better."""
+    for edits in fixes(fixed.verdict.findings)[:MOST_TRIED]:
+        try:
+            lines = [line for edit in edits for line in _line_edits(fixed, file, edit)]
+            text = edited(fixed.text, lines)
+            text = format_text(text) if standard else text
+            plan = planned(text)
+            verdict = check(plan)
+        except (CannotEdit, RatelError):
+            continue
+        if _badness(verdict) < _badness(fixed.verdict):
+            said = [f"line {line.number}: {line.kind} {line.text}".rstrip() for line in lines]
+            yield Fixed(text, [*fixed.done, *said], plan, verdict)
+
+
+def _badness(verdict: Verdict) -> tuple[int, ...]:
+    codes = [finding.code for finding in verdict.findings]
+    return tuple(sum(codes.count(code) for code in of_weight) for of_weight in WEIGHTS)
+
+
+def _standard(text: str) -> bool:
+    try:
+        return format_text(text) == text
+    except RatelError:
+        return False
+
+
+def _line_edits(fixed: Fixed, file: str, edit: Edit) -> list[LineEdit]:
+    """Return where in the text an edit of an instruction falls."""
+    if edit.kind == "declare":
+        return [LineEdit(first_section(fixed.text), "before", edit.text)]
+    if edit.kind == "place freely":
+        return [LineEdit(declaration(fixed.text, edit.core, edit.text), edit.kind)]
+    core = fixed.plan.cores[edit.core].core
+    line = core.lines[edit.index]
+    if line.file != file:
+        raise CannotEdit(f"the line is of {line.file}")
+    if edit.kind != "split sum":
+        return [LineEdit(line.number, edit.kind, edit.text)]
+    instruction = core.code[edit.index]
+    x, w, out = (instruction.operand(name) for name in ("x", "w", "out"))
+    assert x is not None and w is not None and out is not None
+    name = next((s.name for s in core.symbols if (s.memory, s.address) == (out.memory, out.address)), "")
+    shape = ", ".join(map(str, out.shape))
+    return [
+        LineEdit(declaration(fixed.text, edit.core, name), "after", f".local {name}_part f32[{shape}]"),
+        LineEdit(line.number, edit.kind, f"{length(instruction, x, w)} {edit.text}"),
+    ]

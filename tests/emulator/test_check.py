@@ -1,0 +1,215 @@
+"""Check: what is said of data and tokens, against brute force and to the letter; and what the commands make of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ratel
+from emulator.check import check
+from emulator.dataflow import find_dataflow
+from emulator.findings import CODES
+from emulator.plan import load
+from emulator.races import find_races
+from isa.chip import load_chip
+from isa.errors import RatelError
+from isa.program import Program
+from ratel.command import main
+from ratel.drawn_programs import looped_programs, programs_of_cores, race_free_programs
+from ratel.findings_shown import rendered
+from tests.emulator.plain_races import Deadlock, accesses, check_deadlock, unrolled
+
+PROGRAMS = Path(__file__).parents[2] / "programs"
+COPIED = ".chip edge\n.input x i8[4, 16]\n.local a i8[4, 16]\n.local b i8[4, 16]\n.output y i8[4, 16]\n{}\nend\n"
+
+
+def bytes_read_before_they_are_written(program: Program) -> set[tuple[int, int]]:
+    """Return the instructions that read what nothing has written, by (core, index): one core, byte by byte."""
+    there: set[tuple] = set()
+    for number, core in enumerate(program.cores):
+        for segment in core.segments:
+            place = segment.memory, 0 if segment.memory in ("host", "dev") else number
+            there |= {(place, segment.address + k) for k in range(len(segment.data))}
+        for symbol in core.symbols:
+            if symbol.kind == "input":
+                place = symbol.memory, 0 if symbol.memory in ("host", "dev") else number
+                there |= {(place, symbol.address + k) for k in range(symbol.bytes)}
+    found = set()
+    for e in unrolled(program, 0, 0):
+        touched = accesses(e)
+        names = [
+            s.name for s, o in zip(e.instruction.row.operands, e.instruction.operands, strict=True) if o is not None
+        ]
+        for (kind, runs), name in zip(touched, names, strict=True):
+            held = {(place, k) for place, first, end in runs for k in range(first, end)}
+            if kind == "read" and not held <= there and not (name == "x" and "index" in names):
+                found.add((0, e.index))
+        for kind, runs in touched:
+            if kind == "write":
+                there |= {(place, k) for place, first, end in runs for k in range(first, end)}
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(race_free_programs(), looped_programs(most_trips=4)))
+def test_reads_of_what_is_not_there_are_those_by_brute_force(program: Program) -> None:
+    plan = load(program, load_chip(program.chip), 1)
+    findings, unseen = find_dataflow(plan)
+    assert not unseen
+    found = {(f.place.core, f.place.index) for f in findings if f.code == "C401" and f.place}
+    assert found == bytes_read_before_they_are_written(program)
+
+
+@settings(max_examples=60, deadline=None)
+@given(looped_programs(most_trips=4), st.integers(0, 1))
+def test_long_programs_are_told_of_bytes_that_nothing_writes(program: Program, _: int) -> None:
+    """What no instruction writes in any iteration is found without following any."""
+    from emulator.dataflow import _Flow
+
+    plan = load(program, load_chip(program.chip), 1)
+    found = {f.place.index for f in _Flow(plan).over_all() if f.place}
+    written: set = set()
+    executed = unrolled(program, 0, 0)
+    for e in executed:
+        written |= {(p, k) for kind, runs in accesses(e) if kind == "write" for p, a, z in runs for k in range(a, z)}
+    expected = {
+        e.index
+        for e in executed
+        if not {(p, k) for kind, runs in accesses(e) if kind == "read" for p, a, z in runs for k in range(a, z)}
+        <= written
+    }
+    assert found == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(programs_of_cores(least=2), st.data())
+def test_a_program_without_some_of_its_lines_is_checked(program: Program, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(program.cores) - 1))
+    core = program.cores[number]
+    plain = [k for k, instruction in enumerate(core.code) if instruction.row.engine != "seq"]
+    if not plain:
+        return
+    gone = data.draw(st.sampled_from(plain))
+    core = replace(
+        core,
+        code=tuple(i for k, i in enumerate(core.code) if k != gone),
+        lines=tuple(line for k, line in enumerate(core.lines) if k != gone),
+    )
+    program = replace(program, cores=(*program.cores[:number], core, *program.cores[number + 1 :]))
+    try:
+        plan = load(program, load_chip(program.chip), 1)
+    except RatelError:
+        return
+    verdict = check(plan)
+    try:
+        check_deadlock([unrolled(program, k, 10**6 * k) for k in range(len(program.cores))])
+        assert verdict.verdict == find_races(plan).verdict
+    except Deadlock:
+        assert verdict.findings[0].code == "C301"
+    assert all(rendered(plan, finding) for finding in verdict.findings)
+
+
+def shown(body: str) -> list[str]:
+    plan = load(ratel.assemble(COPIED.format(body), "it.npu"), load_chip("edge"), 1)
+    verdict = check(plan)
+    assert {finding.code for finding in verdict.findings} <= set(CODES)
+    return [rendered(plan, finding).split("\n")[0] for finding in verdict.findings]
+
+
+@pytest.mark.parametrize(
+    ("body", "findings"),
+    [
+        ("copy y, x", []),
+        ("copy y, a", ["error[C401]: this reads element [0, 0] of a, which nothing has written"]),
+        ("copy a[0:2], x[0:2]\ncopy y, a", ["error[C401]: this reads element [2, 0] of a, which nothing has written"]),
+        (
+            "loop i, 4\ncopy y[i], a[i]\ncopy a[i], x[i]\nbrnz i",
+            ["error[C401]: this reads element [0, 0] of a, which nothing has written [iteration 0]"],
+        ),
+        (
+            "copy a, x",
+            [
+                *["error[C402]: output `y` is never written"],
+                "advice[C403]: nothing reads what this writes, from byte 0 of a on",
+            ],
+        ),
+        (
+            "copy y[0:3], x[0:3]",
+            ["error[C402]: 16 of 64 bytes of output `y` are never written, the first of element [3, 0]"],
+        ),
+        (
+            "copy y, x\ncopy b, x",
+            ["advice[C403]: nothing reads what this writes, from byte 0 of b on"],
+        ),
+    ],
+)
+def test_what_is_said_of_data(body: str, findings: list[str]) -> None:
+    assert shown(body) == findings
+
+
+def test_a_stray_signal_is_advice() -> None:
+    text = ".chip hanguang800\n.semaphore s\n.input x i8[4]\n.output y i8[4]\ncopy y, x\nsignal s, me\nend\n"
+    verdict = ratel.check(ratel.assemble(text))
+    assert verdict.passed
+    assert [f.message for f in verdict.findings] == ["semaphore `s` is signalled once and waited for never"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "inner", "found"),
+    [
+        ("u8[{k}, 1] = 255", 33025, None),
+        (
+            "u8[{k}, 1] = 255",
+            33026,
+            "the sum of channel 0 can reach 2,147,515,650, but the accumulator wraps at 2,147,483,647",
+        ),
+        ("i8[{k}, 1] = -128", 65794, None),
+        (
+            "i8[{k}, 1] = -128",
+            65800,
+            "the sum of channel 0 can reach -2,147,712,000, but the accumulator wraps at -2,147,483,648",
+        ),
+        ("u8[{k}, 1] = 1", 50000, None),
+    ],
+)
+def test_sums_that_can_overflow(weight: str, inner: int, found: str | None) -> None:
+    text = f".chip hanguang800\n.input x u8[1, {inner}]\n.weight w {weight.format(k=inner)}\n.output y i32[1, 1]\n"
+    verdict = ratel.check(ratel.assemble(text + "matmul y, x, w\nend\n"))
+    assert [f.message for f in verdict.findings] == ([found] if found else [])
+    if found:
+        x = np.full((1, inner), 255, np.uint8)
+        wrapped = ratel.run(ratel.assemble(text + "matmul y, x, w\nend\n"), {"x": x}).outputs["y"]
+        assert int(wrapped[0, 0]) != 255 * inner * (255 if "u8" in weight else -128)
+
+
+def test_wait_bits_that_order_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "it.npu"
+    path.write_text(
+        COPIED.format("(w.t) copy a, x\n(w.m) maxpool y[0:4], a, window=1").replace("[4, 16]", "[1, 4, 4, 16]")
+    )
+    text = path.read_text().replace("y[0:4]", "y").replace(".chip edge", ".chip edge\n.order compiler")
+    path.write_text(text)
+    assert main(["check", str(path), "--waits", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["code"], f["place"]["line"]) for f in found["findings"]] == [("C201", 7)]
+    assert found["cycles_saved"] == 0
+
+
+def test_run_checks_first_where_order_hides_races(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "it.npu"
+    path.write_text(
+        (PROGRAMS / "bugs" / "missing_wait.npu").read_text().replace("i8[1, 8, 8, 16]\n", "i8[1, 8, 8, 16] = 1\n", 1)
+    )
+    assert main(["run", str(path)]) == 1
+    assert "error[C101]" in (said := capsys.readouterr()).err and "not run" in said.err and not said.out
+    assert main(["run", str(path), "--no-check"]) == 0
+    border = tmp_path / "border.npu"
+    border.write_text(
+        (PROGRAMS / "bugs" / "border.npu").read_text().replace("i8[1, 6, 6, 16]\n", "i8[1, 6, 6, 16] = 1\n", 1)
+    )
+    assert main(["run", str(border)]) == 0
+    assert main(["run", str(border), "--check"]) == 1
