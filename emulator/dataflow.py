@@ -295,6 +295,7 @@ def _strided(memory: np.ndarray, operand: Operand, address: int, loops: list[tup
             merged[0] = (count * merged[0][0], merged[0][1])
         else:
             merged.insert(0, (count, step))
+    merged = merged or [(1, 1)]
     counts = [count for count, _ in merged]
     return np.lib.stride_tricks.as_strided(memory[address:], counts, [step * memory.itemsize for _, step in merged])
 

@@ -19,8 +19,7 @@ def race_finding(plan: Plan, race: Race) -> Finding:
     byte = tensor_byte(plan, race.place, race.address)
     by = f"core {first.core}" if first.core != second.core else f"engine {code[first.index].engine}"
     message = f"this {second.kind} of {byte} races with a {first.kind} by {by}{when(plan, second)}"
-    notes = [(f"the {first.kind}, which may come before it or after{when(plan, first)}", _place(first))]
-    notes += _orders(plan, race)
+    note = f"the {first.kind}, which may come before it or after{when(plan, first)}"
     if first.core == second.core:
         letter = wait_letter(code[first.index].engine)
         edits: tuple[Edit, ...] = (Edit(second.core, second.index, "add wait", letter),)
@@ -31,7 +30,9 @@ def race_finding(plan: Plan, race: Race) -> Finding:
             f"signal a semaphore behind the {first.kind}, in queue {code[first.index].engine}, and wait for it before "
             f"this, in queue {plan.cores[second.core].core.code[second.index].engine}, equally often"
         )
-    return Finding("C101", _place(second), message, help, tuple(notes), edits, _other_buffer(plan, first, second))
+    help += f"\n{_orders(plan, race)}"
+    notes = ((note, _place(first)),)
+    return Finding("C101", _place(second), message, help, notes, edits, _other_buffer(plan, first, second))
 
 
 def _place(access: Access) -> Place:
@@ -42,14 +43,16 @@ def wait_letter(engine: str) -> str:
     return next(letter for letter, named in WAIT_LETTERS.items() if named == engine)
 
 
-def _orders(plan: Plan, race: Race) -> tuple[tuple[str, Place], ...]:
-    """Return what the second access follows: all that holds it back; so it can come first, as the first one can."""
-    if not race.follows:
-        return ()
-    last = race.follows[-1]
-    engine = plan.cores[last.core].core.code[last.index].engine
-    said = f"all that holds it back of core {last.core}'s {engine} ends with this{when(plan, last)}"
-    return ((said, last),)
+def _orders(plan: Plan, race: Race) -> str:
+    """Return two orders that the program allows, of the last that its second access follows, and of both."""
+
+    def line(place: Place) -> str:
+        of_core = f"core {place.core} " if len(plan.cores) > 1 else ""
+        return f"{of_core}line {plan.cores[place.core].line(place.index).number}{when(plan, place)}"
+
+    before = [line(place) for place in race.follows]
+    first, second = line(race.first), line(race.second)
+    return f"one order: {', '.join([*before, first, second])}\nanother: {', '.join([*before, second, first])}"
 
 
 def _other_buffer(plan: Plan, *accesses: Access) -> tuple[Edit, ...]:
