@@ -13,7 +13,8 @@ from assembler.source import SourceFile
 from isa.table import MNEMONICS
 
 MAX_DEPTH = 64
-MAX_STATEMENTS = 1_000_000
+# More than the instruction buffers of a chip hold: four cores of 16,384 instructions each.
+MAX_STATEMENTS = 250_000
 _CLOSING = {"macro": ".endmacro", "repeat": ".endrepeat"}
 
 
@@ -122,9 +123,10 @@ class Expander:
             except Failed:
                 pass
 
-    def _step(self, span: syntax.Span, scope: Scope) -> None:
+    def _step(self, span: syntax.Span, scope: Scope, ahead: int = 0) -> None:
+        """Count a statement, of which so many more follow for sure; end the work where they are too many."""
         self.steps += 1
-        if self.steps > MAX_STATEMENTS:
+        if self.steps + ahead > MAX_STATEMENTS:
             help = "hardware loops (`loop NAME, COUNT` ... `brnz NAME`) repeat without unfolding"
             message = f"macros and repetitions unfold to more than {MAX_STATEMENTS:,} statements"
             self.names.report.guessing = True
@@ -170,7 +172,7 @@ class Expander:
         count = Evaluator(self.names, scope).integer(head.count, 0, what="the number of repetitions")
         depth = self._deeper(head.span, scope, depth, "this repetition is too deep")
         for number in range(count):
-            self._step(head.span, scope)
+            self._step(head.span, scope, count - number - 1)
             note = Note(f"in the repetition with {head.counter.text} = {number}", head.span)
             inner = Scope({head.counter.text: Binding(None, scope, number)}, scope, scope, note)
             yield from self._walk(block.body, inner, depth)

@@ -133,3 +133,9 @@ def test_lines_of_a_macro_are_those_of_its_body() -> None:
         ("net.npu", 7, "end"),
     ]
     assert program.name == "net"
+
+
+def test_a_huge_repetition_is_refused_before_it_begins() -> None:
+    text = ".repeat k, 9223372036854775807\nfill b, value=k\n.endrepeat\nend"
+    (diagnostic,) = diagnostics_of(text)
+    assert diagnostic[0] == "E705"
