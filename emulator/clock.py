@@ -12,12 +12,13 @@ import numpy as np
 
 from emulator.deadlock import deadlock_trap
 from emulator.pace import PAUSE_SECONDS, next_budget
-from emulator.plan import SEQ, Plan, starts
+from emulator.plan import SEQ, Plan, standing, starts
 from emulator.record import COUNT, DONE, FREE_FROM, NEWEST, NONE, OLDEST, RECORD, TOTALS
 from emulator.schedule import (
     AT,
     BEGIN,
     BEYOND,
+    CLOCK,
     COUNTERS,
     ENTRY,
     FROM,
@@ -42,6 +43,7 @@ from emulator.schedule import (
     goes_on,
     walk,
 )
+from isa.errors import Trap
 from isa.loops import executions
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.synchronisation import uses
@@ -160,10 +162,18 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
     return Clock(fixed, np.array(starts(executions(part.core.code) for part in plan.cores), np.int64))
 
 
-def run(plan: Plan, clock: Clock, task: int, total: int, on_progress: Callable[[int, int], None] | None) -> list[State]:
+def run(
+    plan: Plan,
+    clock: Clock,
+    task: int,
+    total: int,
+    on_progress: Callable[[int, int], None] | None,
+    max_cycles: int | None = None,
+) -> list[State]:
     """Return states of the run of a task, the first before and the last behind it.
 
-    `on_progress` is called as `schedule` says. Raises Trap where no core can go on.
+    `on_progress` is called as `schedule` says. Raises Trap where no core can go on, and soon after an instruction is
+    issued later than `max_cycles`. An interrupt is told how far it came.
     """
     state = clock.begin(plan, task)
     if plan.program.semaphores or plan.program.barriers:
@@ -171,12 +181,19 @@ def run(plan: Plan, clock: Clock, task: int, total: int, on_progress: Callable[[
     states, every = [_kept(state)], 0
     steps, why, reported = FIRST_STEPS, PAUSED, time.perf_counter()
     window, records = clock.no_window(), np.empty((0, RECORD), np.int64)
+    most = MOST_STEPS if max_cycles is None else FIRST_STEPS
     while why != STUCK:
         began = time.perf_counter()
-        state, why = clock.run(state, steps, window, records)
+        try:
+            state, why = clock.run(state, steps, window, records)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(_so_far(plan, clock, state, total))
+            raise
         now = time.perf_counter()
+        if max_cycles is not None and int(state.sequencers[:, CLOCK].max()) > max_cycles:
+            raise Trap(f"{plan.program.name}: more than {max_cycles:,} cycles: {_so_far(plan, clock, state, total)}")
         if why == PAUSED:
-            steps = next_budget(steps, now - began, MOST_STEPS)
+            steps = next_budget(steps, now - began, most)
             if state.steps[0] - states[-1].steps[0] >= every:
                 states.append(_kept(state))
             if len(states) == MOST_STATES:
@@ -187,6 +204,13 @@ def run(plan: Plan, clock: Clock, task: int, total: int, on_progress: Callable[[
                 reported = now
     assert (state.totals[:, :, DONE] == state.totals[:, :, COUNT]).all(), "what meets in program order goes on"
     return [*states, state]
+
+
+def _so_far(plan: Plan, clock: Clock, state: State, total: int) -> str:
+    """Return how far a schedule is: cycles, instructions, and where each core stands."""
+    issued, cycles = int((state.sequencers[:, NEXT] - clock.first).sum()), int(state.sequencers[:, CLOCK].max())
+    places = (state.sequencers[:, AT] - state.sequencers[:, BEGIN]).tolist()
+    return f"at cycle {cycles:,} {issued:,} of {total:,} instructions are issued; {standing(plan, places)}"
 
 
 def _places(depth: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from emulator.inputs import prepare
 from emulator.memory import copy_out, enough_memory, open_arena, tensor
-from emulator.plan import SCRATCH_BYTES, CorePlan, Plan
+from emulator.plan import SCRATCH_BYTES, CorePlan, Plan, standing
 from emulator.walkers import Progress, Walkers, count_threads
 from emulator.weights import constant_weights
 from isa.errors import InputError
@@ -88,6 +88,13 @@ class Session:
         self._closed = True
         self._walkers.close()
 
+    def _so_far(self, task: int, done: int) -> str:
+        """Return how far a run is: tasks, instructions, and where each core stands."""
+        plan = self._plan
+        total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+        of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
+        return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, self._walkers.places)}"
+
     def _compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
         self._walkers.compute(task, on_stop, progress)
 
@@ -133,7 +140,11 @@ class Session:
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):
                 tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
-            self._compute(task, partial(show, task), progress)
+            try:
+                self._compute(task, partial(show, task), progress)
+            except KeyboardInterrupt as interrupt:
+                interrupt.add_note(self._so_far(task, walkers.done - before))
+                raise
             for core, symbol in program.of_kind("output"):
                 outputs[symbol.name][task] = tensor(self._arena, plan, core, symbol, task)
         for k, dump in enumerate(self._dumps):

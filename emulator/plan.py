@@ -344,6 +344,13 @@ def shares_bytes(instruction: Instruction, out: Operand, out_address: int, opera
     return not in_place and overlaps(out, out_address, operand, address)
 
 
+def standing(plan: Plan, places: Sequence[int]) -> str:
+    """Return where each core stands, for a message; `places` are their next instructions."""
+    return "; ".join(
+        f"core {part.number} stands at {part.where(at)}" for part, at in zip(plan.cores, places, strict=True)
+    )
+
+
 def in_task(plan: Plan, counters: Sequence[int]) -> str:
     """Return which task of a stream counters are of, for a message; nothing where there is one."""
     return f"in task {counters[TASK_COUNTER]}, " if plan.tasks > 1 else ""

@@ -34,6 +34,7 @@ from emulator.timeline import (
     PathEntry,
     Step,
     Timeline,
+    at_most,
     executed,
     schedule,
     transfer_bytes,
@@ -231,6 +232,7 @@ def stream(
     plan: Plan,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    max_cycles: int | None = None,
 ) -> Stream:
     """Return the schedule of a plan's tasks; needs no data. What is called and raised is that of `schedule`."""
     period = repeats_after(plan)
@@ -242,10 +244,12 @@ def stream(
             if on_progress:
                 on_progress(before + done, period * total)
 
-        timelines.append(schedule(plan, on_compile, report, task))
+        timelines.append(schedule(plan, on_compile, report, task, max_cycles))
     link_in, link_out = link(plan, "input"), link(plan, "output")
     cycles = [timeline.compute_cycles for timeline in timelines]
-    return Stream(plan, timelines, link_in, link_out, start_times(plan.tasks, link_in, link_out, cycles))
+    found = Stream(plan, timelines, link_in, link_out, start_times(plan.tasks, link_in, link_out, cycles))
+    at_most(plan, found.cycles, max_cycles)
+    return found
 
 
 def link(plan: Plan, kind: str) -> Link:

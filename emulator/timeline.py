@@ -291,18 +291,19 @@ def schedule(
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     task: int = 0,
+    max_cycles: int | None = None,
 ) -> Timeline:
     """Return the timeline of one task of a plan, by its number; needs no data.
 
     `on_compile` is called with "the schedule" before that is compiled, `on_progress` with the instructions scheduled
-    and those of the whole task, some times a second. Raises Trap for a task that takes too long, and where no core can
-    go on.
+    and those of the whole task, some times a second. Raises Trap for a task that takes too long, or more than
+    `max_cycles`, and where no core can go on.
     """
     chip, costs, total = plan.chip, costs_of(plan), executed(plan)
     try:
         with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
             clock = clock_of(plan, flat(plan, costs))
-            states = run(plan, clock, task, total, on_progress)
+            states = run(plan, clock, task, total, on_progress, max_cycles)
             # What the critical path needs is compiled with the rest.
             nothing, trail = np.empty((0, RECORD), np.int64), np.full(TRAIL, NONE, np.int64)
             walk_back(
@@ -316,7 +317,7 @@ def schedule(
     for part in plan.cores:
         for segment in part.core.segments:
             held[segment.memory] += len(segment.data)
-    return Timeline(
+    timeline = Timeline(
         plan=plan,
         costs=costs,
         clock=clock,
@@ -330,6 +331,14 @@ def schedule(
         setup=transfer_cycles(chip, held),
         task=task,
     )
+    at_most(plan, timeline.cycles, max_cycles)
+    return timeline
+
+
+def at_most(plan: Plan, cycles: int, max_cycles: int | None) -> None:
+    """Raise Trap where a finished schedule has more cycles than it may."""
+    if max_cycles is not None and cycles > max_cycles:
+        raise Trap(f"{plan.program.name}: more than {max_cycles:,} cycles: it takes {cycles:,}")
 
 
 FEWER = "give its longest loop a smaller count: the time of one iteration soon repeats"

@@ -301,7 +301,7 @@ class Walkers:
         """Raise Trap if the cores that cannot go on have not all ended."""
         states = self.walkers[0].states
         if any(self._code[at, KIND] != ENDS for at in states[:, AT]):
-            raise deadlock_trap(self._plan, (states[:, AT] - self._starts).tolist())
+            raise deadlock_trap(self._plan, self.places)
 
     def _decide(self) -> None:
         """Raise Trap if the next instruction's result overlaps what it reads; else keep in mind that it does not.
@@ -321,6 +321,11 @@ class Walkers:
                 raise overlap_trap(part.core, k, to, in_task(self._plan, counters))
             if self._watches[w, ABOVE] < address - to < self._watches[w, BELOW]:
                 self._known[w] = [address - to, *self._known[w, :-1]]
+
+    @property
+    def places(self) -> list[int]:
+        """The next instruction of each core."""
+        return (self.walkers[0].states[:, AT] - self._starts).tolist()
 
     @property
     def at(self) -> tuple[int, int]:

@@ -201,15 +201,17 @@ def time(
     chip: str | Chip | None = None,
     *,
     tasks: int | None = None,
+    max_cycles: int | None = None,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Timeline | Stream:
     """Schedule a program: cycles, engines, critical path. Needs no data.
 
     Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number.
-    Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip.
+    Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip, or takes more than
+    `max_cycles`.
     """
-    return timed(plan_for(program, chip, tasks), on_compile, on_progress)
+    return timed(plan_for(program, chip, tasks), on_compile, on_progress, max_cycles)
 
 
 def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
@@ -240,9 +242,14 @@ def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = No
 
 
 def timed(
-    plan: Plan, on_compile: Callable[[str], None] | None, on_progress: Callable[[int, int], None] | None
+    plan: Plan,
+    on_compile: Callable[[str], None] | None,
+    on_progress: Callable[[int, int], None] | None,
+    max_cycles: int | None = None,
 ) -> Timeline | Stream:
     from emulator.queue import stream
     from emulator.timeline import schedule
 
-    return (schedule if plan.tasks == 1 else stream)(plan, on_compile, on_progress)
+    if plan.tasks == 1:
+        return schedule(plan, on_compile, on_progress, max_cycles=max_cycles)
+    return stream(plan, on_compile, on_progress, max_cycles)

@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RatelError as error:
         report(error)
         return WRONG
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has gone, as in `ratel chips | head`; keep Python from writing to it again at exit.
@@ -170,6 +170,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", dest="page", required=True, metavar="FILE.html", help="the page; it loads nothing")
     with_chip(sub, json=False)
 
+    for sub in (running, timing):
+        sub.add_argument(
+            "--max-cycles", type=count, metavar="N", help="stop, and say how far it came, where it takes more cycles"
+        )
     for sub in (running, checking, timing, reporting):
         sub.add_argument(
             "--tasks", type=count, metavar="N", help="run a stream of N tasks (default: the program's own)"
@@ -294,7 +298,7 @@ def format_file(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     from emulator.checks import first_difference
-    from emulator.inputs import read_tensor
+    from emulator.inputs import count_tasks, read_tensor
     from ratel import api, tables
 
     inputs, outputs, expected = (
@@ -311,6 +315,17 @@ def run(options: argparse.Namespace) -> int:
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     with tables.Progress(program.name) as progress:
+        if options.max_cycles is not None:
+            # Before anything is computed: cycles do not depend on it.
+            tasks = count_tasks(program, tensors, options.tasks)
+            api.time(
+                program,
+                chip,
+                tasks=tasks,
+                max_cycles=options.max_cycles,
+                on_compile=progress.compiling,
+                on_progress=progress.advance,
+            )
         result = api.run(
             program,
             tensors,
@@ -515,7 +530,12 @@ def time(options: argparse.Namespace) -> int:
             api.bounds(program, chip, tasks=options.tasks)
             if isinstance(chip, RooflineChip)
             else api.time(
-                program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance
+                program,
+                chip,
+                tasks=options.tasks,
+                max_cycles=options.max_cycles,
+                on_compile=progress.compiling,
+                on_progress=progress.advance,
             )
             for program, chip in loaded
         ]
