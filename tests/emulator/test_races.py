@@ -14,7 +14,6 @@ from emulator.order import MOST_EXECUTIONS
 from emulator.plan import load
 from emulator.races import find_races
 from isa.chip import load_chip
-from isa.errors import Trap
 from isa.program import Program
 from ratel.command import main
 from ratel.drawn_programs import programs, programs_of_cores
@@ -80,7 +79,7 @@ def test_a_missing_wait_is_a_race_with_its_fix() -> None:
     (finding,) = verdict.findings
     (note,) = finding.notes
     assert (finding.code, finding.place.index, note[1].index) == ("C101", 2, 1)
-    assert finding.message == "its read of byte 0 of b races with a write of another engine"
+    assert finding.message == "this read of byte 0 of b races with a write by engine pe"
     assert finding.edits == (Edit(0, 2, "add wait", "p"),)
 
 
@@ -136,10 +135,12 @@ def test_what_is_too_long_is_not_proven() -> None:
     assert verdict.why == f"more than {MOST_EXECUTIONS:,} instructions would have to be followed one by one"
 
 
-def test_a_deadlock_is_a_trap() -> None:
-    text = ".semaphore s\n.local a i8[4]\nwait s, me\ncopy a, a\nsignal s, me\nend\n"
-    with pytest.raises(Trap, match="deadlock"):
-        ratel.check(ratel.assemble(text.replace("copy a, a\n", ""), chip="edge"))
+def test_a_deadlock_is_a_finding() -> None:
+    text = ".semaphore s\n.local a i8[4]\nwait s, me\nsignal s, me\nend\n"
+    verdict = ratel.check(ratel.assemble(text))
+    assert verdict.verdict == "race"
+    (finding,) = verdict.findings
+    assert finding.code == "C301" and "core 0 waits for a signal of semaphore `s`" in finding.message
 
 
 def test_the_command_says_which_lines_race(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,9 +148,9 @@ def test_the_command_says_which_lines_race(tmp_path: Path, capsys: pytest.Captur
     path.write_text(".chip edge" + POOLED.format(""))
     assert main(["check", str(path)]) == 1
     shown = capsys.readouterr().err
-    assert "error[C101]: its read of byte 0 of b races with a write of another engine" in shown
+    assert "error[C101]: this read of byte 0 of b races with a write by engine pe" in shown
     assert "pooled.npu:10:1" in shown and "10 | copy y, b" in shown and "add the wait bit `p`" in shown
-    assert "pooled.npu:9:1" in shown and "1 pair of instructions races" in shown
+    assert "pooled.npu:9:1" in shown and "pooled: 1 error" in shown
     assert main(["check", str(path), "--json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert (finding["place"]["line"], finding["notes"][0]["place"]["line"]) == (10, 9)
