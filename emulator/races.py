@@ -25,7 +25,7 @@ from isa.operand import Operand, region, runs
 from isa.row import ENGINES
 
 # Of one pair of instructions only the first race is kept, and of a program so many.
-MOST_RACES = 100
+MOST_RACES = 1_000
 # Pairs of families that are looked at, at most: about a microsecond each where they cannot meet.
 MOST_PAIRS = 5_000_000
 

@@ -7,13 +7,17 @@ from assembler.diagnostics import Diagnostic, Note, Span, render
 from emulator.findings import Finding, Place, Verdict
 from emulator.plan import Plan
 
+MOST_SHOWN = 20
+
 
 def print_verdict(plan: Plan, verdict: Verdict) -> None:
     """Print findings on stderr, and the verdict: on stdout where all is well."""
     from ratel.tables import to_stderr
 
-    for finding in verdict.findings:
+    for finding in verdict.findings[:MOST_SHOWN]:
         to_stderr(rendered(plan, finding) + "\n")
+    if (more := len(verdict.findings) - MOST_SHOWN) > 0:
+        to_stderr(f"and {more:,} findings more, which --json shows")
     for said in verdict.unseen:
         to_stderr(f"not looked at, for reads of what is not there: {said}")
     name, errors = plan.program.name, len(verdict.errors)

@@ -1,7 +1,7 @@
 """Fixing: the edits of the checker's findings applied to a program's text, one after another, as long as they help.
 
-An edit helps if the text assembles, and the checker then finds less: deadlocks weigh most, then wrong data, then races,
-then semaphores left signalled. What it does not find less with is left as it was.
+An edit helps if the text assembles, and the checker then finds less: that it can prove nothing weighs most, then
+deadlocks, wrong data, races, and semaphores left signalled. What it does not find less with is left as it was.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,7 +61,8 @@ def _better(fixed: Fixed, file: str, planned: Callable[[str], Plan], standard: b
 
 def _badness(verdict: Verdict) -> tuple[int, ...]:
     codes = [finding.code for finding in verdict.findings]
-    return tuple(sum(codes.count(code) for code in of_weight) for of_weight in WEIGHTS)
+    counts = (sum(codes.count(code) for code in of_weight) for of_weight in WEIGHTS)
+    return verdict.verdict == "not proven", *counts
 
 
 def _standard(text: str) -> bool:

@@ -1,7 +1,10 @@
 """pytest plugin: a program that fails an assertion of ratel.testing is saved, with the command that shows it again.
 
+`pytest_plugins = ["ratel.pytest_plugin"]` in a conftest.py, or `-p ratel.pytest_plugin`, takes it in. It is no entry
+point, for then pytest would rewrite the assertions of all of ratel, and numba can compile none that is rewritten.
+
 Programs go to the folder `ratel_failures` of the ini file, by default `ratel-failures`, each in a folder named by its
-test. Installed with ratel; where no such assertion fails it does and imports nothing.
+test.
 """
 
 import re
