@@ -1,6 +1,7 @@
 """Check: all that can be said of a program without running it, and the verdict."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from emulator.dataflow import find_dataflow
 from emulator.deadlock import Deadlock
@@ -12,21 +13,30 @@ from emulator.tokens import deadlock_finding, left_signalled, useless_waits
 from emulator.witness import race_finding
 
 
+def check_order(plan: Plan) -> Verdict:
+    """Return whether a plan is free of races and deadlocks."""
+    try:
+        races = find_races(plan)
+    except Deadlock as deadlock:
+        return Verdict("race", (deadlock_finding(plan, deadlock),))
+    return Verdict(races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
+
+
 def check(plan: Plan, waits: bool = False) -> Verdict:
     """Return whether a plan is free of races and deadlocks, and all else that is wrong with it or odd.
 
     With `waits` each wait bit of a proven plan is tried: those that order nothing are found, too.
     """
-    try:
-        races = find_races(plan)
-    except Deadlock as deadlock:
-        return Verdict("race", (deadlock_finding(plan, deadlock), *left_signalled(plan)))
-    found = [race_finding(plan, race) for race in races.races]
+    order = check_order(plan)
+    others = left_signalled(plan)
+    if any(finding.code == "C301" for finding in order.findings):
+        # What comes behind a deadlock is never reached.
+        return replace(order, findings=(*order.findings, *others))
     data, unseen = find_dataflow(plan)
-    others = [*left_signalled(plan), *data, *can_overflow(plan)]
-    if waits and races.verdict == "proven":
+    others += [*data, *can_overflow(plan)]
+    if waits and order.verdict == "proven":
         others += useless_waits(plan)
-    return Verdict(races.verdict, (*found, *others), races.why, tuple(unseen))
+    return replace(order, findings=(*order.findings, *others), unseen=tuple(unseen))
 
 
 def fixes(findings: Iterable[Finding]) -> list[tuple[Edit, ...]]:

@@ -32,7 +32,7 @@ DEVIATIONS, CHANGES = (0.0, 2.0, 16.0), (8, 64, 10**9)
 
 
 @dataclass(frozen=True)
-class _Executed:
+class Executed:
     """One execution: `at` counts through all cores; `needs[e]` of engine e of its core have to be done before it."""
 
     core: int
@@ -45,18 +45,18 @@ class _Executed:
 class Interleaver(Session):
     """A plan ready to run in drawn orders, each from memories as they were at first. A context manager."""
 
-    def __init__(self, plan: Plan, poison: int = 0, on_compile: Callable[[str], None] | None = None) -> None:
-        """Set up a plan; unwritten bytes are the noise of seed `poison`. Raises Trap for what is too long."""
+    def __init__(self, plan: Plan, poison: int | None = 0, on_compile: Callable[[str], None] | None = None) -> None:
+        """Set up a plan; unwritten bytes are the noise of seed `poison`, or 0. Raises Trap for what is too long."""
         total = sum(executions(part.core.code) for part in plan.cores)
         if total > MOST_EXECUTIONS:
             raise Trap(
                 f"{plan.program.name}: a task executes {total:,} instructions, but at most {MOST_EXECUTIONS:,} can be "
-                "interleaved",
+                "followed one by one",
                 "give its loops smaller counts",
             )
         super().__init__(plan, poison=poison, on_compile=on_compile)
         self._first_bytes, self._seed = self._arena.copy(), 0
-        self._queues: list[list[_Executed]] = []
+        self._queues: list[list[Executed]] = []
         self._task = -1
 
     def interleaved(self, seed: int, inputs: Mapping[str, np.ndarray]) -> Execution:
@@ -80,21 +80,24 @@ class Interleaver(Session):
             self._task = task
         order = _drawn(plan, self._queues, np.random.default_rng((self._seed, task)))
         order = [e for e in order if plan.cores[e.core].core.code[e.index].row.engine != "sync"]
-        rows = _with_addresses(plan, self._walkers.given_rows(), order)
+        self._follow(order, _with_addresses(plan, self._walkers.given_rows(), order))
+
+    def _follow(self, order: list[Executed], rows: np.ndarray) -> None:
+        """Run executions in their order, on rows with their addresses."""
         place = self._walkers.follow(np.array([e.at for e in order], np.int64), rows)
         if place is not None:
             raise self._trapped(order[place], int(rows[place, STATUS]))
 
-    def _trapped(self, e: _Executed, status: int) -> Trap:
+    def _trapped(self, e: Executed, status: int) -> Trap:
         if status:
             return wrong_index(self._plan, e.core, e.index, status - 1, e.counters, self._arena)
         return Trap(f"{self._plan.cores[e.core].where(e.index)}: this computer cannot give the memory for it")
 
 
-def _queues(plan: Plan, part: CorePlan, begins: int, task: int) -> list[list[_Executed]]:
+def _queues(plan: Plan, part: CorePlan, begins: int, task: int) -> list[list[Executed]]:
     """Return all that a core executes in a task, by engine; raise Trap where a result overlaps what it reads."""
     code = part.core.code
-    queues: list[list[_Executed]] = [[] for _ in ENGINES]
+    queues: list[list[Executed]] = [[] for _ in ENGINES]
     board = _Board(plan.program.order == "hardware")
     for index, counters in _in_program_order(code, task):
         instruction = code[index]
@@ -104,7 +107,7 @@ def _queues(plan: Plan, part: CorePlan, begins: int, task: int) -> list[list[_Ex
             needs = np.maximum(needs, board.enter(instruction, engine, len(queues[engine]) + 1, counters)).tolist()
             if part.overlap[index]:
                 _check_overlap(part, index, counters)
-        queues[engine].append(_Executed(part.number, index, begins + index, counters, tuple(needs)))
+        queues[engine].append(Executed(part.number, index, begins + index, counters, tuple(needs)))
     return queues
 
 
@@ -174,17 +177,17 @@ def _check_overlap(part: CorePlan, index: int, counters: Sequence[int]) -> None:
 class _Going:
     """How far all queues are: what is done of each, and signals."""
 
-    def __init__(self, plan: Plan, queues: Sequence[Sequence[_Executed]]) -> None:
+    def __init__(self, plan: Plan, queues: Sequence[Sequence[Executed]]) -> None:
         self._plan, self._queues = plan, queues
         self._done = [0] * len(queues)
         self._signals = Counter[int]()
         self._barriers = uses([part.core.code for part in plan.cores])
-        self.order: list[_Executed] = []
+        self.order: list[Executed] = []
 
-    def _instruction(self, e: _Executed) -> Instruction:
+    def _instruction(self, e: Executed) -> Instruction:
         return self._plan.cores[e.core].core.code[e.index]
 
-    def _head(self, queue: int) -> _Executed | None:
+    def _head(self, queue: int) -> Executed | None:
         done = self._done[queue]
         return self._queues[queue][done] if done < len(self._queues[queue]) else None
 
@@ -252,7 +255,7 @@ class _Going:
         return deadlock_trap(self._plan, places)
 
 
-def _drawn(plan: Plan, queues: Sequence[Sequence[_Executed]], noise: np.random.Generator) -> list[_Executed]:
+def _drawn(plan: Plan, queues: Sequence[Sequence[Executed]], noise: np.random.Generator) -> list[Executed]:
     """Return all executions in a drawn order; raise Trap where no queue can go on."""
     going, total = _Going(plan, queues), sum(map(len, queues))
     deviation, change = noise.choice(DEVIATIONS), int(noise.choice(CHANGES))
@@ -268,7 +271,7 @@ def _drawn(plan: Plan, queues: Sequence[Sequence[_Executed]], noise: np.random.G
     return going.order
 
 
-def _with_addresses(plan: Plan, rows: np.ndarray, order: Sequence[_Executed]) -> np.ndarray:
+def _with_addresses(plan: Plan, rows: np.ndarray, order: Sequence[Executed]) -> np.ndarray:
     """Return the rows of executions, in their order, with the addresses that their counters give."""
     at = np.array([e.at for e in order], np.int64)
     counters = np.array([e.counters for e in order], np.int64).reshape(-1, MAX_LOOP_DEPTH + 1)

@@ -138,6 +138,9 @@ def parser() -> argparse.ArgumentParser:
         help="let N threads of this computer share large instructions (default: 1; the results are the same)",
     )
 
+    sub.add_argument(
+        "--saturation", action="store_true", help="say how much of each quantised result is at an end of its type"
+    )
     sub.add_argument("--check", action="store_true", help="check it first, as `ratel check` does, and stop at an error")
     sub.add_argument(
         "--no-check", action="store_true", help="in compiler order, too, run without looking for races first"
@@ -299,6 +302,7 @@ def format_file(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     from emulator.checks import first_difference
     from emulator.inputs import count_tasks, read_tensor
+    from emulator.saturation import find_saturation
     from ratel import api, tables
 
     inputs, outputs, expected = (
@@ -338,13 +342,17 @@ def run(options: argparse.Namespace) -> int:
             on_progress=progress.advance,
         )
         timeline, untimed = timed(result)
+        saturation = find_saturation(result.plan, tensors, progress.compiling) if options.saturation else None
     for name, path in outputs.items():
         save_tensor(path, result.outputs[name])
     differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
     if options.json:
-        print_json(run_summary(result, differences, timeline, untimed))
+        summary = run_summary(result, differences, timeline, untimed)
+        print_json(summary | ({} if saturation is None else {"saturation": [vars(found) for found in saturation]}))
     else:
         tables.print_run(result, differences, timeline, untimed)
+        if saturation is not None:
+            tables.print_saturation(result.plan, saturation)
     wrong = not result.passed or any(difference is not None for difference in differences.values())
     return WRONG if wrong else DONE
 
@@ -354,12 +362,12 @@ def may_run(options: argparse.Namespace, program: Program, chip: Chip) -> bool:
 
     Execution is in order, so a race would show in no result.
     """
-    from emulator.check import check
+    from emulator.check import check, check_order
     from ratel import api, findings_shown
     from ratel.tables import to_stderr
 
     plan = api.plan_for(program, chip, options.tasks)
-    verdict = check(plan)
+    verdict = check(plan) if options.check else check_order(plan)
     if verdict.verdict == "race" or (options.check and not verdict.passed):
         findings_shown.print_verdict(plan, verdict)
         to_stderr("not run; --no-check runs it in program order, which hides a race")

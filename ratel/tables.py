@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from emulator.plan import Plan
     from emulator.queue import Stream
+    from emulator.saturation import Saturation
     from emulator.timeline import EngineTime, Timeline
     from ratel.api import Run
 
@@ -155,6 +157,18 @@ def print_run(
     print_stream(out, timeline)
     print_engines(out, timeline)
     print_path(out, timeline, 5)
+
+
+def print_saturation(plan: Plan, found: Sequence[Saturation]) -> None:
+    """Print how much of each quantised result is at an end of its type."""
+    headings = {"line": "right", "instruction": "left", "elements": "right", "least": "right", "greatest": "right"}
+    columns = list(headings.items())
+    shown = table("saturation: quantised results at the least and the greatest value of their type", columns)
+    for one in found:
+        line = plan.cores[one.core].line(one.index)
+        shares = share(one.at_low, one.elements), share(one.at_high, one.elements)
+        shown.add_row(f"{line.file}:{line.number}", line.text, f"{one.elements:,}", *shares)
+    console().print(shown)
 
 
 def predictions(tensor: np.ndarray) -> str:

@@ -92,7 +92,7 @@ def test_a_seed_is_an_order() -> None:
 
 def test_what_is_too_long_is_not_interleaved() -> None:
     text = f".chip edge\n.local a i8[4]\n.local b i8[4]\nloop n, {MOST_EXECUTIONS + 1}\ncopy a, b\nbrnz n\nend\n"
-    with pytest.raises(Trap, match="at most 10,000 can be interleaved"):
+    with pytest.raises(Trap, match="at most 10,000 can be followed one by one"):
         testing.run_interleaved(ratel.assemble(text), 0)
 
 
