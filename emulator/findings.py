@@ -91,9 +91,9 @@ class Finding:
 class Verdict:
     """What the checker says.
 
-    `verdict` is about order: "proven" free of races and deadlocks, "race" for either, or "not proven", and `why` not.
-    Findings also say what else is wrong or odd, but for what is `unseen`, in words; `passed` where nothing is wrong and
-    the order is proven.
+    `verdict` is about order: "proven" free of races and deadlocks, "race" for either, or "not proven"; `why` says what
+    kept it from being followed to its end, so that of a "race" others may be missing. Findings also say what else is
+    wrong or odd, but for what is `unseen`, in words; `passed` where nothing is wrong and the order is proven.
     """
 
     verdict: Literal["proven", "race", "not proven"]

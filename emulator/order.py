@@ -93,7 +93,9 @@ class Walk:
         self._recent: list[list[Family]] = [[] for _ in plan.cores]
         self._signals: dict[int, list[Clock]] = {}
         self._waits: dict[int, int] = {}
+        # Of each barrier: its meetings, and at how many of them each core has arrived.
         self._meetings: dict[int, list[dict[int, Clock]]] = {}
+        self._arrivals: dict[tuple[int, int], int] = {}
         self._users: dict[int, set[int]] = {}
         for part in plan.cores:
             for instruction in part.core.code:
@@ -212,7 +214,8 @@ class Walk:
             start = latest(start, self._signals[token][kth])
         elif mnemonic == "barrier":
             meetings = self._meetings.setdefault(token, [])
-            kth = sum(number in meeting for meeting in meetings)
+            kth = self._arrivals.get((token, number), 0)
+            self._arrivals[token, number] = kth + 1
             if kth == len(meetings):
                 meetings.append({})
             meetings[kth][number] = start

@@ -69,7 +69,10 @@ class _Reach:
 
 @dataclass(frozen=True)
 class Races:
-    """Whether a program is free of races: "proven", "race", or "not proven" with the reason in `why`."""
+    """Whether a program is free of races: "proven", "race", or "not proven".
+
+    `why` is the reason where not all could be looked at; of a "race", others may then be missing.
+    """
 
     verdict: Literal["proven", "race", "not proven"]
     races: tuple[Race, ...] = ()
@@ -81,14 +84,26 @@ def find_races(plan: Plan, skips: bool = True) -> Races:
 
     With `skips`, iterations that do as the one before are skipped, unless then something cannot be said.
     """
-    try:
-        return _find(plan, skips)
-    except Undecided as doubt:
-        return find_races(plan, skips=False) if skips else Races("not proven", why=str(doubt))
+    found = _find(plan, skips)
+    if not skips or not found.why:
+        return found
+    one_by_one = _find(plan, skips=False)
+    # What was found before a search was given up is a race all the same.
+    return found if found.races and one_by_one.why and not one_by_one.races else one_by_one
 
 
 def _find(plan: Plan, skips: bool) -> Races:
-    search = _Search(plan, skips)
+    search, why = _Search(plan, skips), ""
+    try:
+        _look(plan, search, skips)
+    except Undecided as doubt:
+        why = str(doubt)
+    verdict: Literal["proven", "race", "not proven"] = "race" if search.races else "not proven" if why else "proven"
+    return Races(verdict, tuple(search.races.values()), why)
+
+
+def _look(plan: Plan, search: "_Search", skips: bool) -> None:
+    """Look for races in as many tasks as may differ."""
     # The scoreboard follows addresses, which may differ from task to task; wait bits do not.
     one_by_one = not skips or plan.program.order == "hardware"
     tasks = repeats_after(plan) if one_by_one and search.wanted else 1
@@ -96,7 +111,6 @@ def _find(plan: Plan, skips: bool) -> Races:
         search.look(task, 1 if one_by_one else plan.tasks)
         if len(search.races) == MOST_RACES:
             break
-    return Races("race" if search.races else "proven", tuple(search.races.values()))
 
 
 class _Search:

@@ -30,7 +30,8 @@ def print_verdict(plan: Plan, verdict: Verdict) -> None:
     if verdict.passed:
         print(f"{name}: proven free of races and deadlocks, {plan.program.order} order" + (f"; {found}" * bool(found)))
     else:
-        open_ = f"; order not proven: {verdict.why}" if verdict.verdict == "not proven" else ""
+        what = "order" if verdict.verdict == "not proven" else "the rest of the order"
+        open_ = f"; {what} not proven: {verdict.why}" if verdict.why else ""
         to_stderr(f"{name}: {found or 'nothing found'}{open_}")
 
 

@@ -62,7 +62,7 @@ def _better(fixed: Fixed, file: str, planned: Callable[[str], Plan], standard: b
 def _badness(verdict: Verdict) -> tuple[int, ...]:
     codes = [finding.code for finding in verdict.findings]
     counts = (sum(codes.count(code) for code in of_weight) for of_weight in WEIGHTS)
-    return verdict.verdict == "not proven", *counts
+    return bool(verdict.why), *counts
 
 
 def _standard(text: str) -> bool:

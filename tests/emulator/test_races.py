@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.findings import Edit
-from emulator.order import MOST_EXECUTIONS
 from emulator.plan import load
 from emulator.races import find_races
 from isa.chip import load_chip
@@ -128,11 +127,27 @@ end
 """
 
 
+@pytest.fixture
+def follow_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.order.MOST_EXECUTIONS", 1_000)
+
+
+TOO_LONG = "more than 1,000 instructions would have to be followed one by one"
+
+
+@pytest.mark.usefixtures("follow_few")
 def test_what_is_too_long_is_not_proven() -> None:
     assert ratel.check(ratel.assemble(MEETING.format(count=100))).verdict == "proven"
     verdict = ratel.check(ratel.assemble(MEETING.format(count=10**6)))
-    assert verdict.verdict == "not proven"
-    assert verdict.why == f"more than {MOST_EXECUTIONS:,} instructions would have to be followed one by one"
+    assert (verdict.verdict, verdict.why) == ("not proven", TOO_LONG)
+
+
+@pytest.mark.usefixtures("follow_few")
+def test_a_race_is_told_though_the_rest_is_too_long() -> None:
+    text = MEETING.format(count=10**6).replace("    wait full, pe\n", "")
+    verdict = ratel.check(ratel.assemble(text))
+    assert (verdict.verdict, verdict.why) == ("race", TOO_LONG)
+    assert [finding.code for finding in verdict.findings][:2] == ["C101", "C302"]
 
 
 def test_a_deadlock_is_a_finding() -> None:
