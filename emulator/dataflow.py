@@ -9,7 +9,7 @@ Padding is no read. What `index` chooses among rows is known to no one here, so 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -142,16 +142,16 @@ class _Flow:
                 )
 
     def never_read(self) -> Iterator[Finding]:
-        """Yield the instructions of whose results no byte is ever read, or goes out."""
+        """Yield the instructions of whose results no byte is ever read, or goes out, in whichever task."""
         read = {place: np.zeros(len(held), np.uint8) for place, held in self._there.items()}
         for core, symbol in self._plan.program.of_kind("output"):
             if (place := region(core, symbol.memory)) in read:
                 read[place][symbol.address : symbol.end] = 1
         for kind in ("read", "chosen"):
-            for access in self._of_kind(kind):
+            for access in self._of_kind(kind, self._plan.tasks):
                 for all_bytes in self._all_bytes(read, access):
                     all_bytes[...] = 1
-        for access in self._of_kind("write"):
+        for access in self._of_kind("write", self._plan.tasks):
             # What lies in the host's memory, others may read.
             if access.memory[1] != "host" and not any(found.any() for found in self._all_bytes(read, access)):
                 low, _ = access.operand.span()
@@ -163,10 +163,12 @@ class _Flow:
                     "take it out, or read it",
                 )
 
-    def _of_kind(self, kind: str) -> Iterator[_Access]:
-        # Looked up each time: a memory may turn out to be too much.
-        accesses = (access for found in self._accesses for access in found if access.kind == kind)
-        return (access for access in accesses if access.memory in self._there)
+    def _of_kind(self, kind: str, tasks: int = 1) -> Iterator[_Access]:
+        """Yield the accesses of a kind, over so many tasks."""
+        for access in (access for found in self._accesses for access in found if access.kind == kind):
+            # Looked up each time: a memory may turn out to be too much.
+            if access.memory in self._there:
+                yield replace(access, trips=(tasks, *access.trips[1:]))
 
     def _read(self, access: _Access, counters: Sequence[int], place: Place) -> Iterator[Finding]:
         """Yield what is wrong with one read."""
@@ -181,17 +183,12 @@ class _Flow:
         symbol = self._symbol(access.memory, address)
         byte = tensor_byte(self._plan, access.memory, address)
         said = f"element {_element(symbol, address - symbol.address)} of {symbol.name}" if symbol else byte
-        edits: tuple[Edit, ...] = ()
+        help, edits = "write it before", tuple[Edit, ...]()
         if symbol and len(symbol.shape) <= 4 and access.memory[1] == "lm" and access.memory[0] == access.core:
-            edits = (Edit(access.core, 0, "before", f"fill {symbol.name}, value={symbol.zero}"),)
-        return Finding(
-            "C401",
-            place,
-            f"this reads {said}, which nothing has written{when(self._plan, place) if place.counters else ''}",
-            f"write it before: `fill {symbol.name if symbol else '...'}, value=0` does, in the beginning",
-            (),
-            edits,
-        )
+            fill = f"fill {symbol.name}, value={symbol.zero}"
+            help, edits = f"{help}: `{fill}` does, in the beginning", (Edit(access.core, 0, "before", fill),)
+        message = f"this reads {said}, which nothing has written{when(self._plan, place) if place.counters else ''}"
+        return Finding("C401", place, message, help, (), edits)
 
     def _overwritten(
         self, access: _Access, held: np.ndarray, counters: Sequence[int], place: Place

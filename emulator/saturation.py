@@ -26,10 +26,16 @@ class Saturation:
 
 
 def find_saturation(
-    plan: Plan, inputs: Mapping[str, np.ndarray], on_compile: Callable[[str], None] | None = None
+    plan: Plan,
+    inputs: Mapping[str, np.ndarray],
+    poison: int | None = None,
+    on_compile: Callable[[str], None] | None = None,
 ) -> list[Saturation]:
-    """Return the saturation of each instruction that rounds to 8 or 16 bits; raise what a run does."""
-    with _Counter(plan, on_compile=on_compile) as counter:
+    """Return the saturation of each instruction that rounds to 8 or 16 bits, unwritten bytes as a run has them.
+
+    Raises what a run does, and Trap where a task executes too many instructions.
+    """
+    with _Counter(plan, poison, on_compile) as counter:
         counter.interleaved(0, inputs)
         return [Saturation(*place, *counts.tolist()) for place, counts in sorted(counter.counts.items())]
 
@@ -37,8 +43,8 @@ def find_saturation(
 class _Counter(Interleaver):
     """A plan whose results are counted as they are made."""
 
-    def __init__(self, plan: Plan, on_compile: Callable[[str], None] | None) -> None:
-        super().__init__(plan, poison=None, on_compile=on_compile)
+    def __init__(self, plan: Plan, poison: int | None, on_compile: Callable[[str], None] | None) -> None:
+        super().__init__(plan, poison, on_compile)
         self.counts: dict[tuple[int, int], np.ndarray] = {}
 
     def _follow(self, order: list[Executed], rows: np.ndarray) -> None:

@@ -215,10 +215,10 @@ def time(
 
 
 def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
-    """Return whether a program is free of races, whatever the cycles: proven, or each pair of lines, or why neither.
+    """Return whether a program is free of races and deadlocks, whatever the cycles: proven, not so, or why neither.
 
-    What races is in the verdict's findings. Long loops are not unrolled. Needs no data.
-    Raises Trap when it is a deadlock or cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
+    What races or deadlocks, and what else is wrong or odd, is in the verdict's findings. Needs no data.
+    Raises Trap when it cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
     """
     from emulator.check import check
 

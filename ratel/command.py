@@ -141,8 +141,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--saturation", action="store_true", help="say how much of each quantised result is at an end of its type"
     )
-    sub.add_argument("--check", action="store_true", help="check it first, as `ratel check` does, and stop at an error")
-    sub.add_argument(
+    checks = sub.add_mutually_exclusive_group()
+    checks.add_argument("--check", action="store_true", help="check it first, as `ratel check` does; stop at an error")
+    checks.add_argument(
         "--no-check", action="store_true", help="in compiler order, too, run without looking for races first"
     )
 
@@ -314,14 +315,15 @@ def run(options: argparse.Namespace) -> int:
         if name not in known:
             outputs_are = f"outputs: {', '.join(known) or 'none'}"
             raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
-    if (options.check or program.order == "compiler") and not options.no_check and not may_run(options, program, chip):
-        return WRONG
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
+    tasks = count_tasks(program, tensors, options.tasks)
+    plan = api.plan_for(program, chip, tasks)
+    if (options.check or program.order == "compiler") and not options.no_check and not may_run(plan, options.check):
+        return WRONG
     with tables.Progress(program.name) as progress:
         if options.max_cycles is not None:
             # Before anything is computed: cycles do not depend on it.
-            tasks = count_tasks(program, tensors, options.tasks)
             api.time(
                 program,
                 chip,
@@ -330,11 +332,13 @@ def run(options: argparse.Namespace) -> int:
                 on_compile=progress.compiling,
                 on_progress=progress.advance,
             )
+        # First, for it refuses what is too long.
+        saturation = find_saturation(plan, tensors, options.poison, progress.compiling) if options.saturation else None
         result = api.run(
             program,
             tensors,
             chip,
-            tasks=options.tasks,
+            tasks=tasks,
             poison=options.poison,
             dumps=options.dump,
             threads=options.threads,
@@ -342,7 +346,6 @@ def run(options: argparse.Namespace) -> int:
             on_progress=progress.advance,
         )
         timeline, untimed = timed(result)
-        saturation = find_saturation(result.plan, tensors, progress.compiling) if options.saturation else None
     for name, path in outputs.items():
         save_tensor(path, result.outputs[name])
     differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
@@ -352,28 +355,28 @@ def run(options: argparse.Namespace) -> int:
     else:
         tables.print_run(result, differences, timeline, untimed)
         if saturation is not None:
-            tables.print_saturation(result.plan, saturation)
+            tables.print_saturation(plan, saturation)
     wrong = not result.passed or any(difference is not None for difference in differences.values())
     return WRONG if wrong else DONE
 
 
-def may_run(options: argparse.Namespace, program: Program, chip: Chip) -> bool:
-    """Return whether a program has no race, and with --check no other error; print what it has.
+def may_run(plan: Plan, for_all: bool) -> bool:
+    """Return whether a plan has no race, and where it is checked `for_all` no other error; print what it has.
 
     Execution is in order, so a race would show in no result.
     """
     from emulator.check import check, check_order
-    from ratel import api, findings_shown
+    from ratel import findings_shown
     from ratel.tables import to_stderr
 
-    plan = api.plan_for(program, chip, options.tasks)
-    verdict = check(plan) if options.check else check_order(plan)
-    if verdict.verdict == "race" or (options.check and not verdict.passed):
+    verdict = check(plan) if for_all else check_order(plan)
+    if verdict.verdict == "race" or (for_all and not verdict.passed):
         findings_shown.print_verdict(plan, verdict)
-        to_stderr("not run; --no-check runs it in program order, which hides a race")
+        hides = "--no-check runs it in program order, which hides a race"
+        to_stderr(f"not run; {'--check stops at an error' if for_all else hides}")
         return False
     if verdict.verdict == "not proven":
-        to_stderr(f"warning: {program.name} is not proven free of races: {verdict.why}")
+        to_stderr(f"warning: {plan.program.name} is not proven free of races: {verdict.why}")
     return True
 
 

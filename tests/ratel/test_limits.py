@@ -27,7 +27,7 @@ end
 def test_a_number_of_cycles_ends_a_schedule(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "long.npu"
     path.write_text(LONG.replace("2147483647", "100000000"))
-    assert main([command, str(path), "--max-cycles", "10_000".replace("_", "")]) == 1
+    assert main([command, str(path), "--max-cycles", "10000"]) == 1
     said = capsys.readouterr().err.replace("\n", " ")
     assert "long: more than 10,000 cycles: at cycle" in said
     assert "of 100,000,000 instructions are issued; core 0 stands at long.npu:" in said
