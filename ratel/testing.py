@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, DType
-from isa.program import Program, Symbol
+from isa.errors import InputError
+from isa.program import Program
 from ratel import api
 from ratel.drawn_instructions import instructions, random_data
 from ratel.drawn_programs import looped_programs, programs, programs_of_cores, race_free_programs, racy_programs
@@ -122,14 +123,16 @@ def run_interleaved(
     Unwritten memory is noise, the same for every seed. Of a program free of races all seeds give the same bits.
     Raises what `ratel.run` does, and Trap where a task executes more than 10,000 instructions.
     """
-    with _interleaver(program, chip) as interleaver:
-        return interleaver.interleaved(seed, inputs or {}).outputs
+    given = inputs or {}
+    with _interleaver(program, given, chip) as interleaver:
+        return interleaver.interleaved(seed, given).outputs
 
 
-def _interleaver(program: Program, chip: str | Chip | None) -> Interleaver:
+def _interleaver(program: Program, given: Mapping[str, Any], chip: str | Chip | None) -> Interleaver:
+    from emulator.inputs import count_tasks
     from emulator.interleave import Interleaver
 
-    return Interleaver(api.plan_for(program, chip))
+    return Interleaver(api.plan_for(program, chip, count_tasks(program, given, None)))
 
 
 def assert_equivalent(
@@ -143,7 +146,8 @@ def assert_equivalent(
     """Hold a program's outputs against a reference's, bit for bit; raise ProgramFailure with the first difference.
 
     `reference` is another program with outputs of the same names, or a function that takes the inputs by name and
-    returns the output, or several by name. With `seeds` the program also runs interleaved, once for each.
+    returns the output, or all of several by name. With `seeds` the program also runs interleaved, once for each.
+    Raises InputError where the names differ, and what `ratel.run` and `run_interleaved` do.
     """
     from emulator.checks import first_difference
 
@@ -154,14 +158,30 @@ def assert_equivalent(
     else:
         result = reference(**given)
         wanted = result if isinstance(result, Mapping) else dict.fromkeys(found, result)
+    if set(wanted) != set(found):
+        names = (", ".join(sorted(of)) or "none" for of in (found, wanted))
+        raise InputError("the program's outputs are {}, the reference's {}".format(*names), "give each of them")
     for name, tensor in wanted.items():
         difference = first_difference(np.asarray(tensor), found[name])
         if difference:
             raise _unequal(f"output {name}: {difference}", program, given, {name: np.asarray(tensor)})
-    with _interleaver(program, chip) as interleaver:
+    if seeds := tuple(seeds):
+        _hold_interleaved(program, found, given, chip, seeds)
+
+
+def _hold_interleaved(
+    program: Program,
+    outputs: Mapping[str, np.ndarray],
+    given: Mapping[str, Any],
+    chip: str | Chip | None,
+    seeds: Iterable[int],
+) -> None:
+    from emulator.checks import first_difference
+
+    with _interleaver(program, given, chip) as interleaver:
         for seed in seeds:
             for name, tensor in interleaver.interleaved(seed, given).outputs.items():
-                difference = first_difference(found[name], tensor)
+                difference = first_difference(outputs[name], tensor)
                 if difference:
                     message = f"output {name}, interleaved by seed {seed}: {difference}"
                     raise ProgramFailure(message, program, "ratel check FILE")
@@ -170,11 +190,10 @@ def assert_equivalent(
 def _unequal(
     message: str, program: Program, given: Mapping[str, Any], expected: Mapping[str, np.ndarray]
 ) -> ProgramFailure:
-    symbols: dict[str, Symbol] = {symbol.name: symbol for _, symbol in program.of_kind("input")}
     files, words = {}, []
     for name, value in given.items():
         files[f"{name}.npy"] = np.asarray(value)
-        words.append(f"--input {symbols[name].name}={name}.npy")
+        words.append(f"--input {name}={name}.npy")
     for name, tensor in expected.items():
         files[f"{name}_expected.npy"] = tensor
         words.append(f"--expect {name}={name}_expected.npy")

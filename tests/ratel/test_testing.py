@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.interleave import MOST_EXECUTIONS
-from isa.errors import Trap
+from isa.errors import InputError, Trap
 from isa.program import Program
 from ratel import testing
 from tests.longer import mutations
@@ -84,6 +84,18 @@ def test_programs_are_held_against_each_other_and_interleaved() -> None:
         testing.assert_race_free(POOLED_RACE)
 
 
+def test_a_reference_has_the_same_outputs() -> None:
+    for reference in (lambda x: {}, lambda x: {"z": x}, lambda x: {"y": x, "z": x}):
+        with pytest.raises(InputError, match="the program's outputs are y, the reference's "):
+            testing.assert_equivalent(POOLED_RIGHT, reference, {"x": X})
+
+
+def test_batches_are_held_and_interleaved() -> None:
+    batch = np.stack([X, X + 1, X + 2])
+    testing.assert_equivalent(POOLED_RIGHT, lambda x: x, {"x": batch}, seeds=[1])
+    assert (testing.run_interleaved(POOLED_RIGHT, 2, {"x": batch})["y"] == batch).all()
+
+
 def test_a_seed_is_an_order() -> None:
     outputs = [testing.run_interleaved(POOLED_RACE, seed, {"x": X})["y"].tobytes() for seed in range(20)]
     assert outputs == [testing.run_interleaved(POOLED_RACE, seed, {"x": X})["y"].tobytes() for seed in range(20)]
@@ -92,8 +104,11 @@ def test_a_seed_is_an_order() -> None:
 
 def test_what_is_too_long_is_not_interleaved() -> None:
     text = f".chip edge\n.local a i8[4]\n.local b i8[4]\nloop n, {MOST_EXECUTIONS + 1}\ncopy a, b\nbrnz n\nend\n"
+    program = ratel.assemble(text)
     with pytest.raises(Trap, match="at most 10,000 can be followed one by one"):
-        testing.run_interleaved(ratel.assemble(text), 0)
+        testing.run_interleaved(program, 0)
+    # In order it may be longer.
+    testing.assert_equivalent(program, program)
 
 
 @settings(max_examples=100, deadline=None)
