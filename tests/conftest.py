@@ -1,4 +1,4 @@
-"""Options of all tests. `pytest --bless` writes diagnostics into the programs that expect them; read the difference."""
+"""Options of all tests. `pytest --bless` writes what is said of bad programs into them; read the difference."""
 
 import os
 
@@ -11,7 +11,7 @@ settings.load_profile("ratel")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--bless", action="store_true", help="rewrite the expected diagnostics of the assembler")
+    parser.addoption("--bless", action="store_true", help="rewrite the expected diagnostics and findings")
 
 
 def pytest_configure(config: pytest.Config) -> None:
