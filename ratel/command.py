@@ -513,7 +513,7 @@ def fix(options: argparse.Namespace) -> int:
         return api.plan_for(program, chip, options.tasks)
 
     before = read_text(options.file)
-    fixed = fix(before, Path(options.file).name, planned)
+    fixed = fix(before, Path(options.file).name, planned, options.waits)
     if fixed.text != before:
         write_whole(options.file, fixed.text.encode())
     for said in fixed.done:

@@ -4,7 +4,7 @@ An edit helps if the text assembles, and the checker then finds less: that it ca
 deadlocks, wrong data, races, and semaphores left signalled. What it does not find less with is left as it was.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from assembler.edits import CannotEdit, LineEdit, declaration, edited, first_section
@@ -13,6 +13,7 @@ from emulator.check import check, fixes
 from emulator.findings import Edit, Verdict
 from emulator.overflow import length
 from emulator.plan import Plan
+from emulator.tokens import useless_waits
 from isa.errors import RatelError
 
 MOST_ROUNDS, MOST_TRIED = 100, 16
@@ -30,33 +31,49 @@ class Fixed:
     verdict: Verdict
 
 
-def fix(text: str, file: str, planned: Callable[[str], Plan]) -> Fixed:
-    """Apply the edits that help; `file` is the text's name in its lines, `planned` assembles and loads a text."""
+def fix(text: str, file: str, planned: Callable[[str], Plan], waits: bool = False) -> Fixed:
+    """Apply the edits that help; with `waits` wait bits that order nothing then go, too.
+
+    `file` is the text's name in its lines, `planned` assembles and loads a text.
+    """
     standard = _standard(text)
     plan = planned(text)
     fixed = Fixed(text, [], plan, check(plan))
+
+    def better() -> Iterator[Fixed]:
+        for edits in fixes(fixed.verdict.findings)[:MOST_TRIED]:
+            tried = _edited(fixed, edits, file, planned, standard)
+            if tried is not None and _badness(tried.verdict) < _badness(fixed.verdict):
+                yield tried
+
     for _ in range(MOST_ROUNDS):
-        better = min(_better(fixed, file, planned, standard), key=lambda other: _badness(other.verdict), default=None)
-        if better is None:
+        best = min(better(), key=lambda tried: _badness(tried.verdict), default=None)
+        if best is None:
             break
-        fixed = better
+        fixed = best
+    if waits and fixed.verdict.verdict == "proven":
+        for finding in useless_waits(fixed.plan):
+            tried = _edited(fixed, finding.edits, file, planned, standard)
+            # A line of a macro is several instructions, not all of which may do without.
+            if tried is not None and tried.verdict.verdict == "proven":
+                fixed = tried
     return fixed
 
 
-def _better(fixed: Fixed, file: str, planned: Callable[[str], Plan], standard: bool) -> Iterator[Fixed]:
-    """Yield what each finding's edits make of a text, where that is better."""
-    for edits in fixes(fixed.verdict.findings)[:MOST_TRIED]:
-        try:
-            lines = [line for edit in edits for line in _line_edits(fixed, file, edit)]
-            text = edited(fixed.text, lines)
-            text = format_text(text) if standard else text
-            plan = planned(text)
-            verdict = check(plan)
-        except (CannotEdit, RatelError):
-            continue
-        if _badness(verdict) < _badness(fixed.verdict):
-            said = [f"line {line.number}: {line.kind} {line.text}".rstrip() for line in lines]
-            yield Fixed(text, [*fixed.done, *said], plan, verdict)
+def _edited(
+    fixed: Fixed, edits: Sequence[Edit], file: str, planned: Callable[[str], Plan], standard: bool
+) -> Fixed | None:
+    """Return a text with edits applied, in the standard form if it was; None where they cannot be."""
+    try:
+        lines = [line for edit in edits for line in _line_edits(fixed, file, edit)]
+        text = edited(fixed.text, lines)
+        text = format_text(text) if standard else text
+        plan = planned(text)
+        verdict = check(plan)
+    except (CannotEdit, RatelError):
+        return None
+    said = [f"line {line.number}: {line.kind} {line.text}".rstrip() for line in lines]
+    return Fixed(text, [*fixed.done, *said], plan, verdict)
 
 
 def _badness(verdict: Verdict) -> tuple[int, ...]:

@@ -204,6 +204,17 @@ def test_wait_bits_that_order_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [(f["code"], f["place"]["line"]) for f in found["findings"]] == [("C201", 9)]
     cycles = [ratel.time(ratel.assemble(one.read_text())).cycles for one in (path, without)]
     assert found["cycles_saved"] == cycles[0] - cycles[1] > 0
+    assert main(["check", str(path), "--fix", "--waits"]) == 0
+    assert path.read_text() == without.read_text()
+
+
+def test_a_line_of_a_macro_keeps_a_wait_bit_that_one_of_its_uses_needs(tmp_path: Path) -> None:
+    macro = ".macro move out, x\n(w.p) copy out, x\n.endmacro\n"
+    text = WAITING.replace(".input", macro + ".input", 1).replace("(w.p) copy a, x", "move a, x\nmove a, z")
+    path = tmp_path / "it.npu"
+    path.write_text(text)
+    assert main(["check", str(path), "--fix", "--waits"]) == 0
+    assert path.read_text() == text
 
 
 def test_run_checks_first_where_order_hides_races(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
