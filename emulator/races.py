@@ -18,9 +18,9 @@ import numpy as np
 
 from emulator.families import Family, Undecided, common_byte
 from emulator.findings import Place
-from emulator.order import Walk
+from emulator.order import MOST_EXECUTIONS, Walk
 from emulator.plan import Plan, repeats_after
-from isa.loops import trips_at
+from isa.loops import executions, trips_at
 from isa.operand import Operand, region, runs
 from isa.row import ENGINES
 
@@ -107,6 +107,9 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
     # The scoreboard follows addresses, which may differ from task to task; wait bits do not.
     one_by_one = not skips or plan.program.order == "hardware"
     tasks = repeats_after(plan) if one_by_one and search.wanted else 1
+    total = tasks * sum(executions(part.core.code) for part in plan.cores)
+    if tasks > 1 and total > MOST_EXECUTIONS:
+        raise Undecided(f"{tasks:,} tasks that differ, of {total:,} instructions, would have to be followed one by one")
     for task in range(tasks):
         search.look(task, 1 if one_by_one else plan.tasks)
         if len(search.races) == MOST_RACES:

@@ -150,6 +150,15 @@ def test_a_race_is_told_though_the_rest_is_too_long() -> None:
     assert [finding.code for finding in verdict.findings][:2] == ["C101", "C302"]
 
 
+def test_tasks_that_differ_are_not_followed_without_end() -> None:
+    """In hardware order their addresses say what is ordered: here 2,000 of 600 instructions."""
+    text = MEETING.format(count=100).replace("a[n % 2", "a[task % 2000").replace("a i8[2", "a i8[2000")
+    assert ratel.check(ratel.assemble(text), tasks=100).verdict == "proven"
+    verdict = ratel.check(ratel.assemble(text), tasks=5000)
+    assert verdict.verdict == "not proven"
+    assert verdict.why == "2,000 tasks that differ, of 1,200,000 instructions, would have to be followed one by one"
+
+
 def test_a_deadlock_is_a_finding() -> None:
     text = ".semaphore s\n.local a i8[4]\nwait s, me\nsignal s, me\nend\n"
     verdict = ratel.check(ratel.assemble(text))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import ratel
 from emulator.interleave import Interleaver
 from emulator.plan import Plan, load
-from emulator.races import find_races
+from emulator.races import MOST_RACES, find_races
 from isa.chip import load_chip
 from isa.errors import RatelError, Trap
 from isa.loops import executions
@@ -111,7 +111,7 @@ def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
     seen.verdicts[verdict, expected] += 1
     if len(program.cores) > 1:
         pairs, expected_pairs = ({tuple(sorted(pair)) for pair in either} for either in (pairs, expected_pairs))
-    if verdict != expected or (pairs != expected_pairs and len(pairs) < 100):
+    if verdict != expected or (pairs != expected_pairs and len(pairs) < MOST_RACES):
         seen.wrong.append(f"{name}: {verdict} {sorted(pairs)}, by brute force {expected} {sorted(expected_pairs)}")
     elif verdict == "proven":
         _interleave(name, plan, interleavings, seen)
