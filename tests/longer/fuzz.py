@@ -28,6 +28,7 @@ import numpy as np
 
 from assembler.assemble import assemble
 from assembler.diagnostics import AssemblyError
+from emulator.check import check
 from emulator.plan import load
 from emulator.timeline import schedule
 from isa.chip import CHIPS, Chip, load_chip, load_description
@@ -35,6 +36,7 @@ from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.errors import RatelError
 from isa.object_file import from_bytes, to_bytes, to_sections
 from isa.program import Program
+from ratel.findings_shown import rendered
 from tests.assembler.sources import GOOD, TWO_CORES
 from tests.isa.test_object_file import assemble as packed
 
@@ -130,7 +132,7 @@ class Texts:
             assert error.diagnostics and str(error)
             return error.diagnostics[0].code
         assert from_bytes(to_bytes(program)) == program
-        return "valid"
+        return _loaded(program)
 
 
 class Objects:
@@ -197,10 +199,12 @@ class Objects:
 
 
 def _loaded(program: Program) -> str:
+    """Load a program and check it, and render what is found."""
     try:
-        load(program, load_chip(program.chip))
+        plan = load(program, load_chip(program.chip))
     except RatelError as error:
         return f"valid, {type(error).__name__} at load"
+    assert all(rendered(plan, finding) for finding in check(plan).findings)
     return "valid"
 
 

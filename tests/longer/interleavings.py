@@ -50,7 +50,7 @@ def by_reference(plan: Plan, poison: int) -> bytes:
 
 
 def hold_in_any_order(program: Program, interleavings: int) -> str:
-    """Hold the orders of a program's first task against each other; return "equal", "trap" for its end, or "too long"."""
+    """Hold the orders of a program's first task against each other; return "equal", "trap" or "too long"."""
     plan = load(program, load_chip(program.chip), 1)
     if sum(executions(part.core.code) for part in plan.cores) > MOST_EXECUTIONS:
         return "too long"
