@@ -20,13 +20,13 @@ from emulator.order import Walk
 from emulator.plan import Plan
 from emulator.witness import tensor_byte, when
 from isa.instruction import Instruction
-from isa.loops import executions, trips_at
+from isa.loops import executions, times_each, trips_at
 from isa.operand import Operand, region
 from isa.program import Symbol
 
-# Executions that are followed one by one, 10 to 50 us each; bytes of a memory that is followed; and bytes that an
-# operand touches over all iterations, each time counted.
-MOST_EXECUTIONS, MOST_BYTES, MOST_TOUCHED = 20_000, 2**28, 2**28
+# Executions that are followed one by one, 10 to 50 us each, and bytes that they touch, up to 5 ns each; bytes of a
+# memory that is followed; and bytes that an operand touches over all iterations, each time counted.
+MOST_EXECUTIONS, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED = 20_000, 2**30, 2**28, 2**28
 # Of memories with tensors that overlap in part, who has written a byte last: instruction k of all is FIRST + k.
 FIRST = 1
 
@@ -40,9 +40,21 @@ def find_dataflow(plan: Plan) -> tuple[list[Finding], list[str]]:
     Whoever calls has made sure that the plan is no deadlock.
     """
     flow = _Flow(plan)
-    total = sum(executions(part.core.code) for part in plan.cores)
-    findings = list(flow.in_order() if total <= MOST_EXECUTIONS else flow.over_all())
+    findings = list(flow.in_order() if _is_short(plan) else flow.over_all())
     return [*findings, *flow.outputs(), *flow.never_read()], sorted(flow.unseen)
+
+
+def _is_short(plan: Plan) -> bool:
+    """Return whether all executions of a task can be followed."""
+    if sum(executions(part.core.code) for part in plan.cores) > MOST_EXECUTIONS:
+        return False
+    touched = (
+        times * operand.bytes
+        for part in plan.cores
+        for instruction, times in zip(part.core.code, times_each(part.core.code))
+        for _, operand in instruction.accesses()
+    )
+    return sum(touched) <= MOST_FOLLOWED
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,25 @@ from math import lcm
 
 from isa.operand import MOST_TURNS, TASK_COUNTER, Operand, Term, overlaps
 
-# Choices that a search makes at most before it gives up.
-MOST_CHOICES = 50_000
+# Choices that a search makes at most before it gives up, and that all of a program make together, some 4 us each; to
+# set up a search is worth so many.
+MOST_CHOICES, MOST_EFFORT, SET_UP = 50_000, 5_000_000, 25
 
 
 class Undecided(Exception):
     """Raised where a search was given up."""
+
+
+class Effort:
+    """What the searches of one program may still cost together."""
+
+    def __init__(self) -> None:
+        self._left = MOST_EFFORT
+
+    def spend(self, choices: int) -> None:
+        self._left -= choices
+        if self._left < 0:
+            raise Undecided("too many pairs of loops would have to be looked at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +243,13 @@ class _Search:
         x_operand: Operand,
         y: Family,
         y_operand: Operand,
+        effort: Effort,
         tasks: int,
         ordered: bool,
         all_: bool = False,
     ) -> None:
+        effort.spend(SET_UP)
+        self._effort = effort
         depths = {level.depth for level in (*x.levels, *y.levels)} | ({TASK_COUNTER} if tasks > 1 else set())
         self.depths = [_Depth(depth, x, x_operand, y, y_operand, tasks) for depth in sorted(depths)]
         self.ordered, self.was_cut, self._all = ordered, False, all_
@@ -275,6 +291,7 @@ class _Search:
         least = -unfollowed - sum(d.unfollowed for d in others), -earlier - sum(d.earlier for d in others)
         for t, s in depth.choices(self, low, high, *least):
             self._left -= 1
+            self._effort.spend(1)
             if self._left < 0:
                 raise Undecided("too many pairs of iterations may touch a byte together")
             found = self._from(
@@ -289,7 +306,7 @@ class _Search:
 
 
 def common_byte(
-    x: Family, x_operand: Operand, y: Family, y_operand: Operand, tasks: int = 1
+    x: Family, x_operand: Operand, y: Family, y_operand: Operand, effort: Effort, tasks: int = 1
 ) -> tuple[Family, Family] | None:
     """Return a member of x and one of y, of the same of `tasks` tasks, with a common byte, (1) and (2); None for none.
 
@@ -298,15 +315,13 @@ def common_byte(
     if not x.levels and not y.levels and tasks == 1:
         addresses = x_operand.address_at(x.counters), y_operand.address_at(y.counters)
         return (x, y) if overlaps(x_operand, addresses[0], y_operand, addresses[1]) else None
-    search = _Search(x, x_operand, y, y_operand, tasks, ordered=True)
+    search = _Search(x, x_operand, y, y_operand, effort, tasks, ordered=True)
     found = search.first()
-    if (
-        found is None
-        and search.was_cut
-        and _Search(x, x_operand, y, y_operand, tasks, ordered=False).first() is not None
-    ):
-        # Bytes are shared, in whatever order: what was cut may decide.
-        found = _Search(x, x_operand, y, y_operand, tasks, ordered=True, all_=True).first()
+    if found is None and search.was_cut:
+        unordered = _Search(x, x_operand, y, y_operand, effort, tasks, ordered=False)
+        if unordered.first() is not None:
+            # Bytes are shared, in whatever order: what was cut may decide.
+            found = _Search(x, x_operand, y, y_operand, effort, tasks, ordered=True, all_=True).first()
     if found is None:
         return None
     at_x, at_y = ({depth: pair[k] for depth, pair in found.items()} for k in (0, 1))

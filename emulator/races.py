@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from emulator.families import Family, Undecided, common_byte
+from emulator.families import Effort, Family, Undecided, common_byte
 from emulator.findings import Place
 from emulator.order import MOST_EXECUTIONS, Walk
 from emulator.plan import Plan, repeats_after
@@ -123,7 +123,7 @@ class _Search:
         self._plan, self._skips = plan, skips
         self._trips = [trips_at(part.core.code, plan.tasks) for part in plan.cores]
         self._conflicts = cache(self._conflicts_of)
-        self._left = MOST_PAIRS
+        self._left, self._effort = MOST_PAIRS, Effort()
         self._history: list[list[Family]] = []
         self.wanted = self._find_wanted()
         self.races: dict[tuple[Key, Key], Race] = {}
@@ -154,7 +154,7 @@ class _Search:
                 if pair in self.races:
                     continue
                 for second, first in self._conflicts(x.core, x.index, y.core, y.index):
-                    found = common_byte(x, second.operand, y, first.operand, tasks)
+                    found = common_byte(x, second.operand, y, first.operand, self._effort, tasks)
                     if found:
                         self.races[pair] = self._race(*found, first, second)
                         break

@@ -146,6 +146,18 @@ def test_what_is_said_of_data(body: str, findings: list[str]) -> None:
     assert shown(body) == findings
 
 
+def test_what_is_long_or_large_is_not_followed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read then counts as of written bytes wherever the write is."""
+    body = "copy y, a\ncopy a, x"
+    assert [line[:11] for line in shown(body)] == ["error[C401]"]
+    for limit, most in (("MOST_EXECUTIONS", 1), ("MOST_FOLLOWED", 255)):
+        with monkeypatch.context() as context:
+            context.setattr(f"emulator.dataflow.{limit}", most)
+            assert shown(body) == []
+            context.setattr(f"emulator.dataflow.{limit}", most + 1)
+            assert shown(body) != []
+
+
 def test_a_stray_signal_is_advice() -> None:
     text = ".chip hanguang800\n.semaphore s\n.input x i8[4]\n.output y i8[4]\ncopy y, x\nsignal s, me\nend\n"
     verdict = ratel.check(ratel.assemble(text))

@@ -79,3 +79,13 @@ def test_a_million_iterations_are_not_unrolled(line: str, mutant: str, lines: se
     code = ratel.assemble(KERNEL).cores[0].lines
     found = {(code[f.notes[0][1].index].number, code[f.place.index].number) for f in verdict.findings if f.place}
     assert found == lines
+
+
+def test_searches_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where those of a program are too many together, what is short enough is followed one by one."""
+    monkeypatch.setattr("emulator.families.MOST_EFFORT", 100)
+    monkeypatch.setattr("emulator.order.MOST_EXECUTIONS", 1_000)
+    long = find_races(load(ratel.assemble(KERNEL), load_chip("zhenwu810e"), 1))
+    assert long.verdict == "not proven" and long.why.startswith("more than 1,000 instructions")
+    short = KERNEL.replace("ROWS = 1000", "ROWS = 4").replace("COLUMNS = 1001", "COLUMNS = 4")
+    assert find_races(load(ratel.assemble(short), load_chip("zhenwu810e"), 1)).verdict == "proven"
