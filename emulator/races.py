@@ -122,7 +122,7 @@ class _Search:
     def __init__(self, plan: Plan, skips: bool) -> None:
         self._plan, self._skips = plan, skips
         self._trips = [trips_at(part.core.code, plan.tasks) for part in plan.cores]
-        self._conflicts = cache(self._conflicts_of)
+        self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
         self._left, self._effort = MOST_PAIRS, Effort()
         self._history: list[list[Family]] = []
         self.wanted = self._find_wanted()
@@ -159,7 +159,7 @@ class _Search:
                         self.races[pair] = self._race(*found, first, second)
                         break
 
-    def _accesses(self, core: int, index: int) -> list["_Reach"]:
+    def _accesses_of(self, core: int, index: int) -> list["_Reach"]:
         """Return what an instruction accesses, each with the bytes that it may touch in any iteration."""
         found = []
         for kind, operand in self._plan.cores[core].core.code[index].accesses():

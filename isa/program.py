@@ -1,7 +1,8 @@
 """Program: all that the assembler and the emulator share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -146,8 +147,16 @@ class Core:
                 return symbol
         raise KeyError(name)
 
-    def of_kind(self, kind: str) -> Iterator[Symbol]:
-        return (symbol for symbol in self.symbols if symbol.kind == kind)
+    def of_kind(self, kind: str) -> Sequence[Symbol]:
+        return self._by_kind.get(kind, ())
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Symbol]]:
+        """The symbols of each kind: a network has hundreds of weights, and each run asks for its few inputs."""
+        found: dict[str, list[Symbol]] = {}
+        for symbol in self.symbols:
+            found.setdefault(symbol.kind, []).append(symbol)
+        return found
 
 
 @dataclass(frozen=True)
