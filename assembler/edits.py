@@ -23,10 +23,11 @@ class CannotEdit(Exception):
     """Raised where a line has not the form that an edit takes."""
 
 
-_STATEMENT = re.compile(r"(?P<indent>\s*)(?:\(w\.(?P<letters>[a-z]+)\)\s*)?(?P<rest>\S.*)")
-
-
-_MATMUL = re.compile(r"(\s*(?:\(w\.[a-z]+\)\s*)?)matmul\s+(\w+)\s*,\s*(\w+)\s*,\s*(\w+)\s*((?:,[^;]*)?)(;.*)?")
+_WAITS = r"(?:\(\s*w\s*\.\s*(?P<letters>\w*)\s*\)\s*)?"
+_STATEMENT = re.compile(rf"(?P<indent>\s*){_WAITS}(?P<rest>\S.*)")
+_MATMUL = re.compile(
+    rf"(?P<start>\s*{_WAITS})matmul\s+(?P<out>\w+)\s*,\s*(?P<x>\w+)\s*,\s*(?P<w>\w+)\s*(?P<rest>(?:,[^;]*)?)(?P<note>;.*)?"
+)
 
 
 def _waits(line: str, letters: set[str]) -> str:
@@ -81,9 +82,9 @@ def _split_sum(line: str, text: str) -> list[str]:
     """
     length, parts = map(int, text.split())
     found = _MATMUL.fullmatch(line)
-    if found is None or re.search(r"transpose|add=|sub=|mul=|max=|min=", found[5]):
+    if found is None or re.search(r"transpose|add=|sub=|mul=|max=|min=", found["rest"]):
         raise CannotEdit("only a product of whole matrices can be split")
-    start, out, x, w, rest, comment = found.groups("")
+    start, out, x, w, rest, comment = found.group("start", "out", "x", "w", "rest", "note")
     ends = [length * k // parts for k in range(parts + 1)]
     lines = []
     for k, (first, last) in enumerate(pairwise(ends)):

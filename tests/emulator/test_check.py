@@ -220,6 +220,13 @@ def test_wait_bits_that_order_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert path.read_text() == without.read_text()
 
 
+def test_wait_bits_are_edited_however_they_are_spaced(tmp_path: Path) -> None:
+    path = tmp_path / "it.npu"
+    path.write_text(WAITING.replace("(w.p) ", "( w . p ) "))
+    assert main(["check", str(path), "--fix", "--waits"]) == 0
+    assert path.read_text() == WAITING.replace("(w.p) ", "")
+
+
 def test_a_line_of_a_macro_keeps_a_wait_bit_that_one_of_its_uses_needs(tmp_path: Path) -> None:
     macro = ".macro move out, x\n(w.p) copy out, x\n.endmacro\n"
     text = WAITING.replace(".input", macro + ".input", 1).replace("(w.p) copy a, x", "move a, x\nmove a, z")
