@@ -93,12 +93,16 @@ class Chip:
         return self.values[key]
 
     def __repr__(self) -> str:
-        changed = [key for key, source in self.sources.items() if source == "set" and key in self.values]
-        return f"Chip({self.name!r}{''.join(f', {key}={self.values[key]}' for key in changed)})"
+        return f"Chip({self.name!r}{''.join(f', {key}={value}' for key, value in self.changed.items())})"
 
     @property
     def name(self) -> str:
         return str(self.values["chip.name"])
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The numbers that `replace` and overrides have set."""
+        return {key: self.values[key] for key, source in self.sources.items() if source == "set" and key in self.values}
 
     @property
     def cycles_per_second(self) -> float:

@@ -9,6 +9,7 @@ Strategies need hypothesis; importing `ratel` does not import this.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ def assert_equivalent(
     for name, tensor in wanted.items():
         difference = first_difference(np.asarray(tensor), found[name])
         if difference:
-            raise _unequal(f"output {name}: {difference}", program, given, {name: np.asarray(tensor)})
+            raise _unequal(f"output {name}: {difference}", program, given, {name: np.asarray(tensor)}, chip)
     if seeds := tuple(seeds):
         _hold_interleaved(program, found, given, chip, seeds)
 
@@ -184,11 +185,15 @@ def _hold_interleaved(
                 difference = first_difference(outputs[name], tensor)
                 if difference:
                     message = f"output {name}, interleaved by seed {seed}: {difference}"
-                    raise ProgramFailure(message, program, "ratel check FILE")
+                    raise ProgramFailure(message, program, _command("check", chip))
 
 
 def _unequal(
-    message: str, program: Program, given: Mapping[str, Any], expected: Mapping[str, np.ndarray]
+    message: str,
+    program: Program,
+    given: Mapping[str, Any],
+    expected: Mapping[str, np.ndarray],
+    chip: str | Chip | None,
 ) -> ProgramFailure:
     files, words = {}, []
     for name, value in given.items():
@@ -197,7 +202,16 @@ def _unequal(
     for name, tensor in expected.items():
         files[f"{name}_expected.npy"] = tensor
         words.append(f"--expect {name}={name}_expected.npy")
-    return ProgramFailure(message, program, " ".join(["ratel run FILE", *words]), files)
+    return ProgramFailure(message, program, _command("run", chip, *words), files)
+
+
+def _command(verb: str, chip: str | Chip | None, *words: str) -> str:
+    """Return a command on FILE and a chip; a chip read from a file is taken for the one of its name."""
+    if isinstance(chip, Chip):
+        words = (*words, "--chip", chip.name, *(f"--set {key}={value}" for key, value in chip.changed.items()))
+    elif chip is not None:
+        words = (*words, "--chip", shlex.quote(chip))
+    return " ".join(["ratel", verb, "FILE", *words])
 
 
 def assert_race_free(program: Program, chip: str | Chip | None = None) -> None:
@@ -208,8 +222,8 @@ def assert_race_free(program: Program, chip: str | Chip | None = None) -> None:
     plan = api.plan_for(program, chip)
     verdict = check(plan)
     if verdict.verdict != "proven":
-        said = "\n\n".join(rendered(plan, finding) for finding in verdict.findings) or f"not proven: {verdict.why}"
-        raise ProgramFailure(said, program, "ratel check FILE")
+        said = "\n\n".join(rendered(plan, finding) for finding in verdict.errors) or f"not proven: {verdict.why}"
+        raise ProgramFailure(said, program, _command("check", chip))
 
 
 def assert_laws_of_time(program: Program, chip: str | Chip | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.interleave import MOST_EXECUTIONS
+from isa.chip import CHIPS, Chip, load_chip
 from isa.errors import InputError, Trap
 from isa.program import Program
 from ratel import testing
@@ -73,6 +75,24 @@ def test_an_unequal_output_is_saved_with_its_tensors() -> None:
         testing.assert_equivalent(POOLED_RIGHT, lambda x: np.where(x == 5, 6, x).astype(np.int8), {"x": X})
     assert raised.value.command == "ratel run FILE --input x=x.npy --expect y=y_expected.npy"
     assert set(raised.value.tensors) == {"x.npy", "y_expected.npy"}
+
+
+@pytest.mark.parametrize(
+    ("chip", "said"),
+    [
+        ("my chip.toml", "--chip 'my chip.toml'"),
+        (load_chip("edge"), "--chip edge"),
+        (load_chip("edge", te__latency=20), "--chip edge --set te.latency=20"),
+    ],
+)
+def test_the_command_names_the_chip(
+    chip: str | Chip, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(CHIPS / "edge.toml", "my chip.toml")
+    with pytest.raises(testing.ProgramFailure) as raised:
+        testing.assert_race_free(POOLED_RACE, chip)
+    assert raised.value.command == f"ratel check FILE {said}"
 
 
 def test_programs_are_held_against_each_other_and_interleaved() -> None:
