@@ -191,11 +191,11 @@ def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, i
     if dump.iteration is None:
         return None
     part = plan.cores[number]
-    writer = _first_writer(part, symbol, plan.tasks)
-    around = [loop for loop in find_loops(part.core.code) if writer is not None and loop.first < writer < loop.last]
-    if writer is None or not around:
+    writers = _writers(part, symbol, plan.tasks)
+    around = [loop for k in writers for loop in find_loops(part.core.code) if loop.first < k < loop.last]
+    if not around:
         of_core = f" of core {number}" if len(plan.cores) > 1 else ""
-        what = f"is not written by any instruction{of_core}" if writer is None else "is written outside any loop"
+        what = "is written outside any loop" if writers else f"is not written by any instruction{of_core}"
         raise InputError(
             f"{dump.symbol}@{dump.iteration}: {dump.symbol} {what}",
             f"ask for {dump.symbol} as the program ends, without @",
@@ -209,14 +209,14 @@ def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, i
     return number, loop.last
 
 
-def _first_writer(part: CorePlan, symbol: Symbol, tasks: int) -> int | None:
-    """Return the first instruction of its core that may write to a symbol's bytes in some iteration."""
-    code = part.core.code
+def _writers(part: CorePlan, symbol: Symbol, tasks: int) -> list[int]:
+    """Return the instructions of its core that may write to a symbol's bytes in some iteration, in program order."""
+    code, writers = part.core.code, []
     for k, (instruction, trips) in enumerate(zip(code, trips_at(code, tasks), strict=True)):
         for access, operand in instruction.accesses():
             low, high = operand.extent(trips)
             within = operand.core is None and operand.memory == symbol.memory
             within = within and low < symbol.end and symbol.address < high
             if access == "write" and within:
-                return k
-    return None
+                writers.append(k)
+    return writers

@@ -26,13 +26,29 @@ def race_finding(plan: Plan, race: Race) -> Finding:
         help = f"let it wait for engine {code[first.index].engine}: add the wait bit `{letter}`"
     else:
         edits = _semaphore(plan, first, second)
-        help = (
-            f"signal a semaphore behind the {first.kind}, in queue {code[first.index].engine}, and wait for it before "
-            f"this, in queue {plan.cores[second.core].core.code[second.index].engine}, equally often"
-        )
+        queues = code[first.index].engine, plan.cores[second.core].core.code[second.index].engine
+        if second.kind == "read" and _in_loops(plan, first, second) and first.counters > second.counters:
+            # The write of a later iteration: this reads what an earlier one has brought.
+            help = (
+                f"let the write wait until this has read: signal a semaphore behind this, in queue {queues[1]}, and "
+                f"wait for it before the write, in queue {queues[0]}; signal it once more in the beginning for each "
+                "free buffer"
+            )
+        else:
+            help = (
+                f"signal a semaphore behind the {first.kind}, in queue {queues[0]}, and wait for it before this, "
+                f"in queue {queues[1]}, equally often"
+            )
     help += f"\n{_orders(plan, race)}"
     notes = ((note, _place(first)),)
     return Finding("C101", _place(second), message, help, notes, edits, _other_buffer(plan, first, second))
+
+
+def _in_loops(plan: Plan, *accesses: Access) -> bool:
+    return all(
+        any(loop.first < access.index < loop.last for loop in find_loops(plan.cores[access.core].core.code))
+        for access in accesses
+    )
 
 
 def _place(access: Access) -> Place:

@@ -192,14 +192,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def seed(text: str) -> int:
-    """Return a whole number from 0; argparse makes a usage error of the ValueError."""
-    if int(text) < 0:
-        raise ValueError
+    """Return a whole number from 0; argparse prints the message of its own error as it is."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
     return int(text)
 
 
 def count(text: str) -> int:
-    """Return a whole number from 1, as `seed`; argparse prints the message of its own error as it is."""
+    """Return a whole number from 1, as `seed`."""
     if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
@@ -518,6 +518,8 @@ def fix(options: argparse.Namespace) -> int:
         write_whole(options.file, fixed.text.encode())
     for said in fixed.done:
         print(f"{options.file}, {said}")
+    if not fixed.done and not fixed.verdict.passed:
+        print(f"{options.file} is as it was: no change that --fix knows leaves fewer findings")
     findings_shown.print_verdict(fixed.plan, fixed.verdict)
     return DONE if fixed.verdict.passed else WRONG
 

@@ -19,11 +19,20 @@ from isa.errors import RatelError
 MOST_ROUNDS, MOST_TRIED = 100, 16
 # The codes by their weight, heaviest first.
 WEIGHTS = (("C301",), ("C401", "C402", "C404", "C501"), ("C101",), ("C302",))
+# What has been done by the edits that --fix makes of one line, `{}` being an edit's text.
+SAID = {
+    "add wait": "the wait bit `{}` added",
+    "drop wait": "the wait bit `{}` taken away",
+    "before": "put before it: {}",
+    "after": "put behind it: {}",
+    "flip parity": "the other of the two buffers written",
+    "place freely": "its address taken away",
+}
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """A text with edits applied, each as "LINE: what", and what the checker says of it."""
+    """A text with edits applied, each as "line NUMBER: what was done", and what the checker says of it."""
 
     text: str
     done: list[str]
@@ -72,8 +81,18 @@ def _edited(
         verdict = check(plan)
     except (CannotEdit, RatelError):
         return None
-    said = [f"line {line.number}: {line.kind} {line.text}".rstrip() for line in lines]
+    said = [f"line {line.number}: {_said(line, fixed.text)}" for line in lines]
     return Fixed(text, [*fixed.done, *said], plan, verdict)
+
+
+def _said(line: LineEdit, text: str) -> str:
+    """Return in words what an edit does to its line of a text."""
+    if line.kind == "drop":
+        return f"taken away: {text.splitlines()[line.number - 1].strip()}"
+    if line.kind == "split sum":
+        length, parts = map(int, line.text.split())
+        return f"the sum of {length:,} products cut into {parts} parts"
+    return SAID[line.kind].format(line.text)
 
 
 def _badness(verdict: Verdict) -> tuple[int, ...]:

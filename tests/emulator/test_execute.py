@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ratel
 from emulator.execute import Dump, execute
 from emulator.memory import open_arena, tensor
 from emulator.plan import Plan, load, shares_bytes
@@ -166,6 +167,16 @@ def test_wrong_dumps(dump: Dump, message: str) -> None:
     with pytest.raises(InputError) as caught:
         execute(copies(), {"x": np.zeros(16, np.int8)}, dumps=[dump])
     assert str(caught.value).startswith(message)
+
+
+def test_dump_of_what_is_also_written_outside_loops() -> None:
+    """The first tile of a double buffer is loaded before the loop."""
+    text = ".input x i8[4, 2]\n.local t i8[2, 2]\n.output y i8[2]\n"
+    text += "copy t[0], x[0]\nloop i, 3\n    copy t[1 - i % 2], x[i + 1]\nbrnz i\ncopy y, t[1]\nend\n"
+    plan = load(ratel.assemble(text), load_chip("hanguang800"))
+    x = np.arange(1, 9, dtype=np.int8).reshape(4, 2)
+    found = execute(plan, {"x": x}, dumps=[Dump("t", 0), Dump("t", 1)]).dumps
+    assert [dump.tolist() for dump in found] == [[[1, 2], [3, 4]], [[5, 6], [3, 4]]]
 
 
 def test_dump_outside_loops() -> None:

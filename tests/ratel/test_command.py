@@ -238,6 +238,7 @@ def test_usage(arguments: list[str], source: Path, capsys: pytest.CaptureFixture
     assert status == 2
     shown = capsys.readouterr().err
     assert shown and ("--tasks" not in arguments or "'0' is no whole number from 1" in shown)
+    assert "--poison" not in arguments or "'-1' is no whole number from 0" in shown
 
 
 def test_asm_loads_no_numba(source: Path) -> None:
