@@ -11,7 +11,7 @@ Padding is no read. What `index` chooses among rows is known to no one here, so 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from emulator.plan import Plan
 from emulator.witness import tensor_byte, when
 from isa.instruction import Instruction
 from isa.loops import executions, times_each, trips_at
-from isa.operand import Operand, region
+from isa.operand import Operand, Term, region
 from isa.program import Symbol
 
 # Executions that are followed one by one, 10 to 50 us each, and bytes that they touch, up to 5 ns each; bytes of a
-# memory that is followed; and bytes that an operand touches over all iterations, each time counted.
-MOST_EXECUTIONS, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED = 20_000, 2**30, 2**28, 2**28
+# memory that is followed; bytes that an operand touches over all iterations, each time counted; and arrays of them.
+MOST_EXECUTIONS, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED, MOST_ARRAYS = 20_000, 2**30, 2**28, 2**28, 2**16
 # Of memories with tensors that overlap in part, who has written a byte last: instruction k of all is FIRST + k.
 FIRST = 1
 
@@ -248,25 +248,30 @@ class _Flow:
     def _all_bytes(self, states: States, access: _Access) -> Iterator[np.ndarray]:
         """Yield the state of the bytes of an operand over all iterations; nothing where they are too many.
 
-        Terms without a modulus are dimensions of their own, in front; for those with one there is an array for each
-        remainder.
+        For each remainder of a counter by the moduli of its terms the address is linear in it: a dimension in front.
+        There is an array for each choice of remainders.
         """
-        loops = [(trips, [t for t in access.operand.terms if t.counter == k]) for k, trips in enumerate(access.trips)]
-        loops = [(trips, terms) for trips, terms in loops if terms and trips > 1]
-        steady = [(trips, sum(t.stride for t in terms)) for trips, terms in loops if not any(t.modulus for t in terms)]
-        choices = [
-            sorted({sum(t.at(n) for t in terms) for n in range(min(trips, 2**16))})
-            for trips, terms in loops
-            if any(t.modulus for t in terms)
-        ]
-        if prod(trips for trips, _ in steady) * prod(map(len, choices)) * access.operand.bytes > MOST_TOUCHED:
+        by_counter: list[list[tuple[int, int, int]]] = []
+        touched, arrays = access.operand.bytes, 1
+        for counter, trips in enumerate(access.trips):
+            terms = [term for term in access.operand.terms if term.counter == counter]
+            if terms and trips > 1:
+                period = min(lcm(*(term.modulus for term in terms if term.modulus)), trips)
+                arrays *= period
+                if arrays > MOST_ARRAYS:
+                    break
+                by_counter.append(_remainders(terms, trips, period))
+                touched *= sum(count for _, count, _ in by_counter[-1])
+        if arrays > MOST_ARRAYS or touched > MOST_TOUCHED:
             # What this writes or reads would be missed in whatever else is said of the memory.
             where = self._plan.cores[access.core].where(access.index)
             self.unseen.add(f"the bytes of {access.memory[1]}, for all iterations of {where} touch too many")
             self._there.pop(access.memory, None)
             return
-        for offsets in product(*choices):
-            yield _strided(states[access.memory], access.operand, access.operand.address + sum(offsets), steady)
+        for chosen in product(*by_counter):
+            address = access.operand.address + sum(offset for offset, _, _ in chosen)
+            loops = [(count, step) for _, count, step in chosen]
+            yield _strided(states[access.memory], access.operand, address, loops)
 
     def _first_missing(self, access: _Access, held: np.ndarray) -> int:
         """Return the least address of the bytes of an array of them that are not there."""
@@ -285,6 +290,16 @@ def _accesses(at: int, core: int, index: int, instruction: Instruction, trips: t
             kind = "chosen" if chosen and spec.name == "x" else spec.access
             found.append(_Access(at, core, index, kind, operand, place, trips))
     return found
+
+
+def _remainders(terms: Sequence[Term], trips: int, period: int) -> list[tuple[int, int, int]]:
+    """Return what a counter's terms add to an address, by its remainder: bytes at first, iterations, bytes apart.
+
+    Those that add the same are there once.
+    """
+    step = period * sum(term.stride for term in terms if not term.modulus)
+    found = ((sum(term.at(n) for term in terms), len(range(n, trips, period))) for n in range(period))
+    return sorted({(offset, count if step else 1, step) for offset, count in found})
 
 
 def _strided(memory: np.ndarray, operand: Operand, address: int, loops: list[tuple[int, int]]) -> np.ndarray:

@@ -148,6 +148,7 @@ class Core:
         raise KeyError(name)
 
     def of_kind(self, kind: str) -> Sequence[Symbol]:
+        """Return the symbols of a kind, in the order of their declaration."""
         return self._by_kind.get(kind, ())
 
     @cached_property

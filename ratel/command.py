@@ -318,8 +318,8 @@ def run(options: argparse.Namespace) -> int:
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     tasks = count_tasks(program, tensors, options.tasks)
-    plan = api.plan_for(program, chip, tasks)
-    if (options.check or program.order == "compiler") and not options.no_check and not may_run(plan, options.check):
+    checked = (options.check or program.order == "compiler") and not options.no_check
+    if checked and not may_run(api.plan_for(program, chip, tasks), options.check):
         return WRONG
     with tables.Progress(program.name) as progress:
         if options.max_cycles is not None:
@@ -332,8 +332,11 @@ def run(options: argparse.Namespace) -> int:
                 on_compile=progress.compiling,
                 on_progress=progress.advance,
             )
-        # First, for it refuses what is too long.
-        saturation = find_saturation(plan, tensors, options.poison, progress.compiling) if options.saturation else None
+        saturation = None
+        if options.saturation:
+            # First, for it refuses what is too long.
+            plan = api.plan_for(program, chip, tasks)
+            saturation = find_saturation(plan, tensors, options.poison, progress.compiling)
         result = api.run(
             program,
             tensors,
@@ -355,7 +358,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         tables.print_run(result, differences, timeline, untimed)
         if saturation is not None:
-            tables.print_saturation(plan, saturation)
+            tables.print_saturation(result.plan, saturation)
     wrong = not result.passed or any(difference is not None for difference in differences.values())
     return WRONG if wrong else DONE
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import lcm
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.check import check
-from emulator.dataflow import _Flow, find_dataflow
+from emulator.dataflow import _Flow, _remainders, find_dataflow
 from emulator.findings import CODES
 from emulator.plan import load
 from emulator.races import find_races
 from isa.chip import load_chip
 from isa.errors import RatelError
+from isa.operand import Term
 from isa.program import Program
 from ratel.command import main
 from ratel.drawn_programs import looped_programs, programs_of_cores, race_free_programs
@@ -191,6 +193,41 @@ def test_sums_that_can_overflow(weight: str, inner: int, found: str | None) -> N
         x = np.full((1, inner), 255, np.uint8)
         wrapped = ratel.run(ratel.assemble(text + "matmul y, x, w\nend\n"), {"x": x}).outputs["y"]
         assert int(wrapped[0, 0]) != 255 * inner * (255 if "u8" in weight else -128)
+
+
+FAR = """
+.chip edge
+.order compiler
+.local far i8[70001, 4] in dev
+.local a i8[4]
+.output y i8[4]
+loop k, 70000
+fill a, value=1
+store far[k + k % 2], a
+brnz k
+load y, far[{}]
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "codes"),
+    # Rows of odd numbers are left out.
+    [(0, []), (69_998, []), (70_000, []), (1, ["C401"]), (69_999, ["C401"])],
+)
+def test_a_counter_that_is_also_in_a_remainder_is_followed_to_its_end(row: int, codes: list[str]) -> None:
+    verdict = ratel.check(ratel.assemble(FAR.format(row)))
+    assert [finding.code for finding in verdict.errors] == codes
+
+
+COUNTED = st.builds(Term, st.just(1), st.sampled_from([0, 0, 2, 3, 4]), st.integers(-3, 3))
+
+
+@given(st.lists(COUNTED, min_size=1, max_size=3), st.integers(2, 30))
+def test_what_a_counter_adds_to_an_address_by_its_remainder(terms: list[Term], trips: int) -> None:
+    period = min(lcm(*(term.modulus for term in terms if term.modulus)), trips)
+    found = [offset + n * step for offset, count, step in _remainders(terms, trips, period) for n in range(count)]
+    assert set(found) == {sum(term.at(n) for term in terms) for n in range(trips)}
 
 
 WAITING = """
