@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from assembler import syntax
-from assembler.diagnostics import Failed, Span, listed
-from assembler.names import Names, Scope
+from assembler.symbols import Names, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, Span, listed
 from isa.row import AttributeSpec, Row
 from isa.suggest import did_you_mean, nearest
 
@@ -16,7 +16,7 @@ OTHER_FUNCTIONS = {"elu", "selu", "celu", "relu6", "swish", "mish", "softplus", 
 class Arguments:
     """What was given for each operand and attribute of one instruction, and where it stands."""
 
-    values: dict[str, tuple[syntax.Value, Scope]] = field(default_factory=dict)
+    values: dict[str, tuple[nodes.Value, Scope]] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
@@ -27,7 +27,7 @@ def is_flag(spec: AttributeSpec) -> bool:
     return (spec.kind, spec.low, spec.high) == ("u8", 0, 1)
 
 
-def bind(names: Names, row: Row, statement: syntax.Instruction, scope: Scope) -> Arguments:
+def bind(names: Names, row: Row, statement: nodes.Instruction, scope: Scope) -> Arguments:
     """Sort the arguments of a statement by name; raise Failed, reported, where one has no place."""
     binder, failed = _Binder(names, row, scope), False
     for argument in statement.arguments:
@@ -55,13 +55,13 @@ class _Binder:
     def error(self, code: str, span: Span, message: str, label: str = "", help: str = "") -> Failed:
         return self.names.error(self.scope, code, span, message, label, help)
 
-    def take(self, argument: syntax.Argument) -> None:
+    def take(self, argument: nodes.Argument) -> None:
         """Take one argument."""
         if argument.name is not None:
             self._named(argument, argument.name)
             return
         node, _ = self.names.follow(argument.value, self.scope)
-        word = node.name if isinstance(node, syntax.Reference) else ""
+        word = node.name if isinstance(node, nodes.Reference) else ""
         position = next((name for name in self.required if name not in self.bound.values), None)
         special = (word in self.choices or word in self.flags or word == "none") and position not in self.declared
         if position and not (special and word not in self.names.tensors):
@@ -76,7 +76,7 @@ class _Binder:
         elif word != "none":
             raise self._surplus(word, argument.span)
 
-    def _give(self, name: str, value: syntax.Value, scope: Scope, span: Span) -> None:
+    def _give(self, name: str, value: nodes.Value, scope: Scope, span: Span) -> None:
         if name in self.bound.spans:
             raise self.error("E302", span, f"`{name}` is given twice", "once is enough")
         self.bound.values[name] = (value, scope)
@@ -110,7 +110,7 @@ class _Binder:
         names = listed(name for name in functions if name not in ("none", "table"))
         return f"{meant}functions are {names}; any other goes by `table=`"
 
-    def _named(self, argument: syntax.Argument, word: syntax.Word) -> None:
+    def _named(self, argument: nodes.Argument, word: nodes.Word) -> None:
         name, row, span = word.text, self.row, word.span
         own = {*self.required, *self.optional}
         # `table=` is a word and its operand at once; the word takes the operand.
@@ -130,13 +130,13 @@ class _Binder:
             raise self.error("E204", span, f"{row.mnemonic} has no `{name}`", "", help)
         else:
             node, _ = self.names.follow(argument.value, self.scope)
-            if name in self.flags and isinstance(node, syntax.Reference) and node.name.lower() in ("true", "false"):
+            if name in self.flags and isinstance(node, nodes.Reference) and node.name.lower() in ("true", "false"):
                 label = f"expected `{name}` alone" if node.name.lower() == "true" else "expected nothing"
                 help = "a flag stands bare, or is left out"
                 raise self.error("E309", argument.span, f"`{name}` is a flag: it takes no value", label, help)
             self._give(name, argument.value, self.scope, argument.span)
 
-    def _choose(self, word: str, value: syntax.Value | None, span: Span) -> None:
+    def _choose(self, word: str, value: nodes.Value | None, span: Span) -> None:
         """Take a word such as `relu`, and what it brings with it: `add=t`, `clip=(0, 6)`."""
         spec = self.choices[word]
         takes = spec.takes.get(word, ())
@@ -154,11 +154,11 @@ class _Binder:
         wanted = f"expected `{word}={capitals if len(takes) == 1 else f'({capitals})'}`"
         if value is None:
             raise self.error("E301", span, f"`{word}` needs a value", wanted)
-        values: tuple[syntax.Value, ...] = (value,)
+        values: tuple[nodes.Value, ...] = (value,)
         scope = self.scope
         if len(takes) > 1:
             node, scope = self.names.follow(value, self.scope)
-            values = node.items if isinstance(node, syntax.Tuple | syntax.List) else (node,)
+            values = node.items if isinstance(node, nodes.Tuple | nodes.List) else (node,)
             if len(values) != len(takes):
                 raise self.error("E309", span, f"`{word}` takes {len(takes)} values", wanted)
         for name, item in zip(takes, values, strict=True):

@@ -6,15 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from assembler import syntax
 from assembler.declarations import DEFAULT_CHIP, Declarations
-from assembler.diagnostics import Failed, Note, Report, Span, TooMany
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
 from assembler.multipliers import Pool
-from assembler.names import Names, Scope
 from assembler.resolve import Resolver
-from assembler.source import SourceFile
+from assembler.symbols import Names, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, Note, Report, Span, TooMany
+from assembler.syntax.source import SourceFile
 from isa.chip import Chip, load_chip
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
@@ -110,7 +110,7 @@ class _Listing:
     """The instructions of each core, kept until all tensors have their place; `sections` says where each begins."""
 
     def __init__(self, start: Span) -> None:
-        self.instructions: list[list[tuple[syntax.Instruction | syntax.Broken, Scope]]] = [[]]
+        self.instructions: list[list[tuple[nodes.Instruction | nodes.Broken, Scope]]] = [[]]
         self.sections: list[Span] = [start]
 
     def open(self, span: Span, first: bool) -> None:
@@ -146,7 +146,7 @@ def _check_cores(names: Names, resolvers: Sequence[Resolver], listing: _Listing,
 
 
 def _declare(
-    statement: syntax.Statement,
+    statement: nodes.Statement,
     scope: Scope,
     declarations: Declarations,
     names: Names,
@@ -155,33 +155,33 @@ def _declare(
     """Take a directive at once; keep an instruction until all tensors have their place."""
     try:
         match statement:
-            case syntax.Setting():
+            case nodes.Setting():
                 declarations.setting(statement, scope)
-            case syntax.Tasks():
+            case nodes.Tasks():
                 declarations.count_tasks(statement, scope)
-            case syntax.Constant():
+            case nodes.Constant():
                 declarations.constant(statement, scope)
-            case syntax.Tensor():
+            case nodes.Tensor():
                 declarations.tensor(statement, scope)
-            case syntax.CoreSection():
+            case nodes.CoreSection():
                 _open(statement, scope, declarations, names, listing)
-            case syntax.Synchroniser():
+            case nodes.Synchroniser():
                 with suppress(Failed):
                     declarations.synchroniser(statement, scope)
-            case syntax.Check():
+            case nodes.Check():
                 declarations.check(statement, scope)
-            case syntax.Broken(words=(word, *declared)) if word.startswith("."):
+            case nodes.Broken(words=(word, *declared)) if word.startswith("."):
                 names.poisoned.update(declared[:1])
                 # A section whose number is not known would be confused with others.
                 names.report.guessing |= word == ".core"
-            case syntax.Instruction() | syntax.Broken():
+            case nodes.Instruction() | nodes.Broken():
                 listing.instructions[names.core].append((statement, scope))
     except RecursionError:
         _too_deep(statement, scope, names)
 
 
 def _open(
-    statement: syntax.CoreSection, scope: Scope, declarations: Declarations, names: Names, listing: _Listing
+    statement: nodes.CoreSection, scope: Scope, declarations: Declarations, names: Names, listing: _Listing
 ) -> None:
     first, before = not names.sections, listing.instructions[0]
     listing.open(statement.span, first)
@@ -189,9 +189,9 @@ def _open(
         declarations.core(statement, scope, before[0][0].span if first and before else None)
 
 
-def _guarded(statement: syntax.Instruction | syntax.Broken, scope: Scope, resolver: Resolver) -> None:
+def _guarded(statement: nodes.Instruction | nodes.Broken, scope: Scope, resolver: Resolver) -> None:
     try:
-        if isinstance(statement, syntax.Broken):
+        if isinstance(statement, nodes.Broken):
             resolver.broken(statement)
         else:
             resolver.instruction(statement, scope)
@@ -199,7 +199,7 @@ def _guarded(statement: syntax.Instruction | syntax.Broken, scope: Scope, resolv
         _too_deep(statement, scope, resolver.names)
 
 
-def _too_deep(statement: syntax.Node, scope: Scope, names: Names) -> Failed:
+def _too_deep(statement: nodes.Node, scope: Scope, names: Names) -> Failed:
     help = "arguments of macros that hold arguments of macros add up"
     return names.error(scope, "E105", statement.span, "this expression is too deep to follow", "", help)
 

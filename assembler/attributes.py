@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from assembler import syntax
 from assembler.arguments import Arguments
-from assembler.diagnostics import Failed, Span, listed
 from assembler.expressions import Evaluator, division_help
-from assembler.names import Names, Scope
 from assembler.operands import Given
+from assembler.symbols import Names, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, Span, listed
 from isa.instruction import Value
 from isa.row import AttributeSpec, Row
 from isa.suggest import did_you_mean
@@ -53,7 +53,7 @@ class Attributes:
         """Return the number of the semaphore or barrier that is named."""
         node, scope = self.names.follow(*self.bound.values[spec.name])
         declared = self.names.synchronisers[spec.declared]
-        if not isinstance(node, syntax.Reference):
+        if not isinstance(node, nodes.Reference):
             label = f"expected the name of a {spec.declared}"
             raise self.names.error(scope, "E205", node.span, "this is no name", label)
         if node.name not in declared:
@@ -66,10 +66,10 @@ class Attributes:
     def _elements(self, spec: AttributeSpec) -> Value:
         node, scope = self.names.follow(*self.bound.values[spec.name])
         evaluator = Evaluator(self.names, scope)
-        if isinstance(node, syntax.Reference) and node.name == "global" and spec.name == "window":
+        if isinstance(node, nodes.Reference) and node.name == "global" and spec.name == "window":
             return self._global_window()
-        nodes = node.items if isinstance(node, syntax.Tuple | syntax.List) else (node,)
-        elements = [self._element(spec, item, evaluator) for item in nodes]
+        items = node.items if isinstance(node, nodes.Tuple | nodes.List) else (node,)
+        elements = [self._element(spec, item, evaluator) for item in items]
         count = len(elements)
         if spec.identity and count < spec.count:
             elements += range(count, spec.count)
@@ -98,11 +98,11 @@ class Attributes:
             raise self.names.error(self.scope, "E305", self.bound.spans["x"], message, "expected 4: NHWC")
         return x.operand.shape[1:3]
 
-    def _element(self, spec: AttributeSpec, node: syntax.Value, evaluator: Evaluator) -> Any:
+    def _element(self, spec: AttributeSpec, node: nodes.Value, evaluator: Evaluator) -> Any:
         legal = f"from {spec.low:g} to {spec.high:g}"
-        word = node.value if isinstance(node, syntax.Text) else node.name if isinstance(node, syntax.Reference) else ""
-        if isinstance(node, syntax.Text) or (spec.name == "pad" and word.lower() in PADDINGS):
-            message = f"`{spec.name}` is a {'text' if isinstance(node, syntax.Text) else 'word'}"
+        word = node.value if isinstance(node, nodes.Text) else node.name if isinstance(node, nodes.Reference) else ""
+        if isinstance(node, nodes.Text) or (spec.name == "pad" and word.lower() in PADDINGS):
+            message = f"`{spec.name}` is a {'text' if isinstance(node, nodes.Text) else 'word'}"
             help = PADDINGS.get(word.lower(), "") if spec.name == "pad" else ""
             raise evaluator.error("E309", node, message, f"expected a number {legal}", help)
         value = evaluator.constant(node)

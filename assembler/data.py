@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from assembler import syntax
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
+from assembler.syntax import nodes
 from isa.dtypes import DTYPES, DType, dtype_of_array
 from isa.program import Symbol
 
@@ -22,28 +22,28 @@ class Reader:
         self.evaluator = evaluator
         self.folder = folder
 
-    def tensor(self, node: syntax.Value, dtype: DType, shape: tuple[int, ...], splat: bool = True) -> bytes:
+    def tensor(self, node: nodes.Value, dtype: DType, shape: tuple[int, ...], splat: bool = True) -> bytes:
         """Return the bytes of a tensor of this type and shape."""
         count = int(np.prod(shape, dtype=object))
         if count * dtype.bytes > MAX_BYTES:
             message = f"{count * dtype.bytes:,} bytes of data"
             raise self.evaluator.error("E506", node, message, f"expected at most {MAX_BYTES:,}", "load it in parts")
         node, evaluator = self._follow(node)
-        if isinstance(node, syntax.Text):
+        if isinstance(node, nodes.Text):
             return self._file(node, dtype, shape)
-        if isinstance(node, syntax.List):
+        if isinstance(node, nodes.List):
             elements = self._flat(node, shape, evaluator)
             values = [self._element(element, dtype, evaluator) for element in elements]
             with np.errstate(over="ignore"):
                 return np.array(values, dtype.numpy).tobytes()
-        if isinstance(node, syntax.Tuple):
+        if isinstance(node, nodes.Tuple):
             raise evaluator.error("E503", node, "this is no list of numbers", "expected `[...]`")
         if not splat:
             message = "this is no list of numbers"
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
         return np.full(count, self._element(node, dtype, evaluator), dtype.numpy).tobytes()
 
-    def initial(self, node: syntax.Value, symbol: Symbol, tasks: int) -> bytes:
+    def initial(self, node: nodes.Value, symbol: Symbol, tasks: int) -> bytes:
         """Return what a tensor holds at first, an input of each task where the data have a dimension for that.
 
         Like a run, an input with a scale takes floats too, from a file.
@@ -53,7 +53,7 @@ class Reader:
         if symbol.kind == "input" and self._is_batch(file, symbol, tasks):
             self._check_length(file, symbol, tasks)
             shape = (tasks, *shape)
-        if isinstance(file, syntax.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
+        if isinstance(file, nodes.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
             array = None if file.value.startswith(HEX) else self.array(file)
             if array is not None and array.dtype.newbyteorder("=") in (np.float32, np.float64):
                 self._check_shape(file, array, shape)
@@ -64,9 +64,9 @@ class Reader:
                 return symbol.quantise(array).tobytes()
         return self.tensor(node, symbol.dtype, shape)
 
-    def _check_length(self, node: syntax.Value, symbol: Symbol, tasks: int) -> None:
+    def _check_length(self, node: nodes.Value, symbol: Symbol, tasks: int) -> None:
         """Refuse a file that is a batch of inputs for another number of tasks."""
-        if not isinstance(node, syntax.Text) or node.value.startswith(HEX):
+        if not isinstance(node, nodes.Text) or node.value.startswith(HEX):
             return
         shape = self.array(node).shape
         if shape[1:] == symbol.shape and shape[0] != tasks:
@@ -77,24 +77,24 @@ class Reader:
             help = f"`.tasks {shape[0]}` makes these the inputs of {shape[0]} tasks" if shape[0] else ""
             raise self.evaluator.error("E503", node, held, label, help)
 
-    def _is_batch(self, node: syntax.Value, symbol: Symbol, tasks: int) -> bool:
+    def _is_batch(self, node: nodes.Value, symbol: Symbol, tasks: int) -> bool:
         """Return whether data have a dimension more than their tensor, or enough elements without dimensions."""
-        if isinstance(node, syntax.Text) and node.value.startswith(HEX):
+        if isinstance(node, nodes.Text) and node.value.startswith(HEX):
             return tasks > 1 and len(node.value) - len(HEX) == 2 * tasks * symbol.bytes
-        if isinstance(node, syntax.Text):
+        if isinstance(node, nodes.Text):
             return int(self.array(node).ndim) == len(symbol.shape) + 1
         depth = 0
-        inner: syntax.Value = node
-        while isinstance(inner, syntax.List) and inner.items:
+        inner: nodes.Value = node
+        while isinstance(inner, nodes.List) and inner.items:
             depth, inner = depth + 1, inner.items[0]
-        if isinstance(node, syntax.List) and depth == 1 < tasks:
+        if isinstance(node, nodes.List) and depth == 1 < tasks:
             return len(node.items) == tasks * symbol.bytes // symbol.dtype.bytes
         return depth == len(symbol.shape) + 1
 
-    def scale(self, node: syntax.Value) -> tuple[float, ...]:
+    def scale(self, node: nodes.Value) -> tuple[float, ...]:
         """Return the scale of a tensor: positive float32 numbers from a number, a list or a file."""
         node, evaluator = self._follow(node)
-        if isinstance(node, syntax.Text):
+        if isinstance(node, nodes.Text):
             array = self.array(node)
             if array.dtype.kind != "f" or array.ndim > 1 or not 1 <= array.size <= 2**20:
                 label = f"it holds {array.dtype} {list(array.shape)}"
@@ -102,9 +102,9 @@ class Reader:
                     "E601", node, f'"{node.value}" is no scale', label, "expected a vector of float32"
                 )
             values = [float(value) for value in array.reshape(-1)]
-            places: list[syntax.Value] = [node] * len(values)
+            places: list[nodes.Value] = [node] * len(values)
         else:
-            places = list(node.items) if isinstance(node, syntax.List | syntax.Tuple) else [node]
+            places = list(node.items) if isinstance(node, nodes.List | nodes.Tuple) else [node]
             values = [float(evaluator.constant(place)) for place in places]
         if not values:
             raise evaluator.error("E601", node, "the scale is empty", "expected one number, or one for each channel")
@@ -119,18 +119,18 @@ class Reader:
             rounded.append(single)
         return tuple(rounded)
 
-    def array(self, node: syntax.Text) -> Any:
+    def array(self, node: nodes.Text) -> Any:
         """Return the tensor of a file, memory-mapped."""
         try:
             return self.folder.array(self.folder.locate(node.span.file, node.value), node.value)
         except FileProblem as problem:
             raise self.evaluator.error(problem.code, node, problem.message, "", problem.help) from None
 
-    def labels(self, node: syntax.Value, rows: int, shape: tuple[int, ...]) -> bytes:
+    def labels(self, node: nodes.Value, rows: int, shape: tuple[int, ...]) -> bytes:
         """Return labels as i32: one for each row, of any integer type in a file."""
         node, evaluator = self._follow(node)
         i32 = DTYPES["i32"]
-        if not isinstance(node, syntax.Text):
+        if not isinstance(node, nodes.Text):
             return self.tensor(node, i32, (rows,), splat=False)
         array = self.array(node)
         if array.dtype.kind not in "iu":
@@ -143,12 +143,12 @@ class Reader:
             raise evaluator.error("E504", node, f'"{node.value}" holds labels beyond 32 bits')
         return np.ascontiguousarray(array, i32.numpy).tobytes()
 
-    def _follow(self, node: syntax.Value) -> tuple[syntax.Value, Evaluator]:
+    def _follow(self, node: nodes.Value) -> tuple[nodes.Value, Evaluator]:
         names = self.evaluator.names
         node, scope = names.follow(node, self.evaluator.scope)
         return node, Evaluator(names, scope)
 
-    def _file(self, node: syntax.Text, dtype: DType, shape: tuple[int, ...]) -> bytes:
+    def _file(self, node: nodes.Text, dtype: DType, shape: tuple[int, ...]) -> bytes:
         if node.value.startswith(HEX):
             return self._hexadecimal(node, int(np.prod(shape, dtype=object)) * dtype.bytes)
         array = self.array(node)
@@ -160,12 +160,12 @@ class Reader:
         self._check_shape(node, array, shape)
         return np.ascontiguousarray(array, dtype.numpy).tobytes()
 
-    def _check_shape(self, node: syntax.Text, array: Any, shape: tuple[int, ...]) -> None:
+    def _check_shape(self, node: nodes.Text, array: Any, shape: tuple[int, ...]) -> None:
         if array.shape != shape:
             label = f"expected {list(shape)}"
             raise self.evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
 
-    def _hexadecimal(self, node: syntax.Text, count: int) -> bytes:
+    def _hexadecimal(self, node: nodes.Text, count: int) -> bytes:
         digits = node.value.removeprefix(HEX)
         try:
             data = bytes.fromhex(digits)
@@ -176,20 +176,20 @@ class Reader:
             raise self.evaluator.error("E503", node, f"{len(data)} bytes are given", f"expected {count}")
         return data
 
-    def _flat(self, node: syntax.List, shape: tuple[int, ...], evaluator: Evaluator) -> list[syntax.Value]:
+    def _flat(self, node: nodes.List, shape: tuple[int, ...], evaluator: Evaluator) -> list[nodes.Value]:
         """Return the elements of a list that is nested as `shape`, or flat."""
-        if not any(isinstance(item, syntax.List) for item in node.items):
+        if not any(isinstance(item, nodes.List) for item in node.items):
             count = int(np.prod(shape, dtype=object))
             if len(node.items) != count:
                 help = "one value for all is written without brackets" if len(node.items) == 1 else ""
                 message, label = f"the list has {_elements(len(node.items))}", f"expected {count}: shape {list(shape)}"
                 raise evaluator.error("E503", node, message, label, help)
             return list(node.items)
-        level: list[syntax.Value] = [node]
+        level: list[nodes.Value] = [node]
         for depth, size in enumerate(shape):
-            below: list[syntax.Value] = []
+            below: list[nodes.Value] = []
             for item in level:
-                if not isinstance(item, syntax.List):
+                if not isinstance(item, nodes.List):
                     label = f"expected a list: shape {list(shape)} has {len(shape)} levels"
                     raise evaluator.error("E503", item, "the list is nested less here", label)
                 if len(item.items) != size:
@@ -199,8 +199,8 @@ class Reader:
             level = below
         return level
 
-    def _element(self, node: syntax.Value, dtype: DType, evaluator: Evaluator) -> int | float:
-        if isinstance(node, syntax.List):
+    def _element(self, node: nodes.Value, dtype: DType, evaluator: Evaluator) -> int | float:
+        if isinstance(node, nodes.List):
             raise evaluator.error("E503", node, "the list is nested deeper than the shape", "expected a number")
         value = evaluator.constant(node)
         if dtype.is_float:

@@ -8,14 +8,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from assembler import syntax
 from assembler.data import MAX_BYTES, Reader
-from assembler.diagnostics import Failed, Note, Span, listed
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.layout import Layout, Request, place
-from assembler.names import RESERVED, Names, Scope, Section
 from assembler.operands import dtype_named, memory_named, shape_of
+from assembler.symbols import RESERVED, Names, Scope, Section
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, Note, Span, listed
 from isa.chip import Chip, load_chip
 from isa.compressed import compress, legal_sizes
 from isa.dtypes import DTYPES, I8, DType
@@ -59,7 +59,7 @@ class Declared:
     key: str
     kind: str
     symbol: Symbol
-    statement: syntax.Tensor
+    statement: nodes.Tensor
     scope: Scope
     at: int | None
     base: str
@@ -73,17 +73,17 @@ class Declarations:
     def __init__(self, names: Names, folder: Folder) -> None:
         self.names = names
         self.folder = folder
-        self.settings: dict[str, syntax.Setting] = {}
+        self.settings: dict[str, nodes.Setting] = {}
         self.declared: list[Declared] = []
         self.by_name: dict[tuple[int, str], Declared] = {}
-        self.checks: list[tuple[int, syntax.Check, Scope]] = []
+        self.checks: list[tuple[int, nodes.Check, Scope]] = []
         self.chip: Chip | None = None
         self.tasks = 1
         self.tasks_span: Span | None = None
         # Tensors that have no place: their data need not be read.
         self.misplaced: set[tuple[int, str]] = set()
 
-    def setting(self, statement: syntax.Setting, scope: Scope) -> None:
+    def setting(self, statement: nodes.Setting, scope: Scope) -> None:
         keyword, word = statement.keyword, statement.value
         if keyword in self.settings:
             note = Note("it stands here first", self.settings[keyword].span)
@@ -102,7 +102,7 @@ class Declarations:
         """Return the word of a setting."""
         return self.settings[keyword].value.text if keyword in self.settings else default
 
-    def _load_chip(self, word: syntax.Word, scope: Scope) -> None:
+    def _load_chip(self, word: nodes.Word, scope: Scope) -> None:
         name: str | Path = word.text
         try:
             if word.text.endswith(".toml"):
@@ -114,7 +114,7 @@ class Declarations:
             message = error.message.replace(str(name), word.text)
             self.names.error(scope, "E403", word.span, message, "", error.help)
 
-    def count_tasks(self, statement: syntax.Tasks, scope: Scope) -> None:
+    def count_tasks(self, statement: nodes.Tasks, scope: Scope) -> None:
         """Take `.tasks COUNT`; what is wrong with it is reported."""
         if self.tasks_span is not None:
             note = Note("it stands here first", self.tasks_span)
@@ -124,7 +124,7 @@ class Declarations:
         with suppress(Failed):
             self.tasks = Evaluator(self.names, scope).integer(statement.count, 1, MAX_TASKS, "the number of tasks")
 
-    def core(self, statement: syntax.CoreSection, scope: Scope, before: Span | None) -> None:
+    def core(self, statement: nodes.CoreSection, scope: Scope, before: Span | None) -> None:
         """Open the section of the next core; `before` is the first instruction that stands before any section."""
         names, expected = self.names, len(self.names.sections)
         number: int | None = None
@@ -150,7 +150,7 @@ class Declarations:
             names.report.guessing = True
             raise names.error(scope, "E801", statement.span, f"there are more than {MAX_CORES} cores")
 
-    def synchroniser(self, statement: syntax.Synchroniser, scope: Scope) -> None:
+    def synchroniser(self, statement: nodes.Synchroniser, scope: Scope) -> None:
         """Take `.semaphore NAME` or `.barrier NAME`."""
         word, known = self._name(statement.name, scope), self.names.synchronisers[statement.kind]
         if not NAME.fullmatch(word.text):
@@ -165,7 +165,7 @@ class Declarations:
             raise self.names.error(scope, "E205", word.span, message, "choose another name")
         known[word.text] = word.span
 
-    def constant(self, statement: syntax.Constant, scope: Scope) -> None:
+    def constant(self, statement: nodes.Constant, scope: Scope) -> None:
         """Take `.equ NAME = VALUE`; in a macro the name may be a parameter that stands for one."""
         word = self._name(statement.name, scope)
         try:
@@ -174,13 +174,13 @@ class Declarations:
         except Failed:
             self.names.poisoned.add(word.text)
 
-    def _name(self, word: syntax.Word, scope: Scope) -> syntax.Word:
+    def _name(self, word: nodes.Word, scope: Scope) -> nodes.Word:
         if word.quoted:
             return word
-        node, _ = self.names.follow(syntax.Reference(word.span, word.text), scope)
-        return syntax.Word(node.span, node.name) if isinstance(node, syntax.Reference) else word
+        node, _ = self.names.follow(nodes.Reference(word.span, word.text), scope)
+        return nodes.Word(node.span, node.name) if isinstance(node, nodes.Reference) else word
 
-    def tensor(self, statement: syntax.Tensor, scope: Scope) -> None:
+    def tensor(self, statement: nodes.Tensor, scope: Scope) -> None:
         """Take a declaration; what is wrong with it is reported, and its name is then known as poisoned."""
         if statement.kind == "data":
             word, key = statement.name, f".data {len(self.declared)}"
@@ -201,7 +201,7 @@ class Declarations:
         if statement.kind != "data":
             self.names.tensors[key] = declared.symbol
 
-    def _check_unique(self, word: syntax.Word, scope: Scope) -> None:
+    def _check_unique(self, word: nodes.Word, scope: Scope) -> None:
         """Report an input or output whose name another core gives to one."""
         for other in self.declared:
             if other.key == word.text and other.kind in ("input", "output"):
@@ -210,7 +210,7 @@ class Declarations:
                 label, help = "choose another name", "a run gives and takes them by name, whichever core they are of"
                 raise self.names.error(scope, "E202", word.span, message, label, help, note)
 
-    def _declared(self, statement: syntax.Tensor, scope: Scope, key: str) -> Declared:
+    def _declared(self, statement: nodes.Tensor, scope: Scope, key: str) -> Declared:
         evaluator = Evaluator(self.names, scope)
         parts: dict[str, Any] = {}
         failed = False
@@ -274,7 +274,7 @@ class Declarations:
         return Declared(self.names.core, key, statement.kind, symbol, statement, scope, at, base, span, content)
 
     def _compressed(
-        self, evaluator: Evaluator, statement: syntax.Tensor, symbol: Symbol, parts: dict[str, Any]
+        self, evaluator: Evaluator, statement: nodes.Tensor, symbol: Symbol, parts: dict[str, Any]
     ) -> tuple[Symbol, bytes | None]:
         """Return a compressed weight with its size, and its bytes where they stand here (`compressed`)."""
         word = "compressed" if "compressed" in parts else "stored"
@@ -298,13 +298,13 @@ class Declarations:
         return replace(symbol, stored=len(content)), content
 
     def _clause_error(
-        self, evaluator: Evaluator, statement: syntax.Tensor, keyword: str, message: str, label: str
+        self, evaluator: Evaluator, statement: nodes.Tensor, keyword: str, message: str, label: str
     ) -> Failed:
         clause = next(clause for clause in statement.clauses if clause.keyword.text == keyword)
         return evaluator.error("E404", clause, message, label)
 
     def _check_channels(
-        self, evaluator: Evaluator, statement: syntax.Tensor, shape: tuple[int, ...], scale: tuple[float, ...]
+        self, evaluator: Evaluator, statement: nodes.Tensor, shape: tuple[int, ...], scale: tuple[float, ...]
     ) -> None:
         """Report a list of scales that fits no dimension which could be the channels."""
         # Weights count theirs in other places than results do, and locals may hold weights.
@@ -316,7 +316,7 @@ class Declarations:
             span = next(clause for clause in statement.clauses if clause.keyword.text == "scale")
             raise evaluator.error("E601", span, message, label, help)
 
-    def _shape(self, evaluator: Evaluator, statement: syntax.Tensor) -> tuple[int, ...]:
+    def _shape(self, evaluator: Evaluator, statement: nodes.Tensor) -> tuple[int, ...]:
         # Bytes that belong to no tensor may be none at all; a tensor has at least one element.
         shape = shape_of(evaluator, statement.shape.items, 0 if statement.kind == "data" else 1)
         if not 1 <= len(shape) <= MAX_SYMBOL_RANK:
@@ -329,9 +329,9 @@ class Declarations:
             raise evaluator.error("E506", statement.shape, f"a tensor of {elements:.2g} elements", "no memory holds it")
         return shape
 
-    def _clause(self, evaluator: Evaluator, clause: syntax.Clause, dtype: DType | None) -> Any:
+    def _clause(self, evaluator: Evaluator, clause: nodes.Clause, dtype: DType | None) -> Any:
         value = clause.value
-        if isinstance(value, syntax.Word):
+        if isinstance(value, nodes.Word):
             return memory_named(evaluator, value) if clause.keyword.text == "in" else value.text
         match clause.keyword.text:
             case "stored":
@@ -349,26 +349,26 @@ class Declarations:
                 return number
         return self._at(evaluator, value)
 
-    def _at(self, evaluator: Evaluator, node: syntax.Value) -> tuple[int, str]:
+    def _at(self, evaluator: Evaluator, node: nodes.Value) -> tuple[int, str]:
         """Return (address, "") or (offset, tensor) of `at`: a number, a tensor, or a tensor + number."""
         node, scope = self.names.follow(node, evaluator.scope)
         evaluator = Evaluator(self.names, scope)
         first, offset = node, 0
-        if isinstance(node, syntax.Chain) and isinstance(node.first, syntax.Reference):
+        if isinstance(node, nodes.Chain) and isinstance(node.first, nodes.Reference):
             first, _ = self.names.follow(node.first, scope)
-        if isinstance(first, syntax.Reference) and (self.names.core, first.name) in self.by_name:
-            if isinstance(node, syntax.Chain):
+        if isinstance(first, nodes.Reference) and (self.names.core, first.name) in self.by_name:
+            if isinstance(node, nodes.Chain):
                 if any(operator.text not in ("+", "-") for operator, _ in node.rest):
                     raise evaluator.error("E404", node, "this is no address", "expected a tensor, or a tensor + number")
                 for operator, right in node.rest:
                     number = evaluator.integer(right, what="the offset")
                     offset += number if operator.text == "+" else -number
             return offset, first.name
-        if isinstance(first, syntax.Reference) and not (first.name in self.names.constants or scope.find(first.name)):
+        if isinstance(first, nodes.Reference) and not (first.name in self.names.constants or scope.find(first.name)):
             raise self.names.unknown(first.name, first.span, scope, "a tensor declared before, or an address")
         return evaluator.integer(node, 0, MAX_SIZE, "the address"), ""
 
-    def _takes_data(self, evaluator: Evaluator, statement: syntax.Tensor) -> None:
+    def _takes_data(self, evaluator: Evaluator, statement: nodes.Tensor) -> None:
         kind, data = statement.kind, statement.data
         if kind in ("weight", "const") and data is None:
             label = 'expected `= "FILE.npy"`, a list, or one value for all'
@@ -378,7 +378,7 @@ class Declarations:
             help = "use .weight or .const for data, or `fill` it" if kind == "local" else "compare it with `.check`"
             raise evaluator.error("E505", data, f"{_article(kind)} takes no data", "expected nothing here", help)
 
-    def check(self, statement: syntax.Check, scope: Scope) -> None:
+    def check(self, statement: nodes.Check, scope: Scope) -> None:
         self.checks.append((self.names.core, statement, scope))
 
     def place(self) -> tuple[list[int], Chip]:
@@ -475,9 +475,9 @@ class Declarations:
                 symbols.append(symbol)
         return read
 
-    def _is_none(self, node: syntax.Value, scope: Scope) -> bool:
+    def _is_none(self, node: nodes.Value, scope: Scope) -> bool:
         node, _ = self.names.follow(node, scope)
-        return isinstance(node, syntax.Reference) and node.name == "none"
+        return isinstance(node, nodes.Reference) and node.name == "none"
 
     def read_checks(self) -> list[Check]:
         """Return the checks, with what they expect."""
@@ -488,7 +488,7 @@ class Declarations:
                 checks.append(self._read_check(statement, scope))
         return checks
 
-    def _read_check(self, statement: syntax.Check, scope: Scope) -> Check:
+    def _read_check(self, statement: nodes.Check, scope: Scope) -> Check:
         evaluator, names = Evaluator(self.names, scope), self.names
         output = self._name(statement.output, scope)
         # Names of outputs are unique over all cores; any other tensor of that name is meant by mistake.
@@ -509,7 +509,7 @@ class Declarations:
         bound, source = self._check_settings(statement, evaluator)
         reader = Reader(evaluator, self.folder)
         node, _ = names.follow(statement.data, scope)
-        if isinstance(node, syntax.Text) and source is None:
+        if isinstance(node, nodes.Text) and source is None:
             source = node.value
         shape = symbol.shape if self.tasks == 1 else (self.tasks, *symbol.shape)
         if kind.text == "top1":
@@ -521,14 +521,14 @@ class Declarations:
             expected = reader.tensor(statement.data, symbol.dtype, shape)
         return Check(symbol.name, kind.text, bound, source or "", expected)  # type: ignore[arg-type]
 
-    def _check_settings(self, statement: syntax.Check, evaluator: Evaluator) -> tuple[float, str | None]:
+    def _check_settings(self, statement: nodes.Check, evaluator: Evaluator) -> tuple[float, str | None]:
         kind = statement.kind.text
         name, (low, high) = BOUND_NAMES[kind], CHECK_BOUNDS[kind]
         bound, source = None, None
         for setting in statement.settings:
             word, value = setting.keyword, setting.value
-            assert not isinstance(value, syntax.Word)
-            if word.text == "source" and isinstance(value, syntax.Text):
+            assert not isinstance(value, nodes.Word)
+            if word.text == "source" and isinstance(value, nodes.Text):
                 source = value.value
             elif word.text == name and bound is None:
                 bound = float(evaluator.constant(value))

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from assembler import syntax
-from assembler.diagnostics import Failed, Note, listed
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
-from assembler.names import Binding, Names, Scope
-from assembler.parser import parse
-from assembler.source import SourceFile
+from assembler.symbols import Binding, Names, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, Note, listed
+from assembler.syntax.parser import parse
+from assembler.syntax.source import SourceFile
 from isa.table import MNEMONICS
 
 MAX_DEPTH = 64
@@ -26,8 +26,8 @@ class Stop(Exception):
 class Block:
     """A macro or a repetition with what it holds."""
 
-    head: syntax.Macro | syntax.Repeat | syntax.Broken
-    body: list["syntax.Statement | Block"]
+    head: nodes.Macro | nodes.Repeat | nodes.Broken
+    body: list["nodes.Statement | Block"]
 
 
 class Expander:
@@ -42,15 +42,15 @@ class Expander:
         self.ends: list[bool] = []
         self.steps = 0
 
-    def statements(self, file: SourceFile, scope: Scope | None = None) -> Iterator[tuple[syntax.Statement, Scope]]:
+    def statements(self, file: SourceFile, scope: Scope | None = None) -> Iterator[tuple[nodes.Statement, Scope]]:
         """Yield each statement with its scope, lazily: what stands before has been declared when `.repeat` counts."""
         yield from self._file(file, self._blocks(parse(file, self.names.report)), scope or Scope())
 
     def _file(
-        self, file: SourceFile, items: list["syntax.Statement | Block"], scope: Scope
-    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        self, file: SourceFile, items: list["nodes.Statement | Block"], scope: Scope
+    ) -> Iterator[tuple[nodes.Statement, Scope]]:
         for item in items:
-            if isinstance(item, syntax.Tensor | syntax.Constant):
+            if isinstance(item, nodes.Tensor | nodes.Constant):
                 self.names.ahead.setdefault(item.name.text, item.name.span)
         self.files.append(file.path)
         self.ends.append(_end(items) is not None)
@@ -58,9 +58,9 @@ class Expander:
         self.files.pop()
         self.ends.pop()
 
-    def _blocks(self, statements: Iterable[syntax.Statement]) -> list[syntax.Statement | Block]:
+    def _blocks(self, statements: Iterable[nodes.Statement]) -> list[nodes.Statement | Block]:
         """Nest statements into blocks; report those not closed, or not open."""
-        top: list[syntax.Statement | Block] = []
+        top: list[nodes.Statement | Block] = []
         opened: list[tuple[str, Block]] = []
         for statement in statements:
             kind, closes = _block_words(statement)
@@ -75,14 +75,14 @@ class Expander:
                     message = f"`.end{closes}` closes nothing"
                     self.names.report.error("E701", statement.span, message, f"no `.{closes}` is open here")
                 continue
-            if kind == "macro" and opened and isinstance(statement, syntax.Macro):
+            if kind == "macro" and opened and isinstance(statement, nodes.Macro):
                 note = Note(f"this `.{opened[-1][0]}` is open", opened[-1][1].head.span)
                 help = f"close it with `{_CLOSING[opened[-1][0]]}` first"
                 self.names.report.error("E701", statement.span, "a macro is defined inside a block", "", help, (note,))
-                statement = syntax.Broken(statement.span, (".macro", statement.name.text))
+                statement = nodes.Broken(statement.span, (".macro", statement.name.text))
             body = opened[-1][1].body if opened else top
             if kind:
-                assert isinstance(statement, syntax.Macro | syntax.Repeat | syntax.Broken)
+                assert isinstance(statement, nodes.Macro | nodes.Repeat | nodes.Broken)
                 block = Block(statement, [])
                 body.append(block)
                 opened.append((kind, block))
@@ -94,7 +94,7 @@ class Expander:
 
     def _not_closed(self, opened: tuple[str, Block]) -> None:
         kind, block = opened
-        if not isinstance(block.head, syntax.Broken):
+        if not isinstance(block.head, nodes.Broken):
             label = f"expected `{_CLOSING[kind]}` further down"
             self.names.report.error("E701", block.head.span, f"this `.{kind}` is never closed", label)
         # It swallowed what it should not hold.
@@ -102,28 +102,28 @@ class Expander:
         self.names.report.guessing = True
 
     def _walk(
-        self, items: list[syntax.Statement | Block], scope: Scope, depth: int
-    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        self, items: list[nodes.Statement | Block], scope: Scope, depth: int
+    ) -> Iterator[tuple[nodes.Statement, Scope]]:
         for item in items:
             self._step(item.head.span if isinstance(item, Block) else item.span, scope)
             try:
                 if isinstance(item, Block):
-                    if isinstance(item.head, syntax.Macro):
+                    if isinstance(item.head, nodes.Macro):
                         self._define(item, item.head)
-                    elif isinstance(item.head, syntax.Repeat):
+                    elif isinstance(item.head, nodes.Repeat):
                         yield from self._repeat(item, item.head, scope, depth)
                     elif len(item.head.words) > 1 and item.head.words[0] == ".macro":
                         self.names.poisoned.add(item.head.words[1])
-                elif isinstance(item, syntax.Include):
+                elif isinstance(item, nodes.Include):
                     yield from self._include(item, scope, depth)
-                elif isinstance(item, syntax.Instruction) and item.mnemonic.text in self.macros:
+                elif isinstance(item, nodes.Instruction) and item.mnemonic.text in self.macros:
                     yield from self._call(item, scope, depth)
                 else:
                     yield item, scope
             except Failed:
                 pass
 
-    def _step(self, span: syntax.Span, scope: Scope, ahead: int = 0) -> None:
+    def _step(self, span: nodes.Span, scope: Scope, ahead: int = 0) -> None:
         """Count a statement, of which so many more follow for sure; end the work where they are too many."""
         self.steps += 1
         if self.steps + ahead > MAX_STATEMENTS:
@@ -133,7 +133,7 @@ class Expander:
             self.names.error(scope, "E705", span, message, "the limit is reached here", help)
             raise Stop
 
-    def _deeper(self, span: syntax.Span, scope: Scope, depth: int, what: str) -> int:
+    def _deeper(self, span: nodes.Span, scope: Scope, depth: int, what: str) -> int:
         if depth >= MAX_DEPTH:
             message = f"macros and includes are nested more than {MAX_DEPTH} deep"
             self.names.report.guessing = True
@@ -141,7 +141,7 @@ class Expander:
             raise Stop
         return depth + 1
 
-    def _define(self, block: Block, head: syntax.Macro) -> None:
+    def _define(self, block: Block, head: nodes.Macro) -> None:
         name, report = head.name, self.names.report
         if name.text in MNEMONICS:
             report.error("E205", name.span, f"`{name.text}` is an instruction", "choose another name")
@@ -167,8 +167,8 @@ class Expander:
             seen.add(word.text)
 
     def _repeat(
-        self, block: Block, head: syntax.Repeat, scope: Scope, depth: int
-    ) -> Iterator[tuple[syntax.Statement, Scope]]:
+        self, block: Block, head: nodes.Repeat, scope: Scope, depth: int
+    ) -> Iterator[tuple[nodes.Statement, Scope]]:
         count = Evaluator(self.names, scope).integer(head.count, 0, what="the number of repetitions")
         depth = self._deeper(head.span, scope, depth, "this repetition is too deep")
         for number in range(count):
@@ -177,7 +177,7 @@ class Expander:
             inner = Scope({head.counter.text: Binding(None, scope, number)}, scope, scope, note)
             yield from self._walk(block.body, inner, depth)
 
-    def _include(self, include: syntax.Include, scope: Scope, depth: int) -> Iterator[tuple[syntax.Statement, Scope]]:
+    def _include(self, include: nodes.Include, scope: Scope, depth: int) -> Iterator[tuple[nodes.Statement, Scope]]:
         span, name, names = include.path.span, include.path.value, self.names
         if scope.caller is not None:
             raise names.error(scope, "E703", span, "a file is included inside a block", "", "include it at the top")
@@ -201,10 +201,10 @@ class Expander:
             raise names.error(scope, "E703", span, message, label, help, Note("it ends here", end.span))
         yield from self._file(file, items, scope)
 
-    def _call(self, call: syntax.Instruction, scope: Scope, depth: int) -> Iterator[tuple[syntax.Statement, Scope]]:
+    def _call(self, call: nodes.Instruction, scope: Scope, depth: int) -> Iterator[tuple[nodes.Statement, Scope]]:
         name = call.mnemonic.text
         block = self.macros[name]
-        assert isinstance(block.head, syntax.Macro)
+        assert isinstance(block.head, nodes.Macro)
         if call.waits:
             help = "write it before an instruction inside the macro"
             self.names.error(scope, "E107", call.waits.span, f"the macro `{name}` cannot wait", "", help)
@@ -213,7 +213,7 @@ class Expander:
         depth = self._deeper(call.span, scope, depth, f"`{name}` is called here")
         yield from self._walk(block.body, inner, depth)
 
-    def _bind(self, call: syntax.Instruction, head: syntax.Macro, scope: Scope) -> dict[str, Binding]:
+    def _bind(self, call: nodes.Instruction, head: nodes.Macro, scope: Scope) -> dict[str, Binding]:
         """Return what each parameter stands for in one call."""
         names, parameters = self.names, [parameter.name.text for parameter in head.parameters]
         usage = f"`{head.name.text}` takes {listed(parameters, 'and') if parameters else 'nothing'}"
@@ -239,25 +239,25 @@ class Expander:
         return bound
 
 
-def _end(items: Iterable[syntax.Statement | Block]) -> syntax.Instruction | None:
+def _end(items: Iterable[nodes.Statement | Block]) -> nodes.Instruction | None:
     """Return the `end` of a file, outside of its blocks."""
-    instructions = (item for item in items if isinstance(item, syntax.Instruction))
+    instructions = (item for item in items if isinstance(item, nodes.Instruction))
     return next((instruction for instruction in instructions if instruction.mnemonic.text == "end"), None)
 
 
-def _block_words(statement: syntax.Statement) -> tuple[str, str]:
+def _block_words(statement: nodes.Statement) -> tuple[str, str]:
     """Return the kind of block that a statement opens, and the kind that it closes."""
     match statement:
-        case syntax.Macro():
+        case nodes.Macro():
             return "macro", ""
-        case syntax.Repeat():
+        case nodes.Repeat():
             return "repeat", ""
-        case syntax.EndMacro():
+        case nodes.EndMacro():
             return "", "macro"
-        case syntax.EndRepeat():
+        case nodes.EndRepeat():
             return "", "repeat"
-        case syntax.Broken(words=(".macro" | ".repeat" as word, *_)):
+        case nodes.Broken(words=(".macro" | ".repeat" as word, *_)):
             return word[1:], ""
-        case syntax.Broken(words=(".endmacro" | ".endrepeat" as word, *_)):
+        case nodes.Broken(words=(".endmacro" | ".endrepeat" as word, *_)):
             return "", word[4:]
     return "", ""

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from math import isfinite
 
-from assembler import syntax
-from assembler.diagnostics import Failed
-from assembler.names import Names, Scope
+from assembler.symbols import Names, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed
 
 # Beyond this no quantity of a program can lie.
 LIMIT = 2**63
@@ -47,24 +47,24 @@ class Evaluator:
         self.names = names
         self.scope = scope
 
-    def error(self, code: str, node: syntax.Node, message: str, label: str = "", help: str = "") -> Failed:
+    def error(self, code: str, node: nodes.Node, message: str, label: str = "", help: str = "") -> Failed:
         return self.names.error(self.scope, code, node.span, message, label, help)
 
-    def value(self, node: syntax.Value) -> Number:
+    def value(self, node: nodes.Value) -> Number:
         """Return the value of an expression; raise Failed, reported, where it has none."""
         match node:
-            case syntax.Number():
+            case nodes.Number():
                 return self._number(node)
-            case syntax.Reference():
+            case nodes.Reference():
                 return self._reference(node)
-            case syntax.Negative():
+            case nodes.Negative():
                 return self._checked(self._times(-1, self.value(node.value), node), node)
-            case syntax.Chain():
+            case nodes.Chain():
                 result = self.value(node.first)
                 for operator, right in node.rest:
                     result = self._checked(self._apply(operator, result, self.value(right), node), node)
                 return result
-            case syntax.Sliced():
+            case nodes.Sliced():
                 raise self.error("E205", node, "a tensor stands where a number is needed", "expected a number")
             case _:
                 what = {"Text": "a text", "List": "a list", "Tuple": "a tuple", "Raw": "an operand"}[
@@ -72,7 +72,7 @@ class Evaluator:
                 ]
                 raise self.error("E309", node, f"{what} stands where a number is needed", "expected a number")
 
-    def constant(self, node: syntax.Value) -> int | float:
+    def constant(self, node: nodes.Value) -> int | float:
         """Return the value of an expression that follows no counter."""
         value = self.value(node)
         if isinstance(value, Affine):
@@ -80,7 +80,7 @@ class Evaluator:
             raise self.error("E308", node, f"this follows {counters}", "expected a value that no counter changes")
         return value
 
-    def integer(self, node: syntax.Value, low: int = -LIMIT, high: int = LIMIT, what: str = "this") -> int:
+    def integer(self, node: nodes.Value, low: int = -LIMIT, high: int = LIMIT, what: str = "this") -> int:
         """Return the value of an expression that must be a whole number from low to high."""
         value = self.constant(node)
         if isinstance(value, float):
@@ -90,14 +90,14 @@ class Evaluator:
             raise self.error("E309", node, f"{what} is {value}", f"expected a whole number {legal}")
         return value
 
-    def whole(self, node: syntax.Value) -> Affine:
+    def whole(self, node: nodes.Value) -> Affine:
         """Return the value of an expression that may follow counters, and is a whole number."""
         value = self.value(node)
         if isinstance(value, float):
             raise self.error("E309", node, f"this is {value:g}", "expected a whole number", division_help(node))
         return affine(value)
 
-    def _number(self, node: syntax.Number) -> int | float:
+    def _number(self, node: nodes.Number) -> int | float:
         text = node.text
         if match := _INTEGER.fullmatch(text):
             digits, suffix = match[1].replace("_", ""), match[2]
@@ -115,7 +115,7 @@ class Evaluator:
             raise self.error("E104", node, f"`{text}` is no number", "expected a number", _number_help(text))
         raise self.error("E314", node, "the number is too large", "expected less than 2**63, or a finite number")
 
-    def _reference(self, node: syntax.Reference) -> Number:
+    def _reference(self, node: nodes.Reference) -> Number:
         name, names = node.name, self.names
         binding = self.scope.find(name)
         if binding is not None:
@@ -135,7 +135,7 @@ class Evaluator:
             raise self.error("E205", node, f"`{name}` is a tensor", "expected a number, a constant or a counter")
         raise names.unknown(name, node.span, self.scope, "a constant or the counter of an open loop")
 
-    def _checked(self, value: Number, node: syntax.Node) -> Number:
+    def _checked(self, value: Number, node: nodes.Node) -> Number:
         if isinstance(value, float):
             return value
         parts = (value,) if isinstance(value, int) else (value.constant, *(c for _, c in value.terms))
@@ -143,7 +143,7 @@ class Evaluator:
             raise self.error("E314", node, "the value is too large", "expected less than 2**63")
         return value
 
-    def _apply(self, operator: syntax.Word, left: Number, right: Number, node: syntax.Node) -> Number:
+    def _apply(self, operator: nodes.Word, left: Number, right: Number, node: nodes.Node) -> Number:
         match operator.text:
             case "+":
                 return self._plus(left, right, node)
@@ -171,7 +171,7 @@ class Evaluator:
             raise self.error("E314", node, "the value is too large")
         return result
 
-    def _plus(self, left: Number, right: Number, node: syntax.Node) -> Number:
+    def _plus(self, left: Number, right: Number, node: nodes.Node) -> Number:
         if isinstance(left, Affine) or isinstance(right, Affine):
             if isinstance(left, float) or isinstance(right, float):
                 raise self.error("E308", node, "a counter and a fraction", "expected whole numbers with a counter")
@@ -182,7 +182,7 @@ class Evaluator:
             return _affine(a.constant + b.constant, terms)
         return left + right
 
-    def _times(self, left: Number, right: Number, node: syntax.Node) -> Number:
+    def _times(self, left: Number, right: Number, node: nodes.Node) -> Number:
         if isinstance(left, Affine) and isinstance(right, Affine):
             raise self.error(
                 "E308", node, "counters are multiplied", "", "an operand moves in even steps: counter * constant"
@@ -196,7 +196,7 @@ class Evaluator:
         assert not isinstance(right, Affine)
         return left * right
 
-    def _modulo(self, left: Affine, right: int | float, node: syntax.Node) -> Number:
+    def _modulo(self, left: Affine, right: int | float, node: nodes.Node) -> Number:
         """Return `left % right` where it is affine: (counter + constant) % modulus in few cases."""
         if isinstance(right, float) or right < 0:
             raise self.error("E308", node, f"the modulus is {right:g}", "expected a whole number from 1")
@@ -216,11 +216,11 @@ class Evaluator:
         raise self.error("E308", node, "this remainder does not follow its counter evenly", label, help)
 
 
-def division_help(node: syntax.Value) -> str:
+def division_help(node: nodes.Value) -> str:
     """Return what to write for a `/` whose value must be a whole number."""
-    if isinstance(node, syntax.Negative):
+    if isinstance(node, nodes.Negative):
         return division_help(node.value)
-    if not isinstance(node, syntax.Chain):
+    if not isinstance(node, nodes.Chain):
         return ""
     if any(operator.text == "/" for operator, _ in node.rest):
         return "`/` gives fractions, whole or not: write `//`"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assembler.operands import Given, Part
-from assembler.scales import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, multipliers
+from assembler.requantise import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, multipliers
 from isa.dtypes import F32
 from isa.instruction import Value
 from isa.operand import Operand, Term

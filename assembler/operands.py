@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
 
-from assembler import syntax
-from assembler.diagnostics import Failed, listed
 from assembler.expressions import Affine, Evaluator, affine
-from assembler.names import Names, Scope
+from assembler.symbols import Names, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, listed
 from isa.dtypes import DTYPES
 from isa.operand import MAX_RANK, MEMORIES, SHARED, TASK_COUNTER, Bound, Operand, Term, extremes, packed_strides
 from isa.program import Symbol
@@ -55,21 +55,21 @@ class Given:
     parts: tuple[Part, ...] = ()
 
 
-def operand(names: Names, node: syntax.Value, scope: Scope) -> Given:
+def operand(names: Names, node: nodes.Value, scope: Scope) -> Given:
     """Return the operand that a value means; raise Failed, reported, where it means none."""
     node, scope = names.follow(node, scope)
     evaluator = Evaluator(names, scope)
     match node:
-        case syntax.Reference():
+        case nodes.Reference():
             return _whole(evaluator, node)
-        case syntax.Sliced():
+        case nodes.Sliced():
             return _sliced(evaluator, node)
-        case syntax.Raw():
+        case nodes.Raw():
             return Given(_raw(evaluator, node))
-        case syntax.Text():
+        case nodes.Text():
             help = "declare it with `.weight NAME TYPE[SHAPE] = FILE` and use its name"
             raise evaluator.error("E205", node, "a text stands where a tensor is needed", "expected a tensor", help)
-    what = "a tuple" if isinstance(node, syntax.Tuple) else "a list" if isinstance(node, syntax.List) else "a number"
+    what = "a tuple" if isinstance(node, nodes.Tuple) else "a list" if isinstance(node, nodes.List) else "a number"
     raise evaluator.error("E205", node, f"{what} stands where a tensor is needed", "expected a tensor")
 
 
@@ -81,7 +81,7 @@ class _Found:
     core: int | None = None
 
 
-def _found(evaluator: Evaluator, name: str, node: syntax.Node) -> _Found:
+def _found(evaluator: Evaluator, name: str, node: nodes.Node) -> _Found:
     names = evaluator.names
     if "." in name:
         return _of_core(evaluator, name, node)
@@ -93,7 +93,7 @@ def _found(evaluator: Evaluator, name: str, node: syntax.Node) -> _Found:
     raise names.unknown(name, node.span, evaluator.scope, "a tensor")
 
 
-def _of_core(evaluator: Evaluator, name: str, node: syntax.Node) -> _Found:
+def _of_core(evaluator: Evaluator, name: str, node: nodes.Node) -> _Found:
     """Return the tensor that `coreK.NAME` means."""
     core, name = _core_named(evaluator, name, node)
     tensors = evaluator.names.of_core(core).tensors
@@ -107,7 +107,7 @@ def _of_core(evaluator: Evaluator, name: str, node: syntax.Node) -> _Found:
     return _Found(symbol, None if core == evaluator.names.core or symbol.memory in SHARED else core)
 
 
-def _core_named(evaluator: Evaluator, name: str, node: syntax.Node) -> tuple[int, str]:
+def _core_named(evaluator: Evaluator, name: str, node: nodes.Node) -> tuple[int, str]:
     """Return the parts of `coreK.NAME`; raise Failed, reported, where there is no such core."""
     prefix, _, rest = name.partition(".")
     digits, cores = prefix.removeprefix("core"), evaluator.names.cores
@@ -118,7 +118,7 @@ def _core_named(evaluator: Evaluator, name: str, node: syntax.Node) -> tuple[int
     return int(digits), rest
 
 
-def _whole(evaluator: Evaluator, node: syntax.Reference) -> Given:
+def _whole(evaluator: Evaluator, node: nodes.Reference) -> Given:
     found = _found(evaluator, node.name, node)
     symbol = found.symbol
     rank = len(symbol.shape)
@@ -128,16 +128,16 @@ def _whole(evaluator: Evaluator, node: syntax.Reference) -> Given:
     return take(symbol, [Part(Affine(0, ()), size, 1) for size in symbol.shape], found.core)
 
 
-def _sliced(evaluator: Evaluator, node: syntax.Sliced) -> Given:
+def _sliced(evaluator: Evaluator, node: nodes.Sliced) -> Given:
     """Return a slice: an index drops its dimension, a range keeps it, dimensions not given are whole."""
     name = node.name.text
     binding = evaluator.scope.find(name)
     if binding is not None and binding.node is not None:
         target, scope = evaluator.names.follow(binding.node, binding.scope)
-        if isinstance(target, syntax.Sliced | syntax.Raw):
+        if isinstance(target, nodes.Sliced | nodes.Raw):
             label = "the parameter stands for a slice: slice it where the macro is called, or here"
             raise evaluator.error("E307", node, f"`{name}` is sliced twice", label)
-        if not isinstance(target, syntax.Reference):
+        if not isinstance(target, nodes.Reference):
             raise evaluator.error("E205", node.name, f"`{name}` stands for no tensor", "expected a tensor")
         found = _found(Evaluator(evaluator.names, scope), target.name, target)
     elif name in DTYPES and name not in evaluator.names.tensors:
@@ -198,10 +198,10 @@ def _terms(strides: dict[tuple[int, int], int]) -> tuple[Term, ...]:
     return tuple(Term(counter, modulus, stride) for (counter, modulus), stride in sorted(strides.items()) if stride)
 
 
-def _index(evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Symbol, dimension: int) -> Part:
+def _index(evaluator: Evaluator, index: nodes.Value | nodes.Range, symbol: Symbol, dimension: int) -> Part:
     """Return what an index or a range takes of one dimension."""
     size = symbol.shape[dimension]
-    if not isinstance(index, syntax.Range):
+    if not isinstance(index, nodes.Range):
         start = evaluator.whole(index)
         _check_reach(evaluator, index, symbol, dimension, start, 1)
         return Part(start, 0, 1)
@@ -233,7 +233,7 @@ def _index(evaluator: Evaluator, index: syntax.Value | syntax.Range, symbol: Sym
 
 
 def _check_reach(
-    evaluator: Evaluator, node: syntax.Node, symbol: Symbol, dimension: int, start: Affine, length: int
+    evaluator: Evaluator, node: nodes.Node, symbol: Symbol, dimension: int, start: Affine, length: int
 ) -> None:
     """Report a slice that leaves its tensor, in any iteration, naming the iteration."""
     names = evaluator.names
@@ -248,9 +248,9 @@ def _check_reach(
     bad, counters = (low, first) if low < 0 else (high, last)
     where = ", ".join(f"{names.counter_name(counter)} = {count}" for counter, count in counters.items())
     when = f" when {where}" if where else ""
-    covers = f"{bad} : {bad + length}" if isinstance(node, syntax.Range) else f"{bad}"
+    covers = f"{bad} : {bad + length}" if isinstance(node, nodes.Range) else f"{bad}"
     message = f"`{symbol.name}` has {size} elements in dimension {dimension}, but this is {covers}{when}"
-    label = f"expected 0 to {size - 1}" if not isinstance(node, syntax.Range) else f"expected within 0 : {size}"
+    label = f"expected 0 to {size - 1}" if not isinstance(node, nodes.Range) else f"expected within 0 : {size}"
     help = "indices count from 0; negative ones do not count from the end" if bad < 0 and not counters else ""
     raise evaluator.error("E306", node, message, label, help)
 
@@ -269,7 +269,7 @@ def reach(start: Affine, trips: Sequence[int]) -> tuple[Bound, Bound] | None:
     return (start.constant + low, first), (start.constant + high, last)
 
 
-def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:
+def dtype_named(evaluator: Evaluator, word: nodes.Word) -> str:
     """Return the name of a type; raise Failed, reported, for another word."""
     if word.text not in DTYPES:
         near = USUAL_TYPES.get(word.text.lower())
@@ -279,7 +279,7 @@ def dtype_named(evaluator: Evaluator, word: syntax.Word) -> str:
     return word.text
 
 
-def memory_named(evaluator: Evaluator, word: syntax.Word) -> str:
+def memory_named(evaluator: Evaluator, word: nodes.Word) -> str:
     """Return the name of a memory; raise Failed, reported, for another word."""
     if word.text not in MEMORIES:
         label, near = f"expected {listed(MEMORIES)}", USUAL_MEMORIES.get(word.text.lower())
@@ -288,22 +288,22 @@ def memory_named(evaluator: Evaluator, word: syntax.Word) -> str:
     return word.text
 
 
-def shape_of(evaluator: Evaluator, nodes: Sequence[syntax.Value | syntax.Range], low: int = 1) -> tuple[int, ...]:
+def shape_of(evaluator: Evaluator, sizes: Sequence[nodes.Value | nodes.Range], low: int = 1) -> tuple[int, ...]:
     """Return a shape; each dimension is a constant."""
     shape = []
-    for node in nodes:
-        if isinstance(node, syntax.Range):
+    for node in sizes:
+        if isinstance(node, nodes.Range):
             raise evaluator.error("E307", node, "a range stands where a size is needed", "expected a number")
         shape.append(evaluator.integer(node, low, 2**31 - 1, "the size"))
     return tuple(shape)
 
 
-def _raw(evaluator: Evaluator, node: syntax.Raw) -> Operand:
+def _raw(evaluator: Evaluator, node: nodes.Raw) -> Operand:
     dtype = DTYPES[dtype_named(evaluator, node.dtype)]
     core, word = None, node.memory
     if "." in word.text:
         core, rest = _core_named(evaluator, word.text, word)
-        word = syntax.Word(word.span, rest)
+        word = nodes.Word(word.span, rest)
     memory = memory_named(evaluator, word)
     if core == evaluator.names.core or memory in SHARED:
         core = None

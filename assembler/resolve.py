@@ -3,16 +3,16 @@
 import re
 from dataclasses import replace
 
-from assembler import syntax
 from assembler.arguments import Arguments, bind
 from assembler.attributes import Attributes
-from assembler.diagnostics import Failed, Note, Span, listed
 from assembler.expressions import Evaluator
-from assembler.mending import mending
 from assembler.multipliers import Pool, automatic
-from assembler.names import Names, OpenLoop, Scope
+from assembler.near_misses import mending
 from assembler.operands import Given, operand
-from assembler.scales import MULTIPLIERS, ScaleProblem
+from assembler.requantise import MULTIPLIERS, ScaleProblem
+from assembler.symbols import Names, OpenLoop, Scope
+from assembler.syntax import nodes
+from assembler.syntax.diagnostics import Failed, Note, Span, listed
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.problem import Problem
@@ -55,7 +55,7 @@ class Resolver:
         # Names of loops that something was wrong with: how they close is not worth a second message.
         self.doubtful: set[str] = set()
 
-    def instruction(self, statement: syntax.Instruction, scope: Scope) -> None:
+    def instruction(self, statement: nodes.Instruction, scope: Scope) -> None:
         """Add one instruction; what is wrong with it is reported, and the next may follow."""
         mnemonic = statement.mnemonic
         row = MNEMONICS.get(mnemonic.text)
@@ -85,7 +85,7 @@ class Resolver:
         self.spans.append(statement.span)
         self.lines.append(Line(statement.span.file, statement.span.line, statement.span.text.strip()))
 
-    def broken(self, statement: syntax.Broken) -> None:
+    def broken(self, statement: nodes.Broken) -> None:
         """Follow the structure of a line that did not parse, so that it causes no second error."""
         match statement.words:
             case ("loop", *rest):
@@ -111,7 +111,7 @@ class Resolver:
             help = f"write `end` as the last instruction{' of each core' if several else ''}"
             self.names.report.error("E313", last, f"{whose} does not end", "expected `end` after this", help)
 
-    def _unknown(self, mnemonic: syntax.Word, scope: Scope) -> Failed:
+    def _unknown(self, mnemonic: nodes.Word, scope: Scope) -> Failed:
         name = mnemonic.text
         if name in self.names.poisoned or self.names.report.guessing:
             return Failed()
@@ -125,7 +125,7 @@ class Resolver:
         help = help or f"instructions: {', '.join(MNEMONICS)}; a macro is defined before it is used"
         return self.names.error(scope, "E203", mnemonic.span, f"unknown instruction `{name}`", "", help)
 
-    def _waits(self, word: syntax.Word | None, row: Row, scope: Scope) -> int:
+    def _waits(self, word: nodes.Word | None, row: Row, scope: Scope) -> int:
         if word is None:
             return 0
         letters = word.text.split(".")[1].rstrip(") \t\n").strip()
@@ -135,18 +135,18 @@ class Resolver:
             return 0
         return sum(1 << ENGINES.index(WAIT_LETTERS[letter]) for letter in set(letters))
 
-    def _loop(self, statement: syntax.Instruction, row: Row, scope: Scope) -> Instruction:
+    def _loop(self, statement: nodes.Instruction, row: Row, scope: Scope) -> Instruction:
         names, arguments, depth = self.names, statement.arguments, len(self.names.loops) + 1
         # Open it whatever is wrong, so that its `brnz` finds it.
         loop = OpenLoop("", depth, 1, statement.span)
         try:
             if len(arguments) != 2 or any(argument.name for argument in arguments):
                 node, _ = names.follow(arguments[0].value, scope) if arguments else (None, scope)
-                loop = replace(loop, name=node.name if isinstance(node, syntax.Reference) else "")
+                loop = replace(loop, name=node.name if isinstance(node, nodes.Reference) else "")
                 message = "`loop` takes a name and a number"
                 raise names.error(scope, "E301", statement.span, message, "expected `loop NAME, COUNT`")
             node, _ = names.follow(arguments[0].value, scope)
-            if not isinstance(node, syntax.Reference):
+            if not isinstance(node, nodes.Reference):
                 span = arguments[0].span
                 raise names.error(scope, "E205", span, "this is no name", "expected the counter's name: `loop i, 4`")
             loop = replace(loop, name=node.name)
@@ -171,18 +171,18 @@ class Resolver:
             names.open(loop)
         return Instruction(row.opcode, (), ((depth,), (count,)))
 
-    def _brnz(self, statement: syntax.Instruction, row: Row, scope: Scope) -> Instruction:
+    def _brnz(self, statement: nodes.Instruction, row: Row, scope: Scope) -> Instruction:
         names, arguments, depth = self.names, statement.arguments, len(self.names.loops)
         node = arguments[0].value if len(arguments) == 1 and not arguments[0].name else None
         if node is not None:
             node, _ = names.follow(node, scope)
-        if isinstance(node, syntax.Reference) and node.name in self.doubtful and not names.loop(node.name):
+        if isinstance(node, nodes.Reference) and node.name in self.doubtful and not names.loop(node.name):
             raise Failed
         if not depth:
             help = "each `brnz NAME` closes a `loop NAME, COUNT`"
             raise names.error(scope, "E312", statement.span, "`brnz` closes no loop", "no loop is open here", help)
         innermost = names.loops[-1]
-        if not isinstance(node, syntax.Reference):
+        if not isinstance(node, nodes.Reference):
             names.close()
             label = f"expected the counter's name alone: `brnz {innermost.name}`"
             raise names.error(scope, "E301", statement.span, "`brnz` names no loop", label)
@@ -203,7 +203,7 @@ class Resolver:
         names.close()
         return Instruction(row.opcode, (), ((depth,),))
 
-    def _engine(self, statement: syntax.Instruction, row: Row, scope: Scope, waits: int) -> Instruction:
+    def _engine(self, statement: nodes.Instruction, row: Row, scope: Scope, waits: int) -> Instruction:
         bound = bind(self.names, row, statement, scope)
         given: dict[str, Given] = {}
         failed = False
@@ -238,7 +238,7 @@ class Resolver:
 
     def _verify(
         self,
-        statement: syntax.Instruction,
+        statement: nodes.Instruction,
         row: Row,
         operands: dict[str, Operand],
         attributes: dict[str, Value],
@@ -283,9 +283,9 @@ class Resolver:
         given = [spec.name for spec in row.operands if spec.name in bound.values]
         return re.sub(rf"(?<![\w.])`?\b({'|'.join(given)})\b`?(?![\w.=])", named, message) if given else message
 
-    def _is_none(self, node: syntax.Value, scope: Scope) -> bool:
+    def _is_none(self, node: nodes.Value, scope: Scope) -> bool:
         node, _ = self.names.follow(node, scope)
-        return isinstance(node, syntax.Reference) and node.name == "none" and "none" not in self.names.tensors
+        return isinstance(node, nodes.Reference) and node.name == "none" and "none" not in self.names.tensors
 
 
 def _help(problem: Problem, row: Row, bound: Arguments) -> str:

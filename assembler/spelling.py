@@ -7,8 +7,8 @@ from json import dumps
 import numpy as np
 
 from assembler.expressions import Affine
-from assembler.names import RESERVED
 from assembler.operands import Part, reach, take
+from assembler.symbols import RESERVED
 from isa.dtypes import DTYPES, DType
 from isa.operand import Operand, packed_strides
 from isa.program import Symbol

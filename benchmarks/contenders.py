@@ -15,8 +15,8 @@ import onnxruntime
 
 from benchmarks import graphs
 from benchmarks.timing import Contender
-from emulator.execute import Session
-from emulator.plan import load
+from emulator.execute.session import Session
+from emulator.plan.plan import load
 from isa.chip import Chip, load_chip
 from programs.networks.emit import builder
 from programs.networks.graph import Attention, Conv, Dense, Network

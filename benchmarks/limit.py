@@ -5,8 +5,8 @@ from statistics import median
 
 import numpy as np
 
-from emulator.jit import hot
-from emulator.micro import COLUMNS, ELEMENT, ROWS, STEP, multiply
+from emulator.jit.compile import hot
+from emulator.kernels.microkernel import COLUMNS, ELEMENT, ROWS, STEP, multiply
 
 # Steps of a product: the operands take 23 KB, and little of the time is for sums to come and go.
 STEPS = 128

@@ -12,8 +12,8 @@ from statistics import median
 
 from benchmarks.results import Memory, Wrong
 from benchmarks.workloads import Workload
-from emulator.plan import load
-from emulator.weights import constant_weights
+from emulator.execute.prepack import constant_weights
+from emulator.plan.plan import load
 from isa.chip import load_chip
 from programs.networks.emit import builder
 

@@ -17,10 +17,10 @@ from statistics import median
 
 from benchmarks.processes import ratel
 from benchmarks.results import Scheduling, Wrong
-from emulator.clock import clock_of, run
-from emulator.plan import load
-from emulator.schedule import flat
-from emulator.timeline import costs_of, executed, schedule
+from emulator.plan.plan import load
+from emulator.timing.replay import clock_of, run
+from emulator.timing.schedule import flat
+from emulator.timing.timeline import costs_of, executed, schedule
 from isa.chip import load_chip
 from programs.networks.catalogue import network
 from programs.networks.emit import builder

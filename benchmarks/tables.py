@@ -4,7 +4,7 @@ from rich.table import Table
 
 from benchmarks import graphs
 from benchmarks.results import AT_ONCE, FUSED, THREADS, Measured, Results, Scheduling, targets
-from ratel.tables import console, styled, table
+from ratel.show.tables import console, styled, table
 
 RIVALS = (*graphs.FORMS, "sgemm")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ratel import tables
-from ratel.command import main
+from ratel.show import tables
+from ratel.cli.main import main
 
 HERE = Path(__file__).parent
 PICTURES = {"run_digits": "programs/digits/digits.npu"}

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from rich.progress import track
 
-from emulator.plan import Plan, load
-from emulator.timeline import schedule
+from emulator.plan.plan import Plan, load
+from emulator.timing.timeline import schedule
 from isa.chip import load_chip
 from programs.networks.catalogue import network
 from programs.networks.emit import builder

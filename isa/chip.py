@@ -3,7 +3,7 @@
 A file has sections of numbers and words. Each number carries where it comes from in the key `source` of its section,
 by name: `source.frequency_mhz = "S1"`, or "assumed" for what is not public. FIELDS below is the whole vocabulary.
 Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in cycles. Files of another form, with a
-section [roofline], give bounds alone (isa/roofline_chip.py).
+section [roofline], give bounds alone (isa/bounds_chip.py).
 """
 
 import tomllib
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isa.bounds_chip import NO_CYCLES, RooflineChip, read_roofline_chip
 from isa.chip_file import COUNT as _COUNT
 from isa.chip_file import RATE as _RATE
 from isa.chip_file import WORD as _WORD
 from isa.chip_file import check_complete, legal, read, sections
 from isa.errors import ChipError
-from isa.roofline_chip import NO_CYCLES, RooflineChip, read_roofline_chip
 from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"

@@ -24,6 +24,10 @@ class RatelError(Exception):
         self.help = help
 
 
+class CacheWarning(UserWarning):
+    """Says that compiled functions are not kept for the next run, and why; results are the same."""
+
+
 class ObjectError(RatelError):
     """Raised when an object file cannot be read: truncated, corrupt, another version, or an invalid program."""
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from isa.bounds_chip import ROOFLINE_FIELDS
 from isa.chip import FIELDS, KIND_OF, SECTIONS, VECTOR_FORMATS
 from isa.chip_file import NOT_PUBLIC, Vocabulary
 from isa.dtypes import DTYPES
@@ -16,7 +17,6 @@ from isa.errors import shown
 from isa.formats import FRACTION_BITS
 from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
 from isa.program import MAX_SYMBOL_RANK
-from isa.roofline_chip import ROOFLINE_FIELDS
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
 from isa.table import MNEMONICS, ROWS
 

@@ -3,8 +3,8 @@
 A row says what an instruction is called, which engine runs it, its operands and attributes, what it means and what it
 traps on. From the rows follow, by plain loops: encoding.py, verify.py (with the shape rules), the manual, the
 assembler's operand parsing and messages, the disassembler, and the hypothesis strategies. Meaning, kernels and costs
-are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator.kernels.KERNELS`,
-`emulator.costs.COSTS`), each compared with the table when it is imported. Timing never enters the table.
+are dictionaries keyed by opcode elsewhere (`isa.reference.REFERENCE`, `emulator.kernels.table.KERNELS`,
+`emulator.timing.costs.COSTS`), each compared with the table when it is imported. Timing never enters the table.
 """
 
 from collections.abc import Collection, Mapping

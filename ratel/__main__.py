@@ -11,7 +11,7 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What is loaded stays: to look through it for garbage, a dozen times, takes a twelfth of a short command.
     gc.set_threshold(100_000)
-    from ratel.command import main
+    from ratel.cli.main import main
 
     return main()
 

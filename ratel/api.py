@@ -8,21 +8,21 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description, with_cycles
 from isa.errors import ChipError, InputError
 from isa.program import Program
-from isa.roofline_chip import RooflineChip
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from emulator.bounds import Bounds
-    from emulator.checks import CheckResult
-    from emulator.execute import Dump
-    from emulator.findings import Verdict
-    from emulator.plan import Plan
-    from emulator.queue import Stream
-    from emulator.timeline import Timeline
+    from emulator.checker.findings import Verdict
+    from emulator.execute.expectations import CheckResult
+    from emulator.execute.session import Dump
+    from emulator.plan.plan import Plan
+    from emulator.timing.bounds import Bounds
+    from emulator.timing.stream import Stream
+    from emulator.timing.timeline import Timeline
 
 
 def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None = None) -> Program:
@@ -46,7 +46,7 @@ def disassemble(program: Program) -> str:
 
 def format(text: str, path: str | Path | None = None) -> str:
     """Return the text of a program in its standard form; raise AssemblyError, naming `path`, where it has none."""
-    from assembler.format import format_text
+    from assembler.syntax.format import format_text
 
     return format_text(text, path)
 
@@ -89,8 +89,8 @@ def must_be_a_program(program: object) -> None:
 
 def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None) -> Plan:
     """Return the program loaded for a chip, and for so many tasks: its own of both where None is given."""
-    from emulator.inputs import count_tasks
-    from emulator.plan import load
+    from emulator.execute.inputs import count_tasks
+    from emulator.plan.plan import load
 
     must_be_a_program(program)
     given = with_cycles(chip) if isinstance(chip, Chip | RooflineChip) else load_chip(chip or program.chip)
@@ -99,7 +99,7 @@ def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None
 
 def parse_dump(text: str) -> Dump:
     """Return what "a1" or "a1@3" asks for; raise InputError for anything else."""
-    from emulator.execute import Dump
+    from emulator.execute.session import Dump
 
     name, at, iteration = text.partition("@")
     if at and not (iteration.isdecimal() and len(iteration) < 12):
@@ -128,7 +128,7 @@ class Session:
         on_compile: Callable[[str], None] | None = None,
     ) -> None:
         """Set up a program for runs of `tasks` each, its own number where None; the rest is as `run` has it."""
-        from emulator import execute
+        from emulator.execute import session as execute
 
         self._plan = plan_for(program, chip, tasks)
         self._dumps, self._on_compile = dumps, on_compile
@@ -148,8 +148,8 @@ class Session:
         self, inputs: Mapping[str, Any] | None = None, *, on_progress: Callable[[int, int], None] | None = None
     ) -> Run:
         """Run the session's tasks on inputs; raise InputError for wrong ones, or another number of them, and Trap."""
-        from emulator.checks import evaluate
-        from emulator.inputs import count_tasks
+        from emulator.execute.expectations import evaluate
+        from emulator.execute.inputs import count_tasks
 
         count_tasks(self._plan.program, inputs or {}, self._plan.tasks)
         execution = self._session.run(inputs or {}, on_progress)
@@ -186,7 +186,7 @@ def run(
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
     Raises InputError, ChipError, or Trap when the program cannot run on the chip.
     """
-    from emulator.inputs import count_tasks
+    from emulator.execute.inputs import count_tasks
 
     must_be_a_program(program)
     tasks = count_tasks(program, inputs or {}, tasks)
@@ -220,7 +220,7 @@ def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None
     What races or deadlocks, and what else is wrong or odd, is in the verdict's findings. Needs no data.
     Raises Trap when it cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
     """
-    from emulator.check import check
+    from emulator.checker.check import check
 
     return check(plan_for(program, chip, tasks))
 
@@ -231,8 +231,8 @@ def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = No
     There are `tasks`, or the program's own number. Raises InputError for a wrong number, ChipError for a chip that has
     cycles, and Trap where the program cannot run.
     """
-    from emulator.bounds import bounds
-    from emulator.inputs import count_tasks
+    from emulator.execute.inputs import count_tasks
+    from emulator.timing.bounds import bounds
 
     must_be_a_program(program)
     given = chip if isinstance(chip, Chip | RooflineChip) else load_description(chip)
@@ -247,8 +247,8 @@ def timed(
     on_progress: Callable[[int, int], None] | None,
     max_cycles: int | None = None,
 ) -> Timeline | Stream:
-    from emulator.queue import stream
-    from emulator.timeline import schedule
+    from emulator.timing.stream import stream
+    from emulator.timing.timeline import schedule
 
     if plan.tasks == 1:
         return schedule(plan, on_compile, on_progress, max_cycles=max_cycles)

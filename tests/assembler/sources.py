@@ -1,7 +1,7 @@
 """Programs in text that several tests use."""
 
 from assembler.assemble import assemble
-from assembler.diagnostics import AssemblyError
+from assembler.syntax.diagnostics import AssemblyError
 from isa.instruction import Instruction
 from isa.program import Program
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
-from assembler.diagnostics import AssemblyError, render
-from assembler.format import format_text
-from assembler.parser import TOKEN
+from assembler.syntax.diagnostics import AssemblyError, render
+from assembler.syntax.format import format_text
+from assembler.syntax.parser import TOKEN
 from isa.object_file import from_bytes, to_bytes
 from tests.assembler.sources import GOOD, TWO_CORES
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
-from assembler.diagnostics import AssemblyError
+from assembler.syntax.diagnostics import AssemblyError
 from isa.program import Program
 
 

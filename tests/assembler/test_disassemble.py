@@ -17,8 +17,8 @@ from isa.object_file import to_sections
 from isa.operand import Term
 from isa.program import Core, Line, Program, Segment, Symbol
 from isa.table import MNEMONICS
-from ratel.drawn_instructions import instructions
-from ratel.drawn_programs import programs, programs_of_cores
+from ratel.testing.instructions import instructions
+from ratel.testing.programs import programs, programs_of_cores
 from tests.assembler.sources import GOOD, TWO_CORES
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from assembler.assemble import assemble
-from assembler.diagnostics import AssemblyError, Diagnostic, render
-from emulator import inputs
+from assembler.syntax.diagnostics import AssemblyError, Diagnostic, render
+from emulator.execute import inputs
 
 DECLARED = """\
 .chip edge

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assembler.assemble import assemble
-from assembler.diagnostics import AssemblyError
+from assembler.syntax.diagnostics import AssemblyError
 from isa.program import Program
 from tests.assembler.sources import code_of, diagnostics_of
 

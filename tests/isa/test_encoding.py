@@ -15,8 +15,8 @@ from isa.operand import MAX_TERMS, Operand, Term, dense
 from isa.row import ENGINES, Row
 from isa.table import MNEMONICS, ROWS
 from isa.verify import check_instruction
-from ratel.drawn_instructions import instructions
-from ratel.drawn_programs import programs
+from ratel.testing.instructions import instructions
+from ratel.testing.programs import programs
 
 MNEMONIC = [row.mnemonic for row in ROWS]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from isa.bounds_chip import ROOFLINE_FIELDS
 from isa.chip import FIELDS
 from isa.dtypes import DTYPES
 from isa.manual import WORD_FORMULAS, example_program, main, manual, section
 from isa.operand import MEMORIES
-from isa.roofline_chip import ROOFLINE_FIELDS
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS
 from isa.table import MNEMONICS, ROWS
 

@@ -7,7 +7,7 @@ from isa.instruction import build
 from isa.loops import Loop, find_loops, trips_at
 from isa.operand import MAX_LOOP_DEPTH, MEMORIES, Term, dense
 from isa.program import Core, Segment, Symbol, memory_needs
-from ratel.drawn_programs import programs
+from ratel.testing.programs import programs
 
 
 def loop(counter, count):

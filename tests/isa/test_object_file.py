@@ -17,7 +17,7 @@ from isa.instruction import build
 from isa.object_file import ENTRY, HEADER, VERSION, from_bytes, load, save, to_bytes, to_sections
 from isa.operand import Term, dense
 from isa.program import Check, Core, Line, Program, Segment, Symbol, memory_needs
-from ratel.drawn_programs import programs, programs_of_cores
+from ratel.testing.programs import programs, programs_of_cores
 
 # A program with something in every section and every field.
 CODE = (

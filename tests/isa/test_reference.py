@@ -15,8 +15,8 @@ from isa.operand import MAX_LOOP_DEPTH, dense
 from isa.program import Core, memory_needs
 from isa.row import ENGINES
 from isa.table import ROWS
-from ratel.drawn_instructions import AREA_END, AREAS, INDEX_AREA, instructions, random_index
-from ratel.drawn_programs import programs
+from ratel.testing.instructions import AREA_END, AREAS, INDEX_AREA, instructions, random_index
+from ratel.testing.programs import programs
 from tests.isa import naive
 
 FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})

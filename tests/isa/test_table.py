@@ -13,7 +13,7 @@ from isa.row import ALL_ENGINES, ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS
 from isa.shape_rules import SHAPE_RULES
 from isa.table import MNEMONICS, ROWS, TABLE, by_opcode
 from isa.verify import check_instruction
-from ratel.drawn_instructions import BUILDERS
+from ratel.testing.instructions import BUILDERS
 from tests.isa.bad_inputs import BAD, GOOD
 
 OF_ENGINES = [row for row in ROWS if row.engine in ENGINES]
@@ -34,8 +34,8 @@ def test_no_row_lacks_anything(row):
 
 @pytest.mark.parametrize("row", OF_ENGINES, ids=lambda row: row.mnemonic)
 def test_no_row_of_an_engine_lacks_meaning_kernel_or_cost(row):
-    from emulator.costs import COSTS
-    from emulator.kernels import KERNELS
+    from emulator.kernels.table import KERNELS
+    from emulator.timing.costs import COSTS
 
     assert row.opcode in REFERENCE
     assert row.opcode in KERNELS, "no kernel"
@@ -43,8 +43,8 @@ def test_no_row_of_an_engine_lacks_meaning_kernel_or_cost(row):
 
 
 def test_dictionaries_have_no_row_too_many():
-    from emulator.costs import COSTS
-    from emulator.kernels import KERNELS
+    from emulator.kernels.table import KERNELS
+    from emulator.timing.costs import COSTS
 
     opcodes = {row.opcode for row in OF_ENGINES}
     assert set(REFERENCE) == set(KERNELS) == set(COSTS) == opcodes

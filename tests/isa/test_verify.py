@@ -12,7 +12,7 @@ from isa.operand import MAX_LOOP_DEPTH, Operand, Term, dense
 from isa.problem import Problem
 from isa.table import MNEMONICS, ROWS, TABLE
 from isa.verify import check_code, check_instruction
-from ratel.drawn_instructions import instructions
+from ratel.testing.instructions import instructions
 from tests.isa.bad_inputs import BAD, GOOD, make
 
 CASES = [(row, bad) for row in ROWS for bad in BAD[row.opcode]]

@@ -27,16 +27,16 @@ from typing import Any
 import numpy as np
 
 from assembler.assemble import assemble
-from assembler.diagnostics import AssemblyError
-from emulator.check import check
-from emulator.plan import load
-from emulator.timeline import schedule
+from assembler.syntax.diagnostics import AssemblyError
+from emulator.checker.check import check
+from emulator.plan.plan import load
+from emulator.timing.timeline import schedule
 from isa.chip import CHIPS, Chip, load_chip, load_description
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.errors import RatelError
 from isa.object_file import from_bytes, to_bytes, to_sections
 from isa.program import Program
-from ratel.findings_shown import rendered
+from ratel.show.findings import rendered
 from tests.assembler.sources import GOOD, TWO_CORES
 from tests.isa.test_object_file import assemble as packed
 

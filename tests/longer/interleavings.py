@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ratel
-from emulator.interleave import Interleaver
-from emulator.memory import open_arena
-from emulator.plan import Plan, load
-from emulator.races import find_races
+from emulator.checker.races import find_races
+from emulator.execute.arena import open_arena
+from emulator.execute.interleave import Interleaver
+from emulator.plan.plan import Plan, load
 from isa.chip import load_chip
 from isa.errors import Trap
 from isa.interpret import interpret
 from isa.loops import executions
 from isa.operand import MEMORIES, region
 from isa.program import Program
-from ratel.drawn_programs import looped_programs, ordered, race_free_programs
+from ratel.testing.programs import looped_programs, ordered, race_free_programs
 
 MOST_EXECUTIONS = 2_000
 

@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import ratel
-from emulator.interleave import Interleaver
-from emulator.plan import Plan, load
-from emulator.races import MOST_RACES, find_races
+from emulator.checker.races import MOST_RACES, find_races
+from emulator.execute.interleave import Interleaver
+from emulator.plan.plan import Plan, load
 from isa.chip import load_chip
 from isa.errors import RatelError, Trap
 from isa.loops import executions
 from isa.program import Core, Program
-from ratel.drawn_programs import looped_programs, ordered, race_free_programs
-from tests.emulator.plain_races import Deadlock, racing_pairs
+from ratel.testing.programs import looped_programs, ordered, race_free_programs
+from tests.emulator.checker.plain_races import Deadlock, racing_pairs
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 # A mutant is unrolled to no more, and its memories are no larger, for they are compared.

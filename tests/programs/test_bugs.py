@@ -9,7 +9,7 @@ import pytest
 
 import ratel
 from ratel import testing
-from ratel.command import main
+from ratel.cli.main import main
 
 BUGS = Path(__file__).parents[2] / "programs" / "bugs"
 

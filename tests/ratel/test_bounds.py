@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ratel.command import main
+from ratel.cli.main import main
 
 SOURCE = """\
 .chip edge

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ratel
-from ratel.command import main
+from ratel.cli.main import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

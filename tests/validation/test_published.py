@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ratel
-from emulator.costs import COSTS
+from emulator.timing.costs import COSTS
 from isa.chip import Chip, load_chip
 from isa.dtypes import I8
 from isa.instruction import build

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.costs import COSTS
+from emulator.timing.costs import COSTS
 from isa.chip import load_chip
 from isa.dtypes import I8
 from isa.instruction import build

@@ -1,0 +1,45 @@
+"""Check: all that can be said of a program without running it, and the verdict."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from emulator.checker.findings import Edit, Finding, Verdict
+from emulator.checker.initialisation import find_dataflow
+from emulator.checker.overflow import can_overflow
+from emulator.checker.race_report import race_finding
+from emulator.checker.races import find_races
+from emulator.checker.synchronisation import deadlock_finding, left_signalled, useless_waits
+from emulator.plan.deadlock import Deadlock
+from emulator.plan.plan import Plan
+
+
+def check_order(plan: Plan) -> Verdict:
+    """Return whether a plan is free of races and deadlocks."""
+    try:
+        races = find_races(plan)
+    except Deadlock as deadlock:
+        return Verdict("race", (deadlock_finding(plan, deadlock),))
+    return Verdict(races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
+
+
+def check(plan: Plan, waits: bool = False) -> Verdict:
+    """Return whether a plan is free of races and deadlocks, and all else that is wrong with it or odd.
+
+    With `waits` each wait bit of a proven plan is tried: those that order nothing are found, too.
+    """
+    order = check_order(plan)
+    others = left_signalled(plan)
+    if any(finding.code == "C301" for finding in order.findings):
+        # What comes behind a deadlock is never reached.
+        return replace(order, findings=(*order.findings, *others))
+    data, unseen = find_dataflow(plan)
+    others += [*data, *can_overflow(plan)]
+    if waits and order.verdict == "proven":
+        others += useless_waits(plan)
+    return replace(order, findings=(*order.findings, *others), unseen=tuple(unseen))
+
+
+def fixes(findings: Iterable[Finding]) -> list[tuple[Edit, ...]]:
+    """Return edits that mend findings, those of each together, and none twice; those that only hide something last."""
+    ways = [way for finding in findings for way in (finding.instead, finding.edits) if way]
+    return sorted(dict.fromkeys(ways), key=lambda way: any(edit.text.startswith("fill ") for edit in way))

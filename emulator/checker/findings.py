@@ -1,0 +1,110 @@
+"""Findings: what the checker says of a program, as values; rendering is the front door's, with the assembler's errors.
+
+    Plan --+--> races.find_races --> witness    accesses that nothing orders
+           +--> tokens                          deadlocks, semaphores left signalled, waits that order nothing
+           +--> dataflow                        what is read and never written, written and never read
+           +--> overflow                        accumulators that are too narrow
+           `--> check.check                     all of them, and the verdict
+
+A finding stands at an instruction; what else it concerns are its notes. Its edits mend it where they are applied to
+the text (assembler/syntax/edits.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+# Every code that the checker gives, and what it means.
+CODES: Mapping[str, str] = {
+    "C101": "two accesses race",
+    "C201": "a wait orders nothing",
+    "C301": "no core can go on (deadlock)",
+    "C302": "a semaphore is left signalled",
+    "C401": "bytes are read that nothing has written",
+    "C402": "an output is never written, or not all of it",
+    "C403": "what is written is never read",
+    "C404": "a tensor is read whose bytes another tensor's writer has overwritten",
+    "C501": "an accumulator can overflow",
+}
+# What is odd, and makes no result wrong by itself.
+ADVICE = frozenset({"C201", "C302", "C403"})
+
+
+# Changes of a text that mend it, and what they do (assembler/syntax/edits.py applies them).
+EDITS: Mapping[str, str] = {
+    "add wait": "adds the wait bits of these letters",
+    "drop wait": "takes the wait bits of these letters away",
+    "before": "puts this line before it",
+    "after": "puts this line behind it",
+    "drop": "takes the line away",
+    "split sum": "makes a product of so many parts, each added to the next",
+    "flip parity": "writes the other of two buffers",
+    "declare": "puts this line before all cores and tensors",
+    "place freely": "takes the address from the declaration of this tensor of the core",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """An instruction: core, index in its code; loop counters, the task first, where one execution is meant."""
+
+    core: int
+    index: int
+    counters: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of the text at an instruction's line; what `text` is depends on its kind, one of EDITS.
+
+    For "declare" and "place freely" the index means nothing.
+    """
+
+    core: int
+    index: int
+    kind: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, or odd, at a place; None where it is of no instruction.
+
+    `help` says how to mend it in words, `edits` in the text, all of them together; `instead` are edits that would mend
+    it, too, if it was meant otherwise.
+    """
+
+    code: str
+    place: Place | None
+    message: str
+    help: str = ""
+    notes: tuple[tuple[str, Place], ...] = ()
+    edits: tuple[Edit, ...] = ()
+    instead: tuple[Edit, ...] = ()
+
+    @property
+    def is_advice(self) -> bool:
+        return self.code in ADVICE
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker says.
+
+    `verdict` is about order: "proven" free of races and deadlocks, "race" for either, or "not proven"; `why` says what
+    kept it from being followed to its end, so that of a "race" others may be missing. Findings also say what else is
+    wrong or odd, but for what is `unseen`, in words; `passed` where nothing is wrong and the order is proven.
+    """
+
+    verdict: Literal["proven", "race", "not proven"]
+    findings: tuple[Finding, ...] = ()
+    why: str = ""
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if not finding.is_advice)
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "proven" and not self.errors

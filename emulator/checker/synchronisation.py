@@ -1,0 +1,113 @@
+"""Tokens: what is wrong or odd about waits, semaphores and barriers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from emulator.checker.findings import Edit, Finding, Place
+from emulator.checker.race_report import wait_letter
+from emulator.checker.races import find_races
+from emulator.plan.deadlock import Deadlock
+from emulator.plan.plan import Plan, load
+from isa.row import ENGINES, WAIT_LETTERS
+from isa.synchronisation import uses
+
+
+def deadlock_finding(plan: Plan, deadlock: Deadlock) -> Finding:
+    """Return a deadlock as a finding: each waiting instruction, and what it waits for."""
+    first, *others = deadlock.message.splitlines()[1:]
+    stopped = [
+        (part.number, at)
+        for part, at in zip(plan.cores, deadlock.places, strict=True)
+        if part.core.code[at].row.engine == "sync"
+    ]
+    place, *rest = (Place(core, at) for core, at in stopped)
+    notes = tuple(zip(others, rest))
+    return Finding("C301", place, f"no core can go on: {first}", deadlock.help, notes, _swap(plan, stopped))
+
+
+def _swap(plan: Plan, stopped: list[tuple[int, int]]) -> tuple[Edit, ...]:
+    """Return the edits that signal before a wait what another stopped core waits for, where that stands behind it."""
+    waited = {}
+    for core, at in stopped:
+        instruction = plan.cores[core].core.code[at]
+        if instruction.row.mnemonic == "wait":
+            waited[int(instruction.attributes[0][0])] = core
+    for core, at in reversed(stopped):
+        code = plan.cores[core].core.code
+        for k in range(at + 1, len(code)):
+            if code[k].row.mnemonic == "signal" and waited.get(int(code[k].attributes[0][0]), core) != core:
+                name = plan.program.semaphores[int(code[k].attributes[0][0])]
+                return (Edit(core, k, "drop"), Edit(core, at, "before", f"signal {name}, {code[k].engine}"))
+    return ()
+
+
+def left_signalled(plan: Plan) -> list[Finding]:
+    """Return the semaphores that a task signals more often than it waits for them."""
+    found = uses([part.core.code for part in plan.cores])
+    findings = []
+    for number, name in enumerate(plan.program.semaphores):
+        signals, waits = found.get(("signal", number), []), found.get(("wait", number), [])
+        given, taken = (sum(use.times for use in each) for each in (signals, waits))
+        if given <= taken:
+            continue
+        gone = [use for use in signals if use.times == given - taken and len(signals) > 1]
+        drops = [(Edit(use.core, use.index, "drop"),) for use in (*gone[-1:], *gone[:1])]
+        findings.append(
+            Finding(
+                "C302",
+                Place(signals[-1].core, signals[-1].index),
+                f"semaphore `{name}` is signalled {_often(given)} and waited for {_often(taken)}",
+                "signal it as often as it is waited for: one too many may let a wait pass too early",
+                tuple(("signalled here too", Place(use.core, use.index)) for use in signals[:-1]),
+                *drops,
+            )
+        )
+    return findings
+
+
+def _often(times: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(times, f"{times:,} times")
+
+
+def useless_waits(plan: Plan) -> list[Finding]:
+    """Return the wait bits without which, all of them gone, a plan that is free of races still is."""
+    findings = []
+    for part in plan.cores:
+        for index in range(len(part.core.code)):
+            for bit, engine in enumerate(ENGINES):
+                waits = plan.cores[part.number].core.code[index].waits
+                if not waits >> bit & 1:
+                    continue
+                without = _changed(plan, part.number, index, waits ^ 1 << bit)
+                if find_races(without).verdict != "proven":
+                    continue
+                plan, letter = without, wait_letter(engine)
+                findings.append(
+                    Finding(
+                        "C201",
+                        Place(part.number, index),
+                        f"the wait bit `{letter}` orders nothing that is not ordered without it",
+                        "take it away: what it waits for conflicts with nothing behind it, or is waited for anyway",
+                        (),
+                        (Edit(part.number, index, "drop wait", letter),),
+                    )
+                )
+    return findings
+
+
+def without_waits(plan: Plan, useless: Sequence[Finding]) -> Plan:
+    """Return a plan without the wait bits of such findings."""
+    for finding in useless:
+        for edit in finding.edits:
+            bit = ENGINES.index(WAIT_LETTERS[edit.text])
+            waits = plan.cores[edit.core].core.code[edit.index].waits
+            plan = _changed(plan, edit.core, edit.index, waits & ~(1 << bit))
+    return plan
+
+
+def _changed(plan: Plan, number: int, index: int, waits: int) -> Plan:
+    """Return a plan in which one instruction has other wait bits."""
+    core = plan.program.cores[number]
+    core = replace(core, code=(*core.code[:index], replace(core.code[index], waits=waits), *core.code[index + 1 :]))
+    cores = (*plan.program.cores[:number], core, *plan.program.cores[number + 1 :])
+    return load(replace(plan.program, cores=cores), plan.chip, plan.tasks)

@@ -1,0 +1,222 @@
+"""Execute: run a plan on inputs, task after task, each core in program order, and give its outputs.
+
+Before each task its inputs are copied into their buffers, after it its outputs are copied from theirs; all else stays
+as the task before left it, but signals and arrivals at barriers, which each task counts anew. The order between engines
+does not show in the results of a program that is free of races, so there is none here: each instruction reads its
+operands, computes and writes before the next of its core begins. Cores take turns, where one has to wait for another; a
+program whose waits cannot be met so is a deadlock, whatever its queues might hold.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Self
+
+import numpy as np
+
+from emulator.execute.arena import copy_out, enough_memory, open_arena, tensor
+from emulator.execute.inputs import prepare
+from emulator.execute.prepack import constant_weights
+from emulator.execute.walkers import Progress, Walkers, count_threads
+from emulator.plan.plan import SCRATCH_BYTES, CorePlan, Plan, standing
+from isa.errors import InputError
+from isa.loops import executions, find_loops, trips_at
+from isa.program import Symbol
+from isa.suggest import did_you_mean
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A tensor to show, `NAME` or `coreK.NAME`: as the last task ends, or as its iteration `iteration` ends.
+
+    The iteration is one of the outermost loop around the first instruction of its core that writes the tensor.
+    """
+
+    symbol: str
+    iteration: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """What a run left: outputs by name, dumps in the order asked for, and how many instructions of engines ran."""
+
+    outputs: dict[str, np.ndarray]
+    dumps: list[np.ndarray]
+    instructions: int
+
+
+class Session:
+    """A plan ready to run: memories set up, kernels compiled, constant weights packed, threads waiting.
+
+    It runs streams of tasks, one after the other, on memories that stay as the stream before left them. A context
+    manager: `close` ends its threads.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        poison: int | None = None,
+        dumps: Sequence[Dump] = (),
+        threads: int = 1,
+        on_compile: Callable[[str], None] | None = None,
+    ) -> None:
+        """Set up a plan.
+
+        `poison` seeds the noise that unwritten bytes hold instead of 0. So many `threads` share large instructions; it
+        changes no bit. `on_compile` is called with what is compiled, as in "the kernel of conv", before it is. Raises
+        InputError for wrong dumps, seeds and numbers of threads, Trap where there is not the memory.
+        """
+        threads = count_threads(threads)
+        self._plan, self._dumps = plan, dumps
+        self._running, self._closed = Lock(), False
+        weights, arena_bytes = constant_weights(plan)
+        self._arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
+        self._wanted = [_wanted(plan, dump) for dump in dumps]
+        self._moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, self._wanted, strict=True)]
+        stops = [at for at in self._moments if at is not None]
+        self._walkers = Walkers(plan, self._arena, weights, stops, threads, on_compile)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._walkers.close()
+
+    def _so_far(self, task: int, done: int) -> str:
+        """Return how far a run is: tasks, instructions, and where each core stands."""
+        plan = self._plan
+        total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+        of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
+        return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, self._walkers.places)}"
+
+    def _compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
+        self._walkers.compute(task, on_stop, progress)
+
+    def run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None = None) -> Execution:
+        """Run the plan's tasks on inputs by name and return what they left.
+
+        An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
+        tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
+        some times a second.
+        Raises InputError for wrong inputs, and where the session is closed or runs already; Trap when an instruction's
+        result overlaps what it reads, an index is out of range, no core can go on, or there is not the memory. The
+        session can go on after either.
+        """
+        if self._closed:
+            raise InputError("the session is closed", "open another one, or run before the end of its `with`")
+        if not self._running.acquire(blocking=False):
+            raise InputError("the session is running", "one session runs one thing at a time: open one for each thread")
+        try:
+            return self._run(inputs, on_progress)
+        finally:
+            self._running.release()
+
+    def _run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None) -> Execution:
+        plan, walkers, program, last = self._plan, self._walkers, self._plan.program, self._plan.tasks - 1
+        with enough_memory(plan):
+            prepared = prepare(program, inputs, plan.tasks)
+            outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
+        shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
+        is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
+        batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
+        shown: dict[int, np.ndarray] = {}
+
+        def show(task: int) -> None:
+            for k, (dump, at) in enumerate(zip(self._dumps, self._moments, strict=True)):
+                if task == last and at == walkers.at and walkers.counters[1] == dump.iteration:
+                    shown[k] = copy_out(self._arena, plan, *self._wanted[k], task)
+
+        before = walkers.done
+        progress = None
+        if on_progress:
+            total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+            progress = Progress(lambda: on_progress(walkers.done - before, total))
+        for task in range(plan.tasks):
+            for core, symbol in program.of_kind("input"):
+                tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
+            try:
+                self._compute(task, partial(show, task), progress)
+            except KeyboardInterrupt as interrupt:
+                interrupt.add_note(self._so_far(task, walkers.done - before))
+                raise
+            for core, symbol in program.of_kind("output"):
+                outputs[symbol.name][task] = tensor(self._arena, plan, core, symbol, task)
+        for k, dump in enumerate(self._dumps):
+            if dump.iteration is None:
+                shown[k] = copy_out(self._arena, plan, *self._wanted[k], last)
+        if not is_batch:
+            outputs = {name: batch[0] for name, batch in outputs.items()}
+        return Execution(outputs, [shown[k] for k in range(len(self._dumps))], walkers.done - before)
+
+
+def execute(
+    plan: Plan,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    poison: int | None = None,
+    dumps: Sequence[Dump] = (),
+    threads: int = 1,
+    on_compile: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Execution:
+    """Run a plan's tasks once, in a session of their own."""
+    with Session(plan, poison=poison, dumps=dumps, threads=threads, on_compile=on_compile) as session:
+        return session.run(inputs, on_progress)
+
+
+def _wanted(plan: Plan, dump: Dump) -> tuple[int, Symbol]:
+    """Return the tensor to dump: (core, symbol)."""
+    found = plan.find(dump.symbol)
+    if len(found) == 1:
+        return found[0]
+    several = len(plan.cores) > 1
+    prefixed = [f"core{part.number}.{symbol.name}" for part in plan.cores for symbol in part.core.symbols]
+    if found:
+        meant = ", ".join(f"core{core}.{symbol.name}" for core, symbol in found)
+        raise InputError(f"several tensors are called {dump.symbol!r}", f"say which: {meant}")
+    names = [symbol.name for part in plan.cores for symbol in part.core.symbols]
+    known = f"known tensors: {', '.join(prefixed if several else names) or 'none'}"
+    help = did_you_mean(dump.symbol, [*names, *prefixed] if several else names, known)
+    raise InputError(f"there is no tensor {dump.symbol!r} to dump", help)
+
+
+def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, int] | None:
+    """Return the core and the instruction before which a dump is taken, None for the program's end."""
+    if dump.iteration is None:
+        return None
+    part = plan.cores[number]
+    writers = _writers(part, symbol, plan.tasks)
+    around = [loop for k in writers for loop in find_loops(part.core.code) if loop.first < k < loop.last]
+    if not around:
+        of_core = f" of core {number}" if len(plan.cores) > 1 else ""
+        what = "is written outside any loop" if writers else f"is not written by any instruction{of_core}"
+        raise InputError(
+            f"{dump.symbol}@{dump.iteration}: {dump.symbol} {what}",
+            f"ask for {dump.symbol} as the program ends, without @",
+        )
+    loop = around[0]
+    if not 0 <= dump.iteration < loop.count:
+        raise InputError(
+            f"{dump.symbol}@{dump.iteration}: the loop at line {part.line(loop.first).number} has no such iteration",
+            f"its iterations are 0 to {loop.count - 1}",
+        )
+    return number, loop.last
+
+
+def _writers(part: CorePlan, symbol: Symbol, tasks: int) -> list[int]:
+    """Return the instructions of its core that may write to a symbol's bytes in some iteration, in program order."""
+    code, writers = part.core.code, []
+    for k, (instruction, trips) in enumerate(zip(code, trips_at(code, tasks), strict=True)):
+        for access, operand in instruction.accesses():
+            low, high = operand.extent(trips)
+            within = operand.core is None and operand.memory == symbol.memory
+            within = within and low < symbol.end and symbol.address < high
+            if access == "write" and within:
+                writers.append(k)
+    return writers

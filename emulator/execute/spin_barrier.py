@@ -1,0 +1,29 @@
+"""Where the walkers of a plan meet: a barrier of one atomic count, compiled.
+
+Each walker adds 1 as it arrives and waits for as many arrivals as there are walkers in each meeting so far; so nothing
+is ever set back, and a walker that is fast may arrive at the next meeting while another still leaves this one. It
+looks in vain SPINS times, some 10 us, and then lets other threads run between two looks, so that more walkers than
+processors make progress. A walker that fails says so, and those that wait leave.
+"""
+
+import numpy as np
+
+from emulator.jit.atomics import atomic_increment, atomic_load, let_others_run
+from emulator.jit.compile import inner
+
+# Of what walkers share, each in a cache line of its own: how often one arrived at a meeting; whether one has failed.
+ARRIVALS, FAILED, MEETING = 0, 8, 16
+SPINS = 2000
+
+
+@inner
+def meet(meeting: np.ndarray, number: int, walkers: int) -> bool:
+    """Arrive at the meeting of that number, from 1, and wait for all others; return False if a walker has failed."""
+    arrived = atomic_increment(meeting, ARRIVALS) + 1
+    looks = 0
+    while arrived < number * walkers and atomic_load(meeting, FAILED) == 0:
+        looks += 1
+        if looks > SPINS:
+            let_others_run()
+        arrived = atomic_load(meeting, ARRIVALS)
+    return atomic_load(meeting, FAILED) == 0

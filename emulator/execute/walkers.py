@@ -1,0 +1,343 @@
+"""Walkers: a plan bound to its compiled kernels and to an arena, walked by one thread or by several that agree.
+
+Every walker has a thread, and a copy of all that a walk changes. They start together at one instruction with one
+budget, and return at the same instruction for the same reason; in between only the arena is changed, so whoever looks
+then sees what a single walker would have left. The first one walks in the caller's thread.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+
+from emulator.execute.arena import enough_memory
+from emulator.execute.loop import (
+    ABOVE,
+    AT,
+    BELOW,
+    BY_ALL,
+    CLOSES,
+    COUNTERS,
+    DONE,
+    DOUBTED,
+    ENDS,
+    FIRST_TERM,
+    FIRST_WATCH,
+    KIND,
+    KNOWN,
+    LEFT,
+    MEETS,
+    NO_DISTANCE,
+    NO_MEMORY,
+    OPENS,
+    PAUSED,
+    PROGRESS,
+    SIGNALS,
+    STOP,
+    STOPPED,
+    STUCK,
+    TRAPPED,
+    TURN,
+    WAITS,
+    flat,
+    nothing,
+    watched,
+)
+from emulator.execute.prepack import ConstantWeight, pack_weights
+from emulator.execute.spin_barrier import FAILED, MEETING
+from emulator.jit.compile import KERNEL
+from emulator.jit.jobs import addresses_of
+from emulator.kernels.table import KERNELS, SHARED
+from emulator.plan.deadlock import deadlock_trap
+from emulator.plan.pace import PAUSE_SECONDS, next_budget
+from emulator.plan.plan import (
+    SCRATCH,
+    SCRATCH_BYTES,
+    SCRATCH_END,
+    SHARE,
+    SHARES,
+    STATUS,
+    Plan,
+    in_task,
+    overlap_trap,
+    shares_bytes,
+    starts,
+    wrong_index,
+)
+from emulator.precompile import compile_run
+from isa.errors import InputError, Trap, shown
+from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
+from isa.synchronisation import uses
+from isa.table import MNEMONICS
+
+# The first instruction may be a long one.
+FIRST_BUDGET, MOST_BUDGET = 1, 10**9
+MOST_THREADS = 256
+KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
+    MNEMONICS["loop"].opcode: OPENS,
+    MNEMONICS["brnz"].opcode: CLOSES,
+    MNEMONICS["end"].opcode: ENDS,
+    MNEMONICS["signal"].opcode: SIGNALS,
+    MNEMONICS["wait"].opcode: WAITS,
+    MNEMONICS["barrier"].opcode: MEETS,
+}
+
+
+def count_threads(threads: object) -> int:
+    """Return a number of threads; raise InputError where it is none from 1 to MOST_THREADS."""
+    if not (isinstance(threads, Integral) and 1 <= int(threads) <= MOST_THREADS):
+        raise InputError(
+            f"{shown(threads)} is no number of threads",
+            f"give a whole number from 1 to {MOST_THREADS}; this computer has {os.cpu_count() or 1} processors",
+        )
+    return int(threads)
+
+
+class Progress:
+    """Calls `report` some times a second, however often it is asked."""
+
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report, self._reported = report, 0.0
+
+    def look(self, now: float) -> None:
+        if now - self._reported >= PAUSE_SECONDS:
+            self._report()
+            self._reported = now
+
+
+class _Given(NamedTuple):
+    """What all walkers share, in the order in which the compiled walk takes it."""
+
+    kernels: np.ndarray
+    arena: np.ndarray
+    rows: np.ndarray
+    code: np.ndarray
+    terms: np.ndarray
+    watches: np.ndarray
+    known: np.ndarray
+    users: np.ndarray
+    meeting: np.ndarray
+
+
+class _Walker:
+    """Walker `number` of some: what it alone changes, beside the arena. `given` is what all of them share."""
+
+    def __init__(self, number: int, walkers: int, compiled: Callable[..., int], plan: Plan, given: _Given) -> None:
+        self._compiled, self._given = compiled, given
+        self.rows = given.rows.copy()
+        self.rows[:, [SCRATCH, SCRATCH_END]] += number * SCRATCH_BYTES
+        by_all = given.code[:-1, BY_ALL] == 1
+        self.rows[by_all, SHARE], self.rows[by_all, SHARES] = number, walkers
+        self.states = np.zeros((len(plan.cores), COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
+        self.arrivals = np.zeros_like(given.users)
+        self.signals = np.zeros(len(plan.program.semaphores), np.int64)
+        self.progress = np.zeros(PROGRESS, np.int64)
+        self._own = self.rows, self.states, self.arrivals, self.signals, self.progress, number, walkers
+
+    def begin(self, task: int, starts: Sequence[int]) -> None:
+        """Set out on a task, whatever ran before, to its end or not."""
+        done = self.progress[DONE]
+        for left in (self.states, self.arrivals, self.signals, self.progress, self.rows[:, STATUS]):
+            left[...] = 0
+        self.progress[DONE] = done
+        self.states[:, AT], self.states[:, COUNTERS + TASK_COUNTER] = starts, task
+
+    def go(self, budget: int, passing: bool) -> int:
+        """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
+        try:
+            return int(self._compiled(*self._given, *self._own, passing, budget))
+        except MemoryError:
+            self._given.meeting[FAILED] = 1
+            return NO_MEMORY
+
+    def follow(self, code: np.ndarray, rows: np.ndarray) -> int | None:
+        """Run code without loops on one core; return where it traps, or None."""
+        given, none = self._given, np.zeros((0, 0), np.int64)
+        states, progress = np.zeros_like(self.states[:1]), np.zeros_like(self.progress)
+        one = given._replace(rows=rows, code=code, terms=none, watches=none, known=none, users=none)
+        own = rows, states, np.zeros_like(none), np.zeros(0, np.int64), progress, 0, 1
+        why = PAUSED
+        while why == PAUSED:
+            try:
+                why = int(self._compiled(*one, *own, False, MOST_BUDGET))
+            except MemoryError:
+                why = NO_MEMORY
+        return None if why == STUCK else int(states[0, AT])
+
+    @property
+    def turn(self) -> int:
+        """The core whose turn it is."""
+        return int(self.progress[TURN])
+
+    @property
+    def at(self) -> int:
+        """The next instruction of that core, counted through all cores."""
+        return int(self.states[self.turn, AT])
+
+    @property
+    def counters(self) -> list[int]:
+        return [int(counter) for counter in self.states[self.turn, COUNTERS:]]
+
+
+class Walkers:
+    """A plan bound to its compiled kernels, to an arena and to threads, and how far its run has come."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        arena: np.ndarray,
+        weights: Sequence[ConstantWeight],
+        stops: Sequence[tuple[int, int]],
+        threads: int,
+        on_compile: Callable[[str], None] | None,
+    ) -> None:
+        """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
+        used = {int(opcode) for part in plan.cores for opcode in part.opcodes}
+        compiled = compile_run(sorted(used), on_compile)
+        nothing.compile(KERNEL)
+        self._plan, self._arena = plan, arena
+        self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
+        self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
+        self._starts = starts(len(part.rows) for part in plan.cores)
+        self._budget = FIRST_BUDGET
+        rows = np.concatenate([part.rows for part in plan.cores])
+        with enough_memory(plan):
+            pack_weights(weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
+        scratch = len(arena) - threads * SCRATCH_BYTES
+        rows[:, SCRATCH], rows[:, SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
+        users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
+        for (mnemonic, number), found in uses([part.core.code for part in plan.cores]).items():
+            if mnemonic == "barrier":
+                users[[use.core for use in found], number] = 1
+        kernels = np.array(addresses_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()))
+        self._meeting = np.zeros(MEETING, np.int64)
+        given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
+        walkers = threads if self._code[:, BY_ALL].any() else 1
+        self.walkers = [_Walker(number, walkers, compiled, plan, given) for number in range(walkers)]
+        self._pool = ThreadPoolExecutor(walkers - 1) if walkers > 1 else None
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool:
+            self._pool.shutdown()
+
+    def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
+        """Run the code of one task to its end on every core; `on_stop` is called at each stop."""
+        self._meeting[...] = 0
+        for walker in self.walkers:
+            walker.begin(task, self._starts)
+        why = PAUSED
+        while why != STUCK:
+            began = time.perf_counter()
+            why = self.go(self._budget, passing=why == STOPPED)
+            now = time.perf_counter()
+            if why == STOPPED:
+                on_stop()
+            elif why == DOUBTED:
+                self._decide()
+            elif why == PAUSED:
+                self._budget = next_budget(self._budget, now - began, MOST_BUDGET)
+            if progress:
+                progress.look(now)
+        self._check_ended()
+
+    def follow(self, at: np.ndarray, rows: np.ndarray) -> int | None:
+        """Run single executions one after the other, in one thread; return the place of the one that traps, or None.
+
+        at [n] are their instructions, counted through all cores; rows [n, ROW] those of the plan, with the addresses of
+        each. What a kernel found wrong is left in its STATUS.
+        """
+        code = np.concatenate([self._code[at], self._code[-1:]])
+        code[:, [STOP, FIRST_TERM, FIRST_WATCH, BY_ALL]], code[-1, KIND] = 0, ENDS
+        self._meeting[...] = 0
+        return self.walkers[0].follow(code, rows)
+
+    def given_rows(self) -> np.ndarray:
+        """Return the rows of all cores, as kernels take them."""
+        return self.walkers[0].rows.copy()
+
+    def go(self, budget: int, passing: bool) -> int:
+        """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed."""
+        pending = []
+        try:
+            if self._pool:
+                pending = [self._pool.submit(walker.go, budget, passing) for walker in self.walkers[1:]]
+            whys = [self.walkers[0].go(budget, passing), *(other.result() for other in pending)]
+        except BaseException as error:
+            # Interrupted, or no thread to be had: whoever waits for another would wait for ever.
+            self._meeting[FAILED] = 1
+            wait(pending)
+            if isinstance(error, RuntimeError) and len(pending) < len(self.walkers) - 1:
+                what = f"this computer cannot start {len(self.walkers)} threads"
+                raise InputError(what, "run with fewer") from error
+            raise
+        for walker, why in zip(self.walkers, whys, strict=True):
+            if why in (TRAPPED, NO_MEMORY):
+                raise self._trap(walker, why)
+        assert LEFT not in whys, "a walker left a meeting, and none has failed"
+        return whys[0]
+
+    def _trap(self, walker: _Walker, why: int) -> Trap:
+        """Return what is wrong with the present instruction of a walker."""
+        core, at = walker.turn, walker.at - self._starts[walker.turn]
+        part = self._plan.cores[core]
+        if why == TRAPPED:
+            place = int(walker.rows[walker.at, STATUS]) - 1
+            return wrong_index(self._plan, core, at, place, walker.counters, self._arena)
+        line = part.line(at)
+        return Trap(
+            f"{line.file}:{line.number}: {part.core.code[at].row.mnemonic}: this computer cannot give the memory to "
+            f"rearrange the instruction's tensors; the program holds {self._plan.arena_bytes} bytes",
+            "split the instruction",
+            core=core,
+            instruction=at,
+            line=line.number,
+        )
+
+    def _check_ended(self) -> None:
+        """Raise Trap if the cores that cannot go on have not all ended."""
+        states = self.walkers[0].states
+        if any(self._code[at, KIND] != ENDS for at in states[:, AT]):
+            raise deadlock_trap(self._plan, self.places)
+
+    def _decide(self) -> None:
+        """Raise Trap if the next instruction's result overlaps what it reads; else keep in mind that it does not.
+
+        Whether two tensors overlap depends on their distance only.
+        """
+        (core, k), counters = self.at, self.counters
+        part = self._plan.cores[core]
+        instruction = part.core.code[k]
+        out = instruction.operand("out")
+        assert out is not None
+        for w, slot in enumerate(watched(part, k), self._code[self._starts[core] + k, FIRST_WATCH]):
+            operand = instruction.operands[slot]
+            assert operand is not None
+            to, address = out.address_at(counters), operand.address_at(counters)
+            if shares_bytes(instruction, out, to, operand, address):
+                raise overlap_trap(part.core, k, to, in_task(self._plan, counters))
+            if self._watches[w, ABOVE] < address - to < self._watches[w, BELOW]:
+                self._known[w] = [address - to, *self._known[w, :-1]]
+
+    @property
+    def places(self) -> list[int]:
+        """The next instruction of each core."""
+        return (self.walkers[0].states[:, AT] - self._starts).tolist()
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """The core whose turn it is, and the index of its next instruction."""
+        first = self.walkers[0]
+        return first.turn, first.at - self._starts[first.turn]
+
+    @property
+    def counters(self) -> list[int]:
+        return self.walkers[0].counters
+
+    @property
+    def done(self) -> int:
+        return int(self.walkers[0].progress[DONE])

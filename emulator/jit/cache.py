@@ -1,0 +1,248 @@
+"""Where compiled functions are kept: a folder named after all that they are made of, each file with its checksum.
+
+numba's own cache notices an edit of the function's file, but not of a file that this one imports. So the folder is
+named after a hash of all sources that compiled code is made of (`sources`), of the form of products (forms.py), of
+numba's version and of its options that the environment sets.
+
+It lies in $RATEL_CACHE, else where the system keeps such things for a user. Nothing is written beside the sources.
+Folders of other sources that nobody has used for KEPT_DAYS are removed as a new one is made. A folder that cannot be
+written is copied to a temporary one, which lasts as long as the process; one that somebody else may write is left
+alone, since what lies there is run.
+
+The loader trusts what it reads, so a file goes to it only if its checksum is that of the file beside it (SEAL). What
+does not hold is removed, and compiled anew.
+"""
+
+import atexit
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+from numba.core import config as _config
+
+from emulator.jit.forms import chosen_form
+from emulator.jit.numba_private import pipeline
+from isa.errors import CacheWarning
+
+config: Any = _config
+ROOT = Path(__file__).parents[2]
+ROOMS = "emulator", "isa"
+KEPT_DAYS = 30
+SEAL = ".sha256"
+# An import, at the beginning of a line: what stands deeper is for type checkers. A test holds what these two find
+# against syntax trees, which would take as long as a tenth of a short run.
+IMPORT = re.compile(rf"^from ((?:{'|'.join(ROOMS)})[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+DECORATED = re.compile(r"^@(hot|hot_and_inner|inner|inlined|intrinsic)\b", re.MULTILINE)
+
+
+class Home(NamedTuple):
+    """The folder of this process, and whether it is there for the next."""
+
+    folder: Path
+    lasts: bool
+
+
+def hot_files(root: Path = ROOT) -> list[Path]:
+    """Return the files of the emulator that have compiled functions."""
+    return sorted(path for path in (root / "emulator").rglob("*.py") if DECORATED.search(path.read_text("utf-8")))
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """Return the hot files and all that they import of the emulator and of isa: whose constants are compiled in."""
+    found: set[Path] = set()
+    wanted = hot_files(root)
+    while wanted:
+        path = wanted.pop()
+        if path not in found:
+            found.add(path)
+            wanted += imported(path, root)
+    return sorted(found)
+
+
+def imported(path: Path, root: Path = ROOT) -> list[Path]:
+    """Return the files of the project that a file imports."""
+    found = []
+    for module, names in IMPORT.findall(path.read_text("utf-8")):
+        folder = root.joinpath(*module.split("."))
+        if folder.is_dir():
+            found += [folder / f"{name}.py" for name in re.findall(r"\w+", names)]
+        else:
+            found.append(folder.with_suffix(".py"))
+    return [file for file in found if file.exists()]
+
+
+def source_hash(root: Path = ROOT) -> str:
+    """Return what names the cache."""
+    plain = "" if pipeline() else " plain"
+    digest = hashlib.sha256(
+        f"boundscheck={config.BOUNDSCHECK} products={chosen_form()} numba={numba.__version__}{plain}".encode()
+    )
+    for path in sources(root):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def cache_root() -> Path:
+    """Return where caches lie: $RATEL_CACHE, `~` expanded, else the system's place for them."""
+    if given := os.environ.get("RATEL_CACHE"):
+        return Path(given).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ratel", appauthor=False).absolute()
+
+
+@cache
+def home() -> Home:
+    """Return the folder for compiled functions, made where it is missing; warn where it does not last."""
+    folder = cache_root() / source_hash()
+    reason = not_ours(folder)
+    if not reason:
+        try:
+            if not folder.exists():
+                remove_unused(folder.parent)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                os.utime(folder)
+            return Home(folder, True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            kept = folder
+    else:
+        kept = None
+    warnings.warn(
+        f"what is compiled is not kept, and compiled again the next time: {reason} (the cache is {folder.parent}; "
+        "$RATEL_CACHE names another)",
+        CacheWarning,
+        stacklevel=2,
+    )
+    # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
+    temporary = Path(tempfile.mkdtemp(prefix="ratel-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    (temporary / folder.name).mkdir(mode=0o700)
+    if kept:
+        with suppress(OSError):
+            for path in kept.glob("*/*"):
+                # Without its mode, which says that it may not be written.
+                copy = temporary / path.relative_to(kept.parent)
+                copy.parent.mkdir(mode=0o700, exist_ok=True)
+                shutil.copyfile(path, copy)
+    return Home(temporary / folder.name, False)
+
+
+def not_ours(folder: Path) -> str:
+    """Return who else may put code into a folder, its parent or its files; "" where only its user and root may."""
+    if not hasattr(os, "geteuid"):
+        return ""
+    held = [folder.parent, folder, *(folder.rglob("*") if folder.is_dir() else [])]
+    for path in held:
+        try:
+            status = path.stat() if path in held[:2] else path.lstat()
+        except OSError:
+            continue
+        if status.st_uid not in (os.geteuid(), 0):
+            return f"{path} belongs to another user (number {status.st_uid}), who could put code there"
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(status.st_mode):
+            return f"other users may write to {path}: `chmod -R go-w` takes that from them"
+    return ""
+
+
+def remove_unused(root: Path) -> None:
+    """Remove the folders in a cache that are named after a hash and were last used more than KEPT_DAYS ago.
+
+    A folder's time is that of its last use. What cannot be removed stays; links are not followed.
+    """
+    with suppress(OSError):
+        for entry in os.scandir(root):
+            named = re.fullmatch("[0-9a-f]{16}", entry.name) and entry.is_dir(follow_symlinks=False)
+            if named and entry.stat(follow_symlinks=False).st_mtime < time.time() - KEPT_DAYS * 86_400:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def enable(dispatcher: Any) -> None:
+    """Let a function that numba compiles be kept in the cache; what is there of it and damaged is removed."""
+    folder = home().folder
+    if not is_sound(dispatcher.py_func):
+        with _locked(folder):
+            if not is_sound(dispatcher.py_func):
+                for path in _files(dispatcher.py_func):
+                    path.unlink(missing_ok=True)
+    # numba reads the setting here; the caller's own holds for all other code.
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    try:
+        dispatcher.enable_caching()
+    finally:
+        config.CACHE_DIR = before
+
+
+@contextmanager
+def saving(function: Callable[..., Any]) -> Iterator[None]:
+    """Keep other processes from saving while one saves a function, and put checksums beside its files.
+
+    numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
+    one would name the other's code as its own.
+    """
+    with _locked(home().folder):
+        yield
+        with suppress(OSError):
+            for path in _files(function):
+                if path.suffix != SEAL:
+                    _seal(path).write_text(_checksum(path))
+
+
+def is_kept(dispatcher: Any) -> bool:
+    """Return whether a function has been compiled and kept in the cache, for this processor or another."""
+    return any(path.suffix == ".nbi" for path in _files(dispatcher.py_func))
+
+
+def is_sound(function: Callable[..., Any]) -> bool:
+    """Return whether all files of a function in the cache have their checksums."""
+    try:
+        files = [path for path in _files(function) if path.suffix != SEAL]
+        return all(_seal(path).read_text() == _checksum(path) for path in files)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _files(function: Any) -> list[Path]:
+    """Return the files of a function in the cache: numba names them after its folder, file and name."""
+    code = function.__code__
+    folder, stem = Path(code.co_filename).parent.name, function.__module__.rpartition(".")[2]
+    return list(home().folder.glob(f"{folder}_*/{stem}.{function.__name__}-*"))
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(path.name + SEAL)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out; where the system has no such lock, do not."""
+    # It takes as long to import as all else that a warm start loads of this file.
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / "lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=600)
+    except (OSError, NotImplementedError, Timeout):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,44 @@
+"""The forms of integer products: a set of vector instructions each, of which a host has some."""
+
+import os
+from functools import cache
+from typing import Any
+
+from llvmlite import binding
+from numba.core import config as _config
+
+from isa.errors import InputError
+
+config: Any = _config
+# The fastest first, and the host's features that each needs.
+FORMS = {
+    "vnni": ("avx512vnni",),
+    "avxvnni": ("avxvnni",),
+    "avx512": ("avx512bw",),
+    "avx2": ("avx2",),
+    "portable": (),
+}
+
+
+def possible_forms() -> list[str]:
+    """Return the forms of products that this host can compute, the fastest first."""
+    if config.CPU_FEATURES is None:
+        features = {name for name, has in binding.get_host_cpu_features().items() if has}
+    else:
+        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    # Hosts whose vectors of 512 bits have the instruction have it for 256 too.
+    if {"avx512vnni", "avx512vl"} <= features:
+        features.add("avxvnni")
+    return [form for form, needed in FORMS.items() if features.issuperset(needed)]
+
+
+@cache
+def chosen_form() -> str:
+    """Return the form of products to compile; raise InputError where $RATEL_PRODUCTS is none that this host has."""
+    possible = possible_forms()
+    wanted = os.environ.get("RATEL_PRODUCTS") or possible[0]
+    if wanted not in possible:
+        what = "this computer lacks the instructions" if wanted in FORMS else "there is no such form of products"
+        help = f"leave the variable out, or use one of: {', '.join(possible)}"
+        raise InputError(f"RATEL_PRODUCTS={wanted}: {what}", help)
+    return wanted

@@ -1,0 +1,147 @@
+"""Kernel of the pooling engine: reduce.
+
+Loop order: rows of the result > blocks of kept channels > the reduced indices in row-major order > channels. One block
+of x at a time is loaded into a buffer, of int32 for integers and of float32 for floats. Where channels are kept, each
+has a place of its own in the block of results and the innermost loop is one vector operation; where they are reduced
+there is one result, and the loop is a chain, which the stated order of float sums makes it in any case.
+"""
+
+import numpy as np
+
+from emulator.jit.compile import hot, inner
+from emulator.jit.intrinsics import whole
+from emulator.kernels.chain import ADD, LANES, MUL, OUT, X, combine, load_multiplier, row_count, row_start
+from emulator.kernels.numbers import (
+    FP32_FRACTION,
+    I32_CODE,
+    Array,
+    address,
+    f32,
+    is_floating,
+    load_integers,
+    load_numbers,
+    round_bits,
+    store_integers,
+    store_numbers,
+    u64,
+)
+from emulator.kernels.workspace import share
+from emulator.plan.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from isa.table import MNEMONICS
+
+SCALE = operand_slot("reduce", "scale")
+OP, X_ZERO, OUT_ZERO = (attribute_slot("reduce", name) for name in ("op", "x_zero", "out_zero"))
+SUM, MEAN, MAX, ARGMAX = map(whole, range(4))
+assert MNEMONICS["reduce"].choices[0].words == ("sum", "mean", "max", "argmax")
+assert (operand_slot("reduce", "out"), operand_slot("reduce", "x")) == (OUT, X)
+
+
+@inner
+def folded(row: Array, dimension: int) -> int:
+    """Return how many indices of a dimension of x become one."""
+    return row[X + SHAPE + dimension] if row[OUT + SHAPE + dimension] == 1 else 1
+
+
+@inner
+def add_integers(totals: Array, values: Array, kept: bool) -> None:
+    if kept:
+        for k in range(u64(values.size)):
+            totals[k] += values[k]
+    else:
+        total = np.int64(0)
+        for k in range(u64(values.size)):
+            total += values[k]
+        totals[0] += total
+
+
+@inner
+def add_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
+    """Add values to the totals, one for each or one for all, in their order, each sum rounded."""
+    if kept:
+        combine(totals, values, ADD, fraction)
+    elif fraction == FP32_FRACTION:
+        for k in range(values.size):
+            totals[0] = totals[0] + values[k]
+    else:
+        for k in range(values.size):
+            totals[0] = f32(round_bits(np.float64(totals[0]) + np.float64(values[k]), fraction))
+
+
+@inner
+def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: bool) -> None:
+    """Keep the greatest and where it was first seen; a NaN is greater than any number. `place` is of values[0]."""
+    for k in range(values.size):
+        to, at = (k, place) if kept else (0, place + k)
+        v, b = values[k], best[to]
+        if places[to] < 0 or v > b or (v != v and b == b):
+            best[to], places[to] = v, np.int32(at)
+
+
+@inner
+def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
+    """Multiply sums by scale, or scale / count."""
+    fraction, scale = row[FRACTION], load_multiplier(arena, row, SCALE)
+    multiplier = np.empty(v.size, np.float32)
+    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
+    combine(v, multiplier, MUL, fraction)
+
+
+@hot
+def reduce(arena: Array, row: Array) -> None:
+    """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
+    channels, dtype, op, fraction = row[X + SHAPE + 3], row[X + DTYPE], row[OP], row[FRACTION]
+    kept = row[OUT + SHAPE + 3] == channels
+    high, wide = folded(row, 1), folded(row, 2)
+    outer = folded(row, 0) * high * wide
+    count = outer if kept else outer * channels
+    floating, adding = is_floating(dtype), op in (SUM, MEAN)
+    size = min(channels, LANES)
+    numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
+    sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
+    best, best_integer, places = np.empty(size, np.float32), np.empty(size, np.int32), np.empty(size, np.int32)
+    begin, end = share(row, row_count(row))
+    for index in range(begin, end):
+        origin, to = row_start(row, X, index), row_start(row, OUT, index)
+        for first in range(0, channels if kept else 1, LANES):
+            last = min(first + LANES, channels) if kept else channels
+            n = last - first if kept else 1
+            sums[:n], totals[:n], places[:n] = f32(0), 0, -1
+            place = 0
+            for r in range(outer):
+                start = origin + r % wide * row[X + STRIDE + 2] + r // wide % high * row[X + STRIDE + 1]
+                start += r // (wide * high) * row[X + STRIDE]
+                for c in range(first, last, LANES):
+                    some = min(LANES, last - c)
+                    at = address(row, X, row[X + ADDRESS], start + c)
+                    if floating:
+                        load_numbers(arena, dtype, at, 0, fraction if adding else FP32_FRACTION, numbers[:some])
+                        if adding:
+                            add_floats(sums[:n], numbers[:some], kept, fraction)
+                        else:
+                            keep_greatest(best[:n], places[:n], numbers[:some], place, kept)
+                    else:
+                        load_integers(arena, dtype, at, integers[:some])
+                        if adding:
+                            add_integers(totals[:n], integers[:some], kept)
+                        else:
+                            keep_greatest(best_integer[:n], places[:n], integers[:some], place, kept)
+                    place += 1 if kept else some
+            at = address(row, OUT, row[OUT + ADDRESS], to + first)
+            if op == ARGMAX:
+                store_integers(arena, I32_CODE, at, places[:n])
+            elif op == MAX:
+                if floating:
+                    store_numbers(arena, dtype, at, 0, best[:n])
+                else:
+                    store_integers(arena, dtype, at, best_integer[:n])
+            else:
+                if not floating:
+                    less = count * row[X_ZERO]
+                    for k in range(n):
+                        integers[k] = np.int32(totals[k] - less)
+                        sums[k] = f32(round_bits(np.float64(totals[k] - less), fraction))
+                if row[OUT + DTYPE] == I32_CODE:
+                    store_integers(arena, I32_CODE, at, integers[:n])
+                else:
+                    scaled(arena, row, count, sums[:n])
+                    store_numbers(arena, row[OUT + DTYPE], at, row[OUT_ZERO], sums[:n])

@@ -1,0 +1,246 @@
+"""Kernels of the tensor engine that sum over channels, on packed factors (packing.py): conv and matmul.
+
+Loop order: blocks of rows of the result, whose packed x and whose sums take up to BLOCK_BYTES each of the second-level
+cache > panels of COLUMNS columns of w > tiles of ROWS rows > all of K (emulator/kernels/microkernel.py). The sums of a
+block go through the chain while they are in that cache. No block depends on another. Weights that nothing writes have
+been packed before the run (emulator/execute/prepack.py), others are packed here.
+"""
+
+import numpy as np
+
+from emulator.jit.compile import hot, inlined, inner
+from emulator.jit.intrinsics import viewed, whole
+from emulator.kernels.chain import OUT, TABLE, X, open_chain, row_count, row_start, run_chain
+from emulator.kernels.elements import CHAIN, ZERO, W, source_of
+from emulator.kernels.microkernel import COLUMNS, ROWS, multiply, multiply_wide
+from emulator.kernels.numbers import I16_CODE, Array, address, i64, padded
+from emulator.kernels.packing import (
+    CONV_GROUPS,
+    CONV_W_ZERO,
+    MATMUL_W_ZERO,
+    ONE,
+    Panels,
+    apart,
+    base_bytes,
+    element_size,
+    open_panels,
+    pack_filters,
+    pack_lines,
+    pack_patches,
+    pack_right,
+    packed_bytes,
+    packed_zero,
+    panel_bytes,
+    step_of,
+    steps_of,
+    take_off_lines,
+    to_pack,
+)
+from emulator.kernels.workspace import behind, room, share
+from emulator.plan.plan import (
+    ABSENT,
+    ADDRESS,
+    ATTRIBUTES,
+    DTYPE,
+    FIELDS,
+    PACKED_W,
+    SCRATCH,
+    SHAPE,
+    SHARE,
+    SHARES,
+    STORED,
+    STRIDE,
+    attribute_slot,
+)
+
+CONV_X_ZERO, MATMUL_X_ZERO = attribute_slot("conv", "x_zero"), attribute_slot("matmul", "x_zero")
+TRANSPOSE_X, TRANSPOSE_W = attribute_slot("matmul", "transpose_x"), attribute_slot("matmul", "transpose_w")
+# The dimension of w that the columns of a convolution are.
+FILTERS = whole(0)
+CONV_STAGES, MATMUL_STAGES = (whole(attribute_slot(name, "ew2_op")) for name in ("conv", "matmul"))
+
+BLOCK_BYTES = 256 * 1024
+
+
+@inner
+def by_columns(row: Array, rows: int, columns: int, stride: int) -> bool:
+    """Return whether walkers share a product's columns: they are many, and the lines of x make up one block.
+
+    Then each walker reads only its part of w. That each packs all of x costs little beside so many columns, and is all
+    there is to do with few rows. Where rows are not so few they are shared, so that a walker reads next what it made
+    itself: between processors that share no cache a line takes 0.3 us to come and go. Two walkers run ResNet-50 there
+    some 1.7 times as fast as one; with columns shared more often it was 1.5 to 1.65 times. A compressed w has no part
+    that could be packed by itself.
+    """
+    if columns <= 4 * rows:
+        return False
+    own = columns // row[SHARES]
+    least = COLUMNS if rows < row[SHARES] * ROWS else 4 * COLUMNS
+    dense = row[PACKED_W] != 0 or row[W + STORED] == 0
+    return row[SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
+
+
+@inner
+def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array:
+    """Return the row as if the result had this walker's share of its columns, whole panels, and nobody else worked.
+
+    `of_w` is the dimension of w that the columns are.
+    """
+    first, last = share(row, (columns + COLUMNS - 1) // COLUMNS)
+    low, width = first * COLUMNS, min(last * COLUMNS, columns) - first * COLUMNS
+    size = behind(0, 8 * row.size)
+    copy = viewed(room(arena, row, 0, size), np.int64)[: row.size]
+    # Not `copy[:] = row`: for the message of its error numba compiles how Python prints numbers, which takes a second.
+    for field in range(row.size):
+        copy[field] = row[field]
+    copy[SCRATCH] += size
+    copy[SHARE], copy[SHARES] = 0, 1
+    for slot in range(0, ATTRIBUTES, FIELDS):
+        dimension = of_w if slot == W else 3
+        present = slot != X and slot != CHAIN + TABLE and row[slot + ADDRESS] != ABSENT
+        if present and row[slot + SHAPE + dimension] > 1:
+            copy[slot + ADDRESS] = address(row, slot, row[slot + ADDRESS], low * row[slot + STRIDE + dimension])
+            copy[slot + SHAPE + dimension] = width
+    if row[PACKED_W] != 0:
+        wide = row[X + DTYPE] == I16_CODE
+        copy[PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
+    return copy
+
+
+@inner
+def block_rows(stride: int, columns: int, rows: int) -> int:
+    """Return how many rows of the result make up a block: lines of x `stride` bytes apart, sums of 32 bits.
+
+    Blocks are as large as each other, but for the last one; a share may have no rows.
+    """
+    fits = max(BLOCK_BYTES // max(stride, 4 * columns) // ROWS, 1) * ROWS
+    blocks = max((rows + fits - 1) // fits, 1)
+    return max(min(padded((rows + blocks - 1) // blocks, ROWS), rows), 1)
+
+
+@inner
+def acc_width(columns: int, groups: int, wide: bool) -> int:
+    """Return how many sums a row has room for.
+
+    The tile writes COLUMNS of them, so most rows have some to spare, and are an odd number of cache lines apart. Rows
+    of whole tiles need no more; neither do those of a single one, where the next row comes later: they lie side by
+    side, so that the chain makes long loops of short rows.
+    """
+    if groups == 1 and (columns <= COLUMNS or columns == 2 * COLUMNS):
+        return columns
+    size = 8 if wide else 4
+    return apart(size * (columns + COLUMNS)) // size
+
+
+@inlined
+def open_buffers(
+    arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
+) -> tuple[Array, Array, Array, Array, int, int]:
+    """Return (bases of the sums, lines of x, sums of 32 bits, sums of 64, how many a row has, scratch memory used).
+
+    Of those sums that are not used there are none.
+    """
+    size = base_bytes(columns // groups, groups)
+    base, used = room(arena, row, used, size), behind(used, size)
+    lines, used = room(arena, row, used, rows * stride), behind(used, rows * stride)
+    width = acc_width(columns, groups, wide)
+    size = padded((rows * width + COLUMNS) * (8 if wide else 4), 8)
+    memory, used = room(arena, row, used, size), behind(used, size)
+    narrow, longs = (0, size // 8) if wide else (size // 4, 0)
+    return base, lines, viewed(memory, np.int32)[:narrow], viewed(memory, np.int64)[:longs], width, used
+
+
+@inlined
+def multiply_panels(
+    lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array, width: int
+) -> None:
+    """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
+
+    Up to COLUMNS - 1 columns behind them are overwritten.
+    """
+    stride = apart(panels.k * element_size(sums.size > 0))
+    slots = padded(columns, COLUMNS)
+    at = panels.at + group * (slots // COLUMNS) * panels.size
+    for o in range(0, columns, COLUMNS):
+        slot, column = group * slots + o, group * columns + o
+        if sums.size > 0:
+            multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
+        else:
+            multiply(lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width)
+        at += panels.size
+
+
+@hot
+def conv(arena: Array, row: Array) -> None:
+    """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
+    filters, groups, pixels = row[W + SHAPE], row[CONV_GROUPS], row_count(row)
+    of_group = filters // groups
+    k = row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
+    x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO]), False)
+    w_zero = packed_zero(row, row[CONV_W_ZERO])
+    stride = apart(k * element_size(x.wide))
+    if groups == 1 and by_columns(row, pixels, filters, stride):
+        row = narrowed(arena, row, filters, FILTERS, k)
+        filters = of_group = row[OUT + SHAPE + 3]
+    tile, last_tile = share(row, (pixels + ROWS - 1) // ROWS)
+    begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
+    block = block_rows(stride, filters, end - begin)
+    chain = open_chain(arena, row, CHAIN, CONV_STAGES)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
+    packed, at = arena, row[PACKED_W]
+    if at == 0:
+        packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
+        pack_filters(arena, row, packed, at)
+    panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
+    for first in range(begin, end, block):
+        count = min(block, end - first)
+        # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
+        for g in range(groups):
+            pack_patches(x, row, g, first, count, lines)
+            multiply_panels(lines, count, panels, g, of_group, acc, sums, width)
+            if w_zero != 0:
+                take_off_lines(lines, k, count, w_zero, acc, width, g * of_group, of_group)
+        run_chain(arena, row, chain, acc, sums, width, first, count)
+
+
+@hot
+def matmul(arena: Array, row: Array) -> None:
+    """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
+    rows, columns = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
+    line_dimension, k_dimension = (3, 2) if row[TRANSPOSE_X] else (2, 3)
+    w_column = 2 if row[TRANSPOSE_W] else 3
+    k = row[X + SHAPE + k_dimension]
+    line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
+    x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO]), False)
+    w_zero = packed_zero(row, row[MATMUL_W_ZERO])
+    stride = apart(k * element_size(x.wide))
+    matrices, tiles = row[OUT + SHAPE] * row[OUT + SHAPE + 1], (rows + ROWS - 1) // ROWS
+    if matrices == 1 and by_columns(row, rows, columns, stride):
+        row = narrowed(arena, row, columns, w_column, k)
+        columns = row[OUT + SHAPE + 3]
+    tile, last_tile = share(row, matrices * tiles)
+    block = block_rows(stride, columns, min(rows, (last_tile - tile) * ROWS))
+    chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
+    packed, at = arena, row[PACKED_W]
+    if at == 0:
+        packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
+        pack_right(arena, row, ZERO, packed, at)
+    panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
+    held = i64(0)
+    while tile < last_tile:
+        batch, first = tile // tiles, tile % tiles * ROWS
+        # The first row of each matrix of the batch; w stays packed while it is the same.
+        start = row_start(row, W, batch * rows)
+        if start != held:
+            pack_right(arena, row, start, packed, at)
+            panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
+            held = start
+        start = x.first + row_start(row, X, batch * rows)
+        count = min(block, rows - first, (last_tile - tile) * ROWS)
+        pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
+        multiply_panels(lines, count, panels, ZERO, columns, acc, sums, width)
+        if w_zero != 0:
+            take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
+        run_chain(arena, row, chain, acc, sums, width, batch * rows + first, count)
+        tile += (count + ROWS - 1) // ROWS

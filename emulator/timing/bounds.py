@@ -1,0 +1,130 @@
+"""Bounds: the least time that a program could take on a chip of which only peaks and bandwidths are known.
+
+What a program does is counted without a chip: two operations for each product summed, and the bytes of its operands and
+of its tasks' transfers as the program moves them. Tiled for another memory it might move fewer. What stays in the local
+memories, or moves from one to another, stays on the chip and bounds nothing here; nor do vector and pooling lanes,
+whose rates are another architecture's. Set-up is left out, as it is of cycles.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from emulator.timing.costs_tensor import macs
+from isa.bounds_chip import RooflineChip
+from isa.dtypes import I16
+from isa.errors import Trap
+from isa.instruction import Instruction
+from isa.loops import times_each
+from isa.program import Program, memory_needs
+from isa.verify_program import check_program
+
+# What a program does: (unit, the number of the chip that bounds it, or None, and what that number is a multiple of).
+DEMANDS: dict[str, tuple[str, str | None, float]] = {
+    "products of 8 bits": ("operations", "roofline.int8_tops", 1e12),
+    "products of 16 bits": ("operations", "roofline.int16_tops", 1e12),
+    "device memory": ("bytes", "roofline.memory_gb_per_second", 1e9),
+    "host link in": ("bytes", "roofline.host_gb_per_second", 1e9),
+    "host link out": ("bytes", "roofline.host_gb_per_second", 1e9),
+    "local memory": ("bytes", None, 0),
+    "vector and pooling": ("elements", None, 0),
+}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One thing that a program does, `amount` in `unit`; `rate` a second is None where it is not public.
+
+    `key` is the chip's number that bounds it, None where none does. `seconds` is the least time, None where unknown.
+    """
+
+    name: str
+    amount: int
+    unit: str
+    key: str | None
+    rate: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        if self.key is None or (self.rate is None and self.amount):
+            return None
+        return self.amount / self.rate if self.rate else 0.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The least time of a program on a chip of bounds, in so many tasks. There are no cycles.
+
+    `local_bytes`: what the program holds in local memories, constant buffers left out.
+    """
+
+    program: Program
+    chip: RooflineChip
+    tasks: int
+    demands: list[Demand]
+    local_bytes: int
+
+    @cached_property
+    def limit(self) -> str | None:
+        """The demand that takes longest, of those whose rate is public; None where there is none."""
+        known = {demand.name: demand.seconds for demand in self.demands if demand.seconds}
+        return max(known, key=lambda name: known[name] or 0.0, default=None)
+
+    @property
+    def seconds(self) -> float | None:
+        """The least time: the demands may all overlap. None where no rate that the program needs is public."""
+        return next((demand.seconds for demand in self.demands if demand.name == self.limit), None)
+
+    @property
+    def unknown(self) -> list[str]:
+        """What the program does at a rate that is not public, so that it is not in the bound."""
+        return [demand.name for demand in self.demands if demand.key and demand.seconds is None]
+
+
+def bounds(program: Program, chip: RooflineChip, tasks: int) -> Bounds:
+    """Return the bounds of so many tasks of a program.
+
+    Raises Trap when the program is not well formed, or takes more device memory than the chip is known to have.
+    """
+    for message, help in check_program(program):
+        raise Trap(f"{program.name}: {message}", help)
+    needs = [memory_needs(core, tasks) for core in program.cores]
+    size, needed = chip["roofline.memory_gb"], max(need["dev"] for need in needs)
+    if size is not None and needed > size * 1e9:
+        raise Trap(
+            f"{program.name} takes {needed:,} bytes of dev, but {chip.name} has {size:g} GB",
+            "see roofline.memory_gb",
+        )
+    done = Counter[str]()
+    for core in program.cores:
+        for instruction, times in zip(core.code, times_each(core.code), strict=True):
+            for name, amount in work(instruction).items():
+                done[name] += times * amount
+    for kind, link in (("input", "host link in"), ("output", "host link out")):
+        for _, symbol in program.of_kind(kind):
+            if symbol.memory != "host":
+                done[link] += symbol.bytes
+            if symbol.memory == "dev":
+                done["device memory"] += symbol.bytes
+    demands = []
+    for name, (unit, key, scale) in DEMANDS.items():
+        rate = chip[key] if key else None
+        demands.append(Demand(name, tasks * done[name], unit, key, None if rate is None else rate * scale))
+    return Bounds(program, chip, tasks, demands, sum(need["lm"] for need in needs))
+
+
+def work(instruction: Instruction) -> dict[str, int]:
+    """Return what one execution of an instruction does, by the names of DEMANDS."""
+    done = Counter[str]()
+    if products := macs(instruction):
+        x = instruction.operand("x")
+        assert x is not None
+        done["products of 16 bits" if x.dtype == I16 else "products of 8 bits"] = 2 * products
+    elif instruction.engine in ("te", "pe") and instruction.row.engine != "sync":
+        done["vector and pooling"] = sum(out.elements for access, out in instruction.accesses() if access == "write")
+    for access, operand in instruction.accesses():
+        if operand.memory == "host":
+            done["host link in" if access == "read" else "host link out"] += operand.bytes
+        elif operand.memory != "cb":
+            done["device memory" if operand.memory == "dev" else "local memory"] += operand.bytes
+    return done

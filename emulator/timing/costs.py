@@ -1,0 +1,299 @@
+"""How long an instruction occupies its engine, and how long until its result is there; in cycles of the core's clock.
+
+Each cost is the greatest of a few demands, all overlapping in the engine's pipeline: products, vector lanes, ports of
+the local memory, memory outside. `limit` names the demand that decides, or all that do. Costs depend on shapes and the
+chip, never on values or addresses.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
+
+from emulator.timing.costs_tensor import fill_cycles, product_cycles, product_of, streamed_bytes
+from isa.chip import Chip
+from isa.dtypes import I16
+from isa.instruction import Instruction
+from isa.operand import Operand, runs
+from isa.row import ENGINES
+from isa.table import by_opcode
+
+# What limits signal, wait and barrier, which do no work.
+SYNCHRONISATION = "synchronisation"
+# Shared resources; then the links of the ring from each core upwards, those downwards, the blocks of each core's LM.
+DEV, PCIE_IN, PCIE_OUT, FIRST_LINK = range(4)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cycles of one execution of an instruction, and the work that they do.
+
+    occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
+    limit: what decides the occupancy, all of them where they are equal; macs: products summed; read, written: bytes of
+    operands; demands: (name, cycles) of each.
+    """
+
+    occupancy: int
+    latency: int
+    limit: str
+    macs: int = 0
+    read: int = 0
+    written: int = 0
+    demands: tuple[tuple[str, float], ...] = ()
+
+
+def operand_bytes(instruction: Instruction, access: str) -> int:
+    """Return the bytes that an instruction reads or writes, each operand counted once, constants left out."""
+    return sum(operand.bytes for kind, operand in instruction.accesses() if kind == access and operand.memory != "cb")
+
+
+def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], macs: int = 0) -> Cost:
+    """Return the cost of an instruction on an engine with LM ports of its own, from its demands in cycles."""
+    read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
+    demands = {
+        **demands,
+        "LM read": read / chip[f"{engine}.read_bytes_per_cycle"],
+        "LM write": written / chip[f"{engine}.write_bytes_per_cycle"],
+    }
+    return from_demands(demands, chip[f"{engine}.latency"], macs, read, written)
+
+
+def from_demands(demands: dict[str, float], latency: int, macs: int, read: int, written: int) -> Cost:
+    greatest = max(demands.values())
+    limit = ", ".join(name for name, demand in demands.items() if demand == greatest)
+    occupancy = max(1, ceil(greatest))
+    return Cost(occupancy, occupancy + latency, limit, macs, read, written, tuple(demands.items()))
+
+
+def present(instruction: Instruction, name: str) -> Operand:
+    operand = instruction.operand(name)
+    assert operand is not None
+    return operand
+
+
+def tensor(chip: Chip, instruction: Instruction) -> Cost:
+    """Return the cost of an instruction of the tensor engine; without a product it enters the pipeline at EW1."""
+    product = product_of(instruction)
+    out = present(instruction, "out")
+    demands = {"vector lanes": out.elements / chip["te.vector_lanes"]}
+    if product is None:
+        return cost("te", chip, instruction, demands)
+    x, w = present(instruction, "x"), present(instruction, "w")
+    cycles = product_cycles(chip, product) * (chip["te.i16_cycles"] if x.dtype == I16 else 1)
+    if w.stored:
+        demands["weight expansion"] = w.elements * w.dtype.bytes / chip["te.expand_bytes_per_cycle"]
+    once = cost("te", chip, instruction, {"products": cycles, **demands}, out.elements * product.length)
+    # A tensor beyond what the engine holds at once passes the port again.
+    again = streamed_bytes(chip, product, x.bytes, w.bytes) - x.bytes - w.bytes
+    port = (once.read + again) / chip["te.read_bytes_per_cycle"]
+    whole = from_demands(
+        {**dict(once.demands), "LM read": port}, chip["te.latency"], once.macs, once.read, once.written
+    )
+    fill = fill_cycles(chip, product, x.dtype.bytes, w.dtype.bytes)
+    # The demands stay those of each operand passed once: what the work needs, however the engine is built.
+    return replace(whole, latency=whole.latency + fill, demands=once.demands)
+
+
+def pool(chip: Chip, instruction: Instruction) -> Cost:
+    height, width = instruction.attribute("window")
+    taps = present(instruction, "out").elements * int(height) * int(width)
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+
+
+def reduce(chip: Chip, instruction: Instruction) -> Cost:
+    return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
+
+
+def resize(chip: Chip, instruction: Instruction) -> Cost:
+    pixels = 4 if instruction.word("mode") == "linear" else 1
+    taps = present(instruction, "out").elements * pixels
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+
+
+def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
+    """Return the cost of an instruction that looks at `taps` elements of x and reads so many bytes of it."""
+    read += present(instruction, "rois").bytes + present(instruction, "index").bytes
+    written = operand_bytes(instruction, "write")
+    demands = {
+        "pooling lanes": taps / chip["pe.lanes"],
+        "LM read": read / chip["pe.read_bytes_per_cycle"],
+        "LM write": written / chip["pe.write_bytes_per_cycle"],
+    }
+    return from_demands(demands, chip["pe.latency"], 0, read, written)
+
+
+def roisample(chip: Chip, instruction: Instruction) -> Cost:
+    # Four pixels a sample, each read by itself: where they lie is known only as it runs.
+    taps = 4 * present(instruction, "out").elements
+    return regions(chip, instruction, taps, taps * present(instruction, "x").dtype.bytes)
+
+
+def roipool(chip: Chip, instruction: Instruction) -> Cost:
+    # As if each region was a whole image; neighbouring bins share at most one line.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    rois, rows, columns, channels = out.shape
+    taps = rois * (x.shape[1] + rows - 1) * (x.shape[2] + columns - 1) * channels
+    return regions(chip, instruction, taps, rois * x.bytes // x.shape[0])
+
+
+def moved_cycles(chip: Chip, operand: Operand, run_bytes: int, bandwidth: float | None = None) -> float:
+    """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
+    access = chip["me.access_bytes"]
+    return operand.bytes / run_bytes * ceil(run_bytes / access) * access / (bandwidth or chip["me.bytes_per_cycle"])
+
+
+def move(chip: Chip, instruction: Instruction) -> Cost:
+    demands, latency = {}, chip["me.latency"]
+    for access, operand in instruction.accesses():
+        if operand.core is not None:
+            # Into the other core's local memory, past its memory engine.
+            bandwidth = min(chip["ring.bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            demands["ring"] = moved_cycles(chip, operand, runs(operand, 0)[1], bandwidth)
+            latency += chip["ring.latency"]
+        elif operand.memory == "lm":
+            demands[f"LM {access}"] = moved_cycles(chip, operand, runs(operand, 0)[1])
+        else:
+            path = "pcie" if operand.memory == "host" else "dev"
+            bandwidth = min(chip[f"memory.{path}_bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            demands[f"{operand.memory} {access}"] = operand.bytes / bandwidth
+            latency += chip[f"memory.{path}_latency"]
+    read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
+    return from_demands(demands, latency, 0, read, written)
+
+
+def transpose(chip: Chip, instruction: Instruction) -> Cost:
+    # Runs stay whole only as far as the innermost dimensions stay in place.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    kept, axis = 1, x.rank - 1
+    while axis >= 0 and instruction.attribute("perm")[axis] == axis:
+        kept *= x.shape[axis]
+        axis -= 1
+    run = kept * x.dtype.bytes
+    demands = {
+        "LM read": moved_cycles(chip, x, min(run, runs(x, 0)[1])),
+        "LM write": moved_cycles(chip, out, min(run, runs(out, 0)[1])),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
+def gather(chip: Chip, instruction: Instruction) -> Cost:
+    # Row by row, whichever rows they are.
+    out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
+    row = runs(replace(x, shape=x.shape[1:], strides=x.strides[1:]), 0)[1]
+    demands = {
+        "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, runs(index, 0)[1]),
+        "LM write": moved_cycles(chip, out, min(row, runs(out, 0)[1])),
+    }
+    return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
+
+
+def flatten(chip: Chip, instruction: Instruction) -> Cost:
+    # Every tap is read for each window, padding like pixels; the taps of a line are one run where they touch.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    width, spread = int(instruction.attribute("window")[1]), int(instruction.attribute("dilation")[1])
+    line = replace(x, shape=(width, x.shape[3]), strides=(x.strides[2] * spread, x.strides[3]))
+    demands = {
+        "LM read": moved_cycles(chip, out, runs(line, 0)[1]),
+        "LM write": moved_cycles(chip, out, runs(out, 0)[1]),
+    }
+    return from_demands(demands, chip["me.latency"], 0, out.bytes, out.bytes)
+
+
+def toweight(chip: Chip, instruction: Instruction) -> Cost:
+    # The innermost dimension moves: element by element.
+    out, x = present(instruction, "out"), present(instruction, "x")
+    demands = {
+        "LM read": moved_cycles(chip, x, x.dtype.bytes),
+        "LM write": moved_cycles(chip, out, out.dtype.bytes),
+    }
+    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+
+
+COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
+    "COSTS",
+    {
+        "conv": tensor,
+        "dwconv": tensor,
+        "matmul": tensor,
+        "eltwise": tensor,
+        "maxpool": pool,
+        "avgpool": pool,
+        "reduce": reduce,
+        "resize": resize,
+        "roisample": roisample,
+        "roipool": roipool,
+        "load": move,
+        "store": move,
+        "copy": move,
+        "fill": move,
+        "transpose": transpose,
+        "gather": gather,
+        "flatten": flatten,
+        "toweight": toweight,
+    },
+    ENGINES,
+)
+
+
+def cost_of(chip: Chip, instruction: Instruction) -> Cost | None:
+    """Return the cost of an instruction in an engine's queue, None for the sequencer's own."""
+    if instruction.row.engine == "sync":
+        return Cost(chip["sync.cycles"], chip["sync.cycles"], SYNCHRONISATION)
+    return COSTS[instruction.opcode](chip, instruction) if instruction.opcode in COSTS else None
+
+
+def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, int], ...]:
+    """Return the shared resources that an instruction of a core holds from its start, each with its cycles.
+
+    Resources are numbers, as `resource_names` has them; blocks of local memory, which follow addresses, are left out.
+    Each is held for the bytes at its own bandwidth, for no longer than the engine is occupied.
+    """
+    if instruction.row.engine != "me":
+        return ()
+    held = []
+    for access, operand in instruction.accesses():
+        if operand.core is not None:
+            cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
+            held += [(link, cycles) for link in ring_links(chip["chip.cores"], core, operand.core)]
+        elif operand.memory == "host":
+            resource = PCIE_IN if access == "read" else PCIE_OUT
+            held.append((resource, ceil(operand.bytes / chip["memory.pcie_bytes_per_cycle"])))
+        elif operand.memory == "dev":
+            held.append((DEV, ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
+    return tuple(held)
+
+
+def ring_links(cores: int, source: int, target: int) -> list[int]:
+    """Return the links from one core to another on the shorter way round, upwards where both are as long."""
+    up, down = (target - source) % cores, (source - target) % cores
+    if up <= down:
+        return [FIRST_LINK + (source + k) % cores for k in range(up)]
+    return [FIRST_LINK + cores + (source - k) % cores for k in range(down)]
+
+
+def resource_names(chip: Chip) -> list[str]:
+    """Return the names of a chip's shared resources: memory, PCIe, links of the ring each way, blocks of each core."""
+    cores = chip["chip.cores"]
+    ring = [f"ring {k}->{(k + way) % cores}" for way in (1, -1) for k in range(cores)]
+    blocks = [f"core{k}.LM block {b}" for k in range(cores) for b in range(chip["memory.lm_blocks"])]
+    return ["dev", "pcie in", "pcie out", *ring, *blocks]
+
+
+def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
+    """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe: latency, then the bytes."""
+    cycles = transfer_occupancy(chip, amounts)
+    return cycles + chip["memory.pcie_latency"] if cycles else 0
+
+
+def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
+    """Return the cycles that a DMA of so many bytes to or from each memory holds the link; 0 for what is in the host.
+
+    One memory after another: the bytes at the lesser of the link's and the memory's bandwidth.
+    """
+    cycles = 0
+    for memory, size in amounts.items():
+        if size and memory != "host":
+            bandwidth = chip["memory.pcie_bytes_per_cycle"]
+            if memory == "dev":
+                bandwidth = min(bandwidth, chip["memory.dev_bytes_per_cycle"])
+            cycles += ceil(size / bandwidth)
+    return cycles

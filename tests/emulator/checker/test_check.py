@@ -1,0 +1,322 @@
+"""Check: what is said of data and tokens, against brute force and to the letter; and what the commands make of it."""
+
+import json
+from dataclasses import replace
+from math import lcm
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ratel
+from emulator.checker.check import check
+from emulator.checker.findings import CODES
+from emulator.checker.initialisation import _Flow, _remainders, find_dataflow
+from emulator.checker.races import find_races
+from emulator.plan.plan import load
+from isa.chip import load_chip
+from isa.errors import RatelError
+from isa.operand import Term
+from isa.program import Program
+from ratel.cli.main import main
+from ratel.show.findings import rendered
+from ratel.testing.programs import looped_programs, programs_of_cores, race_free_programs
+from tests.emulator.checker.plain_races import Deadlock, Executed, accesses, check_deadlock, unrolled
+
+PROGRAMS = Path(__file__).parents[3] / "programs"
+COPIED = ".chip edge\n.input x i8[4, 16]\n.local a i8[4, 16]\n.local b i8[4, 16]\n.output y i8[4, 16]\n{}\nend\n"
+
+
+def bytes_read_before_they_are_written(program: Program) -> set[tuple[int, int]]:
+    """Return the instructions that read what nothing has written, by (core, index): one core, byte by byte."""
+    there: set[tuple] = set()
+    for number, core in enumerate(program.cores):
+        for segment in core.segments:
+            place = segment.memory, 0 if segment.memory in ("host", "dev") else number
+            there |= {(place, segment.address + k) for k in range(len(segment.data))}
+        for symbol in core.symbols:
+            if symbol.kind == "input":
+                place = symbol.memory, 0 if symbol.memory in ("host", "dev") else number
+                there |= {(place, symbol.address + k) for k in range(symbol.bytes)}
+    found = set()
+    for e in unrolled(program, 0, 0):
+        touched = accesses(e)
+        names = [
+            s.name for s, o in zip(e.instruction.row.operands, e.instruction.operands, strict=True) if o is not None
+        ]
+        for (kind, runs), name in zip(touched, names, strict=True):
+            held = {(place, k) for place, first, end in runs for k in range(first, end)}
+            if kind == "read" and not held <= there and not (name == "x" and "index" in names):
+                found.add((0, e.index))
+        for kind, runs in touched:
+            if kind == "write":
+                there |= {(place, k) for place, first, end in runs for k in range(first, end)}
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(race_free_programs(), looped_programs(most_trips=4)))
+def test_reads_of_what_is_not_there_are_those_by_brute_force(program: Program) -> None:
+    plan = load(program, load_chip(program.chip), 1)
+    findings, unseen = find_dataflow(plan)
+    assert not unseen
+    found = {(f.place.core, f.place.index) for f in findings if f.code == "C401" and f.place}
+    assert found == bytes_read_before_they_are_written(program)
+
+
+@settings(max_examples=60, deadline=None)
+@given(looped_programs(most_trips=4))
+def test_long_programs_are_told_of_bytes_that_nothing_writes(program: Program) -> None:
+    """What no instruction writes in any iteration is found without following any."""
+    plan = load(program, load_chip(program.chip), 1)
+    found = {f.place.index for f in _Flow(plan).over_all() if f.place}
+    executed = unrolled(program, 0, 0)
+
+    def held(e: Executed, kind: str) -> set:
+        return {(p, k) for of, runs in accesses(e) if of == kind for p, first, end in runs for k in range(first, end)}
+
+    written = set().union(*(held(e, "write") for e in executed))
+    expected = {e.index for e in executed if not held(e, "read") <= written}
+    assert found == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(programs_of_cores(least=2), st.data())
+def test_a_program_without_some_of_its_lines_is_checked(program: Program, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(program.cores) - 1))
+    core = program.cores[number]
+    plain = [k for k, instruction in enumerate(core.code) if instruction.row.engine != "seq"]
+    if not plain:
+        return
+    gone = data.draw(st.sampled_from(plain))
+    core = replace(
+        core,
+        code=tuple(i for k, i in enumerate(core.code) if k != gone),
+        lines=tuple(line for k, line in enumerate(core.lines) if k != gone),
+    )
+    program = replace(program, cores=(*program.cores[:number], core, *program.cores[number + 1 :]))
+    try:
+        plan = load(program, load_chip(program.chip), 1)
+    except RatelError:
+        return
+    verdict = check(plan)
+    try:
+        check_deadlock([unrolled(program, k, 10**6 * k) for k in range(len(program.cores))])
+        assert verdict.verdict == find_races(plan).verdict
+    except Deadlock:
+        assert verdict.findings[0].code == "C301"
+    assert all(rendered(plan, finding) for finding in verdict.findings)
+
+
+def shown(body: str) -> list[str]:
+    plan = load(ratel.assemble(COPIED.format(body), "it.npu"), load_chip("edge"), 1)
+    verdict = check(plan)
+    assert {finding.code for finding in verdict.findings} <= set(CODES)
+    return [rendered(plan, finding).split("\n")[0] for finding in verdict.findings]
+
+
+@pytest.mark.parametrize(
+    ("body", "findings"),
+    [
+        ("copy y, x", []),
+        ("copy y, a", ["error[C401]: this reads element [0, 0] of a, which nothing has written"]),
+        ("copy a[0:2], x[0:2]\ncopy y, a", ["error[C401]: this reads element [2, 0] of a, which nothing has written"]),
+        (
+            "loop i, 4\ncopy y[i], a[i]\ncopy a[i], x[i]\nbrnz i",
+            ["error[C401]: this reads element [0, 0] of a, which nothing has written [iteration 0]"],
+        ),
+        (
+            "copy a, x",
+            [
+                "error[C402]: output `y` is never written",
+                "advice[C403]: nothing reads what this writes, from byte 0 of a on",
+            ],
+        ),
+        (
+            "copy y[0:3], x[0:3]",
+            ["error[C402]: 16 of 64 bytes of output `y` are never written, the first of element [3, 0]"],
+        ),
+        (
+            "copy y, x\ncopy b, x",
+            ["advice[C403]: nothing reads what this writes, from byte 0 of b on"],
+        ),
+    ],
+)
+def test_what_is_said_of_data(body: str, findings: list[str]) -> None:
+    assert shown(body) == findings
+
+
+def test_what_is_long_or_large_is_not_followed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read then counts as of written bytes wherever the write is."""
+    body = "copy y, a\ncopy a, x"
+    assert [line[:11] for line in shown(body)] == ["error[C401]"]
+    for limit, most in (("MOST_EXECUTIONS", 1), ("MOST_FOLLOWED", 255)):
+        with monkeypatch.context() as context:
+            context.setattr(f"emulator.checker.initialisation.{limit}", most)
+            assert shown(body) == []
+            context.setattr(f"emulator.checker.initialisation.{limit}", most + 1)
+            assert shown(body) != []
+
+
+def test_a_stray_signal_is_advice() -> None:
+    text = ".chip hanguang800\n.semaphore s\n.input x i8[4]\n.output y i8[4]\ncopy y, x\nsignal s, me\nend\n"
+    verdict = ratel.check(ratel.assemble(text))
+    assert verdict.passed
+    assert [f.message for f in verdict.findings] == ["semaphore `s` is signalled once and waited for never"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "inner", "found"),
+    [
+        ("u8[{k}, 1] = 255", 33025, None),
+        (
+            "u8[{k}, 1] = 255",
+            33026,
+            "can reach 2,147,515,650, but the accumulator wraps at 2,147,483,647",
+        ),
+        ("i8[{k}, 1] = -128", 65793, None),
+        (
+            "i8[{k}, 1] = -128",
+            65800,
+            "can reach -2,147,712,000, but the accumulator wraps at -2,147,483,648",
+        ),
+        ("u8[{k}, 1] = 1", 50000, None),
+    ],
+)
+def test_sums_that_can_overflow(weight: str, inner: int, found: str | None) -> None:
+    text = f".chip hanguang800\n.input x u8[1, {inner}]\n.weight w {weight.format(k=inner)}\n.output y i32[1, 1]\n"
+    verdict = ratel.check(ratel.assemble(text + "matmul y, x, w\nend\n"))
+    assert [f.message for f in verdict.findings] == ([f"the sum of channel 0 {found}"] if found else [])
+    if found:
+        x = np.full((1, inner), 255, np.uint8)
+        wrapped = ratel.run(ratel.assemble(text + "matmul y, x, w\nend\n"), {"x": x}).outputs["y"]
+        assert int(wrapped[0, 0]) != 255 * inner * (255 if "u8" in weight else -128)
+
+
+FAR = """
+.chip edge
+.order compiler
+.local far i8[70001, 4] in dev
+.local a i8[4]
+.output y i8[4]
+loop k, 70000
+fill a, value=1
+store far[k + k % 2], a
+brnz k
+load y, far[{}]
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "codes"),
+    # Rows of odd numbers are left out.
+    [(0, []), (69_998, []), (70_000, []), (1, ["C401"]), (69_999, ["C401"])],
+)
+def test_a_counter_that_is_also_in_a_remainder_is_followed_to_its_end(row: int, codes: list[str]) -> None:
+    verdict = ratel.check(ratel.assemble(FAR.format(row)))
+    assert [finding.code for finding in verdict.errors] == codes
+
+
+COUNTED = st.builds(Term, st.just(1), st.sampled_from([0, 0, 2, 3, 4]), st.integers(-3, 3))
+
+
+@given(st.lists(COUNTED, min_size=1, max_size=3), st.integers(2, 30))
+def test_what_a_counter_adds_to_an_address_by_its_remainder(terms: list[Term], trips: int) -> None:
+    period = min(lcm(*(term.modulus for term in terms if term.modulus)), trips)
+    found = [offset + n * step for offset, count, step in _remainders(terms, trips, period) for n in range(count)]
+    assert set(found) == {sum(term.at(n) for term in terms) for n in range(trips)}
+
+
+WAITING = """
+.chip edge
+.order compiler
+.input x i8[1, 4, 4, 16]
+.local a i8[1, 4, 4, 16]
+.output y i8[1, 4, 4, 16]
+.output z i8[1, 4, 4, 16]
+maxpool z, x, window=1
+(w.p) copy a, x
+(w.m) maxpool y, a, window=1
+end
+"""
+
+
+def test_wait_bits_that_order_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, without = tmp_path / "it.npu", tmp_path / "without.npu"
+    path.write_text(WAITING)
+    without.write_text(WAITING.replace("(w.p) ", ""))
+    assert main(["check", str(path), "--waits", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["code"], f["place"]["line"]) for f in found["findings"]] == [("C201", 9)]
+    cycles = [ratel.time(ratel.assemble(one.read_text())).cycles for one in (path, without)]
+    assert found["cycles_saved"] == cycles[0] - cycles[1] > 0
+    assert main(["check", str(path), "--fix", "--waits"]) == 0
+    assert path.read_text() == without.read_text()
+
+
+def test_wait_bits_are_edited_however_they_are_spaced(tmp_path: Path) -> None:
+    path = tmp_path / "it.npu"
+    path.write_text(WAITING.replace("(w.p) ", "( w . p ) "))
+    assert main(["check", str(path), "--fix", "--waits"]) == 0
+    assert path.read_text() == WAITING.replace("(w.p) ", "")
+
+
+def test_a_line_of_a_macro_keeps_a_wait_bit_that_one_of_its_uses_needs(tmp_path: Path) -> None:
+    macro = ".macro move out, x\n(w.p) copy out, x\n.endmacro\n"
+    text = WAITING.replace(".input", macro + ".input", 1).replace("(w.p) copy a, x", "move a, x\nmove a, z")
+    path = tmp_path / "it.npu"
+    path.write_text(text)
+    assert main(["check", str(path), "--fix", "--waits"]) == 0
+    assert path.read_text() == text
+
+
+def test_run_checks_first_where_order_hides_races(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "it.npu"
+    path.write_text(
+        (PROGRAMS / "bugs" / "missing_wait.npu").read_text().replace("i8[1, 8, 8, 16]\n", "i8[1, 8, 8, 16] = 1\n", 1)
+    )
+    assert main(["run", str(path)]) == 1
+    assert "error[C101]" in (said := capsys.readouterr()).err and "not run" in said.err and not said.out
+    assert main(["run", str(path), "--no-check"]) == 0
+    border = tmp_path / "border.npu"
+    border.write_text(
+        (PROGRAMS / "bugs" / "border.npu").read_text().replace("i8[1, 6, 6, 16]\n", "i8[1, 6, 6, 16] = 1\n", 1)
+    )
+    assert main(["run", str(border)]) == 0
+    assert main(["run", str(border), "--check"]) == 1
+
+
+# The buffer that is pooled is the one just written in every other task.
+TURNING = """
+.chip edge
+.order compiler
+.input x i8[1, 2, 2, 16]
+.local a i8[2, 1, 2, 2, 16]
+.output y i8[1, 2, 2, 16]
+copy a[task % 2], x
+maxpool y, a[1], window=1
+end
+"""
+
+
+def test_a_batch_is_checked_for_all_its_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, batch = tmp_path / "turning.npu", tmp_path / "x.npy"
+    path.write_text(TURNING)
+    for tasks, status in ((1, 0), (2, 1)):
+        np.save(batch, np.zeros((tasks, 1, 2, 2, 16), np.int8))
+        assert main(["run", str(path), "--input", f"x={batch}"]) == status
+    assert "error[C101]: this read of byte 64 of a races" in capsys.readouterr().err
+
+
+def test_what_a_later_task_reads_is_read() -> None:
+    codes = [[f.code for f in ratel.check(ratel.assemble(TURNING), tasks=tasks).findings] for tasks in (1, 2)]
+    assert codes == [["C401", "C403"], ["C101", "C401"]]
+
+
+def test_a_run_is_checked_or_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "it.npu", "--check", "--no-check"])
+    assert "not allowed with" in capsys.readouterr().err

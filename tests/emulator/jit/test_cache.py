@@ -1,0 +1,332 @@
+"""The cache of compiled functions: where it lies, what it is keyed by, and what is in it."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core import config
+
+from emulator.jit import cache
+from emulator.jit.compile import hot
+from isa.errors import CacheWarning
+
+DECORATORS = {"hot", "hot_and_inner", "inner", "inlined", "intrinsic"}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache of this test's own, for functions that are decorated in it."""
+    monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "cache"))
+    cache.home.cache_clear()
+    yield tmp_path / "cache"
+    cache.home.cache_clear()
+
+
+def modules_of(path: Path) -> set[Path]:
+    """Return the files of the project that a file imports as it is loaded, by its syntax tree."""
+    found: set[str] = set()
+    nodes = ast.parse(path.read_text()).body
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            nodes += node.orelse
+        elif not isinstance(node, ast.FunctionDef):
+            nodes += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = {cache.ROOT / (name.replace(".", "/") + ".py") for name in found if name.split(".")[0] in cache.ROOMS}
+    return {file for file in files if file.exists()}
+
+
+def test_the_sources_are_the_import_closure_of_the_hot_files() -> None:
+    """What the patterns find is what syntax trees say: of decorators, and of imports."""
+    decorated = set()
+    for path in (cache.ROOT / "emulator").rglob("*.py"):
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        if DECORATORS & {ast.unparse(mark) for function in functions for mark in function.decorator_list}:
+            decorated.add(path)
+    assert set(cache.hot_files()) == decorated
+    assert {"schedule.py", "loop.py", "tensor.py", "atomics.py"} <= {path.name for path in decorated}
+    closure, wanted = set(), set(decorated)
+    while wanted:
+        path = wanted.pop()
+        closure.add(path)
+        wanted |= modules_of(path) - closure
+    assert set(cache.sources()) == closure
+    assert {"costs.py", "dtypes.py"} <= {path.name for path in closure}
+
+
+def test_an_edit_of_any_source_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in cache.ROOMS:
+        shutil.copytree(cache.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    keys = {cache.source_hash(), cache.source_hash(tmp_path)}
+    assert len(keys) == 1
+    files = cache.sources(tmp_path)
+    assert len(files) == len(cache.sources()) > 20
+    for path in files:
+        before = path.read_text()
+        path.write_text(f"{before}\nEDITED = 1\n")
+        keys.add(cache.source_hash(tmp_path))
+        path.write_text(before)
+    assert len(keys) == len(files) + 1
+    monkeypatch.setattr(config, "BOUNDSCHECK", not config.BOUNDSCHECK)
+    assert cache.source_hash() not in keys
+
+
+STALE = """
+import ratel
+program = ratel.assemble(open("programs/lstm/lstm.npu").read(), "programs/lstm/lstm.npu")
+print([(entry.reason, entry.cycles) for entry in ratel.time(program).critical_path])
+"""
+
+
+@pytest.mark.slow
+def test_a_constant_of_another_file_is_compiled_in_anew(tmp_path: Path) -> None:
+    """FIRST_LINK, of the file of costs, is compiled into the walk back along the critical path."""
+    for room in (*cache.ROOMS, "ratel", "assembler", "programs"):
+        shutil.copytree(cache.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"RATEL_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", STALE]
+
+    def path() -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    before = path()
+    (file,) = (f for f in (tmp_path / "emulator/timing").glob("*.py") if "\nFIRST_LINK = " in f.read_text())
+    file.write_text(file.read_text().replace("\nFIRST_LINK = ", "\nFIRST_LINK = 1 + "))
+    assert path() != before
+    assert len([entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]) == 2
+
+
+def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "own"))
+    assert cache.cache_root() == tmp_path / "own"
+    monkeypatch.setenv("RATEL_CACHE", "~/own")
+    assert cache.cache_root() == tmp_path / "own"
+    monkeypatch.delenv("RATEL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_root() == tmp_path / "xdg" / "ratel"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.cache_root() == tmp_path / ".cache" / "ratel"
+
+
+def test_a_cache_that_cannot_be_made(root: Path) -> None:
+    """Is said once; what is compiled lies in a folder that nobody else may read."""
+    root.write_text("in the way")
+    with pytest.warns(CacheWarning, match="is not kept, and compiled again the next time: .*RATEL_CACHE") as said:
+        home = cache.home()
+        assert cache.home() == home
+    assert len(said) == 1
+    assert home.folder.is_dir() and not home.lasts and not home.folder.parent.stat().st_mode & 0o077
+    assert hot(twice)(21) == 42 and list(home.folder.glob("*/*twice*.nbc"))
+
+
+READ_ONLY = """
+import os, filelock
+from emulator.jit import cache
+from emulator.timing.schedule import goes_on
+import numpy as np
+if os.geteuid() == 0:
+    os.setegid(65534), os.seteuid(65534)
+none = np.zeros((0, 0), np.int64)
+goes_on(np.zeros((1, 12), np.int64), none, none, none, np.zeros(1, np.int64), 0)
+print(cache.home().lasts, goes_on.stats.cache_hits.total(), goes_on.stats.cache_misses.total())
+"""
+
+
+def test_a_warm_cache_that_cannot_be_written_is_used(tmp_path: Path) -> None:
+    """As on a read-only mount, put there by root: what is in it is loaded, and nothing else changes."""
+    warm = {**os.environ, "RATEL_CACHE": str(tmp_path / "cache")}
+    script = READ_ONLY.replace("os.geteuid() == 0", "False")
+    cold = subprocess.run(
+        [sys.executable, "-c", script], env=warm, cwd=cache.ROOT, capture_output=True, text=True, check=True
+    )
+    assert cold.stdout.split() == ["True", "0", "1"]
+    for path in [tmp_path, *tmp_path.parents]:
+        if path.stat().st_uid == os.geteuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+        if path.name.startswith("pytest-of"):
+            break
+    for path in [tmp_path / "cache", *(tmp_path / "cache").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONLY], env=warm, cwd=cache.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["False", "1", "0"], done.stderr
+    assert "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("place", [".", "KEY", "KEY/execute_0", "KEY/execute_0/loop.walk-1.py311.nbi"])
+@pytest.mark.parametrize("whose", ["written by others", "owned by another"])
+def test_what_others_may_have_written_is_not_loaded(root: Path, place: str, whose: str) -> None:
+    if whose == "owned by another" and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    file = root / cache.source_hash() / "execute_0" / "loop.walk-1.py311.nbi"
+    file.parent.mkdir(parents=True, mode=0o755)
+    file.write_bytes(b"planted")
+    changed = root / place.replace("KEY", cache.source_hash())
+    if whose == "owned by another":
+        os.chown(changed, 65534, 65534)
+        expected = f"{changed} belongs to another user .number 65534., who could put code there"
+    else:
+        changed.chmod(changed.stat().st_mode | 0o022)
+        expected = f"other users may write to {changed}: .chmod -R go-w. takes that from them"
+    with pytest.warns(CacheWarning, match=expected):
+        home = cache.home()
+    assert not home.lasts and not list(home.folder.iterdir())
+
+
+def test_what_nobody_used_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new folder is made: old folders with names like its own, nothing else."""
+    long_ago = time.time() - (cache.KEPT_DAYS + 1) * 86_400
+    own = cache.home().folder
+    kept, old, recent, linked = (root / name for name in ("notes", "0" * 16, "1" * 16, "2" * 16))
+    for folder in (kept, old, recent):
+        folder.mkdir(mode=0o700)
+        (folder / "file").touch()
+    linked.symlink_to(kept)
+    for folder in (own, kept, old):
+        os.utime(folder, (long_ago, long_ago))
+    os.utime(linked, (long_ago, long_ago), follow_symlinks=False)
+    # A use makes a folder recent; nothing is removed.
+    cache.home.cache_clear()
+    assert cache.home().folder == own and own.stat().st_mtime > long_ago + 86_400 and old.exists()
+    cache.home.cache_clear()
+    monkeypatch.setattr(cache, "source_hash", lambda: "3" * 16)
+    assert cache.home().folder.name == "3" * 16
+    assert {path.name for path in root.iterdir()} == {"notes", "1" * 16, "2" * 16, "3" * 16, own.name}
+    assert (kept / "file").exists()
+
+
+def test_the_callers_settings_stay() -> None:
+    before = config.CACHE_DIR
+    assert hot(twice)(2) == 4
+    assert before == config.CACHE_DIR
+
+
+def test_importing_reads_no_environment_and_makes_no_folder(tmp_path: Path) -> None:
+    """Of all that `import ratel` offers."""
+    script = """
+import os
+import numba, numpy  # what these read is theirs
+class Watched(dict):
+    def __getitem__(self, name): raise AssertionError(name)
+    def get(self, name, default=None): raise AssertionError(name)
+    def __contains__(self, name): raise AssertionError(name)
+os.environ = os.environb = Watched()
+os.getenv = os.environ.get
+import ratel
+for name in ratel.__all__:
+    getattr(ratel, name)
+"""
+    environment = {**os.environ, "RATEL_CACHE": str(tmp_path / "cache"), "RATEL_PRODUCTS": "nonsense"}
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=cache.ROOT, check=True)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_first_use_compiles_and_later_ones_load(tmp_path: Path) -> None:
+    script = """
+from emulator.jit.jobs import compile_all
+from emulator.kernels.table import kernel_jobs
+from isa.table import MNEMONICS
+names = []
+compile_all(kernel_jobs([MNEMONICS["maxpool"].opcode]), names.append)
+print(names)
+"""
+    run = [sys.executable, "-c", script]
+    environment = os.environ | {"RATEL_CACHE": str(tmp_path)}
+    outputs = [
+        subprocess.run(run, capture_output=True, text=True, check=True, env=environment, cwd=cache.ROOT).stdout.strip()
+        for _ in range(2)
+    ]
+    assert outputs == ["['the kernel of maxpool']", "[]"]
+
+
+def twice(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc", "nbi.sha256", "nbc.sha256"])
+@pytest.mark.parametrize("damage", ["empty", "junk", "cut", "noise", "gone"])
+def test_a_damaged_cache_is_made_anew(root: Path, suffix: str, damage: str) -> None:
+    assert hot(twice)(21) == 42
+    (path,) = root.glob(f"*/*/*twice*.{suffix}")
+    content = path.read_bytes()
+    middle = len(content) // 2
+    noise = np.random.default_rng(0).bytes(64)
+    match damage:
+        case "gone":
+            path.unlink()
+        case "noise":
+            path.write_bytes(content[:middle] + noise + content[middle + 64 :])
+        case _:
+            path.write_bytes({"empty": b"", "junk": b"junk", "cut": content[:middle]}[damage])
+    again = hot(twice)
+    assert again(21) == 42
+    assert again.stats.cache_misses and not again.stats.cache_hits
+    # It has been kept again.
+    loaded = hot(twice)
+    assert loaded(21) == 42 and loaded.stats.cache_hits
+
+
+DAMAGE = """
+import sys
+from pathlib import Path
+import numpy as np
+import ratel
+from emulator.jit import cache
+from emulator.precompile import compile_run
+from isa.table import MNEMONICS
+opcodes = [row.opcode for row in MNEMONICS.values()]
+path, expected = "programs/digits/digits.npu", sys.argv[1:]
+names = []
+compile_run(opcodes, names.append)
+run = ratel.run(ratel.assemble(open(path).read(), path), on_compile=names.append)
+print(run.cycles, run.passed, len(names))
+"""
+
+
+@pytest.mark.slow
+def test_objects_damaged_one_after_another(tmp_path: Path) -> None:
+    """64 random bytes in the middle of each compiled object that a run loads: it is compiled anew, and nothing else."""
+    environment = os.environ | {"RATEL_CACHE": str(tmp_path)}
+
+    def run() -> tuple[str, str, int]:
+        command = [sys.executable, "-c", DAMAGE]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cache.ROOT, env=environment, check=False)
+        assert done.returncode == 0, (done.returncode, done.stderr)
+        cycles, passed, compiled = done.stdout.split()
+        return cycles, passed, int(compiled)
+
+    first = run()
+    assert first[2] > 20 and run() == (*first[:2], 0)
+    noise = np.random.default_rng(15)
+    objects = sorted(tmp_path.glob("*/*/*.nbc"))
+    assert len(objects) > 40
+    for path in objects:
+        content = path.read_bytes()
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + noise.bytes(64) + content[middle + 64 :])
+        # What only compiled functions call is not asked for while these are there.
+        damaged = path.read_bytes()
+        assert run()[:2] == first[:2], path
+        if path.exists() and path.read_bytes() == damaged:
+            path.write_bytes(content)
+
+
+def test_warnings_are_not_in_the_way() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache.home().folder.is_dir()

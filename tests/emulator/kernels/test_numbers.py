@@ -1,0 +1,95 @@
+"""Rounding to the shorter vector formats in float32 alone: as exact as float64 where magnitudes are moderate."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from emulator.jit.compile import hot
+from emulator.kernels.numbers import short_integer, short_multiply_add, short_product
+from isa.formats import FRACTION_BITS, multiply_add, round_to
+
+f32, f64 = np.float32, np.float64
+COUNT = 100_000
+
+
+@hot
+def integers(n: np.ndarray, fraction: int, out: np.ndarray) -> None:
+    for k in range(n.size):
+        out[k] = short_integer(n[k], fraction)
+
+
+@hot
+def products(a: np.ndarray, b: np.ndarray, fraction: int, out: np.ndarray) -> None:
+    for k in range(a.size):
+        out[k] = short_product(a[k], b[k], fraction)
+
+
+@hot
+def sums(a: np.ndarray, b: np.ndarray, c: np.ndarray, fraction: int, out: np.ndarray) -> None:
+    for k in range(a.size):
+        out[k] = short_multiply_add(a[k], b[k], c[k], fraction)
+
+
+def numbers(rng: np.random.Generator, fraction: int, low: int, high: int) -> np.ndarray:
+    """Return numbers of a format: any, powers of two, just below them, of few bits; exponents low to high; some 0."""
+    any_bits = rng.integers(2**fraction, 2 ** (fraction + 1), COUNT)
+    below = 2 ** (fraction + 1) - rng.integers(1, 4, COUNT)
+    kinds = [any_bits, np.full(COUNT, 2**fraction), below, any_bits >> 6 << 6]
+    significand = np.choose(rng.integers(0, 4, COUNT), kinds) * rng.choice([-1, 0, 1], COUNT, p=[0.49, 0.02, 0.49])
+    return np.ldexp(significand.astype(f64), rng.integers(low, high + 1, COUNT) - fraction).astype(f32)
+
+
+@pytest.mark.parametrize("vector_format", ["fp24", "fp19"])
+def test_integers_at_ties_and_beside_them(vector_format: str) -> None:
+    fraction, rng = FRACTION_BITS[vector_format], np.random.default_rng(1)
+    shift = rng.integers(0, 30 - fraction, COUNT)
+    ties = ((rng.integers(2**fraction, 2 ** (fraction + 1), COUNT) * 2 + 1) << shift) + rng.integers(-1, 2, COUNT)
+    ends = np.array([-(2**31), 2**31 - 1, 0, 2**24, -(2**24), 2**24 - 1, 1 - 2**24])
+    n = np.concatenate([ties, -ties, rng.integers(-(2**31), 2**31, COUNT), ends]).astype(np.int32)
+    found = np.empty(n.size, f32)
+    integers(n, fraction, found)
+    assert np.array_equal(found, round_to(n.astype(f64), vector_format))
+
+
+@pytest.mark.parametrize("vector_format", ["fp24", "fp19"])
+def test_products_from_the_least_normal_to_the_greatest(vector_format: str) -> None:
+    """Exponents reach as far as `rounding_term` says; ties are products of few bits."""
+    fraction, rng = FRACTION_BITS[vector_format], np.random.default_rng(2)
+    for low, high in ((-3, 3), (-62, 56)):
+        a, b = (numbers(rng, fraction, low, high) for _ in range(2))
+        found = np.empty(COUNT, f32)
+        products(a, b, fraction, found)
+        assert np.array_equal(found, round_to(a.astype(f64) * b.astype(f64), vector_format))
+
+
+def beside(rng: np.random.Generator, products: np.ndarray, fraction: int) -> np.ndarray:
+    """Return numbers of a format that add up with products to ties, to what lies beside them, or to nearly nothing."""
+    with np.errstate(divide="ignore"):
+        exponent = np.floor(np.log2(np.abs(products))).clip(-40, 60).astype(int)
+    size = exponent + rng.integers(-40, 20, COUNT)
+    tie = np.ldexp(np.rint(np.ldexp(products, fraction - exponent)) + 0.5, exponent - fraction) - products
+    anything = np.ldexp(rng.choice([-1.0, 1.0], COUNT) * rng.integers(1, 2 ** (fraction + 1), COUNT), size - fraction)
+    name = {FRACTION_BITS[name]: name for name in FRACTION_BITS}[fraction]
+    return round_to(np.choose(rng.integers(0, 3, COUNT), [tie, -products, anything]), name).astype(f32)
+
+
+@pytest.mark.parametrize("vector_format", ["fp24", "fp19"])
+def test_sums_of_products_at_ties_and_beside_them(vector_format: str) -> None:
+    fraction, rng = FRACTION_BITS[vector_format], np.random.default_rng(3)
+    twice = 0
+    for low, high in ((-3, 3), (-40, 40)):
+        a, b = rng.integers(-255, 256, COUNT).astype(f32), numbers(rng, fraction, low, high)
+        exact = a.astype(f64) * b.astype(f64)
+        c = beside(rng, exact, fraction)
+        found = np.empty(COUNT, f32)
+        sums(a, b, c, fraction, found)
+        assert np.array_equal(found, multiply_add(a.astype(f64), b.astype(f64), c.astype(f64), vector_format))
+        # What makes the difference is there: a sum rounded to float32 before is another one.
+        twice += np.count_nonzero(found != round_to((exact + c).astype(f32).astype(f64), vector_format))
+        for k in range(500):
+            total = Fraction(float(a[k])) * Fraction(float(b[k])) + Fraction(float(c[k]))
+            error = abs(Fraction(float(found[k])) - total)
+            for neighbour in round_to(found[k] * (1 + np.array([-1.0, 1.0]) * 2.0**-fraction), vector_format):
+                assert error <= abs(Fraction(float(neighbour)) - total)
+    assert twice > COUNT // 1000
