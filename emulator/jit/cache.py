@@ -107,8 +107,8 @@ def cache_root() -> Path:
 def home() -> Home:
     """Return the folder for compiled functions, made where it is missing; warn where it does not last."""
     folder = cache_root() / source_hash()
-    reason = not_ours(folder)
-    if not reason:
+    ours = not (reason := not_ours(folder))
+    if ours:
         try:
             if not folder.exists():
                 remove_unused(folder.parent)
@@ -118,9 +118,6 @@ def home() -> Home:
             return Home(folder, True)
         except OSError as error:
             reason = error.strerror or str(error)
-            kept = folder
-    else:
-        kept = None
     warnings.warn(
         f"what is compiled is not kept, and compiled again the next time: {reason} (the cache is {folder.parent}; "
         "$RATEL_CACHE names another)",
@@ -131,11 +128,11 @@ def home() -> Home:
     temporary = Path(tempfile.mkdtemp(prefix="ratel-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     (temporary / folder.name).mkdir(mode=0o700)
-    if kept:
+    if ours:
         with suppress(OSError):
-            for path in kept.glob("*/*"):
+            for path in folder.glob("*/*"):
                 # Without its mode, which says that it may not be written.
-                copy = temporary / path.relative_to(kept.parent)
+                copy = temporary / path.relative_to(folder.parent)
                 copy.parent.mkdir(mode=0o700, exist_ok=True)
                 shutil.copyfile(path, copy)
     return Home(temporary / folder.name, False)
