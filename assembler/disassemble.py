@@ -155,7 +155,7 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
         parts.append(f"stored={symbol.stored}" if content is None else "compressed")
         content = None if content is None else expand(content, symbol.dtype, symbol.shape).tobytes()
     if content is not None:
-        tasks = len(content) // symbol.bytes
+        tasks = len(content) // symbol.bytes if symbol.kind == "input" else 1
         shape = symbol.shape if tasks == 1 else (tasks, *symbol.shape)
         parts.append(f"= {data.spell(content, symbol.dtype, shape, symbol.name, splat=tasks == 1)}")
     elif symbol.kind in ("weight", "const"):

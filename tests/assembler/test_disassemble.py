@@ -136,6 +136,25 @@ def test_large_data_goes_to_files(tmp_path: Path) -> None:
     assert sections(assemble(disassemble(program))) == sections(program)
 
 
+def test_compressed_weights_go_to_files_dense(tmp_path: Path) -> None:
+    """A large one has fewer bytes than its data: its file has the shape of the declaration."""
+    w = np.arange(64 * 64).reshape(64, 64) % 5 // 4
+    np.save(tmp_path / "w.npy", w.astype(np.int8))
+    text = """
+.chip edge
+.input x i8[1, 64]
+.weight w i8[64, 64] compressed = "w.npy"
+.output y i8[1, 64]
+matmul y, x, w
+end
+"""
+    program = assemble(text, tmp_path / "a.npu")
+    again = tmp_path / "again.npu"
+    again.write_text(disassemble(program, tmp_path))
+    assert np.array_equal(np.load(tmp_path / "w.npy"), w)
+    assert sections(assemble(again.read_text(), again)) == sections(program)
+
+
 def test_files_of_equal_names_stay_apart(tmp_path: Path) -> None:
     long = "[" + "1, 2, " * 200 + "]"
     program = assemble(
