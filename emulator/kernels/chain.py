@@ -50,7 +50,7 @@ from emulator.kernels.numbers import (
 )
 from emulator.kernels.special_functions import exp, gelu, sigmoid, silu, tanh, unit
 from emulator.kernels.workspace import room
-from emulator.plan.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import ABSENT, FIELDS, Column, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
 LANES, LINE = 4096, 256
@@ -125,18 +125,18 @@ def float_attribute(row: Array, at: int) -> Any:
 @inner
 def row_count(row: Array) -> Any:
     """Return the number of rows of the result."""
-    return row[OUT + SHAPE] * row[OUT + SHAPE + 1] * row[OUT + SHAPE + 2]
+    return row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1] * row[OUT + Field.SHAPE + 2]
 
 
 @inner
 def rows_in_run(row: Array, slot: int) -> int:
     """Return how many rows of a tensor, counted from a multiple of that number, follow each other in memory."""
-    channels = row[OUT + SHAPE + 3]
+    channels = row[OUT + Field.SHAPE + 3]
     run = 1
-    if row[slot + SHAPE + 3] == channels:
+    if row[slot + Field.SHAPE + 3] == channels:
         for d in range(2, -1, -1):
-            size = row[OUT + SHAPE + d]
-            if row[slot + SHAPE + d] != size or (size > 1 and row[slot + STRIDE + d] != run * channels):
+            size = row[OUT + Field.SHAPE + d]
+            if row[slot + Field.SHAPE + d] != size or (size > 1 and row[slot + Field.STRIDE + d] != run * channels):
                 break
             run *= size
     return run
@@ -147,15 +147,15 @@ def row_start(row: Array, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
     if index == 0:  # a small result has one block: it is spared the divisions
         return 0
-    across = row[OUT + SHAPE + 2]
-    down = row[OUT + SHAPE + 1]
+    across = row[OUT + Field.SHAPE + 2]
+    down = row[OUT + Field.SHAPE + 1]
     start = 0
-    if row[slot + SHAPE + 2] > 1:
-        start += index % across * row[slot + STRIDE + 2]
-    if row[slot + SHAPE + 1] > 1:
-        start += index // across % down * row[slot + STRIDE + 1]
-    if row[slot + SHAPE] > 1:
-        start += index // (across * down) * row[slot + STRIDE]
+    if row[slot + Field.SHAPE + 2] > 1:
+        start += index % across * row[slot + Field.STRIDE + 2]
+    if row[slot + Field.SHAPE + 1] > 1:
+        start += index // across % down * row[slot + Field.STRIDE + 1]
+    if row[slot + Field.SHAPE] > 1:
+        start += index // (across * down) * row[slot + Field.STRIDE]
     return start
 
 
@@ -246,16 +246,16 @@ def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int
 @inner
 def fill(arena: Array, row: Array, slot: int, values: Array, to: int, size: int, period: int) -> None:
     """Fill `size` values from number `to` on with a vector of a constant buffer, rounded; repeated after `period`."""
-    floats, start, begin = viewed(arena, np.float32), u64(row[slot + ADDRESS] >> 2), u64(to)
-    if row[slot + SHAPE + 3] > 1:
+    floats, start, begin = viewed(arena, np.float32), u64(row[slot + Field.ADDRESS] >> 2), u64(to)
+    if row[slot + Field.SHAPE + 3] > 1:
         for k in range(u64(period)):
             values[begin + k] = floats[start + k]
-        round_all(values[to : to + period], row[FRACTION])
+        round_all(values[to : to + period], row[Column.FRACTION])
         for more in range(begin + u64(period), begin + u64(size), u64(period)):
             for k in range(u64(period)):
                 values[more + k] = values[begin + k]
     else:
-        value = f32(round_bits(np.float64(floats[start]), row[FRACTION]))
+        value = f32(round_bits(np.float64(floats[start]), row[Column.FRACTION]))
         for k in range(u64(size)):
             values[begin + k] = value
 
@@ -264,16 +264,18 @@ def fill(arena: Array, row: Array, slot: int, values: Array, to: int, size: int,
 def constant(row: Array, chain: Chain, number: int, slot: int) -> Array:
     """Return a constant of a chain, a whole number of rows; it is empty where absent."""
     at = 2 * chain.apart + number * chain.step
-    return chain.floats[at : at if row[chain.operands + slot + ADDRESS] == ABSENT else at + chain.line]
+    return chain.floats[at : at if row[chain.operands + slot + Field.ADDRESS] == ABSENT else at + chain.line]
 
 
 @inner
 def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
     """Return a multiplier of one element, rounded as it is loaded, as float64; 1 where absent."""
-    if row[slot + ADDRESS] == ABSENT:
+    if row[slot + Field.ADDRESS] == ABSENT:
         return np.float64(1)
     # By way of float32, where what rounding carries beyond it is an infinity.
-    return np.float64(f32(round_bits(np.float64(viewed(arena, np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
+    return np.float64(
+        f32(round_bits(np.float64(viewed(arena, np.float32)[row[slot + Field.ADDRESS] >> 2]), row[Column.FRACTION]))
+    )
 
 
 @inlined
@@ -283,14 +285,14 @@ def is_at_once(row: Array, operands: int, stages: int) -> bool:
     In the shorter formats EW1 has no bias, and scales are moderate (`are_moderate`).
     """
     operation, function, second = row[stages + EW2_OP], row[stages + SF], operands + EW2
-    bytes_only = row[OUT + DTYPE] == I8_CODE and row[X + DTYPE] in (I8_CODE, U8_CODE)
+    bytes_only = row[OUT + Field.DTYPE] == I8_CODE and row[X + Field.DTYPE] in (I8_CODE, U8_CODE)
     if not bytes_only or function not in (NO_SF, RELU, CLIP):
         return False
     # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
-    if row[FRACTION] != FP32_FRACTION and row[operands + EW1_BIAS + ADDRESS] != ABSENT:
+    if row[Column.FRACTION] != FP32_FRACTION and row[operands + EW1_BIAS + Field.ADDRESS] != ABSENT:
         return False
     if operation in (ADD, SUB):
-        return row[second + DTYPE] == I8_CODE and row[second + SHAPE + 3] == row[OUT + SHAPE + 3]
+        return row[second + Field.DTYPE] == I8_CODE and row[second + Field.SHAPE + 3] == row[OUT + Field.SHAPE + 3]
     return operation == NO_EW2
 
 
@@ -312,7 +314,7 @@ def are_moderate(values: Array) -> bool:
 @inner
 def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     """Return the chain of a row, whose operands and attributes begin at these places of it."""
-    channels, at_once = row[OUT + SHAPE + 3], is_at_once(row, operands, stages)
+    channels, at_once = row[OUT + Field.SHAPE + 3], is_at_once(row, operands, stages)
     rows = row_count(row)
     block = channels * min(max(1, LANES // channels), rows)
     line = channels * min(max(1, LINE // channels), rows)
@@ -323,17 +325,17 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     floats = viewed(borrowed(memory), np.float32)
     to = 2 * apart
     for slot, neutral in CONSTANT_SLOTS:
-        if row[operands + slot + ADDRESS] != ABSENT:
+        if row[operands + slot + Field.ADDRESS] != ABSENT:
             fill(arena, row, operands + slot, floats, to, line, channels)
         elif at_once:
             for k in range(u64(to), u64(to + line)):
                 floats[k] = f32(neutral)
         to += step
-    if at_once and row[FRACTION] != FP32_FRACTION:
+    if at_once and row[Column.FRACTION] != FP32_FRACTION:
         for number in (SCALE_1, SCALE_2, SCALE_3):
             at = 2 * apart + number * step
             at_once = at_once and are_moderate(floats[at : at + line])
-    if row[operands + TABLE + ADDRESS] != ABSENT:
+    if row[operands + TABLE + Field.ADDRESS] != ABSENT:
         fill(arena, row, operands + TABLE, floats, to, TABLE_ELEMENTS, TABLE_ELEMENTS)
     return Chain(memory, floats, used, operands, stages, at_once, block, apart, line, step)
 
@@ -344,14 +346,14 @@ def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Arr
 
     The tensor is broadcast to the result.
     """
-    fraction, dtype, channels = row[FRACTION], row[slot + DTYPE], row[OUT + SHAPE + 3]
+    fraction, dtype, channels = row[Column.FRACTION], row[slot + Field.DTYPE], row[OUT + Field.SHAPE + 3]
     count = v.size // channels
     run = rows_in_run(row, slot)
-    spread = row[slot + SHAPE + 3] != channels
+    spread = row[slot + Field.SHAPE + 3] != channels
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        at = address(row, slot, row[slot + ADDRESS], row_start(row, slot, first + done))
+        at = address(row, slot, row[slot + Field.ADDRESS], row_start(row, slot, first + done))
         to = done * channels
         if spread:
             one = v[to : to + 1]
@@ -367,7 +369,7 @@ def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Arr
 @inner
 def bounds(row: Array, stages: int) -> tuple[Any, Any]:
     """Return between what relu or clip leaves values, both float32."""
-    fraction = row[FRACTION]
+    fraction = row[Column.FRACTION]
     if row[stages + SF] == RELU:
         return f32(0), f32(np.inf)
     low = f32(round_bits(float_attribute(row, stages + CLIP_LOW), fraction))
@@ -377,7 +379,7 @@ def bounds(row: Array, stages: int) -> tuple[Any, Any]:
 @inner
 def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
     """SF: v through the chosen function; each result is rounded to the format."""
-    word, fraction = row[stages + SF], row[FRACTION]
+    word, fraction = row[stages + SF], row[Column.FRACTION]
     if word == RELU:
         for k in range(v.size):
             v[k] = v[k] if v[k] > f32(0) else f32(0)
@@ -446,14 +448,14 @@ def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array, low: A
 
     low and high are those of `store_between`.
     """
-    channels = row[OUT + SHAPE + 3]
+    channels = row[OUT + Field.SHAPE + 3]
     count = v.size // channels
     run = rows_in_run(row, OUT)
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, first + done))
-        store_between(arena, row[OUT + DTYPE], at, zero, v[done * channels : (done + rows) * channels], low, high)
+        at = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, first + done))
+        store_between(arena, row[OUT + Field.DTYPE], at, zero, v[done * channels : (done + rows) * channels], low, high)
         done += rows
 
 
@@ -486,8 +488,8 @@ def all_at_once(
     source[start + r * pitch + c] is the accumulator of row first + r and channel c; or, with a zero point to be taken
     off, an element of 8 bits. Which of them is known as this is compiled.
     """
-    channels, stages, second = row[OUT + SHAPE + 3], chain.stages, chain.operands + EW2
-    operation, fraction = row[stages + EW2_OP], row[FRACTION]
+    channels, stages, second = row[OUT + Field.SHAPE + 3], chain.stages, chain.operands + EW2
+    operation, fraction = row[stages + EW2_OP], row[Column.FRACTION]
     run = rows_in_run(row, OUT)
     if operation != NO_EW2:
         run = min(run, rows_in_run(row, second))
@@ -499,8 +501,8 @@ def all_at_once(
     out_zero, second_less = i32(row[stages + OUT_ZERO]), i32(row[stages + EW2_ZERO])
     less = i32(0) if zero is None else i32(zero)
     least, greatest = f32(-128 - out_zero), f32(127 - out_zero)
-    scaled = row[chain.operands + EW1_SCALE + ADDRESS] != ABSENT
-    last = row[chain.operands + EW3_SCALE + ADDRESS] != ABSENT
+    scaled = row[chain.operands + EW1_SCALE + Field.ADDRESS] != ABSENT
+    last = row[chain.operands + EW3_SCALE + Field.ADDRESS] != ABSENT
     if fraction != FP32_FRACTION:
         # Times a moderate scale what lies so far off is stored as what is infinite, or 0 if that is 0.
         low, high = min(max(low, f32(-FAR)), f32(FAR)), min(max(high, f32(-FAR)), f32(FAR))
@@ -518,9 +520,9 @@ def all_at_once(
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        to, d = row[OUT + ADDRESS] + row_start(row, OUT, first + done), i64(0)
+        to, d = row[OUT + Field.ADDRESS] + row_start(row, OUT, first + done), i64(0)
         if operation != NO_EW2:
-            d = row[second + ADDRESS] + row_start(row, second, first + done)
+            d = row[second + Field.ADDRESS] + row_start(row, second, first + done)
         for at in range(0, rows * channels, piece):
             n = u64(min(piece, rows * channels - at))
             x, y = u64(start + (done + at // channels) * pitch), u64(d + at)
@@ -580,11 +582,11 @@ def run_chain(
     acc[r * pitch + c] is the accumulator of row first + r and channel c, of 32 bits, which is the result itself if that
     is of type i32; or sums[...] is, of 64. Where there are neither, `count` is one block, and the caller has filled v.
     """
-    channels, fraction, stages = row[OUT + SHAPE + 3], row[FRACTION], chain.stages
-    if row[OUT + DTYPE] == I32_CODE:
+    channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Column.FRACTION], chain.stages
+    if row[OUT + Field.DTYPE] == I32_CODE:
         words = viewed(arena, np.int32)
         for r in range(count):
-            at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r))
+            at = u64((row[OUT + Field.ADDRESS] >> 2) + row_start(row, OUT, first + r))
             for k in range(u64(channels)):
                 words[at + k] = acc[u64(r * pitch) + k]
         return
@@ -597,7 +599,7 @@ def run_chain(
     # With a bias the product is not rounded.
     early = scale if bias.size == 0 else bias[:0]
     low, high, clamped = f32(-np.inf), f32(np.inf), False
-    if function in (RELU, CLIP) and last_scale.size == 0 and not is_floating(row[OUT + DTYPE]):
+    if function in (RELU, CLIP) and last_scale.size == 0 and not is_floating(row[OUT + Field.DTYPE]):
         least, greatest = bounds(row, stages)
         # A NaN counts as 0 there, and only once it is stored.
         if least <= f32(0) and greatest >= f32(0):

@@ -18,7 +18,7 @@ from emulator.kernels.chain import OUT, X, open_chain, run_chain
 from emulator.kernels.elements import CHAIN, W, accumulators, source_of, weights_of
 from emulator.kernels.numbers import Array, i32, i64, u64
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import ABSENT, Field, attribute_slot, operand_slot
 
 STEP, PAD, DILATION, X_ZERO, W_ZERO = (
     attribute_slot("dwconv", name) for name in ("stride", "pad", "dilation", "x_zero", "w_zero")
@@ -97,10 +97,10 @@ def copy_line(source: Array, start: int, step: int, flip: int, fill: int, line: 
 def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
     """Return w less its zero point, [taps, run]: channels repeated; zeros for taps beyond the window."""
     w = weights_of(arena, row, row[W_ZERO])
-    width, channels = row[W + SHAPE + 2], row[W + SHAPE + 3]
+    width, channels = row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
     weights = np.zeros((taps, run), np.int32)
-    for t in range(row[W + SHAPE + 1] * width):
-        start = u64(w.first + t // width * row[W + STRIDE + 1] + t % width * row[W + STRIDE + 2])
+    for t in range(row[W + Field.SHAPE + 1] * width):
+        start = u64(w.first + t // width * row[W + Field.STRIDE + 1] + t % width * row[W + Field.STRIDE + 2])
         for c in range(u64(channels)):
             if w.wide:
                 weights[t, c] = i32(w.words[start + c]) - i32(w.zero)
@@ -114,11 +114,11 @@ def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
 @inner
 def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
     """Return what the sums of a run begin with: bias, less what `less` in every x adds; wrapped to 32 bits."""
-    begin, channels = np.zeros(weights.shape[1], np.int32), row[W + SHAPE + 3]
-    words, start = viewed(arena, np.int32), row[BIAS + ADDRESS] >> 2
-    step = 1 if row[BIAS + SHAPE + 3] > 1 else 0
+    begin, channels = np.zeros(weights.shape[1], np.int32), row[W + Field.SHAPE + 3]
+    words, start = viewed(arena, np.int32), row[BIAS + Field.ADDRESS] >> 2
+    step = 1 if row[BIAS + Field.SHAPE + 3] > 1 else 0
     for k in range(begin.size):
-        total = i64(words[start + k % channels * step]) if row[BIAS + ADDRESS] != ABSENT else i64(0)
+        total = i64(words[start + k % channels * step]) if row[BIAS + Field.ADDRESS] != ABSENT else i64(0)
         for t in range(weights.shape[0]):
             total -= i64(less) * weights[t, k]
         begin[k] = i32(total)
@@ -128,13 +128,13 @@ def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
 @hot
 def dwconv(arena: Array, row: Array) -> None:
     """acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x - x_zero) * (w - w_zero), then the chain."""
-    height, width, channels = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
-    rows, columns, before = row[X + SHAPE + 1], row[X + SHAPE + 2], row[PAD + 1]
-    down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
+    height, width, channels = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    rows, columns, before = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[PAD + 1]
+    down, across = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
     # Walkers share lines of the result: each has a ring of its own.
-    mine, end = share(row, row[OUT + SHAPE] * down)
+    mine, end = share(row, row[OUT + Field.SHAPE] * down)
     begin_pixel, end_pixel = mine * across, end * across
-    x = source_of(arena, row, X, row[X + ADDRESS], row[X_ZERO])
+    x = source_of(arena, row, X, row[X + Field.ADDRESS], row[X_ZERO])
     # Pixels of a run lie side by side in the ring only with stride 1.
     run = min(max(1, RUN // channels), across) if row[STEP + 1] == 1 else 1
     taps = height * width
@@ -162,12 +162,12 @@ def dwconv(arena: Array, row: Array) -> None:
                 top = line * row[STEP] - row[PAD]
                 # The lines that the row above, if it was computed here, has not seen.
                 for y in range(max(held, top) if line and index > begin_pixel else top, top + span):
-                    start = x.first + image * row[X + STRIDE] + y * row[X + STRIDE + 1]
+                    start = x.first + image * row[X + Field.STRIDE] + y * row[X + Field.STRIDE + 1]
                     size = (columns if 0 <= y < rows else 0, channels, before)
                     if x.wide:
-                        copy_line(x.words, start, row[X + STRIDE + 2], 0, x.zero, wide_ring[y % span], size)
+                        copy_line(x.words, start, row[X + Field.STRIDE + 2], 0, x.zero, wide_ring[y % span], size)
                     else:
-                        copy_line(x.bytes, start, row[X + STRIDE + 2], x.flip, x.less, ring[y % span], size)
+                        copy_line(x.bytes, start, row[X + Field.STRIDE + 2], x.flip, x.less, ring[y % span], size)
                 held = top + span
                 for t in range(taps):
                     y, column = top + t // width * row[DILATION], t % width * row[DILATION + 1]

@@ -7,7 +7,7 @@ import numpy as np
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.numbers import I8_CODE, I16_CODE, Array, padded
-from emulator.plan.plan import ADDRESS, DTYPE, SHAPE, STORED, operand_slot
+from emulator.plan.row import Field, operand_slot
 
 ZERO = whole(0)
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
@@ -34,7 +34,7 @@ class Source(NamedTuple):
 @inlined
 def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
     """Return the elements of an operand whose first is at byte `address` of a memory."""
-    wide, signed = row[slot + DTYPE] == I16_CODE, row[slot + DTYPE] == I8_CODE
+    wide, signed = row[slot + Field.DTYPE] == I16_CODE, row[slot + Field.DTYPE] == I8_CODE
     first = address >> 1 if wide else address
     flip, less = (128, zero + 128) if signed else (0, zero)
     return Source(memory, viewed(memory, np.int16), first, wide, flip, less, zero)
@@ -43,8 +43,8 @@ def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> 
 @inner
 def weights_of(arena: Array, row: Array, zero: int) -> Any:
     """Return the elements of w, those of a compressed weight expanded."""
-    if row[W + STORED] == 0:
-        return source_of(arena, row, W, row[W + ADDRESS], zero)
+    if row[W + Field.STORED] == 0:
+        return source_of(arena, row, W, row[W + Field.ADDRESS], zero)
     return source_of(expanded(arena, row), row, W, 0, zero)
 
 
@@ -54,9 +54,9 @@ def expanded(arena: Array, row: Array) -> Array:
 
     Each bit of the mask takes a value or leaves the element 0, one after the other.
     """
-    elements = row[W + SHAPE] * row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
-    size = 2 if row[W + DTYPE] == I16_CODE else 1
-    mask, end = row[W + ADDRESS], row[W + ADDRESS] + row[W + STORED]
+    elements = row[W + Field.SHAPE] * row[W + Field.SHAPE + 1] * row[W + Field.SHAPE + 2] * row[W + Field.SHAPE + 3]
+    size = 2 if row[W + Field.DTYPE] == I16_CODE else 1
+    mask, end = row[W + Field.ADDRESS], row[W + Field.ADDRESS] + row[W + Field.STORED]
     value = mask + padded(padded(elements, 8) // 8, size)
     dense = np.zeros(padded(elements * size, 2), np.uint8)
     for k in range(elements):

@@ -18,7 +18,7 @@ from emulator.kernels.chain import (
 from emulator.kernels.elements import accumulators
 from emulator.kernels.numbers import I8_CODE, Array
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, SHAPE, attribute_slot, operand_slot
+from emulator.plan.row import Field, attribute_slot, operand_slot
 
 X_ZERO = attribute_slot("eltwise", "x_zero")
 CHAIN, STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
@@ -27,15 +27,15 @@ CHAIN, STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slo
 @hot
 def eltwise(arena: Array, row: Array) -> None:
     """acc = x - x_zero, then the chain."""
-    rows, channels = row_count(row), row[OUT + SHAPE + 3]
+    rows, channels = row_count(row), row[OUT + Field.SHAPE + 3]
     mine, end = share(row, rows)
     chain = open_chain(arena, row, CHAIN, STAGES)
-    if chain.at_once and row[X + DTYPE] == I8_CODE and row[X + SHAPE + 3] == channels:
+    if chain.at_once and row[X + Field.DTYPE] == I8_CODE and row[X + Field.SHAPE + 3] == channels:
         signed, run = viewed(arena, np.int8), rows_in_run(row, X)
         first = mine
         while first < end:
             count = min(run - first % run, end - first)
-            start = row[X + ADDRESS] + row_start(row, X, first)
+            start = row[X + Field.ADDRESS] + row_start(row, X, first)
             all_at_once(arena, row, chain, signed, start, row[X_ZERO], channels, first, count)
             first += count
         return

@@ -17,7 +17,7 @@ from emulator.jit.intrinsics import viewed
 from emulator.kernels.chain import OUT, X, float_attribute, row_count
 from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, RANK, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Column, Field, attribute_slot, operand_slot
 
 VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
 INDEX = operand_slot("gather", "index")
@@ -97,10 +97,13 @@ def cut(row: Array, shape: Array, out: Array, x: Array) -> tuple[int, int]:
 @inner
 def move_strided(arena: Array, row: Array, strides: Array) -> None:
     """Copy x, read with the given strides, to out."""
-    shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
-    shift = size_shift(row[OUT + DTYPE])
+    shape, out = (
+        row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy(),
+        row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy(),
+    )
+    shift = size_shift(row[OUT + Field.DTYPE])
     past, past_x = cut(row, shape, out, strides)
-    to, start = (row[OUT + ADDRESS] >> shift) + past, (row[X + ADDRESS] >> shift) + past_x
+    to, start = (row[OUT + Field.ADDRESS] >> shift) + past, (row[X + Field.ADDRESS] >> shift) + past_x
     if shift == 0:
         copy_elements(arena, shape, to, out, start, strides)
     elif shift == 1:
@@ -112,16 +115,16 @@ def move_strided(arena: Array, row: Array, strides: Array) -> None:
 @hot
 def move(arena: Array, row: Array) -> None:
     """out[...] = x[...]"""
-    move_strided(arena, row, row[X + STRIDE : X + STRIDE + 4].copy())
+    move_strided(arena, row, row[X + Field.STRIDE : X + Field.STRIDE + 4].copy())
 
 
 @hot
 def transpose(arena: Array, row: Array) -> None:
     """out[i] = x[j] with j[perm[k]] = i[k]"""
-    strides = row[X + STRIDE : X + STRIDE + 4].copy()
-    front = 4 - row[X + RANK]
-    for d in range(row[X + RANK]):
-        strides[front + d] = row[X + STRIDE + front + row[PERM + d]]
+    strides = row[X + Field.STRIDE : X + Field.STRIDE + 4].copy()
+    front = 4 - row[X + Field.RANK]
+    for d in range(row[X + Field.RANK]):
+        strides[front + d] = row[X + Field.STRIDE + front + row[PERM + d]]
     move_strided(arena, row, strides)
 
 
@@ -129,8 +132,8 @@ def transpose(arena: Array, row: Array) -> None:
 def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
     """Return 1 + the place of the first element of an index operand outside 0 ... rows - 1, or 0."""
     values = viewed(arena, np.int32)
-    start, step = row[index + ADDRESS] >> 2, row[index + STRIDE + 3]
-    for i in range(row[index + SHAPE + 3]):
+    start, step = row[index + Field.ADDRESS] >> 2, row[index + Field.STRIDE + 3]
+    for i in range(row[index + Field.SHAPE + 3]):
         value = values[start + i * step]
         if value < 0 or value >= rows:
             return i + 1
@@ -141,13 +144,21 @@ def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
 def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -> None:
     """view[to + i . out] = view[start + index[i] . x] for all rows i, of which `first` is the dimension."""
     values = viewed(arena, np.int32)
-    index, step = row[INDEX + ADDRESS] >> 2, row[INDEX + STRIDE + 3]
-    shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
-    x = row[X + STRIDE : X + STRIDE + 4].copy()
-    to, start, out_step, x_step = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift, out[first], x[first]
+    index, step = row[INDEX + Field.ADDRESS] >> 2, row[INDEX + Field.STRIDE + 3]
+    shape, out = (
+        row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy(),
+        row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy(),
+    )
+    x = row[X + Field.STRIDE : X + Field.STRIDE + 4].copy()
+    to, start, out_step, x_step = (
+        row[OUT + Field.ADDRESS] >> shift,
+        row[X + Field.ADDRESS] >> shift,
+        out[first],
+        x[first],
+    )
     # One row at a time; the first joins the dimensions of all.
     shape[first] = 1
-    begin, end = share(row, row[INDEX + SHAPE + 3])
+    begin, end = share(row, row[INDEX + Field.SHAPE + 3])
     for i in range(begin, end):
         copy_elements(view, shape, to + i * out_step, out, start + values[index + i * step] * x_step, x)
 
@@ -155,11 +166,11 @@ def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -
 @hot
 def gather(arena: Array, row: Array) -> None:
     """out[i, ...] = x[index[i], ...]"""
-    first = 4 - row[X + RANK]
-    row[STATUS] = first_wrong(arena, row, INDEX, row[X + SHAPE + first])
-    if row[STATUS] != 0:
+    first = 4 - row[X + Field.RANK]
+    row[Column.STATUS] = first_wrong(arena, row, INDEX, row[X + Field.SHAPE + first])
+    if row[Column.STATUS] != 0:
         return
-    shift = size_shift(row[OUT + DTYPE])
+    shift = size_shift(row[OUT + Field.DTYPE])
     if shift == 0:
         gather_rows(arena, arena, row, shift, first)
     elif shift == 1:
@@ -171,17 +182,17 @@ def gather(arena: Array, row: Array) -> None:
 @hot
 def toweight(arena: Array, row: Array) -> None:
     """out[o,kh,kw,c] = x[(kh * width + kw) * channels + c, o]"""
-    width, channels = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
-    down, across = row[X + STRIDE + 2], row[X + STRIDE + 3]
+    width, channels = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
+    down, across = row[X + Field.STRIDE + 2], row[X + Field.STRIDE + 3]
     move_strided(arena, row, np.array([across, width * channels * down, channels * down, down]))
 
 
 @inner
 def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
     """view[to + (n, oh, ow, taps before + c) . out] = view[start + (n, ih, iw, c) . x], or padding."""
-    shape, out, x = row[OUT + SHAPE :], row[OUT + STRIDE :], row[X + STRIDE :]
-    height, width, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
-    to, start = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift
+    shape, out, x = row[OUT + Field.SHAPE :], row[OUT + Field.STRIDE :], row[X + Field.STRIDE :]
+    height, width, channels = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[X + Field.SHAPE + 3]
+    to, start = row[OUT + Field.ADDRESS] >> shift, row[X + Field.ADDRESS] >> shift
     first, last = share(row, row_count(row))
     for index in range(first, last):
         n, oh, ow = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
@@ -206,7 +217,7 @@ def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
 @hot
 def flatten(arena: Array, row: Array) -> None:
     """out[n,oh,ow,(kh * window.width + kw) * channels + c] = x[n,ih,iw,c], x_zero outside x"""
-    shift, zero = size_shift(row[OUT + DTYPE]), row[X_ZERO]
+    shift, zero = size_shift(row[OUT + Field.DTYPE]), row[X_ZERO]
     if shift == 0:
         flatten_windows(arena, row, shift, np.uint8(zero))
     elif shift == 1:
@@ -245,8 +256,11 @@ def half_bits(value: float) -> Any:
 @hot
 def fill(arena: Array, row: Array) -> None:
     """out[...] = value"""
-    value, dtype = float_attribute(row, VALUE), row[OUT + DTYPE]
-    shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
+    value, dtype = float_attribute(row, VALUE), row[OUT + Field.DTYPE]
+    shape, out = (
+        row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy(),
+        row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy(),
+    )
     shift, bits = size_shift(dtype), np.int64(value)
     # Floating values are exact in their type (isa.shape_rules), so these shifts of the float32 lose nothing.
     if dtype == F32_CODE:
@@ -255,7 +269,7 @@ def fill(arena: Array, row: Array) -> None:
         bits = np.int64(np.float32(value).view(np.int32)) >> 16
     elif dtype == F16_CODE:
         bits = half_bits(value)
-    to = row[OUT + ADDRESS] >> shift
+    to = row[OUT + Field.ADDRESS] >> shift
     if shift == 0:
         fill_elements(arena, shape, to, out, np.uint8(bits))
     elif shift == 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import fused, viewed
-from emulator.plan.plan import DTYPE
+from emulator.plan.row import Field
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 
 Array = np.ndarray
@@ -183,7 +183,7 @@ def element_bytes(dtype: int) -> int:
 @inner
 def address(row: Array, slot: int, base: int, offset: int) -> Any:
     """Return the byte that lies `offset` elements of the operand's type behind byte `base`."""
-    return base + offset * element_bytes(row[slot + DTYPE])
+    return base + offset * element_bytes(row[slot + Field.DTYPE])
 
 
 @inner

@@ -29,7 +29,7 @@ from emulator.kernels.chain import OUT, X
 from emulator.kernels.elements import BIAS, ZERO, Source, W, weights_of
 from emulator.kernels.microkernel import COLUMNS, ELEMENT, STEP, pack_run
 from emulator.kernels.numbers import I8_CODE, I16_CODE, Array, i32, i64, padded, u32, u64
-from emulator.plan.plan import ABSENT, ADDRESS, DTYPE, SHAPE, STRIDE, attribute_slot
+from emulator.plan.row import ABSENT, Field, attribute_slot
 
 CONV_STRIDE, CONV_PAD, CONV_DILATION, CONV_GROUPS = (
     attribute_slot("conv", name) for name in ("stride", "pad", "dilation", "groups")
@@ -92,9 +92,9 @@ def element_size(wide: bool) -> int:
 @inner
 def packed_zero(row: Array, zero: int) -> int:
     """Return the packed element that stands for 0 in w."""
-    if not KEEPS_ZERO or row[W + DTYPE] == I16_CODE:
+    if not KEEPS_ZERO or row[W + Field.DTYPE] == I16_CODE:
         return ZERO
-    return zero if row[W + DTYPE] == I8_CODE else zero - 128
+    return zero if row[W + Field.DTYPE] == I8_CODE else zero - 128
 
 
 @inner
@@ -148,11 +148,11 @@ def pack_lines(x: Elements, start: int, line_step: int, k_step: int, count: int,
 @inner
 def pack_patches(x: Elements, row: Array, group: int, first: int, count: int, lines: Array) -> None:
     """Pack what result pixels `first` on see of x, of a group of channels: element (kh * width + kw) * depth + c."""
-    height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
-    rows, columns, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
-    down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
+    height, width, depth = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    rows, columns, channels = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[X + Field.SHAPE + 3]
+    down, across = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
     # In variables: what is written to the lines might change the row, for all that the compiler knows.
-    image_step, row_step, column_step = row[X + STRIDE], row[X + STRIDE + 1], row[X + STRIDE + 2]
+    image_step, row_step, column_step = row[X + Field.STRIDE], row[X + Field.STRIDE + 1], row[X + Field.STRIDE + 2]
     stride_down, stride_across = row[CONV_STRIDE], row[CONV_STRIDE + 1]
     top_pad, left_pad = row[CONV_PAD], row[CONV_PAD + 1]
     apart_down, apart_across = row[CONV_DILATION], row[CONV_DILATION + 1]
@@ -160,7 +160,7 @@ def pack_patches(x: Elements, row: Array, group: int, first: int, count: int, li
     stride = apart(height * width * depth * size)
     # Each pixel is a line by itself, and they follow each other.
     single = height * width * stride_down * stride_across == 1 and down == rows and across == columns
-    if single and row_step == across * column_step and (image_step == down * row_step or row[X + SHAPE] == 1):
+    if single and row_step == across * column_step and (image_step == down * row_step or row[X + Field.SHAPE] == 1):
         pack_lines(x, x.first + first * column_step + group * depth, column_step, ONE, count, depth, lines)
         return
     # Neighbouring taps are neighbours in memory: a row of the window is one run.
@@ -228,9 +228,9 @@ def packed_bytes(columns: int, k: int, groups: int, wide: bool) -> int:
 @hot_and_inner
 def pack_filters(arena: Array, row: Array, room: Array, at: int) -> None:
     """Pack the filters of a convolution as panels from byte `at` on; each group begins with a panel."""
-    height, width, depth = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
+    height, width, depth = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
     groups = row[CONV_GROUPS]
-    of_group = row[W + SHAPE] // groups
+    of_group = row[W + Field.SHAPE] // groups
     w = to_pack(weights_of(arena, row, row[CONV_W_ZERO]), True)
     steps = steps_of(height * width * depth, element_size(w.wide))
     stride = apart(steps * STEP)
@@ -239,10 +239,10 @@ def pack_filters(arena: Array, row: Array, room: Array, at: int) -> None:
         for first in range(0, of_group, COLUMNS):
             columns = min(COLUMNS, of_group - first)
             for o in range(columns):
-                filter_ = w.first + (g * of_group + first + o) * row[W + STRIDE]
+                filter_ = w.first + (g * of_group + first + o) * row[W + Field.STRIDE]
                 for i in range(height):
                     for j in range(width):
-                        start = filter_ + i * row[W + STRIDE + 1] + j * row[W + STRIDE + 2]
+                        start = filter_ + i * row[W + Field.STRIDE + 1] + j * row[W + Field.STRIDE + 2]
                         to = o * stride + (i * width + j) * depth * element_size(w.wide)
                         pack_run(lines, to, w.bytes, start, depth, w.wide, w.flip, w.less)
             pack_panel(lines, columns, steps, room, at)
@@ -252,7 +252,7 @@ def pack_filters(arena: Array, row: Array, room: Array, at: int) -> None:
 @inner
 def step_of(row: Array, slot: int, dimension: int) -> int:
     """Return the stride of a dimension; 1 where it has one element, so that nothing depends on it."""
-    return row[slot + STRIDE + dimension] if row[slot + SHAPE + dimension] > 1 else 1
+    return row[slot + Field.STRIDE + dimension] if row[slot + Field.SHAPE + dimension] > 1 else 1
 
 
 @hot_and_inner
@@ -260,8 +260,8 @@ def pack_right(arena: Array, row: Array, start: int, room: Array, at: int) -> No
     """Pack the right matrix that begins `start` elements behind the first of w as panels, from byte `at` on."""
     w = to_pack(weights_of(arena, row, row[MATMUL_W_ZERO]), True)
     start += w.first
-    columns = row[OUT + SHAPE + 3]
-    k = row[W + SHAPE + 3] if row[TRANSPOSE_W] else row[W + SHAPE + 2]
+    columns = row[OUT + Field.SHAPE + 3]
+    k = row[W + Field.SHAPE + 3] if row[TRANSPOSE_W] else row[W + Field.SHAPE + 2]
     steps = steps_of(k, element_size(w.wide))
     step = step_of(row, W, 2)
     lines = np.zeros(COLUMNS * apart(steps * STEP) if row[TRANSPOSE_W] else 0, np.uint8)
@@ -312,20 +312,20 @@ def open_panels(
 
     The zero points are the packed elements that stand for 0; `base` are `base_bytes`.
     """
-    wide = row[X + DTYPE] == I16_CODE
-    filters = row[OUT + SHAPE + 3]
+    wide = row[X + Field.DTYPE] == I16_CODE
+    filters = row[OUT + Field.SHAPE + 3]
     of_group = filters // groups
     slots = padded(of_group, COLUMNS)
     steps = steps_of(k, element_size(wide))
     longs, narrow = viewed(base, np.int64), viewed(base, np.int32)
     biases, column_sums = viewed(arena, np.int32), viewed(room, np.int32)
-    has_bias = row[BIAS + ADDRESS] != ABSENT
-    bias_step = u64(1 if row[BIAS + SHAPE + 3] > 1 else 0)
+    has_bias = row[BIAS + Field.ADDRESS] != ABSENT
+    bias_step = u64(1 if row[BIAS + Field.SHAPE + 3] > 1 else 0)
     constant = k * w_zero * x_zero
     for g in range(groups):
         for first in range(0, of_group, COLUMNS):
             slot, count = u64(g * slots + first), u64(min(COLUMNS, of_group - first))
-            bias = u64((row[BIAS + ADDRESS] >> 2) + (g * of_group + first) * i64(bias_step))
+            bias = u64((row[BIAS + Field.ADDRESS] >> 2) + (g * of_group + first) * i64(bias_step))
             panel = (g * slots + first) // COLUMNS
             behind = u64((at + panel * panel_bytes(steps)) // STEP + steps * COLUMNS)
             if wide:

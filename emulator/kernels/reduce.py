@@ -26,7 +26,7 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Column, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
 SCALE = operand_slot("reduce", "scale")
@@ -39,7 +39,7 @@ assert (operand_slot("reduce", "out"), operand_slot("reduce", "x")) == (OUT, X)
 @inner
 def folded(row: Array, dimension: int) -> int:
     """Return how many indices of a dimension of x become one."""
-    return row[X + SHAPE + dimension] if row[OUT + SHAPE + dimension] == 1 else 1
+    return row[X + Field.SHAPE + dimension] if row[OUT + Field.SHAPE + dimension] == 1 else 1
 
 
 @inner
@@ -80,7 +80,7 @@ def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: b
 @inner
 def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
     """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[FRACTION], load_multiplier(arena, row, SCALE)
+    fraction, scale = row[Column.FRACTION], load_multiplier(arena, row, SCALE)
     multiplier = np.empty(v.size, np.float32)
     multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)
@@ -89,8 +89,8 @@ def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
 @hot
 def reduce(arena: Array, row: Array) -> None:
     """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
-    channels, dtype, op, fraction = row[X + SHAPE + 3], row[X + DTYPE], row[OP], row[FRACTION]
-    kept = row[OUT + SHAPE + 3] == channels
+    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[OP], row[Column.FRACTION]
+    kept = row[OUT + Field.SHAPE + 3] == channels
     high, wide = folded(row, 1), folded(row, 2)
     outer = folded(row, 0) * high * wide
     count = outer if kept else outer * channels
@@ -108,11 +108,11 @@ def reduce(arena: Array, row: Array) -> None:
             sums[:n], totals[:n], places[:n] = f32(0), 0, -1
             place = 0
             for r in range(outer):
-                start = origin + r % wide * row[X + STRIDE + 2] + r // wide % high * row[X + STRIDE + 1]
-                start += r // (wide * high) * row[X + STRIDE]
+                start = origin + r % wide * row[X + Field.STRIDE + 2] + r // wide % high * row[X + Field.STRIDE + 1]
+                start += r // (wide * high) * row[X + Field.STRIDE]
                 for c in range(first, last, LANES):
                     some = min(LANES, last - c)
-                    at = address(row, X, row[X + ADDRESS], start + c)
+                    at = address(row, X, row[X + Field.ADDRESS], start + c)
                     if floating:
                         load_numbers(arena, dtype, at, 0, fraction if adding else FP32_FRACTION, numbers[:some])
                         if adding:
@@ -126,7 +126,7 @@ def reduce(arena: Array, row: Array) -> None:
                         else:
                             keep_greatest(best_integer[:n], places[:n], integers[:some], place, kept)
                     place += 1 if kept else some
-            at = address(row, OUT, row[OUT + ADDRESS], to + first)
+            at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
             if op == ARGMAX:
                 store_integers(arena, I32_CODE, at, places[:n])
             elif op == MAX:
@@ -140,8 +140,8 @@ def reduce(arena: Array, row: Array) -> None:
                     for k in range(n):
                         integers[k] = np.int32(totals[k] - less)
                         sums[k] = f32(round_bits(np.float64(totals[k] - less), fraction))
-                if row[OUT + DTYPE] == I32_CODE:
+                if row[OUT + Field.DTYPE] == I32_CODE:
                     store_integers(arena, I32_CODE, at, integers[:n])
                 else:
                     scaled(arena, row, count, sums[:n])
-                    store_numbers(arena, row[OUT + DTYPE], at, row[OUT_ZERO], sums[:n])
+                    store_numbers(arena, row[OUT + Field.DTYPE], at, row[OUT_ZERO], sums[:n])

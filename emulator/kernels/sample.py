@@ -38,7 +38,7 @@ from emulator.kernels.numbers import (
 )
 from emulator.kernels.pool import keep_greater, pixel_start
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Column, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
 MODE, COORDINATES, ROUNDING = (attribute_slot("resize", name) for name in ("mode", "coordinates", "rounding"))
@@ -121,7 +121,7 @@ def interpolate(
     y and x are (place before, place after, weight before, weight after); work[M] holds the multiplier.
     """
     zero, out_zero = row[slots[1]], row[slots[1] + 1]
-    channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
+    channels, fraction = row[OUT + Field.SHAPE + 3], row[Column.FRACTION]
     to = row_start(row, OUT, index)
     for first in range(0, channels, work.shape[1]):
         some = min(work.shape[1], channels - first)
@@ -129,8 +129,8 @@ def interpolate(
         for k in range(4):
             row_of_x, weight_y = (y[0], y[2]) if k < 2 else (y[1], y[3])
             column, weight_x = (x[0], x[2]) if k % 2 == 0 else (x[1], x[3])
-            at = address(row, X, row[X + ADDRESS], pixel_start(row, image, row_of_x, column) + first)
-            load_numbers(arena, row[X + DTYPE], at, zero, fraction, p)
+            at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, row_of_x, column) + first)
+            load_numbers(arena, row[X + Field.DTYPE], at, zero, fraction, p)
             w[:] = product(weight_y, weight_x, fraction)
             combine(p, w, MUL, fraction)
             if k == 0:
@@ -138,15 +138,17 @@ def interpolate(
             else:
                 combine(v, p, ADD, fraction)
         combine(v, work[M, :some], MUL, fraction)
-        store_numbers(arena, row[OUT + DTYPE], address(row, OUT, row[OUT + ADDRESS], to + first), out_zero, v)
+        store_numbers(
+            arena, row[OUT + Field.DTYPE], address(row, OUT, row[OUT + Field.ADDRESS], to + first), out_zero, v
+        )
 
 
 @inner
 def copy_pixel(arena: Array, row: Array, start: int, index: int) -> None:
     """Copy the pixel of x that begins at an element to result pixel `index`, both of one type."""
-    bytes_ = u64(row[OUT + SHAPE + 3] * element_bytes(row[X + DTYPE]))
-    source = u64(address(row, X, row[X + ADDRESS], start))
-    to = u64(address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index)))
+    bytes_ = u64(row[OUT + Field.SHAPE + 3] * element_bytes(row[X + Field.DTYPE]))
+    source = u64(address(row, X, row[X + Field.ADDRESS], start))
+    to = u64(address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index)))
     for k in range(bytes_):
         arena[to + k] = arena[source + k]
 
@@ -154,16 +156,21 @@ def copy_pixel(arena: Array, row: Array, start: int, index: int) -> None:
 @hot
 def resize(arena: Array, row: Array) -> None:
     """out[n,oh,ow,c] = x at the coordinates of (oh, ow): the nearest pixel, or four weighted."""
-    high, wide = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    high_x, wide_x, word, fraction = row[X + SHAPE + 1], row[X + SHAPE + 2], row[COORDINATES], row[FRACTION]
+    high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
+    high_x, wide_x, word, fraction = (
+        row[X + Field.SHAPE + 1],
+        row[X + Field.SHAPE + 2],
+        row[COORDINATES],
+        row[Column.FRACTION],
+    )
     linear = row[MODE] == LINEAR
-    work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
+    work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
     work[M] = f32(load_multiplier(arena, row, RESIZE[0]))
     begin, end = share(row, row_count(row))
     for index in range(begin, end):
         y, y_unit = coordinate(word, index // wide % high, high, high_x)
         x, x_unit = coordinate(word, index % wide, wide, wide_x)
-        image = index // (wide * high) * row[X + STRIDE]
+        image = index // (wide * high) * row[X + Field.STRIDE]
         if linear:
             rows, columns = between(y, y_unit, high_x, fraction), between(x, x_unit, wide_x, fraction)
             interpolate(arena, row, RESIZE, image, index, rows, columns, work)
@@ -176,8 +183,8 @@ def resize(arena: Array, row: Array) -> None:
 @inner
 def region(arena: Array, row: Array, roi: int) -> tuple[int, int]:
     """Return (the element of x where the image of a region begins, the float32 where its corners begin)."""
-    image = viewed(arena, np.int32)[(row[INDEX + ADDRESS] >> 2) + roi * row[INDEX + STRIDE + 3]]
-    return image * row[X + STRIDE], (row[ROIS + ADDRESS] >> 2) + roi * row[ROIS + STRIDE + 2]
+    image = viewed(arena, np.int32)[(row[INDEX + Field.ADDRESS] >> 2) + roi * row[INDEX + Field.STRIDE + 3]]
+    return image * row[X + Field.STRIDE], (row[ROIS + Field.ADDRESS] >> 2) + roi * row[ROIS + Field.STRIDE + 2]
 
 
 @inner
@@ -211,15 +218,15 @@ def between_samples(place: Any, of_x: int, fraction: int) -> tuple[int, int, Any
 @hot
 def roisample(arena: Array, row: Array) -> None:
     """out[r,i,j,c] = x[index[r]] at sample (i, j) of region r: four pixels weighted, 0 outside x."""
-    row[STATUS] = first_wrong(arena, row, INDEX, row[X + SHAPE])
-    if row[STATUS] != 0:
+    row[Column.STATUS] = first_wrong(arena, row, INDEX, row[X + Field.SHAPE])
+    if row[Column.STATUS] != 0:
         return
-    high, wide = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    high_x, wide_x, fraction = row[X + SHAPE + 1], row[X + SHAPE + 2], row[FRACTION]
+    high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
+    high_x, wide_x, fraction = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Column.FRACTION]
     half_pixel, scale = row[HALF_PIXEL_ROIS], f32(float_attribute(row, SPATIAL_SCALE))
     down, across = row[RATIO], row[RATIO + 1]
     corners = viewed(arena, np.float32)
-    work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
+    work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
     work[M] = f32(load_multiplier(arena, row, ROISAMPLE[0]))
     for index in range(row_count(row)):
         image, at = region(arena, row, index // (wide * high))
@@ -238,11 +245,11 @@ def roisample(arena: Array, row: Array) -> None:
 @inner
 def store_zeros(arena: Array, row: Array, zero: int, index: int, v: Array) -> None:
     """Store 0, which is the zero point, in every channel of result pixel `index`."""
-    channels = row[OUT + SHAPE + 3]
+    channels = row[OUT + Field.SHAPE + 3]
     v[:] = 0
     for first in range(0, channels, v.size):
-        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index) + first)
-        store_numbers(arena, row[OUT + DTYPE], at, zero, v[: min(v.size, channels - first)])
+        at = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index) + first)
+        store_numbers(arena, row[OUT + Field.DTYPE], at, zero, v[: min(v.size, channels - first)])
 
 
 @inner
@@ -265,18 +272,18 @@ def bin_inside(begin: Any, end: Any, i: int, bins: int, scale: Any, of_x: int) -
 @hot
 def roipool(arena: Array, row: Array) -> None:
     """out[r,i,j,c] = max of x[index[r]] over bin (i, j) of region r; x_zero where the bin is empty."""
-    row[STATUS] = first_wrong(arena, row, INDEX, row[X + SHAPE])
-    if row[STATUS] != 0:
+    row[Column.STATUS] = first_wrong(arena, row, INDEX, row[X + Field.SHAPE])
+    if row[Column.STATUS] != 0:
         return
-    high, wide, dtype = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2], row[X + DTYPE]
+    high, wide, dtype = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2], row[X + Field.DTYPE]
     scale, zero = f32(float_attribute(row, ROIPOOL_SCALE)), row[ROIPOOL_ZERO]
     corners = viewed(arena, np.float32)
-    peak, pixel = np.empty((2, row[OUT + SHAPE + 3]), np.float32)
+    peak, pixel = np.empty((2, row[OUT + Field.SHAPE + 3]), np.float32)
     for index in range(row_count(row)):
         image, at = region(arena, row, index // (wide * high))
-        left, right = bin_inside(corners[at], corners[at + 2], index % wide, wide, scale, row[X + SHAPE + 2])
+        left, right = bin_inside(corners[at], corners[at + 2], index % wide, wide, scale, row[X + Field.SHAPE + 2])
         top, bottom = bin_inside(
-            corners[at + 1], corners[at + 3], index // wide % high, high, scale, row[X + SHAPE + 1]
+            corners[at + 1], corners[at + 3], index // wide % high, high, scale, row[X + Field.SHAPE + 1]
         )
         if bottom <= top or right <= left:
             store_zeros(arena, row, zero, index, peak)
@@ -284,8 +291,8 @@ def roipool(arena: Array, row: Array) -> None:
         peak[:] = -np.inf
         for y in range(top, bottom):
             for x in range(left, right):
-                start = address(row, X, row[X + ADDRESS], pixel_start(row, image, y, x))
+                start = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
                 # float32 holds every value of these types.
                 load_numbers(arena, dtype, start, 0, FP32_FRACTION, pixel)
                 keep_greater(peak, pixel)
-        store_numbers(arena, dtype, address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index)), 0, peak)
+        store_numbers(arena, dtype, address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index)), 0, peak)

@@ -37,21 +37,7 @@ from emulator.kernels.packing import (
     to_pack,
 )
 from emulator.kernels.workspace import behind, room, share
-from emulator.plan.plan import (
-    ABSENT,
-    ADDRESS,
-    ATTRIBUTES,
-    DTYPE,
-    FIELDS,
-    PACKED_W,
-    SCRATCH,
-    SHAPE,
-    SHARE,
-    SHARES,
-    STORED,
-    STRIDE,
-    attribute_slot,
-)
+from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Column, Field, attribute_slot
 
 CONV_X_ZERO, MATMUL_X_ZERO = attribute_slot("conv", "x_zero"), attribute_slot("matmul", "x_zero")
 TRANSPOSE_X, TRANSPOSE_W = attribute_slot("matmul", "transpose_x"), attribute_slot("matmul", "transpose_w")
@@ -74,10 +60,10 @@ def by_columns(row: Array, rows: int, columns: int, stride: int) -> bool:
     """
     if columns <= 4 * rows:
         return False
-    own = columns // row[SHARES]
-    least = COLUMNS if rows < row[SHARES] * ROWS else 4 * COLUMNS
-    dense = row[PACKED_W] != 0 or row[W + STORED] == 0
-    return row[SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
+    own = columns // row[Column.SHARES]
+    least = COLUMNS if rows < row[Column.SHARES] * ROWS else 4 * COLUMNS
+    dense = row[Column.PACKED_W] != 0 or row[W + Field.STORED] == 0
+    return row[Column.SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
 
 
 @inner
@@ -93,17 +79,19 @@ def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array
     # Not `copy[:] = row`: for the message of its error numba compiles how Python prints numbers, which takes a second.
     for field in range(row.size):
         copy[field] = row[field]
-    copy[SCRATCH] += size
-    copy[SHARE], copy[SHARES] = 0, 1
+    copy[Column.SCRATCH] += size
+    copy[Column.SHARE], copy[Column.SHARES] = 0, 1
     for slot in range(0, ATTRIBUTES, FIELDS):
         dimension = of_w if slot == W else 3
-        present = slot != X and slot != CHAIN + TABLE and row[slot + ADDRESS] != ABSENT
-        if present and row[slot + SHAPE + dimension] > 1:
-            copy[slot + ADDRESS] = address(row, slot, row[slot + ADDRESS], low * row[slot + STRIDE + dimension])
-            copy[slot + SHAPE + dimension] = width
-    if row[PACKED_W] != 0:
-        wide = row[X + DTYPE] == I16_CODE
-        copy[PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
+        present = slot != X and slot != CHAIN + TABLE and row[slot + Field.ADDRESS] != ABSENT
+        if present and row[slot + Field.SHAPE + dimension] > 1:
+            copy[slot + Field.ADDRESS] = address(
+                row, slot, row[slot + Field.ADDRESS], low * row[slot + Field.STRIDE + dimension]
+            )
+            copy[slot + Field.SHAPE + dimension] = width
+    if row[Column.PACKED_W] != 0:
+        wide = row[X + Field.DTYPE] == I16_CODE
+        copy[Column.PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
     return copy
 
 
@@ -173,21 +161,21 @@ def multiply_panels(
 @hot
 def conv(arena: Array, row: Array) -> None:
     """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
-    filters, groups, pixels = row[W + SHAPE], row[CONV_GROUPS], row_count(row)
+    filters, groups, pixels = row[W + Field.SHAPE], row[CONV_GROUPS], row_count(row)
     of_group = filters // groups
-    k = row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
-    x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO]), False)
+    k = row[W + Field.SHAPE + 1] * row[W + Field.SHAPE + 2] * row[W + Field.SHAPE + 3]
+    x = to_pack(source_of(arena, row, X, row[X + Field.ADDRESS], row[CONV_X_ZERO]), False)
     w_zero = packed_zero(row, row[CONV_W_ZERO])
     stride = apart(k * element_size(x.wide))
     if groups == 1 and by_columns(row, pixels, filters, stride):
         row = narrowed(arena, row, filters, FILTERS, k)
-        filters = of_group = row[OUT + SHAPE + 3]
+        filters = of_group = row[OUT + Field.SHAPE + 3]
     tile, last_tile = share(row, (pixels + ROWS - 1) // ROWS)
     begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
     block = block_rows(stride, filters, end - begin)
     chain = open_chain(arena, row, CHAIN, CONV_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
-    packed, at = arena, row[PACKED_W]
+    packed, at = arena, row[Column.PACKED_W]
     if at == 0:
         packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
         pack_filters(arena, row, packed, at)
@@ -206,23 +194,23 @@ def conv(arena: Array, row: Array) -> None:
 @hot
 def matmul(arena: Array, row: Array) -> None:
     """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
-    rows, columns = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
+    rows, columns = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
     line_dimension, k_dimension = (3, 2) if row[TRANSPOSE_X] else (2, 3)
     w_column = 2 if row[TRANSPOSE_W] else 3
-    k = row[X + SHAPE + k_dimension]
+    k = row[X + Field.SHAPE + k_dimension]
     line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
-    x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO]), False)
+    x = to_pack(source_of(arena, row, X, row[X + Field.ADDRESS], row[MATMUL_X_ZERO]), False)
     w_zero = packed_zero(row, row[MATMUL_W_ZERO])
     stride = apart(k * element_size(x.wide))
-    matrices, tiles = row[OUT + SHAPE] * row[OUT + SHAPE + 1], (rows + ROWS - 1) // ROWS
+    matrices, tiles = row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1], (rows + ROWS - 1) // ROWS
     if matrices == 1 and by_columns(row, rows, columns, stride):
         row = narrowed(arena, row, columns, w_column, k)
-        columns = row[OUT + SHAPE + 3]
+        columns = row[OUT + Field.SHAPE + 3]
     tile, last_tile = share(row, matrices * tiles)
     block = block_rows(stride, columns, min(rows, (last_tile - tile) * ROWS))
     chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
-    packed, at = arena, row[PACKED_W]
+    packed, at = arena, row[Column.PACKED_W]
     if at == 0:
         packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
         pack_right(arena, row, ZERO, packed, at)

@@ -11,7 +11,7 @@ the kernel before left there. It costs nothing to take, where np.empty costs 50 
 import numpy as np
 
 from emulator.jit.compile import inner
-from emulator.plan.plan import SCRATCH, SCRATCH_END, SHARE, SHARES
+from emulator.plan.row import Column
 
 LINE = 64
 
@@ -19,7 +19,7 @@ LINE = 64
 @inner
 def share(row: np.ndarray, blocks: int) -> tuple[int, int]:
     """Return the first of this walker's blocks of `blocks`, and the one behind its last."""
-    return blocks * row[SHARE] // row[SHARES], blocks * (row[SHARE] + 1) // row[SHARES]
+    return blocks * row[Column.SHARE] // row[Column.SHARES], blocks * (row[Column.SHARE] + 1) // row[Column.SHARES]
 
 
 @inner
@@ -28,8 +28,8 @@ def room(arena: np.ndarray, row: np.ndarray, used: int, size: int) -> np.ndarray
 
     Where there are not so many, or none at all, they are allocated, from the start of a cache line on.
     """
-    start = row[SCRATCH] + used
-    if start + size <= row[SCRATCH_END]:
+    start = row[Column.SCRATCH] + used
+    if start + size <= row[Column.SCRATCH_END]:
         return arena[start : start + size]
     allocated = np.empty(size + LINE, np.uint8)
     start = -allocated.ctypes.data % LINE

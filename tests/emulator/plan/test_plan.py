@@ -2,7 +2,8 @@
 
 import pytest
 
-from emulator.plan.plan import ABSENT, ADDRESS, FIELDS, attribute_slot, load, operand_slot
+from emulator.plan.load import load
+from emulator.plan.row import ABSENT, FIELDS, Field, attribute_slot, operand_slot
 from isa.chip import load_chip
 from isa.dtypes import I8
 from isa.errors import Trap
@@ -33,9 +34,9 @@ def test_rows_hold_addresses_in_one_arena() -> None:
     load_it = build("load", out=at(512), x=dense("dev", 96, I8, (16,)))
     plan = load(program_of(load_it, segments=(held,)), CHIP)
     (part,) = plan.cores
-    assert part.rows[0, ADDRESS] == plan.bases[0, "lm"] + 512
-    assert part.rows[0, FIELDS + ADDRESS] == plan.bases[0, "dev"] + 96
-    assert part.rows[0, 2 * FIELDS + ADDRESS] == ABSENT
+    assert part.rows[0, Field.ADDRESS] == plan.bases[0, "lm"] + 512
+    assert part.rows[0, FIELDS + Field.ADDRESS] == plan.bases[0, "dev"] + 96
+    assert part.rows[0, 2 * FIELDS + Field.ADDRESS] == ABSENT
     assert plan.sizes == {(0, "lm"): 768, (0, "cb"): 0, (0, "host"): 0, (0, "dev"): 1024} and plan.arena_bytes == 1792
     assert (
         operand_slot("load", "x") == FIELDS
