@@ -5,25 +5,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.jit.compile import inlined, inner
-from emulator.jit.intrinsics import viewed, whole
+from emulator.jit.intrinsics import whole
 from emulator.kernels.numbers import I8_CODE, I16_CODE, Array, padded
 from emulator.plan.row import Field, operand_slot
 
 ZERO = whole(0)
 W, BIAS = whole(operand_slot("conv", "w")), whole(operand_slot("conv", "bias"))
-# Where the chain's operands begin.
-CHAIN = whole(operand_slot("conv", "ew1_scale"))
+# Where the operands of the chain begin behind a product.
+PRODUCT_CHAIN = whole(operand_slot("conv", "ew1_scale"))
 
 
-class Source(NamedTuple):
-    """Elements of a tensor, bytes[k] or words[k], from number `first` on; words if they are `wide`.
+class Elements(NamedTuple):
+    """Elements of a tensor of 8 bits, or of 16 if it is `wide`, from number `first` on.
 
-    An 8-bit element less its zero point is (bytes[k] ^ flip) - less: an i8 with its sign bit turned over is a u8 128
-    above it. A 16-bit one is words[k] - zero.
+    An element less its zero point is (byte ^ flip) - less, or word - less: an i8 with its sign bit turned over is a u8
+    128 above it. `zero` is what stands for 0 then: packing may keep an element's zero point (`to_pack`).
     """
 
     bytes: Array
-    words: Array
     first: int
     wide: bool
     flip: int
@@ -32,20 +31,20 @@ class Source(NamedTuple):
 
 
 @inlined
-def source_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
+def elements_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
     """Return the elements of an operand whose first is at byte `address` of a memory."""
     wide, signed = row[slot + Field.DTYPE] == I16_CODE, row[slot + Field.DTYPE] == I8_CODE
     first = address >> 1 if wide else address
     flip, less = (128, zero + 128) if signed else (0, zero)
-    return Source(memory, viewed(memory, np.int16), first, wide, flip, less, zero)
+    return Elements(memory, first, wide, flip, less, ZERO)
 
 
 @inner
 def weights_of(arena: Array, row: Array, zero: int) -> Any:
     """Return the elements of w, those of a compressed weight expanded."""
     if row[W + Field.STORED] == 0:
-        return source_of(arena, row, W, row[W + Field.ADDRESS], zero)
-    return source_of(expanded(arena, row), row, W, 0, zero)
+        return elements_of(arena, row, W, row[W + Field.ADDRESS], zero)
+    return elements_of(expanded(arena, row), row, W, 0, zero)
 
 
 @inner

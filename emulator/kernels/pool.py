@@ -7,11 +7,13 @@ as they are; floats by way of a float32 buffer of one pixel. Measured on one cor
 of 64 channels and more of int8, 1 for 16 channels, where the loops around cost more than they do.
 """
 
+from enum import IntEnum
+
 import numpy as np
 
 from emulator.jit.compile import hot, inner
-from emulator.jit.intrinsics import viewed
-from emulator.kernels.chain import ADD, MUL, OUT, X, combine, load_multiplier, row_count, row_start
+from emulator.jit.intrinsics import viewed, whole
+from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
     I8_CODE,
@@ -25,16 +27,27 @@ from emulator.kernels.numbers import (
     store_numbers,
     u64,
 )
+from emulator.kernels.rows import OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
 from emulator.plan.row import Column, Field, attribute_slot, operand_slot
 
-SCALE = operand_slot("avgpool", "scale")
-WINDOW, STEP, PAD, COUNT_PAD, X_ZERO, OUT_ZERO = (
-    attribute_slot("avgpool", name) for name in ("window", "stride", "pad", "count_pad", "x_zero", "out_zero")
-)
+AVGPOOL_SCALE = whole(operand_slot("avgpool", "scale"))
+
+
+class Pool(IntEnum):
+    """The columns of an avgpool's attributes; a maxpool has those of the window in the same places."""
+
+    WINDOW = attribute_slot("avgpool", "window")
+    STRIDE = attribute_slot("avgpool", "stride")
+    PAD = attribute_slot("avgpool", "pad")
+    COUNT_PAD = attribute_slot("avgpool", "count_pad")
+    X_ZERO = attribute_slot("avgpool", "x_zero")
+    OUT_ZERO = attribute_slot("avgpool", "out_zero")
+
+
 for _name in ("maxpool", "avgpool"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
-for _name, _slot in (("window", WINDOW), ("stride", STEP), ("pad", PAD)):
+for _name, _slot in (("window", Pool.WINDOW), ("stride", Pool.STRIDE), ("pad", Pool.PAD)):
     assert attribute_slot("maxpool", _name) == _slot
 
 
@@ -43,10 +56,10 @@ def window_inside(row: Array, index: int) -> tuple[int, int, int, int, int]:
     """Return (first element of the image, top, bottom, left, right): the part of a result pixel's window inside x."""
     across = row[OUT + Field.SHAPE + 2]
     down = row[OUT + Field.SHAPE + 1]
-    top = index // across % down * row[STEP] - row[PAD]
-    left = index % across * row[STEP + 1] - row[PAD + 1]
-    bottom = min(top + row[WINDOW], row[X + Field.SHAPE + 1])
-    right = min(left + row[WINDOW + 1], row[X + Field.SHAPE + 2])
+    top = index // across % down * row[Pool.STRIDE] - row[Pool.PAD]
+    left = index % across * row[Pool.STRIDE + 1] - row[Pool.PAD + 1]
+    bottom = min(top + row[Pool.WINDOW], row[X + Field.SHAPE + 1])
+    right = min(left + row[Pool.WINDOW + 1], row[X + Field.SHAPE + 2])
     image = index // (down * across) * row[X + Field.STRIDE]
     return image, max(top, 0), bottom, max(left, 0), right
 
@@ -145,7 +158,7 @@ def sum_integers(arena: Array, row: Array, window: tuple, line: Array, sums: Arr
             add_line(arena, at, step, right - left, line, sums)
         else:
             add_line(viewed(arena, np.int16), at >> 1, step, right - left, line, sums)
-    less = (bottom - top) * (right - left) * row[X_ZERO]
+    less = (bottom - top) * (right - left) * row[Pool.X_ZERO]
     for c in range(u64(v.size)):
         v[c] = f32(round_bits(np.float64(sums[c] - less), fraction))
 
@@ -166,7 +179,7 @@ def sum_floats(arena: Array, row: Array, window: tuple, pixel: Array, v: Array) 
 def avgpool(arena: Array, row: Array) -> None:
     """out[n,oh,ow,c] = to storage(float(sum of (x - x_zero)) * (scale / count))."""
     channels, fraction = row[OUT + Field.SHAPE + 3], row[Column.FRACTION]
-    scale = load_multiplier(arena, row, SCALE)
+    scale = load_multiplier(arena, row, AVGPOOL_SCALE)
     floating = is_floating(row[X + Field.DTYPE])
     line, sums = np.empty(channels, np.int32), np.empty(channels, np.int64)
     v, pixel, multiplier = np.empty((3, channels), np.float32)
@@ -178,9 +191,9 @@ def avgpool(arena: Array, row: Array) -> None:
         else:
             sum_integers(arena, row, window, line, sums, v)
         _, top, bottom, left, right = window
-        taps = row[WINDOW] * row[WINDOW + 1] if row[COUNT_PAD] else (bottom - top) * (right - left)
+        taps = row[Pool.WINDOW] * row[Pool.WINDOW + 1] if row[Pool.COUNT_PAD] else (bottom - top) * (right - left)
         # The format's greatest number may be passed here: float32 makes it the infinity that it is.
         multiplier[:] = f32(round_bits(scale / taps, fraction))
         combine(v, multiplier, MUL, fraction)
         at = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index))
-        store_numbers(arena, row[OUT + Field.DTYPE], at, row[OUT_ZERO], v)
+        store_numbers(arena, row[OUT + Field.DTYPE], at, row[Pool.OUT_ZERO], v)

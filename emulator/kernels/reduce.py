@@ -6,11 +6,13 @@ has a place of its own in the block of results and the innermost loop is one vec
 there is one result, and the loop is a chain, which the stated order of float sums makes it in any case.
 """
 
+from enum import IntEnum
+
 import numpy as np
 
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import whole
-from emulator.kernels.chain import ADD, LANES, MUL, OUT, X, combine, load_multiplier, row_count, row_start
+from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
     I32_CODE,
@@ -25,14 +27,32 @@ from emulator.kernels.numbers import (
     store_numbers,
     u64,
 )
+from emulator.kernels.rows import LANES, OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
 from emulator.plan.row import Column, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
-SCALE = operand_slot("reduce", "scale")
-OP, X_ZERO, OUT_ZERO = (attribute_slot("reduce", name) for name in ("op", "x_zero", "out_zero"))
-SUM, MEAN, MAX, ARGMAX = map(whole, range(4))
-assert MNEMONICS["reduce"].choices[0].words == ("sum", "mean", "max", "argmax")
+REDUCE_SCALE = whole(operand_slot("reduce", "scale"))
+
+
+class Reduce(IntEnum):
+    """The columns of a reduce's attributes."""
+
+    OP = attribute_slot("reduce", "op")
+    X_ZERO = attribute_slot("reduce", "x_zero")
+    OUT_ZERO = attribute_slot("reduce", "out_zero")
+
+
+class Reduction(IntEnum):
+    """The words of `op`."""
+
+    SUM = 0
+    MEAN = 1
+    MAX = 2
+    ARGMAX = 3
+
+
+assert [word.name.lower() for word in Reduction] == list(MNEMONICS["reduce"].choices[0].words)
 assert (operand_slot("reduce", "out"), operand_slot("reduce", "x")) == (OUT, X)
 
 
@@ -80,21 +100,21 @@ def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: b
 @inner
 def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
     """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[Column.FRACTION], load_multiplier(arena, row, SCALE)
+    fraction, scale = row[Column.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
     multiplier = np.empty(v.size, np.float32)
-    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
+    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[Reduce.OP] == Reduction.MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)
 
 
 @hot
 def reduce(arena: Array, row: Array) -> None:
     """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
-    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[OP], row[Column.FRACTION]
+    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP], row[Column.FRACTION]
     kept = row[OUT + Field.SHAPE + 3] == channels
     high, wide = folded(row, 1), folded(row, 2)
     outer = folded(row, 0) * high * wide
     count = outer if kept else outer * channels
-    floating, adding = is_floating(dtype), op in (SUM, MEAN)
+    floating, adding = is_floating(dtype), op in (Reduction.SUM, Reduction.MEAN)
     size = min(channels, LANES)
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
@@ -127,16 +147,16 @@ def reduce(arena: Array, row: Array) -> None:
                             keep_greatest(best_integer[:n], places[:n], integers[:some], place, kept)
                     place += 1 if kept else some
             at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
-            if op == ARGMAX:
+            if op == Reduction.ARGMAX:
                 store_integers(arena, I32_CODE, at, places[:n])
-            elif op == MAX:
+            elif op == Reduction.MAX:
                 if floating:
                     store_numbers(arena, dtype, at, 0, best[:n])
                 else:
                     store_integers(arena, dtype, at, best_integer[:n])
             else:
                 if not floating:
-                    less = count * row[X_ZERO]
+                    less = count * row[Reduce.X_ZERO]
                     for k in range(n):
                         integers[k] = np.int32(totals[k] - less)
                         sums[k] = f32(round_bits(np.float64(totals[k] - less), fraction))
@@ -144,4 +164,4 @@ def reduce(arena: Array, row: Array) -> None:
                     store_integers(arena, I32_CODE, at, integers[:n])
                 else:
                     scaled(arena, row, count, sums[:n])
-                    store_numbers(arena, row[OUT + Field.DTYPE], at, row[OUT_ZERO], sums[:n])
+                    store_numbers(arena, row[OUT + Field.DTYPE], at, row[Reduce.OUT_ZERO], sums[:n])

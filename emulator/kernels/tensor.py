@@ -10,15 +10,14 @@ import numpy as np
 
 from emulator.jit.compile import hot, inlined, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.chain import OUT, TABLE, X, open_chain, row_count, row_start, run_chain
-from emulator.kernels.elements import CHAIN, ZERO, W, source_of
+from emulator.kernels.chain import open_chain, run_chain
+from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
 from emulator.kernels.microkernel import COLUMNS, ROWS, multiply, multiply_wide
 from emulator.kernels.numbers import I16_CODE, Array, address, i64, padded
 from emulator.kernels.packing import (
-    CONV_GROUPS,
-    CONV_W_ZERO,
-    MATMUL_W_ZERO,
     ONE,
+    Conv,
+    Matmul,
     Panels,
     apart,
     base_bytes,
@@ -36,11 +35,10 @@ from emulator.kernels.packing import (
     take_off_lines,
     to_pack,
 )
+from emulator.kernels.rows import OUT, Slot, X, row_count, row_start
 from emulator.kernels.workspace import behind, room, share
 from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Column, Field, attribute_slot
 
-CONV_X_ZERO, MATMUL_X_ZERO = attribute_slot("conv", "x_zero"), attribute_slot("matmul", "x_zero")
-TRANSPOSE_X, TRANSPOSE_W = attribute_slot("matmul", "transpose_x"), attribute_slot("matmul", "transpose_w")
 # The dimension of w that the columns of a convolution are.
 FILTERS = whole(0)
 CONV_STAGES, MATMUL_STAGES = (whole(attribute_slot(name, "ew2_op")) for name in ("conv", "matmul"))
@@ -83,7 +81,7 @@ def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array
     copy[Column.SHARE], copy[Column.SHARES] = 0, 1
     for slot in range(0, ATTRIBUTES, FIELDS):
         dimension = of_w if slot == W else 3
-        present = slot != X and slot != CHAIN + TABLE and row[slot + Field.ADDRESS] != ABSENT
+        present = slot != X and slot != PRODUCT_CHAIN + Slot.TABLE and row[slot + Field.ADDRESS] != ABSENT
         if present and row[slot + Field.SHAPE + dimension] > 1:
             copy[slot + Field.ADDRESS] = address(
                 row, slot, row[slot + Field.ADDRESS], low * row[slot + Field.STRIDE + dimension]
@@ -161,11 +159,11 @@ def multiply_panels(
 @hot
 def conv(arena: Array, row: Array) -> None:
     """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
-    filters, groups, pixels = row[W + Field.SHAPE], row[CONV_GROUPS], row_count(row)
+    filters, groups, pixels = row[W + Field.SHAPE], row[Conv.GROUPS], row_count(row)
     of_group = filters // groups
     k = row[W + Field.SHAPE + 1] * row[W + Field.SHAPE + 2] * row[W + Field.SHAPE + 3]
-    x = to_pack(source_of(arena, row, X, row[X + Field.ADDRESS], row[CONV_X_ZERO]), False)
-    w_zero = packed_zero(row, row[CONV_W_ZERO])
+    x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Conv.X_ZERO]), False)
+    w_zero = packed_zero(row, row[Conv.W_ZERO])
     stride = apart(k * element_size(x.wide))
     if groups == 1 and by_columns(row, pixels, filters, stride):
         row = narrowed(arena, row, filters, FILTERS, k)
@@ -173,7 +171,7 @@ def conv(arena: Array, row: Array) -> None:
     tile, last_tile = share(row, (pixels + ROWS - 1) // ROWS)
     begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
     block = block_rows(stride, filters, end - begin)
-    chain = open_chain(arena, row, CHAIN, CONV_STAGES)
+    chain = open_chain(arena, row, PRODUCT_CHAIN, CONV_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
     packed, at = arena, row[Column.PACKED_W]
     if at == 0:
@@ -195,12 +193,12 @@ def conv(arena: Array, row: Array) -> None:
 def matmul(arena: Array, row: Array) -> None:
     """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
     rows, columns = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
-    line_dimension, k_dimension = (3, 2) if row[TRANSPOSE_X] else (2, 3)
-    w_column = 2 if row[TRANSPOSE_W] else 3
+    line_dimension, k_dimension = (3, 2) if row[Matmul.TRANSPOSE_X] else (2, 3)
+    w_column = 2 if row[Matmul.TRANSPOSE_W] else 3
     k = row[X + Field.SHAPE + k_dimension]
     line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
-    x = to_pack(source_of(arena, row, X, row[X + Field.ADDRESS], row[MATMUL_X_ZERO]), False)
-    w_zero = packed_zero(row, row[MATMUL_W_ZERO])
+    x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Matmul.X_ZERO]), False)
+    w_zero = packed_zero(row, row[Matmul.W_ZERO])
     stride = apart(k * element_size(x.wide))
     matrices, tiles = row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1], (rows + ROWS - 1) // ROWS
     if matrices == 1 and by_columns(row, rows, columns, stride):
@@ -208,7 +206,7 @@ def matmul(arena: Array, row: Array) -> None:
         columns = row[OUT + Field.SHAPE + 3]
     tile, last_tile = share(row, matrices * tiles)
     block = block_rows(stride, columns, min(rows, (last_tile - tile) * ROWS))
-    chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    chain = open_chain(arena, row, PRODUCT_CHAIN, MATMUL_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
     packed, at = arena, row[Column.PACKED_W]
     if at == 0:

@@ -13,7 +13,7 @@ import numpy as np
 from emulator.jit.compile import inner
 from emulator.plan.row import Column
 
-LINE = 64
+CACHE_LINE = 64
 
 
 @inner
@@ -31,12 +31,12 @@ def room(arena: np.ndarray, row: np.ndarray, used: int, size: int) -> np.ndarray
     start = row[Column.SCRATCH] + used
     if start + size <= row[Column.SCRATCH_END]:
         return arena[start : start + size]
-    allocated = np.empty(size + LINE, np.uint8)
-    start = -allocated.ctypes.data % LINE
+    allocated = np.empty(size + CACHE_LINE, np.uint8)
+    start = -allocated.ctypes.data % CACHE_LINE
     return allocated[start : start + size]
 
 
 @inner
 def behind(used: int, size: int) -> int:
     """Return how much is used after `size` bytes behind `used`, up to a whole cache line."""
-    return (used + size + LINE - 1) // LINE * LINE
+    return (used + size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE

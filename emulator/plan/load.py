@@ -1,4 +1,4 @@
-"""Loading a program for a chip: what is checked, so that no kernel can leave its memory, and what becomes its arrays."""
+"""Loading a program for a chip: its arrays, and the checks without which a kernel could leave its memory."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

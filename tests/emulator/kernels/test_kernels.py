@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emulator.jit.compile import hot
 from emulator.jit.jobs import compile_all
-from emulator.kernels.chain import round_bits
+from emulator.kernels.numbers import round_bits
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
 from emulator.plan.row import Column, flat_row
 from isa.compressed import compress, expand
