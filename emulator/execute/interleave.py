@@ -19,7 +19,7 @@ from emulator.execute.walkers import Progress
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.load import shares_bytes
 from emulator.plan.plan import CorePlan, Plan
-from emulator.plan.row import FIELDS, Column, Field, starts
+from emulator.plan.row import FIELDS, Call, Field, starts
 from emulator.plan.traps import overlap_trap, wrong_index
 from isa.errors import Trap
 from isa.instruction import Instruction
@@ -90,7 +90,7 @@ class Interleaver(Session):
         """Run executions in their order, on rows with their addresses."""
         place = self._walkers.follow(np.array([e.at for e in order], np.int64), rows)
         if place is not None:
-            raise self._trapped(order[place], int(rows[place, Column.STATUS]))
+            raise self._trapped(order[place], int(rows[place, Call.STATUS]))
 
     def _trapped(self, e: Executed, status: int) -> Trap:
         if status:

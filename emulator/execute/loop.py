@@ -23,7 +23,7 @@ from emulator.execute.spin_barrier import FAILED, meet
 from emulator.jit.compile import hot, inner, types
 from emulator.jit.intrinsics import borrowed, call_kernel
 from emulator.plan.barriers import met
-from emulator.plan.row import FIELDS, READ, Column, Field, starts
+from emulator.plan.row import FIELDS, READ, Call, Field, starts
 
 if TYPE_CHECKING:
     from emulator.plan.plan import CorePlan, Plan
@@ -127,7 +127,7 @@ def walk(
                 # Before the kernel, which may find no memory.
                 state[AT] = at
                 call_kernel(kernels, kind, lent, lent_rows[at])
-                if rows[at, Column.STATUS] != 0:
+                if rows[at, Call.STATUS] != 0:
                     meeting[FAILED] = 1
                     why = TRAPPED
                     break

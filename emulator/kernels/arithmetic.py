@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Floats, Integers, Row
 from emulator.jit.compile import inner
 from emulator.jit.intrinsics import fused, whole
 from emulator.kernels.numbers import (
     FP32_FRACTION,
-    Array,
     f32,
     i32,
     round_all,
@@ -25,7 +25,7 @@ from emulator.kernels.numbers import (
 )
 from emulator.kernels.rows import Attribute, float_attribute
 from emulator.kernels.special_functions import exp, gelu, sigmoid, silu, tanh, unit
-from emulator.plan.row import Column
+from emulator.plan.row import Call
 from isa.table import MNEMONICS
 
 
@@ -45,7 +45,7 @@ GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
 
 
 @inner
-def combine(v: Array, d: Array, operation: int, fraction: int) -> None:
+def combine(v: Floats, d: Floats, operation: int, fraction: int) -> None:
     """Set v to v operation d, rounded once; with NaN on either side MAX and MIN give d."""
     if operation == MAX:
         for k in range(v.size):
@@ -73,7 +73,7 @@ def combine(v: Array, d: Array, operation: int, fraction: int) -> None:
 
 
 @inner
-def with_constant(v: Array, constant: Array, operation: int, fraction: int) -> None:
+def with_constant(v: Floats, constant: Floats, operation: int, fraction: int) -> None:
     """Set v to v operation a constant, which is repeated."""
     for first in range(0, v.size, constant.size):
         part = v[first : first + constant.size]
@@ -81,7 +81,7 @@ def with_constant(v: Array, constant: Array, operation: int, fraction: int) -> N
 
 
 @inner
-def scale_and_add(v: Array, scale: Array, bias: Array, fraction: int) -> None:
+def scale_and_add(v: Floats, scale: Floats, bias: Floats, fraction: int) -> None:
     """Set v to v * scale + bias, constants that are repeated, rounded once."""
     for first in range(0, v.size, scale.size):
         part = v[first : first + scale.size]
@@ -95,7 +95,7 @@ def scale_and_add(v: Array, scale: Array, bias: Array, fraction: int) -> None:
 
 
 @inner
-def add_scaled(v: Array, d: Array, scale: Array, sign: Any, fraction: int) -> None:
+def add_scaled(v: Floats, d: Floats, scale: Floats, sign: Any, fraction: int) -> None:
     """Set v to v + sign * d * scale, rounded once; the scale is repeated; the sign is 1 or -1, a float32."""
     for first in range(0, v.size, scale.size):
         part, second = v[first : first + scale.size], d[first : first + scale.size]
@@ -109,7 +109,7 @@ def add_scaled(v: Array, d: Array, scale: Array, sign: Any, fraction: int) -> No
 
 
 @inner
-def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int) -> None:
+def load_accumulators(acc: Integers, at: int, scale: Floats, v: Floats, fraction: int) -> None:
     """Set v to accumulators of 32 bits, from number `at` on, times a scale if there is one; each step rounded."""
     n, start = u64(v.size), u64(at)
     if fraction == FP32_FRACTION:
@@ -129,9 +129,9 @@ def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int
 
 
 @inner
-def bounds(row: Array, stages: int) -> tuple[Any, Any]:
+def bounds(row: Row, stages: int) -> tuple[Any, Any]:
     """Return between what relu or clip leaves values, both float32."""
-    fraction = row[Column.FRACTION]
+    fraction = row[Call.FRACTION]
     if row[stages + Attribute.SF] == RELU:
         return f32(0), f32(np.inf)
     low = f32(round_bits(float_attribute(row, stages + Attribute.CLIP_LOW), fraction))
@@ -139,9 +139,9 @@ def bounds(row: Array, stages: int) -> tuple[Any, Any]:
 
 
 @inner
-def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
+def special_function(row: Row, stages: int, v: Floats, table: Floats) -> None:
     """SF: v through the chosen function; each result is rounded to the format."""
-    word, fraction = row[stages + Attribute.SF], row[Column.FRACTION]
+    word, fraction = row[stages + Attribute.SF], row[Call.FRACTION]
     if word == RELU:
         for k in range(v.size):
             v[k] = v[k] if v[k] > f32(0) else f32(0)
@@ -205,7 +205,7 @@ def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
 
 
 @inner
-def are_moderate(values: Array) -> bool:
+def are_moderate(values: Floats) -> bool:
     """Return whether float32 are 0 or of magnitudes from 2**-40 to 2**40.
 
     Then what `all_at_once` computes from integers in the shorter formats, errors too, is 0 or between 2**-95 and 2**112
@@ -220,7 +220,7 @@ def are_moderate(values: Array) -> bool:
 
 
 @inner
-def begin_short(source: Array, x: int, zero: int | None, numbers: Array, to: int, n: int, fraction: int) -> None:
+def begin_short(source: Array, x: int, zero: int | None, numbers: Floats, to: int, n: int, fraction: int) -> None:
     """Set n numbers from number `to` on to what `all_at_once` takes from x on, rounded to a shorter format."""
     if zero is None:
         for k in range(n):

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Floats, Integers, Row, Words
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import borrowed, fused, viewed, whole
 from emulator.kernels.arithmetic import (
@@ -47,7 +48,6 @@ from emulator.kernels.numbers import (
     I8_CODE,
     I32_CODE,
     U8_CODE,
-    Array,
     f32,
     i32,
     i64,
@@ -73,7 +73,7 @@ from emulator.kernels.rows import (
     store_rows,
 )
 from emulator.kernels.workspace import room
-from emulator.plan.row import ABSENT, Column, Field
+from emulator.plan.row import ABSENT, Call, Field
 
 LINE = 256
 FAR = 2.0**72
@@ -93,8 +93,8 @@ class Chain(NamedTuple):
     changes nothing. One array for all of them: each more takes seven registers from hand to hand.
     """
 
-    memory: Array
-    floats: Array
+    memory: Bytes
+    floats: Floats
     used: int
     operands: int
     stages: int
@@ -106,31 +106,31 @@ class Chain(NamedTuple):
 
 
 @inner
-def fill(arena: Array, row: Array, slot: int, values: Array, to: int, size: int, period: int) -> None:
+def fill(arena: Bytes, row: Row, slot: int, values: Floats, to: int, size: int, period: int) -> None:
     """Fill `size` values from number `to` on with a vector of a constant buffer, rounded; repeated after `period`."""
     floats, start, begin = viewed(arena, np.float32), u64(row[slot + Field.ADDRESS] >> 2), u64(to)
     if row[slot + Field.SHAPE + 3] > 1:
         for k in range(u64(period)):
             values[begin + k] = floats[start + k]
-        round_all(values[to : to + period], row[Column.FRACTION])
+        round_all(values[to : to + period], row[Call.FRACTION])
         for more in range(begin + u64(period), begin + u64(size), u64(period)):
             for k in range(u64(period)):
                 values[more + k] = values[begin + k]
     else:
-        value = f32(round_bits(np.float64(floats[start]), row[Column.FRACTION]))
+        value = f32(round_bits(np.float64(floats[start]), row[Call.FRACTION]))
         for k in range(u64(size)):
             values[begin + k] = value
 
 
 @inner
-def constant(row: Array, chain: Chain, number: int, slot: int) -> Array:
+def constant(row: Row, chain: Chain, number: int, slot: int) -> Floats:
     """Return a constant of a chain, a whole number of rows; it is empty where absent."""
     at = 2 * chain.apart + number * chain.step
     return chain.floats[at : at if row[chain.operands + slot + Field.ADDRESS] == ABSENT else at + chain.line]
 
 
 @inlined
-def is_at_once(row: Array, operands: int, stages: int) -> bool:
+def is_at_once(row: Row, operands: int, stages: int) -> bool:
     """Return whether all stages can be done in one pass: 8 bits, results i8, EW2 at most a sum with an i8.
 
     In the shorter formats EW1 has no bias, and scales are moderate (`are_moderate`).
@@ -140,7 +140,7 @@ def is_at_once(row: Array, operands: int, stages: int) -> bool:
     if not bytes_only or function not in (NO_SF, RELU, CLIP):
         return False
     # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
-    if row[Column.FRACTION] != FP32_FRACTION and row[operands + Slot.EW1_BIAS + Field.ADDRESS] != ABSENT:
+    if row[Call.FRACTION] != FP32_FRACTION and row[operands + Slot.EW1_BIAS + Field.ADDRESS] != ABSENT:
         return False
     if operation in (ADD, SUB):
         return row[second + Field.DTYPE] == I8_CODE and row[second + Field.SHAPE + 3] == row[OUT + Field.SHAPE + 3]
@@ -148,7 +148,7 @@ def is_at_once(row: Array, operands: int, stages: int) -> bool:
 
 
 @inner
-def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
+def open_chain(arena: Bytes, row: Row, operands: int, stages: int) -> Chain:
     """Return the chain of a row, whose operands and attributes begin at these places of it."""
     channels, at_once = row[OUT + Field.SHAPE + 3], is_at_once(row, operands, stages)
     rows = row_count(row)
@@ -167,7 +167,7 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
             for k in range(u64(to), u64(to + line)):
                 floats[k] = f32(neutral)
         to += step
-    if at_once and row[Column.FRACTION] != FP32_FRACTION:
+    if at_once and row[Call.FRACTION] != FP32_FRACTION:
         for number in (SCALE_1, SCALE_2, SCALE_3):
             at = 2 * apart + number * step
             at_once = at_once and are_moderate(floats[at : at + line])
@@ -178,8 +178,8 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
 
 @inner
 def all_at_once(
-    arena: Array,
-    row: Array,
+    arena: Bytes,
+    row: Row,
     chain: Chain,
     source: Array,
     start: int,
@@ -194,7 +194,7 @@ def all_at_once(
     off, an element of 8 bits. Which of them is known as this is compiled.
     """
     channels, stages, second = row[OUT + Field.SHAPE + 3], chain.stages, chain.operands + Slot.EW2
-    operation, fraction = row[stages + Attribute.EW2_OP], row[Column.FRACTION]
+    operation, fraction = row[stages + Attribute.EW2_OP], row[Call.FRACTION]
     run = rows_in_run(row, OUT)
     if operation != NO_EW2:
         run = min(run, rows_in_run(row, second))
@@ -273,11 +273,11 @@ def all_at_once(
 
 @inner
 def run_chain(
-    arena: Array,
-    row: Array,
+    arena: Bytes,
+    row: Row,
     chain: Chain,
-    acc: Array,
-    sums: Array,
+    acc: Integers,
+    sums: Words,
     pitch: int,
     first: int,
     count: int,
@@ -287,7 +287,7 @@ def run_chain(
     acc[r * pitch + c] is the accumulator of row first + r and channel c, of 32 bits, which is the result itself if that
     is of type i32; or sums[...] is, of 64. Where there are neither, `count` is one block, and the caller has filled v.
     """
-    channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Column.FRACTION], chain.stages
+    channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Call.FRACTION], chain.stages
     if row[OUT + Field.DTYPE] == I32_CODE:
         words = viewed(arena, np.int32)
         for r in range(count):

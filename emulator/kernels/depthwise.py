@@ -10,15 +10,14 @@ through memory. The zero point of x is in what the sums begin with. Measured on 
 GMAC/s for 144 to 384 channels with stride 1, 9 to 10 with stride 2; 19 for the products alone.
 """
 
-from enum import IntEnum
-
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Integers, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import borrowed, viewed, whole
 from emulator.kernels.chain import open_chain, run_chain
 from emulator.kernels.elements import PRODUCT_CHAIN, W, accumulators, elements_of, weights_of
-from emulator.kernels.numbers import Array, i32, i64, u64
+from emulator.kernels.numbers import i32, i64, u64
 from emulator.kernels.rows import OUT, X
 from emulator.kernels.workspace import share
 from emulator.plan.row import ABSENT, Field, attribute_slot, operand_slot
@@ -30,7 +29,7 @@ NINE = 9
 RUN = 512
 
 
-class Dwconv(IntEnum):
+class Dwconv(Columns):
     """The slot of a dwconv's bias, and the columns of its own attributes."""
 
     BIAS = operand_slot("dwconv", "bias")
@@ -42,7 +41,7 @@ class Dwconv(IntEnum):
 
 
 @inner
-def add_nine(ring: Array, at: Array, step: int, weights: Array, begin: Array, acc: Array) -> None:
+def add_nine(ring: Array, at: Words, step: int, weights: Integers, begin: Integers, acc: Integers) -> None:
     """Set acc to begin + the sum of the products of the first nine taps, wrapped to 32 bits.
 
     at[t] is the byte of the ring where the first run begins for tap t; the next ones begin `step` further on. All but
@@ -66,7 +65,7 @@ def add_nine(ring: Array, at: Array, step: int, weights: Array, begin: Array, ac
 
 
 @inner
-def add_one(ring: Array, at: int, step: int, weights: Array, acc: Array) -> None:
+def add_one(ring: Array, at: int, step: int, weights: Integers, acc: Integers) -> None:
     """Add the products of one tap to acc, as `add_nine` does."""
     lines, o = ring.reshape(-1), u64(at)
     for start in range(u64(0), u64(acc.size), u64(weights.size)):
@@ -76,7 +75,7 @@ def add_one(ring: Array, at: int, step: int, weights: Array, acc: Array) -> None
 
 
 @inner
-def add_wide(ring: Array, zero: int, at: Array, step: int, weights: Array, begin: Array, sums: Array) -> None:
+def add_wide(ring: Array, zero: int, at: Words, step: int, weights: Integers, begin: Integers, sums: Words) -> None:
     """Set sums to begin + the sum over all taps, in 64 bits; x loses its zero point here. Runs as in `add_nine`."""
     lines, o = ring.reshape(-1), u64(0)
     for start in range(u64(0), u64(sums.size), u64(begin.size)):
@@ -105,7 +104,7 @@ def copy_line(source: Array, start: int, step: int, flip: int, fill: int, line: 
 
 
 @inner
-def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
+def dense_weights(arena: Bytes, row: Row, taps: int, run: int) -> Integers:
     """Return w less its zero point, [taps, run]: channels repeated; zeros for taps beyond the window."""
     w = weights_of(arena, row, row[Dwconv.W_ZERO])
     words, width, channels = viewed(w.bytes, np.int16), row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
@@ -123,7 +122,7 @@ def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
 
 
 @inner
-def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
+def first_sums(arena: Bytes, row: Row, weights: Integers, less: int) -> Integers:
     """Return what the sums of a run begin with: bias, less what `less` in every x adds; wrapped to 32 bits."""
     begin, channels = np.zeros(weights.shape[1], np.int32), row[W + Field.SHAPE + 3]
     words, start = viewed(arena, np.int32), row[Dwconv.BIAS + Field.ADDRESS] >> 2
@@ -137,7 +136,7 @@ def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
 
 
 @hot
-def dwconv(arena: Array, row: Array) -> None:
+def dwconv(arena: Bytes, row: Row) -> None:
     """acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x - x_zero) * (w - w_zero), then the chain."""
     height, width, channels = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
     rows, columns, before = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Dwconv.PAD + 1]

@@ -1,12 +1,13 @@
-"""The factors of DP, as they lie in memory: elements of x and of w, and the sums of their products."""
+"""Operands of products as they lie in memory: their elements, those of a compressed w expanded; and accumulators."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Integers, Row, Words
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import whole
-from emulator.kernels.numbers import I8_CODE, I16_CODE, Array, padded
+from emulator.kernels.numbers import I8_CODE, I16_CODE, padded
 from emulator.plan.row import Field, operand_slot
 
 ZERO = whole(0)
@@ -22,7 +23,7 @@ class Elements(NamedTuple):
     128 above it. `zero` is what stands for 0 then: packing may keep an element's zero point (`to_pack`).
     """
 
-    bytes: Array
+    bytes: Bytes
     first: int
     wide: bool
     flip: int
@@ -31,7 +32,7 @@ class Elements(NamedTuple):
 
 
 @inlined
-def elements_of(memory: Array, row: Array, slot: int, address: int, zero: int) -> Any:
+def elements_of(memory: Bytes, row: Row, slot: int, address: int, zero: int) -> Any:
     """Return the elements of an operand whose first is at byte `address` of a memory."""
     wide, signed = row[slot + Field.DTYPE] == I16_CODE, row[slot + Field.DTYPE] == I8_CODE
     first = address >> 1 if wide else address
@@ -40,7 +41,7 @@ def elements_of(memory: Array, row: Array, slot: int, address: int, zero: int) -
 
 
 @inner
-def weights_of(arena: Array, row: Array, zero: int) -> Any:
+def weights_of(arena: Bytes, row: Row, zero: int) -> Any:
     """Return the elements of w, those of a compressed weight expanded."""
     if row[W + Field.STORED] == 0:
         return elements_of(arena, row, W, row[W + Field.ADDRESS], zero)
@@ -48,7 +49,7 @@ def weights_of(arena: Array, row: Array, zero: int) -> Any:
 
 
 @inner
-def expanded(arena: Array, row: Array) -> Array:
+def expanded(arena: Bytes, row: Row) -> Bytes:
     """Return the bytes of the dense form of a compressed w: mask, values; what is beyond its stored bytes counts as 0.
 
     Each bit of the mask takes a value or leaves the element 0, one after the other.
@@ -67,7 +68,7 @@ def expanded(arena: Array, row: Array) -> Array:
 
 
 @inner
-def accumulators(rows: int, columns: int, wide: bool) -> tuple[Array, Array]:
+def accumulators(rows: int, columns: int, wide: bool) -> tuple[Integers, Words]:
     """Return those of 32 bits and those of 64; row after row; there are none of those not used."""
     narrow, longs = (0, rows * columns) if wide else (rows * columns, 0)
     return np.empty(narrow, np.int32), np.empty(longs, np.int64)

@@ -1,14 +1,13 @@
 """Kernel of the tensor engine: eltwise, the chain on a tensor of any type."""
 
-from enum import IntEnum
-
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Columns, Row
 from emulator.jit.compile import hot
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
-from emulator.kernels.numbers import I8_CODE, Array
+from emulator.kernels.numbers import I8_CODE
 from emulator.kernels.rows import OUT, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import share
 from emulator.plan.row import Field, attribute_slot, operand_slot
@@ -16,14 +15,14 @@ from emulator.plan.row import Field, attribute_slot, operand_slot
 ELTWISE_CHAIN, ELTWISE_STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
 
 
-class Eltwise(IntEnum):
+class Eltwise(Columns):
     """The column of eltwise's own attribute."""
 
     X_ZERO = attribute_slot("eltwise", "x_zero")
 
 
 @hot
-def eltwise(arena: Array, row: Array) -> None:
+def eltwise(arena: Bytes, row: Row) -> None:
     """acc = x - x_zero, then the chain."""
     rows, channels = row_count(row), row[OUT + Field.SHAPE + 3]
     mine, end = share(row, rows)

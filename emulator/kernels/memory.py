@@ -8,17 +8,17 @@ lines that are read in the first-level cache. Measured on one core: 33 GB/s for 
 for a transpose of 1024x1024.
 """
 
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
+from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, u64
 from emulator.kernels.rows import OUT, X, float_attribute, row_count
 from emulator.kernels.workspace import share
-from emulator.plan.row import Column, Field, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 
 TILE = 32
 FILL_VALUE, GATHER_INDEX = whole(attribute_slot("fill", "value")), whole(operand_slot("gather", "index"))
@@ -26,13 +26,13 @@ for _name in ("load", "store", "copy", "transpose", "gather", "flatten", "toweig
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
 
 
-class Transpose(IntEnum):
+class Transpose(Columns):
     """The column of a transpose's attribute."""
 
     PERM = attribute_slot("transpose", "perm")
 
 
-class Flatten(IntEnum):
+class Flatten(Columns):
     """The columns of a flatten's attributes."""
 
     WINDOW = attribute_slot("flatten", "window")
@@ -43,7 +43,7 @@ class Flatten(IntEnum):
 
 
 @inner
-def joined(shape: Array, out: Array, x: Array) -> None:
+def joined(shape: Words, out: Words, x: Words) -> None:
     """Join neighbouring dimensions that are evenly spaced in both tensors, in place, towards the innermost."""
     at = 3
     for d in range(2, -1, -1):
@@ -69,7 +69,7 @@ def size_shift(dtype: int) -> int:
 
 
 @inner
-def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x: Array) -> None:
+def copy_elements(view: Array, shape: Words, to: int, out: Words, start: int, x: Words) -> None:
     """view[to + i . out] = view[start + i . x] for all indices i within shape."""
     joined(shape, out, x)
     jumps = x[3] != 1 and shape[2] > 1
@@ -92,7 +92,7 @@ def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x:
 
 
 @inner
-def cut(row: Array, shape: Array, out: Array, x: Array) -> tuple[int, int]:
+def cut(row: Row, shape: Words, out: Words, x: Words) -> tuple[int, int]:
     """Cut shape down to this walker's share, along the longest dimension; return how far on in out and x it begins.
 
     Dimensions are joined before, so that the longest one is long.
@@ -108,7 +108,7 @@ def cut(row: Array, shape: Array, out: Array, x: Array) -> tuple[int, int]:
 
 
 @inner
-def move_strided(arena: Array, row: Array, strides: Array) -> None:
+def move_strided(arena: Bytes, row: Row, strides: Words) -> None:
     """Copy x, read with the given strides, to out."""
     shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()
     out = row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy()
@@ -124,13 +124,13 @@ def move_strided(arena: Array, row: Array, strides: Array) -> None:
 
 
 @hot
-def move(arena: Array, row: Array) -> None:
+def move(arena: Bytes, row: Row) -> None:
     """out[...] = x[...]"""
     move_strided(arena, row, row[X + Field.STRIDE : X + Field.STRIDE + 4].copy())
 
 
 @hot
-def transpose(arena: Array, row: Array) -> None:
+def transpose(arena: Bytes, row: Row) -> None:
     """out[i] = x[j] with j[perm[k]] = i[k]"""
     strides = row[X + Field.STRIDE : X + Field.STRIDE + 4].copy()
     front = 4 - row[X + Field.RANK]
@@ -140,7 +140,7 @@ def transpose(arena: Array, row: Array) -> None:
 
 
 @inner
-def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
+def first_wrong(arena: Bytes, row: Row, index: int, rows: int) -> int:
     """Return 1 + the place of the first element of an index operand outside 0 ... rows - 1, or 0."""
     values = viewed(arena, np.int32)
     start, step = row[index + Field.ADDRESS] >> 2, row[index + Field.STRIDE + 3]
@@ -152,7 +152,7 @@ def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
 
 
 @inner
-def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -> None:
+def gather_rows(arena: Bytes, view: Array, row: Row, shift: int, first: int) -> None:
     """view[to + i . out] = view[start + index[i] . x] for all rows i, of which `first` is the dimension."""
     values = viewed(arena, np.int32)
     index, step = row[GATHER_INDEX + Field.ADDRESS] >> 2, row[GATHER_INDEX + Field.STRIDE + 3]
@@ -169,11 +169,11 @@ def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -
 
 
 @hot
-def gather(arena: Array, row: Array) -> None:
+def gather(arena: Bytes, row: Row) -> None:
     """out[i, ...] = x[index[i], ...]"""
     first = 4 - row[X + Field.RANK]
-    row[Column.STATUS] = first_wrong(arena, row, GATHER_INDEX, row[X + Field.SHAPE + first])
-    if row[Column.STATUS] != 0:
+    row[Call.STATUS] = first_wrong(arena, row, GATHER_INDEX, row[X + Field.SHAPE + first])
+    if row[Call.STATUS] != 0:
         return
     shift = size_shift(row[OUT + Field.DTYPE])
     if shift == 0:
@@ -185,7 +185,7 @@ def gather(arena: Array, row: Array) -> None:
 
 
 @hot
-def toweight(arena: Array, row: Array) -> None:
+def toweight(arena: Bytes, row: Row) -> None:
     """out[o,kh,kw,c] = x[(kh * width + kw) * channels + c, o]"""
     width, channels = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
     down, across = row[X + Field.STRIDE + 2], row[X + Field.STRIDE + 3]
@@ -193,7 +193,7 @@ def toweight(arena: Array, row: Array) -> None:
 
 
 @inner
-def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
+def flatten_windows(view: Array, row: Row, shift: int, padding: Any) -> None:
     """view[to + (n, oh, ow, taps before + c) . out] = view[start + (n, ih, iw, c) . x], or padding."""
     shape, out, x = row[OUT + Field.SHAPE :], row[OUT + Field.STRIDE :], row[X + Field.STRIDE :]
     height, width, channels = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[X + Field.SHAPE + 3]
@@ -220,7 +220,7 @@ def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
 
 
 @hot
-def flatten(arena: Array, row: Array) -> None:
+def flatten(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,(kh * window.width + kw) * channels + c] = x[n,ih,iw,c], x_zero outside x"""
     shift, zero = size_shift(row[OUT + Field.DTYPE]), row[Flatten.X_ZERO]
     if shift == 0:
@@ -232,7 +232,7 @@ def flatten(arena: Array, row: Array) -> None:
 
 
 @inner
-def fill_elements(view: Array, shape: Array, to: int, out: Array, value: Any) -> None:
+def fill_elements(view: Array, shape: Words, to: int, out: Words, value: Any) -> None:
     """view[to + i . out] = value for all indices i within shape."""
     joined(shape, out, out.copy())
     for i in range(shape[0]):
@@ -259,7 +259,7 @@ def half_bits(value: float) -> Any:
 
 
 @hot
-def fill(arena: Array, row: Array) -> None:
+def fill(arena: Bytes, row: Row) -> None:
     """out[...] = value"""
     value, dtype = float_attribute(row, FILL_VALUE), row[OUT + Field.DTYPE]
     shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()

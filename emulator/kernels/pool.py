@@ -7,10 +7,9 @@ as they are; floats by way of a float32 buffer of one pixel. Measured on one cor
 of 64 channels and more of int8, 1 for 16 channels, where the loops around cost more than they do.
 """
 
-from enum import IntEnum
-
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Floats, Integers, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.arithmetic import ADD, MUL, combine
@@ -18,7 +17,6 @@ from emulator.kernels.numbers import (
     FP32_FRACTION,
     I8_CODE,
     U8_CODE,
-    Array,
     address,
     f32,
     is_floating,
@@ -29,12 +27,12 @@ from emulator.kernels.numbers import (
 )
 from emulator.kernels.rows import OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
-from emulator.plan.row import Column, Field, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 
 AVGPOOL_SCALE = whole(operand_slot("avgpool", "scale"))
 
 
-class Pool(IntEnum):
+class Pool(Columns):
     """The columns of an avgpool's attributes; a maxpool has those of the window in the same places."""
 
     WINDOW = attribute_slot("avgpool", "window")
@@ -52,7 +50,7 @@ for _name, _slot in (("window", Pool.WINDOW), ("stride", Pool.STRIDE), ("pad", P
 
 
 @inner
-def window_inside(row: Array, index: int) -> tuple[int, int, int, int, int]:
+def window_inside(row: Row, index: int) -> tuple[int, int, int, int, int]:
     """Return (first element of the image, top, bottom, left, right): the part of a result pixel's window inside x."""
     across = row[OUT + Field.SHAPE + 2]
     down = row[OUT + Field.SHAPE + 1]
@@ -65,13 +63,13 @@ def window_inside(row: Array, index: int) -> tuple[int, int, int, int, int]:
 
 
 @inner
-def pixel_start(row: Array, image: int, y: int, x: int) -> int:
+def pixel_start(row: Row, image: int, y: int, x: int) -> int:
     """Return the element, from the first of x, where a pixel of x begins."""
     return image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2]
 
 
 @inner
-def keep_greater(peak: Array, values: Array) -> None:
+def keep_greater(peak: Floats, values: Floats) -> None:
     """Set peak to the greater of it and float32 values, the first of equals; a NaN is greater than any number."""
     for c in range(u64(peak.size)):
         v = values[c]
@@ -79,7 +77,7 @@ def keep_greater(peak: Array, values: Array) -> None:
 
 
 @inner
-def pool_integers(source: Array, row: Array, shift: int, least: int) -> None:
+def pool_integers(source: Array, row: Row, shift: int, least: int) -> None:
     """Max-pool x in a view of the arena by its type, of 1 << shift bytes; `least` is the type's least value."""
     channels = u64(row[OUT + Field.SHAPE + 3])
     base, to = row[X + Field.ADDRESS] >> shift, row[OUT + Field.ADDRESS] >> shift
@@ -99,7 +97,7 @@ def pool_integers(source: Array, row: Array, shift: int, least: int) -> None:
 
 
 @inner
-def pool_floats(arena: Array, row: Array) -> None:
+def pool_floats(arena: Bytes, row: Row) -> None:
     """Max-pool x by way of float32, which holds each value of the floating types."""
     peak, pixel = np.empty((2, row[OUT + Field.SHAPE + 3]), np.float32)
     dtype = row[X + Field.DTYPE]
@@ -116,7 +114,7 @@ def pool_floats(arena: Array, row: Array) -> None:
 
 
 @hot
-def maxpool(arena: Array, row: Array) -> None:
+def maxpool(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = max over kh, kw inside x of x[n,ih,iw,c]."""
     if row[X + Field.DTYPE] == I8_CODE:
         pool_integers(viewed(arena, np.int8), row, 0, -128)
@@ -129,7 +127,7 @@ def maxpool(arena: Array, row: Array) -> None:
 
 
 @inner
-def add_line(source: Array, first: int, step: int, count: int, line: Array, sums: Array) -> None:
+def add_line(source: Array, first: int, step: int, count: int, line: Integers, sums: Words) -> None:
     """Add `count` pixels, `step` elements apart, of a line of the window to sums.
 
     Sums of one line fit 32 bits, those of the whole window need not.
@@ -145,10 +143,10 @@ def add_line(source: Array, first: int, step: int, count: int, line: Array, sums
 
 
 @inner
-def sum_integers(arena: Array, row: Array, window: tuple, line: Array, sums: Array, v: Array) -> None:
+def sum_integers(arena: Bytes, row: Row, window: tuple, line: Integers, sums: Words, v: Floats) -> None:
     """Set v to the sums of a window of integers less their zero points: exact, then rounded once."""
     image, top, bottom, left, right = window
-    dtype, step, fraction = row[X + Field.DTYPE], row[X + Field.STRIDE + 2], row[Column.FRACTION]
+    dtype, step, fraction = row[X + Field.DTYPE], row[X + Field.STRIDE + 2], row[Call.FRACTION]
     sums[:] = 0
     for y in range(top, bottom):
         at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, left))
@@ -164,21 +162,21 @@ def sum_integers(arena: Array, row: Array, window: tuple, line: Array, sums: Arr
 
 
 @inner
-def sum_floats(arena: Array, row: Array, window: tuple, pixel: Array, v: Array) -> None:
+def sum_floats(arena: Bytes, row: Row, window: tuple, pixel: Floats, v: Floats) -> None:
     """Set v to the sums of a window of floats, in row-major order, each step rounded."""
     image, top, bottom, left, right = window
     v[:] = 0
     for y in range(top, bottom):
         for x in range(left, right):
             at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
-            load_numbers(arena, row[X + Field.DTYPE], at, 0, row[Column.FRACTION], pixel)
-            combine(v, pixel, ADD, row[Column.FRACTION])
+            load_numbers(arena, row[X + Field.DTYPE], at, 0, row[Call.FRACTION], pixel)
+            combine(v, pixel, ADD, row[Call.FRACTION])
 
 
 @hot
-def avgpool(arena: Array, row: Array) -> None:
+def avgpool(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = to storage(float(sum of (x - x_zero)) * (scale / count))."""
-    channels, fraction = row[OUT + Field.SHAPE + 3], row[Column.FRACTION]
+    channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.FRACTION]
     scale = load_multiplier(arena, row, AVGPOOL_SCALE)
     floating = is_floating(row[X + Field.DTYPE])
     line, sums = np.empty(channels, np.int32), np.empty(channels, np.int64)

@@ -10,13 +10,13 @@ from enum import IntEnum
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Floats, Integers, Row
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import whole
 from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
     I32_CODE,
-    Array,
     address,
     f32,
     is_floating,
@@ -29,13 +29,13 @@ from emulator.kernels.numbers import (
 )
 from emulator.kernels.rows import LANES, OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
-from emulator.plan.row import Column, Field, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
 REDUCE_SCALE = whole(operand_slot("reduce", "scale"))
 
 
-class Reduce(IntEnum):
+class Reduce(Columns):
     """The columns of a reduce's attributes."""
 
     OP = attribute_slot("reduce", "op")
@@ -57,7 +57,7 @@ assert (operand_slot("reduce", "out"), operand_slot("reduce", "x")) == (OUT, X)
 
 
 @inner
-def folded(row: Array, dimension: int) -> int:
+def folded(row: Row, dimension: int) -> int:
     """Return how many indices of a dimension of x become one."""
     return row[X + Field.SHAPE + dimension] if row[OUT + Field.SHAPE + dimension] == 1 else 1
 
@@ -88,7 +88,7 @@ def add_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
 
 
 @inner
-def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: bool) -> None:
+def keep_greatest(best: Array, places: Integers, values: Array, place: int, kept: bool) -> None:
     """Keep the greatest and where it was first seen; a NaN is greater than any number. `place` is of values[0]."""
     for k in range(values.size):
         to, at = (k, place) if kept else (0, place + k)
@@ -98,18 +98,18 @@ def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: b
 
 
 @inner
-def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
+def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
     """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[Column.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
+    fraction, scale = row[Call.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
     multiplier = np.empty(v.size, np.float32)
     multiplier[:] = f32(round_bits(scale / count, fraction)) if row[Reduce.OP] == Reduction.MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)
 
 
 @hot
-def reduce(arena: Array, row: Array) -> None:
+def reduce(arena: Bytes, row: Row) -> None:
     """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
-    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP], row[Column.FRACTION]
+    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP], row[Call.FRACTION]
     kept = row[OUT + Field.SHAPE + 3] == channels
     high, wide = folded(row, 1), folded(row, 2)
     outer = folded(row, 0) * high * wide

@@ -4,15 +4,15 @@ A row of a tensor is its innermost dimension; those of a tensor that is broadcas
 result's are.
 """
 
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Columns, Floats, Row
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.numbers import Array, address, f32, load_numbers, round_bits, store_between, u64
-from emulator.plan.row import ABSENT, FIELDS, Column, Field, attribute_slot, operand_slot
+from emulator.kernels.numbers import address, f32, load_numbers, round_bits, store_between, u64
+from emulator.plan.row import ABSENT, FIELDS, Call, Field, attribute_slot, operand_slot
 
 # Every kernel that has a result and a first tensor has them in front.
 OUT, X = whole(0), whole(FIELDS)
@@ -22,7 +22,7 @@ LANES = 4096
 _OPERANDS, _ATTRIBUTES = operand_slot("conv", "ew1_scale"), attribute_slot("conv", "ew2_op")
 
 
-class Slot(IntEnum):
+class Slot(Columns):
     """The slots of the chain's operands, counted from the first of them."""
 
     EW1_SCALE = 0
@@ -33,7 +33,7 @@ class Slot(IntEnum):
     EW3_SCALE = operand_slot("conv", "ew3_scale") - _OPERANDS
 
 
-class Attribute(IntEnum):
+class Attribute(Columns):
     """The columns of the chain's attributes, counted from the first of them."""
 
     EW2_OP = 0
@@ -53,29 +53,29 @@ for _name in ("conv", "dwconv", "matmul", "eltwise"):
 
 
 @inner
-def float_attribute(row: Array, at: int) -> Any:
+def float_attribute(row: Row, at: int) -> Any:
     """Return a floating attribute of a row, as float64."""
     return np.int64(row[at]).view(np.float64)
 
 
 @inner
-def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
+def load_multiplier(arena: Bytes, row: Row, slot: int) -> Any:
     """Return a multiplier of one element, rounded as it is loaded, as float64; 1 where absent."""
     if row[slot + Field.ADDRESS] == ABSENT:
         return np.float64(1)
     # By way of float32, where what rounding carries beyond it is an infinity.
     multiplier = np.float64(viewed(arena, np.float32)[row[slot + Field.ADDRESS] >> 2])
-    return np.float64(f32(round_bits(multiplier, row[Column.FRACTION])))
+    return np.float64(f32(round_bits(multiplier, row[Call.FRACTION])))
 
 
 @inner
-def row_count(row: Array) -> Any:
+def row_count(row: Row) -> Any:
     """Return the number of rows of the result."""
     return row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1] * row[OUT + Field.SHAPE + 2]
 
 
 @inner
-def rows_in_run(row: Array, slot: int) -> int:
+def rows_in_run(row: Row, slot: int) -> int:
     """Return how many rows of a tensor, counted from a multiple of that number, follow each other in memory."""
     channels = row[OUT + Field.SHAPE + 3]
     run = 1
@@ -89,7 +89,7 @@ def rows_in_run(row: Array, slot: int) -> int:
 
 
 @inlined
-def row_start(row: Array, slot: int, index: int) -> Any:
+def row_start(row: Row, slot: int, index: int) -> Any:
     """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
     if index == 0:  # a small result has one block: it is spared the divisions
         return 0
@@ -106,12 +106,12 @@ def row_start(row: Array, slot: int, index: int) -> Any:
 
 
 @inner
-def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Array) -> None:
+def load_rows(arena: Bytes, row: Row, slot: int, zero: int, first: int, v: Floats) -> None:
     """Fill v with rows, from number `first` on, of a tensor of any type, less its zero point, rounded once.
 
     The tensor is broadcast to the result.
     """
-    fraction, dtype, channels = row[Column.FRACTION], row[slot + Field.DTYPE], row[OUT + Field.SHAPE + 3]
+    fraction, dtype, channels = row[Call.FRACTION], row[slot + Field.DTYPE], row[OUT + Field.SHAPE + 3]
     count = v.size // channels
     run = rows_in_run(row, slot)
     spread = row[slot + Field.SHAPE + 3] != channels
@@ -132,7 +132,7 @@ def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Arr
 
 
 @inner
-def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array, low: Any, high: Any) -> None:
+def store_rows(arena: Bytes, row: Row, zero: int, first: int, v: Floats, low: Any, high: Any) -> None:
     """Store rows, from number `first` on: integers rounded and clamped, floats rounded to their type, one quiet NaN.
 
     low and high are those of `store_between`.

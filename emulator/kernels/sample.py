@@ -6,18 +6,18 @@ they are. roipool takes max over the pixels of its bin, as maxpool does over a w
 comes from `index`, which is looked through before anything is written.
 """
 
-from enum import IntEnum
+from enum import IntEnum, auto
 from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Columns, Floats, Row
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.memory import first_wrong
 from emulator.kernels.numbers import (
     FP32_FRACTION,
-    Array,
     address,
     element_bytes,
     f32,
@@ -29,7 +29,7 @@ from emulator.kernels.numbers import (
 from emulator.kernels.pool import keep_greater, pixel_start
 from emulator.kernels.rows import LANES, OUT, X, float_attribute, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
-from emulator.plan.row import Column, Field, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
 # Where the multiplier and the zero points stand in the rows of both that interpolate.
@@ -47,7 +47,7 @@ for _name in ("rois", "index"):
 FARTHEST = 2.0**30
 
 
-class Resize(IntEnum):
+class Resize(Columns):
     """The columns of a resize's own attributes."""
 
     MODE = attribute_slot("resize", "mode")
@@ -78,7 +78,7 @@ assert [spec.words for spec in MNEMONICS["resize"].choices] == [
 ]
 
 
-class Roisample(IntEnum):
+class Roisample(Columns):
     """The slot of the regions, in a roipool too, and the columns of a roisample's own attributes."""
 
     ROIS = operand_slot("roisample", "rois")
@@ -86,19 +86,19 @@ class Roisample(IntEnum):
     HALF_PIXEL = attribute_slot("roisample", "half_pixel")
 
 
-class Roipool(IntEnum):
+class Roipool(Columns):
     """The column of a roipool's own attribute."""
 
     X_ZERO = attribute_slot("roipool", "x_zero")
 
 
-class Work(IntEnum):
+class Work(Columns):
     """The float32 buffers of a block of channels: rows of `work`."""
 
-    RESULT = 0
-    PIXEL = 1
-    WEIGHT = 2
-    MULTIPLIER = 3
+    RESULT = auto()
+    PIXEL = auto()
+    WEIGHT = auto()
+    MULTIPLIER = auto()
 
 
 @inner
@@ -146,14 +146,14 @@ def product(a: Any, b: Any, fraction: int) -> Any:
 
 @inner
 def interpolate(
-    arena: Array, row: Array, slots: tuple[int, int], image: int, index: int, y: tuple, x: tuple, work: Array
+    arena: Bytes, row: Row, slots: tuple[int, int], image: int, index: int, y: tuple, x: tuple, work: Floats
 ) -> None:
     """Store result pixel `index`: the weighted sum of four pixels of the image that begins at that element of x.
 
     y and x are (place before, place after, weight before, weight after); work[Work.MULTIPLIER] holds the multiplier.
     """
     zero, out_zero = row[slots[1]], row[slots[1] + 1]
-    channels, fraction = row[OUT + Field.SHAPE + 3], row[Column.FRACTION]
+    channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.FRACTION]
     to = row_start(row, OUT, index)
     for first in range(0, channels, work.shape[1]):
         some = min(work.shape[1], channels - first)
@@ -175,7 +175,7 @@ def interpolate(
 
 
 @inner
-def copy_pixel(arena: Array, row: Array, start: int, index: int) -> None:
+def copy_pixel(arena: Bytes, row: Row, start: int, index: int) -> None:
     """Copy the pixel of x that begins at an element to result pixel `index`, both of one type."""
     bytes_ = u64(row[OUT + Field.SHAPE + 3] * element_bytes(row[X + Field.DTYPE]))
     source = u64(address(row, X, row[X + Field.ADDRESS], start))
@@ -185,11 +185,11 @@ def copy_pixel(arena: Array, row: Array, start: int, index: int) -> None:
 
 
 @hot
-def resize(arena: Array, row: Array) -> None:
+def resize(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = x at the coordinates of (oh, ow): the nearest pixel, or four weighted."""
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
     high_x, wide_x = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2]
-    word, fraction = row[Resize.COORDINATES], row[Column.FRACTION]
+    word, fraction = row[Resize.COORDINATES], row[Call.FRACTION]
     linear = row[Resize.MODE] == Mode.LINEAR
     work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
     work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, RESIZE[0]))
@@ -208,7 +208,7 @@ def resize(arena: Array, row: Array) -> None:
 
 
 @inner
-def region(arena: Array, row: Array, roi: int) -> tuple[int, int]:
+def region(arena: Bytes, row: Row, roi: int) -> tuple[int, int]:
     """Return (the element of x where the image of a region begins, the float32 where its corners begin)."""
     image = viewed(arena, np.int32)[(row[ROI_INDEX + Field.ADDRESS] >> 2) + roi * row[ROI_INDEX + Field.STRIDE + 3]]
     corners = (row[Roisample.ROIS + Field.ADDRESS] >> 2) + roi * row[Roisample.ROIS + Field.STRIDE + 2]
@@ -244,13 +244,13 @@ def between_samples(place: Any, of_x: int, fraction: int) -> tuple[int, int, Any
 
 
 @hot
-def roisample(arena: Array, row: Array) -> None:
+def roisample(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = x[index[r]] at sample (i, j) of region r: four pixels weighted, 0 outside x."""
-    row[Column.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
-    if row[Column.STATUS] != 0:
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    if row[Call.STATUS] != 0:
         return
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
-    high_x, wide_x, fraction = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Column.FRACTION]
+    high_x, wide_x, fraction = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Call.FRACTION]
     half_pixel, scale = row[Roisample.HALF_PIXEL], f32(float_attribute(row, SAMPLE_SCALE))
     down, across = row[Roisample.RATIO], row[Roisample.RATIO + 1]
     corners = viewed(arena, np.float32)
@@ -271,7 +271,7 @@ def roisample(arena: Array, row: Array) -> None:
 
 
 @inner
-def store_zeros(arena: Array, row: Array, zero: int, index: int, v: Array) -> None:
+def store_zeros(arena: Bytes, row: Row, zero: int, index: int, v: Floats) -> None:
     """Store 0, which is the zero point, in every channel of result pixel `index`."""
     channels = row[OUT + Field.SHAPE + 3]
     v[:] = 0
@@ -298,10 +298,10 @@ def bin_inside(begin: Any, end: Any, i: int, bins: int, scale: Any, of_x: int) -
 
 
 @hot
-def roipool(arena: Array, row: Array) -> None:
+def roipool(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = max of x[index[r]] over bin (i, j) of region r; x_zero where the bin is empty."""
-    row[Column.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
-    if row[Column.STATUS] != 0:
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    if row[Call.STATUS] != 0:
         return
     high, wide, dtype = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2], row[X + Field.DTYPE]
     scale, zero = f32(float_attribute(row, POOL_SCALE)), row[Roipool.X_ZERO]

@@ -1,7 +1,7 @@
 """The row of an instruction in a plan: all that kernels and walkers know of it. Compiled code is made of this file.
 
 A row is int64: for each operand slot FIELDS numbers (`Field`), then the attributes, element by element in the table's
-order (floats as the bits of a float64), then the columns that every row has (`Column`). Kernels take (arena, row) and
+order (floats as the bits of a float64), then the columns that every row has (`Call`). Kernels take (arena, row) and
 nothing else; loops change the addresses of a row. A kernel that finds an index out of range writes nothing to the
 arena, and 1 + its place in the index tensor to the status.
 """
@@ -9,12 +9,13 @@ arena, and 1 + its place in the index tensor to the status.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import IntEnum
+from enum import auto
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emulator.jit.arrays import Columns
 from isa.operand import MAX_RANK
 from isa.row import ENGINES
 from isa.table import MAX_OPERANDS, MNEMONICS
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from isa.operand import Operand
 
 
-class Field(IntEnum):
+class Field(Columns):
     """The fields of an operand, counted from its slot.
 
     ADDRESS is that of the first element with all counters 0, in bytes of the arena, or ABSENT; DTYPE a type's code;
@@ -46,25 +47,24 @@ ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
 
 
-class Column(IntEnum):
-    """The columns behind operands and attributes.
+class Call(Columns):
+    """The columns behind operands and attributes: what else a call of the kernel is given, and what it gives back."""
 
-    FRACTION: the fraction bits of the engine's vector format. STATUS: what a kernel found, 0 where all is well.
-    SCRATCH, SCRATCH_END: between which bytes of the arena the scratch memory of its walker lies. SHARE, SHARES: which
-    share of the result it computes, of how many (emulator/kernels/workspace.py). PACKED_W: where in the arena w lies
-    as products take it, packed once for the whole run, 0 where it is packed each time.
-    """
-
+    # The fraction bits of the engine's vector format.
     FRACTION = ATTRIBUTES + MAX_ATTRIBUTES
-    STATUS = FRACTION + 1
-    SCRATCH = FRACTION + 2
-    SCRATCH_END = FRACTION + 3
-    SHARE = FRACTION + 4
-    SHARES = FRACTION + 5
-    PACKED_W = FRACTION + 6
+    # What the kernel found, 0 where all is well.
+    STATUS = auto()
+    # Between which bytes of the arena the scratch memory of its walker lies (emulator/kernels/workspace.py).
+    SCRATCH = auto()
+    SCRATCH_END = auto()
+    # Which share of the result it computes, of how many.
+    SHARE = auto()
+    SHARES = auto()
+    # Where in the arena w lies as products take it, packed once for the whole run; 0 where it is packed each time.
+    PACKED_W = auto()
 
 
-ROW = Column.PACKED_W + 1
+ROW = max(Call) + 1
 # The engine of what runs in the sequencer, behind ENGINES; how an instruction has access to an operand.
 SEQ = len(ENGINES)
 READ, WRITE = 1, 2
@@ -98,7 +98,7 @@ def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_
     for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
         row[at : at + spec.count] = np.array(value, np.float64).view(np.int64) if spec.is_float else value
         at += spec.count
-    row[Column.FRACTION], row[Column.SHARES] = fraction_bits, 1
+    row[Call.FRACTION], row[Call.SHARES] = fraction_bits, 1
     return row
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from emulator.jit.cache import sources
 from emulator.plan.load import load
 from emulator.plan.row import ABSENT, FIELDS, Field, attribute_slot, operand_slot
 from isa.chip import load_chip
@@ -99,3 +100,7 @@ def test_in_place_eltwise_and_interleaved_copies_may_share_an_interval() -> None
 def test_overlap_in_some_iteration_is_watched() -> None:
     plan = load(program_of(*loop(4, build("copy", out=at(32), x=at(0, 16, Term(1, 0, 16))))), CHIP)
     assert plan.cores[0].overlap.tolist() == [False, True, False, False]
+
+
+def test_compiled_code_is_made_of_the_row_alone_and_not_of_loading_or_its_wording() -> None:
+    assert {path.name for path in sources() if path.parent.name == "plan"} == {"row.py", "barriers.py"}
