@@ -16,7 +16,7 @@ import onnxruntime
 from benchmarks import graphs
 from benchmarks.timing import Contender
 from emulator.execute.session import Session
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import Chip, load_chip
 from programs.networks.emit import builder
 from programs.networks.graph import Attention, Conv, Dense, Network

@@ -3,7 +3,7 @@
 from benchmarks.contenders import CHIPS
 from benchmarks.timing import Contender, interleaved
 from emulator.execute.session import Session
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from ratel import assemble
 
 COPIES, MATMULS = "copies of 64 bytes", "matmuls 16x16x16 with the full chain"

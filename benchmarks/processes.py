@@ -13,7 +13,7 @@ from statistics import median
 from benchmarks.results import Memory, Wrong
 from benchmarks.workloads import Workload
 from emulator.execute.prepack import constant_weights
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from programs.networks.emit import builder
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from rich.progress import track
 
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from emulator.timing.timeline import schedule
 from isa.chip import load_chip
 from programs.networks.catalogue import network

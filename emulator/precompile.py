@@ -20,7 +20,7 @@ from emulator.jit.cache import ROOT, home, is_kept
 from emulator.jit.jobs import Job, compile_all
 from emulator.jit.numba_private import pipeline
 from emulator.kernels.table import KERNELS, PRODUCTS, RUN_CHAIN, kernel_jobs
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from emulator.timing.schedule import walk as schedule_walk
 from emulator.timing.timeline import schedule
 from isa.chip import load_chip

@@ -90,7 +90,7 @@ def must_be_a_program(program: object) -> None:
 def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None) -> Plan:
     """Return the program loaded for a chip, and for so many tasks: its own of both where None is given."""
     from emulator.execute.inputs import count_tasks
-    from emulator.plan.plan import load
+    from emulator.plan.load import load
 
     must_be_a_program(program)
     given = with_cycles(chip) if isinstance(chip, Chip | RooflineChip) else load_chip(chip or program.chip)

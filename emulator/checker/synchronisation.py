@@ -7,7 +7,8 @@ from emulator.checker.findings import Edit, Finding, Place
 from emulator.checker.race_report import wait_letter
 from emulator.checker.races import find_races
 from emulator.plan.deadlock import Deadlock
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from isa.row import ENGINES, WAIT_LETTERS
 from isa.synchronisation import uses
 

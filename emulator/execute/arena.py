@@ -17,6 +17,8 @@ PAGE = 4096
 ALIGNMENT = 64
 # Noise is made so much at a time.
 NOISE_BYTES = 2**24
+# Scratch memory of each walker, behind the memories and the packed weights.
+SCRATCH_BYTES = 2**20
 
 
 @contextmanager

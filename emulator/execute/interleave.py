@@ -17,7 +17,10 @@ import numpy as np
 from emulator.execute.session import Execution, Session
 from emulator.execute.walkers import Progress
 from emulator.plan.deadlock import deadlock_trap
-from emulator.plan.plan import ADDRESS, FIELDS, STATUS, CorePlan, Plan, overlap_trap, shares_bytes, starts, wrong_index
+from emulator.plan.load import shares_bytes
+from emulator.plan.plan import CorePlan, Plan
+from emulator.plan.row import FIELDS, Call, Field, starts
+from emulator.plan.traps import overlap_trap, wrong_index
 from isa.errors import Trap
 from isa.instruction import Instruction
 from isa.loops import executions, find_loops
@@ -87,7 +90,7 @@ class Interleaver(Session):
         """Run executions in their order, on rows with their addresses."""
         place = self._walkers.follow(np.array([e.at for e in order], np.int64), rows)
         if place is not None:
-            raise self._trapped(order[place], int(rows[place, STATUS]))
+            raise self._trapped(order[place], int(rows[place, Call.STATUS]))
 
     def _trapped(self, e: Executed, status: int) -> Trap:
         if status:
@@ -281,6 +284,6 @@ def _with_addresses(plan: Plan, rows: np.ndarray, order: Sequence[Executed]) -> 
     values = np.take_along_axis(counters[:, None, None, :], terms[:, :, :, :1], axis=3)[..., 0]
     moduli = terms[..., 1]
     values = np.where(moduli > 0, values % np.maximum(moduli, 1), values)
-    slots = np.arange(terms.shape[1]) * FIELDS + ADDRESS
+    slots = np.arange(terms.shape[1]) * FIELDS + Field.ADDRESS
     found[:, slots] += (values * terms[..., 2]).sum(axis=2)
     return found

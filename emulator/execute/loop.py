@@ -12,8 +12,10 @@ kernel is compiled and cached by itself. It costs about 20 ns an instruction, an
 address that follows a counter or pair of tensors that may overlap.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +23,10 @@ from emulator.execute.spin_barrier import FAILED, meet
 from emulator.jit.compile import hot, inner, types
 from emulator.jit.intrinsics import borrowed, call_kernel
 from emulator.plan.barriers import met
-from emulator.plan.plan import ADDRESS, FIELDS, READ, STATUS, CorePlan, Plan, starts
+from emulator.plan.row import FIELDS, READ, Call, Field, starts
+
+if TYPE_CHECKING:
+    from emulator.plan.plan import CorePlan, Plan
 
 # Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
 # what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin; its
@@ -106,7 +111,7 @@ def walk(
                     counter %= terms[t, MODULUS]
                 rows[at, slot] += counter * terms[t, BY_BYTES]
             for w in range(code[at, FIRST_WATCH], code[at + 1, FIRST_WATCH]):
-                distance = rows[at, watches[w, READS]] - rows[at, RESULT_SLOT * FIELDS + ADDRESS]
+                distance = rows[at, watches[w, READS]] - rows[at, RESULT_SLOT * FIELDS + Field.ADDRESS]
                 if watches[w, ABOVE] < distance < watches[w, BELOW] and not holds(known[w], distance):
                     why = DOUBTED
             if why == DOUBTED:
@@ -122,7 +127,7 @@ def walk(
                 # Before the kernel, which may find no memory.
                 state[AT] = at
                 call_kernel(kernels, kind, lent, lent_rows[at])
-                if rows[at, STATUS] != 0:
+                if rows[at, Call.STATUS] != 0:
                     meeting[FAILED] = 1
                     why = TRAPPED
                     break
@@ -218,7 +223,7 @@ def flat(
                 row[TOKEN] = instruction.attributes[0][0]
             for slot, operand in enumerate(instruction.operands):
                 if operand is not None:
-                    address = slot * FIELDS + ADDRESS
+                    address = slot * FIELDS + Field.ADDRESS
                     for t, term in enumerate(operand.terms):
                         terms.append((address, t == 0, term.counter, term.modulus, term.stride))
             watches += [_watch(part, k, slot) for slot in watched(part, k)]
@@ -244,7 +249,7 @@ def watched(part: CorePlan, k: int) -> list[int]:
 
 def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:
     (out_low, out_high), (low, high) = part.spans[k, RESULT_SLOT], part.spans[k, slot]
-    return slot * FIELDS + ADDRESS, out_low - high, out_high - low
+    return slot * FIELDS + Field.ADDRESS, out_low - high, out_high - low
 
 
 def work(part: CorePlan, k: int) -> int:

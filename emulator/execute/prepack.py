@@ -15,7 +15,8 @@ from emulator.execute.arena import ALIGNMENT
 from emulator.jit.compile import types
 from emulator.jit.jobs import Job, compile_all
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
-from emulator.plan.plan import PACKED_W, Plan
+from emulator.plan.plan import Plan
+from emulator.plan.row import Call
 from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.loops import trips_at
@@ -76,7 +77,7 @@ def pack_weights(
         else:
             packer(arena, first, 0, arena, weight.at)
         for user in weight.users:
-            row_of(*user)[PACKED_W] = weight.at
+            row_of(*user)[Call.PACKED_W] = weight.at
 
 
 def packing_jobs(opcodes: Iterable[int]) -> list[Job]:

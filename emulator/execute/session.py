@@ -15,11 +15,12 @@ from typing import Self
 
 import numpy as np
 
-from emulator.execute.arena import copy_out, enough_memory, open_arena, tensor
+from emulator.execute.arena import SCRATCH_BYTES, copy_out, enough_memory, open_arena, tensor
 from emulator.execute.inputs import prepare
 from emulator.execute.prepack import constant_weights
 from emulator.execute.walkers import Progress, Walkers, count_threads
-from emulator.plan.plan import SCRATCH_BYTES, CorePlan, Plan, standing
+from emulator.plan.plan import CorePlan, Plan
+from emulator.plan.traps import standing
 from isa.errors import InputError
 from isa.loops import executions, find_loops, trips_at
 from isa.program import Symbol

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emulator.execute.arena import enough_memory
+from emulator.execute.arena import SCRATCH_BYTES, enough_memory
 from emulator.execute.loop import (
     ABOVE,
     AT,
@@ -53,21 +53,11 @@ from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import addresses_of
 from emulator.kernels.table import KERNELS, SHARED
 from emulator.plan.deadlock import deadlock_trap
+from emulator.plan.load import shares_bytes
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
-from emulator.plan.plan import (
-    SCRATCH,
-    SCRATCH_BYTES,
-    SCRATCH_END,
-    SHARE,
-    SHARES,
-    STATUS,
-    Plan,
-    in_task,
-    overlap_trap,
-    shares_bytes,
-    starts,
-    wrong_index,
-)
+from emulator.plan.plan import Plan
+from emulator.plan.row import Call, starts
+from emulator.plan.traps import in_task, overlap_trap, wrong_index
 from emulator.precompile import compile_run
 from isa.errors import InputError, Trap, shown
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -129,9 +119,9 @@ class _Walker:
     def __init__(self, number: int, walkers: int, compiled: Callable[..., int], plan: Plan, given: _Given) -> None:
         self._compiled, self._given = compiled, given
         self.rows = given.rows.copy()
-        self.rows[:, [SCRATCH, SCRATCH_END]] += number * SCRATCH_BYTES
+        self.rows[:, [Call.SCRATCH, Call.SCRATCH_END]] += number * SCRATCH_BYTES
         by_all = given.code[:-1, BY_ALL] == 1
-        self.rows[by_all, SHARE], self.rows[by_all, SHARES] = number, walkers
+        self.rows[by_all, Call.SHARE], self.rows[by_all, Call.SHARES] = number, walkers
         self.states = np.zeros((len(plan.cores), COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
         self.arrivals = np.zeros_like(given.users)
         self.signals = np.zeros(len(plan.program.semaphores), np.int64)
@@ -141,7 +131,7 @@ class _Walker:
     def begin(self, task: int, starts: Sequence[int]) -> None:
         """Set out on a task, whatever ran before, to its end or not."""
         done = self.progress[DONE]
-        for left in (self.states, self.arrivals, self.signals, self.progress, self.rows[:, STATUS]):
+        for left in (self.states, self.arrivals, self.signals, self.progress, self.rows[:, Call.STATUS]):
             left[...] = 0
         self.progress[DONE] = done
         self.states[:, AT], self.states[:, COUNTERS + TASK_COUNTER] = starts, task
@@ -208,7 +198,7 @@ class Walkers:
         with enough_memory(plan):
             pack_weights(weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
         scratch = len(arena) - threads * SCRATCH_BYTES
-        rows[:, SCRATCH], rows[:, SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
+        rows[:, Call.SCRATCH], rows[:, Call.SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
         users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
         for (mnemonic, number), found in uses([part.core.code for part in plan.cores]).items():
             if mnemonic == "barrier":
@@ -286,7 +276,7 @@ class Walkers:
         core, at = walker.turn, walker.at - self._starts[walker.turn]
         part = self._plan.cores[core]
         if why == TRAPPED:
-            place = int(walker.rows[walker.at, STATUS]) - 1
+            place = int(walker.rows[walker.at, Call.STATUS]) - 1
             return wrong_index(self._plan, core, at, place, walker.counters, self._arena)
         line = part.line(at)
         return Trap(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from emulator.plan.plan import ABSENT, ADDRESS, FIELDS, SEQ, WRITE, CorePlan, Plan
+from emulator.plan.plan import CorePlan, Plan
+from emulator.plan.row import ABSENT, FIELDS, SEQ, WRITE, Field
 from emulator.timing.columns import CORE, START
 from emulator.timing.costs import holds
 from emulator.timing.timeline import Timeline
@@ -105,7 +106,7 @@ def _operands(core: CorePlan, k: int) -> list[tuple[int, int, bool, list[list[in
     """Return low, high, whether it is written, and terms of each operand of an instruction that may conflict."""
     found = []
     for slot, operand in enumerate(core.core.code[k].operands):
-        address = int(core.rows[k, slot * FIELDS + ADDRESS])
+        address = int(core.rows[k, slot * FIELDS + Field.ADDRESS])
         if operand is not None and operand.memory != "cb" and address != ABSENT:
             low, high = (core.spans[k, slot] + address).tolist()
             terms = [[term.counter, term.modulus, term.stride] for term in operand.terms]

@@ -1,6 +1,8 @@
 """What each instruction computes, compiled: fast, and to the bit what isa.reference says.
 
-In go the arena and a row of the plan; the result is in the arena. `table` (KERNELS by opcode), a file for each kind of
-instruction (`tensor`, `depthwise`, `eltwise`, `pool`, `reduce`, `sample`, `memory`), and what they share: `packing` and
-`microkernel` (products), `chain` (all behind the accumulator), `elements`, `numbers`, `special_functions`, `workspace`.
+In go the arena and a row of the plan; the result is in the arena. In order: `table` (KERNELS by opcode), a file for
+each kind of instruction (`tensor`, `depthwise`, `eltwise`, `pool`, `reduce`, `sample`, `memory`), and what they share:
+`workspace` (scratch memory, a walker's share), `elements`, `packing`, `microkernel` (products, from memory to
+accumulators), `chain`, `arithmetic`, `special_functions` (what follows, to the result), `rows`, `numbers` (storage
+types, and float32 in the vector format).
 """

@@ -18,80 +18,69 @@ the sum of two i8 tensors of 0.8 MB each, 0.5 ns in fp24 (0.25 ns of them the su
 accumulators costs 0.05 ns more in fp24 than in fp32.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Floats, Integers, Row, Words
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import borrowed, fused, viewed, whole
+from emulator.kernels.arithmetic import (
+    ADD,
+    CLIP,
+    MUL,
+    NO_EW2,
+    NO_SF,
+    RELU,
+    SUB,
+    add_scaled,
+    are_moderate,
+    begin_short,
+    bounds,
+    combine,
+    load_accumulators,
+    scale_and_add,
+    special_function,
+    with_constant,
+)
 from emulator.kernels.numbers import (
     FP32_FRACTION,
     I8_CODE,
     I32_CODE,
     U8_CODE,
-    Array,
-    address,
     f32,
     i32,
     i64,
     is_floating,
-    load_numbers,
     padded,
     round_all,
     round_bits,
     saturated,
-    short_integer,
     short_multiply_add,
     short_product,
-    store_between,
-    to_odd,
-    u32,
     u64,
 )
-from emulator.kernels.special_functions import exp, gelu, sigmoid, silu, tanh, unit
+from emulator.kernels.rows import (
+    LANES,
+    OUT,
+    Attribute,
+    Slot,
+    X,
+    load_rows,
+    row_count,
+    row_start,
+    rows_in_run,
+    store_rows,
+)
 from emulator.kernels.workspace import room
-from emulator.plan.plan import ABSENT, ADDRESS, DTYPE, FIELDS, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
-from isa.table import MNEMONICS
+from emulator.plan.row import ABSENT, Call, Field
 
-LANES, LINE = 4096, 256
+LINE = 256
 FAR = 2.0**72
 TABLE_ELEMENTS = whole(256)
 
-# Every tensor instruction has its result and its first tensor in front; the stages' fields follow at these distances.
-OUT, X = whole(0), whole(FIELDS)
-CHAIN = operand_slot("conv", "ew1_scale")
-EW1_SCALE, EW1_BIAS, EW2, EW2_SCALE, TABLE, EW3_SCALE = (
-    operand_slot("conv", name) - CHAIN for name in ("ew1_scale", "ew1_bias", "ew2", "ew2_scale", "table", "ew3_scale")
-)
-CHAIN_ATTRIBUTES = attribute_slot("conv", "ew2_op")
-EW2_OP, SF, CLIP_LOW, CLIP_HIGH, SLOPE, OFFSET, EW2_ZERO, OUT_ZERO = (
-    attribute_slot("conv", name) - CHAIN_ATTRIBUTES
-    for name in ("ew2_op", "sf", "clip_low", "clip_high", "slope", "offset", "ew2_zero", "out_zero")
-)
-for _name in ("conv", "dwconv", "matmul", "eltwise"):
-    assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X), _name
-    _operands, _attributes = operand_slot(_name, "ew1_scale"), attribute_slot(_name, "ew2_op")
-    assert operand_slot(_name, "ew3_scale") - _operands == EW3_SCALE, _name
-    assert attribute_slot(_name, "out_zero") - _attributes == OUT_ZERO, _name
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return next(spec.words for spec in MNEMONICS["conv"].choices if spec.name == name)
-
-
-NO_EW2, ADD, SUB, MUL, MAX, MIN = (
-    whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
-)
-NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
-    _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
-)
-GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
-    _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
-)
-
-
 # The constants of the stages in the order in which a chain holds them: slots, and what changes nothing; then the table.
-CONSTANT_SLOTS = ((EW1_SCALE, 1.0), (EW1_BIAS, -0.0), (EW2_SCALE, 1.0), (EW3_SCALE, 1.0))
+CONSTANT_SLOTS = ((Slot.EW1_SCALE, 1.0), (Slot.EW1_BIAS, -0.0), (Slot.EW2_SCALE, 1.0), (Slot.EW3_SCALE, 1.0))
 SCALE_1, BIAS_1, SCALE_2, SCALE_3, CONSTANTS = (whole(k) for k in range(len(CONSTANT_SLOTS) + 1))
 
 
@@ -104,8 +93,8 @@ class Chain(NamedTuple):
     changes nothing. One array for all of them: each more takes seven registers from hand to hand.
     """
 
-    memory: Array
-    floats: Array
+    memory: Bytes
+    floats: Floats
     used: int
     operands: int
     stages: int
@@ -117,202 +106,51 @@ class Chain(NamedTuple):
 
 
 @inner
-def float_attribute(row: Array, at: int) -> Any:
-    """Return a floating attribute of a row, as float64."""
-    return np.int64(row[at]).view(np.float64)
-
-
-@inner
-def row_count(row: Array) -> Any:
-    """Return the number of rows of the result."""
-    return row[OUT + SHAPE] * row[OUT + SHAPE + 1] * row[OUT + SHAPE + 2]
-
-
-@inner
-def rows_in_run(row: Array, slot: int) -> int:
-    """Return how many rows of a tensor, counted from a multiple of that number, follow each other in memory."""
-    channels = row[OUT + SHAPE + 3]
-    run = 1
-    if row[slot + SHAPE + 3] == channels:
-        for d in range(2, -1, -1):
-            size = row[OUT + SHAPE + d]
-            if row[slot + SHAPE + d] != size or (size > 1 and row[slot + STRIDE + d] != run * channels):
-                break
-            run *= size
-    return run
-
-
-@inlined
-def row_start(row: Array, slot: int, index: int) -> Any:
-    """Return the element, from the tensor's first, where the row that belongs to the result's row `index` begins."""
-    if index == 0:  # a small result has one block: it is spared the divisions
-        return 0
-    across = row[OUT + SHAPE + 2]
-    down = row[OUT + SHAPE + 1]
-    start = 0
-    if row[slot + SHAPE + 2] > 1:
-        start += index % across * row[slot + STRIDE + 2]
-    if row[slot + SHAPE + 1] > 1:
-        start += index // across % down * row[slot + STRIDE + 1]
-    if row[slot + SHAPE] > 1:
-        start += index // (across * down) * row[slot + STRIDE]
-    return start
-
-
-@inner
-def combine(v: Array, d: Array, operation: int, fraction: int) -> None:
-    """Set v to v operation d, rounded once; with NaN on either side MAX and MIN give d."""
-    if operation == MAX:
-        for k in range(v.size):
-            v[k] = v[k] if v[k] > d[k] else d[k]
-    elif operation == MIN:
-        for k in range(v.size):
-            v[k] = v[k] if v[k] < d[k] else d[k]
-    elif fraction == FP32_FRACTION:
-        if operation == ADD:
-            for k in range(v.size):
-                v[k] = v[k] + d[k]
-        elif operation == SUB:
-            for k in range(v.size):
-                v[k] = v[k] - d[k]
-        else:
-            for k in range(v.size):
-                v[k] = v[k] * d[k]
-    elif operation == MUL:
-        for k in range(v.size):
-            v[k] = f32(round_bits(np.float64(v[k]) * np.float64(d[k]), fraction))
-    else:
-        sign = 1.0 if operation == ADD else -1.0
-        for k in range(v.size):
-            v[k] = f32(round_bits(np.float64(v[k]) + sign * np.float64(d[k]), fraction))
-
-
-@inner
-def with_constant(v: Array, constant: Array, operation: int, fraction: int) -> None:
-    """Set v to v operation a constant, which is repeated."""
-    for first in range(0, v.size, constant.size):
-        part = v[first : first + constant.size]
-        combine(part, constant, operation, fraction)
-
-
-@inner
-def scale_and_add(v: Array, scale: Array, bias: Array, fraction: int) -> None:
-    """Set v to v * scale + bias, constants that are repeated, rounded once."""
-    for first in range(0, v.size, scale.size):
-        part = v[first : first + scale.size]
-        if fraction == FP32_FRACTION:
-            for k in range(u64(part.size)):
-                part[k] = fused(part[k], scale[k], bias[k])
-        else:
-            for k in range(u64(part.size)):
-                total = to_odd(np.float64(part[k]) * np.float64(scale[k]), np.float64(bias[k]))
-                part[k] = f32(round_bits(total, fraction))
-
-
-@inner
-def add_scaled(v: Array, d: Array, scale: Array, sign: Any, fraction: int) -> None:
-    """Set v to v + sign * d * scale, rounded once; the scale is repeated; the sign is 1 or -1, a float32."""
-    for first in range(0, v.size, scale.size):
-        part, second = v[first : first + scale.size], d[first : first + scale.size]
-        if fraction == FP32_FRACTION:
-            for k in range(u64(part.size)):
-                part[k] = fused(sign * second[k], scale[k], part[k])
-        else:
-            for k in range(u64(part.size)):
-                product = np.float64(sign * second[k]) * np.float64(scale[k])
-                part[k] = f32(round_bits(to_odd(product, np.float64(part[k])), fraction))
-
-
-@inner
-def load_accumulators(acc: Array, at: int, scale: Array, v: Array, fraction: int) -> None:
-    """Set v to accumulators of 32 bits, from number `at` on, times a scale if there is one; each step rounded."""
-    n, start = u64(v.size), u64(at)
-    if fraction == FP32_FRACTION:
-        if scale.size:
-            for k in range(n):
-                v[k] = f32(acc[start + k]) * scale[k]
-        else:
-            for k in range(n):
-                v[k] = f32(acc[start + k])
-    elif scale.size:
-        for k in range(n):
-            a = round_bits(np.float64(acc[start + k]), fraction)
-            v[k] = f32(round_bits(a * np.float64(scale[k]), fraction))
-    else:
-        for k in range(n):
-            v[k] = f32(round_bits(np.float64(acc[start + k]), fraction))
-
-
-@inner
-def fill(arena: Array, row: Array, slot: int, values: Array, to: int, size: int, period: int) -> None:
+def fill(arena: Bytes, row: Row, slot: int, values: Floats, to: int, size: int, period: int) -> None:
     """Fill `size` values from number `to` on with a vector of a constant buffer, rounded; repeated after `period`."""
-    floats, start, begin = viewed(arena, np.float32), u64(row[slot + ADDRESS] >> 2), u64(to)
-    if row[slot + SHAPE + 3] > 1:
+    floats, start, begin = viewed(arena, np.float32), u64(row[slot + Field.ADDRESS] >> 2), u64(to)
+    if row[slot + Field.SHAPE + 3] > 1:
         for k in range(u64(period)):
             values[begin + k] = floats[start + k]
-        round_all(values[to : to + period], row[FRACTION])
+        round_all(values[to : to + period], row[Call.FRACTION])
         for more in range(begin + u64(period), begin + u64(size), u64(period)):
             for k in range(u64(period)):
                 values[more + k] = values[begin + k]
     else:
-        value = f32(round_bits(np.float64(floats[start]), row[FRACTION]))
+        value = f32(round_bits(np.float64(floats[start]), row[Call.FRACTION]))
         for k in range(u64(size)):
             values[begin + k] = value
 
 
 @inner
-def constant(row: Array, chain: Chain, number: int, slot: int) -> Array:
+def constant(row: Row, chain: Chain, number: int, slot: int) -> Floats:
     """Return a constant of a chain, a whole number of rows; it is empty where absent."""
     at = 2 * chain.apart + number * chain.step
-    return chain.floats[at : at if row[chain.operands + slot + ADDRESS] == ABSENT else at + chain.line]
-
-
-@inner
-def load_multiplier(arena: Array, row: Array, slot: int) -> Any:
-    """Return a multiplier of one element, rounded as it is loaded, as float64; 1 where absent."""
-    if row[slot + ADDRESS] == ABSENT:
-        return np.float64(1)
-    # By way of float32, where what rounding carries beyond it is an infinity.
-    return np.float64(f32(round_bits(np.float64(viewed(arena, np.float32)[row[slot + ADDRESS] >> 2]), row[FRACTION])))
+    return chain.floats[at : at if row[chain.operands + slot + Field.ADDRESS] == ABSENT else at + chain.line]
 
 
 @inlined
-def is_at_once(row: Array, operands: int, stages: int) -> bool:
+def is_at_once(row: Row, operands: int, stages: int) -> bool:
     """Return whether all stages can be done in one pass: 8 bits, results i8, EW2 at most a sum with an i8.
 
     In the shorter formats EW1 has no bias, and scales are moderate (`are_moderate`).
     """
-    operation, function, second = row[stages + EW2_OP], row[stages + SF], operands + EW2
-    bytes_only = row[OUT + DTYPE] == I8_CODE and row[X + DTYPE] in (I8_CODE, U8_CODE)
+    operation, function, second = row[stages + Attribute.EW2_OP], row[stages + Attribute.SF], operands + Slot.EW2
+    bytes_only = row[OUT + Field.DTYPE] == I8_CODE and row[X + Field.DTYPE] in (I8_CODE, U8_CODE)
     if not bytes_only or function not in (NO_SF, RELU, CLIP):
         return False
     # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
-    if row[FRACTION] != FP32_FRACTION and row[operands + EW1_BIAS + ADDRESS] != ABSENT:
+    if row[Call.FRACTION] != FP32_FRACTION and row[operands + Slot.EW1_BIAS + Field.ADDRESS] != ABSENT:
         return False
     if operation in (ADD, SUB):
-        return row[second + DTYPE] == I8_CODE and row[second + SHAPE + 3] == row[OUT + SHAPE + 3]
+        return row[second + Field.DTYPE] == I8_CODE and row[second + Field.SHAPE + 3] == row[OUT + Field.SHAPE + 3]
     return operation == NO_EW2
 
 
 @inner
-def are_moderate(values: Array) -> bool:
-    """Return whether float32 are 0 or of magnitudes from 2**-40 to 2**40.
-
-    Then what `all_at_once` computes from integers in the shorter formats, errors too, is 0 or between 2**-95 and 2**112
-    in magnitude: times EW1's scale, from 2**-40 to 2**71 in multiples of 2**-55 at least; with EW2, below FAR in such
-    multiples; times EW3's, below 2**112.
-    """
-    bits, odd = values.view(np.uint32), u32(0)
-    for k in range(u64(values.size)):
-        magnitude = u32(bits[k] & u32(0x7FFFFFFF))
-        odd |= u32((magnitude != u32(0)) & (u32(magnitude - u32((127 - 40) << 23)) > u32(80 << 23)))
-    return odd == u32(0)
-
-
-@inner
-def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
+def open_chain(arena: Bytes, row: Row, operands: int, stages: int) -> Chain:
     """Return the chain of a row, whose operands and attributes begin at these places of it."""
-    channels, at_once = row[OUT + SHAPE + 3], is_at_once(row, operands, stages)
+    channels, at_once = row[OUT + Field.SHAPE + 3], is_at_once(row, operands, stages)
     rows = row_count(row)
     block = channels * min(max(1, LANES // channels), rows)
     line = channels * min(max(1, LINE // channels), rows)
@@ -323,156 +161,25 @@ def open_chain(arena: Array, row: Array, operands: int, stages: int) -> Chain:
     floats = viewed(borrowed(memory), np.float32)
     to = 2 * apart
     for slot, neutral in CONSTANT_SLOTS:
-        if row[operands + slot + ADDRESS] != ABSENT:
+        if row[operands + slot + Field.ADDRESS] != ABSENT:
             fill(arena, row, operands + slot, floats, to, line, channels)
         elif at_once:
             for k in range(u64(to), u64(to + line)):
                 floats[k] = f32(neutral)
         to += step
-    if at_once and row[FRACTION] != FP32_FRACTION:
+    if at_once and row[Call.FRACTION] != FP32_FRACTION:
         for number in (SCALE_1, SCALE_2, SCALE_3):
             at = 2 * apart + number * step
             at_once = at_once and are_moderate(floats[at : at + line])
-    if row[operands + TABLE + ADDRESS] != ABSENT:
-        fill(arena, row, operands + TABLE, floats, to, TABLE_ELEMENTS, TABLE_ELEMENTS)
+    if row[operands + Slot.TABLE + Field.ADDRESS] != ABSENT:
+        fill(arena, row, operands + Slot.TABLE, floats, to, TABLE_ELEMENTS, TABLE_ELEMENTS)
     return Chain(memory, floats, used, operands, stages, at_once, block, apart, line, step)
 
 
 @inner
-def load_rows(arena: Array, row: Array, slot: int, zero: int, first: int, v: Array) -> None:
-    """Fill v with rows, from number `first` on, of a tensor of any type, less its zero point, rounded once.
-
-    The tensor is broadcast to the result.
-    """
-    fraction, dtype, channels = row[FRACTION], row[slot + DTYPE], row[OUT + SHAPE + 3]
-    count = v.size // channels
-    run = rows_in_run(row, slot)
-    spread = row[slot + SHAPE + 3] != channels
-    done = 0
-    while done < count:
-        rows = min(count - done, run - (first + done) % run)
-        at = address(row, slot, row[slot + ADDRESS], row_start(row, slot, first + done))
-        to = done * channels
-        if spread:
-            one = v[to : to + 1]
-            load_numbers(arena, dtype, at, zero, fraction, one)
-            value = one[0]
-            for k in range(u64(to), u64(to + channels)):
-                v[k] = value
-        else:
-            load_numbers(arena, dtype, at, zero, fraction, v[to : to + rows * channels])
-        done += rows
-
-
-@inner
-def bounds(row: Array, stages: int) -> tuple[Any, Any]:
-    """Return between what relu or clip leaves values, both float32."""
-    fraction = row[FRACTION]
-    if row[stages + SF] == RELU:
-        return f32(0), f32(np.inf)
-    low = f32(round_bits(float_attribute(row, stages + CLIP_LOW), fraction))
-    return low, f32(round_bits(float_attribute(row, stages + CLIP_HIGH), fraction))
-
-
-@inner
-def special_function(row: Array, stages: int, v: Array, table: Array) -> None:
-    """SF: v through the chosen function; each result is rounded to the format."""
-    word, fraction = row[stages + SF], row[FRACTION]
-    if word == RELU:
-        for k in range(v.size):
-            v[k] = v[k] if v[k] > f32(0) else f32(0)
-    elif word == CLIP:
-        low, high = bounds(row, stages)
-        for k in range(v.size):
-            a = low if v[k] < low else v[k]
-            v[k] = high if a > high else a
-    elif word == LEAKY_RELU:
-        slope = f32(round_bits(float_attribute(row, stages + SLOPE), fraction))
-        if fraction == FP32_FRACTION:
-            for k in range(v.size):
-                v[k] = v[k] * slope if v[k] < f32(0) else v[k]
-        else:
-            for k in range(v.size):
-                a = f32(round_bits(np.float64(v[k]) * np.float64(slope), fraction))
-                v[k] = a if v[k] < f32(0) else v[k]
-    elif word == SIGMOID:
-        for k in range(v.size):
-            v[k] = sigmoid(v[k])
-        round_all(v, fraction)
-    elif word == TANH:
-        for k in range(v.size):
-            v[k] = tanh(v[k])
-        round_all(v, fraction)
-    elif word == GELU:
-        for k in range(v.size):
-            v[k] = gelu(v[k])
-        round_all(v, fraction)
-    elif word == SILU:
-        for k in range(v.size):
-            v[k] = silu(v[k])
-        round_all(v, fraction)
-    elif word == EXP:
-        for k in range(v.size):
-            v[k] = exp(v[k])
-        round_all(v, fraction)
-    elif word == RECIPROCAL:
-        for k in range(v.size):
-            v[k] = f32(1) / v[k]
-        round_all(v, fraction)
-    elif word == RSQRT:
-        for k in range(v.size):
-            v[k] = f32(1 / np.sqrt(np.float64(v[k])))
-        round_all(v, fraction)
-    elif word == HARD_SIGMOID:
-        factor = np.float64(f32(round_bits(float_attribute(row, stages + SLOPE), fraction)))
-        offset = np.float64(f32(round_bits(float_attribute(row, stages + OFFSET), fraction)))
-        for k in range(v.size):
-            # In every format, fp32 too: a sum or product in float64 and one rounding are the same.
-            a = f32(round_bits(np.float64(v[k]) * factor, fraction))
-            v[k] = unit(f32(round_bits(np.float64(a) + offset, fraction)))
-    elif word == HARD_SWISH:
-        for k in range(v.size):
-            a = f32(round_bits(np.float64(v[k]) / 6.0, fraction))
-            a = unit(f32(round_bits(np.float64(a) + 0.5, fraction)))
-            v[k] = f32(round_bits(np.float64(v[k]) * np.float64(a), fraction))
-    elif word == BY_TABLE:
-        for k in range(v.size):
-            v[k] = table[saturated(v[k], f32(-128), f32(127), 0) + 128]
-
-
-@inner
-def store_rows(arena: Array, row: Array, zero: int, first: int, v: Array, low: Any, high: Any) -> None:
-    """Store rows, from number `first` on: integers rounded and clamped, floats rounded to their type, one quiet NaN.
-
-    low and high are those of `store_between`.
-    """
-    channels = row[OUT + SHAPE + 3]
-    count = v.size // channels
-    run = rows_in_run(row, OUT)
-    done = 0
-    while done < count:
-        rows = min(count - done, run - (first + done) % run)
-        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, first + done))
-        store_between(arena, row[OUT + DTYPE], at, zero, v[done * channels : (done + rows) * channels], low, high)
-        done += rows
-
-
-@inner
-def begin_short(source: Array, x: int, zero: int | None, numbers: Array, to: int, n: int, fraction: int) -> None:
-    """Set n numbers from number `to` on to what `all_at_once` takes from x on, rounded to a shorter format."""
-    if zero is None:
-        for k in range(n):
-            numbers[to + k] = short_integer(source[x + k], fraction)
-    else:
-        less = i32(zero)
-        for k in range(n):
-            numbers[to + k] = f32(i32(i32(source[x + k]) - less))
-
-
-@inner
 def all_at_once(
-    arena: Array,
-    row: Array,
+    arena: Bytes,
+    row: Row,
     chain: Chain,
     source: Array,
     start: int,
@@ -486,21 +193,21 @@ def all_at_once(
     source[start + r * pitch + c] is the accumulator of row first + r and channel c; or, with a zero point to be taken
     off, an element of 8 bits. Which of them is known as this is compiled.
     """
-    channels, stages, second = row[OUT + SHAPE + 3], chain.stages, chain.operands + EW2
-    operation, fraction = row[stages + EW2_OP], row[FRACTION]
+    channels, stages, second = row[OUT + Field.SHAPE + 3], chain.stages, chain.operands + Slot.EW2
+    operation, fraction = row[stages + Attribute.EW2_OP], row[Call.FRACTION]
     run = rows_in_run(row, OUT)
     if operation != NO_EW2:
         run = min(run, rows_in_run(row, second))
     # A NaN passes these bounds and is then stored as 0, as it is where relu has made it 0.
     low, high = f32(-np.inf), f32(np.inf)
-    if row[stages + SF] != NO_SF:
+    if row[stages + Attribute.SF] != NO_SF:
         low, high = bounds(row, stages)
     sign = f32(-1) if operation == SUB else f32(1)
-    out_zero, second_less = i32(row[stages + OUT_ZERO]), i32(row[stages + EW2_ZERO])
+    out_zero, second_less = i32(row[stages + Attribute.OUT_ZERO]), i32(row[stages + Attribute.EW2_ZERO])
     less = i32(0) if zero is None else i32(zero)
     least, greatest = f32(-128 - out_zero), f32(127 - out_zero)
-    scaled = row[chain.operands + EW1_SCALE + ADDRESS] != ABSENT
-    last = row[chain.operands + EW3_SCALE + ADDRESS] != ABSENT
+    scaled = row[chain.operands + Slot.EW1_SCALE + Field.ADDRESS] != ABSENT
+    last = row[chain.operands + Slot.EW3_SCALE + Field.ADDRESS] != ABSENT
     if fraction != FP32_FRACTION:
         # Times a moderate scale what lies so far off is stored as what is infinite, or 0 if that is 0.
         low, high = min(max(low, f32(-FAR)), f32(FAR)), min(max(high, f32(-FAR)), f32(FAR))
@@ -518,9 +225,9 @@ def all_at_once(
     done = 0
     while done < count:
         rows = min(count - done, run - (first + done) % run)
-        to, d = row[OUT + ADDRESS] + row_start(row, OUT, first + done), i64(0)
+        to, d = row[OUT + Field.ADDRESS] + row_start(row, OUT, first + done), i64(0)
         if operation != NO_EW2:
-            d = row[second + ADDRESS] + row_start(row, second, first + done)
+            d = row[second + Field.ADDRESS] + row_start(row, second, first + done)
         for at in range(0, rows * channels, piece):
             n = u64(min(piece, rows * channels - at))
             x, y = u64(start + (done + at // channels) * pitch), u64(d + at)
@@ -566,11 +273,11 @@ def all_at_once(
 
 @inner
 def run_chain(
-    arena: Array,
-    row: Array,
+    arena: Bytes,
+    row: Row,
     chain: Chain,
-    acc: Array,
-    sums: Array,
+    acc: Integers,
+    sums: Words,
     pitch: int,
     first: int,
     count: int,
@@ -580,24 +287,25 @@ def run_chain(
     acc[r * pitch + c] is the accumulator of row first + r and channel c, of 32 bits, which is the result itself if that
     is of type i32; or sums[...] is, of 64. Where there are neither, `count` is one block, and the caller has filled v.
     """
-    channels, fraction, stages = row[OUT + SHAPE + 3], row[FRACTION], chain.stages
-    if row[OUT + DTYPE] == I32_CODE:
+    channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Call.FRACTION], chain.stages
+    if row[OUT + Field.DTYPE] == I32_CODE:
         words = viewed(arena, np.int32)
         for r in range(count):
-            at = u64((row[OUT + ADDRESS] >> 2) + row_start(row, OUT, first + r))
+            at = u64((row[OUT + Field.ADDRESS] >> 2) + row_start(row, OUT, first + r))
             for k in range(u64(channels)):
                 words[at + k] = acc[u64(r * pitch) + k]
         return
     if chain.at_once and acc.size:
         all_at_once(arena, row, chain, acc, i64(0), None, pitch, first, count)
         return
-    scale, bias = constant(row, chain, SCALE_1, EW1_SCALE), constant(row, chain, BIAS_1, EW1_BIAS)
-    second_scale, last_scale = constant(row, chain, SCALE_2, EW2_SCALE), constant(row, chain, SCALE_3, EW3_SCALE)
-    operation, function = row[stages + EW2_OP], row[stages + SF]
+    scale, bias = constant(row, chain, SCALE_1, Slot.EW1_SCALE), constant(row, chain, BIAS_1, Slot.EW1_BIAS)
+    second_scale = constant(row, chain, SCALE_2, Slot.EW2_SCALE)
+    last_scale = constant(row, chain, SCALE_3, Slot.EW3_SCALE)
+    operation, function = row[stages + Attribute.EW2_OP], row[stages + Attribute.SF]
     # With a bias the product is not rounded.
     early = scale if bias.size == 0 else bias[:0]
     low, high, clamped = f32(-np.inf), f32(np.inf), False
-    if function in (RELU, CLIP) and last_scale.size == 0 and not is_floating(row[OUT + DTYPE]):
+    if function in (RELU, CLIP) and last_scale.size == 0 and not is_floating(row[OUT + Field.DTYPE]):
         least, greatest = bounds(row, stages)
         # A NaN counts as 0 there, and only once it is stored.
         if least <= f32(0) and greatest >= f32(0):
@@ -626,7 +334,7 @@ def run_chain(
             with_constant(v, scale, MUL, fraction)
         if operation != NO_EW2:
             d = chain.floats[chain.apart : chain.apart + v.size]
-            load_rows(arena, row, chain.operands + EW2, row[stages + EW2_ZERO], first + done, d)
+            load_rows(arena, row, chain.operands + Slot.EW2, row[stages + Attribute.EW2_ZERO], first + done, d)
             if second_scale.size and operation in (ADD, SUB):
                 add_scaled(v, d, second_scale, f32(1) if operation == ADD else f32(-1), fraction)
             else:
@@ -637,4 +345,4 @@ def run_chain(
             special_function(row, stages, v, chain.floats[2 * chain.apart + CONSTANTS * chain.step :])
         if last_scale.size:
             with_constant(v, last_scale, MUL, fraction)
-        store_rows(arena, row, row[stages + OUT_ZERO], first + done, v, low, high)
+        store_rows(arena, row, row[stages + Attribute.OUT_ZERO], first + done, v, low, high)

@@ -12,26 +12,36 @@ GMAC/s for 144 to 384 channels with stride 1, 9 to 10 with stride 2; 19 for the 
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Integers, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import borrowed, viewed, whole
-from emulator.kernels.chain import OUT, X, open_chain, run_chain
-from emulator.kernels.elements import CHAIN, W, accumulators, source_of, weights_of
-from emulator.kernels.numbers import Array, i32, i64, u64
+from emulator.kernels.chain import open_chain, run_chain
+from emulator.kernels.elements import PRODUCT_CHAIN, W, accumulators, elements_of, weights_of
+from emulator.kernels.numbers import i32, i64, u64
+from emulator.kernels.rows import OUT, X
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ABSENT, ADDRESS, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import ABSENT, Field, attribute_slot, operand_slot
 
-STEP, PAD, DILATION, X_ZERO, W_ZERO = (
-    attribute_slot("dwconv", name) for name in ("stride", "pad", "dilation", "x_zero", "w_zero")
-)
-BIAS, STAGES = operand_slot("dwconv", "bias"), whole(attribute_slot("dwconv", "ew2_op"))
-assert (operand_slot("dwconv", "w"), operand_slot("dwconv", "ew1_scale")) == (W, CHAIN)
+DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
+assert (operand_slot("dwconv", "w"), operand_slot("dwconv", "ew1_scale")) == (W, PRODUCT_CHAIN)
 
 NINE = 9
 RUN = 512
 
 
+class Dwconv(Columns):
+    """The slot of a dwconv's bias, and the columns of its own attributes."""
+
+    BIAS = operand_slot("dwconv", "bias")
+    STRIDE = attribute_slot("dwconv", "stride")
+    PAD = attribute_slot("dwconv", "pad")
+    DILATION = attribute_slot("dwconv", "dilation")
+    X_ZERO = attribute_slot("dwconv", "x_zero")
+    W_ZERO = attribute_slot("dwconv", "w_zero")
+
+
 @inner
-def add_nine(ring: Array, at: Array, step: int, weights: Array, begin: Array, acc: Array) -> None:
+def add_nine(ring: Array, at: Words, step: int, weights: Integers, begin: Integers, acc: Integers) -> None:
     """Set acc to begin + the sum of the products of the first nine taps, wrapped to 32 bits.
 
     at[t] is the byte of the ring where the first run begins for tap t; the next ones begin `step` further on. All but
@@ -55,7 +65,7 @@ def add_nine(ring: Array, at: Array, step: int, weights: Array, begin: Array, ac
 
 
 @inner
-def add_one(ring: Array, at: int, step: int, weights: Array, acc: Array) -> None:
+def add_one(ring: Array, at: int, step: int, weights: Integers, acc: Integers) -> None:
     """Add the products of one tap to acc, as `add_nine` does."""
     lines, o = ring.reshape(-1), u64(at)
     for start in range(u64(0), u64(acc.size), u64(weights.size)):
@@ -65,7 +75,7 @@ def add_one(ring: Array, at: int, step: int, weights: Array, acc: Array) -> None
 
 
 @inner
-def add_wide(ring: Array, zero: int, at: Array, step: int, weights: Array, begin: Array, sums: Array) -> None:
+def add_wide(ring: Array, zero: int, at: Words, step: int, weights: Integers, begin: Integers, sums: Words) -> None:
     """Set sums to begin + the sum over all taps, in 64 bits; x loses its zero point here. Runs as in `add_nine`."""
     lines, o = ring.reshape(-1), u64(0)
     for start in range(u64(0), u64(sums.size), u64(begin.size)):
@@ -94,16 +104,16 @@ def copy_line(source: Array, start: int, step: int, flip: int, fill: int, line: 
 
 
 @inner
-def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
+def dense_weights(arena: Bytes, row: Row, taps: int, run: int) -> Integers:
     """Return w less its zero point, [taps, run]: channels repeated; zeros for taps beyond the window."""
-    w = weights_of(arena, row, row[W_ZERO])
-    width, channels = row[W + SHAPE + 2], row[W + SHAPE + 3]
+    w = weights_of(arena, row, row[Dwconv.W_ZERO])
+    words, width, channels = viewed(w.bytes, np.int16), row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
     weights = np.zeros((taps, run), np.int32)
-    for t in range(row[W + SHAPE + 1] * width):
-        start = u64(w.first + t // width * row[W + STRIDE + 1] + t % width * row[W + STRIDE + 2])
+    for t in range(row[W + Field.SHAPE + 1] * width):
+        start = u64(w.first + t // width * row[W + Field.STRIDE + 1] + t % width * row[W + Field.STRIDE + 2])
         for c in range(u64(channels)):
             if w.wide:
-                weights[t, c] = i32(w.words[start + c]) - i32(w.zero)
+                weights[t, c] = i32(words[start + c]) - i32(w.less)
             else:
                 weights[t, c] = (i32(w.bytes[start + c]) ^ i32(w.flip)) - i32(w.less)
         for k in range(channels, run):
@@ -112,13 +122,13 @@ def dense_weights(arena: Array, row: Array, taps: int, run: int) -> Array:
 
 
 @inner
-def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
+def first_sums(arena: Bytes, row: Row, weights: Integers, less: int) -> Integers:
     """Return what the sums of a run begin with: bias, less what `less` in every x adds; wrapped to 32 bits."""
-    begin, channels = np.zeros(weights.shape[1], np.int32), row[W + SHAPE + 3]
-    words, start = viewed(arena, np.int32), row[BIAS + ADDRESS] >> 2
-    step = 1 if row[BIAS + SHAPE + 3] > 1 else 0
+    begin, channels = np.zeros(weights.shape[1], np.int32), row[W + Field.SHAPE + 3]
+    words, start = viewed(arena, np.int32), row[Dwconv.BIAS + Field.ADDRESS] >> 2
+    step = 1 if row[Dwconv.BIAS + Field.SHAPE + 3] > 1 else 0
     for k in range(begin.size):
-        total = i64(words[start + k % channels * step]) if row[BIAS + ADDRESS] != ABSENT else i64(0)
+        total = i64(words[start + k % channels * step]) if row[Dwconv.BIAS + Field.ADDRESS] != ABSENT else i64(0)
         for t in range(weights.shape[0]):
             total -= i64(less) * weights[t, k]
         begin[k] = i32(total)
@@ -126,28 +136,29 @@ def first_sums(arena: Array, row: Array, weights: Array, less: int) -> Array:
 
 
 @hot
-def dwconv(arena: Array, row: Array) -> None:
+def dwconv(arena: Bytes, row: Row) -> None:
     """acc[n,oh,ow,c] = bias[c] + sum over kh, kw of (x - x_zero) * (w - w_zero), then the chain."""
-    height, width, channels = row[W + SHAPE + 1], row[W + SHAPE + 2], row[W + SHAPE + 3]
-    rows, columns, before = row[X + SHAPE + 1], row[X + SHAPE + 2], row[PAD + 1]
-    down, across = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
+    height, width, channels = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    rows, columns, before = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Dwconv.PAD + 1]
+    down, across = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
     # Walkers share lines of the result: each has a ring of its own.
-    mine, end = share(row, row[OUT + SHAPE] * down)
+    mine, end = share(row, row[OUT + Field.SHAPE] * down)
     begin_pixel, end_pixel = mine * across, end * across
-    x = source_of(arena, row, X, row[X + ADDRESS], row[X_ZERO])
+    x = elements_of(arena, row, X, row[X + Field.ADDRESS], row[Dwconv.X_ZERO])
+    words = viewed(x.bytes, np.int16)
     # Pixels of a run lie side by side in the ring only with stride 1.
-    run = min(max(1, RUN // channels), across) if row[STEP + 1] == 1 else 1
+    run = min(max(1, RUN // channels), across) if row[Dwconv.STRIDE + 1] == 1 else 1
     taps = height * width
     weights = dense_weights(arena, row, max(taps, NINE), run * channels)
     begin = first_sums(arena, row, weights, 0 if x.wide else x.less)
     # Line y of an image is at y % span.
-    pitch = before + columns + row[PAD + 3]
-    span = (height - 1) * row[DILATION] + 1
+    pitch = before + columns + row[Dwconv.PAD + 3]
+    span = (height - 1) * row[Dwconv.DILATION] + 1
     ring_rows, wide_rows = (0, span) if x.wide else (span, 0)
     ring = np.empty((ring_rows, pitch * channels), np.uint8)
     wide_ring = np.empty((wide_rows, pitch * channels), np.int16)
     origins, at = np.zeros(taps, np.int64), np.zeros(max(taps, NINE), np.int64)
-    chain = open_chain(arena, row, CHAIN, STAGES)
+    chain = open_chain(arena, row, PRODUCT_CHAIN, DWCONV_STAGES)
     block = chain.block // channels
     acc, sums = accumulators(block, channels, x.wide)
     held = i64(0)
@@ -159,25 +170,25 @@ def dwconv(arena: Array, row: Array) -> None:
             left = index % across
             if left == 0:
                 line, image = index // across % down, index // (across * down)
-                top = line * row[STEP] - row[PAD]
+                top = line * row[Dwconv.STRIDE] - row[Dwconv.PAD]
                 # The lines that the row above, if it was computed here, has not seen.
                 for y in range(max(held, top) if line and index > begin_pixel else top, top + span):
-                    start = x.first + image * row[X + STRIDE] + y * row[X + STRIDE + 1]
+                    start = x.first + image * row[X + Field.STRIDE] + y * row[X + Field.STRIDE + 1]
                     size = (columns if 0 <= y < rows else 0, channels, before)
                     if x.wide:
-                        copy_line(x.words, start, row[X + STRIDE + 2], 0, x.zero, wide_ring[y % span], size)
+                        copy_line(words, start, row[X + Field.STRIDE + 2], x.flip, x.less, wide_ring[y % span], size)
                     else:
-                        copy_line(x.bytes, start, row[X + STRIDE + 2], x.flip, x.less, ring[y % span], size)
+                        copy_line(x.bytes, start, row[X + Field.STRIDE + 2], x.flip, x.less, ring[y % span], size)
                 held = top + span
                 for t in range(taps):
-                    y, column = top + t // width * row[DILATION], t % width * row[DILATION + 1]
+                    y, column = top + t // width * row[Dwconv.DILATION], t % width * row[Dwconv.DILATION + 1]
                     origins[t] = (y % span * pitch + column) * channels
             for t in range(taps):
-                at[t] = origins[t] + left * row[STEP + 1] * channels
-            some, step = min(across - left, count - p), run * row[STEP + 1] * channels
+                at[t] = origins[t] + left * row[Dwconv.STRIDE + 1] * channels
+            some, step = min(across - left, count - p), run * row[Dwconv.STRIDE + 1] * channels
             if x.wide:
                 wide_results = sums[p * channels : (p + some) * channels]
-                add_wide(wide_ring, x.zero, at[:taps], step, weights, begin, wide_results)
+                add_wide(wide_ring, x.less, at[:taps], step, weights, begin, wide_results)
             else:
                 results = acc[p * channels : (p + some) * channels]
                 add_nine(ring, at, step, weights, begin, results)

@@ -2,46 +2,43 @@
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Columns, Row
 from emulator.jit.compile import hot
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.chain import (
-    OUT,
-    X,
-    all_at_once,
-    load_rows,
-    open_chain,
-    row_count,
-    row_start,
-    rows_in_run,
-    run_chain,
-)
+from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
-from emulator.kernels.numbers import I8_CODE, Array
+from emulator.kernels.numbers import I8_CODE
+from emulator.kernels.rows import OUT, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, SHAPE, attribute_slot, operand_slot
+from emulator.plan.row import Field, attribute_slot, operand_slot
 
-X_ZERO = attribute_slot("eltwise", "x_zero")
-CHAIN, STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
+ELTWISE_CHAIN, ELTWISE_STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
+
+
+class Eltwise(Columns):
+    """The column of eltwise's own attribute."""
+
+    X_ZERO = attribute_slot("eltwise", "x_zero")
 
 
 @hot
-def eltwise(arena: Array, row: Array) -> None:
+def eltwise(arena: Bytes, row: Row) -> None:
     """acc = x - x_zero, then the chain."""
-    rows, channels = row_count(row), row[OUT + SHAPE + 3]
+    rows, channels = row_count(row), row[OUT + Field.SHAPE + 3]
     mine, end = share(row, rows)
-    chain = open_chain(arena, row, CHAIN, STAGES)
-    if chain.at_once and row[X + DTYPE] == I8_CODE and row[X + SHAPE + 3] == channels:
+    chain = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES)
+    if chain.at_once and row[X + Field.DTYPE] == I8_CODE and row[X + Field.SHAPE + 3] == channels:
         signed, run = viewed(arena, np.int8), rows_in_run(row, X)
         first = mine
         while first < end:
             count = min(run - first % run, end - first)
-            start = row[X + ADDRESS] + row_start(row, X, first)
-            all_at_once(arena, row, chain, signed, start, row[X_ZERO], channels, first, count)
+            start = row[X + Field.ADDRESS] + row_start(row, X, first)
+            all_at_once(arena, row, chain, signed, start, row[Eltwise.X_ZERO], channels, first, count)
             first += count
         return
     block = chain.block // channels
     acc, sums = accumulators(0, channels, False)
     for first in range(mine, end, block):
         count = min(block, end - first)
-        load_rows(arena, row, X, row[X_ZERO], first, chain.floats[: count * channels])
+        load_rows(arena, row, X, row[Eltwise.X_ZERO], first, chain.floats[: count * channels])
         run_chain(arena, row, chain, acc, sums, channels, first, count)

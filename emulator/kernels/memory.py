@@ -12,25 +12,38 @@ from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Row, Words
 from emulator.jit.compile import hot, inner
-from emulator.jit.intrinsics import viewed
-from emulator.kernels.chain import OUT, X, float_attribute, row_count
-from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, Array, u64
+from emulator.jit.intrinsics import viewed, whole
+from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, u64
+from emulator.kernels.rows import OUT, X, float_attribute, row_count
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, RANK, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 
-VALUE, PERM = attribute_slot("fill", "value"), attribute_slot("transpose", "perm")
-INDEX = operand_slot("gather", "index")
-WINDOW, WINDOW_STRIDE = attribute_slot("flatten", "window"), attribute_slot("flatten", "stride")
-PAD, DILATION = attribute_slot("flatten", "pad"), attribute_slot("flatten", "dilation")
-X_ZERO = attribute_slot("flatten", "x_zero")
 TILE = 32
+FILL_VALUE, GATHER_INDEX = whole(attribute_slot("fill", "value")), whole(operand_slot("gather", "index"))
 for _name in ("load", "store", "copy", "transpose", "gather", "flatten", "toweight"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
 
 
+class Transpose(Columns):
+    """The column of a transpose's attribute."""
+
+    PERM = attribute_slot("transpose", "perm")
+
+
+class Flatten(Columns):
+    """The columns of a flatten's attributes."""
+
+    WINDOW = attribute_slot("flatten", "window")
+    STRIDE = attribute_slot("flatten", "stride")
+    PAD = attribute_slot("flatten", "pad")
+    DILATION = attribute_slot("flatten", "dilation")
+    X_ZERO = attribute_slot("flatten", "x_zero")
+
+
 @inner
-def joined(shape: Array, out: Array, x: Array) -> None:
+def joined(shape: Words, out: Words, x: Words) -> None:
     """Join neighbouring dimensions that are evenly spaced in both tensors, in place, towards the innermost."""
     at = 3
     for d in range(2, -1, -1):
@@ -56,7 +69,7 @@ def size_shift(dtype: int) -> int:
 
 
 @inner
-def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x: Array) -> None:
+def copy_elements(view: Array, shape: Words, to: int, out: Words, start: int, x: Words) -> None:
     """view[to + i . out] = view[start + i . x] for all indices i within shape."""
     joined(shape, out, x)
     jumps = x[3] != 1 and shape[2] > 1
@@ -79,7 +92,7 @@ def copy_elements(view: Array, shape: Array, to: int, out: Array, start: int, x:
 
 
 @inner
-def cut(row: Array, shape: Array, out: Array, x: Array) -> tuple[int, int]:
+def cut(row: Row, shape: Words, out: Words, x: Words) -> tuple[int, int]:
     """Cut shape down to this walker's share, along the longest dimension; return how far on in out and x it begins.
 
     Dimensions are joined before, so that the longest one is long.
@@ -95,12 +108,13 @@ def cut(row: Array, shape: Array, out: Array, x: Array) -> tuple[int, int]:
 
 
 @inner
-def move_strided(arena: Array, row: Array, strides: Array) -> None:
+def move_strided(arena: Bytes, row: Row, strides: Words) -> None:
     """Copy x, read with the given strides, to out."""
-    shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
-    shift = size_shift(row[OUT + DTYPE])
+    shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()
+    out = row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy()
+    shift = size_shift(row[OUT + Field.DTYPE])
     past, past_x = cut(row, shape, out, strides)
-    to, start = (row[OUT + ADDRESS] >> shift) + past, (row[X + ADDRESS] >> shift) + past_x
+    to, start = (row[OUT + Field.ADDRESS] >> shift) + past, (row[X + Field.ADDRESS] >> shift) + past_x
     if shift == 0:
         copy_elements(arena, shape, to, out, start, strides)
     elif shift == 1:
@@ -110,27 +124,27 @@ def move_strided(arena: Array, row: Array, strides: Array) -> None:
 
 
 @hot
-def move(arena: Array, row: Array) -> None:
+def move(arena: Bytes, row: Row) -> None:
     """out[...] = x[...]"""
-    move_strided(arena, row, row[X + STRIDE : X + STRIDE + 4].copy())
+    move_strided(arena, row, row[X + Field.STRIDE : X + Field.STRIDE + 4].copy())
 
 
 @hot
-def transpose(arena: Array, row: Array) -> None:
+def transpose(arena: Bytes, row: Row) -> None:
     """out[i] = x[j] with j[perm[k]] = i[k]"""
-    strides = row[X + STRIDE : X + STRIDE + 4].copy()
-    front = 4 - row[X + RANK]
-    for d in range(row[X + RANK]):
-        strides[front + d] = row[X + STRIDE + front + row[PERM + d]]
+    strides = row[X + Field.STRIDE : X + Field.STRIDE + 4].copy()
+    front = 4 - row[X + Field.RANK]
+    for d in range(row[X + Field.RANK]):
+        strides[front + d] = row[X + Field.STRIDE + front + row[Transpose.PERM + d]]
     move_strided(arena, row, strides)
 
 
 @inner
-def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
+def first_wrong(arena: Bytes, row: Row, index: int, rows: int) -> int:
     """Return 1 + the place of the first element of an index operand outside 0 ... rows - 1, or 0."""
     values = viewed(arena, np.int32)
-    start, step = row[index + ADDRESS] >> 2, row[index + STRIDE + 3]
-    for i in range(row[index + SHAPE + 3]):
+    start, step = row[index + Field.ADDRESS] >> 2, row[index + Field.STRIDE + 3]
+    for i in range(row[index + Field.SHAPE + 3]):
         value = values[start + i * step]
         if value < 0 or value >= rows:
             return i + 1
@@ -138,28 +152,30 @@ def first_wrong(arena: Array, row: Array, index: int, rows: int) -> int:
 
 
 @inner
-def gather_rows(arena: Array, view: Array, row: Array, shift: int, first: int) -> None:
+def gather_rows(arena: Bytes, view: Array, row: Row, shift: int, first: int) -> None:
     """view[to + i . out] = view[start + index[i] . x] for all rows i, of which `first` is the dimension."""
     values = viewed(arena, np.int32)
-    index, step = row[INDEX + ADDRESS] >> 2, row[INDEX + STRIDE + 3]
-    shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
-    x = row[X + STRIDE : X + STRIDE + 4].copy()
-    to, start, out_step, x_step = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift, out[first], x[first]
+    index, step = row[GATHER_INDEX + Field.ADDRESS] >> 2, row[GATHER_INDEX + Field.STRIDE + 3]
+    shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()
+    out = row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy()
+    x = row[X + Field.STRIDE : X + Field.STRIDE + 4].copy()
+    to, start = row[OUT + Field.ADDRESS] >> shift, row[X + Field.ADDRESS] >> shift
+    out_step, x_step = out[first], x[first]
     # One row at a time; the first joins the dimensions of all.
     shape[first] = 1
-    begin, end = share(row, row[INDEX + SHAPE + 3])
+    begin, end = share(row, row[GATHER_INDEX + Field.SHAPE + 3])
     for i in range(begin, end):
         copy_elements(view, shape, to + i * out_step, out, start + values[index + i * step] * x_step, x)
 
 
 @hot
-def gather(arena: Array, row: Array) -> None:
+def gather(arena: Bytes, row: Row) -> None:
     """out[i, ...] = x[index[i], ...]"""
-    first = 4 - row[X + RANK]
-    row[STATUS] = first_wrong(arena, row, INDEX, row[X + SHAPE + first])
-    if row[STATUS] != 0:
+    first = 4 - row[X + Field.RANK]
+    row[Call.STATUS] = first_wrong(arena, row, GATHER_INDEX, row[X + Field.SHAPE + first])
+    if row[Call.STATUS] != 0:
         return
-    shift = size_shift(row[OUT + DTYPE])
+    shift = size_shift(row[OUT + Field.DTYPE])
     if shift == 0:
         gather_rows(arena, arena, row, shift, first)
     elif shift == 1:
@@ -169,27 +185,27 @@ def gather(arena: Array, row: Array) -> None:
 
 
 @hot
-def toweight(arena: Array, row: Array) -> None:
+def toweight(arena: Bytes, row: Row) -> None:
     """out[o,kh,kw,c] = x[(kh * width + kw) * channels + c, o]"""
-    width, channels = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
-    down, across = row[X + STRIDE + 2], row[X + STRIDE + 3]
+    width, channels = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
+    down, across = row[X + Field.STRIDE + 2], row[X + Field.STRIDE + 3]
     move_strided(arena, row, np.array([across, width * channels * down, channels * down, down]))
 
 
 @inner
-def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
+def flatten_windows(view: Array, row: Row, shift: int, padding: Any) -> None:
     """view[to + (n, oh, ow, taps before + c) . out] = view[start + (n, ih, iw, c) . x], or padding."""
-    shape, out, x = row[OUT + SHAPE :], row[OUT + STRIDE :], row[X + STRIDE :]
-    height, width, channels = row[X + SHAPE + 1], row[X + SHAPE + 2], row[X + SHAPE + 3]
-    to, start = row[OUT + ADDRESS] >> shift, row[X + ADDRESS] >> shift
+    shape, out, x = row[OUT + Field.SHAPE :], row[OUT + Field.STRIDE :], row[X + Field.STRIDE :]
+    height, width, channels = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[X + Field.SHAPE + 3]
+    to, start = row[OUT + Field.ADDRESS] >> shift, row[X + Field.ADDRESS] >> shift
     first, last = share(row, row_count(row))
     for index in range(first, last):
         n, oh, ow = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
         at = to + n * out[0] + oh * out[1] + ow * out[2]
-        for kh in range(row[WINDOW]):
-            ih = oh * row[WINDOW_STRIDE] - row[PAD] + kh * row[DILATION]
-            for kw in range(row[WINDOW + 1]):
-                iw = ow * row[WINDOW_STRIDE + 1] - row[PAD + 1] + kw * row[DILATION + 1]
+        for kh in range(row[Flatten.WINDOW]):
+            ih = oh * row[Flatten.STRIDE] - row[Flatten.PAD] + kh * row[Flatten.DILATION]
+            for kw in range(row[Flatten.WINDOW + 1]):
+                iw = ow * row[Flatten.STRIDE + 1] - row[Flatten.PAD + 1] + kw * row[Flatten.DILATION + 1]
                 source = start + n * x[0] + ih * x[1] + iw * x[2]
                 if not (0 <= ih < height and 0 <= iw < width):
                     for c in range(channels):
@@ -204,9 +220,9 @@ def flatten_windows(view: Array, row: Array, shift: int, padding: Any) -> None:
 
 
 @hot
-def flatten(arena: Array, row: Array) -> None:
+def flatten(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,(kh * window.width + kw) * channels + c] = x[n,ih,iw,c], x_zero outside x"""
-    shift, zero = size_shift(row[OUT + DTYPE]), row[X_ZERO]
+    shift, zero = size_shift(row[OUT + Field.DTYPE]), row[Flatten.X_ZERO]
     if shift == 0:
         flatten_windows(arena, row, shift, np.uint8(zero))
     elif shift == 1:
@@ -216,7 +232,7 @@ def flatten(arena: Array, row: Array) -> None:
 
 
 @inner
-def fill_elements(view: Array, shape: Array, to: int, out: Array, value: Any) -> None:
+def fill_elements(view: Array, shape: Words, to: int, out: Words, value: Any) -> None:
     """view[to + i . out] = value for all indices i within shape."""
     joined(shape, out, out.copy())
     for i in range(shape[0]):
@@ -243,10 +259,11 @@ def half_bits(value: float) -> Any:
 
 
 @hot
-def fill(arena: Array, row: Array) -> None:
+def fill(arena: Bytes, row: Row) -> None:
     """out[...] = value"""
-    value, dtype = float_attribute(row, VALUE), row[OUT + DTYPE]
-    shape, out = row[OUT + SHAPE : OUT + SHAPE + 4].copy(), row[OUT + STRIDE : OUT + STRIDE + 4].copy()
+    value, dtype = float_attribute(row, FILL_VALUE), row[OUT + Field.DTYPE]
+    shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()
+    out = row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy()
     shift, bits = size_shift(dtype), np.int64(value)
     # Floating values are exact in their type (isa.shape_rules), so these shifts of the float32 lose nothing.
     if dtype == F32_CODE:
@@ -255,7 +272,7 @@ def fill(arena: Array, row: Array) -> None:
         bits = np.int64(np.float32(value).view(np.int32)) >> 16
     elif dtype == F16_CODE:
         bits = half_bits(value)
-    to = row[OUT + ADDRESS] >> shift
+    to = row[OUT + Field.ADDRESS] >> shift
     if shift == 0:
         fill_elements(arena, shape, to, out, np.uint8(bits))
     elif shift == 1:

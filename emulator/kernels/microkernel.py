@@ -1,4 +1,4 @@
-"""The micro-kernel: a tile of products, with all its sums in vector registers, and copies that pack for it.
+"""The micro-kernel: a register tile of the product of packed matrices, and copies that pack for it.
 
     acc[r, o] = base[o] + sum over s of x[r, s] . w[s, o]      for r in ROWS, o in COLUMNS, wrapping as acc does
 
@@ -27,11 +27,11 @@ core of a Zen 4 at about 3.7 GHz, 64 steps; with panels and lines in the second-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from emulator.jit.arrays import Array, Bytes, Integers, Words
 from emulator.jit.compile import inner
 from emulator.jit.forms import chosen_form
 from emulator.jit.intrinsics import whole
@@ -185,7 +185,7 @@ wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_ad
 
 @inner
 def multiply(
-    x: np.ndarray, stride: int, count: int, w: np.ndarray, w_at: int, steps: int, base: np.ndarray, acc: np.ndarray,
+    x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, acc: Integers,
     slot: int, column: int, width: int,
 ) -> None:  # fmt: skip
     """Set acc[r * width + column + o] = base[slot + o] + products of line r of x and column o of the panel at w_at.
@@ -212,7 +212,7 @@ def multiply(
 
 @inner
 def multiply_wide(
-    x: np.ndarray, stride: int, count: int, w: np.ndarray, w_at: int, steps: int, base: np.ndarray, sums: np.ndarray,
+    x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, sums: Words,
     slot: int, column: int, width: int,
 ) -> None:  # fmt: skip
     """The same of elements of 32 bits, into sums of 64."""
@@ -281,9 +281,7 @@ _pack_vectors: Any = intrinsic(_by_vectors)
 
 
 @inner
-def pack_run(
-    packed: np.ndarray, to: int, source: np.ndarray, start: int, count: int, wide: bool, flip: int, less: int
-) -> None:
+def pack_run(packed: Bytes, to: int, source: Array, start: int, count: int, wide: bool, flip: int, less: int) -> None:
     """Pack `count` elements of a source of bytes, from number `start` on, to byte `to` on.
 
     Bytes become elements of ELEMENT bytes, (byte ^ flip) - less; if `wide`, 16-bit words become 32 bits, word - less.

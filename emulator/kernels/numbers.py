@@ -1,4 +1,4 @@
-"""Numbers between memory, where they have any type, and the float32 buffers that engines compute in.
+"""Storage types to the vector format and back: elements in memory, and the float32 buffers that engines compute in.
 
 Every number of a vector format is a float32: a shorter one is rounded to as many bits. The type is switched once for a
 run of elements that lie side by side, so the loops are free of branches.
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Floats, Integers, Row
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import fused, viewed
-from emulator.plan.plan import DTYPE
+from emulator.plan.row import Field
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 
-Array = np.ndarray
 f32 = np.float32
 i32, i64 = np.int32, np.int64
 u32, u64 = np.uint32, np.uint64
@@ -116,7 +116,7 @@ def short_multiply_add(a: Any, b: Any, c: Any, fraction: int) -> Any:
 
 
 @inner
-def round_all(v: Array, fraction: int) -> None:
+def round_all(v: Floats, fraction: int) -> None:
     if fraction != FP32_FRACTION:
         for k in range(v.size):
             v[k] = f32(round_bits(np.float64(v[k]), fraction))
@@ -181,13 +181,13 @@ def element_bytes(dtype: int) -> int:
 
 
 @inner
-def address(row: Array, slot: int, base: int, offset: int) -> Any:
+def address(row: Row, slot: int, base: int, offset: int) -> Any:
     """Return the byte that lies `offset` elements of the operand's type behind byte `base`."""
-    return base + offset * element_bytes(row[slot + DTYPE])
+    return base + offset * element_bytes(row[slot + Field.DTYPE])
 
 
 @inner
-def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v: Array) -> None:
+def load_numbers(arena: Bytes, dtype: int, at: int, zero: int, fraction: int, v: Floats) -> None:
     """Fill v with elements from byte `at` on, less their zero point, rounded once."""
     # A difference of int32 would be an int64, of which a vector holds half as many.
     n, less = u64(v.size), i32(zero)
@@ -231,7 +231,7 @@ def load_numbers(arena: Array, dtype: int, at: int, zero: int, fraction: int, v:
 
 
 @inner
-def load_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
+def load_integers(arena: Bytes, dtype: int, at: int, v: Integers) -> None:
     """Fill an int32 buffer with integers from byte `at` on."""
     n = u64(v.size)
     if dtype == I8_CODE:
@@ -253,7 +253,7 @@ def load_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
 
 
 @inner
-def store_integers(arena: Array, dtype: int, at: int, v: Array) -> None:
+def store_integers(arena: Bytes, dtype: int, at: int, v: Integers) -> None:
     """Store int32 that the type holds, from byte `at` on."""
     n = u64(v.size)
     if dtype in (I8_CODE, U8_CODE):
@@ -279,13 +279,13 @@ def integer_range(dtype: int) -> tuple[int, int]:
 
 
 @inner
-def store_numbers(arena: Array, dtype: int, at: int, zero: int, v: Array) -> None:
+def store_numbers(arena: Bytes, dtype: int, at: int, zero: int, v: Floats) -> None:
     """Store v from byte `at` on: rounded, clamped and with its zero point as an integer, or rounded as a float."""
     store_between(arena, dtype, at, zero, v, f32(-np.inf), f32(np.inf))
 
 
 @inner
-def store_between(arena: Array, dtype: int, at: int, zero: int, v: Array, least: Any, greatest: Any) -> None:
+def store_between(arena: Bytes, dtype: int, at: int, zero: int, v: Floats, least: Any, greatest: Any) -> None:
     """Store v as `store_numbers` does, integers clamped to [least, greatest] too: float32, which 0 is between."""
     n = u64(v.size)
     first, last = integer_range(dtype)

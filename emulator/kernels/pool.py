@@ -9,14 +9,14 @@ of 64 channels and more of int8, 1 for 16 channels, where the loops around cost 
 
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Floats, Integers, Row, Words
 from emulator.jit.compile import hot, inner
-from emulator.jit.intrinsics import viewed
-from emulator.kernels.chain import ADD, MUL, OUT, X, combine, load_multiplier, row_count, row_start
+from emulator.jit.intrinsics import viewed, whole
+from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
     I8_CODE,
     U8_CODE,
-    Array,
     address,
     f32,
     is_floating,
@@ -25,40 +25,51 @@ from emulator.kernels.numbers import (
     store_numbers,
     u64,
 )
+from emulator.kernels.rows import OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 
-SCALE = operand_slot("avgpool", "scale")
-WINDOW, STEP, PAD, COUNT_PAD, X_ZERO, OUT_ZERO = (
-    attribute_slot("avgpool", name) for name in ("window", "stride", "pad", "count_pad", "x_zero", "out_zero")
-)
+AVGPOOL_SCALE = whole(operand_slot("avgpool", "scale"))
+
+
+class Pool(Columns):
+    """The columns of an avgpool's attributes; a maxpool has those of the window in the same places."""
+
+    WINDOW = attribute_slot("avgpool", "window")
+    STRIDE = attribute_slot("avgpool", "stride")
+    PAD = attribute_slot("avgpool", "pad")
+    COUNT_PAD = attribute_slot("avgpool", "count_pad")
+    X_ZERO = attribute_slot("avgpool", "x_zero")
+    OUT_ZERO = attribute_slot("avgpool", "out_zero")
+
+
 for _name in ("maxpool", "avgpool"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
-for _name, _slot in (("window", WINDOW), ("stride", STEP), ("pad", PAD)):
+for _name, _slot in (("window", Pool.WINDOW), ("stride", Pool.STRIDE), ("pad", Pool.PAD)):
     assert attribute_slot("maxpool", _name) == _slot
 
 
 @inner
-def window_inside(row: Array, index: int) -> tuple[int, int, int, int, int]:
+def window_inside(row: Row, index: int) -> tuple[int, int, int, int, int]:
     """Return (first element of the image, top, bottom, left, right): the part of a result pixel's window inside x."""
-    across = row[OUT + SHAPE + 2]
-    down = row[OUT + SHAPE + 1]
-    top = index // across % down * row[STEP] - row[PAD]
-    left = index % across * row[STEP + 1] - row[PAD + 1]
-    bottom = min(top + row[WINDOW], row[X + SHAPE + 1])
-    right = min(left + row[WINDOW + 1], row[X + SHAPE + 2])
-    image = index // (down * across) * row[X + STRIDE]
+    across = row[OUT + Field.SHAPE + 2]
+    down = row[OUT + Field.SHAPE + 1]
+    top = index // across % down * row[Pool.STRIDE] - row[Pool.PAD]
+    left = index % across * row[Pool.STRIDE + 1] - row[Pool.PAD + 1]
+    bottom = min(top + row[Pool.WINDOW], row[X + Field.SHAPE + 1])
+    right = min(left + row[Pool.WINDOW + 1], row[X + Field.SHAPE + 2])
+    image = index // (down * across) * row[X + Field.STRIDE]
     return image, max(top, 0), bottom, max(left, 0), right
 
 
 @inner
-def pixel_start(row: Array, image: int, y: int, x: int) -> int:
+def pixel_start(row: Row, image: int, y: int, x: int) -> int:
     """Return the element, from the first of x, where a pixel of x begins."""
-    return image + y * row[X + STRIDE + 1] + x * row[X + STRIDE + 2]
+    return image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2]
 
 
 @inner
-def keep_greater(peak: Array, values: Array) -> None:
+def keep_greater(peak: Floats, values: Floats) -> None:
     """Set peak to the greater of it and float32 values, the first of equals; a NaN is greater than any number."""
     for c in range(u64(peak.size)):
         v = values[c]
@@ -66,10 +77,10 @@ def keep_greater(peak: Array, values: Array) -> None:
 
 
 @inner
-def pool_integers(source: Array, row: Array, shift: int, least: int) -> None:
+def pool_integers(source: Array, row: Row, shift: int, least: int) -> None:
     """Max-pool x in a view of the arena by its type, of 1 << shift bytes; `least` is the type's least value."""
-    channels = u64(row[OUT + SHAPE + 3])
-    base, to = row[X + ADDRESS] >> shift, row[OUT + ADDRESS] >> shift
+    channels = u64(row[OUT + Field.SHAPE + 3])
+    base, to = row[X + Field.ADDRESS] >> shift, row[OUT + Field.ADDRESS] >> shift
     peak = np.empty(channels, source.dtype)
     first, last = share(row, row_count(row))
     for index in range(first, last):
@@ -86,37 +97,37 @@ def pool_integers(source: Array, row: Array, shift: int, least: int) -> None:
 
 
 @inner
-def pool_floats(arena: Array, row: Array) -> None:
+def pool_floats(arena: Bytes, row: Row) -> None:
     """Max-pool x by way of float32, which holds each value of the floating types."""
-    peak, pixel = np.empty((2, row[OUT + SHAPE + 3]), np.float32)
-    dtype = row[X + DTYPE]
+    peak, pixel = np.empty((2, row[OUT + Field.SHAPE + 3]), np.float32)
+    dtype = row[X + Field.DTYPE]
     first, last = share(row, row_count(row))
     for index in range(first, last):
         image, top, bottom, left, right = window_inside(row, index)
         peak[:] = -np.inf
         for y in range(top, bottom):
             for x in range(left, right):
-                at = address(row, X, row[X + ADDRESS], pixel_start(row, image, y, x))
+                at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
                 load_numbers(arena, dtype, at, 0, FP32_FRACTION, pixel)
                 keep_greater(peak, pixel)
-        store_numbers(arena, dtype, address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index)), 0, peak)
+        store_numbers(arena, dtype, address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index)), 0, peak)
 
 
 @hot
-def maxpool(arena: Array, row: Array) -> None:
+def maxpool(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = max over kh, kw inside x of x[n,ih,iw,c]."""
-    if row[X + DTYPE] == I8_CODE:
+    if row[X + Field.DTYPE] == I8_CODE:
         pool_integers(viewed(arena, np.int8), row, 0, -128)
-    elif row[X + DTYPE] == U8_CODE:
+    elif row[X + Field.DTYPE] == U8_CODE:
         pool_integers(arena, row, 0, 0)
-    elif is_floating(row[X + DTYPE]):
+    elif is_floating(row[X + Field.DTYPE]):
         pool_floats(arena, row)
     else:
         pool_integers(viewed(arena, np.int16), row, 1, -32768)
 
 
 @inner
-def add_line(source: Array, first: int, step: int, count: int, line: Array, sums: Array) -> None:
+def add_line(source: Array, first: int, step: int, count: int, line: Integers, sums: Words) -> None:
     """Add `count` pixels, `step` elements apart, of a line of the window to sums.
 
     Sums of one line fit 32 bits, those of the whole window need not.
@@ -132,42 +143,42 @@ def add_line(source: Array, first: int, step: int, count: int, line: Array, sums
 
 
 @inner
-def sum_integers(arena: Array, row: Array, window: tuple, line: Array, sums: Array, v: Array) -> None:
+def sum_integers(arena: Bytes, row: Row, window: tuple, line: Integers, sums: Words, v: Floats) -> None:
     """Set v to the sums of a window of integers less their zero points: exact, then rounded once."""
     image, top, bottom, left, right = window
-    dtype, step, fraction = row[X + DTYPE], row[X + STRIDE + 2], row[FRACTION]
+    dtype, step, fraction = row[X + Field.DTYPE], row[X + Field.STRIDE + 2], row[Call.FRACTION]
     sums[:] = 0
     for y in range(top, bottom):
-        at = address(row, X, row[X + ADDRESS], pixel_start(row, image, y, left))
+        at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, left))
         if dtype == I8_CODE:
             add_line(viewed(arena, np.int8), at, step, right - left, line, sums)
         elif dtype == U8_CODE:
             add_line(arena, at, step, right - left, line, sums)
         else:
             add_line(viewed(arena, np.int16), at >> 1, step, right - left, line, sums)
-    less = (bottom - top) * (right - left) * row[X_ZERO]
+    less = (bottom - top) * (right - left) * row[Pool.X_ZERO]
     for c in range(u64(v.size)):
         v[c] = f32(round_bits(np.float64(sums[c] - less), fraction))
 
 
 @inner
-def sum_floats(arena: Array, row: Array, window: tuple, pixel: Array, v: Array) -> None:
+def sum_floats(arena: Bytes, row: Row, window: tuple, pixel: Floats, v: Floats) -> None:
     """Set v to the sums of a window of floats, in row-major order, each step rounded."""
     image, top, bottom, left, right = window
     v[:] = 0
     for y in range(top, bottom):
         for x in range(left, right):
-            at = address(row, X, row[X + ADDRESS], pixel_start(row, image, y, x))
-            load_numbers(arena, row[X + DTYPE], at, 0, row[FRACTION], pixel)
-            combine(v, pixel, ADD, row[FRACTION])
+            at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
+            load_numbers(arena, row[X + Field.DTYPE], at, 0, row[Call.FRACTION], pixel)
+            combine(v, pixel, ADD, row[Call.FRACTION])
 
 
 @hot
-def avgpool(arena: Array, row: Array) -> None:
+def avgpool(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = to storage(float(sum of (x - x_zero)) * (scale / count))."""
-    channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
-    scale = load_multiplier(arena, row, SCALE)
-    floating = is_floating(row[X + DTYPE])
+    channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.FRACTION]
+    scale = load_multiplier(arena, row, AVGPOOL_SCALE)
+    floating = is_floating(row[X + Field.DTYPE])
     line, sums = np.empty(channels, np.int32), np.empty(channels, np.int64)
     v, pixel, multiplier = np.empty((3, channels), np.float32)
     first, last = share(row, row_count(row))
@@ -178,9 +189,9 @@ def avgpool(arena: Array, row: Array) -> None:
         else:
             sum_integers(arena, row, window, line, sums, v)
         _, top, bottom, left, right = window
-        taps = row[WINDOW] * row[WINDOW + 1] if row[COUNT_PAD] else (bottom - top) * (right - left)
+        taps = row[Pool.WINDOW] * row[Pool.WINDOW + 1] if row[Pool.COUNT_PAD] else (bottom - top) * (right - left)
         # The format's greatest number may be passed here: float32 makes it the infinity that it is.
         multiplier[:] = f32(round_bits(scale / taps, fraction))
         combine(v, multiplier, MUL, fraction)
-        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index))
-        store_numbers(arena, row[OUT + DTYPE], at, row[OUT_ZERO], v)
+        at = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index))
+        store_numbers(arena, row[OUT + Field.DTYPE], at, row[Pool.OUT_ZERO], v)

@@ -6,15 +6,17 @@ has a place of its own in the block of results and the innermost loop is one vec
 there is one result, and the loop is a chain, which the stated order of float sums makes it in any case.
 """
 
+from enum import IntEnum
+
 import numpy as np
 
+from emulator.jit.arrays import Array, Bytes, Columns, Floats, Integers, Row
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import whole
-from emulator.kernels.chain import ADD, LANES, MUL, OUT, X, combine, load_multiplier, row_count, row_start
+from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
     I32_CODE,
-    Array,
     address,
     f32,
     is_floating,
@@ -25,21 +27,39 @@ from emulator.kernels.numbers import (
     store_numbers,
     u64,
 )
+from emulator.kernels.rows import LANES, OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
-SCALE = operand_slot("reduce", "scale")
-OP, X_ZERO, OUT_ZERO = (attribute_slot("reduce", name) for name in ("op", "x_zero", "out_zero"))
-SUM, MEAN, MAX, ARGMAX = map(whole, range(4))
-assert MNEMONICS["reduce"].choices[0].words == ("sum", "mean", "max", "argmax")
+REDUCE_SCALE = whole(operand_slot("reduce", "scale"))
+
+
+class Reduce(Columns):
+    """The columns of a reduce's attributes."""
+
+    OP = attribute_slot("reduce", "op")
+    X_ZERO = attribute_slot("reduce", "x_zero")
+    OUT_ZERO = attribute_slot("reduce", "out_zero")
+
+
+class Reduction(IntEnum):
+    """The words of `op`."""
+
+    SUM = 0
+    MEAN = 1
+    MAX = 2
+    ARGMAX = 3
+
+
+assert [word.name.lower() for word in Reduction] == list(MNEMONICS["reduce"].choices[0].words)
 assert (operand_slot("reduce", "out"), operand_slot("reduce", "x")) == (OUT, X)
 
 
 @inner
-def folded(row: Array, dimension: int) -> int:
+def folded(row: Row, dimension: int) -> int:
     """Return how many indices of a dimension of x become one."""
-    return row[X + SHAPE + dimension] if row[OUT + SHAPE + dimension] == 1 else 1
+    return row[X + Field.SHAPE + dimension] if row[OUT + Field.SHAPE + dimension] == 1 else 1
 
 
 @inner
@@ -68,7 +88,7 @@ def add_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
 
 
 @inner
-def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: bool) -> None:
+def keep_greatest(best: Array, places: Integers, values: Array, place: int, kept: bool) -> None:
     """Keep the greatest and where it was first seen; a NaN is greater than any number. `place` is of values[0]."""
     for k in range(values.size):
         to, at = (k, place) if kept else (0, place + k)
@@ -78,23 +98,23 @@ def keep_greatest(best: Array, places: Array, values: Array, place: int, kept: b
 
 
 @inner
-def scaled(arena: Array, row: Array, count: int, v: Array) -> None:
+def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
     """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[FRACTION], load_multiplier(arena, row, SCALE)
+    fraction, scale = row[Call.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
     multiplier = np.empty(v.size, np.float32)
-    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[OP] == MEAN else f32(scale)
+    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[Reduce.OP] == Reduction.MEAN else f32(scale)
     combine(v, multiplier, MUL, fraction)
 
 
 @hot
-def reduce(arena: Array, row: Array) -> None:
+def reduce(arena: Bytes, row: Row) -> None:
     """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
-    channels, dtype, op, fraction = row[X + SHAPE + 3], row[X + DTYPE], row[OP], row[FRACTION]
-    kept = row[OUT + SHAPE + 3] == channels
+    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP], row[Call.FRACTION]
+    kept = row[OUT + Field.SHAPE + 3] == channels
     high, wide = folded(row, 1), folded(row, 2)
     outer = folded(row, 0) * high * wide
     count = outer if kept else outer * channels
-    floating, adding = is_floating(dtype), op in (SUM, MEAN)
+    floating, adding = is_floating(dtype), op in (Reduction.SUM, Reduction.MEAN)
     size = min(channels, LANES)
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
@@ -108,11 +128,11 @@ def reduce(arena: Array, row: Array) -> None:
             sums[:n], totals[:n], places[:n] = f32(0), 0, -1
             place = 0
             for r in range(outer):
-                start = origin + r % wide * row[X + STRIDE + 2] + r // wide % high * row[X + STRIDE + 1]
-                start += r // (wide * high) * row[X + STRIDE]
+                start = origin + r % wide * row[X + Field.STRIDE + 2] + r // wide % high * row[X + Field.STRIDE + 1]
+                start += r // (wide * high) * row[X + Field.STRIDE]
                 for c in range(first, last, LANES):
                     some = min(LANES, last - c)
-                    at = address(row, X, row[X + ADDRESS], start + c)
+                    at = address(row, X, row[X + Field.ADDRESS], start + c)
                     if floating:
                         load_numbers(arena, dtype, at, 0, fraction if adding else FP32_FRACTION, numbers[:some])
                         if adding:
@@ -126,22 +146,22 @@ def reduce(arena: Array, row: Array) -> None:
                         else:
                             keep_greatest(best_integer[:n], places[:n], integers[:some], place, kept)
                     place += 1 if kept else some
-            at = address(row, OUT, row[OUT + ADDRESS], to + first)
-            if op == ARGMAX:
+            at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
+            if op == Reduction.ARGMAX:
                 store_integers(arena, I32_CODE, at, places[:n])
-            elif op == MAX:
+            elif op == Reduction.MAX:
                 if floating:
                     store_numbers(arena, dtype, at, 0, best[:n])
                 else:
                     store_integers(arena, dtype, at, best_integer[:n])
             else:
                 if not floating:
-                    less = count * row[X_ZERO]
+                    less = count * row[Reduce.X_ZERO]
                     for k in range(n):
                         integers[k] = np.int32(totals[k] - less)
                         sums[k] = f32(round_bits(np.float64(totals[k] - less), fraction))
-                if row[OUT + DTYPE] == I32_CODE:
+                if row[OUT + Field.DTYPE] == I32_CODE:
                     store_integers(arena, I32_CODE, at, integers[:n])
                 else:
                     scaled(arena, row, count, sums[:n])
-                    store_numbers(arena, row[OUT + DTYPE], at, row[OUT_ZERO], sums[:n])
+                    store_numbers(arena, row[OUT + Field.DTYPE], at, row[Reduce.OUT_ZERO], sums[:n])

@@ -6,28 +6,18 @@ they are. roipool takes max over the pixels of its bin, as maxpool does over a w
 comes from `index`, which is looked through before anything is written.
 """
 
+from enum import IntEnum, auto
 from typing import Any
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Columns, Floats, Row
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.chain import (
-    ADD,
-    LANES,
-    MUL,
-    OUT,
-    X,
-    combine,
-    float_attribute,
-    load_multiplier,
-    row_count,
-    row_start,
-)
+from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.memory import first_wrong
 from emulator.kernels.numbers import (
     FP32_FRACTION,
-    Array,
     address,
     element_bytes,
     f32,
@@ -37,44 +27,86 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.pool import keep_greater, pixel_start
+from emulator.kernels.rows import LANES, OUT, X, float_attribute, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import share
-from emulator.plan.plan import ADDRESS, DTYPE, FRACTION, SHAPE, STATUS, STRIDE, attribute_slot, operand_slot
+from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
-MODE, COORDINATES, ROUNDING = (attribute_slot("resize", name) for name in ("mode", "coordinates", "rounding"))
-LINEAR = whole(1)
-HALF_PIXEL, ALIGN_CORNERS = map(whole, range(2))
-PREFER_FLOOR, PREFER_CEIL, FLOOR = map(whole, range(3))
-assert [spec.words for spec in MNEMONICS["resize"].choices] == [
-    ("nearest", "linear"),
-    ("half_pixel", "align_corners", "asymmetric"),
-    ("prefer_floor", "prefer_ceil", "floor", "ceil"),
-]
 # Where the multiplier and the zero points stand in the rows of both that interpolate.
 RESIZE = whole(operand_slot("resize", "scale")), whole(attribute_slot("resize", "x_zero"))
 ROISAMPLE = whole(operand_slot("roisample", "scale")), whole(attribute_slot("roisample", "x_zero"))
 for _name in ("resize", "roisample"):
     assert attribute_slot(_name, "out_zero") == attribute_slot(_name, "x_zero") + 1
-ROIS, INDEX = operand_slot("roisample", "rois"), operand_slot("roisample", "index")
-RATIO, SPATIAL_SCALE, HALF_PIXEL_ROIS = (
-    attribute_slot("roisample", name) for name in ("ratio", "spatial_scale", "half_pixel")
-)
-ROIPOOL_SCALE, ROIPOOL_ZERO = attribute_slot("roipool", "spatial_scale"), attribute_slot("roipool", "x_zero")
+ROI_INDEX = whole(operand_slot("roisample", "index"))
+SAMPLE_SCALE = whole(attribute_slot("roisample", "spatial_scale"))
+POOL_SCALE = whole(attribute_slot("roipool", "spatial_scale"))
 for _name in ("resize", "roisample", "roipool"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
 for _name in ("rois", "index"):
     assert operand_slot("roipool", _name) == operand_slot("roisample", _name)
-# Buffers of a block, by their row in `work`.
-V, P, W, M = range(4)
 FARTHEST = 2.0**30
+
+
+class Resize(Columns):
+    """The columns of a resize's own attributes."""
+
+    MODE = attribute_slot("resize", "mode")
+    COORDINATES = attribute_slot("resize", "coordinates")
+    ROUNDING = attribute_slot("resize", "rounding")
+
+
+class Mode(IntEnum):
+    NEAREST = 0
+    LINEAR = 1
+
+
+class Coordinates(IntEnum):
+    HALF_PIXEL = 0
+    ALIGN_CORNERS = 1
+    ASYMMETRIC = 2
+
+
+class Rounding(IntEnum):
+    PREFER_FLOOR = 0
+    PREFER_CEIL = 1
+    FLOOR = 2
+    CEIL = 3
+
+
+assert [spec.words for spec in MNEMONICS["resize"].choices] == [
+    tuple(word.name.lower() for word in words) for words in (Mode, Coordinates, Rounding)
+]
+
+
+class Roisample(Columns):
+    """The slot of the regions, in a roipool too, and the columns of a roisample's own attributes."""
+
+    ROIS = operand_slot("roisample", "rois")
+    RATIO = attribute_slot("roisample", "ratio")
+    HALF_PIXEL = attribute_slot("roisample", "half_pixel")
+
+
+class Roipool(Columns):
+    """The column of a roipool's own attribute."""
+
+    X_ZERO = attribute_slot("roipool", "x_zero")
+
+
+class Work(Columns):
+    """The float32 buffers of a block of channels: rows of `work`."""
+
+    RESULT = auto()
+    PIXEL = auto()
+    WEIGHT = auto()
+    MULTIPLIER = auto()
 
 
 @inner
 def coordinate(word: int, i: int, size: int, of_x: int) -> tuple[int, int]:
     """Return where result index i lies in x, as a fraction: (numerator, denominator)."""
-    if word == HALF_PIXEL:
+    if word == Coordinates.HALF_PIXEL:
         return (2 * i + 1) * of_x - size, 2 * size
-    if word == ALIGN_CORNERS:
+    if word == Coordinates.ALIGN_CORNERS:
         return i * (of_x - 1), max(size - 1, 1)
     return i * of_x, size
 
@@ -82,11 +114,11 @@ def coordinate(word: int, i: int, size: int, of_x: int) -> tuple[int, int]:
 @inner
 def nearest_pixel(word: int, numerator: int, denominator: int, of_x: int) -> int:
     """Return the whole number that a coordinate is rounded to, within x."""
-    if word == PREFER_FLOOR:
+    if word == Rounding.PREFER_FLOOR:
         place = -((denominator - 2 * numerator) // (2 * denominator))
-    elif word == PREFER_CEIL:
+    elif word == Rounding.PREFER_CEIL:
         place = (2 * numerator + denominator) // (2 * denominator)
-    elif word == FLOOR:
+    elif word == Rounding.FLOOR:
         place = numerator // denominator
     else:
         place = -(-numerator // denominator)
@@ -114,70 +146,73 @@ def product(a: Any, b: Any, fraction: int) -> Any:
 
 @inner
 def interpolate(
-    arena: Array, row: Array, slots: tuple[int, int], image: int, index: int, y: tuple, x: tuple, work: Array
+    arena: Bytes, row: Row, slots: tuple[int, int], image: int, index: int, y: tuple, x: tuple, work: Floats
 ) -> None:
     """Store result pixel `index`: the weighted sum of four pixels of the image that begins at that element of x.
 
-    y and x are (place before, place after, weight before, weight after); work[M] holds the multiplier.
+    y and x are (place before, place after, weight before, weight after); work[Work.MULTIPLIER] holds the multiplier.
     """
     zero, out_zero = row[slots[1]], row[slots[1] + 1]
-    channels, fraction = row[OUT + SHAPE + 3], row[FRACTION]
+    channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.FRACTION]
     to = row_start(row, OUT, index)
     for first in range(0, channels, work.shape[1]):
         some = min(work.shape[1], channels - first)
-        v, p, w = work[V, :some], work[P, :some], work[W, :some]
+        v, p, w = work[Work.RESULT, :some], work[Work.PIXEL, :some], work[Work.WEIGHT, :some]
         for k in range(4):
             row_of_x, weight_y = (y[0], y[2]) if k < 2 else (y[1], y[3])
             column, weight_x = (x[0], x[2]) if k % 2 == 0 else (x[1], x[3])
-            at = address(row, X, row[X + ADDRESS], pixel_start(row, image, row_of_x, column) + first)
-            load_numbers(arena, row[X + DTYPE], at, zero, fraction, p)
+            at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, row_of_x, column) + first)
+            load_numbers(arena, row[X + Field.DTYPE], at, zero, fraction, p)
             w[:] = product(weight_y, weight_x, fraction)
             combine(p, w, MUL, fraction)
             if k == 0:
                 v[:] = p
             else:
                 combine(v, p, ADD, fraction)
-        combine(v, work[M, :some], MUL, fraction)
-        store_numbers(arena, row[OUT + DTYPE], address(row, OUT, row[OUT + ADDRESS], to + first), out_zero, v)
+        combine(v, work[Work.MULTIPLIER, :some], MUL, fraction)
+        at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
+        store_numbers(arena, row[OUT + Field.DTYPE], at, out_zero, v)
 
 
 @inner
-def copy_pixel(arena: Array, row: Array, start: int, index: int) -> None:
+def copy_pixel(arena: Bytes, row: Row, start: int, index: int) -> None:
     """Copy the pixel of x that begins at an element to result pixel `index`, both of one type."""
-    bytes_ = u64(row[OUT + SHAPE + 3] * element_bytes(row[X + DTYPE]))
-    source = u64(address(row, X, row[X + ADDRESS], start))
-    to = u64(address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index)))
+    bytes_ = u64(row[OUT + Field.SHAPE + 3] * element_bytes(row[X + Field.DTYPE]))
+    source = u64(address(row, X, row[X + Field.ADDRESS], start))
+    to = u64(address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index)))
     for k in range(bytes_):
         arena[to + k] = arena[source + k]
 
 
 @hot
-def resize(arena: Array, row: Array) -> None:
+def resize(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = x at the coordinates of (oh, ow): the nearest pixel, or four weighted."""
-    high, wide = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    high_x, wide_x, word, fraction = row[X + SHAPE + 1], row[X + SHAPE + 2], row[COORDINATES], row[FRACTION]
-    linear = row[MODE] == LINEAR
-    work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
-    work[M] = f32(load_multiplier(arena, row, RESIZE[0]))
+    high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
+    high_x, wide_x = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2]
+    word, fraction = row[Resize.COORDINATES], row[Call.FRACTION]
+    linear = row[Resize.MODE] == Mode.LINEAR
+    work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
+    work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, RESIZE[0]))
     begin, end = share(row, row_count(row))
     for index in range(begin, end):
         y, y_unit = coordinate(word, index // wide % high, high, high_x)
         x, x_unit = coordinate(word, index % wide, wide, wide_x)
-        image = index // (wide * high) * row[X + STRIDE]
+        image = index // (wide * high) * row[X + Field.STRIDE]
         if linear:
             rows, columns = between(y, y_unit, high_x, fraction), between(x, x_unit, wide_x, fraction)
             interpolate(arena, row, RESIZE, image, index, rows, columns, work)
         else:
-            at_y = nearest_pixel(row[ROUNDING], y, y_unit, high_x)
-            at_x = nearest_pixel(row[ROUNDING], x, x_unit, wide_x)
+            at_y = nearest_pixel(row[Resize.ROUNDING], y, y_unit, high_x)
+            at_x = nearest_pixel(row[Resize.ROUNDING], x, x_unit, wide_x)
             copy_pixel(arena, row, pixel_start(row, image, at_y, at_x), index)
 
 
 @inner
-def region(arena: Array, row: Array, roi: int) -> tuple[int, int]:
+def region(arena: Bytes, row: Row, roi: int) -> tuple[int, int]:
     """Return (the element of x where the image of a region begins, the float32 where its corners begin)."""
-    image = viewed(arena, np.int32)[(row[INDEX + ADDRESS] >> 2) + roi * row[INDEX + STRIDE + 3]]
-    return image * row[X + STRIDE], (row[ROIS + ADDRESS] >> 2) + roi * row[ROIS + STRIDE + 2]
+    image = viewed(arena, np.int32)[(row[ROI_INDEX + Field.ADDRESS] >> 2) + roi * row[ROI_INDEX + Field.STRIDE + 3]]
+    corners = (row[Roisample.ROIS + Field.ADDRESS] >> 2) + roi * row[Roisample.ROIS + Field.STRIDE + 2]
+    return image * row[X + Field.STRIDE], corners
 
 
 @inner
@@ -209,18 +244,18 @@ def between_samples(place: Any, of_x: int, fraction: int) -> tuple[int, int, Any
 
 
 @hot
-def roisample(arena: Array, row: Array) -> None:
+def roisample(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = x[index[r]] at sample (i, j) of region r: four pixels weighted, 0 outside x."""
-    row[STATUS] = first_wrong(arena, row, INDEX, row[X + SHAPE])
-    if row[STATUS] != 0:
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    if row[Call.STATUS] != 0:
         return
-    high, wide = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2]
-    high_x, wide_x, fraction = row[X + SHAPE + 1], row[X + SHAPE + 2], row[FRACTION]
-    half_pixel, scale = row[HALF_PIXEL_ROIS], f32(float_attribute(row, SPATIAL_SCALE))
-    down, across = row[RATIO], row[RATIO + 1]
+    high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
+    high_x, wide_x, fraction = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Call.FRACTION]
+    half_pixel, scale = row[Roisample.HALF_PIXEL], f32(float_attribute(row, SAMPLE_SCALE))
+    down, across = row[Roisample.RATIO], row[Roisample.RATIO + 1]
     corners = viewed(arena, np.float32)
-    work = np.empty((4, min(row[OUT + SHAPE + 3], LANES)), np.float32)
-    work[M] = f32(load_multiplier(arena, row, ROISAMPLE[0]))
+    work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
+    work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, ROISAMPLE[0]))
     for index in range(row_count(row)):
         image, at = region(arena, row, index // (wide * high))
         i, j = index // wide % high, index % wide
@@ -232,17 +267,17 @@ def roisample(arena: Array, row: Array) -> None:
         if inside:
             interpolate(arena, row, ROISAMPLE, image, index, rows, columns, work)
         else:
-            store_zeros(arena, row, row[ROISAMPLE[1] + 1], index, work[V])
+            store_zeros(arena, row, row[ROISAMPLE[1] + 1], index, work[Work.RESULT])
 
 
 @inner
-def store_zeros(arena: Array, row: Array, zero: int, index: int, v: Array) -> None:
+def store_zeros(arena: Bytes, row: Row, zero: int, index: int, v: Floats) -> None:
     """Store 0, which is the zero point, in every channel of result pixel `index`."""
-    channels = row[OUT + SHAPE + 3]
+    channels = row[OUT + Field.SHAPE + 3]
     v[:] = 0
     for first in range(0, channels, v.size):
-        at = address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index) + first)
-        store_numbers(arena, row[OUT + DTYPE], at, zero, v[: min(v.size, channels - first)])
+        at = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index) + first)
+        store_numbers(arena, row[OUT + Field.DTYPE], at, zero, v[: min(v.size, channels - first)])
 
 
 @inner
@@ -263,20 +298,20 @@ def bin_inside(begin: Any, end: Any, i: int, bins: int, scale: Any, of_x: int) -
 
 
 @hot
-def roipool(arena: Array, row: Array) -> None:
+def roipool(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = max of x[index[r]] over bin (i, j) of region r; x_zero where the bin is empty."""
-    row[STATUS] = first_wrong(arena, row, INDEX, row[X + SHAPE])
-    if row[STATUS] != 0:
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    if row[Call.STATUS] != 0:
         return
-    high, wide, dtype = row[OUT + SHAPE + 1], row[OUT + SHAPE + 2], row[X + DTYPE]
-    scale, zero = f32(float_attribute(row, ROIPOOL_SCALE)), row[ROIPOOL_ZERO]
+    high, wide, dtype = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2], row[X + Field.DTYPE]
+    scale, zero = f32(float_attribute(row, POOL_SCALE)), row[Roipool.X_ZERO]
     corners = viewed(arena, np.float32)
-    peak, pixel = np.empty((2, row[OUT + SHAPE + 3]), np.float32)
+    peak, pixel = np.empty((2, row[OUT + Field.SHAPE + 3]), np.float32)
     for index in range(row_count(row)):
         image, at = region(arena, row, index // (wide * high))
-        left, right = bin_inside(corners[at], corners[at + 2], index % wide, wide, scale, row[X + SHAPE + 2])
+        left, right = bin_inside(corners[at], corners[at + 2], index % wide, wide, scale, row[X + Field.SHAPE + 2])
         top, bottom = bin_inside(
-            corners[at + 1], corners[at + 3], index // wide % high, high, scale, row[X + SHAPE + 1]
+            corners[at + 1], corners[at + 3], index // wide % high, high, scale, row[X + Field.SHAPE + 1]
         )
         if bottom <= top or right <= left:
             store_zeros(arena, row, zero, index, peak)
@@ -284,8 +319,8 @@ def roipool(arena: Array, row: Array) -> None:
         peak[:] = -np.inf
         for y in range(top, bottom):
             for x in range(left, right):
-                start = address(row, X, row[X + ADDRESS], pixel_start(row, image, y, x))
+                start = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
                 # float32 holds every value of these types.
                 load_numbers(arena, dtype, start, 0, FP32_FRACTION, pixel)
                 keep_greater(peak, pixel)
-        store_numbers(arena, dtype, address(row, OUT, row[OUT + ADDRESS], row_start(row, OUT, index)), 0, peak)
+        store_numbers(arena, dtype, address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, index)), 0, peak)

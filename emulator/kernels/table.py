@@ -1,6 +1,6 @@
 """KERNELS: the compiled form of every instruction that an engine runs, by opcode.
 
-`kernel(arena, row)` reads its operands from the arena, computes, and writes its result there; emulator/plan/plan.py
+`kernel(arena, row)` reads its operands from the arena, computes, and writes its result there; emulator/plan/row.py
 says what a row holds. Formulas are those of isa.reference, bit for bit; nothing is shared with it but the table.
 """
 

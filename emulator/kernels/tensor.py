@@ -1,4 +1,4 @@
-"""Kernels of the tensor engine that sum over channels, on packed factors (packing.py): conv and matmul.
+"""Kernels of the tensor engine that sum over channels, on packed matrices (packing.py): conv and matmul.
 
 Loop order: blocks of rows of the result, whose packed x and whose sums take up to BLOCK_BYTES each of the second-level
 cache > panels of COLUMNS columns of w > tiles of ROWS rows > all of K (emulator/kernels/microkernel.py). The sums of a
@@ -8,17 +8,17 @@ been packed before the run (emulator/execute/prepack.py), others are packed here
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Integers, Row, Words
 from emulator.jit.compile import hot, inlined, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.chain import OUT, TABLE, X, open_chain, row_count, row_start, run_chain
-from emulator.kernels.elements import CHAIN, ZERO, W, source_of
+from emulator.kernels.chain import open_chain, run_chain
+from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
 from emulator.kernels.microkernel import COLUMNS, ROWS, multiply, multiply_wide
-from emulator.kernels.numbers import I16_CODE, Array, address, i64, padded
+from emulator.kernels.numbers import I16_CODE, address, i64, padded
 from emulator.kernels.packing import (
-    CONV_GROUPS,
-    CONV_W_ZERO,
-    MATMUL_W_ZERO,
     ONE,
+    Conv,
+    Matmul,
     Panels,
     apart,
     base_bytes,
@@ -36,25 +36,10 @@ from emulator.kernels.packing import (
     take_off_lines,
     to_pack,
 )
+from emulator.kernels.rows import OUT, Slot, X, row_count, row_start
 from emulator.kernels.workspace import behind, room, share
-from emulator.plan.plan import (
-    ABSENT,
-    ADDRESS,
-    ATTRIBUTES,
-    DTYPE,
-    FIELDS,
-    PACKED_W,
-    SCRATCH,
-    SHAPE,
-    SHARE,
-    SHARES,
-    STORED,
-    STRIDE,
-    attribute_slot,
-)
+from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Call, Field, attribute_slot
 
-CONV_X_ZERO, MATMUL_X_ZERO = attribute_slot("conv", "x_zero"), attribute_slot("matmul", "x_zero")
-TRANSPOSE_X, TRANSPOSE_W = attribute_slot("matmul", "transpose_x"), attribute_slot("matmul", "transpose_w")
 # The dimension of w that the columns of a convolution are.
 FILTERS = whole(0)
 CONV_STAGES, MATMUL_STAGES = (whole(attribute_slot(name, "ew2_op")) for name in ("conv", "matmul"))
@@ -63,7 +48,7 @@ BLOCK_BYTES = 256 * 1024
 
 
 @inner
-def by_columns(row: Array, rows: int, columns: int, stride: int) -> bool:
+def by_columns(row: Row, rows: int, columns: int, stride: int) -> bool:
     """Return whether walkers share a product's columns: they are many, and the lines of x make up one block.
 
     Then each walker reads only its part of w. That each packs all of x costs little beside so many columns, and is all
@@ -74,14 +59,14 @@ def by_columns(row: Array, rows: int, columns: int, stride: int) -> bool:
     """
     if columns <= 4 * rows:
         return False
-    own = columns // row[SHARES]
-    least = COLUMNS if rows < row[SHARES] * ROWS else 4 * COLUMNS
-    dense = row[PACKED_W] != 0 or row[W + STORED] == 0
-    return row[SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
+    own = columns // row[Call.SHARES]
+    least = COLUMNS if rows < row[Call.SHARES] * ROWS else 4 * COLUMNS
+    dense = row[Call.PACKED_W] != 0 or row[W + Field.STORED] == 0
+    return row[Call.SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
 
 
 @inner
-def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array:
+def narrowed(arena: Bytes, row: Row, columns: int, of_w: int, k: int) -> Row:
     """Return the row as if the result had this walker's share of its columns, whole panels, and nobody else worked.
 
     `of_w` is the dimension of w that the columns are.
@@ -93,17 +78,19 @@ def narrowed(arena: Array, row: Array, columns: int, of_w: int, k: int) -> Array
     # Not `copy[:] = row`: for the message of its error numba compiles how Python prints numbers, which takes a second.
     for field in range(row.size):
         copy[field] = row[field]
-    copy[SCRATCH] += size
-    copy[SHARE], copy[SHARES] = 0, 1
+    copy[Call.SCRATCH] += size
+    copy[Call.SHARE], copy[Call.SHARES] = 0, 1
     for slot in range(0, ATTRIBUTES, FIELDS):
         dimension = of_w if slot == W else 3
-        present = slot != X and slot != CHAIN + TABLE and row[slot + ADDRESS] != ABSENT
-        if present and row[slot + SHAPE + dimension] > 1:
-            copy[slot + ADDRESS] = address(row, slot, row[slot + ADDRESS], low * row[slot + STRIDE + dimension])
-            copy[slot + SHAPE + dimension] = width
-    if row[PACKED_W] != 0:
-        wide = row[X + DTYPE] == I16_CODE
-        copy[PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
+        present = slot != X and slot != PRODUCT_CHAIN + Slot.TABLE and row[slot + Field.ADDRESS] != ABSENT
+        if present and row[slot + Field.SHAPE + dimension] > 1:
+            copy[slot + Field.ADDRESS] = address(
+                row, slot, row[slot + Field.ADDRESS], low * row[slot + Field.STRIDE + dimension]
+            )
+            copy[slot + Field.SHAPE + dimension] = width
+    if row[Call.PACKED_W] != 0:
+        wide = row[X + Field.DTYPE] == I16_CODE
+        copy[Call.PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
     return copy
 
 
@@ -134,8 +121,8 @@ def acc_width(columns: int, groups: int, wide: bool) -> int:
 
 @inlined
 def open_buffers(
-    arena: Array, row: Array, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
-) -> tuple[Array, Array, Array, Array, int, int]:
+    arena: Bytes, row: Row, used: int, rows: int, stride: int, columns: int, groups: int, wide: bool
+) -> tuple[Bytes, Bytes, Integers, Words, int, int]:
     """Return (bases of the sums, lines of x, sums of 32 bits, sums of 64, how many a row has, scratch memory used).
 
     Of those sums that are not used there are none.
@@ -152,7 +139,7 @@ def open_buffers(
 
 @inlined
 def multiply_panels(
-    lines: Array, count: int, panels: Panels, group: int, columns: int, acc: Array, sums: Array, width: int
+    lines: Bytes, count: int, panels: Panels, group: int, columns: int, acc: Integers, sums: Words, width: int
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
@@ -171,23 +158,23 @@ def multiply_panels(
 
 
 @hot
-def conv(arena: Array, row: Array) -> None:
+def conv(arena: Bytes, row: Row) -> None:
     """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
-    filters, groups, pixels = row[W + SHAPE], row[CONV_GROUPS], row_count(row)
+    filters, groups, pixels = row[W + Field.SHAPE], row[Conv.GROUPS], row_count(row)
     of_group = filters // groups
-    k = row[W + SHAPE + 1] * row[W + SHAPE + 2] * row[W + SHAPE + 3]
-    x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[CONV_X_ZERO]), False)
-    w_zero = packed_zero(row, row[CONV_W_ZERO])
+    k = row[W + Field.SHAPE + 1] * row[W + Field.SHAPE + 2] * row[W + Field.SHAPE + 3]
+    x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Conv.X_ZERO]), False)
+    w_zero = packed_zero(row, row[Conv.W_ZERO])
     stride = apart(k * element_size(x.wide))
     if groups == 1 and by_columns(row, pixels, filters, stride):
         row = narrowed(arena, row, filters, FILTERS, k)
-        filters = of_group = row[OUT + SHAPE + 3]
+        filters = of_group = row[OUT + Field.SHAPE + 3]
     tile, last_tile = share(row, (pixels + ROWS - 1) // ROWS)
     begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
     block = block_rows(stride, filters, end - begin)
-    chain = open_chain(arena, row, CHAIN, CONV_STAGES)
+    chain = open_chain(arena, row, PRODUCT_CHAIN, CONV_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
-    packed, at = arena, row[PACKED_W]
+    packed, at = arena, row[Call.PACKED_W]
     if at == 0:
         packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
         pack_filters(arena, row, packed, at)
@@ -204,25 +191,25 @@ def conv(arena: Array, row: Array) -> None:
 
 
 @hot
-def matmul(arena: Array, row: Array) -> None:
+def matmul(arena: Bytes, row: Row) -> None:
     """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
-    rows, columns = row[OUT + SHAPE + 2], row[OUT + SHAPE + 3]
-    line_dimension, k_dimension = (3, 2) if row[TRANSPOSE_X] else (2, 3)
-    w_column = 2 if row[TRANSPOSE_W] else 3
-    k = row[X + SHAPE + k_dimension]
+    rows, columns = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
+    line_dimension, k_dimension = (3, 2) if row[Matmul.TRANSPOSE_X] else (2, 3)
+    w_column = 2 if row[Matmul.TRANSPOSE_W] else 3
+    k = row[X + Field.SHAPE + k_dimension]
     line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
-    x = to_pack(source_of(arena, row, X, row[X + ADDRESS], row[MATMUL_X_ZERO]), False)
-    w_zero = packed_zero(row, row[MATMUL_W_ZERO])
+    x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Matmul.X_ZERO]), False)
+    w_zero = packed_zero(row, row[Matmul.W_ZERO])
     stride = apart(k * element_size(x.wide))
-    matrices, tiles = row[OUT + SHAPE] * row[OUT + SHAPE + 1], (rows + ROWS - 1) // ROWS
+    matrices, tiles = row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1], (rows + ROWS - 1) // ROWS
     if matrices == 1 and by_columns(row, rows, columns, stride):
         row = narrowed(arena, row, columns, w_column, k)
-        columns = row[OUT + SHAPE + 3]
+        columns = row[OUT + Field.SHAPE + 3]
     tile, last_tile = share(row, matrices * tiles)
     block = block_rows(stride, columns, min(rows, (last_tile - tile) * ROWS))
-    chain = open_chain(arena, row, CHAIN, MATMUL_STAGES)
+    chain = open_chain(arena, row, PRODUCT_CHAIN, MATMUL_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
-    packed, at = arena, row[PACKED_W]
+    packed, at = arena, row[Call.PACKED_W]
     if at == 0:
         packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
         pack_right(arena, row, ZERO, packed, at)

@@ -1,4 +1,4 @@
-"""What a kernel has of its walker: a share of the result, and scratch memory.
+"""The workspace of a kernel: what it has of its walker, a share of the result and scratch memory.
 
 Several walkers share out a large instruction. Each calls the kernel with a row of its own, and the kernel computes the
 blocks of the result that `share` names, all of them where there is one walker. Which blocks those are must not change
@@ -10,33 +10,34 @@ the kernel before left there. It costs nothing to take, where np.empty costs 50 
 
 import numpy as np
 
+from emulator.jit.arrays import Bytes, Row
 from emulator.jit.compile import inner
-from emulator.plan.plan import SCRATCH, SCRATCH_END, SHARE, SHARES
+from emulator.plan.row import Call
 
-LINE = 64
+CACHE_LINE = 64
 
 
 @inner
-def share(row: np.ndarray, blocks: int) -> tuple[int, int]:
+def share(row: Row, blocks: int) -> tuple[int, int]:
     """Return the first of this walker's blocks of `blocks`, and the one behind its last."""
-    return blocks * row[SHARE] // row[SHARES], blocks * (row[SHARE] + 1) // row[SHARES]
+    return blocks * row[Call.SHARE] // row[Call.SHARES], blocks * (row[Call.SHARE] + 1) // row[Call.SHARES]
 
 
 @inner
-def room(arena: np.ndarray, row: np.ndarray, used: int, size: int) -> np.ndarray:
+def room(arena: Bytes, row: Row, used: int, size: int) -> Bytes:
     """Return `size` bytes of scratch memory behind `used` of them, which begin a cache line if `used` does.
 
     Where there are not so many, or none at all, they are allocated, from the start of a cache line on.
     """
-    start = row[SCRATCH] + used
-    if start + size <= row[SCRATCH_END]:
+    start = row[Call.SCRATCH] + used
+    if start + size <= row[Call.SCRATCH_END]:
         return arena[start : start + size]
-    allocated = np.empty(size + LINE, np.uint8)
-    start = -allocated.ctypes.data % LINE
+    allocated = np.empty(size + CACHE_LINE, np.uint8)
+    start = -allocated.ctypes.data % CACHE_LINE
     return allocated[start : start + size]
 
 
 @inner
 def behind(used: int, size: int) -> int:
     """Return how much is used after `size` bytes behind `used`, up to a whole cache line."""
-    return (used + size + LINE - 1) // LINE * LINE
+    return (used + size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE

@@ -1,6 +1,7 @@
 """A Program made flat for one chip: what all walkers of the emulator read.
 
-In goes a Program and a Chip; out comes a Plan, arrays of int64, checked so that no kernel can leave its memory.
-`plan` (the Plan and its loading), `barriers` (who meets), `deadlock` (the trap of cores that cannot go on), `pace` (how
-long compiled code runs before Python has a look).
+In goes a Program and a Chip; out comes a Plan, arrays of int64, checked so that no kernel can leave its memory. In
+order: `load` (the checks, and the arrays), `plan` (what comes out: the Plan, and a CorePlan for each core), `row` (an
+instruction in it: its columns, all that kernels know of a plan), `traps` and `deadlock` (how it is told why a program
+cannot go on), `barriers` (who meets), `pace` (how long compiled code runs before Python has a look).
 """

@@ -12,7 +12,9 @@ import numpy as np
 
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
-from emulator.plan.plan import SEQ, Plan, standing, starts
+from emulator.plan.plan import Plan
+from emulator.plan.row import SEQ, starts
+from emulator.plan.traps import standing
 from emulator.timing.columns import COUNT, DONE, FREE_FROM, NEWEST, NONE, OLDEST, RECORD, TOTALS
 from emulator.timing.schedule import (
     AT,

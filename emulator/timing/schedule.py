@@ -30,15 +30,17 @@ starts before it is issued. What is left is searched from the newest, and the fi
 older on that engine finishes later. It is few, unless latencies are far longer than occupancies.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from emulator.jit.compile import hot, inlined, inner
 from emulator.jit.intrinsics import borrowed, natural
 from emulator.plan.barriers import met
-from emulator.plan.plan import ADDRESS, FIELDS, READ, SEQ, WRITE, Plan
+from emulator.plan.row import FIELDS, READ, SEQ, WRITE, Field
 from emulator.timing.columns import (
     ARRIVED,
     BUSY,
@@ -83,6 +85,9 @@ from emulator.timing.columns import (
 from emulator.timing.costs import FIRST_LINK, Cost, holds
 from isa.operand import region
 from isa.table import MNEMONICS
+
+if TYPE_CHECKING:
+    from emulator.plan.plan import Plan
 
 # Columns of `code`, a row for each instruction of each core and one more: engine, wait bits, cycles, its loop, where
 # its rows of `operands` and of `held` begin, what it synchronises, and the number of its semaphore or barrier.
@@ -757,7 +762,7 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[np.ndarray, .
         mine[:, OTHER] += start
         # Numbers of Python from here on: those of numpy take ten times as long, one by one.
         slots = part.spans.shape[1]
-        bounds = (part.rows[:, ADDRESS : slots * FIELDS : FIELDS, None] + part.spans).tolist()
+        bounds = (part.rows[:, Field.ADDRESS : slots * FIELDS : FIELDS, None] + part.spans).tolist()
         access, firsts = part.access.tolist(), []
         for k, instruction in enumerate(part.core.code):
             if k in of_core:

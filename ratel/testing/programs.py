@@ -402,7 +402,7 @@ def racy_programs(draw: Draw) -> tuple[Program, int, str]:
     Returned are the program, the index of the instruction, and the letter of the bit that it lacks.
     """
     from emulator.checker.races import find_races
-    from emulator.plan.plan import load
+    from emulator.plan.load import load
 
     program = replace(draw(race_free_programs()), order="compiler")
     core = program.cores[0]

@@ -29,7 +29,7 @@ import numpy as np
 from assembler.assemble import assemble
 from assembler.syntax.diagnostics import AssemblyError
 from emulator.checker.check import check
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from emulator.timing.timeline import schedule
 from isa.chip import CHIPS, Chip, load_chip, load_description
 from isa.encoding import DESCRIPTOR, WORD_BYTES

@@ -17,7 +17,8 @@ import ratel
 from emulator.checker.races import find_races
 from emulator.execute.arena import open_arena
 from emulator.execute.interleave import Interleaver
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.errors import Trap
 from isa.interpret import interpret

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 import ratel
 from emulator.checker.races import MOST_RACES, find_races
 from emulator.execute.interleave import Interleaver
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.errors import RatelError, Trap
 from isa.loops import executions

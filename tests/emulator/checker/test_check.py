@@ -15,7 +15,7 @@ from emulator.checker.check import check
 from emulator.checker.findings import CODES
 from emulator.checker.initialisation import _Flow, _remainders, find_dataflow
 from emulator.checker.races import find_races
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from isa.errors import RatelError
 from isa.operand import Term

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 
 import ratel
 from emulator.checker.races import find_races
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from isa.loops import executions
 from isa.program import Program

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import ratel
 from emulator.checker.findings import Edit
 from emulator.checker.races import find_races
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from isa.program import Program
 from ratel.cli.main import main

@@ -12,7 +12,8 @@ from emulator.execute.arena import open_arena, tensor
 from emulator.execute.loop import TURN
 from emulator.execute.session import Dump, Execution, execute
 from emulator.execute.walkers import Walkers
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from emulator.timing.columns import CORE, FINISH, START, TOKEN_BY, TOKEN_UNTIL
 from emulator.timing.timeline import schedule
 from isa.chip import load_chip

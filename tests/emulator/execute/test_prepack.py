@@ -4,7 +4,7 @@ import numpy as np
 
 from emulator.execute.prepack import constant_weights
 from emulator.execute.session import execute
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from ratel import assemble
 

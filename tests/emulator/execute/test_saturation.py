@@ -8,7 +8,7 @@ import pytest
 
 import ratel
 from emulator.execute.saturation import find_saturation
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from ratel.cli.main import main
 

@@ -15,7 +15,8 @@ import ratel
 from emulator.execute.arena import open_arena, tensor
 from emulator.execute.loop import work
 from emulator.execute.session import Dump, execute
-from emulator.plan.plan import Plan, load, shares_bytes
+from emulator.plan.load import load, shares_bytes
+from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError, Trap

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from emulator.execute.session import Dump, execute
 from emulator.execute.walkers import Walkers
 from emulator.kernels.table import SHARED
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.dtypes import I8, I32
 from isa.errors import InputError, Trap

@@ -11,7 +11,7 @@ from emulator.explain.breakdown import KINDS, breakdown, by_engine, by_loop
 from emulator.explain.roofline import roofline
 from emulator.explain.slack import contested, slack
 from emulator.explain.what_if import can_have_more, more_and_most, numbers_read, timed, what_if
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from emulator.timing.columns import CORE, INDEX
 from emulator.timing.stream import stream
 from emulator.timing.timeline import schedule

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from emulator.jit.compile import hot
 from emulator.jit.jobs import compile_all
-from emulator.kernels.chain import round_bits
+from emulator.kernels.numbers import round_bits
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
-from emulator.plan.plan import SCRATCH, SCRATCH_END, SHARE, SHARES, STATUS, flat_row
+from emulator.plan.row import Call, flat_row
 from isa.compressed import compress, expand
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.errors import Trap
@@ -117,8 +117,8 @@ def with_scratch(
     size = int(rng.choice([0, 4096, 2**17]))
     rows = [row.copy() for _ in range(walkers)]
     for number, own in enumerate(rows):
-        own[SCRATCH] = begin + number * size
-        own[SCRATCH_END], own[SHARE], own[SHARES] = own[SCRATCH] + size, number, walkers
+        own[Call.SCRATCH] = begin + number * size
+        own[Call.SCRATCH_END], own[Call.SHARE], own[Call.SHARES] = own[Call.SCRATCH] + size, number, walkers
     noise = rng.integers(0, 256, begin - len(arena) + walkers * size, np.uint8)
     return np.concatenate([arena, noise]), rows
 
@@ -164,7 +164,7 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         found = trap.message
     for row in rows:
         KERNELS[instruction.opcode](arena, row)
-        assert found.startswith(f"index[{row[STATUS] - 1}] is ") if row[STATUS] else not found
+        assert found.startswith(f"index[{row[Call.STATUS] - 1}] is ") if row[Call.STATUS] else not found
     wrong = np.flatnonzero(arena[:end] != expected)
     assert not len(wrong), f"{len(wrong)} bytes differ, first at {wrong[0]} of {bases}, {sizes}"
 

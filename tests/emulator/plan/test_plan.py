@@ -2,7 +2,9 @@
 
 import pytest
 
-from emulator.plan.plan import ABSENT, ADDRESS, FIELDS, attribute_slot, load, operand_slot
+from emulator.jit.cache import sources
+from emulator.plan.load import load
+from emulator.plan.row import ABSENT, FIELDS, Field, attribute_slot, operand_slot
 from isa.chip import load_chip
 from isa.dtypes import I8
 from isa.errors import Trap
@@ -33,9 +35,9 @@ def test_rows_hold_addresses_in_one_arena() -> None:
     load_it = build("load", out=at(512), x=dense("dev", 96, I8, (16,)))
     plan = load(program_of(load_it, segments=(held,)), CHIP)
     (part,) = plan.cores
-    assert part.rows[0, ADDRESS] == plan.bases[0, "lm"] + 512
-    assert part.rows[0, FIELDS + ADDRESS] == plan.bases[0, "dev"] + 96
-    assert part.rows[0, 2 * FIELDS + ADDRESS] == ABSENT
+    assert part.rows[0, Field.ADDRESS] == plan.bases[0, "lm"] + 512
+    assert part.rows[0, FIELDS + Field.ADDRESS] == plan.bases[0, "dev"] + 96
+    assert part.rows[0, 2 * FIELDS + Field.ADDRESS] == ABSENT
     assert plan.sizes == {(0, "lm"): 768, (0, "cb"): 0, (0, "host"): 0, (0, "dev"): 1024} and plan.arena_bytes == 1792
     assert (
         operand_slot("load", "x") == FIELDS
@@ -98,3 +100,7 @@ def test_in_place_eltwise_and_interleaved_copies_may_share_an_interval() -> None
 def test_overlap_in_some_iteration_is_watched() -> None:
     plan = load(program_of(*loop(4, build("copy", out=at(32), x=at(0, 16, Term(1, 0, 16))))), CHIP)
     assert plan.cores[0].overlap.tolist() == [False, True, False, False]
+
+
+def test_compiled_code_is_made_of_the_row_alone_and_not_of_loading_or_its_wording() -> None:
+    assert {path.name for path in sources() if path.parent.name == "plan"} == {"row.py", "barriers.py"}

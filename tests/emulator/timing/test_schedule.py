@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from emulator.timing import replay as clock
 from emulator.timing.columns import (
     ARRIVED,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from emulator.timing.stream import COMPUTE, Link, Stream, start_times, stream
 from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, schedule
 from isa.chip import Chip, load_chip

@@ -1,0 +1,59 @@
+"""How it is told why a program cannot go on, and where: traps of loading and of running, but for the deadlock."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emulator.plan.plan import Plan, where
+from isa.errors import Trap, index_trap
+from isa.operand import TASK_COUNTER, region
+from isa.program import Core
+from isa.table import ROWS
+
+
+def overlap_trap(core: Core, k: int, address: int, moment: str = "") -> Trap:
+    """Return the trap of instruction k, whose result at byte `address` overlaps what it reads; `moment` says when."""
+    out = core.code[k].operand("out")
+    assert out is not None
+    held = [s for s in core.symbols if s.memory == out.memory and out.core is None and s.address <= address < s.end]
+    place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
+    in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
+    return Trap(
+        f"{where(core, k)}: {moment}the result, from {place} on, overlaps a tensor that the instruction reads",
+        f"write to another tensor; only {in_place} may work in place, on the same elements",
+        instruction=k,
+        line=core.lines[k].number,
+        address=address,
+    )
+
+
+def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
+    """Return the trap of a core's instruction k, whose index has at `place` no place along the first dimension of x."""
+    core = plan.cores[number].core
+    instruction = core.code[k]
+    x, index = instruction.operand("x"), instruction.operand("index")
+    assert x is not None and index is not None
+    address = index.address_at(counters) + place * index.strides[0] * index.dtype.bytes
+    at = plan.bases[region(number, index.memory)] + address
+    value = arena[at : at + index.dtype.bytes].view(index.dtype.numpy)[0]
+    return index_trap(
+        place,
+        int(value),
+        x.shape[0],
+        f"{where(core, k)}: {in_task(plan, counters)}",
+        instruction=k,
+        line=core.lines[k].number,
+        address=address,
+    )
+
+
+def standing(plan: Plan, places: Sequence[int]) -> str:
+    """Return where each core stands, for a message; `places` are their next instructions."""
+    return "; ".join(
+        f"core {part.number} stands at {part.where(at)}" for part, at in zip(plan.cores, places, strict=True)
+    )
+
+
+def in_task(plan: Plan, counters: Sequence[int]) -> str:
+    """Return which task of a stream counters are of, for a message; nothing where there is one."""
+    return f"in task {counters[TASK_COUNTER]}, " if plan.tasks > 1 else ""
