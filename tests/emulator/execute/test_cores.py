@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emulator.execute.arena import open_arena, tensor
-from emulator.execute.loop import TURN
+from emulator.execute.loop import Walk
 from emulator.execute.session import Dump, Execution, execute
 from emulator.execute.walkers import Walkers
 from emulator.plan.plan import Plan, load
@@ -57,7 +57,7 @@ def in_any_order(plan: Plan, dumps: Sequence[Dump], poison: int, seed: int) -> E
 
     class Drawn(Walkers):
         def go(self, budget: int, passing: bool) -> int:
-            self.walkers[0].progress[TURN] = rng.integers(len(plan.cores))
+            self.walkers[0].progress[Walk.TURN] = rng.integers(len(plan.cores))
             return super().go(1, passing)
 
     with pytest.MonkeyPatch.context() as patch:
