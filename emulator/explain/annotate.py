@@ -124,11 +124,10 @@ def _stalls(records: np.ndarray, n: int) -> list[Counter[str]]:
     why = reasons(records)
     cycles = records[:, Record.START] - records[:, [Record.ISSUED, Record.FREE]].max(axis=1, initial=0)
     found: list[Counter[str]] = [Counter() for _ in range(n)]
-    for reason in range(Reason.DEPENDENCE, len(REASONS)):
-        if reason not in (Reason.ENGINE, Reason.ISSUE):
-            of = np.bincount(records[:, Record.INDEX], weights=np.where(why == reason, cycles, 0), minlength=n)
-            for k in np.flatnonzero(of).tolist():
-                found[k][REASONS[reason]] = int(of[k])
+    for reason in (Reason.DEPENDENCE, Reason.WAIT, Reason.TOKEN, Reason.RESOURCE):
+        of = np.bincount(records[:, Record.INDEX], weights=np.where(why == reason, cycles, 0), minlength=n)
+        for k in np.flatnonzero(of).tolist():
+            found[k][REASONS[reason]] = int(of[k])
     return found
 
 

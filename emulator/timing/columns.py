@@ -292,8 +292,8 @@ class PathSum(Columns):
 
 # Reasons of the path's steps: a Reason up to RESOURCE, which comes in kinds; that it finishes last; and none for
 # moments that coincide.
-KINDS = ("dev", "pcie in", "pcie out", "ring", "LM block")
-FINISHES, COINCIDES = Reason.RESOURCE + len(KINDS), -2
+RESOURCE_KINDS = ("dev", "pcie in", "pcie out", "ring", "LM block")
+FINISHES, COINCIDES = Reason.RESOURCE + len(RESOURCE_KINDS), -2
 PATH_REASONS = FINISHES + 1
 
 

@@ -16,10 +16,10 @@ from emulator.plan.plan import Plan
 from emulator.timing.columns import (
     FINISHES,
     FIRST_LINK,
-    KINDS,
     NONE,
     PATH_REASONS,
     REASONS,
+    RESOURCE_KINDS,
     Engine,
     Moment,
     PathStep,
@@ -207,7 +207,7 @@ class Timeline:
         return trail
 
     def _step(self, core: int, index: int, why: int, cycles: int) -> Step:
-        kind = KINDS[why - Reason.RESOURCE] if Reason.RESOURCE <= why < FINISHES else ""
+        kind = RESOURCE_KINDS[why - Reason.RESOURCE] if Reason.RESOURCE <= why < FINISHES else ""
         reason = "last" if why == FINISHES else REASONS[min(why, Reason.RESOURCE)]
         engine = "seq" if why == Reason.ISSUE else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
         return Step(core, index, engine, reason, cycles, kind)
