@@ -18,8 +18,8 @@ from statistics import median
 from benchmarks.processes import ratel
 from benchmarks.results import Scheduling, Wrong
 from emulator.plan.load import load
+from emulator.timing.flatten import flat
 from emulator.timing.replay import clock_of, run
-from emulator.timing.schedule import flat
 from emulator.timing.timeline import costs_of, executed, schedule
 from isa.chip import load_chip
 from programs.networks.catalogue import network

@@ -12,75 +12,135 @@ kernel is compiled and cached by itself. It costs about 20 ns an instruction, an
 address that follows a counter or pair of tensors that may overlap.
 """
 
-from __future__ import annotations
-
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum, auto
+from typing import Any
 
 import numpy as np
 
-from emulator.execute.spin_barrier import FAILED, meet
+from emulator.execute.spin_barrier import SpinBarrier, meet
+from emulator.jit.arrays import Bytes, Columns, Matrix, Row, Words
 from emulator.jit.compile import hot, inner, types
 from emulator.jit.intrinsics import borrowed, call_kernel
 from emulator.plan.barriers import met
-from emulator.plan.row import FIELDS, READ, Call, Field, starts
+from emulator.plan.row import FIELDS, Call, Field
 
-if TYPE_CHECKING:
-    from emulator.plan.plan import CorePlan, Plan
-
-# Columns of `code`, a row for each instruction and one more: the index of its kernel, or what it is to the sequencer;
-# what it weighs in the budget; whether to stop before it; its loop; where its rows of `terms` and `watches` begin; its
-# semaphore or barrier; whether walkers share it.
-KIND, WORK, STOP, COUNTER, TRIPS, OTHER, FIRST_TERM, FIRST_WATCH, TOKEN, BY_ALL, CODE = range(11)
-OPENS, CLOSES, ENDS, SIGNALS, WAITS, MEETS = -1, -2, -3, -4, -5, -6
-# Columns of `terms`: where in the row the address is, 1 for the first term of an operand, counter, modulus, stride in
-# bytes.
-SLOT, FIRST, BY_COUNTER, MODULUS, BY_BYTES, TERM = range(6)
-# Columns of `watches`, each a tensor that an instruction reads: where in the row its address is, and between which
-# distances from the result the bounds of the two intersect. Results have the first slot.
-READS, ABOVE, BELOW, WATCH = range(4)
 RESULT_SLOT = 0
 # How many of a watch's distances are known to be free of overlap at a time; and none of them.
 KNOWN, NO_DISTANCE = 1024, np.iinfo(np.int64).max
-# What `walk` keeps of each core between calls: the next instruction, whether it has arrived at that barrier, then the
-# counters of its loops; and of all: whose turn it is, instructions done, meetings of the walkers, whether walker 0 has
-# done anything alone since the last.
-AT, ARRIVED, COUNTERS = range(3)
-TURN, DONE, MEETINGS, ALONE, PROGRESS = range(5)
-# Why `walk` returned: no core can go on, an instruction to stop at, the budget used up, a distance not yet known, a
-# kernel that set the status of its row, that another walker has failed, or (not told by `walk`) no memory to be had.
-STUCK, STOPPED, PAUSED, DOUBTED, TRAPPED, LEFT, NO_MEMORY = range(7)
-# Instructions of less work are not shared. To meet takes 60 ns where all run, but they seldom arrive together, and what
-# one of them wrote has to come to the other's cache.
-LEAST_SHARED = 500
+
+
+class Decoded(Columns):
+    """An instruction of a core; the row behind the last only says where rows of other tables end."""
+
+    # The index of its kernel, or what it is to the sequencer: a Kind.
+    KIND = auto()
+    # What it weighs in the budget; whether to stop before it.
+    WORK = auto()
+    STOP = auto()
+    # Of a loop or brnz: its counter, its count, the index of the other end.
+    COUNTER = auto()
+    TRIPS = auto()
+    OTHER = auto()
+    # Where its rows of `terms` and of `watches` begin.
+    FIRST_TERM = auto()
+    FIRST_WATCH = auto()
+    # Its semaphore or barrier; whether walkers share it.
+    TOKEN = auto()
+    BY_ALL = auto()
+
+
+class Kind(IntEnum):
+    """What an instruction of the sequencer, or one that synchronises, is."""
+
+    OPENS = -1
+    CLOSES = -2
+    ENDS = -3
+    SIGNALS = -4
+    WAITS = -5
+    MEETS = -6
+
+
+class AddressTerm(Columns):
+    """A term of an operand's address; modulus 0 is none, the stride is in bytes."""
+
+    # Where in the row the address is, and 1 for its first term.
+    SLOT = auto()
+    FIRST = auto()
+    COUNTER = auto()
+    MODULUS = auto()
+    STRIDE = auto()
+
+
+class Watch(Columns):
+    """A tensor that an instruction reads, and that its result may overlap."""
+
+    # Where in the row its address is.
+    READS = auto()
+    # Between which distances from the result the bounds of the two intersect.
+    ABOVE = auto()
+    BELOW = auto()
+
+
+class CoreState(Columns):
+    """What `walk` keeps of a core between calls; the counters of its loops from COUNTERS on."""
+
+    # The next instruction; whether it has arrived at that barrier.
+    AT = auto()
+    ARRIVED = auto()
+    COUNTERS = auto()
+
+
+class Walk(Columns):
+    """What `walk` keeps of all cores between calls."""
+
+    # Whose turn it is; instructions done.
+    TURN = auto()
+    DONE = auto()
+    # Meetings of the walkers; whether walker 0 has done anything alone since the last.
+    MEETINGS = auto()
+    ALONE = auto()
+
+
+class WalkStop(Columns):
+    """Why `walk` returned."""
+
+    # No core can go on, an instruction to stop at, the budget used up, a distance not yet known.
+    STUCK = auto()
+    STOPPED = auto()
+    PAUSED = auto()
+    DOUBTED = auto()
+    # A kernel that set the status of its row; that another walker has failed; not told by `walk`: no memory to be had.
+    TRAPPED = auto()
+    LEFT = auto()
+    NO_MEMORY = auto()
 
 
 @hot
-def nothing(arena: np.ndarray, row: np.ndarray) -> None:
+def nothing(arena: Bytes, row: Row) -> None:
     """The kernel of opcodes that a program does not use."""
 
 
 @hot
 def walk(
-    kernels: np.ndarray,
-    arena: np.ndarray,
-    plan_rows: np.ndarray,
-    code: np.ndarray,
-    terms: np.ndarray,
-    watches: np.ndarray,
-    known: np.ndarray,
-    users: np.ndarray,
-    meeting: np.ndarray,
-    rows: np.ndarray,
-    states: np.ndarray,
-    arrivals: np.ndarray,
-    signals: np.ndarray,
-    progress: np.ndarray,
+    kernels: Words,
+    arena: Bytes,
+    plan_rows: Matrix,
+    code: Matrix,
+    terms: Matrix,
+    watches: Matrix,
+    known: Matrix,
+    users: Matrix,
+    meeting: Words,
+    rows: Matrix,
+    states: Matrix,
+    arrivals: Matrix,
+    signals: Words,
+    progress: Row,
     walker: int,
     walkers: int,
     passing: bool,
     budget: int,
-) -> int:
+) -> WalkStop:
     """Go on with the core whose turn it is until the budget is used up; return why it stopped.
 
     `rows` is a copy of `plan_rows` whose addresses follow the counters. The walk stops before an instruction whose
@@ -89,179 +149,116 @@ def walk(
     arrived, and whether it uses the barrier. Walkers share what comes before `rows`; the rest is of this one.
     """
     lent, lent_rows = borrowed(arena), borrowed(rows)
-    core = progress[TURN]
+    core = progress[Walk.TURN]
     state = states[core]
-    counters = state[COUNTERS:]
-    at = state[AT]
-    why = PAUSED
+    counters = state[CoreState.COUNTERS :]
+    at = state[CoreState.AT]
+    why = WalkStop.PAUSED
     held = 0  # cores in a row that could not go on
     while budget > 0:
-        if code[at, STOP] and not passing:
-            why = STOPPED
+        if code[at, Decoded.STOP] and not passing:
+            why = WalkStop.STOPPED
             break
         passing = False
-        kind, work_done = code[at, KIND], code[at, WORK]
+        kind, work_done = code[at, Decoded.KIND], code[at, Decoded.WORK]
         if kind >= 0:
-            for t in range(code[at, FIRST_TERM], code[at + 1, FIRST_TERM]):
-                slot = terms[t, SLOT]
-                if terms[t, FIRST]:
+            for t in range(code[at, Decoded.FIRST_TERM], code[at + 1, Decoded.FIRST_TERM]):
+                slot = terms[t, AddressTerm.SLOT]
+                if terms[t, AddressTerm.FIRST]:
                     rows[at, slot] = plan_rows[at, slot]
-                counter = counters[terms[t, BY_COUNTER]]
-                if terms[t, MODULUS] != 0:
-                    counter %= terms[t, MODULUS]
-                rows[at, slot] += counter * terms[t, BY_BYTES]
-            for w in range(code[at, FIRST_WATCH], code[at + 1, FIRST_WATCH]):
-                distance = rows[at, watches[w, READS]] - rows[at, RESULT_SLOT * FIELDS + Field.ADDRESS]
-                if watches[w, ABOVE] < distance < watches[w, BELOW] and not holds(known[w], distance):
-                    why = DOUBTED
-            if why == DOUBTED:
+                counter = counters[terms[t, AddressTerm.COUNTER]]
+                if terms[t, AddressTerm.MODULUS] != 0:
+                    counter %= terms[t, AddressTerm.MODULUS]
+                rows[at, slot] += counter * terms[t, AddressTerm.STRIDE]
+            for w in range(code[at, Decoded.FIRST_WATCH], code[at + 1, Decoded.FIRST_WATCH]):
+                distance = rows[at, watches[w, Watch.READS]] - rows[at, RESULT_SLOT * FIELDS + Field.ADDRESS]
+                if watches[w, Watch.ABOVE] < distance < watches[w, Watch.BELOW] and not holds(known[w], distance):
+                    why = WalkStop.DOUBTED
+            if why == WalkStop.DOUBTED:
                 break
-            shared = code[at, BY_ALL]
-            if shared and progress[ALONE]:
-                progress[ALONE] = 0
-                progress[MEETINGS] += 1
-                if not meet(meeting, progress[MEETINGS], walkers):
-                    why = LEFT
+            shared = code[at, Decoded.BY_ALL]
+            if shared and progress[Walk.ALONE]:
+                progress[Walk.ALONE] = 0
+                progress[Walk.MEETINGS] += 1
+                if not meet(meeting, progress[Walk.MEETINGS], walkers):
+                    why = WalkStop.LEFT
                     break
             if shared or walker == 0:
                 # Before the kernel, which may find no memory.
-                state[AT] = at
+                state[CoreState.AT] = at
                 call_kernel(kernels, kind, lent, lent_rows[at])
                 if rows[at, Call.STATUS] != 0:
-                    meeting[FAILED] = 1
-                    why = TRAPPED
+                    meeting[SpinBarrier.FAILED] = 1
+                    why = WalkStop.TRAPPED
                     break
             if shared:
-                progress[MEETINGS] += 1
-                if not meet(meeting, progress[MEETINGS], walkers):
-                    why = LEFT
+                progress[Walk.MEETINGS] += 1
+                if not meet(meeting, progress[Walk.MEETINGS], walkers):
+                    why = WalkStop.LEFT
                     break
             else:
-                progress[ALONE] = 1
-            progress[DONE] += 1
+                progress[Walk.ALONE] = 1
+            progress[Walk.DONE] += 1
             at += 1
-        elif kind == OPENS:
-            counters[code[at, COUNTER]] = 0
+        elif kind == Kind.OPENS:
+            counters[code[at, Decoded.COUNTER]] = 0
             at += 1
-        elif kind == CLOSES:
-            depth = code[at, COUNTER]
+        elif kind == Kind.CLOSES:
+            depth = code[at, Decoded.COUNTER]
             counters[depth] += 1
-            if counters[depth] < code[at, TRIPS]:
-                at = code[at, OTHER] + 1
+            if counters[depth] < code[at, Decoded.TRIPS]:
+                at = code[at, Decoded.OTHER] + 1
             else:
                 counters[depth] = 0
                 at += 1
-        elif kind == SIGNALS:
-            signals[code[at, TOKEN]] += 1
-            progress[DONE] += 1
+        elif kind == Kind.SIGNALS:
+            signals[code[at, Decoded.TOKEN]] += 1
+            progress[Walk.DONE] += 1
             at += 1
-        elif kind == WAITS and signals[code[at, TOKEN]] > 0:
-            signals[code[at, TOKEN]] -= 1
-            progress[DONE] += 1
+        elif kind == Kind.WAITS and signals[code[at, Decoded.TOKEN]] > 0:
+            signals[code[at, Decoded.TOKEN]] -= 1
+            progress[Walk.DONE] += 1
             at += 1
-        elif kind == MEETS and all_met(arrivals, users, state, core, code[at, TOKEN]):
-            progress[DONE] += 1
+        elif kind == Kind.MEETS and all_met(arrivals, users, state, core, code[at, Decoded.TOKEN]):
+            progress[Walk.DONE] += 1
             at += 1
         else:
             held += 1
             if held == states.shape[0]:
-                why = STUCK
+                why = WalkStop.STUCK
                 break
-            state[AT] = at
+            state[CoreState.AT] = at
             core = (core + 1) % states.shape[0]
-            progress[TURN] = core
+            progress[Walk.TURN] = core
             state = states[core]
-            counters = state[COUNTERS:]
-            at = state[AT]
+            counters = state[CoreState.COUNTERS :]
+            at = state[CoreState.AT]
             continue
         budget -= work_done
         held = 0
-    state[AT] = at
-    progress[TURN] = core
+    state[CoreState.AT] = at
+    progress[Walk.TURN] = core
     return why
 
 
 @inner
-def all_met(arrivals: np.ndarray, users: np.ndarray, state: np.ndarray, core: int, barrier: int) -> bool:
+def all_met(arrivals: Matrix, users: Matrix, state: Row, core: int, barrier: int) -> bool:
     """Arrive at a barrier, once; return whether every core that uses it has arrived as often."""
-    if not state[ARRIVED]:
-        state[ARRIVED] = 1
+    if not state[CoreState.ARRIVED]:
+        state[CoreState.ARRIVED] = 1
         arrivals[core, barrier] += 1
     if not met(arrivals, users, core, barrier):
         return False
-    state[ARRIVED] = 0
+    state[CoreState.ARRIVED] = 0
     return True
 
 
 @inner
-def holds(values: np.ndarray, value: int) -> bool:
+def holds(values: Row, value: int) -> bool:
     for k in range(values.size):  # noqa: SIM110, numba knows no generators
         if values[k] == value:
             return True
     return False
-
-
-def flat(
-    plan: Plan, kinds: Mapping[int, int], stops: Collection[tuple[int, int]], shared: Collection[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `walk` reads of a plan: code, terms and watches, without what is absent.
-
-    `kinds` has the KIND of each opcode, `stops` the instructions to stop before: (core, index); `shared` has the
-    opcodes that walkers share where there is enough to do.
-    """
-    code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, CODE), np.int64)
-    terms: list[tuple[int, ...]] = []
-    watches: list[tuple[int, ...]] = []
-    for part, start in zip(plan.cores, starts(len(part.rows) for part in plan.cores), strict=True):
-        for k, instruction in enumerate(part.core.code):
-            row = code[start + k]
-            row[KIND], row[WORK], row[STOP] = kinds[instruction.opcode], work(part, k), (part.number, k) in stops
-            row[COUNTER : OTHER + 1] = part.loops[k] + (0, 0, start)
-            row[BY_ALL] = instruction.opcode in shared and row[WORK] >= LEAST_SHARED
-            row[FIRST_TERM], row[FIRST_WATCH] = len(terms), len(watches)
-            if instruction.row.engine == "sync":
-                row[TOKEN] = instruction.attributes[0][0]
-            for slot, operand in enumerate(instruction.operands):
-                if operand is not None:
-                    address = slot * FIELDS + Field.ADDRESS
-                    for t, term in enumerate(operand.terms):
-                        terms.append((address, t == 0, term.counter, term.modulus, term.stride))
-            watches += [_watch(part, k, slot) for slot in watched(part, k)]
-    code[-1, FIRST_TERM], code[-1, FIRST_WATCH] = len(terms), len(watches)
-    return code, np.array(terms, np.int64).reshape(-1, TERM), np.array(watches, np.int64).reshape(-1, WATCH)
-
-
-def watched(part: CorePlan, k: int) -> list[int]:
-    """Return the operands of instruction k, by slot, that its result may overlap in some iteration."""
-    if not part.overlap[k]:
-        return []
-    operands = part.core.code[k].operands
-    out = operands[RESULT_SLOT]
-    assert out is not None
-    return [
-        slot
-        for slot, operand in enumerate(operands)
-        if operand is not None
-        and part.access[k, slot] == READ
-        and (operand.memory, operand.core) == (out.memory, out.core)
-    ]
-
-
-def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:
-    (out_low, out_high), (low, high) = part.spans[k, RESULT_SLOT], part.spans[k, slot]
-    return slot * FIELDS + Field.ADDRESS, out_low - high, out_high - low
-
-
-def work(part: CorePlan, k: int) -> int:
-    """Return what instruction k weighs in the budget: 1 is about 20 ns, give or take a factor of ten."""
-    instruction = part.core.code[k]
-    elements = sum(operand.elements for _, operand in instruction.accesses())
-    products = 0
-    if any(spec.name == "w" for spec in instruction.row.operands):
-        out, w = instruction.operand("out"), instruction.operand("w")
-        assert out is not None and w is not None
-        products = out.elements * w.elements // out.shape[-1]
-    return 1 + elements // 16 + products // 256
 
 
 def signature() -> Any:
@@ -269,4 +266,4 @@ def signature() -> Any:
     table, column = types.int64[:, ::1], types.int64[::1]
     shared = types.uint8[::1], *(table,) * 6, column
     own = *(table,) * 3, *(column,) * 2, types.int64, types.int64
-    return types.int64(column, *shared, *own, types.boolean, types.int64)
+    return types.IntEnumMember(WalkStop, types.int64)(column, *shared, *own, types.boolean, types.int64)

@@ -6,24 +6,35 @@ looks in vain SPINS times, some 10 us, and then lets other threads run between t
 processors make progress. A walker that fails says so, and those that wait leave.
 """
 
-import numpy as np
+from enum import IntEnum
 
+from emulator.jit.arrays import Words
 from emulator.jit.atomics import atomic_increment, atomic_load, let_others_run
 from emulator.jit.compile import inner
 
-# Of what walkers share, each in a cache line of its own: how often one arrived at a meeting; whether one has failed.
-ARRIVALS, FAILED, MEETING = 0, 8, 16
 SPINS = 2000
 
 
+class SpinBarrier(IntEnum):
+    """What walkers share, each in a cache line of its own."""
+
+    # How often one arrived at a meeting; whether one has failed.
+    ARRIVALS = 0
+    FAILED = 8
+
+
+# What SpinBarrier's words take, up to the end of a cache line.
+SPIN_BARRIER_WORDS = 16
+
+
 @inner
-def meet(meeting: np.ndarray, number: int, walkers: int) -> bool:
+def meet(meeting: Words, number: int, walkers: int) -> bool:
     """Arrive at the meeting of that number, from 1, and wait for all others; return False if a walker has failed."""
-    arrived = atomic_increment(meeting, ARRIVALS) + 1
+    arrived = atomic_increment(meeting, SpinBarrier.ARRIVALS) + 1
     looks = 0
-    while arrived < number * walkers and atomic_load(meeting, FAILED) == 0:
+    while arrived < number * walkers and atomic_load(meeting, SpinBarrier.FAILED) == 0:
         looks += 1
         if looks > SPINS:
             let_others_run()
-        arrived = atomic_load(meeting, ARRIVALS)
-    return atomic_load(meeting, FAILED) == 0
+        arrived = atomic_load(meeting, SpinBarrier.ARRIVALS)
+    return atomic_load(meeting, SpinBarrier.FAILED) == 0

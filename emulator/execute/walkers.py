@@ -15,40 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from emulator.execute.arena import SCRATCH_BYTES, enough_memory
-from emulator.execute.loop import (
-    ABOVE,
-    AT,
-    BELOW,
-    BY_ALL,
-    CLOSES,
-    COUNTERS,
-    DONE,
-    DOUBTED,
-    ENDS,
-    FIRST_TERM,
-    FIRST_WATCH,
-    KIND,
-    KNOWN,
-    LEFT,
-    MEETS,
-    NO_DISTANCE,
-    NO_MEMORY,
-    OPENS,
-    PAUSED,
-    PROGRESS,
-    SIGNALS,
-    STOP,
-    STOPPED,
-    STUCK,
-    TRAPPED,
-    TURN,
-    WAITS,
-    flat,
-    nothing,
-    watched,
-)
+from emulator.execute.loop import KNOWN, NO_DISTANCE, CoreState, Decoded, Kind, Walk, WalkStop, Watch, nothing
+from emulator.execute.predecode import flat, watched
 from emulator.execute.prepack import ConstantWeight, pack_weights
-from emulator.execute.spin_barrier import FAILED, MEETING
+from emulator.execute.spin_barrier import SPIN_BARRIER_WORDS, SpinBarrier
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import addresses_of
 from emulator.kernels.table import KERNELS, SHARED
@@ -68,12 +38,12 @@ from isa.table import MNEMONICS
 FIRST_BUDGET, MOST_BUDGET = 1, 10**9
 MOST_THREADS = 256
 KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
-    MNEMONICS["loop"].opcode: OPENS,
-    MNEMONICS["brnz"].opcode: CLOSES,
-    MNEMONICS["end"].opcode: ENDS,
-    MNEMONICS["signal"].opcode: SIGNALS,
-    MNEMONICS["wait"].opcode: WAITS,
-    MNEMONICS["barrier"].opcode: MEETS,
+    MNEMONICS["loop"].opcode: Kind.OPENS,
+    MNEMONICS["brnz"].opcode: Kind.CLOSES,
+    MNEMONICS["end"].opcode: Kind.ENDS,
+    MNEMONICS["signal"].opcode: Kind.SIGNALS,
+    MNEMONICS["wait"].opcode: Kind.WAITS,
+    MNEMONICS["barrier"].opcode: Kind.MEETS,
 }
 
 
@@ -116,33 +86,33 @@ class _Given(NamedTuple):
 class _Walker:
     """Walker `number` of some: what it alone changes, beside the arena. `given` is what all of them share."""
 
-    def __init__(self, number: int, walkers: int, compiled: Callable[..., int], plan: Plan, given: _Given) -> None:
+    def __init__(self, number: int, walkers: int, compiled: Callable[..., WalkStop], plan: Plan, given: _Given) -> None:
         self._compiled, self._given = compiled, given
         self.rows = given.rows.copy()
         self.rows[:, [Call.SCRATCH, Call.SCRATCH_END]] += number * SCRATCH_BYTES
-        by_all = given.code[:-1, BY_ALL] == 1
+        by_all = given.code[:-1, Decoded.BY_ALL] == 1
         self.rows[by_all, Call.SHARE], self.rows[by_all, Call.SHARES] = number, walkers
-        self.states = np.zeros((len(plan.cores), COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
+        self.states = np.zeros((len(plan.cores), CoreState.COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
         self.arrivals = np.zeros_like(given.users)
         self.signals = np.zeros(len(plan.program.semaphores), np.int64)
-        self.progress = np.zeros(PROGRESS, np.int64)
+        self.progress = np.zeros(len(Walk), np.int64)
         self._own = self.rows, self.states, self.arrivals, self.signals, self.progress, number, walkers
 
     def begin(self, task: int, starts: Sequence[int]) -> None:
         """Set out on a task, whatever ran before, to its end or not."""
-        done = self.progress[DONE]
+        done = self.progress[Walk.DONE]
         for left in (self.states, self.arrivals, self.signals, self.progress, self.rows[:, Call.STATUS]):
             left[...] = 0
-        self.progress[DONE] = done
-        self.states[:, AT], self.states[:, COUNTERS + TASK_COUNTER] = starts, task
+        self.progress[Walk.DONE] = done
+        self.states[:, CoreState.AT], self.states[:, CoreState.COUNTERS + TASK_COUNTER] = starts, task
 
-    def go(self, budget: int, passing: bool) -> int:
+    def go(self, budget: int, passing: bool) -> WalkStop:
         """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
         try:
-            return int(self._compiled(*self._given, *self._own, passing, budget))
+            return self._compiled(*self._given, *self._own, passing, budget)
         except MemoryError:
-            self._given.meeting[FAILED] = 1
-            return NO_MEMORY
+            self._given.meeting[SpinBarrier.FAILED] = 1
+            return WalkStop.NO_MEMORY
 
     def follow(self, code: np.ndarray, rows: np.ndarray) -> int | None:
         """Run code without loops on one core; return where it traps, or None."""
@@ -150,27 +120,27 @@ class _Walker:
         states, progress = np.zeros_like(self.states[:1]), np.zeros_like(self.progress)
         one = given._replace(rows=rows, code=code, terms=none, watches=none, known=none, users=none)
         own = rows, states, np.zeros_like(none), np.zeros(0, np.int64), progress, 0, 1
-        why = PAUSED
-        while why == PAUSED:
+        why = WalkStop.PAUSED
+        while why == WalkStop.PAUSED:
             try:
-                why = int(self._compiled(*one, *own, False, MOST_BUDGET))
+                why = self._compiled(*one, *own, False, MOST_BUDGET)
             except MemoryError:
-                why = NO_MEMORY
-        return None if why == STUCK else int(states[0, AT])
+                why = WalkStop.NO_MEMORY
+        return None if why == WalkStop.STUCK else int(states[0, CoreState.AT])
 
     @property
     def turn(self) -> int:
         """The core whose turn it is."""
-        return int(self.progress[TURN])
+        return int(self.progress[Walk.TURN])
 
     @property
     def at(self) -> int:
         """The next instruction of that core, counted through all cores."""
-        return int(self.states[self.turn, AT])
+        return int(self.states[self.turn, CoreState.AT])
 
     @property
     def counters(self) -> list[int]:
-        return [int(counter) for counter in self.states[self.turn, COUNTERS:]]
+        return [int(counter) for counter in self.states[self.turn, CoreState.COUNTERS :]]
 
 
 class Walkers:
@@ -204,9 +174,9 @@ class Walkers:
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
         kernels = np.array(addresses_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()))
-        self._meeting = np.zeros(MEETING, np.int64)
+        self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
-        walkers = threads if self._code[:, BY_ALL].any() else 1
+        walkers = threads if self._code[:, Decoded.BY_ALL].any() else 1
         self.walkers = [_Walker(number, walkers, compiled, plan, given) for number in range(walkers)]
         self._pool = ThreadPoolExecutor(walkers - 1) if walkers > 1 else None
 
@@ -220,16 +190,16 @@ class Walkers:
         self._meeting[...] = 0
         for walker in self.walkers:
             walker.begin(task, self._starts)
-        why = PAUSED
-        while why != STUCK:
+        why = WalkStop.PAUSED
+        while why != WalkStop.STUCK:
             began = time.perf_counter()
-            why = self.go(self._budget, passing=why == STOPPED)
+            why = self.go(self._budget, passing=why == WalkStop.STOPPED)
             now = time.perf_counter()
-            if why == STOPPED:
+            if why == WalkStop.STOPPED:
                 on_stop()
-            elif why == DOUBTED:
+            elif why == WalkStop.DOUBTED:
                 self._decide()
-            elif why == PAUSED:
+            elif why == WalkStop.PAUSED:
                 self._budget = next_budget(self._budget, now - began, MOST_BUDGET)
             if progress:
                 progress.look(now)
@@ -239,10 +209,11 @@ class Walkers:
         """Run single executions one after the other, in one thread; return the place of the one that traps, or None.
 
         at [n] are their instructions, counted through all cores; rows [n, ROW] those of the plan, with the addresses of
-        each. What a kernel found wrong is left in its STATUS.
+        each. What a kernel found wrong is left in its Call.STATUS.
         """
         code = np.concatenate([self._code[at], self._code[-1:]])
-        code[:, [STOP, FIRST_TERM, FIRST_WATCH, BY_ALL]], code[-1, KIND] = 0, ENDS
+        code[:, [Decoded.STOP, Decoded.FIRST_TERM, Decoded.FIRST_WATCH, Decoded.BY_ALL]] = 0
+        code[-1, Decoded.KIND] = Kind.ENDS
         self._meeting[...] = 0
         return self.walkers[0].follow(code, rows)
 
@@ -250,7 +221,7 @@ class Walkers:
         """Return the rows of all cores, as kernels take them."""
         return self.walkers[0].rows.copy()
 
-    def go(self, budget: int, passing: bool) -> int:
+    def go(self, budget: int, passing: bool) -> WalkStop:
         """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed."""
         pending = []
         try:
@@ -259,23 +230,23 @@ class Walkers:
             whys = [self.walkers[0].go(budget, passing), *(other.result() for other in pending)]
         except BaseException as error:
             # Interrupted, or no thread to be had: whoever waits for another would wait for ever.
-            self._meeting[FAILED] = 1
+            self._meeting[SpinBarrier.FAILED] = 1
             wait(pending)
             if isinstance(error, RuntimeError) and len(pending) < len(self.walkers) - 1:
                 what = f"this computer cannot start {len(self.walkers)} threads"
                 raise InputError(what, "run with fewer") from error
             raise
         for walker, why in zip(self.walkers, whys, strict=True):
-            if why in (TRAPPED, NO_MEMORY):
+            if why in (WalkStop.TRAPPED, WalkStop.NO_MEMORY):
                 raise self._trap(walker, why)
-        assert LEFT not in whys, "a walker left a meeting, and none has failed"
+        assert WalkStop.LEFT not in whys, "a walker left a meeting, and none has failed"
         return whys[0]
 
-    def _trap(self, walker: _Walker, why: int) -> Trap:
+    def _trap(self, walker: _Walker, why: WalkStop) -> Trap:
         """Return what is wrong with the present instruction of a walker."""
         core, at = walker.turn, walker.at - self._starts[walker.turn]
         part = self._plan.cores[core]
-        if why == TRAPPED:
+        if why == WalkStop.TRAPPED:
             place = int(walker.rows[walker.at, Call.STATUS]) - 1
             return wrong_index(self._plan, core, at, place, walker.counters, self._arena)
         line = part.line(at)
@@ -291,7 +262,7 @@ class Walkers:
     def _check_ended(self) -> None:
         """Raise Trap if the cores that cannot go on have not all ended."""
         states = self.walkers[0].states
-        if any(self._code[at, KIND] != ENDS for at in states[:, AT]):
+        if any(self._code[at, Decoded.KIND] != Kind.ENDS for at in states[:, CoreState.AT]):
             raise deadlock_trap(self._plan, self.places)
 
     def _decide(self) -> None:
@@ -304,19 +275,19 @@ class Walkers:
         instruction = part.core.code[k]
         out = instruction.operand("out")
         assert out is not None
-        for w, slot in enumerate(watched(part, k), self._code[self._starts[core] + k, FIRST_WATCH]):
+        for w, slot in enumerate(watched(part, k), self._code[self._starts[core] + k, Decoded.FIRST_WATCH]):
             operand = instruction.operands[slot]
             assert operand is not None
             to, address = out.address_at(counters), operand.address_at(counters)
             if shares_bytes(instruction, out, to, operand, address):
                 raise overlap_trap(part.core, k, to, in_task(self._plan, counters))
-            if self._watches[w, ABOVE] < address - to < self._watches[w, BELOW]:
+            if self._watches[w, Watch.ABOVE] < address - to < self._watches[w, Watch.BELOW]:
                 self._known[w] = [address - to, *self._known[w, :-1]]
 
     @property
     def places(self) -> list[int]:
         """The next instruction of each core."""
-        return (self.walkers[0].states[:, AT] - self._starts).tolist()
+        return (self.walkers[0].states[:, CoreState.AT] - self._starts).tolist()
 
     @property
     def at(self) -> tuple[int, int]:
@@ -330,4 +301,4 @@ class Walkers:
 
     @property
     def done(self) -> int:
-        return int(self.walkers[0].progress[DONE])
+        return int(self.walkers[0].progress[Walk.DONE])

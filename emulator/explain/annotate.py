@@ -11,18 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emulator.explain.slack import slack
-from emulator.timing.columns import (
-    CORE,
-    DEPENDENCE,
-    ENGINE,
-    FREE,
-    INDEX,
-    ISSUE,
-    ISSUED,
-    REASONS,
-    START,
-    reasons,
-)
+from emulator.timing.columns import REASONS, Reason, Record, reasons
 from emulator.timing.timeline import Timeline
 from isa.loops import find_loops, times_each
 
@@ -73,9 +62,9 @@ def annotate(timeline: Timeline) -> list[LineTime]:
     texts: dict[tuple[str, int], str] = {}
     heads: set[tuple[str, int]] = set()
     for part in plan.cores:
-        mine = records[:, CORE] == part.number
+        mine = records[:, Record.CORE] == part.number
         n = len(part.opcodes)
-        index = records[mine, INDEX]
+        index = records[mine, Record.INDEX]
         executions = np.bincount(index, minlength=n).tolist()
         least = _least(index, slacks[mine], n) if slacks is not None else [None] * n
         stalled = _stalls(records[mine], n)
@@ -133,13 +122,12 @@ def _least(index: np.ndarray, slacks: np.ndarray, n: int) -> list[int | None]:
 def _stalls(records: np.ndarray, n: int) -> list[Counter[str]]:
     """Return the cycles that each instruction of a core stalled, by reason, as EngineTime counts them."""
     why = reasons(records)
-    cycles = records[:, START] - records[:, [ISSUED, FREE]].max(axis=1, initial=0)
+    cycles = records[:, Record.START] - records[:, [Record.ISSUED, Record.FREE]].max(axis=1, initial=0)
     found: list[Counter[str]] = [Counter() for _ in range(n)]
-    for reason in range(DEPENDENCE, len(REASONS)):
-        if reason not in (ENGINE, ISSUE):
-            of = np.bincount(records[:, INDEX], weights=np.where(why == reason, cycles, 0), minlength=n)
-            for k in np.flatnonzero(of).tolist():
-                found[k][REASONS[reason]] = int(of[k])
+    for reason in (Reason.DEPENDENCE, Reason.WAIT, Reason.TOKEN, Reason.RESOURCE):
+        of = np.bincount(records[:, Record.INDEX], weights=np.where(why == reason, cycles, 0), minlength=n)
+        for k in np.flatnonzero(of).tolist():
+            found[k][REASONS[reason]] = int(of[k])
     return found
 
 

@@ -21,7 +21,7 @@ from emulator.explain.spans import (
     spans,
     transfers,
 )
-from emulator.timing.columns import DEPENDENCE, NONE, REASONS, RESOURCE, TOKEN, WAIT
+from emulator.timing.columns import NONE, REASONS, Reason
 from emulator.timing.stream import Stream
 from emulator.timing.timeline import TRANSFER_IN, Timeline
 from isa.errors import Trap
@@ -151,7 +151,7 @@ def _flows(found: Spans, critical: np.ndarray) -> Iterator[Event]:
     reasons, causes = found.reason.tolist(), found.cause.tolist()
     number = 0
     for at, (reason, cause) in enumerate(zip(reasons, causes, strict=True)):
-        drawn = reason in (WAIT, TOKEN, RESOURCE) or (reason == DEPENDENCE and critical[at])
+        drawn = reason in (Reason.WAIT, Reason.TOKEN, Reason.RESOURCE) or (reason == Reason.DEPENDENCE and critical[at])
         if not drawn or cause in (NONE, at):
             continue
         number += 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.row import ABSENT, FIELDS, SEQ, WRITE, Field
-from emulator.timing.columns import CORE, START
+from emulator.timing.columns import Record
 from emulator.timing.costs import holds
 from emulator.timing.timeline import Timeline
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -123,7 +123,7 @@ class _Backwards:
         self.hardware = timeline.plan.program.order == "hardware"
         n, end = timeline.instructions, timeline.compute_cycles
         self.issue, self.start, self.finish = ([end] * n for _ in range(3))
-        counts = np.bincount(timeline.records[:, CORE], minlength=len(timeline.plan.cores))
+        counts = np.bincount(timeline.records[:, Record.CORE], minlength=len(timeline.plan.cores))
         firsts = (counts.cumsum() - counts).tolist()
         self.executed = [unroll(timeline, core, f) for core, f in zip(timeline.plan.cores, firsts, strict=True)]
         self.engines, self.places, self.members = self._queues()
@@ -180,7 +180,7 @@ class _Backwards:
             for core, executed in enumerate(self.executed):
                 while self.left[core] and self._pass(core, executed.first + self.left[core] - 1):
                     self.left[core] -= 1
-        return np.array(self.start, np.int64) - self.timeline.records[:, START]
+        return np.array(self.start, np.int64) - self.timeline.records[:, Record.START]
 
     def _pass(self, core: int, record: int) -> bool:
         """Hand a record's latest cycles on to its terms; return False while another core has to come first."""
@@ -191,7 +191,7 @@ class _Backwards:
             return False
         cost, of_engine = self.timeline.costs[core][index], self.members[core][engine]
         if index in self.fixed[core]:
-            self.start[record] = int(self.timeline.records[record, START])
+            self.start[record] = int(self.timeline.records[record, Record.START])
         start = self.start[record] = min(self.start[record], self.finish[record] - cost.latency)
         arrived = start
         if opcode == _BARRIER:

@@ -9,21 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.plan.plan import Plan
-from emulator.timing.columns import (
-    CAUSE,
-    CORE,
-    FINISH,
-    FREE,
-    GRANTED_BY,
-    INDEX,
-    ISSUED,
-    NONE,
-    RESOURCE,
-    START,
-    TOKEN,
-    TOKEN_BY,
-    reasons,
-)
+from emulator.timing.columns import NONE, Reason, Record, reasons
 from emulator.timing.costs import Cost
 from emulator.timing.stream import COMPUTE, Stream, link
 from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, transfer_bytes
@@ -39,7 +25,7 @@ class Spans:
     """Executions of instructions, an element of each array for each: of a task core after core, as issued.
 
     An execution could have begun at `ready` (issued, its engine free), begins at `start`, occupies its engine until
-    `end` and has its result at `finish`; `reason` (of REASONS) won its start, `cause` is the element behind that, or
+    `end` and has its result at `finish`; `reason` (a Reason) won its start, `cause` is the element behind that, or
     NONE. `engine` is a number of ENGINES; `core` and `index` say whose instruction, and which.
     """
 
@@ -100,20 +86,20 @@ def spans(timed: Timeline | Stream, tasks: int) -> Spans:
     for task, begin in enumerate(compute_starts(timed)[:tasks]):
         timeline = part_of(timed, task)
         records = timeline.records
-        core, index, start = records[:, CORE], records[:, INDEX], records[:, START]
+        core, index, start = records[:, Record.CORE], records[:, Record.INDEX], records[:, Record.START]
         engine, occupancy = _by_instruction(timeline)
         why = reasons(records)
-        of_token, granted, own = records[:, TOKEN_BY], records[:, GRANTED_BY], records[:, CAUSE]
-        cause = np.where(why == TOKEN, of_token, np.where(why == RESOURCE, granted, own))
+        of_token, granted, own = records[:, Record.TOKEN_BY], records[:, Record.GRANTED_BY], records[:, Record.CAUSE]
+        cause = np.where(why == Reason.TOKEN, of_token, np.where(why == Reason.RESOURCE, granted, own))
         columns = (
             np.full_like(core, task),
             core,
             index,
             engine[core, index],
-            np.maximum(records[:, ISSUED], records[:, FREE]) + begin,
+            np.maximum(records[:, Record.ISSUED], records[:, Record.FREE]) + begin,
             start + begin,
             start + occupancy[core, index] + begin,
-            records[:, FINISH] + begin,
+            records[:, Record.FINISH] + begin,
             why,
             np.where(cause == NONE, NONE, cause + before),
         )

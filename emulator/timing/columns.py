@@ -1,35 +1,312 @@
-"""What the schedule notes of each instruction executed, and of each engine: the columns of its arrays, in cycles."""
+"""The columns of the schedule's arrays: a class for each kind of row. Times are cycles.
+
+NONE stands for what is absent: no record, no time, no resource.
+"""
+
+from enum import auto
 
 import numpy as np
 
-# Why an instruction started when it did, and not before; among equals the first.
-REASONS = ("engine busy", "dependence", "wait", "issue", "token", "resource")
-ENGINE, DEPENDENCE, WAIT, ISSUE, TOKEN, RESOURCE = range(6)
+from emulator.jit.arrays import Columns, Matrix, Row
+from isa.row import ENGINES
+
 NONE = -1
-
-# An instruction executed; the records of a core stand together, in program order. CORE, INDEX: whose code, and where in
-# it. ISSUED, FREE, DEPENDS_UNTIL, WAITS_UNTIL: the terms of its start on its own core: its issue, the end of its
-# engine's occupancy by the one before, the finish of what it depends on (later than its issue, or as late), the finish
-# of the tickets it waits for; NONE where there is none. ARRIVED: the latest of them; WHY: which one that is, by
-# REASONS; CAUSE: the record behind it (NONE for ISSUE). TOKEN_UNTIL: the term from other queues: when the signal of a
-# wait is known, or that all have arrived at a barrier; TOKEN_BY: the record of that signal, or of the last to arrive.
-# GRANTED: when the last of the shared resources that it holds was free (NONE: it holds none that anybody held before),
-# HELD: which one that is, GRANTED_BY: the record that held it. START: the latest of ARRIVED, TOKEN_UNTIL and GRANTED;
-# where that is the token or the resource, it is the reason, the token among equals. FREED_BY: the record whose
-# start freed the place in the queue for its issue (NONE: the sequencer was the last to be ready). FINISH, and
-# FINISHED_BY: the record whose latency that finish is due to: itself, or one before it on its engine.
-CORE, INDEX, ISSUED, FREE, DEPENDS_UNTIL, WAITS_UNTIL, ARRIVED, WHY, CAUSE = range(9)
-TOKEN_UNTIL, TOKEN_BY, GRANTED, HELD, GRANTED_BY, START, FREED_BY, FINISH, FINISHED_BY, RECORD = range(9, 19)
-
-# An engine: cycles busy, cycles stalled for four reasons, cycle from which it is free (NONE: from the beginning),
-# instructions issued; which of its recent accesses may still matter: from OLDEST to before NEWEST; instructions
-# started, the last of them, its finish, and the record to which that finish is due.
-BUSY, STALL_DEPENDENCE, STALL_WAIT, STALL_TOKEN, STALL_RESOURCE, FREE_FROM, COUNT, OLDEST, NEWEST = range(9)
-DONE, LAST, LAST_FINISH, LAST_FINISHED_BY, TOTALS = range(9, 14)
+# Of a finish that is not known yet.
+LATE = np.iinfo(np.int64).max
 
 
-def reasons(records: np.ndarray) -> np.ndarray:
-    """Return why each instruction started when it did, by REASONS."""
-    start, arrived, token = records[:, START], records[:, ARRIVED], records[:, TOKEN_UNTIL]
-    own = np.where(start > arrived, TOKEN, records[:, WHY])
-    return np.where(start > np.maximum(arrived, token), RESOURCE, own)
+class Reason(Columns):
+    """Why an instruction started when it did, and not before; among equals the first."""
+
+    ENGINE = auto()
+    DEPENDENCE = auto()
+    WAIT = auto()
+    ISSUE = auto()
+    TOKEN = auto()
+    RESOURCE = auto()
+
+
+REASONS = ("engine busy", "dependence", "wait", "issue", "token", "resource")
+
+
+class Resource(Columns):
+    """Shared resources that every chip has; behind these the links of the ring, then blocks of local memory."""
+
+    DEV = auto()
+    PCIE_IN = auto()
+    PCIE_OUT = auto()
+
+
+# Links of the ring from each core upwards; then those downwards, then the blocks of each core's LM.
+FIRST_LINK = len(Resource)
+
+
+class Record(Columns):
+    """An instruction executed; the records of a core stand together, in program order."""
+
+    # Whose code, and where in it.
+    CORE = auto()
+    INDEX = auto()
+    # The terms of its start on its own core: its issue, the end of its engine's occupancy by the one before, the finish
+    # of what it depends on (later than its issue, or as late), the finish of the tickets it waits for.
+    ISSUED = auto()
+    FREE = auto()
+    DEPENDS_UNTIL = auto()
+    WAITS_UNTIL = auto()
+    # The latest of them; which one that is, a Reason; the record behind it (NONE for ISSUE).
+    ARRIVED = auto()
+    WHY = auto()
+    CAUSE = auto()
+    # The term from other queues: when the signal of a wait is known, or that all have arrived at a barrier; the record
+    # of that signal, or of the last to arrive.
+    TOKEN_UNTIL = auto()
+    TOKEN_BY = auto()
+    # When the last of the shared resources that it holds was free (NONE: it holds none that anybody held before), which
+    # one that is, the record that held it.
+    GRANTED = auto()
+    HELD = auto()
+    GRANTED_BY = auto()
+    # The latest of ARRIVED, TOKEN_UNTIL and GRANTED; where that is the token or the resource, it is the reason, the
+    # token among equals.
+    START = auto()
+    # The record whose start freed the place in the queue for its issue (NONE: the sequencer was the last to be ready).
+    FREED_BY = auto()
+    # The record whose latency its finish is due to: itself, or one before it on its engine.
+    FINISH = auto()
+    FINISHED_BY = auto()
+
+
+class Queued(Columns):
+    """An instruction in a queue: its record, then these, then NEXT_NEEDS for each term (see ENTRY)."""
+
+    # Where its code is, and the number of its record.
+    PC = len(Record)
+    NUMBER = auto()
+    # How many of its terms are not known.
+    PENDING = auto()
+    # The engine that its dependence is due to and the record, then those of its wait.
+    DEPENDS_ENGINE = auto()
+    DEPENDS_BY = auto()
+    WAITS_ENGINE = auto()
+    WAITS_BY = auto()
+    # Where its accesses begin.
+    OWN = auto()
+    # The first of those that need its finish; for each engine the next that needs what its dependence on it needs, then
+    # for each engine the next that needs what its wait for it needs.
+    NEEDED_BY = auto()
+    NEXT_NEEDS = auto()
+
+
+# Columns of an instruction in a queue.
+ENTRY = Queued.NEXT_NEEDS + 2 * len(ENGINES)
+
+
+class Engine(Columns):
+    """An engine, up to now."""
+
+    BUSY = auto()
+    STALL_DEPENDENCE = auto()
+    STALL_WAIT = auto()
+    STALL_TOKEN = auto()
+    STALL_RESOURCE = auto()
+    # From when it is free (NONE: from the beginning).
+    FREE_FROM = auto()
+    # Instructions issued.
+    COUNT = auto()
+    # Which of its recent accesses may still matter: from OLDEST to before NEWEST.
+    OLDEST = auto()
+    NEWEST = auto()
+    # Instructions started, the last of them, its finish, and the record to which that finish is due.
+    DONE = auto()
+    LAST = auto()
+    LAST_FINISH = auto()
+    LAST_FINISHED_BY = auto()
+
+
+class Code(Columns):
+    """An instruction of a core; the row behind the last only says where rows of other tables end."""
+
+    RUNS_ON = auto()
+    WAITS = auto()
+    OCCUPANCY = auto()
+    LATENCY = auto()
+    # Of a loop or brnz: its counter, its count, the index of the other end.
+    COUNTER = auto()
+    TRIPS = auto()
+    OTHER = auto()
+    # Where its rows of `operands` and of `held` begin.
+    FIRST_OPERAND = auto()
+    FIRST_HELD = auto()
+    # A Sync, and the number of its semaphore or barrier.
+    SYNC = auto()
+    NUMBER = auto()
+
+
+class Sync(Columns):
+    """What an instruction does to a semaphore or barrier."""
+
+    NOTHING = auto()
+    SIGNALS = auto()
+    AWAITS = auto()
+    MEETS = auto()
+
+
+class Access(Columns):
+    """An operand of an instruction that is no constant."""
+
+    # Its bytes at counters 0, READ or WRITE.
+    LOW = auto()
+    HIGH = auto()
+    KIND = auto()
+    # Where its rows of `terms` begin.
+    FIRST_TERM = auto()
+    # The resource that is the first block of its local memory (NONE: it holds none), where that memory begins.
+    FIRST_BLOCK = auto()
+    MEMORY = auto()
+    # Its bytes of data.
+    BYTES = auto()
+
+
+class Term(Columns):
+    """A term of an operand's address; modulus 0 is none, the stride is in bytes."""
+
+    COUNTER = auto()
+    MODULUS = auto()
+    STRIDE = auto()
+
+
+class Held(Columns):
+    """A shared resource that an instruction holds, and for how long."""
+
+    RESOURCE = auto()
+    CYCLES = auto()
+
+
+class Recent(Columns):
+    """A recent access of an engine, down a column of its own: bytes, READ or WRITE, and what is known of its finish."""
+
+    LOW = auto()
+    HIGH = auto()
+    KIND = auto()
+    # The place in its engine's queue.
+    PLACE = auto()
+    # Its finish (LATE until it is known), and the record to which that is due.
+    UNTIL = auto()
+    BY = auto()
+
+
+class Sequencer(Columns):
+    """The sequencer of a core, then the counters of its loops from COUNTERS on."""
+
+    # The next instruction, the number of its record.
+    AT = auto()
+    NEXT = auto()
+    # When it can issue again; when the last instruction has finished.
+    CLOCK = auto()
+    END = auto()
+    # Where its code begins.
+    BEGIN = auto()
+    LAST_ISSUED = auto()
+    COUNTERS = auto()
+
+
+class Semaphore(Columns):
+    """Signals given, and those waited for."""
+
+    GIVEN = auto()
+    TAKEN = auto()
+
+
+class Signal(Columns):
+    """A signal that is not waited for yet: its finish and record."""
+
+    FINISH = auto()
+    BY = auto()
+
+
+class Meeting(Columns):
+    """A meeting at a barrier, of the two latest in turn: the last arrival, and the record that arrives."""
+
+    LAST_ARRIVAL = auto()
+    LAST_BY = auto()
+
+
+class Shared(Columns):
+    """A shared resource: from when it is free, the record that held it last, cycles held."""
+
+    FREE_AT = auto()
+    HELD_BY = auto()
+    HELD_FOR = auto()
+
+
+class Window(Columns):
+    """Which records of a core are written: the first, the one behind the last, the row of the first.
+
+    FROM is the number of the first record that the core has at all.
+    """
+
+    LOWEST = auto()
+    BEYOND = auto()
+    ROW_OF = auto()
+    FROM = auto()
+
+
+class Moment(Columns):
+    """Of a record on the critical path: when it was issued, when all of its own core let it start, when it started."""
+
+    IS_ISSUED = auto()
+    HAS_ARRIVED = auto()
+    STARTED = auto()
+
+
+class Trail(Columns):
+    """Where a walk back along the critical path is."""
+
+    # A moment of a record that comes next, and to which cycle the path is known from the end.
+    IN_RECORD = auto()
+    MOMENT = auto()
+    NOW = auto()
+    # To which instruction the cycles in between belong (core NONE: to that record's), and why: a path reason.
+    OWED_CORE = auto()
+    OWED_INDEX = auto()
+    OWED_REASON = auto()
+    # How many steps have been taken.
+    STEPS = auto()
+
+
+class PathStep(Columns):
+    """A step of the critical path: whose it is, why, and its cycles."""
+
+    CORE = auto()
+    INDEX = auto()
+    REASON = auto()
+    CYCLES = auto()
+
+
+class PathSum(Columns):
+    """Steps of the critical path that are alike: how many, and their cycles."""
+
+    COUNT = auto()
+    CYCLES = auto()
+
+
+# Reasons of the path's steps: a Reason up to RESOURCE, which comes in kinds; that it finishes last; and none for
+# moments that coincide.
+RESOURCE_KINDS = ("dev", "pcie in", "pcie out", "ring", "LM block")
+FINISHES, COINCIDES = Reason.RESOURCE + len(RESOURCE_KINDS), -2
+PATH_REASONS = FINISHES + 1
+
+
+class ClockStop(Columns):
+    """Why the clock stopped: nothing can go on, the budget used up, or no room for more accesses or signals."""
+
+    STUCK = auto()
+    PAUSED = auto()
+    FULL = auto()
+
+
+def reasons(records: Matrix) -> Row:
+    """Return why each instruction started when it did: a Reason each."""
+    start, arrived, token = records[:, Record.START], records[:, Record.ARRIVED], records[:, Record.TOKEN_UNTIL]
+    own = np.where(start > arrived, Reason.TOKEN, records[:, Record.WHY])
+    return np.where(start > np.maximum(arrived, token), Reason.RESOURCE, own)

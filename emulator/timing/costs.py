@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
+from emulator.timing.columns import FIRST_LINK, Resource
 from emulator.timing.costs_tensor import fill_cycles, product_cycles, product_of, streamed_bytes
 from isa.chip import Chip
 from isa.dtypes import I16
@@ -19,8 +20,6 @@ from isa.table import by_opcode
 
 # What limits signal, wait and barrier, which do no work.
 SYNCHRONISATION = "synchronisation"
-# Shared resources; then the links of the ring from each core upwards, those downwards, the blocks of each core's LM.
-DEV, PCIE_IN, PCIE_OUT, FIRST_LINK = range(4)
 
 
 @dataclass(frozen=True)
@@ -255,10 +254,10 @@ def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, i
             cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
             held += [(link, cycles) for link in ring_links(chip["chip.cores"], core, operand.core)]
         elif operand.memory == "host":
-            resource = PCIE_IN if access == "read" else PCIE_OUT
+            resource = Resource.PCIE_IN if access == "read" else Resource.PCIE_OUT
             held.append((resource, ceil(operand.bytes / chip["memory.pcie_bytes_per_cycle"])))
         elif operand.memory == "dev":
-            held.append((DEV, ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
+            held.append((Resource.DEV, ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
     return tuple(held)
 
 

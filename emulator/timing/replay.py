@@ -15,36 +15,25 @@ from emulator.plan.pace import PAUSE_SECONDS, next_budget
 from emulator.plan.plan import Plan
 from emulator.plan.row import SEQ, starts
 from emulator.plan.traps import standing
-from emulator.timing.columns import COUNT, DONE, FREE_FROM, NEWEST, NONE, OLDEST, RECORD, TOTALS
-from emulator.timing.schedule import (
-    AT,
-    BEGIN,
-    BEYOND,
-    CLOCK,
-    COUNTERS,
+from emulator.timing.columns import (
     ENTRY,
-    FROM,
-    FULL,
-    GIVEN,
     LATE,
-    LOWEST,
-    MEETING,
-    NEXT,
-    OPERAND,
-    OWN,
-    PAUSED,
-    ROW_OF,
-    SEMAPHORE,
-    SHARED_RESOURCE,
-    STUCK,
-    TAKEN,
-    WINDOW,
-    Fixed,
-    N,
-    State,
-    goes_on,
-    walk,
+    NONE,
+    ClockStop,
+    Engine,
+    Meeting,
+    Queued,
+    Recent,
+    Record,
+    Resource,
+    Semaphore,
+    Sequencer,
+    Shared,
+    Signal,
+    Window,
 )
+from emulator.timing.program_order import goes_on
+from emulator.timing.schedule import Fixed, State, walk
 from isa.errors import Trap
 from isa.loops import executions
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -70,40 +59,42 @@ class Clock:
         """Return the state before a task's first instruction."""
         cores, barriers, semaphores = len(plan.cores), len(plan.program.barriers), len(plan.program.semaphores)
         chip = plan.chip
-        sequencers = np.zeros((cores, COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
-        sequencers[:, AT] = sequencers[:, BEGIN] = starts(len(part.rows) for part in plan.cores)
-        sequencers[:, COUNTERS + TASK_COUNTER] = task
-        sequencers[:, NEXT] = self.first
-        totals = np.zeros((cores, SEQ, TOTALS), np.int64)
-        totals[:, :, FREE_FROM] = NONE
-        resources = np.zeros((3 + chip["chip.cores"] * (2 + chip["memory.lm_blocks"]), SHARED_RESOURCE), np.int64)
-        resources[:, :2] = NONE
+        sequencers = np.zeros((cores, Sequencer.COUNTERS + MAX_LOOP_DEPTH + 1), np.int64)
+        sequencers[:, Sequencer.AT] = sequencers[:, Sequencer.BEGIN] = starts(len(part.rows) for part in plan.cores)
+        sequencers[:, Sequencer.COUNTERS + TASK_COUNTER] = task
+        sequencers[:, Sequencer.NEXT] = self.first
+        totals = np.zeros((cores, SEQ, len(Engine)), np.int64)
+        totals[:, :, Engine.FREE_FROM] = NONE
+        resources = np.zeros(
+            (len(Resource) + chip["chip.cores"] * (2 + chip["memory.lm_blocks"]), len(Shared)), np.int64
+        )
+        resources[:, [Shared.FREE_AT, Shared.HELD_BY]] = NONE
         return State(
             sequencers=sequencers,
             queues=np.full((cores, SEQ, _places(chip["seq.queue_depth"]), ENTRY), NONE, np.int64),
             heads=np.full((cores, SEQ), LATE, np.int64),
-            recents=np.zeros((cores, SEQ, OPERAND, FIRST_ROOM), np.int64),
+            recents=np.zeros((cores, SEQ, len(Recent), FIRST_ROOM), np.int64),
             totals=totals,
             resources=resources,
-            semaphores=np.zeros((semaphores, SEMAPHORE), np.int64),
-            signals=np.zeros((semaphores, FIRST_SIGNALS, 2), np.int64),
+            semaphores=np.zeros((semaphores, len(Semaphore)), np.int64),
+            signals=np.zeros((semaphores, FIRST_SIGNALS, len(Signal)), np.int64),
             arrivals=np.zeros((cores, barriers), np.int64),
-            meetings=np.zeros((barriers, 2, MEETING), np.int64),
+            meetings=np.zeros((barriers, 2, len(Meeting)), np.int64),
             steps=np.zeros(1, np.int64),
         )
 
-    def run(self, state: State, steps: int, window: np.ndarray, records: np.ndarray) -> tuple[State, int]:
+    def run(self, state: State, steps: int, window: np.ndarray, records: np.ndarray) -> tuple[State, ClockStop]:
         """Take some steps; return the state after them, which may be a new one, and why they ended."""
-        why, last = FULL, state.steps[0] + steps
-        while why == FULL:
+        why, last = ClockStop.FULL, state.steps[0] + steps
+        while why == ClockStop.FULL:
             why = walk(self.fixed, state, window, records, last - state.steps[0])
-            if why == FULL:
+            if why == ClockStop.FULL:
                 state = _with_room(state)
         return state, why
 
     def no_window(self) -> np.ndarray:
-        window = np.zeros((len(self.first), WINDOW), np.int64)
-        window[:, FROM] = self.first
+        window = np.zeros((len(self.first), len(Window)), np.int64)
+        window[:, Window.FROM] = self.first
         return window
 
     def replay(self, start: State, end: State) -> tuple[np.ndarray, np.ndarray]:
@@ -111,17 +102,18 @@ class Clock:
         window = self.no_window()
         waiting = [
             [
-                queue[total[DONE] % len(queue), N]
+                queue[total[Engine.DONE] % len(queue), Queued.NUMBER]
                 for queue, total in zip(*of_core, strict=True)
-                if total[DONE] < total[COUNT]
+                if total[Engine.DONE] < total[Engine.COUNT]
             ]
             for of_core in zip(start.queues, start.totals, strict=True)
         ]
-        window[:, LOWEST] = [min([n, *those]) for n, those in zip(start.sequencers[:, NEXT], waiting, strict=True)]
-        window[:, BEYOND] = end.sequencers[:, NEXT]
-        lengths = window[:, BEYOND] - window[:, LOWEST]
-        window[:, ROW_OF] = starts(lengths.tolist())
-        records = np.full((int(lengths.sum()), RECORD), NONE, np.int64)
+        following = start.sequencers[:, Sequencer.NEXT]
+        window[:, Window.LOWEST] = [min([n, *those]) for n, those in zip(following, waiting, strict=True)]
+        window[:, Window.BEYOND] = end.sequencers[:, Sequencer.NEXT]
+        lengths = window[:, Window.BEYOND] - window[:, Window.LOWEST]
+        window[:, Window.ROW_OF] = starts(lengths.tolist())
+        records = np.full((int(lengths.sum()), len(Record)), NONE, np.int64)
         self.run(_kept(start), int(end.steps[0] - start.steps[0]), window, records)
         return window, records
 
@@ -135,7 +127,7 @@ class Clock:
             each = max(MOST_REPLAYED, -(-steps // MOST_STATES))
             between, state = [start], _kept(start)
             while state.steps[0] + each < end.steps[0]:
-                state, _ = self.run(state, each, self.no_window(), np.empty((0, RECORD), np.int64))
+                state, _ = self.run(state, each, self.no_window(), np.empty((0, len(Record)), np.int64))
                 between.append(_kept(state))
             yield from self.segments([*between, end])
 
@@ -181,10 +173,10 @@ def run(
     if plan.program.semaphores or plan.program.barriers:
         _check_deadlock(plan, clock, state)
     states, every = [_kept(state)], 0
-    steps, why, reported = FIRST_STEPS, PAUSED, time.perf_counter()
-    window, records = clock.no_window(), np.empty((0, RECORD), np.int64)
+    steps, why, reported = FIRST_STEPS, ClockStop.PAUSED, time.perf_counter()
+    window, records = clock.no_window(), np.empty((0, len(Record)), np.int64)
     most = MOST_STEPS if max_cycles is None else FIRST_STEPS
-    while why != STUCK:
+    while why != ClockStop.STUCK:
         began = time.perf_counter()
         try:
             state, why = clock.run(state, steps, window, records)
@@ -192,9 +184,9 @@ def run(
             interrupt.add_note(_so_far(plan, clock, state, total))
             raise
         now = time.perf_counter()
-        if max_cycles is not None and int(state.sequencers[:, CLOCK].max()) > max_cycles:
+        if max_cycles is not None and int(state.sequencers[:, Sequencer.CLOCK].max()) > max_cycles:
             raise Trap(f"{plan.program.name}: more than {max_cycles:,} cycles: {_so_far(plan, clock, state, total)}")
-        if why == PAUSED:
+        if why == ClockStop.PAUSED:
             steps = next_budget(steps, now - began, most)
             if state.steps[0] - states[-1].steps[0] >= every:
                 states.append(_kept(state))
@@ -202,16 +194,18 @@ def run(
                 every = 2 * int(state.steps[0]) // MOST_STATES
                 states = states[::2]
             if on_progress and now - reported >= PAUSE_SECONDS:
-                on_progress(int((state.sequencers[:, NEXT] - clock.first).sum()), total)
+                on_progress(int((state.sequencers[:, Sequencer.NEXT] - clock.first).sum()), total)
                 reported = now
-    assert (state.totals[:, :, DONE] == state.totals[:, :, COUNT]).all(), "what meets in program order goes on"
+    done, count = state.totals[:, :, Engine.DONE], state.totals[:, :, Engine.COUNT]
+    assert (done == count).all(), "what meets in program order goes on"
     return [*states, state]
 
 
 def _so_far(plan: Plan, clock: Clock, state: State, total: int) -> str:
     """Return how far a schedule is: cycles, instructions, and where each core stands."""
-    issued, cycles = int((state.sequencers[:, NEXT] - clock.first).sum()), int(state.sequencers[:, CLOCK].max())
-    places = (state.sequencers[:, AT] - state.sequencers[:, BEGIN]).tolist()
+    issued = int((state.sequencers[:, Sequencer.NEXT] - clock.first).sum())
+    cycles = int(state.sequencers[:, Sequencer.CLOCK].max())
+    places = (state.sequencers[:, Sequencer.AT] - state.sequencers[:, Sequencer.BEGIN]).tolist()
     return f"at cycle {cycles:,} {issued:,} of {total:,} instructions are issued; {standing(plan, places)}"
 
 
@@ -224,28 +218,28 @@ def _check_deadlock(plan: Plan, clock: Clock, state: State) -> None:
     sequencers, arrivals = state.sequencers.copy(), state.arrivals.copy()
     # Those that are no semaphores count nothing.
     signals = np.zeros(1 + len(plan.program.semaphores) + len(plan.program.barriers), np.int64)
-    while goes_on(clock.fixed.code, sequencers, clock.fixed.users, arrivals, signals, MOST_STEPS) == PAUSED:
+    while goes_on(clock.fixed.code, sequencers, clock.fixed.users, arrivals, signals, MOST_STEPS) == ClockStop.PAUSED:
         pass
-    places = (sequencers[:, AT] - sequencers[:, BEGIN]).tolist()
+    places = (sequencers[:, Sequencer.AT] - sequencers[:, Sequencer.BEGIN]).tolist()
     if any(at < len(part.rows) - 1 for at, part in zip(places, plan.cores, strict=True)):
         raise deadlock_trap(plan, places)
 
 
 def _kept(state: State) -> State:
     """Return a copy of a state, with no more room for accesses than it needs."""
-    live = int((state.totals[:, :, NEWEST] - state.totals[:, :, OLDEST]).max())
+    live = int((state.totals[:, :, Engine.NEWEST] - state.totals[:, :, Engine.OLDEST]).max())
     copy = State(*(state.recents if field is state.recents else field.copy() for field in state))
     return copy._replace(recents=_moved(copy, live + MAX_OPERANDS))
 
 
 def _with_room(state: State) -> State:
     """Return a state with room for more accesses and signals."""
-    live = int((state.totals[:, :, NEWEST] - state.totals[:, :, OLDEST]).max())
+    live = int((state.totals[:, :, Engine.NEWEST] - state.totals[:, :, Engine.OLDEST]).max())
     recents = _moved(state, max(FIRST_ROOM, state.recents.shape[3], 2 * (live + MAX_OPERANDS)))
     signals, room = state.signals, state.signals.shape[1]
-    if (state.semaphores[:, GIVEN] - state.semaphores[:, TAKEN] == room).any():
-        signals = np.zeros((len(signals), 2 * room, 2), np.int64)
-        for k, (given, taken) in enumerate(state.semaphores[:, [GIVEN, TAKEN]].tolist()):
+    if (state.semaphores[:, Semaphore.GIVEN] - state.semaphores[:, Semaphore.TAKEN] == room).any():
+        signals = np.zeros((len(signals), 2 * room, len(Signal)), np.int64)
+        for k, (given, taken) in enumerate(state.semaphores[:, [Semaphore.GIVEN, Semaphore.TAKEN]].tolist()):
             for signal in range(taken, given):
                 signals[k, signal % (2 * room)] = state.signals[k, signal % room]
     return state._replace(recents=recents, signals=signals)
@@ -255,10 +249,11 @@ def _moved(state: State, room: int) -> np.ndarray:
     """Return the recent accesses that may still matter, moved to the front of so much room."""
     totals = state.totals
     recents = np.zeros((*state.recents.shape[:3], room), np.int64)
-    live = totals[:, :, NEWEST] - totals[:, :, OLDEST]
+    live = totals[:, :, Engine.NEWEST] - totals[:, :, Engine.OLDEST]
     for core, engine in np.ndindex(live.shape):
         total = totals[core, engine]
-        recents[core, engine, :, : live[core, engine]] = state.recents[core, engine, :, total[OLDEST] : total[NEWEST]]
-        state.queues[core, engine, :, OWN] -= total[OLDEST]
-    totals[:, :, OLDEST], totals[:, :, NEWEST] = 0, live
+        oldest, newest = total[Engine.OLDEST], total[Engine.NEWEST]
+        recents[core, engine, :, : live[core, engine]] = state.recents[core, engine, :, oldest:newest]
+        state.queues[core, engine, :, Queued.OWN] -= oldest
+    totals[:, :, Engine.OLDEST], totals[:, :, Engine.NEWEST] = 0, live
     return recents

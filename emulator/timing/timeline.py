@@ -14,50 +14,39 @@ import numpy as np
 from emulator.jit.jobs import on_cold_compile
 from emulator.plan.plan import Plan
 from emulator.timing.columns import (
-    BUSY,
-    COUNT,
-    ISSUE,
-    LAST_FINISH,
-    LAST_FINISHED_BY,
-    NONE,
-    REASONS,
-    RECORD,
-    RESOURCE,
-    STALL_DEPENDENCE,
-    STALL_RESOURCE,
-    STALL_TOKEN,
-    STALL_WAIT,
-)
-from emulator.timing.costs import FIRST_LINK, Cost, cost_of, resource_names, transfer_cycles
-from emulator.timing.replay import Clock, clock_of, run
-from emulator.timing.schedule import (
-    CLOCK,
-    END,
     FINISHES,
-    HELD_FOR,
-    IN_RECORD,
-    IS_ISSUED,
-    KINDS,
-    MOMENT,
-    NEXT,
-    NOW,
-    OWED_CORE,
-    OWED_INDEX,
-    OWED_REASON,
+    FIRST_LINK,
+    NONE,
     PATH_REASONS,
-    STARTED,
-    STEPS,
-    TRAIL,
-    State,
-    flat,
-    walk_back,
+    REASONS,
+    RESOURCE_KINDS,
+    Engine,
+    Moment,
+    PathStep,
+    PathSum,
+    Reason,
+    Record,
+    Sequencer,
+    Shared,
+    Trail,
 )
+from emulator.timing.costs import Cost, cost_of, resource_names, transfer_cycles
+from emulator.timing.critical_path import walk_back
+from emulator.timing.flatten import flat
+from emulator.timing.replay import Clock, clock_of, run
+from emulator.timing.schedule import State
 from isa.errors import Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MEMORIES
 from isa.row import ENGINES
 
 TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
+STALLS = {
+    "dependence": Engine.STALL_DEPENDENCE,
+    "wait": Engine.STALL_WAIT,
+    "token": Engine.STALL_TOKEN,
+    "resource": Engine.STALL_RESOURCE,
+}
 # What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 152 bytes.
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
 
@@ -121,7 +110,7 @@ class Timeline:
 
     `cycles` counts from the first byte of the task's DMA in to the last of its DMA out; `setup` is what loading
     weights and constants takes before the first task, not in `cycles`. `costs` are those of each core's instructions,
-    by index; totals [cores, engines, columns of record.py]; sequencer_ends [cores]: when each has issued its `end`;
+    by index; totals [cores, engines, Engine]; sequencer_ends [cores]: when each has issued its `end`;
     `task` is its number. The states of its run, by `clock`, are what the records and the critical path are found from.
     """
 
@@ -148,7 +137,7 @@ class Timeline:
 
     @cached_property
     def records(self) -> np.ndarray:
-        """A row for each instruction executed (columns of record.py), core after core, from the end of the DMA in.
+        """A row for each instruction executed (columns Record), core after core, from the end of the DMA in.
 
         Raises Trap where there are more than MOST_RECORDS.
         """
@@ -161,7 +150,7 @@ class Timeline:
     def held(self) -> dict[str, int]:
         """The cycles for which each shared resource was held, by name, of those that were."""
         names = resource_names(self.plan.chip)
-        cycles = self.states[-1].resources[:, HELD_FOR].tolist()
+        cycles = self.states[-1].resources[:, Shared.HELD_FOR].tolist()
         return {name: held for name, held in zip(names, cycles, strict=True) if held}
 
     @cached_property
@@ -170,12 +159,11 @@ class Timeline:
         times = {}
         for core, totals in enumerate(self.totals):
             for engine, total in zip(ENGINES, totals.tolist(), strict=True):
-                columns = {"dependence": STALL_DEPENDENCE, "wait": STALL_WAIT, "token": STALL_TOKEN}
-                columns["resource"] = STALL_RESOURCE
-                stalls = {reason: total[column] for reason, column in columns.items()}
+                stalls = {reason: total[column] for reason, column in STALLS.items()}
                 stall = sum(stalls.values())
-                idle = self.cycles - total[BUSY] - stall
-                times[f"core{core}.{engine}"] = EngineTime(core, total[BUSY], stall, idle, stalls, total[COUNT])
+                idle = self.cycles - total[Engine.BUSY] - stall
+                count = total[Engine.COUNT]
+                times[f"core{core}.{engine}"] = EngineTime(core, total[Engine.BUSY], stall, idle, stalls, count)
         return times
 
     def steps(self) -> Iterator[Step]:
@@ -190,40 +178,38 @@ class Timeline:
 
     def _walk_back(self, with_steps: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Go back along the path, piece by piece; yield its sums so far, and the steps of the piece."""
-        path = np.zeros((len(self.plan.cores), max(len(p.opcodes) for p in self.plan.cores), PATH_REASONS, 2), np.int64)
+        longest = max(len(part.opcodes) for part in self.plan.cores)
+        path = np.zeros((len(self.plan.cores), longest, PATH_REASONS, len(PathSum)), np.int64)
         trail, first_block = self._end(), FIRST_LINK + 2 * self.plan.chip["chip.cores"]
         pieces = self.clock.segments(self.states)
-        while trail[MOMENT] != NONE:
+        while trail[Trail.MOMENT] != NONE:
             window, records = next(pieces)
             # Each record has three moments.
-            steps = np.empty((3 * len(records) + 2 if with_steps else 0, 4), np.int64)
+            steps = np.empty((3 * len(records) + 2 if with_steps else 0, len(PathStep)), np.int64)
             walk_back(records, window, first_block, trail, path, steps)
-            yield path, steps[: trail[STEPS]]
+            yield path, steps[: trail[Trail.STEPS]]
 
     def _end(self) -> np.ndarray:
         """Return the trail at the end of the computation."""
-        trail = np.zeros(TRAIL, np.int64)
-        trail[NOW], trail[OWED_CORE] = self.compute_cycles, NONE
-        finish = self.totals[:, :, LAST_FINISH]
+        trail = np.zeros(len(Trail), np.int64)
+        trail[Trail.NOW], trail[Trail.OWED_CORE] = self.compute_cycles, NONE
+        finish = self.totals[:, :, Engine.LAST_FINISH]
         if finish.max() < self.compute_cycles:
             # The sequencer's last instructions, loops and end, come after everything else.
             core = int(self.sequencer_ends.argmax())
-            last, first = int(self.states[-1].sequencers[core, NEXT]), int(self.clock.first[core])
-            trail[IN_RECORD], trail[MOMENT] = last - 1 if last > first else NONE, IS_ISSUED
-            trail[OWED_CORE], trail[OWED_INDEX], trail[OWED_REASON] = (
-                core,
-                len(self.plan.cores[core].opcodes) - 1,
-                ISSUE,
-            )
+            last, first = int(self.states[-1].sequencers[core, Sequencer.NEXT]), int(self.clock.first[core])
+            trail[Trail.IN_RECORD], trail[Trail.MOMENT] = last - 1 if last > first else NONE, Moment.IS_ISSUED
+            trail[Trail.OWED_CORE], trail[Trail.OWED_INDEX] = core, len(self.plan.cores[core].opcodes) - 1
+            trail[Trail.OWED_REASON] = Reason.ISSUE
         else:
-            by = self.totals[:, :, LAST_FINISHED_BY].flat[finish.argmax()]
-            trail[IN_RECORD], trail[MOMENT], trail[OWED_REASON] = by, STARTED, FINISHES
+            by = self.totals[:, :, Engine.LAST_FINISHED_BY].flat[finish.argmax()]
+            trail[Trail.IN_RECORD], trail[Trail.MOMENT], trail[Trail.OWED_REASON] = by, Moment.STARTED, FINISHES
         return trail
 
     def _step(self, core: int, index: int, why: int, cycles: int) -> Step:
-        kind = KINDS[why - RESOURCE] if RESOURCE <= why < FINISHES else ""
-        reason = "last" if why == FINISHES else REASONS[min(why, RESOURCE)]
-        engine = "seq" if why == ISSUE else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
+        kind = RESOURCE_KINDS[why - Reason.RESOURCE] if Reason.RESOURCE <= why < FINISHES else ""
+        reason = "last" if why == FINISHES else REASONS[min(why, Reason.RESOURCE)]
+        engine = "seq" if why == Reason.ISSUE else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
         return Step(core, index, engine, reason, cycles, kind)
 
     @cached_property
@@ -241,11 +227,11 @@ class Timeline:
 
     def compute_path(self) -> list[tuple[Step, int]]:
         """Return the critical path from the DMA in to the DMA out, each step with its cycles in all and its times."""
-        path = np.zeros((0, 0, 0, 2), np.int64)
+        path = np.zeros((0, 0, 0, len(PathSum)), np.int64)
         for summed, _ in self._walk_back(with_steps=False):
             path = summed
         steps = []
-        for core, index, why in np.argwhere(path[..., 0]).tolist():
+        for core, index, why in np.argwhere(path[..., PathSum.COUNT]).tolist():
             count, cycles = path[core, index, why].tolist()
             steps.append((self._step(core, index, why, cycles), count))
         return steps
@@ -305,14 +291,13 @@ def schedule(
             clock = clock_of(plan, flat(plan, costs))
             states = run(plan, clock, task, total, on_progress, max_cycles)
             # What the critical path needs is compiled with the rest.
-            nothing, trail = np.empty((0, RECORD), np.int64), np.full(TRAIL, NONE, np.int64)
-            walk_back(
-                nothing, clock.no_window(), 0, trail, np.zeros((0, 0, 0, 2), np.int64), np.zeros((0, 4), np.int64)
-            )
+            nothing, trail = np.empty((0, len(Record)), np.int64), np.full(len(Trail), NONE, np.int64)
+            path, steps = np.zeros((0, 0, 0, len(PathSum)), np.int64), np.zeros((0, len(PathStep)), np.int64)
+            walk_back(nothing, clock.no_window(), 0, trail, path, steps)
     except MemoryError as error:
         raise Trap(f"there is no memory for the schedule of {total:,} instructions", FEWER) from error
     last = states[-1]
-    sequencer_ends = last.sequencers[:, CLOCK] + chip["seq.issue_cycles"]
+    sequencer_ends = last.sequencers[:, Sequencer.CLOCK] + chip["seq.issue_cycles"]
     held = dict.fromkeys(MEMORIES, 0)
     for part in plan.cores:
         for segment in part.core.segments:
@@ -325,7 +310,7 @@ def schedule(
         instructions=total,
         totals=last.totals,
         sequencer_ends=sequencer_ends,
-        compute_cycles=max(int(last.sequencers[:, END].max()), int(sequencer_ends.max())),
+        compute_cycles=max(int(last.sequencers[:, Sequencer.END].max()), int(sequencer_ends.max())),
         transfer_in=transfer_cycles(chip, transfer_bytes(plan, "input")),
         transfer_out=transfer_cycles(chip, transfer_bytes(plan, "output")),
         setup=transfer_cycles(chip, held),

@@ -76,7 +76,7 @@ end
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_session_goes_on_after_a_trap(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.execute.loop.LEAST_SHARED", 0)
+    monkeypatch.setattr("emulator.execute.predecode.LEAST_SHARED", 0)
     program = ratel.assemble(GATHERED, chip="hanguang800")
     good, bad = (np.array([0, 1, last, 3], np.int32) for last in (2, 99))
     with ratel.Session(program, threads=threads) as session:

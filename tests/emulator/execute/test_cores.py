@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emulator.execute.arena import open_arena, tensor
-from emulator.execute.loop import TURN
+from emulator.execute.loop import Walk
 from emulator.execute.session import Dump, Execution, execute
 from emulator.execute.walkers import Walkers
 from emulator.plan.load import load
 from emulator.plan.plan import Plan
-from emulator.timing.columns import CORE, FINISH, START, TOKEN_BY, TOKEN_UNTIL
+from emulator.timing.columns import Record
 from emulator.timing.timeline import schedule
 from isa.chip import load_chip
 from isa.dtypes import I8
@@ -58,7 +58,7 @@ def in_any_order(plan: Plan, dumps: Sequence[Dump], poison: int, seed: int) -> E
 
     class Drawn(Walkers):
         def go(self, budget: int, passing: bool) -> int:
-            self.walkers[0].progress[TURN] = rng.integers(len(plan.cores))
+            self.walkers[0].progress[Walk.TURN] = rng.integers(len(plan.cores))
             return super().go(1, passing)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -270,7 +270,7 @@ def test_time_of_a_remote_copy_and_its_signal() -> None:
     timeline = schedule(load(program([REMOTE, signal(0)], [wait(0), take]), chip))
     # 256 bytes at 16 a cycle; the signal comes once they are there, and the wait hears of it 20 cycles after it.
     copied = 1 + 16 + 10 + 100
-    assert timeline.records[:, START].tolist() == [1, copied, copied + 3 + 20, copied + 3 + 20 + 3]
+    assert timeline.records[:, Record.START].tolist() == [1, copied, copied + 3 + 20, copied + 3 + 20 + 3]
     assert [(step.core, step.reason) for step in timeline.steps()] == [
         (1, "last"),
         (1, "engine busy"),
@@ -285,7 +285,7 @@ def test_a_barrier_lets_all_go_after_the_last() -> None:
     chip = CHIP.replace(seq__issue_cycles=1, sync__latency=20)
     long = build("fill", out=tile(0, 2**20))
     timeline = schedule(load(program([barrier(0)], [long, barrier(0)], [barrier(0, "pe")]), chip))
-    records = timeline.records[timeline.records[:, TOKEN_UNTIL] >= 0]
-    last = timeline.records[timeline.records[:, CORE] == 1][0, FINISH]
-    assert records[:, START].tolist() == [last + 20] * 3
-    assert (timeline.records[records[:, TOKEN_BY], CORE] == 1).all()
+    records = timeline.records[timeline.records[:, Record.TOKEN_UNTIL] >= 0]
+    last = timeline.records[timeline.records[:, Record.CORE] == 1][0, Record.FINISH]
+    assert records[:, Record.START].tolist() == [last + 20] * 3
+    assert (timeline.records[records[:, Record.TOKEN_BY], Record.CORE] == 1).all()

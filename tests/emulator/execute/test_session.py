@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.execute.arena import open_arena, tensor
-from emulator.execute.loop import work
+from emulator.execute.predecode import work
 from emulator.execute.session import Dump, execute
 from emulator.plan.load import load, shares_bytes
 from emulator.plan.plan import Plan

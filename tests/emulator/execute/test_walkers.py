@@ -34,7 +34,7 @@ EDGE, HANGUANG = load_chip("edge"), load_chip("hanguang800")
 def all_is_large() -> Iterator[None]:
     """Let walkers share the smallest instruction, but for those that are left to walker 0 alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emulator.execute.loop.LEAST_SHARED", 0)
+        patch.setattr("emulator.execute.predecode.LEAST_SHARED", 0)
         patch.setattr(
             "emulator.execute.walkers.SHARED", SHARED - {MNEMONICS["copy"].opcode, MNEMONICS["gather"].opcode}
         )
@@ -149,8 +149,8 @@ import sys, _thread, threading
 sys.path.insert(0, ".")
 from tests.emulator.execute.test_walkers import *
 threading.Timer(0.5, _thread.interrupt_main).start()
-import emulator.execute.loop
-emulator.execute.loop.LEAST_SHARED = 0
+import emulator.execute.predecode
+emulator.execute.predecode.LEAST_SHARED = 0
 try:
     execute(pooling(2**31 - 1), X, threads=3)
 except KeyboardInterrupt:

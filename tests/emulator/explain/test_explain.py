@@ -12,7 +12,7 @@ from emulator.explain.roofline import roofline
 from emulator.explain.slack import contested, slack
 from emulator.explain.what_if import can_have_more, more_and_most, numbers_read, timed, what_if
 from emulator.plan.load import load
-from emulator.timing.columns import CORE, INDEX
+from emulator.timing.columns import Record
 from emulator.timing.stream import stream
 from emulator.timing.timeline import schedule
 from isa.chip import FIELDS, Chip, load_chip
@@ -33,8 +33,8 @@ def test_slack_is_exact(program: Program, chip: Chip, data: st.DataObject) -> No
     assert found is not None and (found >= 0).all()
     assume(len(found) and not any(contested(timeline.plan)))
     record = data.draw(st.integers(0, len(found) - 1))
-    core = int(timeline.records[record, CORE])
-    place = record - int((timeline.records[:, CORE] < core).sum())
+    core = int(timeline.records[record, Record.CORE])
+    place = record - int((timeline.records[:, Record.CORE] < core).sum())
     for excess in (0, 1, 7):
         cycles = int(found[record]) + excess
         assert simulate(program, chip, (core, place, cycles))[2] == timeline.compute_cycles + excess
@@ -46,7 +46,9 @@ def test_who_holds_what_others_hold_is_not_moved(program: Program, chip: Chip) -
     timeline = schedule(load(program, chip))
     found, held = slack(timeline), contested(timeline.plan)
     assert found is not None
-    for (core, index), cycles in zip(timeline.records[:, [CORE, INDEX]].tolist(), found.tolist(), strict=True):
+    for (core, index), cycles in zip(
+        timeline.records[:, [Record.CORE, Record.INDEX]].tolist(), found.tolist(), strict=True
+    ):
         assert cycles == 0 or (cycles > 0 and index not in held[core])
 
 
@@ -57,7 +59,9 @@ def test_what_decides_has_no_slack(program: Program, chip: Chip) -> None:
     found = slack(timeline)
     assert found is not None
     least: dict[tuple[int, int], int] = {}
-    for (core, index), cycles in zip(timeline.records[:, [CORE, INDEX]].tolist(), found.tolist(), strict=True):
+    for (core, index), cycles in zip(
+        timeline.records[:, [Record.CORE, Record.INDEX]].tolist(), found.tolist(), strict=True
+    ):
         least[core, index] = min(cycles, least.get((core, index), cycles))
     for step in timeline.steps():
         if step.reason in ("engine busy", "dependence", "wait", "last", "resource"):

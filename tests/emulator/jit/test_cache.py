@@ -56,14 +56,16 @@ def test_the_sources_are_the_import_closure_of_the_hot_files() -> None:
         if DECORATORS & {ast.unparse(mark) for function in functions for mark in function.decorator_list}:
             decorated.add(path)
     assert set(cache.hot_files()) == decorated
-    assert {"schedule.py", "loop.py", "tensor.py", "atomics.py"} <= {path.name for path in decorated}
+    assert {"schedule.py", "critical_path.py", "loop.py", "tensor.py", "atomics.py"} <= {
+        path.name for path in decorated
+    }
     closure, wanted = set(), set(decorated)
     while wanted:
         path = wanted.pop()
         closure.add(path)
         wanted |= modules_of(path) - closure
     assert set(cache.sources()) == closure
-    assert {"costs.py", "dtypes.py"} <= {path.name for path in closure}
+    assert {"columns.py", "dtypes.py"} <= {path.name for path in closure}
 
 
 def test_an_edit_of_any_source_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ print([(entry.reason, entry.cycles) for entry in ratel.time(program).critical_pa
 
 @pytest.mark.slow
 def test_a_constant_of_another_file_is_compiled_in_anew(tmp_path: Path) -> None:
-    """FIRST_LINK, of the file of costs, is compiled into the walk back along the critical path."""
+    """FIRST_LINK, of the file of columns, is compiled into the walk back along the critical path."""
     for room in (*cache.ROOMS, "ratel", "assembler", "programs"):
         shutil.copytree(cache.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     environment = os.environ | {"RATEL_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
@@ -136,7 +138,7 @@ def test_a_cache_that_cannot_be_made(root: Path) -> None:
 READ_ONLY = """
 import os, filelock
 from emulator.jit import cache
-from emulator.timing.schedule import goes_on
+from emulator.timing.program_order import goes_on
 import numpy as np
 if os.geteuid() == 0:
     os.setegid(65534), os.seteuid(65534)

@@ -11,25 +11,7 @@ from hypothesis import strategies as st
 
 from emulator.plan.load import load
 from emulator.timing import replay as clock
-from emulator.timing.columns import (
-    ARRIVED,
-    CAUSE,
-    CORE,
-    DEPENDS_UNTIL,
-    FINISH,
-    FREE,
-    GRANTED,
-    GRANTED_BY,
-    INDEX,
-    ISSUED,
-    NONE,
-    REASONS,
-    START,
-    TOKEN_BY,
-    TOKEN_UNTIL,
-    WAITS_UNTIL,
-    WHY,
-)
+from emulator.timing.columns import NONE, REASONS, Record
 from emulator.timing.costs_tensor import products_a_cycle
 from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, schedule
 from isa.chip import DATAFLOWS, SYSTOLIC, Chip, load_chip
@@ -144,25 +126,35 @@ def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
     by_core, spent, end = simulate(program, chip)
     executed = [e for of_core in by_core for e in of_core]
     assert timeline.compute_cycles == end
-    columns = [CORE, INDEX, ISSUED, ARRIVED, START, FINISH, DEPENDS_UNTIL, WAITS_UNTIL, TOKEN_UNTIL]
+    columns = [
+        Record.CORE,
+        Record.INDEX,
+        Record.ISSUED,
+        Record.ARRIVED,
+        Record.START,
+        Record.FINISH,
+        Record.DEPENDS_UNTIL,
+        Record.WAITS_UNTIL,
+        Record.TOKEN_UNTIL,
+    ]
     expected = [
         [e.core, e.index, e.issued, e.arrived, e.start, e.finish]
         + [or_none(cycle) for cycle in (e.depends_until, e.waits_until, e.token_until)]
         for e in executed
     ]
     assert timeline.records[:, columns].tolist() == expected
-    assert [REASONS[why] for why in timeline.records[:, WHY]] == [e.reason for e in executed]
-    for cause, e in zip(timeline.records[:, CAUSE], executed, strict=True):
+    assert [REASONS[why] for why in timeline.records[:, Record.WHY]] == [e.reason for e in executed]
+    for cause, e in zip(timeline.records[:, Record.CAUSE], executed, strict=True):
         causes = [executed[cause]] if cause != NONE else []
         # Two engines may finish in the same cycle; one of them is named.
         assert len(causes) == min(len(e.causes), 1) and all(c in e.causes for c in causes)
-    for by, e in zip(timeline.records[:, TOKEN_BY], executed, strict=True):
+    for by, e in zip(timeline.records[:, Record.TOKEN_BY], executed, strict=True):
         times = [other.arrived or 0 for other in e.partners]
         assert (by == NONE) if not times else executed[by] is e.partners[times.index(max(times))]
     for record, e in zip(timeline.records, executed, strict=True):
-        by_resource = record[START] > max(record[ARRIVED], record[TOKEN_UNTIL])
+        by_resource = record[Record.START] > max(record[Record.ARRIVED], record[Record.TOKEN_UNTIL])
         assert by_resource == (e.reason_to_start == "resource")
-        assert not by_resource or any(executed[record[GRANTED_BY]] is holder for holder in e.holders)
+        assert not by_resource or any(executed[record[Record.GRANTED_BY]] is holder for holder in e.holders)
     for name, times in timeline.engines.items():
         counted = spent[name]
         assert (times.busy, times.stalls) == (counted.busy, counted.stalls)
@@ -179,10 +171,11 @@ def test_laws_of_time(program: Program, chip: Chip) -> None:
     for times in timeline.engines.values():
         assert times.busy + times.stall + times.idle == timeline.cycles
         assert min(times.busy, times.stall, times.idle) >= 0
-    terms = timeline.records[:, [ISSUED, FREE, DEPENDS_UNTIL, WAITS_UNTIL]]
-    assert (timeline.records[:, ARRIVED] == terms.max(axis=1, initial=0)).all()
+    terms = timeline.records[:, [Record.ISSUED, Record.FREE, Record.DEPENDS_UNTIL, Record.WAITS_UNTIL]]
+    assert (timeline.records[:, Record.ARRIVED] == terms.max(axis=1, initial=0)).all()
     assert (
-        timeline.records[:, START] == timeline.records[:, [ARRIVED, TOKEN_UNTIL, GRANTED]].max(axis=1, initial=0)
+        timeline.records[:, Record.START]
+        == timeline.records[:, [Record.ARRIVED, Record.TOKEN_UNTIL, Record.GRANTED]].max(axis=1, initial=0)
     ).all()
     # A block may be held beyond the finish of the last; all else no longer than its engine is occupied.
     held = [cycles for name, cycles in timeline.held.items() if "LM block" not in name]
@@ -266,7 +259,7 @@ def roofline_bounds(timeline: Timeline) -> list[float]:
     chip, bounds = timeline.plan.chip, [0.0]
     peak = products_a_cycle(chip)
     for part, costs in zip(timeline.plan.cores, timeline.costs, strict=True):
-        executed = timeline.records[timeline.records[:, CORE] == part.number, INDEX]
+        executed = timeline.records[timeline.records[:, Record.CORE] == part.number, Record.INDEX]
         by_engine = {
             engine: [costs[k] for k in executed.tolist() if part.engines[k] == e]
             for e, engine in enumerate(("te", "pe", "me"))
@@ -331,7 +324,7 @@ def test_a_faster_engine_can_make_the_whole_slower() -> None:
 
     def starts(lanes: int) -> tuple[list[int], Timeline]:
         timeline = schedule(load(program, load_chip("edge", chip__cores=2, ring__bytes_per_cycle=8.0, pe__lanes=lanes)))
-        return timeline.records[:, START].tolist(), timeline
+        return timeline.records[:, Record.START].tolist(), timeline
 
     (slow_starts, slow), (fast_starts, fast) = starts(2), starts(8)
     # The pool is done sooner and the long load begins sooner; the short load and the vectors begin later.
@@ -360,7 +353,7 @@ def test_grants_of_each_kind() -> None:
     for name, (instruction, cycles) in kinds.items():
         program = Program("test", "edge", "hardware", (core_of([instruction]), core_of([instruction]), core_of([])))
         timeline = schedule(load(program, chip))
-        first, second = timeline.records[:, START].tolist()
+        first, second = timeline.records[:, Record.START].tolist()
         assert second == first + cycles
         assert [(step.core, step.resource) for step in timeline.steps() if step.resource] == [(0, name)]
 
@@ -394,7 +387,7 @@ def test_independent_copies_overlap_in_latency_only() -> None:
     copies = [build("copy", out=tile(1024 * k), x=tile(1024 * k + 512)) for k in range(3)]
     timeline = schedule(load(program_of(*copies), chip))
     # Issue at 1; 256 bytes at 32 a cycle occupy 8 cycles each; the last result comes 100 after its occupancy.
-    assert timeline.records[:, START].tolist() == [1, 9, 17]
+    assert timeline.records[:, Record.START].tolist() == [1, 9, 17]
     assert timeline.compute_cycles == 17 + 8 + 100
     assert [step.reason for step in timeline.steps()] == ["last", "engine busy", "engine busy", "issue"]
 
@@ -403,7 +396,7 @@ def test_dependent_copy_waits_for_the_finish() -> None:
     chip = load_chip("edge", seq__issue_cycles=1, me__latency=100, me__bytes_per_cycle=32.0)
     chain = [build("copy", out=tile(1024), x=tile(0)), build("copy", out=tile(2048), x=tile(1024))]
     timeline = schedule(load(program_of(*chain), chip))
-    assert timeline.records[:, START].tolist() == [1, 109]
+    assert timeline.records[:, Record.START].tolist() == [1, 109]
     assert [step.reason for step in timeline.steps()] == ["last", "dependence", "issue"]
     assert timeline.engines["core0.me"].stalls == {"dependence": 100, "wait": 0, "token": 0, "resource": 0}
 
@@ -416,10 +409,10 @@ def pooled(waits: tuple[str, ...], order: str) -> Timeline:
 
 
 def test_compiler_order_orders_only_by_waits() -> None:
-    assert pooled((), "hardware").records[1, START] == pooled((), "hardware").records[0, FINISH]
-    assert pooled((), "compiler").records[1, START] < pooled((), "compiler").records[0, FINISH]
+    assert pooled((), "hardware").records[1, Record.START] == pooled((), "hardware").records[0, Record.FINISH]
+    assert pooled((), "compiler").records[1, Record.START] < pooled((), "compiler").records[0, Record.FINISH]
     waited = pooled(("me",), "compiler")
-    assert waited.records[1, START] == waited.records[0, FINISH]
+    assert waited.records[1, Record.START] == waited.records[0, Record.FINISH]
     assert waited.engines["core0.pe"].stalls["wait"] > 0
 
 
@@ -428,7 +421,7 @@ def test_a_full_queue_holds_the_sequencer() -> None:
     copies = [build("copy", out=tile(1024 * k), x=tile(1024 * k + 512)) for k in range(5)]
     timeline = schedule(load(program_of(*copies), chip))
     # The first starts at once and two wait; each further one is issued as one of these starts.
-    assert timeline.records[:, ISSUED].tolist() == [1, 2, 3, 257, 513]
+    assert timeline.records[:, Record.ISSUED].tolist() == [1, 2, 3, 257, 513]
 
 
 def test_nothing_but_end() -> None:
@@ -478,9 +471,9 @@ def test_many_instructions_in_flight() -> None:
     chip = load_chip("edge", me__latency=100_000)
     written = Operand("lm", 0, I8, (8,), (1,), (Term(1, 6000, 8),))
     timeline = schedule(load(looped(build("fill", out=written), counts=(14_000,)), chip))
-    starts, depends = timeline.records[:, START], timeline.records[:, DEPENDS_UNTIL]
-    assert (depends[:6000] == NONE).all() and (depends[6000:] == timeline.records[:-6000, FINISH]).all()
-    assert (starts[6000:] >= timeline.records[:-6000, FINISH]).all()
+    starts, depends = timeline.records[:, Record.START], timeline.records[:, Record.DEPENDS_UNTIL]
+    assert (depends[:6000] == NONE).all() and (depends[6000:] == timeline.records[:-6000, Record.FINISH]).all()
+    assert (starts[6000:] >= timeline.records[:-6000, Record.FINISH]).all()
 
 
 def test_a_wait_is_for_the_last_instruction_before_it() -> None:
@@ -495,7 +488,7 @@ def test_a_wait_is_for_the_last_instruction_before_it() -> None:
         stride=2,
     )
     timeline = schedule(load(program_of(*fills, pool, order="compiler"), load_chip("edge")))
-    starts, finishes = timeline.records[:, START].tolist(), timeline.records[:, FINISH].tolist()
+    starts, finishes = timeline.records[:, Record.START].tolist(), timeline.records[:, Record.FINISH].tolist()
     # 4096 and 512 bytes at 32 a cycle; 8 cycles to drain; issue every 2 cycles.
     assert starts[:2] == [2, 130] and finishes[:2] == [138, 154]
     assert starts[2] == 154
@@ -507,10 +500,10 @@ def test_a_queue_of_one_holds_what_follows_a_waiting_instruction() -> None:
     pools = [build("maxpool", ("me",), out=small, x=image, window=2, stride=2)] * 2
     code = [build("fill", out=tile(16384)), *pools, build("fill", out=tile(32768))]
     timeline = schedule(load(program_of(*code, order="compiler"), chip))
-    issued, starts = timeline.records[:, ISSUED].tolist(), timeline.records[:, START].tolist()
+    issued, starts = timeline.records[:, Record.ISSUED].tolist(), timeline.records[:, Record.START].tolist()
     # The first pool waits for the fill; the second has no place in the queue until the first starts, nor has what
     # comes after it been issued by then.
-    assert starts[:2] == [1, timeline.records[0, FINISH]] and issued[:2] == [1, 2]
+    assert starts[:2] == [1, timeline.records[0, Record.FINISH]] and issued[:2] == [1, 2]
     assert issued[2] == starts[1] and issued[3] == starts[1] + 1
 
 
