@@ -253,7 +253,7 @@ def time(
 ) -> Schedule:
     """Schedule a program: cycles, engines, critical path. Needs no data.
 
-    Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number.
+    The Schedule of one task is a Timeline, that of several a Stream; there are `tasks`, or the program's own number.
     Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip, or takes more than
     `max_cycles`.
     """
