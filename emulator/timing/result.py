@@ -101,7 +101,7 @@ class Schedule(ABC):
     @cached_property
     def critical_path(self) -> list[PathEntry]:
         """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
-        return self._entries(self.path_steps())
+        return self.entries(self.path_steps())
 
     @abstractmethod
     def path_steps(self) -> list[tuple[Step, int]]:
@@ -123,7 +123,7 @@ class Schedule(ABC):
             **({"critical_path": [vars(entry) for entry in self.critical_path]} if path else {}),
         }
 
-    def _entries(self, steps: Iterable[tuple[Step, int]]) -> list[PathEntry]:
+    def entries(self, steps: Iterable[tuple[Step, int]]) -> list[PathEntry]:
         """Return steps, with their times, by line, instruction, engine and reason, most cycles first."""
         merged: dict[tuple[int | None, str, int, str, str, str, str], tuple[int, int]] = {}
         for step, count in steps:
