@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from ratel.cli.main import count
+from ratel.cli.options import count
 
 RIGHT, WRONG, USAGE = 0, 1, 2
 PARTS = ("layers", "networks", "instructions", "scheduling", "memory", "processes")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ratel.show import tables
 from ratel.cli.main import main
+from ratel.show import runs
 
 HERE = Path(__file__).parent
 PICTURES = {"run_digits": "programs/digits/digits.npu"}
@@ -16,7 +16,7 @@ PICTURES = {"run_digits": "programs/digits/digits.npu"}
 def draw(name: str, program: str) -> None:
     """Write docs/NAME.svg with what `ratel run PROGRAM` prints."""
     recorder = Console(record=True, width=112, file=io.StringIO(), force_terminal=True, highlight=False, markup=False)
-    tables.console = lambda: recorder
+    runs.console = lambda: recorder
     assert main(["run", program]) == 0
     svg = recorder.export_svg(title=f"ratel run {program}", unique_id=name)
     # The picture loads nothing: the reader's own monospaced font will do.

@@ -29,6 +29,7 @@ _HOMES = {
     "load_chip": "isa.chip",
     "Chip": "isa.chip",
     "Program": "isa.program",
+    "Schedule": "emulator.timing.result",
     "Timeline": "emulator.timing.timeline",
     "Stream": "emulator.timing.stream",
     "Verdict": "emulator.checker.findings",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description, with_cycles
-from isa.errors import ChipError, InputError
+from isa.errors import ChipError, InputError, Trap
 from isa.program import Program
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from emulator.execute.session import Dump
     from emulator.plan.plan import Plan
     from emulator.timing.bounds import Bounds
-    from emulator.timing.stream import Stream
-    from emulator.timing.timeline import Timeline
+    from emulator.timing.result import Schedule
 
 
 def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None = None) -> Program:
@@ -66,20 +66,66 @@ class Run:
     checks: list[CheckResult]
     dumps: dict[str, np.ndarray]
     instructions: int
-    schedule: Callable[[], Timeline | Stream]
+    schedule: Callable[[], Schedule]
 
     @property
     def passed(self) -> bool:
         return all(check.passed for check in self.checks)
 
-    @cached_property
-    def timeline(self) -> Timeline | Stream:
-        """When everything happened, in the one task or the stream of tasks; scheduled when first asked for."""
-        return self.schedule()
+    @property
+    def timeline(self) -> Schedule:
+        """When everything happened, in the one task or the stream of tasks; scheduled when first asked for.
+
+        Raises Trap where a run is longer than what a schedule can hold.
+        """
+        if isinstance(self._scheduled, Trap):
+            raise self._scheduled
+        return self._scheduled
+
+    @property
+    def untimed(self) -> str:
+        """Why there is no timeline; "" where there is one."""
+        return str(self._scheduled) if isinstance(self._scheduled, Trap) else ""
 
     @property
     def cycles(self) -> int:
         return self.timeline.cycles
+
+    def summary(self, differences: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+        """Return what `run --json` prints, ready for json; where there is no timeline its numbers are None.
+
+        `differences` says of outputs how they differ from what was expected; None where they do not.
+        """
+        times = {} if self.untimed else self.timeline.summary(path=False)
+        return {
+            "chip": self.plan.chip.name,
+            "tasks": self.plan.tasks,
+            **{name: times.get(name) for name in ("cycles", "seconds", "setup")},
+            **({"untimed": self.untimed} if self.untimed else {}),
+            "instructions": self.instructions,
+            "outputs": {
+                name: {"shape": list(tensor.shape), "dtype": tensor.dtype.name} for name, tensor in self.outputs.items()
+            },
+            "checks": [vars(check) for check in self.checks],
+            "expect": {name: difference or "equal" for name, difference in (differences or {}).items()},
+            "dumps": {name: finite(tensor.tolist()) for name, tensor in self.dumps.items()},
+            "engines": times.get("engines", {}),
+            **({"stream": times["stream"]} if "stream" in times else {}),
+        }
+
+    @cached_property
+    def _scheduled(self) -> Schedule | Trap:
+        try:
+            return self.schedule()
+        except Trap as trap:
+            return trap
+
+
+def finite(value: Any) -> Any:
+    """Return nested lists of numbers with None for NaN and infinities, which JSON does not have."""
+    if isinstance(value, list):
+        return [finite(element) for element in value]
+    return value if isinstance(value, int) or isfinite(value) else None
 
 
 def must_be_a_program(program: object) -> None:
@@ -204,10 +250,10 @@ def time(
     max_cycles: int | None = None,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Timeline | Stream:
+) -> Schedule:
     """Schedule a program: cycles, engines, critical path. Needs no data.
 
-    Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number.
+    The Schedule of one task is a Timeline, that of several a Stream; there are `tasks`, or the program's own number.
     Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip, or takes more than
     `max_cycles`.
     """
@@ -246,7 +292,7 @@ def timed(
     on_compile: Callable[[str], None] | None,
     on_progress: Callable[[int, int], None] | None,
     max_cycles: int | None = None,
-) -> Timeline | Stream:
+) -> Schedule:
     from emulator.timing.stream import stream
     from emulator.timing.timeline import schedule
 

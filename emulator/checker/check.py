@@ -18,8 +18,8 @@ def check_order(plan: Plan) -> Verdict:
     try:
         races = find_races(plan)
     except Deadlock as deadlock:
-        return Verdict("race", (deadlock_finding(plan, deadlock),))
-    return Verdict(races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
+        return Verdict(plan, "race", (deadlock_finding(plan, deadlock),))
+    return Verdict(plan, races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
 
 
 def check(plan: Plan, waits: bool = False) -> Verdict:

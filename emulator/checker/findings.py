@@ -11,8 +11,10 @@ the text (assembler/syntax/edits.py).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from emulator.plan.plan import Plan
 
 # Every code that the checker gives, and what it means.
 CODES: Mapping[str, str] = {
@@ -91,11 +93,13 @@ class Finding:
 class Verdict:
     """What the checker says.
 
-    `verdict` is about order: "proven" free of races and deadlocks, "race" for either, or "not proven"; `why` says what
-    kept it from being followed to its end, so that of a "race" others may be missing. Findings also say what else is
-    wrong or odd, but for what is `unseen`, in words; `passed` where nothing is wrong and the order is proven.
+    `verdict` is about the order of `plan`: "proven" free of races and deadlocks, "race" for either, or "not proven";
+    `why` says what kept it from being followed to its end, so that of a "race" others may be missing. Findings also say
+    what else is wrong or odd, but for what is `unseen`, in words; `passed` where nothing is wrong and the order is
+    proven.
     """
 
+    plan: Plan = field(repr=False, compare=False)
     verdict: Literal["proven", "race", "not proven"]
     findings: tuple[Finding, ...] = ()
     why: str = ""
@@ -108,3 +112,28 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return self.verdict == "proven" and not self.errors
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `check --json` prints, ready for json: findings with the lines of their places."""
+        return {
+            "program": self.plan.program.name,
+            "verdict": self.verdict,
+            "why": self.why,
+            "unseen": self.unseen,
+            "findings": [
+                {
+                    "code": finding.code,
+                    "place": finding.place and self._placed(finding.place),
+                    "message": finding.message,
+                    "help": finding.help,
+                    "notes": [{"message": message, "place": self._placed(place)} for message, place in finding.notes],
+                    "edits": [vars(edit) for edit in finding.edits],
+                    "instead": [vars(edit) for edit in finding.instead],
+                }
+                for finding in self.findings
+            ],
+        }
+
+    def _placed(self, place: Place) -> dict[str, Any]:
+        line = self.plan.cores[place.core].line(place.index)
+        return {**vars(place), "file": line.file, "line": line.number, "text": line.text}

@@ -209,7 +209,7 @@ class Walkers:
         """Run single executions one after the other, in one thread; return the place of the one that traps, or None.
 
         at [n] are their instructions, counted through all cores; rows [n, ROW] those of the plan, with the addresses of
-        each. What a kernel found wrong is left in its Call.STATUS.
+        each. What a kernel found wrong is left in its STATUS.
         """
         code = np.concatenate([self._code[at], self._code[-1:]])
         code[:, [Decoded.STOP, Decoded.FIRST_TERM, Decoded.FIRST_WATCH, Decoded.BY_ALL]] = 0

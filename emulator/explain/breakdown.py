@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emulator.timing.costs import SYNCHRONISATION, Cost, transfer_occupancy
-from emulator.timing.stream import Stream
-from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, transfer_bytes
+from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Schedule, Step
+from emulator.timing.timeline import transfer_bytes
 from isa.loops import Loop, find_loops
 
 COMPUTE, LM, MEMORY, DEPENDENCE = "compute", "LM bandwidth", "memory bandwidth", "dependence"
@@ -68,22 +68,21 @@ def kind_of_limit(limit: str) -> str:
     return _LIMITS.get(first, _LIMITS.get(first.split()[0], MEMORY))
 
 
-def breakdown(timeline: Timeline | Stream) -> list[Part]:
+def breakdown(timeline: Schedule) -> list[Part]:
     """Return the cycles of the critical path by kind, in the order of KINDS; they add up to `cycles`."""
     cycles = Counter(dict.fromkeys(KINDS, 0))
-    task = timeline.timelines[0] if isinstance(timeline, Stream) else timeline
     for step, count in timeline.path_steps():
-        for kind, part in _kinds(task, step, count):
+        for kind, part in _kinds(timeline, step, count):
             cycles[kind] += part
     assert cycles.total() == timeline.cycles, "the steps of the path touch"
     return [Part(kind, cycles[kind], cycles[kind] / max(timeline.cycles, 1)) for kind in KINDS]
 
 
-def _kinds(task: Timeline, step: Step, count: int) -> Iterator[tuple[str, int]]:
+def _kinds(timeline: Schedule, step: Step, count: int) -> Iterator[tuple[str, int]]:
     """Yield the kinds of a step's cycles, which are those of `count` alike."""
     if step.index < 0:
-        moved = transfer_bytes(task.plan, {TRANSFER_IN: "input", TRANSFER_OUT: "output"}[step.reason])
-        held = min(count * transfer_occupancy(task.plan.chip, moved), step.cycles)
+        moved = transfer_bytes(timeline.plan, {TRANSFER_IN: "input", TRANSFER_OUT: "output"}[step.reason])
+        held = min(count * transfer_occupancy(timeline.plan.chip, moved), step.cycles)
         yield from ((MEMORY, held), (FILL, step.cycles - held))
     elif step.reason == "issue":
         yield ISSUE, step.cycles
@@ -92,13 +91,13 @@ def _kinds(task: Timeline, step: Step, count: int) -> Iterator[tuple[str, int]]:
     elif step.reason == "resource":
         yield RESOURCE, step.cycles
     else:
-        cost: Cost = task.costs[step.core][step.index]
+        cost: Cost = timeline.costs[step.core][step.index]
         held = min(count * cost.occupancy, step.cycles)
         yield kind_of_limit(cost.limit), held
         yield DEPENDENCE if step.reason in ("dependence", "wait") else FILL, step.cycles - held
 
 
-def by_engine(timeline: Timeline | Stream) -> list[Part]:
+def by_engine(timeline: Schedule) -> list[Part]:
     """Return the cycles of the critical path by engine, most first; the sequencers' and the DMA's among them."""
     cycles = Counter[str]()
     for step, _ in timeline.path_steps():
@@ -106,7 +105,7 @@ def by_engine(timeline: Timeline | Stream) -> list[Part]:
     return [Part(name, of, of / max(timeline.cycles, 1)) for name, of in cycles.most_common()]
 
 
-def by_loop(timeline: Timeline | Stream) -> list[LoopPart]:
+def by_loop(timeline: Schedule) -> list[LoopPart]:
     """Return the cycles of the critical path by loop, as the loops open on each core; last, what is in none."""
     plan = timeline.plan
     spent = Counter[tuple[int, int]]()

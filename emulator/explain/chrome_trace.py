@@ -14,7 +14,6 @@ from emulator.explain.spans import (
     Piece,
     Spans,
     bandwidths,
-    cost_at,
     on_path,
     pieces,
     place,
@@ -22,8 +21,7 @@ from emulator.explain.spans import (
     transfers,
 )
 from emulator.timing.columns import NONE, REASONS, Reason
-from emulator.timing.stream import Stream
-from emulator.timing.timeline import TRANSFER_IN, Timeline
+from emulator.timing.result import TRANSFER_IN, Schedule
 from isa.errors import Trap
 from isa.row import ENGINES
 
@@ -35,7 +33,7 @@ DMA_IN, DMA_OUT, PATH = 0, 1, 2
 Event = dict[str, Any]
 
 
-def trace(timed: Timeline | Stream) -> str:
+def trace(timed: Schedule) -> str:
     """Return the JSON of a run; the same run always gives the same text. Raises Trap where it is too long."""
     if timed.instructions > MOST_EXECUTIONS:
         raise Trap(
@@ -55,9 +53,9 @@ def trace(timed: Timeline | Stream) -> str:
     return f'{{"otherData":{json.dumps(about)},"displayTimeUnit":"ns","traceEvents":[\n{lines}\n]}}\n'
 
 
-def events(timed: Timeline | Stream) -> Iterator[Event]:
+def events(timed: Schedule) -> Iterator[Event]:
     """Yield all events: names, executions and stalls, DMA, the critical path, flows, counters."""
-    tasks = timed.plan.tasks if isinstance(timed, Stream) else 1
+    tasks = timed.tasks
     found, moved, path = spans(timed, tasks), transfers(timed, tasks), list(pieces(timed))
     chip = len(timed.plan.cores)
     for core in range(chip):
@@ -117,7 +115,7 @@ def _slice(process: int, track: int, name: str, kind: str, start: int, end: int,
     }
 
 
-def _executions(timed: Timeline | Stream, found: Spans, path: list[Piece]) -> Iterator[Event]:
+def _executions(timed: Schedule, found: Spans, path: list[Piece]) -> Iterator[Event]:
     """Yield a slice for the occupancy of each execution, and before it one for its stall."""
     described: dict[tuple[int, int], tuple[str, Event]] = {}
     columns = (found.task, found.core, found.index, found.engine, found.ready, found.start, found.end, found.finish)
@@ -126,7 +124,7 @@ def _executions(timed: Timeline | Stream, found: Spans, path: list[Piece]) -> It
         if (core, index) not in described:
             part = timed.plan.cores[core]
             args = {"line": place(timed, core, index), "source": part.line(index).text.strip()}
-            limit = cost_at(timed, core, index).limit
+            limit = timed.costs[core][index].limit
             described[core, index] = part.core.code[index].row.mnemonic, {**args, "limit": limit}
         mnemonic, fixed = described[core, index]
         if start > ready:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from emulator.timing.costs import SYNCHRONISATION, Cost, transfer_occupancy
 from emulator.timing.costs_tensor import products_a_cycle
-from emulator.timing.stream import Stream
-from emulator.timing.timeline import Timeline, transfer_bytes
+from emulator.timing.result import Schedule
+from emulator.timing.stream import task_of
+from emulator.timing.timeline import transfer_bytes
 from isa.chip import Chip
 from isa.dtypes import I16
 from isa.instruction import Instruction
@@ -69,15 +70,14 @@ class Roofline:
     bandwidths: dict[str, float]
 
 
-def roofline(timeline: Timeline | Stream) -> Roofline:
+def roofline(timeline: Schedule) -> Roofline:
     """Return the roofline of a task, or of all tasks of a stream."""
-    plan, tasks = timeline.plan, timeline.tasks if isinstance(timeline, Stream) else 1
-    task = timeline.timelines[0] if isinstance(timeline, Stream) else timeline
+    plan, tasks = timeline.plan, timeline.tasks
     chip = plan.chip
     points: list[Point] = []
     resources: dict[str, float] = defaultdict(float)
     moved, operations = Counter[str](), 0
-    for part, costs in zip(plan.cores, task.costs, strict=True):
+    for part, costs in zip(plan.cores, timeline.costs, strict=True):
         times = times_each(part.core.code)
         for index, cost in costs.items():
             instruction = part.core.code[index]
@@ -89,7 +89,7 @@ def roofline(timeline: Timeline | Stream) -> Roofline:
                 moved[memory] += tasks * times[index] * size
             for name, cycles in least.items():
                 resources[f"core{part.number}.{instruction.engine} {name}"] += tasks * times[index] * cycles
-    for name, held in task.held.items():
+    for name, held in task_of(timeline).held.items():
         # A block of local memory may be held beyond the end of the run.
         if "LM block" not in name:
             resources[name] += tasks * held

@@ -10,9 +10,9 @@ import numpy as np
 
 from emulator.plan.plan import Plan
 from emulator.timing.columns import NONE, Reason, Record, reasons
-from emulator.timing.costs import Cost
-from emulator.timing.stream import COMPUTE, Stream, link
-from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, transfer_bytes
+from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Schedule, Step
+from emulator.timing.stream import COMPUTE, Stream, link, task_of
+from emulator.timing.timeline import Timeline, transfer_bytes
 from isa.instruction import Instruction
 from isa.row import ENGINES
 
@@ -69,22 +69,17 @@ class Piece:
     reason: str
 
 
-def part_of(timed: Timeline | Stream, task: int) -> Timeline:
-    """Return the schedule of a task."""
-    return timed.timelines[task % len(timed.timelines)] if isinstance(timed, Stream) else timed
-
-
-def compute_starts(timed: Timeline | Stream) -> Sequence[int]:
+def compute_starts(timed: Schedule) -> Sequence[int]:
     """Return when COMPUTE of each task starts."""
-    return [times.compute for times in timed.times] if isinstance(timed, Stream) else [timed.transfer_in]
+    return [times.compute for times in timed.times] if isinstance(timed, Stream) else [task_of(timed).transfer_in]
 
 
-def spans(timed: Timeline | Stream, tasks: int) -> Spans:
+def spans(timed: Schedule, tasks: int) -> Spans:
     """Return the executions of the first `tasks` tasks."""
     parts: list[np.ndarray] = []
     before = 0
     for task, begin in enumerate(compute_starts(timed)[:tasks]):
-        timeline = part_of(timed, task)
+        timeline = task_of(timed, task)
         records = timeline.records
         core, index, start = records[:, Record.CORE], records[:, Record.INDEX], records[:, Record.START]
         engine, occupancy = _by_instruction(timeline)
@@ -120,7 +115,7 @@ def _by_instruction(timeline: Timeline) -> tuple[np.ndarray, np.ndarray]:
     return engine, occupancy
 
 
-def transfers(timed: Timeline | Stream, tasks: int) -> list[Transfer]:
+def transfers(timed: Schedule, tasks: int) -> list[Transfer]:
     """Return the DMAs of the first `tasks` tasks that move anything."""
     found = []
     starts = compute_starts(timed)
@@ -131,7 +126,8 @@ def transfers(timed: Timeline | Stream, tasks: int) -> list[Transfer]:
                 times = timed.times[task]
                 start = times.transfer_in if kind == TRANSFER_IN else times.transfer_out
             else:
-                start = 0 if kind == TRANSFER_IN else timed.transfer_in + timed.compute_cycles
+                task_alone = task_of(timed)
+                start = 0 if kind == TRANSFER_IN else task_alone.transfer_in + task_alone.compute_cycles
             end = start + way.occupancy
             found.append(Transfer(task, kind, start, end, end + way.latency, amount))
     return found
@@ -141,15 +137,15 @@ def _moved(plan: Plan, kind: str) -> int:
     return sum(size for memory, size in transfer_bytes(plan, kind).items() if memory != "host")
 
 
-def pieces(timed: Timeline | Stream) -> Iterator[Piece]:
+def pieces(timed: Schedule) -> Iterator[Piece]:
     """Yield the critical path from the end of the run to its beginning; the pieces touch."""
     now = timed.cycles
-    if isinstance(timed, Timeline):
-        yield from _of_steps(timed.steps(), 0, now)
+    if not isinstance(timed, Stream):
+        yield from _of_steps(task_of(timed).steps(), 0, now)
         return
     for step in timed.steps():
         if step.kind == COMPUTE:
-            inside = (one for one in part_of(timed, step.task).steps() if one.index >= 0)
+            inside = (one for one in task_of(timed, step.task).steps() if one.index >= 0)
             yield from _of_steps(inside, step.task, now)
         else:
             yield Piece(step.task, now - step.cycles, now, -1, -1, "dma", step.kind)
@@ -193,7 +189,7 @@ class Bandwidth:
     rates: np.ndarray
 
 
-def bandwidths(timed: Timeline | Stream, found: Spans, moved: Sequence[Transfer], most: int) -> list[Bandwidth]:
+def bandwidths(timed: Schedule, found: Spans, moved: Sequence[Transfer], most: int) -> list[Bandwidth]:
     """Return the bandwidth of each way that is used, in at most `most` averages.
 
     An execution moves its bytes evenly over its occupancy, a DMA over that of its link.
@@ -242,12 +238,7 @@ def averages(start: np.ndarray, end: np.ndarray, amount: np.ndarray, last: int, 
     return (totals + spread) / widths
 
 
-def cost_at(timed: Timeline | Stream, core: int, index: int) -> Cost:
-    """Return the cost of a core's instruction."""
-    return part_of(timed, 0).costs[core][index]
-
-
-def place(timed: Timeline | Stream, core: int, index: int) -> str:
+def place(timed: Schedule, core: int, index: int) -> str:
     """Return the source line of an instruction as FILE:LINE; "" where it is not known."""
     line = timed.plan.cores[core].line(index)
     return f"{line.file}:{line.number}" if line.number else ""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from emulator.plan.plan import Plan
-from emulator.timing.stream import Stream, stream
-from emulator.timing.timeline import Timeline, schedule
+from emulator.timing.result import Schedule
+from emulator.timing.stream import stream
+from emulator.timing.timeline import schedule
 from isa.chip import FIELDS, Chip
 
 # Less of these is more of the chip: cycles, and the grain of an access.
@@ -53,7 +54,7 @@ class _Noting(Mapping[str, Any]):
         return len(self.values_of)
 
 
-def timed(plan: Plan) -> Timeline | Stream:
+def timed(plan: Plan) -> Schedule:
     return schedule(plan) if plan.tasks == 1 else stream(plan)
 
 

@@ -9,9 +9,10 @@ whose rates are another architecture's. Set-up is left out, as it is of cycles.
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from emulator.timing.costs_tensor import macs
-from isa.bounds_chip import RooflineChip
+from isa.bounds_chip import NO_CYCLES, RooflineChip
 from isa.dtypes import I16
 from isa.errors import Trap
 from isa.instruction import Instruction
@@ -79,6 +80,25 @@ class Bounds:
     def unknown(self) -> list[str]:
         """What the program does at a rate that is not public, so that it is not in the bound."""
         return [demand.name for demand in self.demands if demand.key and demand.seconds is None]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `time --json` prints of a chip of bounds, ready for json: no key of it is one of cycles."""
+        demands = [
+            {"name": one.name, "amount": one.amount, "unit": one.unit, "rate": one.rate, "seconds": one.seconds}
+            for one in self.demands
+        ]
+        return {
+            "chip": self.chip.name,
+            "tasks": self.tasks,
+            "bounds": {
+                "seconds_at_least": self.seconds,
+                "limit": self.limit,
+                "not_public": self.unknown,
+                "demands": demands,
+                "local_bytes": self.local_bytes,
+                "no_cycles": NO_CYCLES,
+            },
+        }
 
 
 def bounds(program: Program, chip: RooflineChip, tasks: int) -> Bounds:

@@ -24,21 +24,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from emulator.plan.plan import Plan, repeats_after
 from emulator.timing.costs import transfer_occupancy
-from emulator.timing.timeline import (
-    TRANSFER_IN,
-    TRANSFER_OUT,
-    EngineTime,
-    PathEntry,
-    Step,
-    Timeline,
-    at_most,
-    executed,
-    schedule,
-    transfer_bytes,
-)
+from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, EngineTime, Schedule, Step
+from emulator.timing.timeline import Timeline, at_most, executed, schedule, transfer_bytes
 
 COMPUTE = "compute"
 
@@ -71,14 +62,13 @@ class TaskStep:
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class Stream(Schedule):
     """The schedule of a stream of tasks.
 
     `timelines` has one task for each remainder: task t is like `timelines[t % len(timelines)]`. `cycles` counts from
     the first byte in to the last byte out.
     """
 
-    plan: Plan
     timelines: list[Timeline]
     link_in: Link
     link_out: Link
@@ -91,18 +81,6 @@ class Stream:
     @property
     def cycles(self) -> int:
         return self.done(self.tasks - 1)
-
-    @property
-    def seconds(self) -> float:
-        return self.cycles / self.plan.chip.cycles_per_second
-
-    @property
-    def setup(self) -> int:
-        return self.timelines[0].setup
-
-    @property
-    def instructions(self) -> int:
-        return self.tasks * self.timelines[0].instructions
 
     @property
     def first(self) -> int:
@@ -174,11 +152,6 @@ class Stream:
                 case _:
                     task -= 1
 
-    @cached_property
-    def critical_path(self) -> list[PathEntry]:
-        """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
-        return self.timelines[0].entries(self.path_steps())
-
     def path_steps(self) -> list[tuple[Step, int]]:
         """Return the critical path as Timeline.path_steps does, the tasks of a remainder together."""
         times, cycles = Counter[tuple[str, int]](), Counter[str]()
@@ -218,6 +191,18 @@ class Stream:
                 found[name] = self._time(None, self.tasks * link.occupancy, stalls, self.tasks)
         return found
 
+    def summary(self, path: bool = True) -> dict[str, Any]:
+        """Return what every schedule does, and under "stream" what only several tasks have."""
+        numbers = {
+            "first": self.first,
+            "interval": self.interval,
+            "tasks_per_second": self.rate,
+            "bound": self.bound,
+            "by_latency": self.by_latency,
+            "in_turn": self.in_turn,
+        }
+        return {**super().summary(path), "stream": numbers}
+
     def _time(self, core: int | None, busy: int, stalls: dict[str, int], instructions: int) -> EngineTime:
         stall = sum(stalls.values())
         return EngineTime(core, busy, stall, self.cycles - busy - stall, stalls, instructions)
@@ -247,9 +232,26 @@ def stream(
         timelines.append(schedule(plan, on_compile, report, task, max_cycles))
     link_in, link_out = link(plan, "input"), link(plan, "output")
     cycles = [timeline.compute_cycles for timeline in timelines]
-    found = Stream(plan, timelines, link_in, link_out, start_times(plan.tasks, link_in, link_out, cycles))
+    found = Stream(
+        plan=plan,
+        costs=timelines[0].costs,
+        instructions=plan.tasks * each,
+        setup=timelines[0].setup,
+        timelines=timelines,
+        link_in=link_in,
+        link_out=link_out,
+        times=start_times(plan.tasks, link_in, link_out, cycles),
+    )
     at_most(plan, found.cycles, max_cycles)
     return found
+
+
+def task_of(whole: Schedule, task: int = 0) -> Timeline:
+    """Return the schedule of one task of a schedule, by its number."""
+    if isinstance(whole, Stream):
+        return whole.timelines[task % len(whole.timelines)]
+    assert isinstance(whole, Timeline), "a schedule is of one task or of a stream"
+    return whole
 
 
 def link(plan: Plan, kind: str) -> Link:

@@ -4,7 +4,7 @@ The critical path is walked back from the end: each step asks the record which t
 to the instruction behind that term, and goes on there. The steps touch, so their cycles add up to the makespan.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -34,13 +34,13 @@ from emulator.timing.costs import Cost, cost_of, resource_names, transfer_cycles
 from emulator.timing.critical_path import walk_back
 from emulator.timing.flatten import flat
 from emulator.timing.replay import Clock, clock_of, run
+from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, EngineTime, Schedule, Step
 from emulator.timing.schedule import State
 from isa.errors import Trap
 from isa.loops import executions, find_loops, trips_at
 from isa.operand import MEMORIES
 from isa.row import ENGINES
 
-TRANSFER_IN, TRANSFER_OUT = "transfer in", "transfer out"
 STALLS = {
     "dependence": Engine.STALL_DEPENDENCE,
     "wait": Engine.STALL_WAIT,
@@ -51,89 +51,31 @@ STALLS = {
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
 
 
-@dataclass(frozen=True)
-class Step:
-    """A piece of the critical path: cycles that the run would be shorter without, for this reason.
-
-    `core` and `index` say which instruction it is (-1 for the task's transfers).
-    `reason`: "engine busy": it occupies its engine, which the next needs; "dependence" and "wait": the next needs its
-    result, or waits for its engine; "resource": it holds the shared `resource` that the next needs; "token": the next,
-    on another queue, waits for its signal, or for its arrival at a
-    barrier; "last": it finishes last; "issue": the sequencer issues it; or a transfer.
-    """
-
-    core: int
-    index: int
-    engine: str
-    reason: str
-    cycles: int
-    resource: str = ""
-
-
-@dataclass(frozen=True)
-class PathEntry:
-    """Steps of the critical path that share core, source line, instruction, engine and reason.
-
-    For the task's transfers `core` is None and `line` 0; `limit` is what decides the instruction's time (see costs),
-    or where the reason is "resource", which one it held.
-    """
-
-    core: int | None
-    file: str
-    line: int
-    instruction: str
-    engine: str
-    reason: str
-    limit: str
-    count: int
-    cycles: int
-
-
-@dataclass(frozen=True)
-class EngineTime:
-    """Cycles of one engine of a core, or of a link (core None): busy + stall + idle is the makespan.
-
-    stall: an instruction had been issued and the engine was free, but it had to wait, for the reasons in `stalls`.
-    """
-
-    core: int | None
-    busy: int
-    stall: int
-    idle: int
-    stalls: dict[str, int]
-    instructions: int
-
-
 @dataclass(frozen=True, eq=False)
-class Timeline:
+class Timeline(Schedule):
     """The schedule of one task, on all cores.
 
-    `cycles` counts from the first byte of the task's DMA in to the last of its DMA out; `setup` is what loading
-    weights and constants takes before the first task, not in `cycles`. `costs` are those of each core's instructions,
-    by index; totals [cores, engines, Engine]; sequencer_ends [cores]: when each has issued its `end`;
-    `task` is its number. The states of its run, by `clock`, are what the records and the critical path are found from.
+    `cycles` counts from the first byte of the task's DMA in to the last of its DMA out. totals [cores, engines,
+    Engine]; sequencer_ends [cores]: when each has issued its `end`; `task` is its number. The states of its run, by
+    `clock`, are what the records and the critical path are found from.
     """
 
-    plan: Plan
-    costs: tuple[dict[int, Cost], ...]
     clock: Clock
     states: list[State]
-    instructions: int
     totals: np.ndarray
     sequencer_ends: np.ndarray
     compute_cycles: int
     transfer_in: int
     transfer_out: int
-    setup: int
     task: int = 0
+
+    @property
+    def tasks(self) -> int:
+        return 1
 
     @property
     def cycles(self) -> int:
         return self.transfer_in + self.compute_cycles + self.transfer_out
-
-    @property
-    def seconds(self) -> float:
-        return self.cycles / self.plan.chip.cycles_per_second
 
     @cached_property
     def records(self) -> np.ndarray:
@@ -212,11 +154,6 @@ class Timeline:
         engine = "seq" if why == Reason.ISSUE else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
         return Step(core, index, engine, reason, cycles, kind)
 
-    @cached_property
-    def critical_path(self) -> list[PathEntry]:
-        """The critical path by line, instruction, engine and reason, most cycles first; they add up to `cycles`."""
-        return self.entries(self.path_steps())
-
     def path_steps(self) -> list[tuple[Step, int]]:
         """Return the critical path, steps that are alike as one: with their cycles in all, and how many they are."""
         steps = self.compute_path()
@@ -235,27 +172,6 @@ class Timeline:
             count, cycles = path[core, index, why].tolist()
             steps.append((self._step(core, index, why, cycles), count))
         return steps
-
-    def entries(self, steps: Iterable[tuple[Step, int]]) -> list[PathEntry]:
-        """Return steps, with their times, by line, instruction, engine and reason, most cycles first."""
-        merged: dict[tuple[int | None, str, int, str, str, str, str], tuple[int, int]] = {}
-        for step, count in steps:
-            name = self._name(step)
-            count_before, cycles_before = merged.get(name, (0, 0))
-            merged[name] = (count_before + count, cycles_before + step.cycles)
-        entries = [PathEntry(*name, count, cycles) for name, (count, cycles) in merged.items()]
-        return sorted(entries, key=lambda e: (-e.cycles, e.line, e.reason, e.core or 0))
-
-    def _name(self, step: Step) -> tuple[int | None, str, int, str, str, str, str]:
-        """Return core, file, line, instruction, engine, reason and limit of a step."""
-        if step.index < 0:
-            return None, "", 0, "input" if step.reason == TRANSFER_IN else "output", step.engine, step.reason, "PCIe"
-        part = self.plan.cores[step.core]
-        line, mnemonic = part.line(step.index), part.core.code[step.index].row.mnemonic
-        limit = "sequencer" if step.engine == "seq" else self.costs[step.core][step.index].limit
-        if step.resource:
-            limit = step.resource
-        return step.core, line.file, line.number, mnemonic, step.engine, step.reason, limit
 
 
 def transfer_bytes(plan: Plan, kind: str) -> dict[str, int]:

@@ -1,1 +1,7 @@
-"""The command line. In go arguments; out come text or JSON, and an exit status. `main` has all commands."""
+"""The command line: what `ratel` and `python -m ratel` do.
+
+In go arguments; out come text or one JSON object on stdout, messages on stderr, files, and an exit status. `main`
+(parser, dispatch, errors in words), `options` (what commands share), `files` (programs read, results written); then the
+commands: `text` (asm, dis, fmt), `run`, `check`, `time` (time, annotate, report), `reference` (chips, manual). What is
+large is imported where it is used: `ratel asm` loads no numba.
+"""

@@ -1,13 +1,11 @@
-"""Bounds as a table and as JSON, and chips compared: those with cycles, and beside them those with bounds alone."""
+"""Bounds as a table, and chips compared: those with cycles, and beside them those with bounds alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from emulator.timing.bounds import Bounds, Demand
-from emulator.timing.stream import Stream
-from emulator.timing.timeline import Timeline
+from emulator.timing.result import Schedule
 from isa.bounds_chip import NO_CYCLES
 from ratel.show.chips import NOT_PUBLIC, public
 from ratel.show.tables import console, count, seconds, styled, table
@@ -56,27 +54,7 @@ def at_least(bounds: Bounds) -> str:
     return "no bound is public" if bounds.unknown else "no bound"
 
 
-def bounds_summary(bounds: Bounds) -> dict[str, Any]:
-    """Return what `time --json` prints of a chip of bounds: no key of it is one of cycles."""
-    demands = [
-        {"name": one.name, "amount": one.amount, "unit": one.unit, "rate": one.rate, "seconds": one.seconds}
-        for one in bounds.demands
-    ]
-    return {
-        "chip": bounds.chip.name,
-        "tasks": bounds.tasks,
-        "bounds": {
-            "seconds_at_least": bounds.seconds,
-            "limit": bounds.limit,
-            "not_public": bounds.unknown,
-            "demands": demands,
-            "local_bytes": bounds.local_bytes,
-            "no_cycles": NO_CYCLES,
-        },
-    }
-
-
-def print_comparison(results: Sequence[Timeline | Stream | Bounds]) -> None:
+def print_comparison(results: Sequence[Schedule | Bounds]) -> None:
     """Print a row for each chip; a bound has no cycles, and is at least so much of the time of the first that has."""
     first = next((one for one in results if not isinstance(one, Bounds)), None)
     ratio = "time" if first is None else f"time / that on {first.plan.chip.name}"

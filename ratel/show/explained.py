@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isa.errors import RatelError
 from isa.files import read_whole
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emulator.explain.annotate import LineTime
     from emulator.explain.breakdown import Part
     from emulator.explain.what_if import WhatIf
-    from emulator.timing.stream import Stream
+    from emulator.timing.result import Schedule
     from emulator.timing.timeline import Timeline
 
 # Rows of a roofline that are shown; --json has them all.
@@ -79,7 +79,7 @@ def print_breakdown(parts: Sequence[Part]) -> None:
     console().print(f"critical path: {words}")
 
 
-def print_explained(timeline: Timeline | Stream) -> None:
+def print_explained(timeline: Schedule) -> None:
     """Print the breakdown, the critical path by engine and by loop, and the roofline."""
     from emulator.explain.breakdown import KINDS, breakdown, by_engine, by_loop
     from emulator.explain.roofline import roofline
@@ -146,17 +146,3 @@ def print_what_if(found: Sequence[WhatIf], cycles: int) -> None:
     none = [one.key for one in found if not one.more_saved and not one.most_saved]
     if none:
         out.print(f"of no use here, however much: {', '.join(none)}")
-
-
-def explained(timeline: Timeline | Stream) -> dict[str, Any]:
-    """Return what `time --explain --json` adds: breakdown, by_engine, by_loop, roofline."""
-    from emulator.explain.breakdown import breakdown, by_engine, by_loop
-    from emulator.explain.roofline import roofline
-
-    found = roofline(timeline)
-    return {
-        "breakdown": [vars(part) for part in breakdown(timeline)],
-        "by_engine": [vars(part) for part in by_engine(timeline)],
-        "by_loop": [vars(loop) for loop in by_loop(timeline)],
-        "roofline": {**vars(found), "points": [vars(point) for point in found.points]},
-    }

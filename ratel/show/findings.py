@@ -1,7 +1,4 @@
-"""Findings of the checker for people, rendered like the assembler's errors, and for machines."""
-
-from dataclasses import asdict
-from typing import Any
+"""Findings of the checker for people, rendered like the assembler's errors."""
 
 from assembler.syntax.diagnostics import Diagnostic, Note, Span, render
 from emulator.checker.findings import Finding, Place, Verdict
@@ -10,10 +7,11 @@ from emulator.plan.plan import Plan
 MOST_SHOWN = 20
 
 
-def print_verdict(plan: Plan, verdict: Verdict) -> None:
+def print_verdict(verdict: Verdict) -> None:
     """Print findings on stderr, and the verdict: on stdout where all is well."""
     from ratel.show.tables import to_stderr
 
+    plan = verdict.plan
     for finding in verdict.findings[:MOST_SHOWN]:
         to_stderr(rendered(plan, finding) + "\n")
     if (more := len(verdict.findings) - MOST_SHOWN) > 0:
@@ -50,29 +48,3 @@ def span(plan: Plan, place: Place) -> Span:
     line = plan.cores[place.core].line(place.index)
     text = line.text or plan.cores[place.core].core.code[place.index].row.mnemonic
     return Span(line.file, line.number, 1, len(text) + 1, text)
-
-
-def summary(plan: Plan, verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict for JSON: findings with the lines of their places."""
-
-    def placed(place: Place | None) -> dict[str, Any] | None:
-        if place is None:
-            return None
-        line = plan.cores[place.core].line(place.index)
-        return {**asdict(place), "file": line.file, "line": line.number, "text": line.text}
-
-    findings = [
-        {
-            **asdict(finding),
-            "place": placed(finding.place),
-            "notes": [{"message": message, "place": placed(place)} for message, place in finding.notes],
-        }
-        for finding in verdict.findings
-    ]
-    return {
-        "program": plan.program.name,
-        "verdict": verdict.verdict,
-        "why": verdict.why,
-        "unseen": verdict.unseen,
-        "findings": findings,
-    }

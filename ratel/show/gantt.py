@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from html import escape
 
 from emulator.explain.breakdown import kind_of_limit
-from emulator.explain.spans import cost_at, on_path, pieces, place, spans, transfers
+from emulator.explain.spans import on_path, pieces, place, spans, transfers
 from emulator.timing.columns import REASONS
-from emulator.timing.stream import Stream
-from emulator.timing.timeline import TRANSFER_IN, Timeline
+from emulator.timing.result import TRANSFER_IN, Schedule
 from isa.row import ENGINES
 
 # Slices drawn alone, about 200 bytes each; of a longer run those that are short are drawn together. Executions drawn.
@@ -64,7 +63,7 @@ def together(slices: list[Slice], width: int) -> list[Slice]:
     return sorted(found, key=lambda one: one.start)
 
 
-def tracks(timed: Timeline | Stream, tasks: int) -> dict[str, list[Slice]]:
+def tracks(timed: Schedule, tasks: int) -> dict[str, list[Slice]]:
     """Return the slices of each track in order: the critical path, the DMA, the engines that do anything."""
     path = list(pieces(timed))
     found, last = spans(timed, tasks), path[0].end if tasks == timed.plan.tasks else 0
@@ -90,7 +89,7 @@ def tracks(timed: Timeline | Stream, tasks: int) -> dict[str, list[Slice]]:
     for core, index, engine, ready, start, end, finish, reason, critical in rows:
         if (core, index) not in known:
             mnemonic = timed.plan.cores[core].core.code[index].row.mnemonic
-            limit = cost_at(timed, core, index).limit
+            limit = timed.costs[core][index].limit
             known[core, index] = f"{mnemonic} {place(timed, core, index)}", limit, style_of(kind_of_limit(limit))
         name, limit, kind = known[core, index]
         track, why = made[f"core{core}.{ENGINES[engine]}"], REASONS[reason]
@@ -102,7 +101,7 @@ def tracks(timed: Timeline | Stream, tasks: int) -> dict[str, list[Slice]]:
     return {name: slices for name, slices in made.items() if slices}
 
 
-def gantt(timed: Timeline | Stream) -> str:
+def gantt(timed: Schedule) -> str:
     """Return the picture, with a line that says what it leaves out."""
     each = max(1, timed.instructions // timed.plan.tasks)
     tasks = min(timed.plan.tasks, max(1, MOST_EXECUTIONS // each))

@@ -8,8 +8,8 @@ from math import log10
 from emulator.explain.annotate import LineTime, listing
 from emulator.explain.breakdown import KINDS, breakdown
 from emulator.explain.roofline import Roofline, roofline
-from emulator.timing.stream import Stream
-from emulator.timing.timeline import Timeline
+from emulator.timing.result import Schedule
+from emulator.timing.stream import task_of
 from ratel.show.gantt import gantt, plain, style_of
 from ratel.show.tables import count, seconds, share
 
@@ -139,7 +139,7 @@ def roof(found: Roofline) -> str:
     )
 
 
-def report(timed: Timeline | Stream, took_by_line: Sequence[LineTime], sources: Mapping[str, Sequence[str]]) -> str:
+def report(timed: Schedule, took_by_line: Sequence[LineTime], sources: Mapping[str, Sequence[str]]) -> str:
     """Return the page; `took_by_line` is one task's, by `annotate`; `sources` has the lines of files by name."""
     chip, whole = timed.plan.chip, timed.cycles
     title = f"{timed.plan.program.name} on {chip.name}"
@@ -183,7 +183,7 @@ def report(timed: Timeline | Stream, took_by_line: Sequence[LineTime], sources: 
         )
         for one in breakdown(timed)
     ]
-    task = timed.timelines[0] if isinstance(timed, Stream) else timed
+    task = task_of(timed)
     lines = [
         (
             f"{number}",
@@ -227,7 +227,7 @@ def report(timed: Timeline | Stream, took_by_line: Sequence[LineTime], sources: 
             ("all", "all"),
         )
     )
-    several = f"; {count(timed.tasks, 'task')}" if isinstance(timed, Stream) else ""
+    several = f"; {count(timed.tasks, 'task')}" if timed.tasks > 1 else ""
     path_columns = ("<line", "<instruction", "<engine", "<reason", "<limit", "times", "cycles", "share")
     engine_columns = (
         "<engine",

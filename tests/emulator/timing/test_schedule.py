@@ -13,7 +13,8 @@ from emulator.plan.load import load
 from emulator.timing import replay as clock
 from emulator.timing.columns import NONE, REASONS, Record
 from emulator.timing.costs_tensor import products_a_cycle
-from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, Step, Timeline, schedule
+from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Step
+from emulator.timing.timeline import Timeline, schedule
 from isa.chip import DATAFLOWS, SYSTOLIC, Chip, load_chip
 from isa.dtypes import I8
 from isa.errors import Trap

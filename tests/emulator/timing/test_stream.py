@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.plan.load import load
+from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT
 from emulator.timing.stream import COMPUTE, Link, Stream, start_times, stream
-from emulator.timing.timeline import TRANSFER_IN, TRANSFER_OUT, schedule
+from emulator.timing.timeline import schedule
 from isa.chip import Chip, load_chip
 from isa.dtypes import I8
 from isa.errors import Trap

@@ -1,0 +1,68 @@
+"""`ratel check`: what is proven of a program, and mended with --fix."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isa.files import write_whole
+from ratel.cli.files import assemble_text, load_program, print_json, read_text
+from ratel.cli.options import DONE, WRONG, UsageError
+
+if TYPE_CHECKING:
+    from emulator.checker.findings import Verdict
+    from emulator.plan.plan import Plan
+
+
+def check(options: argparse.Namespace) -> int:
+    from emulator.checker.check import check
+    from ratel import api
+    from ratel.show.findings import print_verdict
+
+    if options.fix:
+        return fix(options)
+    program, chip = load_program(options.file, options.chip, options.set)
+    plan = api.plan_for(program, chip, options.tasks)
+    verdict = check(plan, waits=options.waits)
+    saved = cycles_saved(plan, verdict) if options.waits else None
+    if options.json:
+        print_json({**verdict.summary(), "cycles_saved": saved})
+    else:
+        print_verdict(verdict)
+        if saved is not None:
+            print(f"without the wait bits that order nothing: {saved:,} cycles less")
+    return DONE if verdict.passed else WRONG
+
+
+def cycles_saved(plan: Plan, verdict: Verdict) -> int:
+    """Return the cycles of a task that go with the wait bits that order nothing; less than 0 where more come."""
+    from emulator.checker.synchronisation import without_waits
+    from emulator.timing.timeline import schedule
+
+    useless = [finding for finding in verdict.findings if finding.code == "C201"]
+    return schedule(plan).cycles - schedule(without_waits(plan, useless)).cycles if useless else 0
+
+
+def fix(options: argparse.Namespace) -> int:
+    from ratel import api
+    from ratel.fix import fix
+    from ratel.show.findings import print_verdict
+
+    if options.json or Path(options.file).suffix != ".npu":
+        raise UsageError("--fix changes a text (.npu), and prints no JSON")
+
+    def planned(text: str) -> Plan:
+        program, chip = assemble_text(text, options.file, options.chip, options.set)
+        return api.plan_for(program, chip, options.tasks)
+
+    before = read_text(options.file)
+    fixed = fix(before, Path(options.file).name, planned, options.waits)
+    if fixed.text != before:
+        write_whole(options.file, fixed.text.encode())
+    for said in fixed.done:
+        print(f"{options.file}, {said}")
+    if not fixed.done and not fixed.verdict.passed:
+        print(f"{options.file} is as it was: no change that --fix knows leaves fewer findings")
+    print_verdict(fixed.verdict)
+    return DONE if fixed.verdict.passed else WRONG

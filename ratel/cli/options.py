@@ -1,0 +1,67 @@
+"""Options that commands share, their values, and the exit statuses."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """Raised when an option's value has the wrong form."""
+
+
+def add_program(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+
+
+def add_chip(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to use (default: the program's own)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a number of the chip: te.latency=20"
+    )
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def seed(text: str) -> int:
+    """Return a whole number from 0; argparse prints the message of its own error as it is."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return a whole number from 1, as `seed`."""
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def pairs(values: Sequence[str], form: str) -> dict[str, str]:
+    """Return values of the form NAME=VALUE by their names; raise UsageError for another form, or a name given twice."""
+    found = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not equals or not name or not rest:
+            raise UsageError(f"{value!r} is not of the form {form}")
+        if name in found:
+            raise UsageError(f"{name} is given twice")
+        found[name] = rest
+    return found
+
+
+def overrides(values: Sequence[str]) -> dict[str, Any]:
+    """Return numbers of a chip, of the form KEY=VALUE, by their keys; what is no number stays a word."""
+    found: dict[str, Any] = {}
+    for key, text in pairs(values, "KEY=VALUE").items():
+        try:
+            found[key] = int(text, 0)
+        except ValueError:
+            try:
+                found[key] = float(text)
+            except ValueError:
+                found[key] = text
+    return found

@@ -1,0 +1,40 @@
+"""`ratel chips` and `manual`: what can be looked up."""
+
+import argparse
+
+from isa.chip import chip_names, load_description
+from isa.errors import RatelError
+from isa.suggest import did_you_mean
+from ratel.cli.options import DONE
+
+
+def show_chips(options: argparse.Namespace) -> int:
+    from ratel.show.chips import print_chip, print_chips
+
+    if options.name:
+        print_chip(load_description(options.name))
+    else:
+        print_chips([load_description(name) for name in chip_names()])
+    return DONE
+
+
+def print_manual(options: argparse.Namespace) -> int:
+    from isa.manual import chapters, manual, section
+    from isa.table import MNEMONICS
+    from ratel.show.tables import print_markdown
+
+    name, texts = options.name, chapters()
+    words = {word for row in MNEMONICS.values() if row.engine == "te" for spec in row.choices for word in spec.words}
+    if name is None:
+        print_markdown(manual())
+    elif name in MNEMONICS:
+        print_markdown(section(name))
+    elif name in texts:
+        print_markdown(texts[name])
+    elif name in words:
+        raise RatelError(f"{name!r} is no instruction but a word of the tensor engine's", "see `ratel manual chain`")
+    else:
+        known = f"instructions: {', '.join(MNEMONICS)}; chapters: {', '.join(texts)}"
+        help = did_you_mean(name, [*MNEMONICS, *texts], known)
+        raise RatelError(f"the manual has no section {name!r}", help)
+    return DONE

@@ -1,0 +1,100 @@
+"""`ratel run`: a program bit for bit."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from isa.errors import InputError
+from isa.suggest import did_you_mean
+from ratel.cli.files import load_program, print_json, save_tensor
+from ratel.cli.options import DONE, WRONG, pairs
+
+if TYPE_CHECKING:
+    from emulator.plan.plan import Plan
+
+
+def run(options: argparse.Namespace) -> int:
+    from emulator.execute.expectations import first_difference
+    from emulator.execute.inputs import count_tasks, read_tensor
+    from emulator.execute.saturation import find_saturation
+    from ratel import api
+    from ratel.show.progress import Progress
+    from ratel.show.runs import print_run, print_saturation
+
+    inputs, outputs, expected = (
+        pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
+    )
+    program, chip = load_program(options.file, options.chip, options.set)
+    known = [symbol.name for _, symbol in program.of_kind("output")]
+    for name in (*outputs, *expected):
+        if name not in known:
+            outputs_are = f"outputs: {', '.join(known) or 'none'}"
+            raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
+    tensors = {name: read_tensor(path) for name, path in inputs.items()}
+    wanted = {name: read_tensor(path) for name, path in expected.items()}
+    tasks = count_tasks(program, tensors, options.tasks)
+    checked = (options.check or program.order == "compiler") and not options.no_check
+    if checked and not may_run(api.plan_for(program, chip, tasks), options.check):
+        return WRONG
+    with Progress(program.name) as progress:
+        if options.max_cycles is not None:
+            # Before anything is computed: cycles do not depend on it.
+            api.time(
+                program,
+                chip,
+                tasks=tasks,
+                max_cycles=options.max_cycles,
+                on_compile=progress.compiling,
+                on_progress=progress.advance,
+            )
+        saturation = None
+        if options.saturation:
+            # First, for it refuses what is too long.
+            plan = api.plan_for(program, chip, tasks)
+            saturation = find_saturation(plan, tensors, options.poison, progress.compiling)
+        result = api.run(
+            program,
+            tensors,
+            chip,
+            tasks=tasks,
+            poison=options.poison,
+            dumps=options.dump,
+            threads=options.threads,
+            on_compile=progress.compiling,
+            on_progress=progress.advance,
+        )
+        # Scheduled now, while progress is shown.
+        _ = result.untimed
+    for name, path in outputs.items():
+        save_tensor(path, result.outputs[name])
+    differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
+    if options.json:
+        found = {} if saturation is None else {"saturation": [vars(one) for one in saturation]}
+        print_json({**result.summary(differences), **found})
+    else:
+        print_run(result, differences)
+        if saturation is not None:
+            print_saturation(result.plan, saturation)
+    wrong = not result.passed or any(difference is not None for difference in differences.values())
+    return WRONG if wrong else DONE
+
+
+def may_run(plan: Plan, for_all: bool) -> bool:
+    """Return whether a plan has no race, and where it is checked `for_all` no other error; print what it has.
+
+    Execution is in order, so a race would show in no result.
+    """
+    from emulator.checker.check import check, check_order
+    from ratel.show.findings import print_verdict
+    from ratel.show.tables import to_stderr
+
+    verdict = check(plan) if for_all else check_order(plan)
+    if verdict.verdict == "race" or (for_all and not verdict.passed):
+        print_verdict(verdict)
+        hides = "--no-check runs it in program order, which hides a race"
+        to_stderr(f"not run; {'--check stops at an error' if for_all else hides}")
+        return False
+    if verdict.verdict == "not proven":
+        to_stderr(f"warning: {plan.program.name} is not proven free of races: {verdict.why}")
+    return True

@@ -1,0 +1,53 @@
+"""`ratel asm`, `dis` and `fmt`: a program's text and its object file."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from isa.chip import load_chip
+from isa.files import write_whole
+from isa.program import Program
+from ratel.cli.files import read_text
+from ratel.cli.options import DONE, WRONG, UsageError
+
+
+def assemble(options: argparse.Namespace) -> int:
+    source = Path(options.file)
+    target = options.object or (str(source.with_suffix(".npo")) if source.name else "")
+    if not target or Path(target) == source:
+        raise UsageError(f"the object file cannot be {target or options.file}: name another with -o")
+    from assembler.assemble import assemble_for
+
+    text = read_text(options.file)
+    program, _ = assemble_for(text, options.file, load_chip(options.chip) if options.chip else None)
+    program.save(target)
+    count = sum(len(core.code) for core in program.cores)
+    held = sum(len(segment.data) for core in program.cores for segment in core.segments)
+    cores = f" on {len(program.cores)} cores" if len(program.cores) > 1 else ""
+    print(f"{target}: {count} instructions{cores}, {held} bytes of weights and constants")
+    return DONE
+
+
+def disassemble(options: argparse.Namespace) -> int:
+    from assembler.disassemble import disassemble
+
+    program = Program.load(options.file)
+    if options.text is None:
+        sys.stdout.write(disassemble(program))
+    else:
+        write_whole(options.text, disassemble(program, Path(options.text).parent).encode())
+    return DONE
+
+
+def format_file(options: argparse.Namespace) -> int:
+    from ratel import api
+
+    before = read_text(options.file)
+    after = api.format(before, options.file)
+    if options.check:
+        if before != after:
+            print(f"{options.file} is not in the standard form; `ratel fmt {options.file}` rewrites it")
+        return WRONG if before != after else DONE
+    if before != after:
+        write_whole(options.file, after.encode())
+    return DONE

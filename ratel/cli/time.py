@@ -1,0 +1,164 @@
+"""`ratel time`, `annotate` and `report`: how long a program takes, and why."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from isa.bounds_chip import RooflineChip
+from isa.chip import Chip, load_description, with_cycles
+from isa.errors import Trap
+from isa.program import Program
+from ratel.cli.files import load_program, print_json, write_beside
+from ratel.cli.options import DONE, UsageError, overrides
+
+if TYPE_CHECKING:
+    from emulator.timing.result import Schedule
+
+
+def time(options: argparse.Namespace) -> int:
+    from emulator.explain.what_if import what_if
+    from emulator.timing.bounds import Bounds
+    from ratel import api
+    from ratel.show.bounds import print_bounds, print_comparison
+    from ratel.show.explained import print_explained, print_what_if
+    from ratel.show.progress import Progress
+    from ratel.show.schedules import print_schedule
+
+    names = options.chip.split(",") if options.chip is not None else [None]
+    if "" in names:
+        raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
+    if options.trace is not None and len(names) > 1:
+        raise UsageError("--trace is of one chip: name one with --chip")
+    loaded = [load_for_time(options.file, name, options.set) for name in names]
+    if options.explain or options.what_if or options.trace is not None:
+        for _, chip in loaded:
+            with_cycles(chip)
+    with Progress(loaded[0][0].name) as progress:
+        results = [
+            api.bounds(program, chip, tasks=options.tasks)
+            if isinstance(chip, RooflineChip)
+            else api.time(
+                program,
+                chip,
+                tasks=options.tasks,
+                max_cycles=options.max_cycles,
+                on_compile=progress.compiling,
+                on_progress=progress.advance,
+            )
+            for program, chip in loaded
+        ]
+        tried = {
+            timeline: what_if(timeline.plan, progress.trying)
+            for timeline in results
+            if options.what_if and not isinstance(timeline, Bounds)
+        }
+    if options.trace is not None and not isinstance(results[0], Bounds):
+        from emulator.explain.chrome_trace import trace
+
+        write_beside(options.trace, loaded[0][0], options.file, trace(results[0]))
+    if options.json:
+        summaries = [
+            one.summary()
+            if isinstance(one, Bounds)
+            else {
+                **one.summary(),
+                **(explanation(one) if options.explain else {}),
+                **({"what_if": [vars(change) for change in tried[one]]} if one in tried else {}),
+            }
+            for one in results
+        ]
+        print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries})
+        return DONE
+    for (program, _), one in zip(loaded, results, strict=True):
+        if isinstance(one, Bounds):
+            print_bounds(one, program.chip)
+            continue
+        print_schedule(one)
+        if options.explain:
+            print_explained(one)
+        if one in tried:
+            print_what_if(tried[one], one.cycles)
+    if len(results) > 1:
+        print_comparison(results)
+    return DONE
+
+
+def load_for_time(path: str, name: str | None, numbers: Sequence[str]) -> tuple[Program, Chip | RooflineChip]:
+    """Return the program and the chip to time it on; for a chip of bounds a text is assembled for its own chip."""
+    if name is not None:
+        chip = load_description(name, **overrides(numbers))
+        if isinstance(chip, RooflineChip):
+            return load_program(path)[0], chip
+    return load_program(path, name, numbers)
+
+
+def explanation(schedule: Schedule) -> dict[str, Any]:
+    """Return what --explain adds to the JSON: breakdown, by_engine, by_loop, roofline."""
+    from emulator.explain.breakdown import breakdown, by_engine, by_loop
+    from emulator.explain.roofline import roofline
+
+    found = roofline(schedule)
+    return {
+        "breakdown": [vars(part) for part in breakdown(schedule)],
+        "by_engine": [vars(part) for part in by_engine(schedule)],
+        "by_loop": [vars(loop) for loop in by_loop(schedule)],
+        "roofline": {**vars(found), "points": [vars(point) for point in found.points]},
+    }
+
+
+def annotate(options: argparse.Namespace) -> int:
+    from emulator.explain.annotate import annotate
+    from emulator.timing.stream import task_of
+    from emulator.timing.timeline import MOST_RECORDS
+    from ratel import api
+    from ratel.show.explained import print_annotated, sources
+    from ratel.show.progress import Progress
+
+    program, chip = load_program(options.file, options.chip, options.set)
+    check_length(program, MOST_RECORDS, "the records of")
+    with Progress(program.name) as progress:
+        timed = api.time(program, chip, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
+    timeline = task_of(timed)
+    lines = annotate(timeline)
+    if options.json:
+        found = [{**vars(line)} for line in lines]
+        print_json({"chip": chip.name, "cycles": timeline.cycles, "lines": found})
+    else:
+        print_annotated(timeline, lines, sources(options.file, lines))
+    return DONE
+
+
+def report(options: argparse.Namespace) -> int:
+    from emulator.explain.annotate import annotate
+    from emulator.explain.chrome_trace import MOST_EXECUTIONS
+    from emulator.timing.stream import task_of
+    from ratel import api
+    from ratel.show.explained import sources
+    from ratel.show.progress import Progress
+    from ratel.show.report import report
+
+    program, chip = load_program(options.file, options.chip, options.set)
+    check_length(program, MOST_EXECUTIONS, "a report of")
+    with Progress(program.name) as progress:
+        timed = api.time(
+            program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance
+        )
+    lines = annotate(task_of(timed))
+    page = report(timed, lines, sources(options.file, lines))
+    write_beside(options.page, program, options.file, page)
+    print(f"{options.page}: {timed.cycles:,} cycles on {chip.name}")
+    return DONE
+
+
+def check_length(program: Program, most: int, what: str) -> None:
+    """Raise Trap, before any time is spent, where a task has more instructions than can be shown."""
+    from isa.loops import executions
+
+    count = sum(executions(core.code) for core in program.cores)
+    if count > most:
+        raise Trap(
+            f"{what} a task of {count:,} instructions would be too long: at most {most:,}",
+            "give its longest loop a smaller count: `ratel time` takes it as it is",
+        )

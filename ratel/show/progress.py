@@ -1,0 +1,47 @@
+"""Progress: what is said on stderr of work that takes a while."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ratel.show.tables import share
+
+# Work longer than this shows progress.
+PATIENCE_SECONDS = 1.0
+
+
+class Progress:
+    """A line on stderr for work that takes longer than a second: what is compiled, then how far the run is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.began = time.monotonic()
+        self.shown = 0.0
+        self.terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.terminal and self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def compiling(self, name: str) -> None:
+        from emulator.jit.cache import home
+
+        kept = " (once; kept in the cache)" if home().lasts else ""
+        print(f"compiling {name}{kept}", file=sys.stderr, flush=True)
+
+    def advance(self, done: int, total: int) -> None:
+        self._show(done, total, "instructions")
+
+    def trying(self, done: int, total: int) -> None:
+        self._show(done, total, "changes of the chip tried")
+
+    def _show(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        if now - self.began < PATIENCE_SECONDS or now - self.shown < 0.2 or not self.terminal:
+            return
+        self.shown = now
+        print(f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} {what}", end="", file=sys.stderr, flush=True)
