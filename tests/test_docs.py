@@ -1,4 +1,4 @@
-"""What the pages say of the project's own files: each that they, or docstrings, name is there; each link leads somewhere."""
+"""What the pages say of our own files: each that they, or docstrings, name is there; each link leads somewhere."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Walls that no import shows: what a wing has, what its docstring names, what is in the wheel and what mypy looks at."""
+"""Walls that no import shows: what a wing has and says, what is in the wheel, and what mypy looks at."""
 
 import ast
 import re
