@@ -1,7 +1,7 @@
-"""What a run needs, compiled: on a first run with the help of a second process.
+"""What a run needs, compiled before it: the first time with the help of a second process.
 
 numba compiles one function at a time in a process, and the cache on disk is one for all processes. What the second does
-not get done the first compiles itself, so nothing depends on it.
+get done the first compiles itself, so nothing depends on it: without this file a run compiles what it misses, alone.
 
 All kernels of the tensor engine call the chain, which takes a third of the time of a first run. So the second process
 begins with that, and says when it is done, while the first compiles what does without: the rest of what conv and matmul
@@ -12,10 +12,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from emulator.execute.loop import signature, walk
 from emulator.execute.prepack import packing_jobs
+from emulator.execute.walkers import run_jobs
 from emulator.jit.cache import ROOT, home, is_kept
 from emulator.jit.jobs import Job, compile_all
 from emulator.jit.numba_private import pipeline
@@ -37,10 +36,11 @@ OTHERS = 3
 START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 0.5, 5, 5
 
 
-def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> Callable[..., Any]:
-    """Load from the cache, or compile, the kernels of these opcodes and the loop over instructions; return the latter.
+def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> None:
+    """Load from the cache, or compile, the kernels of these opcodes and the loop over instructions.
 
-    The schedule, which most runs need in the end, is only handed to the second process.
+    `on_compile` is called with the name of each before it is compiled. The schedule, which most runs need in the end,
+    is only handed to the second process.
     """
     opcodes = list(opcodes)
     jobs = run_jobs(opcodes)
@@ -48,7 +48,7 @@ def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None
     # Plain numba would have both wait for each other.
     if len(missing) > 1 and (os.cpu_count() or 1) > 1 and pipeline():
         _compile_in_two(jobs, missing, packing_jobs(opcodes), on_compile)
-    return compile_all(jobs, on_compile)[-1]
+    compile_all(jobs, on_compile)
 
 
 def _compile_in_two(
@@ -101,10 +101,6 @@ def shares(names: Iterable[str], handed_seconds: float, own_seconds: float) -> t
             own.append(name)
             own_seconds += SECONDS.get(name, OTHERS)
     return own, handed
-
-
-def run_jobs(opcodes: Iterable[int]) -> list[Job]:
-    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, signature())]
 
 
 def _start(names: Sequence[str]) -> subprocess.Popen[bytes] | None:

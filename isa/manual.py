@@ -19,52 +19,7 @@ from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_ME
 from isa.program import MAX_SYMBOL_RANK
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
 from isa.table import MNEMONICS, ROWS
-
-# What each word of a choice does to v, the value in the chain; d is the de-quantised second tensor.
-WORD_FORMULAS: dict[str, dict[str, str]] = {
-    "ew2_op": {
-        "none": "v = v",
-        "add": "v = v + d",
-        "sub": "v = v - d",
-        "mul": "v = v * d",
-        "max": "v = v if v > d else d",
-        "min": "v = v if v < d else d",
-    },
-    "sf": {
-        "none": "v = v",
-        "relu": "v = v if v > 0 else 0",
-        "clip": "v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v",
-        "leaky_relu": "v = v * slope if v < 0 else v",
-        "sigmoid": "v = 1 / (1 + exp(-v))",
-        "tanh": "v = tanh(v)",
-        "table": "v = table[clamp(rne(v), -128, 127) + 128]",
-        "gelu": "v = v * (1 + erf(v / sqrt(2))) / 2",
-        "silu": "v = v / (1 + exp(-v))",
-        "exp": "v = exp(v)",
-        "reciprocal": "v = 1 / v",
-        "rsqrt": "v = 1 / sqrt(v)",
-        "hard_sigmoid": "v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v",
-        "hard_swish": "a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a",
-    },
-    "op": {
-        "sum": "v = float(sum) * scale",
-        "mean": "v = float(sum) * (scale / count)",
-        "max": "out = max over i of x[i]",
-        "argmax": "out = the first place in i where x[i] is the greatest",
-    },
-    "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
-    "coordinates": {
-        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2",
-        "align_corners": "s = i * (of_x - 1) / (size - 1); 0 where size is 1",
-        "asymmetric": "s = i * of_x / size",
-    },
-    "rounding": {
-        "prefer_floor": "ceil(s - 1/2)",
-        "prefer_ceil": "floor(s + 1/2)",
-        "floor": "floor(s)",
-        "ceil": "ceil(s)",
-    },
-}
+from isa.words import WORD_FORMULAS
 
 DESCRIPTOR_MEANING = {
     "memory": "index in " + ", ".join(f"{k} {name}" for k, name in enumerate(MEMORIES)),

@@ -175,10 +175,12 @@ class Session:
     ) -> None:
         """Set up a program for runs of `tasks` each, its own number where None; the rest is as `run` has it."""
         from emulator.execute import session as execute
+        from emulator.precompile import compile_run
 
         self._plan = plan_for(program, chip, tasks)
         self._dumps, self._on_compile = dumps, on_compile
         wanted = [parse_dump(text) for text in dumps]
+        compile_run(self._plan.opcodes, on_compile)
         self._session = execute.Session(self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile)
 
     def __enter__(self) -> Session:

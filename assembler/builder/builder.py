@@ -30,11 +30,11 @@ from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Span, 
 from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, dtype_of_array
 from isa.files import write_whole
-from isa.manual import WORD_FORMULAS
 from isa.program import CHECK_KINDS, Line, Program
 from isa.row import AttributeSpec, OperandSpec, Row
 from isa.table import ROWS
 from isa.verify_program import NAME
+from isa.words import WORD_FORMULAS
 
 INDENT = "    "
 # What a declaration without data has: None is the text's `none`.

@@ -7,7 +7,7 @@ then sees what a single walker would have left. The first one walks in the calle
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from numbers import Integral
 from typing import NamedTuple
@@ -15,20 +15,31 @@ from typing import NamedTuple
 import numpy as np
 
 from emulator.execute.arena import SCRATCH_BYTES, enough_memory
-from emulator.execute.loop import KNOWN, NO_DISTANCE, CoreState, Decoded, Kind, Walk, WalkStop, Watch, nothing
+from emulator.execute.loop import (
+    KNOWN,
+    NO_DISTANCE,
+    CoreState,
+    Decoded,
+    Kind,
+    Walk,
+    WalkStop,
+    Watch,
+    nothing,
+    signature,
+    walk,
+)
 from emulator.execute.predecode import flat, watched
 from emulator.execute.prepack import ConstantWeight, pack_weights
 from emulator.execute.spin_barrier import SPIN_BARRIER_WORDS, SpinBarrier
 from emulator.jit.compile import KERNEL
-from emulator.jit.jobs import addresses_of
-from emulator.kernels.table import KERNELS, SHARED
+from emulator.jit.jobs import Job, addresses_of, compile_all
+from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.load import shares_bytes
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
 from emulator.plan.plan import Plan
 from emulator.plan.row import Call, starts
 from emulator.plan.traps import in_task, overlap_trap, wrong_index
-from emulator.precompile import compile_run
 from isa.errors import InputError, Trap, shown
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.synchronisation import uses
@@ -55,6 +66,11 @@ def count_threads(threads: object) -> int:
             f"give a whole number from 1 to {MOST_THREADS}; this computer has {os.cpu_count() or 1} processors",
         )
     return int(threads)
+
+
+def run_jobs(opcodes: Iterable[int]) -> list[Job]:
+    """Return what a run of these opcodes needs compiled: their kernels, then the loop over instructions."""
+    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, signature())]
 
 
 class Progress:
@@ -156,8 +172,8 @@ class Walkers:
         on_compile: Callable[[str], None] | None,
     ) -> None:
         """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
-        used = {int(opcode) for part in plan.cores for opcode in part.opcodes}
-        compiled = compile_run(sorted(used), on_compile)
+        used = plan.opcodes
+        compiled = compile_all(run_jobs(used), on_compile)[-1]
         nothing.compile(KERNEL)
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())

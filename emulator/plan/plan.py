@@ -64,6 +64,11 @@ class Plan:
     def arena_bytes(self) -> int:
         return sum(self.sizes.values())
 
+    @property
+    def opcodes(self) -> list[int]:
+        """The opcodes that the program has, each once."""
+        return sorted({int(opcode) for part in self.cores for opcode in part.opcodes})
+
     def find(self, name: str) -> list[tuple[int, Symbol]]:
         """Return (core, symbol) of each tensor that a name may mean: `coreK.name`, or a name by itself."""
         return [

@@ -18,6 +18,7 @@ def run(options: argparse.Namespace) -> int:
     from emulator.execute.expectations import first_difference
     from emulator.execute.inputs import count_tasks, read_tensor
     from emulator.execute.saturation import find_saturation
+    from emulator.precompile import compile_run
     from ratel import api
     from ratel.show.progress import Progress
     from ratel.show.runs import print_run, print_saturation
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         if options.saturation:
             # First, for it refuses what is too long.
             plan = api.plan_for(program, chip, tasks)
+            compile_run(plan.opcodes, progress.compiling)
             saturation = find_saturation(plan, tensors, options.poison, progress.compiling)
         result = api.run(
             program,

@@ -132,8 +132,11 @@ def run_interleaved(
 def _interleaver(program: Program, given: Mapping[str, Any], chip: str | Chip | None) -> Interleaver:
     from emulator.execute.inputs import count_tasks
     from emulator.execute.interleave import Interleaver
+    from emulator.precompile import compile_run
 
-    return Interleaver(api.plan_for(program, chip, count_tasks(program, given, None)))
+    plan = api.plan_for(program, chip, count_tasks(program, given, None))
+    compile_run(plan.opcodes, None)
+    return Interleaver(plan)
 
 
 def assert_equivalent(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from emulator.execute.prepack import packing_jobs
+from emulator.execute.walkers import run_jobs
 from emulator.jit.cache import ROOT
 from emulator.kernels.table import KERNELS, PRODUCTS
-from emulator.precompile import RUN_CHAIN, SCHEDULE, TENSOR_ENGINE, run_jobs, shares
+from emulator.precompile import RUN_CHAIN, SCHEDULE, TENSOR_ENGINE, shares
 
 NAMES = [job.name for job in run_jobs(KERNELS)]
 

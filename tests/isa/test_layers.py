@@ -11,7 +11,7 @@ FORBIDDEN = ("numba", "llvmlite", "lark", "rich", "assembler", "emulator", "rate
 
 
 def test_importing_every_module_loads_nothing_else():
-    names = sorted(f"isa.{path.stem}" for path in ROOT.glob("*.py") if path.stem != "__init__")
+    names = sorted(f"isa.{path.stem}" for path in ROOT.rglob("*.py") if path.stem != "__init__")
     assert "isa.table" in names and "isa.manual" in names
     script = f"import sys\nimport {', '.join(names)}\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT.parent, capture_output=True, text=True, check=True)
@@ -21,5 +21,5 @@ def test_importing_every_module_loads_nothing_else():
 
 
 def test_every_module_says_what_it_is_for():
-    for path in ROOT.glob("*.py"):
+    for path in ROOT.rglob("*.py"):
         assert path.read_text("utf-8").startswith('"""'), f"{path.name} has no docstring"

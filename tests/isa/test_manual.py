@@ -10,10 +10,11 @@ import pytest
 from isa.bounds_chip import ROOFLINE_FIELDS
 from isa.chip import FIELDS
 from isa.dtypes import DTYPES
-from isa.manual import WORD_FORMULAS, example_program, main, manual, section
+from isa.manual import example_program, main, manual, section
 from isa.operand import MEMORIES
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS
 from isa.table import MNEMONICS, ROWS
+from isa.words import WORD_FORMULAS
 
 ROOT = Path(__file__).parents[2]
 

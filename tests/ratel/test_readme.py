@@ -9,6 +9,8 @@ import ratel
 from ratel.cli.main import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+PROGRAMS = Path(__file__).parents[2] / "programs"
+CYCLES = re.findall(r"\]\((\S+\.npu)\) \| (\w+) \| ([\d,]+) \|", (PROGRAMS / "README.md").read_text())
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
@@ -64,10 +66,12 @@ def test_picture_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert "98.61 % right, 10,123 cycles" in README and "10,123" in words and "98.61%," in words
 
 
-@pytest.mark.parametrize(
-    ("path", "chip", "cycles"), re.findall(r"\]\((programs/\S+\.npu)\) \| (\w+) \| ([\d,]+) \|", README)
-)
+def test_programs_are_listed() -> None:
+    assert len(CYCLES) >= 18
+
+
+@pytest.mark.parametrize(("path", "chip", "cycles"), CYCLES)
 def test_cycles_of_the_programs(path: str, chip: str, cycles: str) -> None:
-    source = Path(__file__).parents[2] / path
+    source = PROGRAMS / path
     program = ratel.assemble(source.read_text(), source)
     assert program.chip == chip and f"{ratel.time(program).cycles:,}" == cycles

@@ -1,0 +1,89 @@
+"""Walls that no import shows: what a wing has and says, what is in the wheel, and what mypy looks at."""
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("ratel", "isa", "assembler", "emulator")
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+PACKAGES = [path.parent for path in FILES if path.name == "__init__.py"]
+WINGS = [folder for folder in PACKAGES if folder.parent == ROOT / "emulator"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+
+MOST_FILES = 12
+# Its files are alike, one for each kind of instruction, and beside them what those share.
+ALIKE = {"kernels"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+
+
+def stems(folder: Path) -> list[str]:
+    return [path.stem for path in sorted(folder.glob("*.py")) if not path.stem.startswith("__")]
+
+
+def test_the_guards_see_rooms_and_wings() -> None:
+    assert {folder.name for folder in WINGS} >= {"jit", "plan", "kernels", "execute", "timing", "checker", "explain"}
+    assert len(FILES) > 140 and {name(folder) for folder in PACKAGES} >= {*ROOMS, "assembler/syntax", "ratel/cli"}
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    assert [name(path) for path in FILES if not docstring(path)] == []
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    assert {path.parent for path in FILES} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=name)
+def test_a_package_names_its_files(folder: Path) -> None:
+    """In the order in which data passes them; the picture of the house takes it from there."""
+    if folder in (ROOT / "ratel", ROOT / "ratel/testing"):
+        return  # What users import: these speak of their names, not of files.
+    named = set(re.findall(r"`(\w+)`", docstring(folder / "__init__.py")))
+    assert [stem for stem in stems(folder) if stem not in named] == []
+
+
+def test_stems_of_the_emulator_are_unique() -> None:
+    """numba names its index files after a folder and a stem, and tracebacks and tables after a stem alone."""
+    times = Counter(path.stem for path in FILES if name(path).startswith("emulator/"))
+    assert [stem for stem, count in times.items() if count > 1 and stem != "__init__"] == []
+
+
+@pytest.mark.parametrize("wing", WINGS, ids=name)
+def test_a_wing_can_be_taken_in_at_a_glance(wing: Path) -> None:
+    assert wing.name in ALIKE or len(stems(wing)) <= MOST_FILES
+
+
+def test_all_packages_are_in_the_wheel() -> None:
+    include = SETTINGS["setuptools"]["packages"]["find"]["include"]
+    packages = [name(folder).replace("/", ".") for folder in PACKAGES]
+    assert [package for package in packages if not any(fnmatch(package, pattern) for pattern in include)] == []
+    for room in ("tests", "benchmarks", "docs"):
+        assert not any(fnmatch(room, pattern) for pattern in include), room
+
+
+def test_mypy_looks_at_all_rooms() -> None:
+    assert sorted(SETTINGS["mypy"]["packages"]) == sorted(ROOMS)
+    for override in SETTINGS["mypy"]["overrides"]:
+        for module in override["module"]:
+            if module.partition(".")[0] in ROOMS:
+                assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+
+
+def test_import_linter_looks_at_all_rooms() -> None:
+    assert {*ROOMS, "programs"} == set(SETTINGS["importlinter"]["root_packages"])
+    containers = [c["containers"] for c in SETTINGS["importlinter"]["contracts"] if "containers" in c]
+    assert sorted(containers) == [["assembler"], ["emulator"], ["ratel"]]  # isa is flat, and may have no circle
+    assert [path for path in (ROOT / "isa").rglob("*.py") if path.parent != ROOT / "isa"] == []
