@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,12 @@ from isa.row import AttributeSpec, OperandSpec, Row
 from isa.table import ROWS
 from isa.verify_program import NAME
 
+if TYPE_CHECKING:
+    from assembler.builder.instructions import Instructions
+else:
+    # Methods that are made of the table, below; instructions.pyi has their types.
+    Instructions = object
+
 INDENT = "    "
 # What a declaration without data has: None is the text's `none`.
 NOTHING = object()
@@ -47,7 +53,7 @@ REMOTE = re.compile(r"core[0-9]+\.[a-z]+")
 COUNTERS = ("i", "j", "k", "l", "m", "n", "o")
 
 
-class Builder:
+class Builder(Instructions):
     """Builds a program: `Builder("net", chip="edge")`, then declarations and instructions in order, then `build()`.
 
     Every call writes one statement of the assembly language; `text()` shows them. Each instruction has a method of
