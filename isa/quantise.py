@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isa.dtypes import DTYPES, I32, DType
 from isa.errors import InputError, shown
@@ -23,8 +24,8 @@ TINY = 2.0**-149
 class Quantised(NamedTuple):
     """Integers, and the float32 scales that they are in: one for each channel, or one alone."""
 
-    values: np.ndarray
-    scale: np.ndarray
+    values: NDArray[Any]
+    scale: NDArray[np.float32]
 
 
 def weights(w: Any, axis: int | None = 0, dtype: str = "i8") -> Quantised:
@@ -80,7 +81,7 @@ def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> t
     return step, int(np.clip(np.rint(held.low - low / float(step)), held.low, held.high))
 
 
-def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
+def bias(b: Any, x_scale: Any, w_scale: Any) -> NDArray[np.int32]:
     """Return a bias as the accumulator adds it: i32 in steps of x_scale * w_scale, a product in float32.
 
     Raises InputError where an element does not fit 32 bits.
@@ -98,13 +99,13 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
     return steps.astype(I32.numpy)
 
 
-def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> np.ndarray:
+def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> NDArray[Any]:
     """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`."""
     array = _floats(x, "the tensor")
     return to_steps(array, _along(_single(scale), array, axis), _zero(zero), _dtype(dtype))
 
 
-def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
+def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> NDArray[np.float32]:
     """Return (q - zero) * scale, rounded once to float32; several scales run along `axis`."""
     array = _numbers(q, "the tensor")
     steps = _along(_single(scale), array, axis).astype(np.float64)
@@ -112,7 +113,7 @@ def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
         return ((array - _zero(zero)) * steps).astype(np.float32)
 
 
-def to_steps(x: np.ndarray, scale: Any, zero: int, dtype: DType) -> np.ndarray:
+def to_steps(x: NDArray[Any], scale: Any, zero: int, dtype: DType) -> NDArray[Any]:
     """Return clamp(rne(x / scale) + zero) in float64; the scales broadcast, and NaN must have been seen to."""
     with np.errstate(over="ignore"):
         steps = np.rint(x.astype(np.float64) / np.asarray(scale, np.float64)) + zero

@@ -14,7 +14,7 @@ from isa.errors import ChipError, InputError
 from isa.program import Program
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from emulator.checker.findings import Verdict
     from emulator.execute.expectations import CheckResult
@@ -62,9 +62,9 @@ class Run:
     """
 
     plan: Plan
-    outputs: dict[str, np.ndarray]
+    outputs: dict[str, NDArray[Any]]
     checks: list[CheckResult]
-    dumps: dict[str, np.ndarray]
+    dumps: dict[str, NDArray[Any]]
     instructions: int
     schedule: Callable[[], Timeline | Stream]
 
