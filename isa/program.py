@@ -192,7 +192,10 @@ class Program:
         raise KeyError(name)
 
     def save(self, path: str | Path) -> None:
-        """Write the object file (.npo); the same program always gives the same bytes."""
+        """Write the object file (.npo); the same program always gives the same bytes.
+
+        The file is written whole or not at all. Raises ObjectError where it cannot be.
+        """
         from isa.object_file import save
 
         save(self, path)

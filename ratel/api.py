@@ -29,8 +29,9 @@ def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None 
     """Assemble the text of a program.
 
     `path` is where the text came from: data files and includes are looked for beside it (in the current folder where
-    it is None), and messages name it. `chip` takes the place of the text's own `.chip`.
-    Raises AssemblyError with all that is wrong in `.diagnostics`.
+    it is None), and messages name it. `chip`, a Chip, a name or a file, takes the place of the text's own `.chip`.
+    Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read or has
+    no cycles.
     """
     from assembler.assemble import assemble
 
@@ -45,7 +46,10 @@ def disassemble(program: Program) -> str:
 
 
 def format(text: str, path: str | Path | None = None) -> str:
-    """Return the text of a program in its standard form; raise AssemblyError, naming `path`, where it has none."""
+    """Return the text of a program in its standard form.
+
+    Raises AssemblyError where the text is malformed; messages name `path`.
+    """
     from assembler.syntax.format import format_text
 
     return format_text(text, path)
@@ -55,8 +59,9 @@ def format(text: str, path: str | Path | None = None) -> str:
 class Run:
     """The results of one run.
 
-    `outputs` are arrays by name, `checks` the program's conditions evaluated, `dumps` the tensors asked for;
-    `instructions` counts what was executed, loops included. `schedule` gives the timeline.
+    `outputs` are arrays by name, of the declared type, and the declared shape, or [tasks, *shape] where several tasks
+    ran or an input was a batch. `checks` are the program's conditions evaluated; `dumps` the tensors asked for, by what
+    was asked; `instructions` counts what was executed, loops included. `schedule` gives the timeline.
 
     A stream of other tasks than the program's own number has no checks: they are not for it.
     """
@@ -70,15 +75,20 @@ class Run:
 
     @property
     def passed(self) -> bool:
+        """Whether every check holds; so it does where there is none."""
         return all(check.passed for check in self.checks)
 
     @cached_property
     def timeline(self) -> Timeline | Stream:
-        """When everything happened, in the one task or the stream of tasks; scheduled when first asked for."""
+        """When everything happened, in the one task or the stream of tasks; scheduled when first asked for.
+
+        Raises Trap where the program is too long to schedule.
+        """
         return self.schedule()
 
     @property
     def cycles(self) -> int:
+        """Cycles of the chip, from the first byte in to the last byte out; set-up is not in them."""
         return self.timeline.cycles
 
 
@@ -113,7 +123,7 @@ class Session:
     """A program ready to run again and again: memories set up, kernels compiled, constant weights packed once.
 
     Each run takes the memories as the one before left them, as the tasks of a stream do. A context manager; `close`
-    ends its threads.
+    ends its threads. Raises ChipError, InputError and Trap as `run` does.
     """
 
     def __init__(
@@ -142,12 +152,18 @@ class Session:
         self.close()
 
     def close(self) -> None:
+        """End the session's threads; it can run no more."""
         self._session.close()
 
     def run(
         self, inputs: Mapping[str, Any] | None = None, *, on_progress: Callable[[int, int], None] | None = None
     ) -> Run:
-        """Run the session's tasks on inputs; raise InputError for wrong ones, or another number of them, and Trap."""
+        """Run the session's tasks on inputs by name, and return the results, as `ratel.run` does.
+
+        `on_progress` is called with the instructions done and those of the whole run, some times a second.
+        Raises InputError for wrong inputs, another number of tasks, and where the session is closed or runs already;
+        Trap when an instruction may not run with its operands' values. The session can go on after either.
+        """
         from emulator.execute.expectations import evaluate
         from emulator.execute.inputs import count_tasks
 
@@ -184,7 +200,10 @@ def run(
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
-    Raises InputError, ChipError, or Trap when the program cannot run on the chip.
+    `on_compile` is called with what is compiled, as in "the kernel of conv", before it is; `on_progress` with the
+    instructions done and those of the whole run, some times a second.
+    Raises InputError for wrong inputs, dumps, seeds and numbers; ChipError for a chip that cannot be read or has no
+    cycles; Trap when the program cannot run on the chip.
     """
     from emulator.execute.inputs import count_tasks
 
@@ -207,7 +226,8 @@ def time(
 ) -> Timeline | Stream:
     """Schedule a program: cycles, engines, critical path. Needs no data.
 
-    Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number.
+    Of one task it returns a Timeline, of several a Stream; there are `tasks`, or the program's own number. Times are in
+    cycles of the chip. `on_compile` and `on_progress` are called as by `run`.
     Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip, or takes more than
     `max_cycles`.
     """
@@ -215,7 +235,7 @@ def time(
 
 
 def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
-    """Return whether a program is free of races and deadlocks, whatever the cycles: proven, not so, or why neither.
+    """Prove that a program is free of races and deadlocks, whatever the cycles, or say where it is not, or why neither.
 
     What races or deadlocks, and what else is wrong or odd, is in the verdict's findings. Needs no data.
     Raises Trap when it cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
@@ -226,10 +246,10 @@ def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None
 
 
 def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:
-    """Return the least time of a program on a chip that is described by bounds alone; `time` is for all others.
+    """Return the least time of a program, in seconds, on a chip that is described by bounds alone.
 
-    There are `tasks`, or the program's own number. Raises InputError for a wrong number, ChipError for a chip that has
-    cycles, and Trap where the program cannot run.
+    `time` gives cycles, on all other chips. There are `tasks`, or the program's own number.
+    Raises InputError for a wrong number, ChipError for a chip that has cycles, and Trap where the program cannot run.
     """
     from emulator.execute.inputs import count_tasks
     from emulator.timing.bounds import bounds

@@ -86,22 +86,27 @@ class Stream:
 
     @property
     def tasks(self) -> int:
+        """How many tasks the stream has."""
         return len(self.times)
 
     @property
     def cycles(self) -> int:
+        """Cycles from the first byte of the first task's DMA in to the last of the last task's DMA out."""
         return self.done(self.tasks - 1)
 
     @property
     def seconds(self) -> float:
+        """The same at the chip's clock."""
         return self.cycles / self.plan.chip.cycles_per_second
 
     @property
     def setup(self) -> int:
+        """Cycles of loading weights and constants before the first task; not in `cycles`."""
         return self.timelines[0].setup
 
     @property
     def instructions(self) -> int:
+        """Instructions of engines that all tasks execute, loops included."""
         return self.tasks * self.timelines[0].instructions
 
     @property

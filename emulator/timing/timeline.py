@@ -140,10 +140,12 @@ class Timeline:
 
     @property
     def cycles(self) -> int:
+        """Cycles from the first byte of the task's DMA in to the last of its DMA out."""
         return self.transfer_in + self.compute_cycles + self.transfer_out
 
     @property
     def seconds(self) -> float:
+        """The same at the chip's clock."""
         return self.cycles / self.plan.chip.cycles_per_second
 
     @cached_property

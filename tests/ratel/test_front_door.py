@@ -2,7 +2,12 @@
 
 import ast
 import inspect
+import re
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+
+import pytest
 
 import ratel
 
@@ -31,3 +36,41 @@ def test_all_names_are_there_and_no_other():
     assert all(getattr(ratel, name) is not None for name in ratel.__all__)
     assert set(dir(ratel)) == set(ratel.__all__)
     assert not hasattr(ratel, "assembl")
+
+
+def documented() -> Iterator[tuple[str, object]]:
+    """Yield each public function and class of ratel, and each public method and property, by name."""
+    for name in ratel.__all__:
+        found = getattr(ratel, name)
+        if inspect.isclass(found):
+            yield name, found
+            for own in (kind for kind in found.__mro__ if kind.__module__.partition(".")[0] in ROOMS):
+                members = [(f"{name}.{word}", value) for word, value in vars(own).items() if word[0] != "_"]
+                yield from (pair for pair in members if isinstance(pair[1], METHODS))
+        elif inspect.ismodule(found):
+            members = [(f"{name}.{word}", value) for word, value in vars(found).items() if word[0] != "_"]
+            yield from (pair for pair in members if getattr(pair[1], "__module__", "") == found.__name__)
+        elif callable(found):
+            yield name, found
+
+
+ROOMS = ("ratel", "isa", "assembler", "emulator")
+METHODS = (type(documented), staticmethod, classmethod, property, cached_property)
+DOCUMENTED = dict(documented())
+# What can go wrong in them, the file system apart, is that they are given something else than a Program.
+NEVER_FAIL = {"disassemble"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_public_name_says_what_it_does(name: str):
+    # Its own, not its base's.
+    first, *others = inspect.cleandoc(DOCUMENTED[name].__doc__ or "").splitlines()
+    assert first[0].isupper() and first[-1] in ".:", first
+    assert not others or not others[0], "the first sentence stands alone"
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if inspect.isfunction(getattr(ratel, name, None))])
+def test_a_public_function_says_what_it_raises(name: str):
+    named = re.findall(r"\b(?:\w+Error|Trap)\b", getattr(ratel, name).__doc__)
+    assert bool(named) == (name not in NEVER_FAIL)
+    assert set(named) <= set(ratel.__all__)
