@@ -62,7 +62,8 @@ class Builder(Instructions):
     or False is left out. An instruction's method returns its result, the first operand.
 
     What a text could not say is refused at once; all else that is wrong is found by `build()`, with the text's
-    diagnostics and the lines of Python that they come from. Arrays are not copied: `build()` and `save()` read them.
+    diagnostics and the lines of Python that they come from: either raises AssemblyError. Arrays are not copied:
+    `build()` and `save()` read them.
     """
 
     def __init__(
@@ -279,7 +280,7 @@ class Builder(Instructions):
     def build(self, chip: str | Path | Chip | None = None) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
-        Raises AssemblyError with all that is wrong in `.diagnostics`.
+        Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         """
         origins = [origin for _, origin in self._statements()]
         given = chip if chip is None or isinstance(chip, Chip) else load_chip(chip)
@@ -296,7 +297,10 @@ class Builder(Instructions):
         return replace(program, cores=tuple(cores))
 
     def save(self, path: str | Path) -> None:
-        """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it."""
+        """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it.
+
+        Raises RatelError where one cannot be written.
+        """
         for name, array in self.files.items():
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)

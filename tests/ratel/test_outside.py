@@ -1,5 +1,6 @@
 """From outside of the tree: what an installed wheel says to type checkers, and what an editable install imports."""
 
+import ast
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("users_script.py")
+ROOMS = ("ratel", "isa", "assembler", "emulator")
 EXPECTED = ["Run", "Schedule", "Program"]
 # What working in a tree leaves there.
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
@@ -38,6 +41,21 @@ def python(tmp_path: Path) -> Path:
     """A fresh environment's Python."""
     venv.create(tmp_path / "venv", with_pip=True)
     return tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+
+def test_what_the_packages_import_is_installed_with_them():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    installed = {re.split(r"\W", needed)[0] for needed in project["dependencies"]}
+    # numba brings llvmlite; ratel.testing is for those who have the extra `test`.
+    known = installed | {"llvmlite", "hypothesis", "pytest", *ROOMS} | sys.stdlib_module_names
+    imported = set()
+    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+            elif isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+    assert installed <= imported <= known
 
 
 def test_the_users_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
