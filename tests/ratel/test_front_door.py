@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -38,24 +39,27 @@ def test_all_names_are_there_and_no_other():
     assert not hasattr(ratel, "assembl")
 
 
-def documented() -> Iterator[tuple[str, object]]:
-    """Yield each public function and class of ratel, and each public method and property, by name."""
+def documented() -> Iterator[tuple[str, str]]:
+    """Yield each public function, class, method and property of ratel by name, with what its docstring says."""
     for name in ratel.__all__:
         found = getattr(ratel, name)
-        if inspect.isclass(found):
-            yield name, found
-            for own in (kind for kind in found.__mro__ if kind.__module__.partition(".")[0] in ROOMS):
-                members = [(f"{name}.{word}", value) for word, value in vars(own).items() if word[0] != "_"]
-                yield from (pair for pair in members if isinstance(pair[1], METHODS))
-        elif inspect.ismodule(found):
-            members = [(f"{name}.{word}", value) for word, value in vars(found).items() if word[0] != "_"]
-            yield from (pair for pair in members if getattr(pair[1], "__module__", "") == found.__name__)
+        if inspect.ismodule(found):
+            own = {word: value for word, value in vars(found).items() if word[0] != "_"}
+            own = {word: value for word, value in own.items() if getattr(value, "__module__", "") == found.__name__}
+            yield from ((f"{name}.{word}", value.__doc__ or "") for word, value in own.items())
         elif callable(found):
-            yield name, found
+            yield name, found.__doc__ or ""
+        if inspect.isclass(found):
+            rooms = [vars(kind) for kind in found.__mro__ if kind.__module__.partition(".")[0] in ROOMS]
+            words = {word for own in rooms for word in own if word[0] != "_" and isinstance(own[word], METHODS)}
+            for word in sorted(words):
+                # What overrides another may leave the words to it.
+                docs = (own[word].__doc__ for own in rooms if word in own)
+                yield f"{name}.{word}", next(filter(None, docs), "")
 
 
 ROOMS = ("ratel", "isa", "assembler", "emulator")
-METHODS = (type(documented), staticmethod, classmethod, property, cached_property)
+METHODS = (FunctionType, staticmethod, classmethod, property, cached_property)
 DOCUMENTED = dict(documented())
 # What can go wrong in them, the file system apart, is that they are given something else than a Program.
 NEVER_FAIL = {"disassemble"}
@@ -63,14 +67,13 @@ NEVER_FAIL = {"disassemble"}
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_a_public_name_says_what_it_does(name: str):
-    # Its own, not its base's.
-    first, *others = inspect.cleandoc(DOCUMENTED[name].__doc__ or "").splitlines()
+    first, *others = inspect.cleandoc(DOCUMENTED[name]).splitlines()
     assert first[0].isupper() and first[-1] in ".:", first
     assert not others or not others[0], "the first sentence stands alone"
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTED if inspect.isfunction(getattr(ratel, name, None))])
 def test_a_public_function_says_what_it_raises(name: str):
-    named = re.findall(r"\b(?:\w+Error|Trap)\b", getattr(ratel, name).__doc__)
+    named = re.findall(r"\b(?:\w+Error|Trap)\b", DOCUMENTED[name])
     assert bool(named) == (name not in NEVER_FAIL)
     assert set(named) <= set(ratel.__all__)
