@@ -43,10 +43,11 @@ class RooflineChip:
 
     @property
     def name(self) -> str:
+        """What the chip is called."""
         return str(self.values["chip.name"])
 
     def replace(self, **overrides: Any) -> "RooflineChip":
-        """Return the chip with numbers changed, as `Chip.replace` does; "?" is not public."""
+        """Return the chip with numbers changed, as `Chip.replace` does and raises; "?" is not public."""
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
         legals = {key: legal(ROOFLINE_FIELDS, key, value, self.name, True) for key, value in changes.items()}
         return RooflineChip({**self.values, **legals}, {**self.sources, **dict.fromkeys(legals, "set")})

@@ -84,7 +84,10 @@ SECTIONS = sections(FIELDS)
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip: `chip["te.latency"]` is a number or a word of FIELDS, `sources` says where each number comes from."""
+    """A chip: `chip["te.latency"]` is a number or a word of FIELDS, `sources` says where each number comes from.
+
+    Sizes are in bytes, rates in bytes or elements a cycle, latencies in cycles. A key that it lacks raises KeyError.
+    """
 
     values: Mapping[str, Any]
     sources: Mapping[str, str]
@@ -97,6 +100,7 @@ class Chip:
 
     @property
     def name(self) -> str:
+        """What the chip is called."""
         return str(self.values["chip.name"])
 
     @property
@@ -106,6 +110,7 @@ class Chip:
 
     @property
     def cycles_per_second(self) -> float:
+        """The clock, in Hz."""
         return float(self.values["chip.frequency_mhz"]) * 1e6
 
     def memory_bytes(self, memory: str) -> int:
@@ -113,7 +118,10 @@ class Chip:
         return int(self.values[f"memory.{memory}_bytes"])
 
     def replace(self, **overrides: Any) -> "Chip":
-        """Return the chip with numbers changed: `te__latency=20` or `**{"te.latency": 20}`."""
+        """Return the chip with numbers changed: `te__latency=20` or `**{"te.latency": 20}`.
+
+        Raises ChipError for an unknown key, an illegal value, and numbers that do not go together.
+        """
         values, sources = dict(self.values), dict(self.sources)
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
         for key, value in changes.items():

@@ -1,6 +1,7 @@
 """Storage types of tensor elements."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -18,7 +19,7 @@ class DType:
     bytes: int
     low: int
     high: int
-    numpy: np.dtype = field(compare=False)
+    numpy: np.dtype[Any] = field(compare=False)
 
     @property
     def is_float(self) -> bool:

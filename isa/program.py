@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isa.dtypes import DType
 from isa.instruction import Instruction
@@ -66,7 +67,7 @@ class Symbol:
     buffers: int = 1
     stored: int = 0
 
-    def array(self, data: bytes) -> np.ndarray:
+    def array(self, data: bytes) -> NDArray[Any]:
         """Return bytes as a tensor of the symbol's type and shape."""
         return np.frombuffer(data, self.dtype.numpy).reshape(self.shape)
 
@@ -89,7 +90,7 @@ class Symbol:
     def strides(self) -> tuple[int, ...]:
         return packed_strides(self.shape)
 
-    def quantise(self, values: np.ndarray) -> np.ndarray:
+    def quantise(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return clamp(rne(x / scale) + zero) of floats, in float64; NaN has no such value, see to it before.
 
         Scales of several elements run over the last dimension.
@@ -191,7 +192,10 @@ class Program:
         raise KeyError(name)
 
     def save(self, path: str | Path) -> None:
-        """Write the object file (.npo); the same program always gives the same bytes."""
+        """Write the object file (.npo); the same program always gives the same bytes.
+
+        The file is written whole or not at all. Raises ObjectError where it cannot be.
+        """
         from isa.object_file import save
 
         save(self, path)

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isa.dtypes import DTYPES, I32, DType
 from isa.errors import InputError, shown
@@ -21,17 +22,18 @@ TINY = 2.0**-149
 
 
 class Quantised(NamedTuple):
-    """Integers, and the float32 scales that they are in: one for each channel, or one alone."""
+    """Integers, of the shape of the floats, and the float32 scales that they are in: one a channel, or one alone."""
 
-    values: np.ndarray
-    scale: np.ndarray
+    values: NDArray[Any]
+    scale: NDArray[np.float32]
 
 
 def weights(w: Any, axis: int | None = 0, dtype: str = "i8") -> Quantised:
     """Return symmetric weights: scale = max |w| / 127 for each index of `axis`, q = clamp(rne(w / scale), -127, 127).
 
     `axis` counts the output channels: 0 for OHWI and for [n, k], 3 for 1HWC, 1 for [k, n]; None takes one scale for
-    all. For i16 the bound is 32767.
+    all. For i16 the bound is 32767. Raises InputError for weights that are not finite numbers, a channel of nothing but
+    0, a type that is not signed, and an axis that there is not.
     """
     array, bound = _floats(w, "the weights"), _dtype(dtype, signed=True).high
     channels = 1 if axis is None else array.shape[_axis(array, axis)]
@@ -51,7 +53,8 @@ def scale(data: Any, dtype: str = "i8", percentile: float = 100.0, digits: int |
 
     `data` is an array, or arrays one after the other. A `percentile` below 100 takes that of |x| instead of the
     greatest; what lies beyond is clamped (all the data is then held at once). `digits` rounds up to so many
-    significant digits, to be read in a text.
+    significant digits, to be read in a text. Raises InputError for data that is not finite numbers, none, or nothing
+    but 0, and for arguments out of their range.
     """
     if digits is not None and not (isinstance(digits, int) and 1 <= digits <= 17):
         raise InputError(f"{shown(digits)} is no number of digits", "expected 1 to 17")
@@ -70,6 +73,7 @@ def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> t
     """Return scale and zero point of asymmetric activations, whose range reaches from the least to the greatest x.
 
     The range holds 0, which is exact. `data` as for `scale`; a `percentile` below 100 leaves out as much at each end.
+    Raises InputError as `scale` does.
     """
     held = _dtype(dtype)
     low, high = _percentiles(data, percentile, magnitude=False)
@@ -80,10 +84,11 @@ def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> t
     return step, int(np.clip(np.rint(held.low - low / float(step)), held.low, held.high))
 
 
-def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
+def bias(b: Any, x_scale: Any, w_scale: Any) -> NDArray[np.int32]:
     """Return a bias as the accumulator adds it: i32 in steps of x_scale * w_scale, a product in float32.
 
-    Raises InputError where an element does not fit 32 bits.
+    The bias has an element for each output channel, `w_scale` as many or one. Raises InputError where an element does
+    not fit 32 bits, where scales do not fit the bias, and for what are no finite numbers.
     """
     array, x_steps, w_steps = _floats(b, "the bias"), _single(x_scale), _single(w_scale)
     for scales in (x_steps, w_steps):
@@ -98,21 +103,28 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> np.ndarray:
     return steps.astype(I32.numpy)
 
 
-def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> np.ndarray:
-    """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`."""
+def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> NDArray[Any]:
+    """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`.
+
+    The result has the shape of x and the type `dtype`: i8, u8 or i16. Raises InputError for floats that are not finite,
+    scales that are not positive or do not fit, and another type.
+    """
     array = _floats(x, "the tensor")
     return to_steps(array, _along(_single(scale), array, axis), _zero(zero), _dtype(dtype))
 
 
-def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> np.ndarray:
-    """Return (q - zero) * scale, rounded once to float32; several scales run along `axis`."""
+def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> NDArray[np.float32]:
+    """Return (q - zero) * scale, rounded once to float32, of the shape of q; several scales run along `axis`.
+
+    Raises InputError for what are no numbers, and scales that are not positive or do not fit.
+    """
     array = _numbers(q, "the tensor")
     steps = _along(_single(scale), array, axis).astype(np.float64)
     with np.errstate(over="ignore"):
         return ((array - _zero(zero)) * steps).astype(np.float32)
 
 
-def to_steps(x: np.ndarray, scale: Any, zero: int, dtype: DType) -> np.ndarray:
+def to_steps(x: NDArray[Any], scale: Any, zero: int, dtype: DType) -> NDArray[Any]:
     """Return clamp(rne(x / scale) + zero) in float64; the scales broadcast, and NaN must have been seen to."""
     with np.errstate(over="ignore"):
         steps = np.rint(x.astype(np.float64) / np.asarray(scale, np.float64)) + zero

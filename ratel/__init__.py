@@ -11,6 +11,7 @@ w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -42,16 +43,58 @@ _HOMES = {
     "Trap": "isa.errors",
 }
 _MODULES = {"quantise": "isa.quantise"}
-__all__ = ["__version__", *_HOMES, *_MODULES]
+__all__ = [
+    "AssemblyError",
+    "Bounds",
+    "Builder",
+    "Chip",
+    "ChipError",
+    "InputError",
+    "ObjectError",
+    "Program",
+    "RatelError",
+    "Run",
+    "Schedule",
+    "Session",
+    "Stream",
+    "Timeline",
+    "Trap",
+    "Verdict",
+    "__version__",
+    "assemble",
+    "bounds",
+    "check",
+    "disassemble",
+    "format",
+    "load_chip",
+    "quantise",
+    "run",
+    "time",
+]
+
+if TYPE_CHECKING:
+    # The same names for editors and type checkers.
+    from assembler.builder.builder import Builder
+    from assembler.syntax.diagnostics import AssemblyError
+    from emulator.checker.findings import Verdict
+    from emulator.timing.bounds import Bounds
+    from emulator.timing.result import Schedule
+    from emulator.timing.stream import Stream
+    from emulator.timing.timeline import Timeline
+    from isa import quantise
+    from isa.chip import Chip, load_chip
+    from isa.errors import ChipError, InputError, ObjectError, RatelError, Trap
+    from isa.program import Program
+    from ratel.api import Run, Session, assemble, bounds, check, disassemble, format, run, time
+else:
+    # Out of the checkers' sight, or a name that is not here would have a type.
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return import_module(_MODULES[name])
+        if name not in _HOMES:
+            raise AttributeError(f"module 'ratel' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return import_module(_MODULES[name])
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ratel' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)

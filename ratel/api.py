@@ -15,7 +15,7 @@ from isa.errors import ChipError, InputError, Trap
 from isa.program import Program
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from emulator.checker.findings import Verdict
     from emulator.execute.expectations import CheckResult
@@ -29,8 +29,9 @@ def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None 
     """Assemble the text of a program.
 
     `path` is where the text came from: data files and includes are looked for beside it (in the current folder where
-    it is None), and messages name it. `chip` takes the place of the text's own `.chip`.
-    Raises AssemblyError with all that is wrong in `.diagnostics`.
+    it is None), and messages name it. `chip`, a Chip, a name or a file, takes the place of the text's own `.chip`.
+    Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read or has
+    no cycles.
     """
     from assembler.assemble import assemble
 
@@ -45,7 +46,10 @@ def disassemble(program: Program) -> str:
 
 
 def format(text: str, path: str | Path | None = None) -> str:
-    """Return the text of a program in its standard form; raise AssemblyError, naming `path`, where it has none."""
+    """Return the text of a program in its standard form.
+
+    Raises AssemblyError where the text is malformed; messages name `path`.
+    """
     from assembler.syntax.format import format_text
 
     return format_text(text, path)
@@ -55,21 +59,23 @@ def format(text: str, path: str | Path | None = None) -> str:
 class Run:
     """The results of one run.
 
-    `outputs` are arrays by name, `checks` the program's conditions evaluated, `dumps` the tensors asked for;
-    `instructions` counts what was executed, loops included. `schedule` gives the timeline.
+    `outputs` are arrays by name, of the declared type, and the declared shape, or [tasks, *shape] where several tasks
+    ran or an input was a batch. `checks` are the program's conditions evaluated; `dumps` the tensors asked for, by what
+    was asked; `instructions` counts what was executed, loops included. `schedule` gives the timeline.
 
     A stream of other tasks than the program's own number has no checks: they are not for it.
     """
 
     plan: Plan
-    outputs: dict[str, np.ndarray]
+    outputs: dict[str, NDArray[Any]]
     checks: list[CheckResult]
-    dumps: dict[str, np.ndarray]
+    dumps: dict[str, NDArray[Any]]
     instructions: int
     schedule: Callable[[], Schedule]
 
     @property
     def passed(self) -> bool:
+        """Whether every check holds; so it does where there is none."""
         return all(check.passed for check in self.checks)
 
     @property
@@ -89,6 +95,7 @@ class Run:
 
     @property
     def cycles(self) -> int:
+        """Cycles of the chip, from the first byte in to the last byte out; set-up is not in them."""
         return self.timeline.cycles
 
     def summary(self, differences: Mapping[str, str | None] | None = None) -> dict[str, Any]:
@@ -159,7 +166,7 @@ class Session:
     """A program ready to run again and again: memories set up, kernels compiled, constant weights packed once.
 
     Each run takes the memories as the one before left them, as the tasks of a stream do. A context manager; `close`
-    ends its threads.
+    ends its threads. Raises ChipError, InputError and Trap as `run` does.
     """
 
     def __init__(
@@ -190,12 +197,18 @@ class Session:
         self.close()
 
     def close(self) -> None:
+        """End the session's threads; it can run no more."""
         self._session.close()
 
     def run(
         self, inputs: Mapping[str, Any] | None = None, *, on_progress: Callable[[int, int], None] | None = None
     ) -> Run:
-        """Run the session's tasks on inputs; raise InputError for wrong ones, or another number of them, and Trap."""
+        """Run the session's tasks on inputs by name, and return the results, as `ratel.run` does.
+
+        `on_progress` is called with the instructions done and those of the whole run, some times a second.
+        Raises InputError for wrong inputs, another number of tasks, and where the session is closed or runs already;
+        Trap when an instruction may not run with its operands' values. The session can go on after either.
+        """
         from emulator.execute.expectations import evaluate
         from emulator.execute.inputs import count_tasks
 
@@ -232,7 +245,10 @@ def run(
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
-    Raises InputError, ChipError, or Trap when the program cannot run on the chip.
+    `on_compile` is called with what is compiled, as in "the kernel of conv", before it is; `on_progress` with the
+    instructions done and those of the whole run, some times a second.
+    Raises InputError for wrong inputs, dumps, seeds and numbers; ChipError for a chip that cannot be read or has no
+    cycles; Trap when the program cannot run on the chip.
     """
     from emulator.execute.inputs import count_tasks
 
@@ -263,7 +279,7 @@ def time(
 
 
 def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
-    """Return whether a program is free of races and deadlocks, whatever the cycles: proven, not so, or why neither.
+    """Prove that a program is free of races and deadlocks, whatever the cycles, or say where it is not, or why neither.
 
     What races or deadlocks, and what else is wrong or odd, is in the verdict's findings. Needs no data.
     Raises Trap when it cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
@@ -274,10 +290,10 @@ def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None
 
 
 def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:
-    """Return the least time of a program on a chip that is described by bounds alone; `time` is for all others.
+    """Return the least time of a program, in seconds, on a chip that is described by bounds alone.
 
-    There are `tasks`, or the program's own number. Raises InputError for a wrong number, ChipError for a chip that has
-    cycles, and Trap where the program cannot run.
+    `time` gives cycles, on all other chips. There are `tasks`, or the program's own number.
+    Raises InputError for a wrong number, ChipError for a chip that has cycles, and Trap where the program cannot run.
     """
     from emulator.execute.inputs import count_tasks
     from emulator.timing.bounds import bounds

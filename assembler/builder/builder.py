@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,12 @@ from isa.table import ROWS
 from isa.verify_program import NAME
 from isa.words import WORD_FORMULAS
 
+if TYPE_CHECKING:
+    from assembler.builder.instructions import Instructions
+else:
+    # Methods that are made of the table, below; instructions.pyi has their types.
+    Instructions = object
+
 INDENT = "    "
 # What a declaration without data has: None is the text's `none`.
 NOTHING = object()
@@ -47,7 +53,7 @@ REMOTE = re.compile(r"core[0-9]+\.[a-z]+")
 COUNTERS = ("i", "j", "k", "l", "m", "n", "o")
 
 
-class Builder:
+class Builder(Instructions):
     """Builds a program: `Builder("net", chip="edge")`, then declarations and instructions in order, then `build()`.
 
     Every call writes one statement of the assembly language; `text()` shows them. Each instruction has a method of
@@ -56,7 +62,8 @@ class Builder:
     or False is left out. An instruction's method returns its result, the first operand.
 
     What a text could not say is refused at once; all else that is wrong is found by `build()`, with the text's
-    diagnostics and the lines of Python that they come from. Arrays are not copied: `build()` and `save()` read them.
+    diagnostics and the lines of Python that they come from: either raises AssemblyError. Arrays are not copied:
+    `build()` and `save()` read them.
     """
 
     def __init__(
@@ -273,7 +280,7 @@ class Builder:
     def build(self, chip: str | Path | Chip | None = None) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
-        Raises AssemblyError with all that is wrong in `.diagnostics`.
+        Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         """
         origins = [origin for _, origin in self._statements()]
         given = chip if chip is None or isinstance(chip, Chip) else load_chip(chip)
@@ -290,7 +297,10 @@ class Builder:
         return replace(program, cores=tuple(cores))
 
     def save(self, path: str | Path) -> None:
-        """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it."""
+        """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it.
+
+        Raises RatelError where one cannot be written.
+        """
         for name, array in self.files.items():
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)

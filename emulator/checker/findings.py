@@ -86,6 +86,7 @@ class Finding:
 
     @property
     def is_advice(self) -> bool:
+        """Whether it is odd, and makes no result wrong by itself."""
         return self.code in ADVICE
 
 
@@ -107,10 +108,12 @@ class Verdict:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
+        """The findings that are wrong, not only odd."""
         return tuple(finding for finding in self.findings if not finding.is_advice)
 
     @property
     def passed(self) -> bool:
+        """Whether the order is proven and nothing is wrong."""
         return self.verdict == "proven" and not self.errors
 
     def summary(self) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Demand:
 
     @property
     def seconds(self) -> float | None:
+        """The least time, in seconds; None where it is unknown, or where nothing bounds it."""
         if self.key is None or (self.rate is None and self.amount):
             return None
         return self.amount / self.rate if self.rate else 0.0
@@ -73,7 +74,10 @@ class Bounds:
 
     @property
     def seconds(self) -> float | None:
-        """The least time: the demands may all overlap. None where no rate that the program needs is public."""
+        """The least time, in seconds: the demands may all overlap.
+
+        None where no rate that the program needs is public.
+        """
         return next((demand.seconds for demand in self.demands if demand.name == self.limit), None)
 
     @property

@@ -76,10 +76,12 @@ class Stream(Schedule):
 
     @property
     def tasks(self) -> int:
+        """How many tasks the stream has."""
         return len(self.times)
 
     @property
     def cycles(self) -> int:
+        """Cycles from the first byte of the first task's DMA in to the last of the last task's DMA out."""
         return self.done(self.tasks - 1)
 
     @property

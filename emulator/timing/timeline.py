@@ -75,6 +75,7 @@ class Timeline(Schedule):
 
     @property
     def cycles(self) -> int:
+        """Cycles from the first byte of the task's DMA in to the last of its DMA out."""
         return self.transfer_in + self.compute_cycles + self.transfer_out
 
     @cached_property
