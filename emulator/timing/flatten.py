@@ -39,10 +39,10 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[Matrix, ...]:
         # Numbers of Python from here on: those of numpy take ten times as long, one by one.
         slots = part.spans.shape[1]
         bounds = (part.rows[:, Field.ADDRESS : slots * FIELDS : FIELDS, None] + part.spans).tolist()
-        access, firsts = part.access.tolist(), []
+        access, cycles, firsts = part.access.tolist(), [], []
         for k, instruction in enumerate(part.core.code):
-            if k in of_core:
-                mine[k, Code.OCCUPANCY], mine[k, Code.LATENCY] = of_core[k].occupancy, of_core[k].latency
+            cost = of_core.get(k)
+            cycles.append((cost.occupancy, cost.latency) if cost else (0, 0))
             firsts.append((len(operands), len(held)))
             held += holds(chip, part.number, instruction)
             if instruction.opcode in SYNCS:
@@ -55,6 +55,7 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[Matrix, ...]:
                     memory = plan.bases[region(owner, operand.memory)]
                     operands.append((*bounds[k][slot], access[k][slot], len(terms), block, memory, operand.bytes))
                     terms += [(term.counter, term.modulus, term.stride) for term in operand.terms]
+        mine[:, Code.OCCUPANCY : Code.LATENCY + 1] = cycles
         mine[:, Code.FIRST_OPERAND : Code.FIRST_HELD + 1] = firsts
         start += n
     code[start, Code.FIRST_OPERAND], code[start, Code.FIRST_HELD] = len(operands), len(held)
