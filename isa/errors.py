@@ -27,7 +27,12 @@ class RatelError(Exception):
         super().__init__(message if not help else f"{message}\nhelp: {help}")
         self.message = message
         self.help = help
-        self.diagnostics = tuple(diagnostics) or (Diagnostic("", None, message, help),)
+        self.diagnostics: tuple[Diagnostic[Any], ...] = tuple(diagnostics) or (Diagnostic("", None, message, help),)
+
+    @property
+    def printed(self) -> str:
+        """What is printed for a person."""
+        return f"error: {self}"
 
 
 class CacheWarning(UserWarning):

@@ -87,6 +87,11 @@ class AssemblyError(RatelError):
         summary = f"{count} error{'s' if count != 1 else ''}" + (f", {more} more than are shown" if more > 0 else "")
         super().__init__("\n\n".join([*map(render, found[:MAX_SHOWN]), summary]), "", found)
 
+    @property
+    def printed(self) -> str:
+        """What is printed for a person: each error is rendered already, with its place."""
+        return str(self)
+
 
 class Failed(Exception):
     """Ends the work on one statement or operand; what is wrong has been reported."""

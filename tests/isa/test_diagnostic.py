@@ -8,7 +8,7 @@ import pytest
 import ratel
 from emulator.checker.check import check
 from emulator.plan.deadlock import Deadlock
-from emulator.plan.plan import load
+from emulator.plan.load import load
 from isa.chip import load_chip
 from isa.diagnostic import Diagnostic, Place
 from isa.errors import InputError, RatelError, Trap

@@ -6,7 +6,8 @@ import ratel
 from emulator.execute.interleave import Interleaver
 from emulator.execute.session import Session
 from emulator.execute.stepping import Observer, Stepping
-from emulator.plan.plan import Plan, load
+from emulator.plan.load import load
+from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.diagnostic import Place
 from isa.operand import MAX_LOOP_DEPTH
