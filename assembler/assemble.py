@@ -16,6 +16,7 @@ from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Report, Span, TooMany
 from assembler.syntax.source import SourceFile
 from isa.chip import Chip, load_chip
+from isa.diagnostic import Place
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
 from isa.synchronisation import check_synchronisation
@@ -138,11 +139,14 @@ def _check_cores(names: Names, resolvers: Sequence[Resolver], listing: _Listing,
         if len(spans) > most:
             message = f"{chip.name} has {most} {kind}{'' if most == 1 else 's'}, but the program {len(spans)}"
             report.error("E804", spans[most], message, "one too many")
+
+    def span_of(place: Place) -> Span:
+        return resolvers[place.core].spans[place.index]
+
     codes = [resolver.code for resolver in resolvers]
     for problem in check_synchronisation(codes, list(declared["semaphore"]), list(declared["barrier"])):
-        notes = [Note("this goes with it", resolvers[core].spans[index]) for core, index in problem.others]
-        span = resolvers[problem.core].spans[problem.index]
-        report.error("E803", span, problem.message, "", problem.help, notes)
+        notes = [Note(note.message, span_of(note.place)) for note in problem.notes]
+        report.error("E803", span_of(problem.place), problem.message, "", problem.help, notes)
 
 
 def _declare(

@@ -123,7 +123,8 @@ class Reader:
         """Return the tensor of a file, memory-mapped."""
         try:
             return self.folder.array(self.folder.locate(node.span.file, node.value), node.value)
-        except FileProblem as problem:
+        except FileProblem as error:
+            problem = error.diagnostic
             raise self.evaluator.error(problem.code, node, problem.message, "", problem.help) from None
 
     def labels(self, node: nodes.Value, rows: int, shape: tuple[int, ...]) -> bytes:

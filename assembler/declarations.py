@@ -108,8 +108,8 @@ class Declarations:
             if word.text.endswith(".toml"):
                 name = self.folder.file(self.folder.locate(word.span.file, word.text), word.text)
             self.chip = load_chip(name)
-        except FileProblem as problem:
-            self.names.error(scope, "E403", word.span, problem.message, "", problem.help)
+        except FileProblem as error:
+            self.names.error(scope, "E403", word.span, error.diagnostic.message, "", error.diagnostic.help)
         except ChipError as error:
             message = error.message.replace(str(name), word.text)
             self.names.error(scope, "E403", word.span, message, "", error.help)
@@ -424,12 +424,10 @@ class Declarations:
             "base": "E404",
         }
         for problem in layout.problems:
-            declared = by_name[problem.name]
+            declared = by_name[problem.place]
             self.misplaced.add((declared.core, declared.key))
-            notes = []
-            if problem.other:
-                notes.append(Note(f"`{problem.other}` is declared here", by_name[problem.other].statement.name.span))
-            code = codes[problem.kind]
+            notes = [Note(note.message, by_name[note.place].statement.name.span) for note in problem.notes]
+            code = codes[problem.code]
             span = declared.statement.name.span if code in ("E401", "E403") else declared.at_span
             self.names.error(declared.scope, code, span, problem.message, "", problem.help, *notes)
         for k, name in zip(held, by_name, strict=True):

@@ -187,8 +187,8 @@ class Expander:
                 chain = " -> ".join([*self.files[self.files.index(inside) :], inside])
                 raise FileProblem("E703", f'"{name}" includes itself', f"the circle is {chain}")
             text = self.folder.text(inside, name)
-        except FileProblem as problem:
-            names.report.guessing = True
+        except FileProblem as error:
+            names.report.guessing, problem = True, error.diagnostic
             raise names.error(scope, problem.code, span, problem.message, "", problem.help) from None
         depth = self._deeper(span, scope, depth, "this file is too deep")
         file = SourceFile(inside, text, inside)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from isa.diagnostic import Diagnostic
 from isa.dtypes import as_read
 from isa.suggest import did_you_mean
 
@@ -14,11 +15,11 @@ NPY_MAGIC = b"\x93NUMPY"
 
 
 class FileProblem(Exception):
-    """What is wrong with a file: `code` of the catalogue, message, help."""
+    """Raised with what is wrong with a file, for whoever knows where the text names it."""
 
     def __init__(self, code: str, message: str, help: str = "") -> None:
         super().__init__(message)
-        self.code, self.message, self.help = code, message, help
+        self.diagnostic = Diagnostic(code, None, message, help)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from isa.diagnostic import Diagnostic, Note
 from isa.operand import MEMORY_MEANING, PLACEMENT_ALIGNMENT
 
 # How many lines of a memory map a message shows.
@@ -26,27 +27,17 @@ class Request:
     data: str = ""
 
 
-@dataclass(frozen=True)
-class Misplaced:
-    """Something wrong with a placement: `kind` is one of full, lacking, beyond, overlap, base, align.
-
-    `other` is the tensor in the way.
-    """
-
-    name: str
-    kind: str
-    message: str
-    help: str = ""
-    other: str = ""
-
-
 @dataclass
 class Layout:
-    """Where tensors lie. `ends` is the first byte of each memory that no tensor takes."""
+    """Where tensors lie. `ends` is the first byte of each memory that no tensor takes.
+
+    `problems` are at the tensor that is misplaced, and note the one in the way; their code is one of full, lacking,
+    beyond, overlap, base, align.
+    """
 
     addresses: dict[str, int]
     ends: dict[str, int]
-    problems: list[Misplaced]
+    problems: list[Diagnostic[str]]
 
 
 def place(requests: Sequence[Request], sizes: Mapping[str, int], chip: str) -> Layout:
@@ -66,7 +57,7 @@ def place(requests: Sequence[Request], sizes: Mapping[str, int], chip: str) -> L
         address = layout.addresses.get(request.name)
         if address is not None and address % request.alignment:
             message = f"`{request.name}` is placed at {address}, which is no multiple of {request.alignment}"
-            layout.problems.append(Misplaced(request.name, "align", message, "addresses are aligned to the element"))
+            layout.problems.append(Diagnostic("align", request.name, message, "addresses are aligned to the element"))
     for memory in dict.fromkeys(request.memory for request in requests):
         held = [r for r in requests if r.memory == memory and r.name in layout.addresses]
         layout.ends[memory] = max((layout.addresses[r.name] + r.bytes for r in held), default=0)
@@ -102,10 +93,14 @@ def _place_within(request: Request, base: Request, layout: Layout) -> None:
             f"which has {base.bytes}"
         )
         help = "a tensor placed at another one lies within it; an address of its own is a number"
-        layout.problems.append(Misplaced(request.name, "base", message, help, base.name))
+        layout.problems.append(Diagnostic("base", request.name, message, help, _in_the_way(base)))
 
 
-def _overlaps(held: Iterable[Request], addresses: Mapping[str, int]) -> Iterable[Misplaced]:
+def _in_the_way(other: Request) -> tuple[Note[str]]:
+    return (Note(f"`{other.name}` is declared here", other.name),)
+
+
+def _overlaps(held: Iterable[Request], addresses: Mapping[str, int]) -> Iterable[Diagnostic[str]]:
     """Report constants that share bytes with other data."""
     loaded = sorted((r for r in held if r.data and r.bytes), key=lambda r: addresses[r.name])
     # The tensor that reaches furthest so far, and the constant that does.
@@ -118,14 +113,14 @@ def _overlaps(held: Iterable[Request], addresses: Mapping[str, int]) -> Iterable
                 shared = min(end, addresses[other.name] + other.bytes) - start
                 message = f"`{request.name}` and `{other.name}` share {shared} bytes from address {start:#x}"
                 help = "weights and constants are set up once, before the first task: nothing else may lie there"
-                yield Misplaced(request.name, "overlap", message, help, other.name)
+                yield Diagnostic("overlap", request.name, message, help, _in_the_way(other))
                 break
         other = furthest.get(request.data)
         if other is None or addresses[other.name] + other.bytes < end:
             furthest[request.data] = request
 
 
-def _misfits(held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str) -> Iterable[Misplaced]:
+def _misfits(held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str) -> Iterable[Diagnostic[str]]:
     """Report the tensors of one memory whose own address is too high, and the first that finds no place."""
     beyond = [r for r in held if not r.base and addresses[r.name] + r.bytes > size]
     if not size:
@@ -138,21 +133,23 @@ def _misfits(held: Sequence[Request], addresses: Mapping[str, int], size: int, c
                 f"but {r.memory} of {chip} has {size:,} bytes"
             )
             fits = f"the last address that it fits at is {size - r.bytes - (size - r.bytes) % r.alignment:,}"
-            yield Misplaced(r.name, "beyond", message, fits if r.bytes <= size else "it fits at no address")
+            yield Diagnostic("beyond", r.name, message, fits if r.bytes <= size else "it fits at no address")
     yield from [_full(r, held, addresses, size, chip) for r in beyond if r.at is None][:1]
 
 
-def _full(request: Request, held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str) -> Misplaced:
+def _full(
+    request: Request, held: Sequence[Request], addresses: Mapping[str, int], size: int, chip: str
+) -> Diagnostic[str]:
     memory = request.memory
     if not size:
         help = f"{memory} is {MEMORY_MEANING[memory]}; choose another memory or another `.chip`"
-        return Misplaced(request.name, "lacking", f"{chip} has no {memory} for `{request.name}`", help)
+        return Diagnostic("lacking", request.name, f"{chip} has no {memory} for `{request.name}`", help)
     end = addresses[request.name] + request.bytes
     message = (
         f"{memory} is full: `{request.name}` ({request.bytes:,} bytes) would end at {end:,}, "
         f"but {chip} has {size:,} bytes"
     )
-    return Misplaced(request.name, "full", message, memory_map(held, addresses, size))
+    return Diagnostic("full", request.name, message, memory_map(held, addresses, size))
 
 
 def memory_map(held: Sequence[Request], addresses: Mapping[str, int], size: int) -> str:

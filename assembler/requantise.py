@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isa.diagnostic import Diagnostic
 from isa.dtypes import I32, DType
 from isa.table import ROWS
 
@@ -29,11 +30,11 @@ MULTIPLIERS = ("ew1_scale", "ew2_scale", "ew3_scale", "scale")
 
 
 class ScaleProblem(Exception):
-    """Scales that do not go together: `field` is the operand to point at."""
+    """Raised for scales that do not go together, with a diagnostic at the operand to point at."""
 
     def __init__(self, field: str, message: str, help: str = "") -> None:
         super().__init__(message)
-        self.field, self.message, self.help = field, message, help
+        self.diagnostic = Diagnostic("scale", field, message, help)
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ from assembler.requantise import MULTIPLIERS, ScaleProblem
 from assembler.symbols import Names, OpenLoop, Scope
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Span, listed
+from isa.diagnostic import Diagnostic
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, Operand
-from isa.problem import Problem
 from isa.program import Line
 from isa.row import ENGINES, WAIT_LETTERS, Row
 from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
 from isa.verify import check_instruction
 
-# The diagnostic for each kind of Problem.
-PROBLEM_CODES = {
+# The assembler's code for each of isa/verify.py's.
+CODE_OF = {
     "missing": "E301",
     "memory": "E303",
     "type": "E304",
@@ -227,8 +227,9 @@ class Resolver:
         try:
             if self.pool is not None and not bound.values.keys() & set(MULTIPLIERS):
                 operands |= automatic(self.pool, row, given, attributes)
-        except ScaleProblem as problem:
-            span = bound.spans.get(problem.field, statement.mnemonic.span)
+        except ScaleProblem as error:
+            problem = error.diagnostic
+            span = bound.spans.get(problem.place, statement.mnemonic.span)
             # Shapes that do not fit come first: a channel count may be wrong only because they are.
             self._verify(statement, row, operands, attributes, waits, bound, scope)
             label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
@@ -255,12 +256,12 @@ class Resolver:
         problems = check_instruction(instruction)
         mend = mending(instruction, statement, bound) if problems else ""
         # The first problem of an operand often brings the others about; what mends all is said once.
-        firsts = list({problem.field: problem for problem in reversed(problems)}.values())
+        firsts = list({problem.place: problem for problem in reversed(problems)}.values())
         for problem in firsts[-1:] if mend else firsts:
-            span = bound.spans.get(problem.field, statement.mnemonic.span)
+            span = bound.spans.get(problem.place, statement.mnemonic.span)
             message = self._in_words_of_the_text(problem.message, row, bound)
             help = mend or _help(problem, row, bound)
-            self.names.error(scope, PROBLEM_CODES[problem.kind], span, message, problem.help, help)
+            self.names.error(scope, CODE_OF[problem.code], span, message, problem.help, help)
         if problems:
             raise Failed
         return instruction
@@ -288,13 +289,13 @@ class Resolver:
         return isinstance(node, nodes.Reference) and node.name == "none" and "none" not in self.names.tensors
 
 
-def _help(problem: Problem, row: Row, bound: Arguments) -> str:
+def _help(problem: Diagnostic[str], row: Row, bound: Arguments) -> str:
     """Return how to mend a problem, where the problem does not say it itself."""
-    if problem.kind == "missing":
+    if problem.code == "missing":
         return f"for example: {row.example}"
-    words = {word: taken for spec in row.choices for word, taken in spec.takes.items() if problem.field in taken}
-    if problem.kind != "chain" or not words:
+    words = {word: taken for spec in row.choices for word, taken in spec.takes.items() if problem.place in taken}
+    if problem.code != "chain" or not words:
         return ""
     for word in words.keys() & set(bound.words.values()):
         return f"write `{word}=({', '.join(name.upper() for name in words[word])})`"
-    return f"`{problem.field}` comes with {listed(f'`{word}`' for word in words)}"
+    return f"`{problem.place}` comes with {listed(f'`{word}`' for word in words)}"

@@ -1,6 +1,10 @@
 """The declared errors: whatever is wrong with text, object files, chips or inputs ends in one of these."""
 
+from collections.abc import Sequence
 from reprlib import repr as shortened
+from typing import Any
+
+from isa.diagnostic import Diagnostic
 
 
 def shown(value: object) -> str:
@@ -15,13 +19,20 @@ def shown(value: object) -> str:
 class RatelError(Exception):
     """Base of every declared error.
 
-    `message` says what is wrong and where, `help` how to mend it (may be empty).
+    `message` says what is wrong and where, `help` how to mend it (may be empty); `diagnostics` are the same as values,
+    one for each thing that is wrong.
     """
 
-    def __init__(self, message: str, help: str = "") -> None:
+    def __init__(self, message: str, help: str = "", diagnostics: Sequence[Diagnostic[Any]] = ()) -> None:
         super().__init__(message if not help else f"{message}\nhelp: {help}")
         self.message = message
         self.help = help
+        self.diagnostics: tuple[Diagnostic[Any], ...] = tuple(diagnostics) or (Diagnostic("", None, message, help),)
+
+    @property
+    def printed(self) -> str:
+        """What is printed for a person."""
+        return f"error: {self}"
 
 
 class CacheWarning(UserWarning):
@@ -56,8 +67,9 @@ class Trap(RatelError):
         line: int | None = None,
         address: int | None = None,
         core: int | None = None,
+        diagnostics: Sequence[Diagnostic[Any]] = (),
     ) -> None:
-        super().__init__(message, help)
+        super().__init__(message, help, diagnostics)
         self.instruction = instruction
         self.line = line
         self.address = address

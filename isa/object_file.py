@@ -43,7 +43,7 @@ def load(path: str | Path) -> Program:
     try:
         return from_bytes(data)
     except ObjectError as error:
-        raise ObjectError(f"{path}: {error.message}", error.help) from None
+        raise ObjectError(f"{path}: {error.message}", error.help, error.diagnostics) from None
 
 
 def to_bytes(program: Program) -> bytes:
@@ -208,8 +208,8 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
     semaphores, barriers = (tuple(map(_text, head[key])) for key in ("semaphores", "barriers"))
     name, chip, order = _text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS)
     program = Program(name, chip, order, tuple(cores), checks, head["tasks"], semaphores, barriers)
-    for message, help in check_program(program):
-        raise ObjectError(message, help)
+    for problem in check_program(program):
+        raise ObjectError(problem.message, problem.help, (problem,))
     return program
 
 

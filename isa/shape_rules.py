@@ -9,81 +9,82 @@ from math import prod
 
 import numpy as np
 
+from isa.diagnostic import Diagnostic
 from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.operand import Operand
-from isa.problem import Problem, View
 from isa.row import ALL_ENGINES
 from isa.table import by_opcode
+from isa.view import View
 
 # Of images whose pixels have coordinates: float32 holds each, and products of two are exact in 64 bits.
 MAX_SIDE = 2**24
 
 
-def same(name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Problem]:
+def same(name: str, actual: Sequence[int], expected: Sequence[int], why: str) -> Iterator[Diagnostic[str]]:
     if tuple(actual) != tuple(expected):
-        yield Problem(name, "shape", f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
+        yield Diagnostic("shape", name, f"`{name}` has shape {list(actual)}", f"expected {list(expected)}: {why}")
 
 
-def chain(view: View) -> Iterator[Problem]:
+def chain(view: View) -> Iterator[Diagnostic[str]]:
     out = view.tensor("out")
     channels = out.shape[-1]
     for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", "ew3_scale"):
         vector = view.operands.get(name)
         if vector is not None and vector.shape[0] not in (1, channels):
-            yield Problem(
-                name, "shape", f"`{name}` has {vector.shape[0]} elements", f"expected 1, or {channels}: one a channel"
+            yield Diagnostic(
+                "shape", name, f"`{name}` has {vector.shape[0]} elements", f"expected 1, or {channels}: one a channel"
             )
     table = view.operands["table"]
     if table is not None and table.shape[0] != 256:
-        yield Problem("table", "shape", f"`table` has {table.shape[0]} elements", "expected 256")
+        yield Diagnostic("shape", "table", f"`table` has {table.shape[0]} elements", "expected 256")
     ew2 = view.operands["ew2"]
     if ew2 is not None:
         yield from broadcast("ew2", ew2, out)
     else:
         for name, given in (("ew2_scale", view.operands["ew2_scale"]), ("ew2_zero", view.ints("ew2_zero")[0])):
             if given:
-                yield Problem(name, "chain", f"`{name}` is given, but no second tensor", "name one: `add=...`")
+                yield Diagnostic("chain", name, f"`{name}` is given, but no second tensor", "name one: `add=...`")
     (low,), (high,) = view.attributes["clip_low"], view.attributes["clip_high"]
     if low > high:
-        yield Problem("clip_low", "chain", f"clip's lower bound {low:g} is above its upper bound {high:g}")
+        yield Diagnostic("chain", "clip_low", f"clip's lower bound {low:g} is above its upper bound {high:g}")
     if out.dtype == I32:
         stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
         stages += [word] if (word := view.word("sf")) != "none" else []
         if stages:
-            yield Problem(
-                "out",
+            yield Diagnostic(
                 "chain",
+                "out",
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
                 "write another type, or leave the stages out",
             )
 
 
-def products(view: View) -> Iterator[Problem]:
+def products(view: View) -> Iterator[Diagnostic[str]]:
     """Yield factors that do not go together, and what is wrong with the chain behind them."""
     out, x, w = (view.tensor(name) for name in ("out", "x", "w"))
     if (x.dtype == I16) != (w.dtype == I16):
         help = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
-        yield Problem("w", "type", f"x has type {x.dtype} but w {w.dtype}", help)
+        yield Diagnostic("type", "w", f"x has type {x.dtype} but w {w.dtype}", help)
     elif x.dtype == I16 and out.dtype == I32:
         message = "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits"
-        yield Problem("out", "type", message, "write i16, f32 or another type that the chain rounds to")
+        yield Diagnostic("type", "out", message, "write i16, f32 or another type that the chain rounds to")
     else:
         yield from chain(view)
 
 
-def broadcast(name: str, operand: Operand, out: Operand) -> Iterator[Problem]:
+def broadcast(name: str, operand: Operand, out: Operand) -> Iterator[Diagnostic[str]]:
     padded = (1,) * (out.rank - operand.rank) + operand.shape
     if len(padded) != out.rank or any(a not in (1, b) for a, b in zip(padded, out.shape, strict=True)):
-        yield Problem(
-            name,
+        yield Diagnostic(
             "shape",
+            name,
             f"`{name}` has shape {list(operand.shape)}",
             f"expected {list(out.shape)}, or 1 where it is to be repeated",
         )
 
 
-def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channels: int) -> Iterator[Problem]:
+def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channels: int) -> Iterator[Diagnostic[str]]:
     batch, height, width, _ = view.shape("x")
     (top, left, bottom, right), stride = view.ints("pad"), view.ints("stride")
     sizes = []
@@ -91,9 +92,9 @@ def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channel
         reach = (kernel[axis] - 1) * dilation[axis] + 1
         if reach > size + before + after:
             side = ("high", "wide")[axis]
-            yield Problem(
-                "x",
+            yield Diagnostic(
                 "shape",
+                "x",
                 f"the window reaches over {reach} pixels, but x with its padding is {size + before + after} {side}",
                 "make the window smaller or the padding larger",
             )
@@ -103,13 +104,13 @@ def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channel
     yield from same("out", view.shape("out"), (batch, *sizes, channels), why)
 
 
-def conv(view: View) -> Iterator[Problem]:
+def conv(view: View) -> Iterator[Diagnostic[str]]:
     filters, *kernel, _ = view.shape("w")
     (groups,), channels = view.ints("groups"), view.shape("x")[3]
     if channels % groups or filters % groups:
-        yield Problem(
-            "groups",
+        yield Diagnostic(
             "shape",
+            "groups",
             f"{groups} groups divide neither {channels} input nor {filters} output channels evenly"
             if channels % groups and filters % groups
             else f"{groups} groups do not divide {channels if channels % groups else filters} channels evenly",
@@ -125,7 +126,7 @@ def conv(view: View) -> Iterator[Problem]:
     yield from products(view)
 
 
-def dwconv(view: View) -> Iterator[Problem]:
+def dwconv(view: View) -> Iterator[Diagnostic[str]]:
     first, *kernel, filters = view.shape("w")
     channels = view.shape("x")[3]
     yield from same("w", view.shape("w"), (1, *kernel, channels), f"1HWC, x has {channels} channels")
@@ -134,7 +135,7 @@ def dwconv(view: View) -> Iterator[Problem]:
         yield from products(view)
 
 
-def matmul(view: View) -> Iterator[Problem]:
+def matmul(view: View) -> Iterator[Diagnostic[str]]:
     *batch, rows, depth = view.shape("x")
     *stack, inner, columns = view.shape("w")
     if view.ints("transpose_x")[0]:
@@ -142,9 +143,9 @@ def matmul(view: View) -> Iterator[Problem]:
     if view.ints("transpose_w")[0]:
         inner, columns = columns, inner
     if inner != depth:
-        yield Problem(
-            "w",
+        yield Diagnostic(
             "shape",
+            "w",
             f"x is [{rows}, {depth}] but w is [{inner}, {columns}] (m by k times k by n)",
             f"expected {depth} rows in w; is `transpose_w` or `transpose_x` missing?",
         )
@@ -153,25 +154,25 @@ def matmul(view: View) -> Iterator[Problem]:
         both = np.broadcast_shapes(batch, stack)
     except ValueError:
         help = "expected sizes that are equal, or 1 where one is repeated, counted from the last"
-        yield Problem("w", "shape", f"x has batch {batch} but w {stack}", help)
+        yield Diagnostic("shape", "w", f"x has batch {batch} but w {stack}", help)
         return
     yield from same("out", view.shape("out"), (*both, rows, columns), "the batch, rows of x, columns of w")
     yield from products(view)
 
 
-def eltwise(view: View) -> Iterator[Problem]:
+def eltwise(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
     yield from broadcast("x", x, out)
     yield from chain(view)
 
 
-def pool(view: View) -> Iterator[Problem]:
+def pool(view: View) -> Iterator[Diagnostic[str]]:
     window, pad = view.ints("window"), view.ints("pad")
     for k, side in enumerate(("top", "left", "bottom", "right")):
         if pad[k] >= window[k % 2]:
-            yield Problem(
-                "pad",
+            yield Diagnostic(
                 "shape",
+                "pad",
                 f"padding of {pad[k]} at the {side}",
                 "it must be less than the window, so that no window is empty",
             )
@@ -180,45 +181,45 @@ def pool(view: View) -> Iterator[Problem]:
     yield from one_scale(view)
 
 
-def maxpool(view: View) -> Iterator[Problem]:
+def maxpool(view: View) -> Iterator[Diagnostic[str]]:
     yield from keeps_type(view, "the greatest value keeps its type")
     yield from pool(view)
 
 
-def keeps_type(view: View, why: str) -> Iterator[Problem]:
+def keeps_type(view: View, why: str) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
     if out.dtype != x.dtype:
-        yield Problem("x", "type", f"x has type {x.dtype} but out {out.dtype}", why)
+        yield Diagnostic("type", "x", f"x has type {x.dtype} but out {out.dtype}", why)
 
 
-def one_scale(view: View) -> Iterator[Problem]:
+def one_scale(view: View) -> Iterator[Diagnostic[str]]:
     scale = view.operands.get("scale")
     if scale is not None and scale.shape != (1,):
-        yield Problem("scale", "shape", f"`scale` has {scale.shape[0]} elements", "expected 1")
+        yield Diagnostic("shape", "scale", f"`scale` has {scale.shape[0]} elements", "expected 1")
 
 
-def reduce(view: View) -> Iterator[Problem]:
+def reduce(view: View) -> Iterator[Diagnostic[str]]:
     out, x, word = view.tensor("out"), view.tensor("x"), view.word("op")
     if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
         expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
-        yield Problem("out", "shape", f"`out` has shape {list(out.shape)}", expected)
+        yield Diagnostic("shape", "out", f"`out` has shape {list(out.shape)}", expected)
     if word == "max":
         yield from keeps_type(view, "the greatest value keeps its type")
     elif word == "argmax" and out.dtype != I32:
-        yield Problem("out", "type", f"out has type {out.dtype}", "argmax gives places: expected i32")
+        yield Diagnostic("type", "out", f"out has type {out.dtype}", "argmax gives places: expected i32")
     elif word == "mean" and I32 in (x.dtype, out.dtype):
         field = "x" if x.dtype == I32 else "out"
-        yield Problem(field, "type", f"{field} has type i32", "expected any other: i32 has sums of integers alone")
+        yield Diagnostic("type", field, f"{field} has type i32", "expected any other: i32 has sums of integers alone")
     elif word == "sum" and out.dtype == I32 and x.dtype.is_float:
-        yield Problem("out", "type", "out has type i32", f"a sum of {x.dtype} is a float: expected any other type")
+        yield Diagnostic("type", "out", "out has type i32", f"a sum of {x.dtype} is a float: expected any other type")
     elif word == "sum" and x.dtype == I32 and out.dtype != I32:
-        yield Problem("out", "type", f"out has type {out.dtype}", "expected i32, the type of a sum of i32")
+        yield Diagnostic("type", "out", f"out has type {out.dtype}", "expected i32, the type of a sum of i32")
     if word in view.row.keeping_words or out.dtype == I32:
         yield from unscaled(view, f"{view.row.mnemonic} {word}" + (" to i32" if word == "sum" else ""))
     yield from one_scale(view)
 
 
-def resize(view: View) -> Iterator[Problem]:
+def resize(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
     expected = (x.shape[0], *out.shape[1:3], x.shape[3])
     yield from same("out", out.shape, expected, "the images and channels of x")
@@ -227,73 +228,77 @@ def resize(view: View) -> Iterator[Problem]:
         yield from keeps_type(view, "the nearest pixel keeps its type")
         yield from unscaled(view, "resize nearest")
     elif view.ints("rounding")[0]:
-        yield Problem("rounding", "chain", f"resize linear does not take `{view.word('rounding')}`")
+        yield Diagnostic("chain", "rounding", f"resize linear does not take `{view.word('rounding')}`")
     yield from one_scale(view)
 
 
-def sides(view: View) -> Iterator[Problem]:
+def sides(view: View) -> Iterator[Diagnostic[str]]:
     """Yield images that are too high or wide for coordinates to be exact."""
     for name in ("out", "x"):
         if max(view.shape(name)[1:3]) > MAX_SIDE:
             message = f"`{name}` has shape {list(view.shape(name))}"
-            yield Problem(name, "shape", message, f"expected a height and width of at most {MAX_SIDE}")
+            yield Diagnostic("shape", name, message, f"expected a height and width of at most {MAX_SIDE}")
 
 
-def regions(view: View) -> Iterator[Problem]:
+def regions(view: View) -> Iterator[Diagnostic[str]]:
     out, x, (count, corners) = view.shape("out"), view.shape("x"), view.shape("rois")
     if corners != 4:
-        yield Problem("rois", "shape", f"`rois` has shape {[count, corners]}", "expected [n, 4]: four corners a region")
+        yield Diagnostic(
+            "shape", "rois", f"`rois` has shape {[count, corners]}", "expected [n, 4]: four corners a region"
+        )
     yield from same("index", view.shape("index"), (count,), "an image for each of the regions")
     yield from same("out", out, (count, *out[1:3], x[3]), "the regions, and the channels of x")
     yield from sides(view)
 
 
-def roisample(view: View) -> Iterator[Problem]:
+def roisample(view: View) -> Iterator[Diagnostic[str]]:
     yield from regions(view)
     for samples, ratio, side in zip(view.shape("out")[1:3], view.ints("ratio"), ("down", "across"), strict=True):
         if samples % ratio:
-            yield Problem("ratio", "shape", f"{ratio} samples to a bin do not divide {samples} samples {side} evenly")
+            yield Diagnostic(
+                "shape", "ratio", f"{ratio} samples to a bin do not divide {samples} samples {side} evenly"
+            )
     yield from one_scale(view)
 
 
-def roipool(view: View) -> Iterator[Problem]:
+def roipool(view: View) -> Iterator[Diagnostic[str]]:
     yield from keeps_type(view, "the greatest value keeps its type")
     yield from regions(view)
 
 
-def unscaled(view: View, what: str) -> Iterator[Problem]:
+def unscaled(view: View, what: str) -> Iterator[Diagnostic[str]]:
     """Yield multipliers and zero points where they have no meaning; a sum takes the zero point of x off."""
     summed = view.attributes.get("op") == (0,)
     for name in ("scale", "x_zero", "out_zero"):
         given = view.operands[name] if name in view.operands else view.ints(name)[0]
         if given and not (summed and name == "x_zero"):
-            yield Problem(name, "chain", f"{what} does not take `{name}`")
+            yield Diagnostic("chain", name, f"{what} does not take `{name}`")
 
 
-def move(view: View) -> Iterator[Problem]:
+def move(view: View) -> Iterator[Diagnostic[str]]:
     yield from keeps_type(view, "a copy does not convert; use `eltwise`")
     yield from same("x", view.shape("x"), view.shape("out"), "the shape of out")
 
 
-def fill(view: View) -> Iterator[Problem]:
+def fill(view: View) -> Iterator[Diagnostic[str]]:
     out, (value,) = view.tensor("out"), view.attributes["value"]
     if out.dtype.is_float:
         with np.errstate(over="ignore"):
             exact = float(np.float64(value).astype(out.dtype.numpy)) == value
         if not exact:
-            yield Problem("value", "range", f"`value` is {value!r}, which is not a {out.dtype.numpy.name}")
+            yield Diagnostic("range", "value", f"`value` is {value!r}, which is not a {out.dtype.numpy.name}")
     elif value != int(value) or not out.dtype.low <= value <= out.dtype.high:
         legal = f"a whole number from {out.dtype.low} to {out.dtype.high}"
-        yield Problem("value", "range", f"`value` is {shown(value)}", f"{out.dtype} holds {legal}")
+        yield Diagnostic("range", "value", f"`value` is {shown(value)}", f"{out.dtype} holds {legal}")
 
 
-def transpose(view: View) -> Iterator[Problem]:
+def transpose(view: View) -> Iterator[Diagnostic[str]]:
     out, x, perm = view.tensor("out"), view.tensor("x"), view.ints("perm")
     beyond_stay = perm[x.rank :] == tuple(range(x.rank, 4))
     if sorted(perm[: x.rank]) != list(range(x.rank)) or not beyond_stay:
-        yield Problem(
-            "perm",
+        yield Diagnostic(
             "range",
+            "perm",
             f"`perm` is {perm[: x.rank] if beyond_stay else perm} for an x of {x.rank} dimensions",
             f"expected each of {', '.join(map(str, range(x.rank)))} once, then the dimensions beyond in order",
         )
@@ -302,20 +307,20 @@ def transpose(view: View) -> Iterator[Problem]:
     yield from same("out", out.shape, [x.shape[k] for k in perm[: x.rank]], "the shape of x, permuted")
 
 
-def gather(view: View) -> Iterator[Problem]:
+def gather(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
     yield from keeps_type(view, "a gather does not convert")
     rows = (*view.shape("index"), *x.shape[1:])
     yield from same("out", out.shape, rows, "a row of x for each element of index")
 
 
-def flatten(view: View) -> Iterator[Problem]:
+def flatten(view: View) -> Iterator[Diagnostic[str]]:
     yield from keeps_type(view, "flatten does not convert")
     height, width = view.ints("window")
     yield from windowed(view, (height, width), view.ints("dilation"), height * width * view.shape("x")[3])
 
 
-def toweight(view: View) -> Iterator[Problem]:
+def toweight(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
     yield from keeps_type(view, "toweight does not convert")
     filters, *filter_shape = out.shape
@@ -323,11 +328,11 @@ def toweight(view: View) -> Iterator[Problem]:
     yield from same("x", x.shape, matrix, "height, width and channels of out in a row, by its filters")
 
 
-def nothing(view: View) -> Iterator[Problem]:
+def nothing(view: View) -> Iterator[Diagnostic[str]]:
     yield from ()
 
 
-SHAPE_RULES: dict[int, Callable[[View], Iterator[Problem]]] = by_opcode(
+SHAPE_RULES: dict[int, Callable[[View], Iterator[Diagnostic[str]]]] = by_opcode(
     "SHAPE_RULES",
     {
         "conv": conv,

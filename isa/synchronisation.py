@@ -8,6 +8,7 @@ How often is known from the loops.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from isa.diagnostic import Diagnostic, Note, Place
 from isa.instruction import Instruction
 from isa.loops import times_each
 
@@ -25,16 +26,9 @@ class Use:
     def queue(self) -> tuple[int, str]:
         return self.core, self.engine
 
-
-@dataclass(frozen=True)
-class SyncProblem:
-    """Something wrong at instruction `index` of a core; `others` are further (core, index) that have to do with it."""
-
-    core: int
-    index: int
-    message: str
-    help: str
-    others: tuple[tuple[int, int], ...]
+    @property
+    def place(self) -> Place:
+        return Place(self.core, self.index)
 
 
 def uses(cores: Sequence[Sequence[Instruction]]) -> dict[tuple[str, int], list[Use]]:
@@ -50,7 +44,7 @@ def uses(cores: Sequence[Sequence[Instruction]]) -> dict[tuple[str, int], list[U
 
 def check_synchronisation(
     cores: Sequence[Sequence[Instruction]], semaphores: Sequence[str], barriers: Sequence[str]
-) -> Iterator[SyncProblem]:
+) -> Iterator[Diagnostic[Place]]:
     """Yield semaphores and barriers of well-formed code that do not pair up."""
     for (mnemonic, number), found in uses(cores).items():
         if mnemonic == "barrier":
@@ -64,7 +58,7 @@ def check_synchronisation(
             yield _problem(other, first, message, help)
 
 
-def _check_barrier(name: str, found: Sequence[Use]) -> Iterator[SyncProblem]:
+def _check_barrier(name: str, found: Sequence[Use]) -> Iterator[Diagnostic[Place]]:
     firsts: dict[int, Use] = {}
     arrivals: dict[int, int] = {}
     for use in found:
@@ -84,8 +78,8 @@ def _check_barrier(name: str, found: Sequence[Use]) -> Iterator[SyncProblem]:
             return
 
 
-def _problem(use: Use, other: Use, message: str, help: str) -> SyncProblem:
-    return SyncProblem(use.core, use.index, message, help, ((other.core, other.index),))
+def _problem(use: Use, other: Use, message: str, help: str) -> Diagnostic[Place]:
+    return Diagnostic("synchronisation", use.place, message, help, (Note("this goes with it", other.place),))
 
 
 def _queue(use: Use) -> str:

@@ -548,15 +548,15 @@ class LoopContext:
         self._builder._close(self._counter)
 
 
-def _located(found: Diagnostic, origins: Sequence[Origin]) -> Diagnostic:
+def _located(found: Diagnostic[Span], origins: Sequence[Origin]) -> Diagnostic[Span]:
     """Return a diagnostic of the text that also names the lines of Python which it comes from."""
 
     def of_python(span: Span) -> Span:
         return origins[min(span.line, len(origins)) - 1].span()
 
-    notes = (replace(note, span=of_python(note.span)) for note in found.notes)
+    notes = (note._replace(place=of_python(note.place)) for note in found.notes)
     help = "write `with b.loop(...):`, which closes it" if found.help.startswith("close it with `brnz") else found.help
-    return replace(found, help=help, notes=(Note("it was written here", of_python(found.span)), *notes))
+    return replace(found, help=help, notes=(Note("it was written here", of_python(found.place)), *notes))
 
 
 def _as_array(data: Any) -> np.ndarray | None:

@@ -50,7 +50,7 @@ def caller() -> Origin:
 
 def refuse(code: str, message: str, label: str = "", help: str = "") -> NoReturn:
     """Raise an AssemblyError at the line of Python that runs."""
-    raise AssemblyError([Diagnostic(code, caller().span(), message, label, help)])
+    raise AssemblyError([Diagnostic(code, caller().span(), message, help, label=label)])
 
 
 class Counter:

@@ -1,8 +1,9 @@
-"""Diagnostics: what is wrong with a text, where, what was expected, and how to mend it. Values; rendering is last."""
+"""Diagnostics of a text: the codes, places in the text, their collection and the error; rendering is last."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from isa.diagnostic import Diagnostic, Note
 from isa.errors import RatelError
 
 # Every code that the assembler gives, and what it means.
@@ -75,34 +76,21 @@ class Span:
     text: str
 
 
-@dataclass(frozen=True)
-class Note:
-    """A further place that has to do with a diagnostic."""
-
-    message: str
-    span: Span
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """What is wrong: `label` stands beside the caret and says what was expected, `help` how to mend it."""
-
-    code: str
-    span: Span
-    message: str
-    label: str = ""
-    help: str = ""
-    notes: tuple[Note, ...] = ()
-
-
 class AssemblyError(RatelError):
     """Raised with everything that is wrong with a text, in the order of its lines; its message shows the first."""
 
-    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        self.diagnostics = tuple(diagnostics)
-        count, more = len(self.diagnostics), len(self.diagnostics) - MAX_SHOWN
+    diagnostics: tuple[Diagnostic[Span], ...]
+
+    def __init__(self, diagnostics: Iterable[Diagnostic[Span]]) -> None:
+        found = tuple(diagnostics)
+        count, more = len(found), len(found) - MAX_SHOWN
         summary = f"{count} error{'s' if count != 1 else ''}" + (f", {more} more than are shown" if more > 0 else "")
-        super().__init__("\n\n".join([*map(render, self.diagnostics[:MAX_SHOWN]), summary]))
+        super().__init__("\n\n".join([*map(render, found[:MAX_SHOWN]), summary]), "", found)
+
+    @property
+    def printed(self) -> str:
+        """What is printed for a person: each error is rendered already, with its place."""
+        return str(self)
 
 
 class Failed(Exception):
@@ -122,15 +110,19 @@ class Report:
 
     def __init__(self, main: str = "") -> None:
         self.main = main
-        self.found: dict[tuple[str, Span, str], Diagnostic] = {}
+        self.found: dict[tuple[str, Span, str], Diagnostic[Span]] = {}
         self.guessing = False
 
     def error(
-        self, code: str, span: Span, message: str, label: str = "", help: str = "", notes: Sequence[Note] = ()
+        self, code: str, span: Span, message: str, label: str = "", help: str = "", notes: Sequence[Note[Span]] = ()
     ) -> Failed:
+        """Record an error and return an exception to raise where the work cannot go on."""
+        return self.add(Diagnostic(code, span, message, help, tuple(notes), label=label))
+
+    def add(self, found: Diagnostic[Span]) -> Failed:
         """Record a diagnostic and return an exception to raise where the work cannot go on."""
-        assert code in CODES
-        self.found.setdefault((code, span, message), Diagnostic(code, span, message, label, help, tuple(notes)))
+        assert found.code in CODES
+        self.found.setdefault((found.code, found.place, found.message), found)
         if len(self.found) >= MAX_DIAGNOSTICS:
             raise TooMany
         return Failed()
@@ -139,9 +131,9 @@ class Report:
         if self.found:
             raise AssemblyError(sorted(self.found.values(), key=self._place))
 
-    def _place(self, found: Diagnostic) -> tuple[bool, str, int, int, str]:
+    def _place(self, found: Diagnostic[Span]) -> tuple[bool, str, int, int, str]:
         """Return a key that sorts by place, the main file first."""
-        span = found.span
+        span = found.place
         return span.file != self.main, span.file, span.line, span.column, found.code
 
 
@@ -151,14 +143,14 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     return f"{', '.join(rest)} {last} {final}" if rest else final
 
 
-def render(diagnostic: Diagnostic) -> str:
-    """Return a diagnostic as lines of text, with a caret under the place."""
-    lines = [f"error[{diagnostic.code}]: {diagnostic.message}"]
-    margin = " " * max(len(str(span.line)) for span in [diagnostic.span, *(note.span for note in diagnostic.notes)])
-    lines += _place(diagnostic.span, diagnostic.label, margin)
+def render(diagnostic: Diagnostic[Span], word: str = "") -> str:
+    """Return a diagnostic as lines of text, with a caret under the place; `word` stands for its severity if given."""
+    lines = [f"{word or diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+    margin = " " * max(len(str(span.line)) for span in [diagnostic.place, *(note.place for note in diagnostic.notes)])
+    lines += _place(diagnostic.place, diagnostic.label, margin)
     lines += [f"{margin} = help: {line}" if k == 0 else f"{margin}   {line}" for k, line in _help(diagnostic.help)]
     for note in diagnostic.notes:
-        lines += [f"note: {note.message}", *_place(note.span, "", margin)]
+        lines += [f"note: {note.message}", *_place(note.place, "", margin)]
     return "\n".join(lines)
 
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from assembler.syntax.diagnostics import listed
+from assembler.syntax.diagnostics import Span, listed
+from isa.diagnostic import Diagnostic
 from isa.dtypes import DTYPES
 from isa.table import MNEMONICS
 
@@ -69,7 +70,7 @@ OPERATORS = {"PLUS", "MINUS", "TIMES"}
 
 
 @dataclass(frozen=True)
-class Place:
+class Mismatch:
     """Where a line stops making sense: the token found ("" at the end), those before it, the terminals possible.
 
     `behind` is the token after it.
@@ -91,7 +92,7 @@ class Place:
 
 
 # (what it looks like, message, help); the first that fits counts.
-SLIPS: list[tuple[Callable[[Place], bool], str, str]] = [
+SLIPS: list[tuple[Callable[[Mismatch], bool], str, str]] = [
     (lambda p: p.found == "#" or (p.found == "//" and not p.before), "`{found}` starts no comment", "write `;`"),
     (lambda p: "//" in p.before, "`//` divides: it starts no comment", "comments start with `;`"),
     (lambda p: p.found == "'", "a text is written in double quotes, not in `'`", ""),
@@ -161,8 +162,8 @@ SLIPS: list[tuple[Callable[[Place], bool], str, str]] = [
 ]
 
 
-def explain(place: Place, keyword: str) -> tuple[str, str, str]:
-    """Return (message, label, help) for a line that begins with `keyword` and does not parse at `place`."""
+def explain(place: Mismatch, keyword: str, span: Span) -> Diagnostic[Span]:
+    """Return what is wrong with a line that begins with `keyword` and does not parse at `place`, which is `span`."""
     label = f"expected {_expected(place.possible)}"
     if keyword in TENSORS and len(place.before) == 2 and place.possible == {"NAME"}:
         label = f"expected the type: {listed(DTYPES)}"
@@ -170,7 +171,8 @@ def explain(place: Place, keyword: str) -> tuple[str, str, str]:
     usage = f"write {USAGE[keyword]}" if keyword in USAGE else ""
     usage = f"for example: {MNEMONICS[mnemonic].example}" if mnemonic and not usage else usage
     if not place.found:
-        return f"the line ends too early{f', after `{place.previous}`' if place.before else ''}", label, usage
+        message = f"the line ends too early{f', after `{place.previous}`' if place.before else ''}"
+        return Diagnostic("E101", span, message, usage, label=label)
     for fits, message, help in SLIPS:
         if fits(place):
             words = {
@@ -179,8 +181,9 @@ def explain(place: Place, keyword: str) -> tuple[str, str, str]:
                 "previous": place.previous,
                 "first": (place.before or [""])[0],
             }
-            return message.format(**words), label, help.format(**words) or usage
-    return f"`{place.found}` cannot stand here", label, usage
+            help = help.format(**words) or usage
+            return Diagnostic("E101", span, message.format(**words), help, label=label)
+    return Diagnostic("E101", span, f"`{place.found}` cannot stand here", usage, label=label)
 
 
 def _expected(possible: set[str]) -> str:

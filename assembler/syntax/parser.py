@@ -13,7 +13,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Report, Span
-from assembler.syntax.hints import USAGE, WAIT_USAGE, Place, explain
+from assembler.syntax.hints import USAGE, WAIT_USAGE, Mismatch, explain
 from assembler.syntax.source import LogicalLine, SourceFile, logical_lines
 from isa.suggest import did_you_mean, nearest
 from isa.table import MNEMONICS
@@ -94,9 +94,9 @@ def _explain(line: LogicalLine, error: UnexpectedInput, report: Report) -> Faile
     match = None if ended else TOKEN.match(line.text, position)
     found = match[0] if match else ""
     behind = TOKEN.search(line.text, position + len(found))
-    place = Place(found, TOKEN.findall(line.text[:position]), accepts, behind[0] if behind else "")
-    message, label, help = explain(place, line.text.split()[0])
-    return report.error("E101", line.span(position, position + max(1, len(found))), message, label, help)
+    place = Mismatch(found, TOKEN.findall(line.text[:position]), accepts, behind[0] if behind else "")
+    span = line.span(position, position + max(1, len(found)))
+    return report.add(explain(place, line.text.split()[0], span))
 
 
 class _Builder:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from emulator.plan.plan import Plan
+from isa.diagnostic import Diagnostic, Note, Place
 
 # Every code that the checker gives, and what it means.
 CODES: Mapping[str, str] = {
@@ -28,9 +29,6 @@ CODES: Mapping[str, str] = {
     "C404": "a tensor is read whose bytes another tensor's writer has overwritten",
     "C501": "an accumulator can overflow",
 }
-# What is odd, and makes no result wrong by itself.
-ADVICE = frozenset({"C201", "C302", "C403"})
-
 
 # Changes of a text that mend it, and what they do (assembler/syntax/edits.py applies them).
 EDITS: Mapping[str, str] = {
@@ -47,15 +45,6 @@ EDITS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """An instruction: core, index in its code; loop counters, the task first, where one execution is meant."""
-
-    core: int
-    index: int
-    counters: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class Edit:
     """A change of the text at an instruction's line; what `text` is depends on its kind, one of EDITS.
 
@@ -69,25 +58,21 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is wrong, or odd, at a place; None where it is of no instruction.
+class Finding(Diagnostic[Place | None]):
+    """What is wrong at a place, or odd; None where it is of no instruction.
 
-    `help` says how to mend it in words, `edits` in the text, all of them together; `instead` are edits that would mend
-    it, too, if it was meant otherwise.
+    A "warning" makes no result wrong by itself. `help` says how to mend it in words, `edits` in the text, all of them
+    together; `instead` are edits that would mend it, too, if it was meant otherwise.
     """
 
-    code: str
-    place: Place | None
-    message: str
-    help: str = ""
-    notes: tuple[tuple[str, Place], ...] = ()
+    notes: tuple[Note[Place], ...] = ()
     edits: tuple[Edit, ...] = ()
     instead: tuple[Edit, ...] = ()
 
     @property
     def is_advice(self) -> bool:
         """Whether it is odd, and makes no result wrong by itself."""
-        return self.code in ADVICE
+        return self.severity != "error"
 
 
 @dataclass(frozen=True)

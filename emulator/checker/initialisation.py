@@ -15,10 +15,11 @@ from math import lcm, prod
 
 import numpy as np
 
-from emulator.checker.findings import Edit, Finding, Place
+from emulator.checker.findings import Edit, Finding
 from emulator.checker.happens_before import Walk
 from emulator.checker.race_report import tensor_byte, when
 from emulator.plan.plan import Plan
+from isa.diagnostic import Note, Place
 from isa.instruction import Instruction
 from isa.loops import executions, times_each, trips_at
 from isa.operand import Operand, Term, region
@@ -173,6 +174,7 @@ class _Flow:
                     Place(access.core, access.index),
                     f"nothing reads what this writes, from {byte} on",
                     "take it out, or read it",
+                    severity="warning",
                 )
 
     def _of_kind(self, kind: str, tasks: int = 1) -> Iterator[_Access]:
@@ -223,7 +225,7 @@ class _Flow:
                     place,
                     f"this reads `{name}` where `{over}` has been written: the two overlap{when(self._plan, place)}",
                     f"place `{name}` elsewhere: without `at` it gets bytes of its own",
-                    ((f"written here, as `{over}`", Place(other.core, other.index)),),
+                    (Note(f"written here, as `{over}`", Place(other.core, other.index)),),
                     (Edit(access.memory[0], 0, "place freely", name),),
                 )
                 return

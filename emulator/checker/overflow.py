@@ -7,9 +7,10 @@ Products of 16 bits have an accumulator of 64, which no sum passes.
 
 import numpy as np
 
-from emulator.checker.findings import Edit, Finding, Place
+from emulator.checker.findings import Edit, Finding
 from emulator.plan.plan import Plan
 from isa.compressed import expand
+from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
 from isa.loops import trips_at

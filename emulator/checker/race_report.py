@@ -1,8 +1,9 @@
 """Witness: a race as a finding: both accesses, why either can come first, and the smallest change that orders them."""
 
-from emulator.checker.findings import Edit, Finding, Place
+from emulator.checker.findings import Edit, Finding
 from emulator.checker.races import Access, Race
 from emulator.plan.plan import Plan
+from isa.diagnostic import Note, Place
 from isa.instruction import Instruction
 from isa.loops import find_loops
 from isa.operand import TASK_COUNTER
@@ -40,7 +41,7 @@ def race_finding(plan: Plan, race: Race) -> Finding:
                 f"in queue {queues[1]}, equally often"
             )
     help += f"\n{_orders(plan, race)}"
-    notes = ((note, _place(first)),)
+    notes = (Note(note, _place(first)),)
     return Finding("C101", _place(second), message, help, notes, edits, _other_buffer(plan, first, second))
 
 

@@ -17,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from emulator.checker.findings import Place
 from emulator.checker.happens_before import MOST_EXECUTIONS, Walk
 from emulator.checker.iteration_sets import Effort, Family, Undecided, common_byte
 from emulator.plan.plan import Plan, repeats_after
+from isa.diagnostic import Place
 from isa.loops import executions, trips_at
 from isa.operand import Operand, region, runs
 from isa.row import ENGINES

@@ -3,27 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from emulator.checker.findings import Edit, Finding, Place
+from emulator.checker.findings import Edit, Finding
 from emulator.checker.race_report import wait_letter
 from emulator.checker.races import find_races
 from emulator.plan.deadlock import Deadlock
 from emulator.plan.load import load
 from emulator.plan.plan import Plan
+from isa.diagnostic import Note, Place
 from isa.row import ENGINES, WAIT_LETTERS
 from isa.synchronisation import uses
 
 
 def deadlock_finding(plan: Plan, deadlock: Deadlock) -> Finding:
     """Return a deadlock as a finding: each waiting instruction, and what it waits for."""
-    first, *others = deadlock.message.splitlines()[1:]
-    stopped = [
-        (part.number, at)
-        for part, at in zip(plan.cores, deadlock.places, strict=True)
-        if part.core.code[at].row.engine == "sync"
-    ]
-    place, *rest = (Place(core, at) for core, at in stopped)
-    notes = tuple(zip(others, rest))
-    return Finding("C301", place, f"no core can go on: {first}", deadlock.help, notes, _swap(plan, stopped))
+    first, *others = deadlock.waiting
+    stopped = [(waits.place.core, waits.place.index) for waits in deadlock.waiting]
+    message, notes = f"no core can go on: {first.message}", tuple(others)
+    return Finding("C301", first.place, message, deadlock.help, notes, _swap(plan, stopped))
 
 
 def _swap(plan: Plan, stopped: list[tuple[int, int]]) -> tuple[Edit, ...]:
@@ -56,11 +52,12 @@ def left_signalled(plan: Plan) -> list[Finding]:
         findings.append(
             Finding(
                 "C302",
-                Place(signals[-1].core, signals[-1].index),
+                signals[-1].place,
                 f"semaphore `{name}` is signalled {_often(given)} and waited for {_often(taken)}",
                 "signal it as often as it is waited for: one too many may let a wait pass too early",
-                tuple(("signalled here too", Place(use.core, use.index)) for use in signals[:-1]),
+                tuple(Note("signalled here too", use.place) for use in signals[:-1]),
                 *drops,
+                severity="warning",
             )
         )
     return findings
@@ -91,6 +88,7 @@ def useless_waits(plan: Plan) -> list[Finding]:
                         "take it away: what it waits for conflicts with nothing behind it, or is waited for anyway",
                         (),
                         (Edit(part.number, index, "drop wait", letter),),
+                        severity="warning",
                     )
                 )
     return findings

@@ -67,7 +67,8 @@ def prepare(program: Program, given: Mapping[str, Any], tasks: int = 1) -> dict[
         raise wrong[0]
     if wrong:
         helps = [error.help for error in wrong if error.help]
-        raise InputError("\n".join(error.message for error in wrong), "\n".join(helps))
+        found = [diagnostic for error in wrong for diagnostic in error.diagnostics]
+        raise InputError("\n".join(error.message for error in wrong), "\n".join(helps), found)
     return prepared
 
 

@@ -11,16 +11,18 @@ is found by going.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Self
 
 import numpy as np
 
 from emulator.execute.session import Execution, Session
-from emulator.execute.walkers import Progress
+from emulator.execute.stepping import Observer, Stepping
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.load import shares_bytes
 from emulator.plan.plan import CorePlan, Plan
-from emulator.plan.row import FIELDS, Call, Field, starts
-from emulator.plan.traps import overlap_trap, wrong_index
+from emulator.plan.traps import overlap_trap
+from isa.diagnostic import Place
 from isa.errors import Trap
 from isa.instruction import Instruction
 from isa.loops import executions, find_loops
@@ -36,21 +38,26 @@ DEVIATIONS, CHANGES = (0.0, 2.0, 16.0), (8, 64, 10**9)
 
 
 @dataclass(frozen=True)
-class Executed:
-    """One execution: `at` counts through all cores; `needs[e]` of engine e of its core have to be done before it."""
+class Executed(Place):
+    """One execution; `needs[e]` of engine e of its core have to be done before it."""
 
-    core: int
-    index: int
-    at: int
-    counters: tuple[int, ...]
-    needs: tuple[int, ...]
+    needs: tuple[int, ...] = ()
 
 
-class Interleaver(Session):
+class Interleaver:
     """A plan ready to run in drawn orders, each from memories as they were at first. A context manager."""
 
-    def __init__(self, plan: Plan, poison: int | None = 0, on_compile: Callable[[str], None] | None = None) -> None:
-        """Set up a plan; unwritten bytes are the noise of seed `poison`, or 0. Raises Trap for what is too long."""
+    def __init__(
+        self,
+        plan: Plan,
+        poison: int | None = 0,
+        on_compile: Callable[[str], None] | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """Set up a plan; unwritten bytes are the noise of seed `poison`, or 0. Raises Trap for what is too long.
+
+        Each of the `observers` is told of every instruction as it runs.
+        """
         total = sum(executions(part.core.code) for part in plan.cores)
         if total > MOST_EXECUTIONS:
             raise Trap(
@@ -58,47 +65,41 @@ class Interleaver(Session):
                 "followed one by one",
                 "give its loops smaller counts",
             )
-        super().__init__(plan, poison=poison, on_compile=on_compile)
-        self._first_bytes, self._seed = self._arena.copy(), 0
+        self._plan, self._observers = plan, observers
+        self._session = Session(plan, poison=poison, on_compile=on_compile)
+        self._first_bytes = self.memory.copy()
         self._queues: list[list[Executed]] = []
         self._task = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        self._session.close()
 
     def interleaved(self, seed: int, inputs: Mapping[str, np.ndarray]) -> Execution:
         """Run all tasks on inputs by name, in an order that depends on the seed alone.
 
         Raises InputError for wrong inputs; Trap as a run does.
         """
-        self._arena[...], self._seed = self._first_bytes, seed
-        return self.run(inputs)
+        self.memory[...] = self._first_bytes
+        order = partial(self._order, seed)
+        return self._session.run(inputs, runner=Stepping(self._plan, self._session, order, self._observers))
 
     @property
     def memory(self) -> np.ndarray:
         """All bytes of all memories, as the last run left them."""
-        return self._arena[: self._plan.arena_bytes]
+        return self._session.memory
 
-    def _compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
-        plan = self._plan
+    def _order(self, seed: int, task: int) -> list[Executed]:
+        """Return all executions of a task in an order drawn by a seed."""
         if task != self._task:
-            begins = starts(len(part.rows) for part in plan.cores)
-            self._queues = [queue for part, at in zip(plan.cores, begins) for queue in _queues(plan, part, at, task)]
+            self._queues = [queue for part in self._plan.cores for queue in _queues(self._plan, part, task)]
             self._task = task
-        order = _drawn(plan, self._queues, np.random.default_rng((self._seed, task)))
-        order = [e for e in order if plan.cores[e.core].core.code[e.index].row.engine != "sync"]
-        self._follow(order, _with_addresses(plan, self._walkers.given_rows(), order))
-
-    def _follow(self, order: list[Executed], rows: np.ndarray) -> None:
-        """Run executions in their order, on rows with their addresses."""
-        place = self._walkers.follow(np.array([e.at for e in order], np.int64), rows)
-        if place is not None:
-            raise self._trapped(order[place], int(rows[place, Call.STATUS]))
-
-    def _trapped(self, e: Executed, status: int) -> Trap:
-        if status:
-            return wrong_index(self._plan, e.core, e.index, status - 1, e.counters, self._arena)
-        return Trap(f"{self._plan.cores[e.core].where(e.index)}: this computer cannot give the memory for it")
+        return _drawn(self._plan, self._queues, np.random.default_rng((seed, task)))
 
 
-def _queues(plan: Plan, part: CorePlan, begins: int, task: int) -> list[list[Executed]]:
+def _queues(plan: Plan, part: CorePlan, task: int) -> list[list[Executed]]:
     """Return all that a core executes in a task, by engine; raise Trap where a result overlaps what it reads."""
     code = part.core.code
     queues: list[list[Executed]] = [[] for _ in ENGINES]
@@ -111,7 +112,7 @@ def _queues(plan: Plan, part: CorePlan, begins: int, task: int) -> list[list[Exe
             needs = np.maximum(needs, board.enter(instruction, engine, len(queues[engine]) + 1, counters)).tolist()
             if part.overlap[index]:
                 _check_overlap(part, index, counters)
-        queues[engine].append(Executed(part.number, index, begins + index, counters, tuple(needs)))
+        queues[engine].append(Executed(part.number, index, counters, tuple(needs)))
     return queues
 
 
@@ -273,17 +274,3 @@ def _drawn(plan: Plan, queues: Sequence[Sequence[Executed]], noise: np.random.Ge
         # The greatest of these with Gumbel noise is each with a share of exp(speed).
         going.go(ready[int(np.argmax(speeds[ready] + noise.gumbel(size=len(ready))))])
     return going.order
-
-
-def _with_addresses(plan: Plan, rows: np.ndarray, order: Sequence[Executed]) -> np.ndarray:
-    """Return the rows of executions, in their order, with the addresses that their counters give."""
-    at = np.array([e.at for e in order], np.int64)
-    counters = np.array([e.counters for e in order], np.int64).reshape(-1, MAX_LOOP_DEPTH + 1)
-    terms = np.concatenate([part.terms for part in plan.cores])[at]
-    found = rows[at]
-    values = np.take_along_axis(counters[:, None, None, :], terms[:, :, :, :1], axis=3)[..., 0]
-    moduli = terms[..., 1]
-    values = np.where(moduli > 0, values % np.maximum(moduli, 1), values)
-    slots = np.arange(terms.shape[1]) * FIELDS + Field.ADDRESS
-    found[:, slots] += (values * terms[..., 2]).sum(axis=2)
-    return found

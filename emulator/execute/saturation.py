@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emulator.execute.interleave import Executed, Interleaver
+from emulator.execute.interleave import Interleaver
+from emulator.execute.stepping import Observer
 from emulator.plan.plan import Plan
+from isa.diagnostic import Place
 from isa.operand import Operand, region
 
 
@@ -35,35 +37,36 @@ def find_saturation(
 
     Raises what a run does, and Trap where a task executes too many instructions.
     """
-    with _Counter(plan, poison, on_compile) as counter:
-        counter.interleaved(0, inputs)
-        return [Saturation(*place, *counts.tolist()) for place, counts in sorted(counter.counts.items())]
+    counter = _Counter(plan)
+    with Interleaver(plan, poison, on_compile, [counter]) as interleaver:
+        interleaver.interleaved(0, inputs)
+    return [Saturation(*place, *counts.tolist()) for place, counts in sorted(counter.counts.items())]
 
 
-class _Counter(Interleaver):
-    """A plan whose results are counted as they are made."""
+class _Counter(Observer):
+    """Counts the results of a plan as they are made."""
 
-    def __init__(self, plan: Plan, poison: int | None, on_compile: Callable[[str], None] | None) -> None:
-        super().__init__(plan, poison, on_compile)
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self.counts: dict[tuple[int, int], np.ndarray] = {}
 
-    def _follow(self, order: list[Executed], rows: np.ndarray) -> None:
-        for k, e in enumerate(order):
-            super()._follow([e], rows[k : k + 1])
-            instruction = self._plan.cores[e.core].core.code[e.index]
-            out = instruction.operand("out")
-            if out is not None and out.dtype.is_quantised and not instruction.row.keeps_values:
-                values = self._tensor(e, out)
-                low, high = (int(np.count_nonzero(values == end)) for end in (out.dtype.low, out.dtype.high))
-                counts = np.array([values.size, low, high])
-                self.counts[e.core, e.index] = self.counts.get((e.core, e.index), 0) + counts
+    def after(self, executed: Place, memory: np.ndarray) -> None:
+        core, index = executed.core, executed.index
+        instruction = self._plan.cores[core].core.code[index]
+        if instruction.row.engine == "sync" or instruction.row.keeps_values:
+            return
+        out = instruction.operand("out")
+        if out is not None and out.dtype.is_quantised:
+            values = self._tensor(executed, out, memory)
+            low, high = (int(np.count_nonzero(values == end)) for end in (out.dtype.low, out.dtype.high))
+            self.counts[core, index] = self.counts.get((core, index), 0) + np.array([values.size, low, high])
 
-    def _tensor(self, e: Executed, operand: Operand) -> np.ndarray:
+    def _tensor(self, executed: Place, operand: Operand, memory: np.ndarray) -> np.ndarray:
         """Return the tensor of an operand as it is now."""
-        place = region(e.core if operand.core is None else operand.core, operand.memory)
+        place = region(executed.core if operand.core is None else operand.core, operand.memory)
         low, high = operand.span()
         size = operand.dtype.bytes
-        first = self._plan.bases[place] + operand.address_at(e.counters)
-        held = self._arena[first + low : first + high].view(operand.dtype.numpy)
+        first = self._plan.bases[place] + operand.address_at(executed.counters)
+        held = memory[first + low : first + high].view(operand.dtype.numpy)
         strides = [stride * size for stride in operand.strides]
         return np.lib.stride_tricks.as_strided(held[-low // size :], operand.shape, strides)

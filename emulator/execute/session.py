@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -47,11 +47,18 @@ class Execution:
     instructions: int
 
 
+class Runner(Protocol):
+    """What computes the tasks of a session: its Walkers, or emulator/execute/stepping.py an instruction at a time."""
+
+    def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
+        """Run the code of one task to its end on every core; `on_stop` is called where a dump may be taken."""
+
+
 class Session:
     """A plan ready to run: memories set up, kernels compiled, constant weights packed, threads waiting.
 
-    It runs streams of tasks, one after the other, on memories that stay as the stream before left them. A context
-    manager: `close` ends its threads.
+    It runs streams of tasks, one after the other, on memories that stay as the stream before left them. `walkers` run
+    them, unless a run is given another Runner. A context manager: `close` ends its threads.
     """
 
     def __init__(
@@ -77,7 +84,7 @@ class Session:
         self._wanted = [_wanted(plan, dump) for dump in dumps]
         self._moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, self._wanted, strict=True)]
         stops = [at for at in self._moments if at is not None]
-        self._walkers = Walkers(plan, self._arena, weights, stops, threads, on_compile)
+        self.walkers = Walkers(plan, self._arena, weights, stops, threads, on_compile)
 
     def __enter__(self) -> Self:
         return self
@@ -87,20 +94,27 @@ class Session:
 
     def close(self) -> None:
         self._closed = True
-        self._walkers.close()
+        self.walkers.close()
 
     def _so_far(self, task: int, done: int) -> str:
         """Return how far a run is: tasks, instructions, and where each core stands."""
         plan = self._plan
         total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
         of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
-        return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, self._walkers.places)}"
+        return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, self.walkers.places)}"
 
-    def _compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
-        self._walkers.compute(task, on_stop, progress)
+    @property
+    def memory(self) -> np.ndarray:
+        """All bytes of all memories, uint8 [arena_bytes], each from its base in the plan; a view."""
+        return self._arena[: self._plan.arena_bytes]
 
-    def run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None = None) -> Execution:
-        """Run the plan's tasks on inputs by name and return what they left.
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        on_progress: Callable[[int, int], None] | None = None,
+        runner: Runner | None = None,
+    ) -> Execution:
+        """Run the plan's tasks on inputs by name and return what they left; `runner` computes them where given.
 
         An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
         tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
@@ -114,12 +128,14 @@ class Session:
         if not self._running.acquire(blocking=False):
             raise InputError("the session is running", "one session runs one thing at a time: open one for each thread")
         try:
-            return self._run(inputs, on_progress)
+            return self._run(inputs, on_progress, runner or self.walkers)
         finally:
             self._running.release()
 
-    def _run(self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None) -> Execution:
-        plan, walkers, program, last = self._plan, self._walkers, self._plan.program, self._plan.tasks - 1
+    def _run(
+        self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None, runner: Runner
+    ) -> Execution:
+        plan, walkers, program, last = self._plan, self.walkers, self._plan.program, self._plan.tasks - 1
         with enough_memory(plan):
             prepared = prepare(program, inputs, plan.tasks)
             outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
@@ -142,7 +158,7 @@ class Session:
             for core, symbol in program.of_kind("input"):
                 tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
             try:
-                self._compute(task, partial(show, task), progress)
+                runner.compute(task, partial(show, task), progress)
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(self._so_far(task, walkers.done - before))
                 raise

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from emulator.plan.plan import Plan
+from isa.diagnostic import Diagnostic, Note, Place
 from isa.errors import Trap
 from isa.synchronisation import Use, uses
 
@@ -10,20 +11,22 @@ HELP = "waits are met in the program order of each core: a signal comes before w
 
 
 class Deadlock(Trap):
-    """Raised where no core can go on; `places` are the next instructions of each."""
+    """Raised where no core can go on."""
 
-    places: tuple[int, ...] = ()
+    @property
+    def waiting(self) -> tuple[Note[Place], ...]:
+        """The instructions that wait, and what each waits for."""
+        return self.diagnostics[0].notes
 
 
 def deadlock_trap(plan: Plan, places: Sequence[int]) -> Deadlock:
     """Return the trap of a program whose cores cannot go on; `places` are the next instructions of each."""
     found = uses([part.core.code for part in plan.cores])
-    lines, stopped = [], []
+    waiting = []
     for part, at in zip(plan.cores, places, strict=True):
         instruction = part.core.code[at]
         if instruction.row.engine != "sync":
             continue
-        stopped.append((part.number, at))
         number = int(instruction.attributes[0][0])
         if instruction.row.mnemonic == "wait":
             what = f"a signal of semaphore `{plan.program.semaphores[number]}`"
@@ -31,12 +34,17 @@ def deadlock_trap(plan: Plan, places: Sequence[int]) -> Deadlock:
         else:
             what = f"the others at barrier `{plan.program.barriers[number]}`"
             missing = _absent(plan, found["barrier", number], number, places)
-        lines.append(f"core {part.number} waits for {what} at {part.where(at)}; {missing}")
-    core, at = stopped[0]
-    message = "\n".join([f"{plan.program.name}: deadlock: no core can go on", *lines])
-    trap = Deadlock(message, HELP, core=core, instruction=at, line=plan.cores[core].line(at).number)
-    trap.places = tuple(places)
-    return trap
+        message = f"core {part.number} waits for {what} at {part.where(at)}; {missing}"
+        waiting.append(Note(message, Place(part.number, at)))
+    first, what = waiting[0].place, f"{plan.program.name}: deadlock: no core can go on"
+    return Deadlock(
+        "\n".join([what, *(note.message for note in waiting)]),
+        HELP,
+        core=first.core,
+        instruction=first.index,
+        line=plan.cores[first.core].line(first.index).number,
+        diagnostics=(Diagnostic("deadlock", first, what, HELP, tuple(waiting)),),
+    )
 
 
 def _signaller(plan: Plan, signals: Sequence[Use], places: Sequence[int]) -> str:

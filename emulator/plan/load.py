@@ -36,8 +36,8 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
     instruction buffer, when an operand reaches outside its memory in some iteration, or when an instruction's result
     overlaps what it reads.
     """
-    for message, help in check_program(program):
-        raise Trap(f"{program.name}: {message}", help)
+    for problem in check_program(program):
+        raise Trap(f"{program.name}: {problem.message}", problem.help, diagnostics=(problem,))
     tasks = program.tasks if tasks is None else tasks
     for key, held in (
         ("chip.cores", program.cores),

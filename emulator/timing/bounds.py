@@ -110,8 +110,8 @@ def bounds(program: Program, chip: RooflineChip, tasks: int) -> Bounds:
 
     Raises Trap when the program is not well formed, or takes more device memory than the chip is known to have.
     """
-    for message, help in check_program(program):
-        raise Trap(f"{program.name}: {message}", help)
+    for problem in check_program(program):
+        raise Trap(f"{program.name}: {problem.message}", problem.help, diagnostics=(problem,))
     needs = [memory_needs(core, tasks) for core in program.cores]
     size, needed = chip["roofline.memory_gb"], max(need["dev"] for need in needs)
     if size is not None and needed > size * 1e9:

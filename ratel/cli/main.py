@@ -86,8 +86,7 @@ def print_error(error: RatelError) -> None:
     """Print a declared error for a person, on stderr."""
     from ratel.show.tables import to_stderr
 
-    # The assembler's errors come rendered, each with its place.
-    to_stderr(str(error) if hasattr(error, "diagnostics") else f"error: {error}")
+    to_stderr(error.printed)
 
 
 def parser() -> argparse.ArgumentParser:

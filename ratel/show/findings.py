@@ -1,8 +1,9 @@
 """Findings of the checker for people, rendered like the assembler's errors."""
 
-from assembler.syntax.diagnostics import Diagnostic, Note, Span, render
-from emulator.checker.findings import Finding, Place, Verdict
+from assembler.syntax.diagnostics import Span, render
+from emulator.checker.findings import Finding, Verdict
 from emulator.plan.plan import Plan
+from isa.diagnostic import Diagnostic, Note, Place
 
 MOST_SHOWN = 20
 
@@ -39,8 +40,7 @@ def rendered(plan: Plan, finding: Finding) -> str:
     if finding.place is None:
         return f"{word}[{finding.code}]: {finding.message}" + (f"\nhelp: {finding.help}" if finding.help else "")
     notes = tuple(Note(message, span(plan, place)) for message, place in finding.notes)
-    text = render(Diagnostic(finding.code, span(plan, finding.place), finding.message, "", finding.help, notes))
-    return word + text.removeprefix("error")
+    return render(Diagnostic(finding.code, span(plan, finding.place), finding.message, finding.help, notes), word)
 
 
 def span(plan: Plan, place: Place) -> Span:

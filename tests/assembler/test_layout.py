@@ -28,13 +28,13 @@ def test_aliases_lie_in_their_tensor() -> None:
     layout = place(requests, SIZES, "chip")
     assert layout.addresses == {"a": 0, "b": 400, "c": 1024}
     beyond = place([*requests, Request("d", "lm", 8, 1, at=1000, base="a")], SIZES, "chip")
-    assert [(problem.name, problem.kind) for problem in beyond.problems] == [("d", "base")]
+    assert [(problem.place, problem.code) for problem in beyond.problems] == [("d", "base")]
 
 
 def test_a_full_memory_shows_its_map() -> None:
     requests = [Request("a", "cb", 4000, 4), Request("b", "cb", 400, 4), Request("c", "cb", 1, 1)]
     (problem,) = place(requests, SIZES, "tiny").problems
-    assert (problem.name, problem.kind) == ("b", "full")
+    assert (problem.place, problem.code) == ("b", "full")
     assert "tiny has 4,096 bytes" in problem.message
     assert [line.split() for line in problem.help.splitlines()[1:3]] == [
         ["0x0000", "4,000", "a"],
@@ -45,13 +45,13 @@ def test_a_full_memory_shows_its_map() -> None:
 
 def test_a_memory_that_is_not_there() -> None:
     (problem,) = place([Request("a", "dev", 4, 4)], SIZES, "chip").problems
-    assert problem.kind == "lacking"
+    assert problem.code == "lacking"
 
 
 def test_constants_share_no_bytes_with_data() -> None:
     def kinds(first: str, second: str, at: int) -> list[str]:
         requests = [Request("a", "lm", 64, 1, at=0, data=first), Request("b", "lm", 64, 1, at=at, data=second)]
-        return [problem.kind for problem in place(requests, SIZES, "chip").problems]
+        return [problem.code for problem in place(requests, SIZES, "chip").problems]
 
     assert kinds("constant", "constant", 63) == ["overlap"]
     assert kinds("constant", "input", 10) == ["overlap"]

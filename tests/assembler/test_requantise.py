@@ -190,4 +190,4 @@ def test_multipliers_alone(
 def test_lists_must_fit_the_channels() -> None:
     with pytest.raises(ScaleProblem) as caught:
         multipliers(Scaled("conv", {"w": [1.0, 2.0]}, I8, 4))
-    assert caught.value.field == "w"
+    assert caught.value.diagnostic.place == "w"

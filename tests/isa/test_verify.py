@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isa.diagnostic import Diagnostic
 from isa.dtypes import I8
 from isa.instruction import Instruction, build
 from isa.operand import MAX_LOOP_DEPTH, Operand, Term, dense
-from isa.problem import Problem
 from isa.table import MNEMONICS, ROWS, TABLE
 from isa.verify import check_code, check_instruction
 from ratel.testing.instructions import instructions
@@ -31,9 +31,9 @@ def test_bad_inputs(row):
         matching = [p for p in problems if p.message.startswith(bad.message)]
         assert matching, f"{bad} gave {problems}"
         (problem,) = dict.fromkeys(matching)
-        assert (problem.field, problem.kind) == (bad.field, bad.kind), bad
+        assert (problem.place, problem.code) == (bad.field, bad.kind), bad
         assert bad.help is None or problem.help == bad.help, bad
-        assert all(p.field == bad.field for p in problems), f"{bad} gave {problems}"
+        assert all(p.place == bad.field for p in problems), f"{bad} gave {problems}"
 
 
 def test_each_engine_row_has_a_bad_input_of_each_kind_that_can_befall_it():
@@ -78,7 +78,7 @@ def test_any_values_end_in_problems(row):
                 attributes[k] = tuple(data.draw(numbers) for _ in value)
         changed = Instruction(instruction.opcode, tuple(operands), tuple(attributes), instruction.waits)
         for problem in check_instruction(changed):
-            assert problem.message and problem.field in {spec.name for spec in row.operands + row.attributes}
+            assert problem.message and problem.place in {spec.name for spec in row.operands + row.attributes}
 
     check()
 
@@ -118,29 +118,32 @@ FINISH_IT = "finish it with `end`"
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ((), [(0, Problem("", "end", "the code does not end", FINISH_IT))]),
-        ((fill(),), [(0, Problem("", "end", "the code does not end", FINISH_IT))]),
-        ((END, fill(), END), [(0, Problem("", "end", "code follows `end`"))]),
-        ((END, END), [(0, Problem("", "end", "code follows `end`"))]),
-        ((loop(1), END), [(0, Problem("", "loop", "the loop is never closed", CLOSE_IT))]),
-        ((loop(2), brnz(1), END), [(0, Problem("counter", "loop", "the loop's counter must be 1"))]),
-        ((loop(1), loop(1), brnz(2), brnz(1), END), [(1, Problem("counter", "loop", "the loop's counter must be 2"))]),
-        ((brnz(1), END), [(0, Problem("counter", "loop", "brnz closes no open loop"))]),
-        ((loop(1), brnz(1), brnz(1), END), [(2, Problem("counter", "loop", "brnz closes no open loop"))]),
+        ((), [(0, Diagnostic("end", "", "the code does not end", FINISH_IT))]),
+        ((fill(),), [(0, Diagnostic("end", "", "the code does not end", FINISH_IT))]),
+        ((END, fill(), END), [(0, Diagnostic("end", "", "code follows `end`"))]),
+        ((END, END), [(0, Diagnostic("end", "", "code follows `end`"))]),
+        ((loop(1), END), [(0, Diagnostic("loop", "", "the loop is never closed", CLOSE_IT))]),
+        ((loop(2), brnz(1), END), [(0, Diagnostic("loop", "counter", "the loop's counter must be 1"))]),
+        (
+            (loop(1), loop(1), brnz(2), brnz(1), END),
+            [(1, Diagnostic("loop", "counter", "the loop's counter must be 2"))],
+        ),
+        ((brnz(1), END), [(0, Diagnostic("loop", "counter", "brnz closes no open loop"))]),
+        ((loop(1), brnz(1), brnz(1), END), [(2, Diagnostic("loop", "counter", "brnz closes no open loop"))]),
         (
             (loop(1), loop(2), brnz(1), brnz(2), END),
-            [(2, Problem("counter", "loop", "brnz must close the innermost loop, counter 2"))],
+            [(2, Diagnostic("loop", "counter", "brnz must close the innermost loop, counter 2"))],
         ),
         (
             (fill(Term(1, 0, 4)), END),
-            [(0, Problem("out", "loop", "`out` follows counter 1, but 0 loops are open here"))],
+            [(0, Diagnostic("loop", "out", "`out` follows counter 1, but 0 loops are open here"))],
         ),
         (
             (loop(1), brnz(1), fill(Term(0, 0, 4), Term(1, 0, 4)), END),
-            [(2, Problem("out", "loop", "`out` follows counter 1, but 0 loops are open here"))],
+            [(2, Diagnostic("loop", "out", "`out` follows counter 1, but 0 loops are open here"))],
         ),
-        ((*DEEP, END), [(MAX_LOOP_DEPTH, Problem("", "loop", f"loops nest deeper than {MAX_LOOP_DEPTH}"))]),
-        ((build("fill"), loop(1)), [(0, Problem("out", "missing", "fill needs `out`", "what is filled"))]),
+        ((*DEEP, END), [(MAX_LOOP_DEPTH, Diagnostic("loop", "", f"loops nest deeper than {MAX_LOOP_DEPTH}"))]),
+        ((build("fill"), loop(1)), [(0, Diagnostic("missing", "out", "fill needs `out`", "what is filled"))]),
     ],
 )
 def test_code(code, expected):

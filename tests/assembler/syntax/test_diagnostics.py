@@ -27,7 +27,7 @@ def test_every_code_occurs() -> None:
 def test_rendering_points_at_the_place() -> None:
     span = Span("net.npu", 12, 16, 18, "    conv   a1, x, w1, bias=b1")
     note = Note("in the expansion of `layer`, called here", Span("net.npu", 130, 5, 10, "    layer a1"))
-    diagnostic = Diagnostic("E305", span, "`w` has shape [1]", "expected [2]", "look here\nand there", (note,))
+    diagnostic = Diagnostic("E305", span, "`w` has shape [1]", "look here\nand there", (note,), label="expected [2]")
     assert render(diagnostic) == "\n".join(
         [
             "error[E305]: `w` has shape [1]",

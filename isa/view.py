@@ -1,24 +1,7 @@
-"""What is wrong with an instruction, and the look at it that finds that out."""
-
-from dataclasses import dataclass
+"""An instruction by the names of its operands and attributes, as the rules look at it."""
 
 from isa.instruction import Instruction
 from isa.operand import Operand
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with an instruction.
-
-    `field` is the operand or attribute to point at ("" for the whole), `kind` one of missing, memory, type, rank,
-    stride, shape, range, align, chain, loop, end; `message` says what is wrong, `help` what was expected or how to
-    mend it.
-    """
-
-    field: str
-    kind: str
-    message: str
-    help: str = ""
 
 
 class View:
