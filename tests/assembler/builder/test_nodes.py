@@ -1,4 +1,4 @@
-"""What a Builder writes as nodes is what its text says: the same program, or the same diagnostics in the same places."""
+"""What a Builder writes as nodes is what its text says: the same program, or the same diagnostics."""
 
 from collections.abc import Callable
 from contextlib import suppress
