@@ -35,7 +35,18 @@ NAME = re.compile(r"[^\W\d]\w*")
 
 
 def check_program(program: Program) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a program: (message, help)."""
+    """Yield what is wrong with a program: (message, help). That nothing is, is found out once and kept with it."""
+    if "is_well_formed" in vars(program):
+        return
+    found = False
+    for problem in _problems(program):
+        found = True
+        yield problem
+    if not found:
+        vars(program)["is_well_formed"] = True
+
+
+def _problems(program: Program) -> Iterator[tuple[str, str]]:
     if not 1 <= len(program.cores) <= MAX_CORES:
         yield f"the program is for {len(program.cores)} cores", f"expected 1 to {MAX_CORES}"
         return

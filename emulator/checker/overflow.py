@@ -12,7 +12,6 @@ from emulator.plan.plan import Plan
 from isa.compressed import expand
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
-from isa.loops import trips_at
 from isa.operand import Operand
 from isa.program import Core
 
@@ -128,7 +127,7 @@ class _Constants:
         self._core = core
         self._written = [
             (operand.memory, *operand.extent(trips))
-            for instruction, trips in zip(core.code, trips_at(core.code))
+            for instruction, trips in zip(core.code, core.trips())
             for kind, operand in instruction.accesses()
             if kind == "write"
         ]
