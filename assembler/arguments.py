@@ -7,6 +7,7 @@ from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Span, listed
 from isa.row import AttributeSpec, Row
 from isa.suggest import did_you_mean, nearest
+from isa.table import ROWS
 
 # Functions that the hardware does not have, and that look like ones that it has.
 OTHER_FUNCTIONS = {"elu", "selu", "celu", "relu6", "swish", "mish", "softplus", "softmax"}
@@ -40,10 +41,10 @@ def bind(names: Names, row: Row, statement: nodes.Instruction, scope: Scope) -> 
     return binder.bound
 
 
-class _Binder:
-    def __init__(self, names: Names, row: Row, scope: Scope) -> None:
-        self.names, self.row, self.scope = names, row, scope
-        self.bound = Arguments()
+class _Form:
+    """What an instruction takes: `declared`, `required`, `choices` by word, `flags` and `optional`."""
+
+    def __init__(self, row: Row) -> None:
         self.declared = {spec.name for spec in row.attributes if spec.declared}
         self.required = [spec.name for spec in row.operands if not spec.optional] + sorted(self.declared)
         self.choices = {word: spec for spec in row.choices for word in spec.words if word != "none"}
@@ -51,6 +52,17 @@ class _Binder:
         chosen = {spec.name for spec in row.choices}
         own = [spec.name for spec in row.operands + row.attributes if spec.name not in chosen]
         self.optional = [name for name in own if name not in self.required]
+
+
+_FORMS = {row.opcode: _Form(row) for row in ROWS}
+
+
+class _Binder:
+    def __init__(self, names: Names, row: Row, scope: Scope) -> None:
+        self.names, self.row, self.scope = names, row, scope
+        self.bound, form = Arguments(), _FORMS[row.opcode]
+        self.declared, self.required, self.choices = form.declared, form.required, form.choices
+        self.flags, self.optional = form.flags, form.optional
 
     def error(self, code: str, span: Span, message: str, label: str = "", help: str = "") -> Failed:
         return self.names.error(self.scope, code, span, message, label, help)

@@ -1,8 +1,9 @@
-"""From text to Program."""
+"""From text, or from its nodes, to Program."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from assembler.resolve import Resolver
 from assembler.symbols import Names, Scope
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Report, Span, TooMany
+from assembler.syntax.parser import parse
 from assembler.syntax.source import SourceFile
 from isa.chip import Chip, load_chip
 from isa.diagnostic import Place
@@ -53,27 +55,56 @@ def assemble_for(
         help = "this looks like a file's name: give its text, and the name as the second argument"
         report.error("E313", source.span(1, 0, len(text)), "the program does not end", "", help)
         report.raise_if_any()
-    try:
-        folder = Folder(given.parent if given else Path(), held or {})
-        done = _assemble(source, folder, name, report, chip, changes or {})
-    except TooMany:
-        done = None
-    report.raise_if_any()
+    names, folder = Names(report), Folder(given.parent if given else Path(), held or {})
+    statements = Expander(names, folder).unfold(source.path, parse(source, report))
+    return _assemble(statements, source.span(1, 0, 0), names, folder, name, chip, changes or {})
+
+
+def assemble_nodes(
+    statements: Iterable[nodes.Statement], report: Report, chip: Chip | None, held: Mapping[str, Any]
+) -> Program:
+    """Return the program that statements mean, however many they are; the last is an `end`.
+
+    `chip` and `held` are as in `assemble_for`. Raises AssemblyError with all that is wrong.
+    """
+    names, folder, start = Names(report), Folder(Path(), held), Span(report.main, 1, 1, 1, "")
+    unfolded = Expander(names, folder, most=inf).unfold(report.main, statements)
+    program, _ = _assemble(unfolded, start, names, folder, "program", chip, {})
+    return program
+
+
+def _assemble(
+    statements: Iterable[tuple[nodes.Statement, Scope]],
+    start: Span,
+    names: Names,
+    folder: Folder,
+    name: str,
+    given: Chip | None,
+    changes: Mapping[str, Any],
+) -> tuple[Program, Chip]:
+    """Return the program and its chip; raise AssemblyError with all that is wrong."""
+    done = None
+    with suppress(TooMany):
+        done = _resolve(statements, start, names, folder, name, given, changes)
+    names.report.raise_if_any()
     assert done is not None
     return done
 
 
-def _assemble(
-    source: SourceFile, folder: Folder, name: str, report: Report, given: Chip | None, changes: Mapping[str, Any]
+def _resolve(
+    statements: Iterable[tuple[nodes.Statement, Scope]],
+    start: Span,
+    names: Names,
+    folder: Folder,
+    name: str,
+    given: Chip | None,
+    changes: Mapping[str, Any],
 ) -> tuple[Program, Chip] | None:
-    names = Names(report)
-    expander, declarations = Expander(names, folder), Declarations(names, folder)
-    listing = _Listing(source.span(1, 0, 0))
-    try:
-        for statement, scope in expander.statements(source):
+    """Return the program and its chip; None where something was wrong before its size could be known."""
+    report, declarations, listing = names.report, Declarations(names, folder), _Listing(start)
+    with suppress(Stop):
+        for statement, scope in statements:
             _declare(statement, scope, declarations, names, listing)
-    except Stop:
-        pass
     declarations.chip = given or (declarations.chip or load_chip(DEFAULT_CHIP)).replace(**changes)
     ends, chip = declarations.place()
     held = declarations.read_data()

@@ -108,16 +108,15 @@ class Reader:
             values = [float(evaluator.constant(place)) for place in places]
         if not values:
             raise evaluator.error("E601", node, "the scale is empty", "expected one number, or one for each channel")
-        rounded = []
-        for value, place in zip(values, places, strict=True):
-            with np.errstate(over="ignore", under="ignore"):
-                single = float(np.float32(value))
-            if not 0 < single < float("inf"):
-                label = "expected a positive number that float32 holds"
-                help = "a stored integer q means (q - zero) * scale; leave scale out for plain numbers"
-                raise evaluator.error("E601", place, f"the scale is {value:g}", label, help)
-            rounded.append(single)
-        return tuple(rounded)
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = np.asarray(values, np.float32)
+        wrong = np.flatnonzero(~((rounded > 0) & (rounded < np.inf)))
+        if len(wrong):
+            label = "expected a positive number that float32 holds"
+            help = "a stored integer q means (q - zero) * scale; leave scale out for plain numbers"
+            first = int(wrong[0])
+            raise evaluator.error("E601", places[first], f"the scale is {values[first]:g}", label, help)
+        return tuple(rounded.tolist())
 
     def array(self, node: nodes.Text) -> Any:
         """Return the tensor of a file, memory-mapped."""

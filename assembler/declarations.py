@@ -76,6 +76,8 @@ class Declarations:
         self.settings: dict[str, nodes.Setting] = {}
         self.declared: list[Declared] = []
         self.by_name: dict[tuple[int, str], Declared] = {}
+        # Inputs and outputs, whose names are unique over all cores.
+        self.moved: dict[str, Declared] = {}
         self.checks: list[tuple[int, nodes.Check, Scope]] = []
         self.chip: Chip | None = None
         self.tasks = 1
@@ -198,17 +200,19 @@ class Declarations:
             return
         self.declared.append(declared)
         self.by_name[declared.core, key] = declared
+        if statement.kind in ("input", "output"):
+            self.moved[key] = declared
         if statement.kind != "data":
             self.names.tensors[key] = declared.symbol
 
     def _check_unique(self, word: nodes.Word, scope: Scope) -> None:
         """Report an input or output whose name another core gives to one."""
-        for other in self.declared:
-            if other.key == word.text and other.kind in ("input", "output"):
-                note = Note(f"core {other.core} declares it here", other.statement.name.span)
-                message = f"`{word.text}` is an input or an output of two cores"
-                label, help = "choose another name", "a run gives and takes them by name, whichever core they are of"
-                raise self.names.error(scope, "E202", word.span, message, label, help, note)
+        other = self.moved.get(word.text)
+        if other is not None:
+            note = Note(f"core {other.core} declares it here", other.statement.name.span)
+            message = f"`{word.text}` is an input or an output of two cores"
+            label, help = "choose another name", "a run gives and takes them by name, whichever core they are of"
+            raise self.names.error(scope, "E202", word.span, message, label, help, note)
 
     def _declared(self, statement: nodes.Tensor, scope: Scope, key: str) -> Declared:
         evaluator = Evaluator(self.names, scope)
@@ -388,8 +392,10 @@ class Declarations:
         """
         chip = self.chip or load_chip(DEFAULT_CHIP)
         ends = [0] * self.names.cores
-        for core, memory in dict.fromkeys(region(d.core, d.symbol.memory) for d in self.declared):
-            held = [k for k, d in enumerate(self.declared) if region(d.core, d.symbol.memory) == (core, memory)]
+        regions: dict[tuple[int, str], list[int]] = {}
+        for k, declared in enumerate(self.declared):
+            regions.setdefault(region(declared.core, declared.symbol.memory), []).append(k)
+        for (core, memory), held in regions.items():
             layout = self._place(held, memory, chip)
             if memory == "cb":
                 ends[core] = layout.ends[memory]

@@ -13,7 +13,8 @@ from assembler.syntax.source import SourceFile
 from isa.table import MNEMONICS
 
 MAX_DEPTH = 64
-# More than the instruction buffers of a chip hold: four cores of 16,384 instructions each.
+# More than the instruction buffers of a chip hold: four cores of 16,384 instructions each. A few lines of text can mean
+# any number of statements; what Python has written one by one is in memory already, and has no such limit.
 MAX_STATEMENTS = 250_000
 _CLOSING = {"macro": ".endmacro", "repeat": ".endrepeat"}
 
@@ -31,28 +32,32 @@ class Block:
 
 
 class Expander:
-    """Unfolds one program; `macros` are those defined so far."""
+    """Unfolds one program of at most `most` statements; `macros` are those defined so far."""
 
-    def __init__(self, names: Names, folder: Folder) -> None:
+    def __init__(self, names: Names, folder: Folder, most: float = MAX_STATEMENTS) -> None:
         self.names = names
         self.folder = folder
         self.macros: dict[str, Block] = {}
         self.files: list[str] = []
         # For each open file, whether it has an `end` of its own.
         self.ends: list[bool] = []
+        self.most = most
         self.steps = 0
 
-    def statements(self, file: SourceFile, scope: Scope | None = None) -> Iterator[tuple[nodes.Statement, Scope]]:
-        """Yield each statement with its scope, lazily: what stands before has been declared when `.repeat` counts."""
-        yield from self._file(file, self._blocks(parse(file, self.names.report)), scope or Scope())
+    def unfold(self, path: str, statements: Iterable[nodes.Statement]) -> Iterator[tuple[nodes.Statement, Scope]]:
+        """Yield the statements of a file, each with its scope.
+
+        They come lazily: what stands before has been declared when `.repeat` counts.
+        """
+        yield from self._file(path, self._blocks(statements), Scope())
 
     def _file(
-        self, file: SourceFile, items: list["nodes.Statement | Block"], scope: Scope
+        self, path: str, items: list["nodes.Statement | Block"], scope: Scope
     ) -> Iterator[tuple[nodes.Statement, Scope]]:
         for item in items:
             if isinstance(item, nodes.Tensor | nodes.Constant):
                 self.names.ahead.setdefault(item.name.text, item.name.span)
-        self.files.append(file.path)
+        self.files.append(path)
         self.ends.append(_end(items) is not None)
         yield from self._walk(items, scope, len(self.files))
         self.files.pop()
@@ -126,9 +131,9 @@ class Expander:
     def _step(self, span: nodes.Span, scope: Scope, ahead: int = 0) -> None:
         """Count a statement, of which so many more follow for sure; end the work where they are too many."""
         self.steps += 1
-        if self.steps + ahead > MAX_STATEMENTS:
+        if self.steps + ahead > self.most:
             help = "hardware loops (`loop NAME, COUNT` ... `brnz NAME`) repeat without unfolding"
-            message = f"macros and repetitions unfold to more than {MAX_STATEMENTS:,} statements"
+            message = f"macros and repetitions unfold to more than {self.most:,} statements"
             self.names.report.guessing = True
             self.names.error(scope, "E705", span, message, "the limit is reached here", help)
             raise Stop
@@ -199,7 +204,7 @@ class Expander:
             message, label = f'"{name}" is a whole program', "expected a part of one: a text without `end`"
             help = "keep what programs share in a file of its own, and include that"
             raise names.error(scope, "E703", span, message, label, help, Note("it ends here", end.span))
-        yield from self._file(file, items, scope)
+        yield from self._file(file.path, items, scope)
 
     def _call(self, call: nodes.Instruction, scope: Scope, depth: int) -> Iterator[tuple[nodes.Statement, Scope]]:
         name = call.mnemonic.text

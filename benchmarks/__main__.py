@@ -17,7 +17,7 @@ from pathlib import Path
 from ratel.cli.options import count
 
 RIGHT, WRONG, USAGE = 0, 1, 2
-PARTS = ("layers", "networks", "instructions", "scheduling", "memory", "processes")
+PARTS = ("layers", "networks", "instructions", "building", "scheduling", "memory", "processes")
 ROUNDS = 5
 BEGAN = time.monotonic()
 

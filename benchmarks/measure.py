@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import graphs, limit, loops, processes
+from benchmarks import building, graphs, limit, loops, processes
 from benchmarks.contenders import CHIPS, at_once, emulator, runtime, sgemm
 from benchmarks.results import AT_ONCE, FUSED, THREADS, Measured, Results, Wrong
 from benchmarks.scheduling import scheduling
@@ -38,6 +38,9 @@ def everything(
     if "instructions" in parts:
         say("small instructions")
         results.instructions = loops.rates(rounds)
+    if "building" in parts:
+        say("programs from Python")
+        results.building = building.building(rounds)
     if "scheduling" in parts:
         say("scheduling" + (", and SCALE-Sim: some minutes" if scalesim else ""))
         results.scheduling = scheduling(rounds, scalesim)

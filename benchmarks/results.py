@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.building import CONVS
+from benchmarks.building import COPIES as COPIES_BUILT
 from benchmarks.loops import COPIES, MATMULS
 from benchmarks.timing import Timing
 
@@ -77,6 +79,8 @@ class Results:
     layers: list[Measured] = field(default_factory=list)
     networks: list[Measured] = field(default_factory=list)
     instructions: dict[str, float] = field(default_factory=dict)
+    # Seconds of emitting and building a program, by what it is made of.
+    building: dict[str, float] = field(default_factory=dict)
     # Seconds of whole processes.
     processes: dict[str, float] = field(default_factory=dict)
     memory: Memory | None = None
@@ -149,6 +153,8 @@ def targets(results: Results) -> list[Target]:
         Target("first run ever of digits", 20, "s", seconds.get("ratel run digits, first ever"), most=True),
         Target("second process of digits", 1, "s", seconds.get("ratel run digits"), most=True),
         Target("ratel asm of digits", 0.3, "s", seconds.get("ratel asm digits"), most=True),
+        Target("Builder, 10,000 convolutions, emitted and built", 6, "s", results.building.get(CONVS), most=True),
+        Target("Builder, 100,000 copies, emitted and built", 15, "s", results.building.get(COPIES_BUILT), most=True),
         *(
             Target(f"scheduled {name} of a loop", 10, "million/s", rate / 1e6)
             for name, rate in (timed.rates.items() if timed else ())

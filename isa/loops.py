@@ -37,14 +37,21 @@ def trips_at(code: Sequence[Instruction], tasks: int = 1) -> list[tuple[int, ...
     Counter 0 counts the tasks.
     """
     trips: list[tuple[int, ...]] = []
-    counts = [tasks] + [1] * MAX_LOOP_DEPTH
+    # One tuple for all instructions between two that open or close a loop.
+    counts = (tasks, *[1] * MAX_LOOP_DEPTH)
     for instruction in code:
         if instruction.row.mnemonic == "loop":
-            counts[int(instruction.attribute("counter")[0])] = int(instruction.attribute("count")[0])
-        trips.append(tuple(counts))
+            counts = _with(counts, instruction, int(instruction.attribute("count")[0]))
+        trips.append(counts)
         if instruction.row.mnemonic == "brnz":
-            counts[int(instruction.attribute("counter")[0])] = 1
+            counts = _with(counts, instruction, 1)
     return trips
+
+
+def _with(counts: tuple[int, ...], instruction: Instruction, count: int) -> tuple[int, ...]:
+    """Return the counts with that of the counter which an instruction opens or closes changed."""
+    counter = int(instruction.attribute("counter")[0])
+    return (*counts[:counter], count, *counts[counter + 1 :])
 
 
 def times_each(code: Sequence[Instruction]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import lcm, prod
 
 import numpy as np
@@ -118,6 +119,10 @@ class Operand:
 
     def span(self) -> tuple[int, int]:
         """Return the bounding byte interval [low, high) relative to the operand's address."""
+        return self._span
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
         if self.stored:
             return 0, self.stored
         low = high = 0
@@ -133,7 +138,10 @@ class Operand:
 
     def extent(self, trips: Sequence[int]) -> tuple[int, int]:
         """Return the byte interval [low, high) of the memory that the operand may touch in any iteration."""
-        (low, high), (first, last) = self.address_range(trips), self.span()
+        first, last = self._span
+        if not self.terms:
+            return self.address + first, self.address + last
+        low, high = self.address_range(trips)
         return low + first, high + last
 
     def address_at(self, counters: Sequence[int]) -> int:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from isa.dtypes import DType
 from isa.instruction import Instruction
-from isa.loops import trips_at
+from isa.loops import Loop, find_loops, trips_at
 from isa.operand import MEMORIES, TASK_COUNTER, Operand, Term, dense, packed_strides
 from isa.quantise import to_steps
+from isa.synchronisation import Use, uses
 
 ORDERS = ("hardware", "compiler")
 # The kinds of checks, and between what their bound lies.
@@ -152,6 +153,22 @@ class Core:
         """Return the symbols of a kind, in the order of their declaration."""
         return self._by_kind.get(kind, ())
 
+    def trips(self, tasks: int = 1) -> list[tuple[int, ...]]:
+        """Return, for each instruction, the trip count of every counter, as `trips_at` does; worked out once."""
+        if tasks not in self._trips:
+            self._trips[tasks] = trips_at(self.code, tasks)
+        return self._trips[tasks]
+
+    @cached_property
+    def _trips(self) -> dict[int, list[tuple[int, ...]]]:
+        """Trip counts by the number of tasks."""
+        return {}
+
+    @cached_property
+    def loops(self) -> tuple[Loop, ...]:
+        """The loops of valid code, in the order in which they open."""
+        return tuple(find_loops(self.code))
+
     @cached_property
     def _by_kind(self) -> dict[str, list[Symbol]]:
         """The symbols of each kind: a network has hundreds of weights, and each run asks for its few inputs."""
@@ -191,6 +208,11 @@ class Program:
                 return symbol
         raise KeyError(name)
 
+    @cached_property
+    def uses(self) -> dict[tuple[str, int], list[Use]]:
+        """Who uses each semaphore and barrier, as isa.synchronisation.uses tells."""
+        return uses([core.code for core in self.cores])
+
     def save(self, path: str | Path) -> None:
         """Write the object file (.npo); the same program always gives the same bytes.
 
@@ -226,6 +248,6 @@ def memory_needs(core: Core, tasks: int = 1) -> dict[str, int]:
 
 def reaches(core: Core, tasks: int = 1) -> Iterator[tuple[Operand, int]]:
     """Yield each operand of a core's code with the first byte of its memory that it is below in every iteration."""
-    for instruction, trips in zip(core.code, trips_at(core.code, tasks), strict=True):
+    for instruction, trips in zip(core.code, core.trips(tasks), strict=True):
         for _, operand in instruction.accesses():
             yield operand, operand.extent(trips)[1]

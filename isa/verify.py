@@ -156,17 +156,20 @@ def check_attribute(spec: AttributeSpec, value: Sequence[float]) -> Iterator[Dia
     """Yield what is wrong with an attribute's elements."""
     if len(value) != spec.count:
         yield Diagnostic("range", spec.name, f"`{spec.name}` has {len(value)} elements", f"expected {spec.count}")
-    legal = f"from {shown(spec.low)} to {shown(spec.high)}"
     for element in value:
         if not spec.low <= element <= spec.high:
-            yield Diagnostic("range", spec.name, f"`{spec.name}` is {shown(element)}", f"it must be {legal}")
+            yield Diagnostic("range", spec.name, f"`{spec.name}` is {shown(element)}", f"it must be {_legal(spec)}")
         elif not spec.is_float and int(element) != element:
-            yield Diagnostic("range", spec.name, f"`{spec.name}` is {shown(element)}", f"a whole number {legal}")
+            yield Diagnostic("range", spec.name, f"`{spec.name}` is {shown(element)}", f"a whole number {_legal(spec)}")
         elif spec.kind == "f32" and float(np.float32(element)) != element:
             yield Diagnostic("range", spec.name, f"`{spec.name}` is {element!r}, which is not a float32")
         elif element == 0 and copysign(1, element) < 0:
             # Else two encodings would have one meaning, where the sign does not matter.
             yield Diagnostic("range", spec.name, f"`{spec.name}` is -0.0", "write 0")
+
+
+def _legal(spec: AttributeSpec) -> str:
+    return f"from {shown(spec.low)} to {shown(spec.high)}"
 
 
 def _choices(view: View) -> Iterator[Diagnostic[str]]:

@@ -37,7 +37,21 @@ NAME = re.compile(r"[^\W\d]\w*")
 
 
 def check_program(program: Program) -> Iterator[Diagnostic[Place | None]]:
-    """Yield what is wrong with a program, at the instruction where it is of one."""
+    """Yield what is wrong with a program, at the instruction where it is of one.
+
+    That nothing is, is found out once and kept with it.
+    """
+    if "is_well_formed" in vars(program):
+        return
+    found = False
+    for problem in _problems(program):
+        found = True
+        yield problem
+    if not found:
+        vars(program)["is_well_formed"] = True
+
+
+def _problems(program: Program) -> Iterator[Diagnostic[Place | None]]:
     if not 1 <= len(program.cores) <= MAX_CORES:
         yield _wrong(f"the program is for {len(program.cores)} cores", f"expected 1 to {MAX_CORES}")
         return

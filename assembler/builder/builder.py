@@ -1,9 +1,8 @@
 """Builder: a program from Python, statement by statement, each with the meaning, checks and messages of the text."""
 
-import inspect
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,30 +10,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assembler import spelling
-from assembler.arguments import is_flag
-from assembler.assemble import assemble_for
+from assembler.assemble import assemble_nodes
+from assembler.builder.methods import method_of
+from assembler.builder.sections import CoreContext, LoopContext, OriginContext, Section, Synchroniser, Written
 from assembler.builder.values import (
+    NOWHERE,
     Counter,
     Expression,
     Origin,
     Slice,
     Tensor,
+    as_array,
     caller,
     constant,
     kind_of,
+    numeral,
     plain_number,
     refuse,
 )
 from assembler.declarations import DEFAULT_CHIP
-from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Span, listed
+from assembler.syntax import nodes, printer
+from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Report, Span, listed
+from assembler.syntax.parser import parse_line
+from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, dtype_of_array
 from isa.files import write_whole
-from isa.program import CHECK_KINDS, Line, Program
-from isa.row import AttributeSpec, OperandSpec, Row
+from isa.program import CHECK_KINDS, Program
 from isa.table import ROWS
 from isa.verify_program import NAME
-from isa.words import WORD_FORMULAS
 
 if TYPE_CHECKING:
     from assembler.builder.instructions import Instructions
@@ -43,6 +47,8 @@ else:
     Instructions = object
 
 INDENT = "    "
+# What messages call the text.
+TEXT = "<text>"
 # What a declaration without data has: None is the text's `none`.
 NOTHING = object()
 # No attribute has more elements.
@@ -56,10 +62,10 @@ COUNTERS = ("i", "j", "k", "l", "m", "n", "o")
 class Builder(Instructions):
     """Builds a program: `Builder("net", chip="edge")`, then declarations and instructions in order, then `build()`.
 
-    Every call writes one statement of the assembly language; `text()` shows them. Each instruction has a method of
-    its name, whose operands are tensors or slices of them; attributes and words go by name, as in the text:
-    `b.conv(y, x, w, bias=c, stride=2, relu=True, add=r, clip=(0, 6))`. `wait="tm"` is the text's `(w.tm)`; what is None
-    or False is left out. An instruction's method returns its result, the first operand.
+    Every call writes one statement of the assembly language, as a node of its syntax; `text()` shows them. Each
+    instruction has a method of its name, whose operands are tensors or slices of them; attributes and words go by name,
+    as in the text: `b.conv(y, x, w, bias=c, stride=2, relu=True, add=r, clip=(0, 6))`. `wait="tm"` is the text's
+    `(w.tm)`; what is None or False is left out. An instruction's method returns its result, the first operand.
 
     What a text could not say is refused at once; all else that is wrong is found by `build()`, with the text's
     diagnostics and the lines of Python that they come from: either raises AssemblyError. Arrays are not copied:
@@ -80,17 +86,28 @@ class Builder(Instructions):
         self._shared = Section(None)
         self._cores: list[Section] = []
         self._section = self._shared
-        # Names of files in lower case, and how many names were made from each stem.
+        # Arrays that files stand for, by identity; names of files in lower case; how many names each stem gave.
+        self._names_of_arrays: dict[int, str] = {}
         self._taken: set[str] = set()
         self._counts: dict[str, int] = {}
+        # Where statements come from: that of number n, which its nodes have for a line, is element n - 1.
+        self._origins: list[Origin] = []
+        self._origin: Origin | None = None
         self._task = Counter(self, "task")
-        self._write(f".name {spelling.text(self.name)}")
-        self._write(f".chip {_word(chip)}")
-        self._write(f".order {_word(order)}")
+        self._set(".name", name, True)
+        self._set(".chip", chip)
+        self._set(".order", order)
         if scales != "automatic":
-            self._write(f".scales {_word(scales)}")
+            self._set(".scales", scales)
         if tasks is not None:
-            self._write(f".tasks {self._value('tasks', tasks)}")
+            span = self._here()
+            self._write(nodes.Tasks(span, self._value(span, "tasks", tasks)))
+
+    def _set(self, keyword: str, value: Any, quoted: bool = False) -> None:
+        """Write a setting of the whole program."""
+        span = self._here()
+        word = nodes.Word(span, str(value), True) if quoted else _word(span, value)
+        self._write(nodes.Setting(span, keyword, word))
 
     def input(
         self,
@@ -187,8 +204,17 @@ class Builder(Instructions):
     def data(self, data: Any, memory: str, at: int, dtype: str | None = None) -> None:
         """Give initial bytes to a place of a memory: an array, or a list with its `dtype`."""
         dtype, shape = self._described(data, dtype, None)
-        contents = self._contents(data, f"data_{memory}_{at}")
-        self._write(f".data {dtype}{_list(shape)} in {_word(memory)} at {self._value('at', at)} = {contents}")
+        span = self._here()
+        contents = self._contents(span, data, f"data_{memory}_{at}")
+        clauses = (
+            nodes.Clause(span, nodes.Word(span, "in"), _word(span, memory)),
+            nodes.Clause(span, nodes.Word(span, "at"), self._value(span, "at", at)),
+        )
+        self._write(
+            nodes.Tensor(
+                span, "data", nodes.Word(span, ""), nodes.Word(span, dtype), _list(span, shape), clauses, contents
+            )
+        )
 
     def check(self, output: Tensor, *, min: float | None = None, atol: float | None = None, **expected: Any) -> None:
         """Demand something of an output, which every run then reports.
@@ -204,18 +230,28 @@ class Builder(Instructions):
             label = f"expected one of {listed(f'{kind}=' for kind in CHECK_KINDS)}"
             refuse("E603", f"{len(expected)} expectations are given", label)
         ((kind, data),) = expected.items()
-        bounds = {"min": min, "atol": atol}
-        settings = [f" {name}={self._value(name, value)}" for name, value in bounds.items() if value is not None]
-        contents = self._contents(data, f"{output.name}_{kind}")
+        span, bounds = self._here(), {"min": min, "atol": atol}
+        settings = tuple(
+            nodes.Clause(span, nodes.Word(span, name), self._value(span, name, value))
+            for name, value in bounds.items()
+            if value is not None
+        )
+        contents = self._contents(span, data, f"{output.name}_{kind}")
         section = self._shared if output.core is None else self._cores[output.core]
-        self._write(f".check {output.text} {kind} {contents}{''.join(settings)}", section)
+        self._write(
+            nodes.Check(span, nodes.Word(span, output.text), nodes.Word(span, kind), contents, settings), section
+        )
 
     def loop(self, count: int, name: str | None = None) -> "LoopContext":
         """Open a hardware loop: `with b.loop(4) as i:`; the counter i runs from 0 as the chip repeats the body."""
-        names, loops = self._section.names | self._shared.names, self._section.loops
-        free = (word for word in COUNTERS if word not in names and all(word != c.name for c in loops))
+        loops, taken = self._section.loops, (self._section.names, self._shared.names)
+        free = (word for word in COUNTERS if all(word not in names for names in taken))
+        free = (word for word in free if all(word != other.name for other in loops))
         counter = Counter(self, _name(name) if name is not None else next(free, f"i{len(loops)}"))
-        self._write(f"loop {counter.name}, {self._value('count', count)}")
+        span = self._here()
+        opened = nodes.Argument(span, None, nodes.Reference(span, counter.name))
+        repeated = nodes.Argument(span, None, self._value(span, "count", count))
+        self._write(nodes.Instruction(span, None, nodes.Word(span, "loop"), (opened, repeated)))
         loops.append(counter)
         return LoopContext(self, counter)
 
@@ -233,15 +269,32 @@ class Builder(Instructions):
             refuse("E801", f"core {found} is opened inside a loop", "expected the loop to be closed: it is one core's")
         if found == len(self._cores):
             self._cores.append(Section(found))
-            self._write(f".core {found}", self._cores[found])
+            span = self._here()
+            self._write(nodes.CoreSection(span, nodes.Number(span, str(found))), self._cores[found])
         return CoreContext(self, self._cores[found])
 
     def declare(self, kind: str, name: str | None = None) -> "Synchroniser":
         """Declare a "semaphore" or a "barrier", for `signal` and `wait`, or `barrier`; `name` None makes one."""
-        own = _name(name) if name is not None else self._free_name(_word(kind))
+        span = self._here()
+        word = _word(span, kind)
+        text = spelling.text(word.text) if word.quoted else word.text
+        own = _name(name) if name is not None else self._free_name(text)
         self._shared.names.add(own)
-        self._write(f".{_word(kind)} {own}", self._shared)
+        self._write(nodes.Synchroniser(span, text, nodes.Word(span, own)), self._shared)
         return Synchroniser(self, own)
+
+    def origin(self, file: str, number: int, text: str = "") -> OriginContext:
+        """Name the place that statements come from: `with b.origin("net.onnx", 7, "Conv_7"):`.
+
+        What is written in there has this line, instead of that of the Python code, wherever a program's lines are
+        shown: in diagnostics of `build()`, annotated sources, reports and traces. A call that is refused at once
+        still names its line of Python.
+        """
+        line = plain_number(number)
+        if not isinstance(file, str) or not isinstance(text, str) or not isinstance(line, int) or line < 0:
+            label = "expected the name of a file, the number of a line, and its text"
+            refuse("E309", "this is no place that statements come from", label)
+        return OriginContext(self, Origin(file, line, text))
 
     @property
     def task(self) -> Expression:
@@ -262,39 +315,84 @@ class Builder(Instructions):
         `memory` may be another core's, as in "core1.lm"; `stored` is the size in bytes of a compressed weight.
         """
         place, sizes = address if isinstance(address, Expression) else constant(address), _shape(shape)
-        where = memory if isinstance(memory, str) and REMOTE.fullmatch(memory) else _word(memory)
-        text = f"{_word(dtype)}{_list(sizes)} in {where} at {place}"
-        text += "" if strides is None else f" strides {_list(_shape(strides))}"
-        text += "" if stored is None else f" stored={self._value('stored', stored)}"
-        return Slice(Tensor(self, None, "operand", text, dtype, sizes, None, 0), text, place.counters)
+        given = None if strides is None else _shape(strides)
+        is_remote = isinstance(memory, str) and REMOTE.fullmatch(memory) is not None
+
+        def node(span: Span, _: str) -> nodes.Raw:
+            return nodes.Raw(
+                span,
+                _word(span, dtype),
+                _list(span, sizes).items,
+                nodes.Word(span, memory) if is_remote else _word(span, memory),
+                place.node(span),
+                None if given is None else _list(span, given),
+                None if stored is None else self._value(span, "stored", stored),
+            )
+
+        name = printer.value(node(NOWHERE, ""))
+        return Slice(Tensor(self, None, "operand", name, dtype, sizes, None, 0), node, place.counters)
 
     def comment(self, text: str) -> None:
         """Write a comment, for who reads the text."""
         for line in str(text).splitlines():
-            self._write(f"; {''.join(c if c.isprintable() else ' ' for c in line)}".rstrip())
+            said = "".join(c if c.isprintable() else " " for c in line)
+            self._section.written.append(Written(len(self._section.loops), f"; {said}".rstrip()))
 
     def text(self) -> str:
         """Return the program as text; its data is in `files`, by the names that the text calls them."""
-        return "\n".join([*(line for line, _ in self._statements()), ""])
+        return "\n".join([*map(_line, self._listing()), ""])
 
     def build(self, chip: str | Path | Chip | None = None) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
         Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         """
-        origins = [origin for _, origin in self._statements()]
         given = chip if chip is None or isinstance(chip, Chip) else load_chip(chip)
-        try:
-            program, _ = assemble_for(self.text(), chip=given, held=self.files)
-        except AssemblyError as error:
-            raise AssemblyError(_located(found, origins) for found in error.diagnostics) from None
-        lines = {origin: origin.line() for origin in set(origins)}
+        listing, origins = list(self._listing()), [*self._origins, self._origin or caller()]
 
-        def of_python(line: Line) -> Line:
-            return lines[origins[line.number - 1]]
+        def origin(file: str, number: int) -> Origin:
+            """Return where a statement comes from, by its line of the text or by its number."""
+            if file == TEXT:
+                number = next(w.statement.span.line for w in listing[number - 1 :] if not isinstance(w.statement, str))
+            return origins[number - 1]
 
-        cores = (replace(core, lines=tuple(map(of_python, core.lines))) for core in program.cores)
+        shown: set[int] = set()
+        while True:
+            try:
+                program = self._assembled(listing, given, shown)
+                break
+            except AssemblyError as error:
+                # A message shows columns of the text: what it speaks of is read from there.
+                unread = {span.line for found in error.diagnostics for span in _spans(found) if span.file != TEXT}
+                if not unread:
+                    raise AssemblyError(_located(found, origin) for found in error.diagnostics) from None
+                shown |= unread
+        lines = {place: place.line() for place in set(origins)}
+        cores = (
+            replace(core, lines=tuple(lines[origin(line.file, line.number)] for line in core.lines))
+            for core in program.cores
+        )
         return replace(program, cores=tuple(cores))
+
+    def _assembled(self, listing: Sequence[Written], chip: Chip | None, shown: Collection[int]) -> Program:
+        """Assemble statements from their nodes; those `shown`, by number, and what no text may say, from the text."""
+        report = Report(TEXT)
+
+        def is_read(statement: nodes.Statement | str) -> bool:
+            return not isinstance(statement, str) and (
+                statement.span.line in shown or not printer.reads_back(statement)
+            )
+
+        read = {number for number, written in enumerate(listing, 1) if is_read(written.statement)}
+
+        def statements() -> Iterator[nodes.Statement]:
+            source = SourceFile(TEXT, self.text() if read else "")
+            lines = {line.first: line for line in logical_lines(source, report)}
+            for number, (_, statement) in enumerate(listing, 1):
+                if not isinstance(statement, str):
+                    yield parse_line(lines[number], report) if number in read else statement
+
+        return assemble_nodes(statements(), report, chip, self.files)
 
     def save(self, path: str | Path) -> None:
         """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it.
@@ -307,26 +405,34 @@ class Builder(Instructions):
             write_whole(Path(path).parent / name, content.getvalue())
         write_whole(path, self.text().encode())
 
-    def _write(self, statement: str, section: "Section | None" = None) -> None:
+    def _here(self) -> Span:
+        """Return the place of a statement that is written now: its number, in no text yet."""
+        self._origins.append(self._origin or caller())
+        return Span("", len(self._origins), 1, 1, "")
+
+    def _write(self, statement: nodes.Statement, section: Section | None = None) -> None:
         """Write a statement to a section: the open one where None is given."""
         section = section or self._section
-        section.statements.append((INDENT * len(section.loops) + statement, caller()))
+        section.written.append(Written(len(section.loops), statement))
 
-    def _statements(self) -> Iterator[tuple[str, Origin]]:
-        """Yield the statements in the order of the text, each with where it was written."""
-        ended = "end", caller()
-        yield from self._shared.statements
+    def _listing(self) -> Iterator[Written]:
+        """Yield what was written in the order of the text."""
+        span = Span("", len(self._origins) + 1, 1, 1, "")
+        end = Written(0, nodes.Instruction(span, None, nodes.Word(span, "end"), ()))
+        yield from self._shared.written
         for section in self._cores:
-            yield from section.statements
-            yield ended
+            yield from section.written
+            yield end
         if not self._cores:
-            yield ended
+            yield end
 
     def _close(self, counter: Counter) -> None:
         counter.is_open = False
         if counter in self._section.loops:
             self._section.loops.remove(counter)
-        self._write(f"brnz {counter.name}")
+        span = self._here()
+        closed = nodes.Argument(span, None, nodes.Reference(span, counter.name))
+        self._write(nodes.Instruction(span, None, nodes.Word(span, "brnz"), (closed,)))
 
     def _declare(
         self, kind: str, name: str | None, dtype: Any, shape: Any, data: Any = NOTHING, **clauses: Any
@@ -337,21 +443,26 @@ class Builder(Instructions):
             refuse("E207", f"{kind_of(dtype)} is no type", f"expected {listed(map(repr, DTYPES))}")
         sizes = _shape(shape)
         self._section.names.add(own)
-        spelled = {
-            "scale": lambda value: f"scale={self._contents(value, f'{own}_scale')}",
-            "zero": lambda value: f"zero={self._value('zero', value)}",
-            "buffers": lambda value: f"buffers={self._value('buffers', value)}",
-            "memory": lambda value: f"in {_word(value)}",
-            "at": lambda value: f"at {self._place(value)}",
-            "compressed": lambda _: "compressed",
-            "stored": lambda value: f"stored={self._value('stored', value)}",
-        }
-        parts = [f".{kind} {own} {_word(dtype)}{_list(sizes)}"]
-        parts += [spelled[clause](value) for clause, value in clauses.items() if value is not None]
-        if data is not NOTHING:
-            parts.append(f"= {self._contents(data, own)}")
-        self._write(" ".join(parts))
+        span = self._here()
+        word = _word(span, dtype)
+        made = tuple(self._clause(span, own, *clause) for clause in clauses.items() if clause[1] is not None)
+        contents = None if data is NOTHING else self._contents(span, data, own)
+        self._write(nodes.Tensor(span, kind, nodes.Word(span, own), word, _list(span, sizes), made, contents))
         return Tensor(self, self._section.core, kind, own, dtype, sizes, clauses["scale"], clauses["zero"] or 0)
+
+    def _clause(self, span: Span, name: str, clause: str, value: Any) -> nodes.Clause:
+        """Return what follows the shape of the tensor `name`."""
+        keyword = nodes.Word(span, {"memory": "in"}.get(clause, clause))
+        match clause:
+            case "scale":
+                return nodes.Clause(span, keyword, self._contents(span, value, f"{name}_scale"))
+            case "memory":
+                return nodes.Clause(span, keyword, _word(span, value))
+            case "at":
+                return nodes.Clause(span, keyword, self._place(span, value))
+            case "compressed":
+                return nodes.Clause(span, keyword, keyword)
+        return nodes.Clause(span, keyword, self._value(span, clause, value))
 
     def _declare_data(self, kind: str, name: str | None, data: Any, dtype: Any, shape: Any, **clauses: Any) -> Tensor:
         dtype, shape = self._described(data, dtype, shape)
@@ -359,7 +470,7 @@ class Builder(Instructions):
 
     def _described(self, data: Any, dtype: Any, shape: Any) -> tuple[Any, Any]:
         """Return type and shape of data: as given, else its own."""
-        array = _as_array(data)
+        array = as_array(data)
         if array is not None:
             found = dtype_of_array(array)
             if found is None and dtype is None:
@@ -383,188 +494,99 @@ class Builder(Instructions):
             if all(name not in section.names for section in (self._shared, *self._cores)):
                 return name
 
-    def _contents(self, data: Any, name: str = "") -> str:
-        """Return data as text: a number, a list, or the name of a file for an array."""
+    def _contents(self, span: Span, data: Any, name: str = "") -> nodes.Value:
+        """Return data as syntax: a number, a list, or the name of a file for an array."""
         if data is None:
-            return "none"
+            return nodes.Reference(span, "none")
         found = plain_number(data)
         if found is not None:
-            return spelling.number(found)
+            return numeral(span, found)
         if isinstance(data, list | tuple):
-            return f"[{', '.join(self._contents(item) for item in data)}]"
-        array = _as_array(data)
+            return nodes.List(span, tuple(self._contents(span, item) for item in data))
+        array = as_array(data)
         if array is None or not name:
             help = "numbers, lists of numbers and NumPy arrays are data; numpy.load reads a file"
             refuse("E504", f"{kind_of(data)} is no data", "expected a number, a list or an array", help)
-        return spelling.text(self._file(array, name))
+        return nodes.Text(span, self._file(array, name))
 
     def _file(self, array: np.ndarray, name: str) -> str:
         """Keep an array under the name of a file, and return that; names differ by more than the case of letters.
 
         An array that is given again, as by each core, keeps its name.
         """
-        for known, other in self.files.items():
-            if other is array:
-                return known
+        if id(array) in self._names_of_arrays:
+            return self._names_of_arrays[id(array)]
         stem = f"{re.sub(r'[^A-Za-z0-9_-]', '_', self.name)[:80] or 'program'}_{name}"
         choice, count = f"{stem}.npy", 1
         while choice.lower() in self._taken:
             count += 1
             choice = f"{stem}_{count}.npy"
         self._taken.add(choice.lower())
-        self.files[choice] = array
+        self.files[choice], self._names_of_arrays[id(array)] = array, choice
         return choice
 
-    def _place(self, at: Any) -> str:
+    def _place(self, span: Span, at: Any) -> nodes.Value:
         if isinstance(at, tuple) and len(at) == 2 and isinstance(at[0], Tensor):
-            return f"{self._operand(at[0])} + {self._value('at', at[1])}"
-        return self._operand(at) if isinstance(at, Tensor) else self._value("at", at)
+            offset = (nodes.Word(span, "+"), self._value(span, "at", at[1]))
+            return nodes.Chain(span, self._operand(span, at[0]), (offset,))
+        return self._operand(span, at) if isinstance(at, Tensor) else self._value(span, "at", at)
 
-    def _instruction(self, row: Row, operands: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """Write an instruction, and return its result."""
-        required = _required_names(row)
-        given = dict(zip(required, operands, strict=False))
-        for name in required:
-            if name in given and name in named:
-                refuse("E302", f"`{name}` is given twice", "once is enough")
-            value = given.get(name, named.get(name))
-            if value is None:
-                label = f"expected {listed(required, 'and')}, in this order"
-                refuse("E301", f"{row.mnemonic} needs `{name}`", label, f"for example: {_call(row)}")
-            given[name] = value
-        arguments = [self._required(row, name, given[name]) for name in required]
-        arguments += [self._value(row.mnemonic, value) for value in operands[len(required) :]]
-        optional = {name: value for name, value in named.items() if name not in (*required, "wait")}
-        arguments += [self._named(row, name, value) for name, value in optional.items() if _is_given(value)]
-        self._write(f"{_waits(named.get('wait'))}{row.mnemonic} {', '.join(arguments)}".rstrip())
-        return given[required[0]] if row.operands else None
-
-    def _required(self, row: Row, name: str, value: Any) -> str:
-        """Return what stands without its name as text: an operand, a semaphore or a barrier."""
-        if name not in {spec.name for spec in row.attributes}:
-            return self._tensor(row, name, value)
-        if not isinstance(value, Synchroniser):
-            help = f'declare it first: b.declare("{name}")'
-            refuse("E205", f"`{name}` of {row.mnemonic} is {kind_of(value)}", f"expected a declared {name}", help)
-        if value.builder is not self:
-            refuse("E802", f"`{value.name}` belongs to another Builder", f"expected a {name} of this one")
-        return value.name
-
-    def _named(self, row: Row, name: str, value: Any) -> str:
-        """Return a word, a flag, or what is given with `=`, as text."""
-        if not NAME.fullmatch(name):
-            refuse("E204", f"{row.mnemonic} has no `{name}`", "", f"for example: {_call(row)}")
-        if value is True or isinstance(value, np.bool_):
-            return name
-        is_tensor = name in _tensor_names(row)
-        return f"{name}={self._tensor(row, name, value) if is_tensor else self._value(name, value)}"
-
-    def _tensor(self, row: Row, name: str, value: Any) -> str:
-        """Return an operand as text."""
-        if isinstance(value, Tensor | Slice):
-            return self._operand(value)
-        help = ""
-        if _as_array(value) is not None or isinstance(value, list):
-            spec = next((spec for spec in row.operands if spec.name == name), None)
-            method = "const" if spec is not None and spec.memories == ("cb",) else "weight"
-            help = f"declare it first: b.{method}(None, array)"
-        refuse("E205", f"`{name}` of {row.mnemonic} is {kind_of(value)}", "expected a declared tensor or a slice", help)
-
-    def _operand(self, value: Tensor | Slice) -> str:
+    def _operand(self, span: Span, value: Tensor | Slice) -> nodes.Value:
         tensor = value.tensor if isinstance(value, Slice) else value
         if tensor.builder is not self:
             refuse("E201", f"`{value.text}` belongs to another Builder", "expected a tensor of this one")
-        self._check_open(value.counters, value.text)
+        if value.counters:
+            self._check_open(value.counters, value)
         is_elsewhere = tensor.core is not None and tensor.core != self._section.core
-        return f"core{tensor.core}.{value.text}" if is_elsewhere else value.text
+        return value.node(span, f"core{tensor.core}." if is_elsewhere else "")
 
-    def _check_open(self, counters: frozenset[Counter], text: str) -> None:
+    def _check_open(self, counters: frozenset[Counter], value: Tensor | Slice | Expression) -> None:
         for counter in counters:
             if counter.builder is not self or not counter.is_open:
+                text = str(value) if isinstance(value, Expression) else value.text
                 message = f"`{text}` follows `{counter.name}`, whose loop is closed"
                 refuse("E312", message, "expected the counter of an open loop", "use it inside its `with`")
 
-    def _value(self, name: str, value: Any) -> str:
-        """Return the value of an attribute as text."""
+    def _value(self, span: Span, name: str, value: Any) -> nodes.Value:
+        """Return the value of an attribute as syntax."""
         if isinstance(value, Tensor | Slice):
-            return self._operand(value)
+            return self._operand(span, value)
         if isinstance(value, Expression):
-            self._check_open(value.counters, str(value))
-            return str(value)
+            self._check_open(value.counters, value)
+            return value.node(span)
         if isinstance(value, str):
-            return value if NAME.fullmatch(value) else spelling.text(value)
+            return nodes.Reference(span, value) if NAME.fullmatch(value) else nodes.Text(span, value)
         found = plain_number(value)
         if found is not None:
-            return spelling.number(found)
-        array = _as_array(value)
+            return numeral(span, found)
+        array = as_array(value)
         if array is not None and array.ndim == 1 and array.size <= MAX_ELEMENTS:
             value = list(array)
         if isinstance(value, list | tuple):
-            spelled = ", ".join(self._value(name, item) for item in value)
-            return f"({spelled})" if len(value) > 1 else f"[{spelled}]"
+            items = tuple(self._value(span, name, item) for item in value)
+            return nodes.Tuple(span, items) if len(items) > 1 else nodes.List(span, items)
         refuse("E309", f"`{name}` is {kind_of(value)}", "expected a number, a word or a few numbers")
 
 
-class Section:
-    """The statements of a core, each with where it was written; or, where `core` is None, of all cores."""
-
-    def __init__(self, core: int | None) -> None:
-        self.core = core
-        self.statements: list[tuple[str, Origin]] = []
-        self.names: set[str] = set()
-        self.loops: list[Counter] = []
+def _line(written: Written) -> str:
+    """Return a line of the text."""
+    statement = written.statement
+    return INDENT * written.depth + (statement if isinstance(statement, str) else printer.printed(statement))
 
 
-class Synchroniser:
-    """A declared semaphore or barrier."""
-
-    def __init__(self, builder: Builder, name: str) -> None:
-        self.builder, self.name = builder, name
+def _spans(found: Diagnostic[Span]) -> list[Span]:
+    return [found.place, *(note.place for note in found.notes)]
 
 
-class CoreContext:
-    """A core that is written for: the body of `with` is what it does."""
+def _located(found: Diagnostic[Span], origin: Callable[[str, int], Origin]) -> Diagnostic[Span]:
+    """Return a diagnostic of the text that also names the lines which it comes from."""
 
-    def __init__(self, builder: Builder, section: Section) -> None:
-        self._builder, self._section = builder, section
+    def its_origin(span: Span) -> Span:
+        return origin(span.file, span.line).span()
 
-    def __enter__(self) -> None:
-        self._before, self._builder._section = self._builder._section, self._section
-
-    def __exit__(self, *_: object) -> None:
-        self._builder._section = self._before
-
-
-class LoopContext:
-    """An open hardware loop: the body of `with` is what it repeats, `as` gives its counter."""
-
-    def __init__(self, builder: Builder, counter: Counter) -> None:
-        self._builder, self._counter = builder, counter
-
-    def __enter__(self) -> Expression:
-        return Expression({self._counter.name: 1}, 0, frozenset((self._counter,)))
-
-    def __exit__(self, *_: object) -> None:
-        self._builder._close(self._counter)
-
-
-def _located(found: Diagnostic[Span], origins: Sequence[Origin]) -> Diagnostic[Span]:
-    """Return a diagnostic of the text that also names the lines of Python which it comes from."""
-
-    def of_python(span: Span) -> Span:
-        return origins[min(span.line, len(origins)) - 1].span()
-
-    notes = (note._replace(place=of_python(note.place)) for note in found.notes)
+    notes = (note._replace(place=its_origin(note.place)) for note in found.notes)
     help = "write `with b.loop(...):`, which closes it" if found.help.startswith("close it with `brnz") else found.help
-    return replace(found, help=help, notes=(Note("it was written here", of_python(found.place)), *notes))
-
-
-def _as_array(data: Any) -> np.ndarray | None:
-    """Return what is, or offers itself as, a NumPy array of one dimension or more."""
-    if isinstance(data, Tensor | Slice | Expression) or not hasattr(data, "__array__"):
-        return None
-    array = np.asarray(data)
-    return array if array.ndim else None
+    return replace(found, help=help, notes=(Note("it was written here", its_origin(found.place)), *notes))
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
@@ -580,15 +602,15 @@ def _shape_of_list(data: Any) -> tuple[int, ...]:
     return (len(data), *_shape_of_list(data[0])) if isinstance(data, list | tuple) and data else ()
 
 
-def _list(sizes: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, sizes))}]"
+def _list(span: Span, sizes: Sequence[int]) -> nodes.List:
+    return nodes.List(span, tuple(numeral(span, size) for size in sizes))
 
 
-def _word(value: Any) -> str:
+def _word(span: Span, value: Any) -> nodes.Word:
     """Return a word of the language, or the name of a file."""
     if not isinstance(value, str):
         refuse("E207", f"{kind_of(value)} stands where a name is needed", "expected a text")
-    return value if NAME.fullmatch(value) else spelling.text(value)
+    return nodes.Word(span, value, not NAME.fullmatch(value))
 
 
 def _name(value: Any) -> str:
@@ -598,100 +620,8 @@ def _name(value: Any) -> str:
     return value
 
 
-def _is_given(value: Any) -> bool:
-    """Whether a value says something: None, and False of a flag, are as if left out."""
-    return value is not None and not (isinstance(value, bool | np.bool_) and not value)
-
-
-def _waits(wait: Any) -> str:
-    """Return the waits of an instruction as text; which letters there are the assembler knows."""
-    if wait is not None and not (isinstance(wait, str) and re.fullmatch(r"\w*", wait)):
-        refuse("E107", f"{kind_of(wait)} names no engines", 'expected letters as in wait="tm"')
-    return f"(w.{wait}) " if wait else ""
-
-
-def _tensor_names(row: Row) -> set[str]:
-    """Return what an instruction takes a tensor for: operands, and words that bring one along."""
-    operands = {spec.name for spec in row.operands}
-    words = {word for choice in row.choices for word, taken in choice.takes.items() if set(taken) <= operands}
-    return operands | words
-
-
-def _call(row: Row) -> str:
-    """Return how a call of an instruction's method begins."""
-    return f"b.{row.mnemonic}({', '.join(_required_names(row))}, ...)"
-
-
-def _required_names(row: Row) -> list[str]:
-    """Return what stands without its name, in order: operands, then the semaphore or barrier."""
-    operands = [spec.name for spec in row.operands if not spec.optional]
-    return operands + [spec.name for spec in row.attributes if spec.declared]
-
-
-def _parameters(row: Row) -> list[tuple[str, Any, str]]:
-    """Return (name, default, meaning) of what an instruction takes by name, in the order of the table."""
-    taken = {name for choice in row.choices for names in choice.takes.values() for name in names}
-    meanings = {spec.name: spec.meaning for spec in row.attributes}
-    meanings |= {spec.name: f"{spec.meaning}; {_types(spec)}" for spec in row.operands}
-    optional = [spec.name for spec in row.operands if spec.optional and spec.name not in taken]
-    found: list[tuple[str, Any, str]] = [(name, None, meanings[name]) for name in optional]
-    for spec in row.attributes:
-        if spec.words:
-            for word in spec.words:
-                names = spec.takes.get(word, ())
-                needs = ", ".join(meanings[name] for name in names)
-                takes = f"; takes {needs if len(names) == 1 else f'({needs})'}" if names else ""
-                if word != "none":
-                    formula = WORD_FORMULAS.get(spec.name, {}).get(word, f"`{word}`")
-                    found.append((word, None if names else False, f"{spec.meaning}, {formula}{takes}"))
-        elif spec.name not in taken and not spec.declared:
-            meaning = f"{spec.meaning}: one value, or ({', '.join(spec.names)})" if spec.names else spec.meaning
-            found.append((spec.name, _default(row, spec), meaning))
-    return [*found, ("wait", "", "engines to wait for: letters of t (TE), p (PE) and m (ME)")]
-
-
-def _default(row: Row, spec: AttributeSpec) -> Any:
-    """Return what an attribute is where it is not given; None where that follows from a tensor, or it is needed."""
-    implied = spec.name.removesuffix("_zero") in {operand.name for operand in row.operands}
-    if spec.default is None or implied:
-        return None
-    if is_flag(spec):
-        return bool(spec.default[0])
-    return spec.default[0] if len(set(spec.default)) == 1 else spec.default
-
-
-def _types(operand: OperandSpec) -> str:
-    low, high = operand.ranks
-    rank = f"rank {low}" if low == high else f"rank {low} to {high}"
-    return f"{listed(map(str, operand.dtypes))}, {rank}, in {listed(operand.memories)}"
-
-
-def _described_row(row: Row) -> str:
-    """Return an instruction's meaning, formula, operands and attributes, for `help()`."""
-    lines = [row.meaning, "", *(f"    {line}" for line in row.formula.splitlines()), ""]
-    lines += [f"{spec.name}: {spec.meaning}; {_types(spec)}" for spec in row.operands if not spec.optional]
-    lines += [f"{spec.name}: {spec.meaning}" for spec in row.attributes if spec.declared]
-    lines += [f"{name}: {meaning}" for name, _, meaning in _parameters(row)]
-    return "\n".join([*lines, "", f"In the text: {row.example}"])
-
-
-def _method(row: Row) -> Callable[..., Any]:
-    """Return the Builder's method for one instruction."""
-
-    def method(self: Builder, *operands: Any, **named: Any) -> Any:
-        return self._instruction(row, operands, named)
-
-    kinds = inspect.Parameter
-    parameters = [kinds("self", kinds.POSITIONAL_ONLY)]
-    parameters += [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in _required_names(row)]
-    parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, default, _ in _parameters(row)]
-    method.__name__, method.__qualname__ = row.mnemonic, f"Builder.{row.mnemonic}"
-    method.__doc__, method.__signature__ = _described_row(row), inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return method
-
-
 # Loops are opened by `loop` and closed by their `with`; `build` and `text` end the program.
 for _row in ROWS:
     if _row.engine != "seq":
         assert not hasattr(Builder, _row.mnemonic), f"the Builder has another method {_row.mnemonic}"
-        setattr(Builder, _row.mnemonic, _method(_row))
+        setattr(Builder, _row.mnemonic, method_of(_row))

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from assembler.builder.builder import Synchroniser
+from assembler.builder.sections import Synchroniser
 from assembler.builder.values import Slice, Tensor
 
 _Out = TypeVar("_Out", bound=Tensor | Slice)

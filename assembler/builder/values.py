@@ -1,43 +1,55 @@
 """What Python code holds of a program that it builds: counters and what is calculated from them, tensors, slices.
 
-Each knows how the text says it. What it means, and whether it may be so, the assembler decides when the text is built;
+Each knows its syntax node. What it means, and whether it may be so, the assembler decides when the program is built;
 here only what no text could say is refused, at the line of Python that asks for it.
 """
 
 import linecache
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from assembler import spelling
+from assembler.syntax import nodes, printer
 from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Span
+from assembler.syntax.source import MAX_NESTING
 from isa.errors import shown
 from isa.program import Line
 
 if TYPE_CHECKING:
     from assembler.builder.builder import Builder
 
+# The place of nodes that are only printed.
+NOWHERE = Span("", 0, 1, 1, "")
 
-@dataclass(frozen=True)
-class Origin:
-    """A line of the Python code that builds a program."""
+
+class Origin(NamedTuple):
+    """A line that a statement comes from: of the Python code that builds a program where `text` is None."""
 
     path: str
     number: int
+    text: str | None = None
 
     def line(self) -> Line:
-        text = linecache.getline(self.path, self.number).strip()
-        return Line(Path(self.path).name, self.number, text)
+        file, text = self._read()
+        return Line(file, self.number, text.strip())
 
     def span(self) -> Span:
         """Return the line's code, from its first character to its last."""
-        text = linecache.getline(self.path, self.number).rstrip()
+        file, text = self._read()
+        text = text.rstrip()
         first = len(text) - len(text.lstrip())
-        return Span(Path(self.path).name, self.number, first + 1, max(first + 1, len(text)) + 1, text)
+        return Span(file, self.number, first + 1, max(first + 1, len(text)) + 1, text)
+
+    def _read(self) -> tuple[str, str]:
+        if self.text is not None:
+            return self.path, self.text
+        return Path(self.path).name, linecache.getline(self.path, self.number)
 
 
 def caller() -> Origin:
@@ -60,48 +72,74 @@ class Counter:
         self.builder, self.name, self.is_open = builder, name, True
 
 
+@dataclass(frozen=True)
+class Operation:
+    """What of an expression the text can only name, such as `i % 2`: the same text is the same number."""
+
+    text: str
+    operator: str = field(compare=False)
+    left: "Expression" = field(compare=False)
+    right: "Expression" = field(compare=False)
+
+    def node(self, span: Span) -> nodes.Value:
+        operand = _factor(span, self.right)
+        return nodes.Chain(span, _factor(span, self.left), ((nodes.Word(span, self.operator), operand),))
+
+
 class Expression:
     """A number that follows counters of hardware loops, with + - * // and %: `i*32 + 4`, `1 - i % 2`.
 
-    It has no value in Python: the loop runs on the chip. `terms` counts what the text can only name, such as `i` or
-    `i % 2`; so the length of `x[i*32 : i*32 + 32]` is known.
+    It has no value in Python: the loop runs on the chip. `terms` counts names of counters, and operations on them; so
+    the length of `x[i*32 : i*32 + 32]` is known.
     """
 
     # NumPy's numbers leave arithmetic to this class.
     __array_ufunc__ = None
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, terms: Mapping[str, Any], constant: Any, counters: frozenset[Counter]) -> None:
-        self.terms = {text: factor for text, factor in terms.items() if factor != 0}
+    def __init__(
+        self, terms: Mapping[str | Operation, Any], constant: Any, counters: frozenset[Counter], depth: int = 0
+    ) -> None:
+        self.terms = {term: factor for term, factor in terms.items() if factor != 0}
         self.constant = constant
         self.counters = counters
+        # In how many brackets its innermost operation stands.
+        self.depth = depth
 
-    def __str__(self) -> str:
-        parts = [_product(text, factor) for text, factor in self.terms.items()]
+    def node(self, span: Span) -> nodes.Value:
+        """Return the expression as syntax."""
+        parts = [_product(span, term, factor) for term, factor in self.terms.items()]
         if self.constant or not parts:
-            parts.append((self.constant < 0, spelling.number(abs(self.constant))))
+            parts.append((self.constant < 0, numeral(span, abs(self.constant))))
         # A leading minus would take the first factor alone.
         parts.sort(key=lambda part: part[0])
         (negative, first), *rest = parts
-        first = f"-({first})" if negative else first
-        return first + "".join(f" {'-' if minus else '+'} {text}" for minus, text in rest)
+        if negative:
+            first = nodes.Negative(span, _bracketed(span, first))
+        signed = tuple((nodes.Word(span, "-" if minus else "+"), value) for minus, value in rest)
+        return nodes.Chain(span, first, signed) if signed else first
+
+    def __str__(self) -> str:
+        return printer.value(self.node(NOWHERE))
 
     def __repr__(self) -> str:
         return f"<{self}>"
 
     def __add__(self, other: Any) -> "Expression":
         if not isinstance(other, Expression):
-            return Expression(self.terms, self.constant + _number(other), self.counters)
+            return Expression(self.terms, self.constant + _number(other), self.counters, self.depth)
         terms = dict(self.terms)
-        for text, factor in other.terms.items():
-            terms[text] = terms.get(text, 0) + factor
-        return Expression(terms, self.constant + other.constant, self.counters | other.counters)
+        for term, factor in other.terms.items():
+            terms[term] = terms.get(term, 0) + factor
+        depth = max(self.depth, other.depth)
+        return Expression(terms, self.constant + other.constant, self.counters | other.counters, depth)
 
     def __mul__(self, other: Any) -> "Expression":
         if isinstance(other, Expression):
             return self._opaque("*", other)
         factor = _number(other)
-        return Expression({text: k * factor for text, k in self.terms.items()}, self.constant * factor, self.counters)
+        terms = {term: k * factor for term, k in self.terms.items()}
+        return Expression(terms, self.constant * factor, self.counters, self.depth)
 
     def __neg__(self) -> "Expression":
         return self * -1
@@ -113,7 +151,7 @@ class Expression:
         return -self + other
 
     def __mod__(self, other: Any) -> "Expression":
-        return self._opaque(" % ", other)
+        return self._opaque("%", other)
 
     def __floordiv__(self, other: Any) -> "Expression":
         return self._opaque("//", other)
@@ -122,7 +160,7 @@ class Expression:
         return self._opaque("/", other)
 
     def __rmod__(self, other: Any) -> "Expression":
-        return constant(other)._opaque(" % ", self)
+        return constant(other)._opaque("%", self)
 
     def __rfloordiv__(self, other: Any) -> "Expression":
         return constant(other)._opaque("//", self)
@@ -136,7 +174,13 @@ class Expression:
     def _opaque(self, operator: str, other: Any) -> "Expression":
         """Return what only the text can say."""
         right = other if isinstance(other, Expression) else constant(other)
-        return Expression({f"{_factor(self)}{operator}{_factor(right)}": 1}, 0, self.counters | right.counters)
+        depth = max(self.depth, right.depth) + 1
+        # build() tells those that are a little too deep; deeper ones nothing should have to walk.
+        if depth > 2 * MAX_NESTING:
+            refuse("E105", f"brackets are nested deeper than {MAX_NESTING}")
+        operation = Operation("", operator, self, right)
+        operation = replace(operation, text=printer.value(operation.node(NOWHERE)))
+        return Expression({operation: 1}, 0, self.counters | right.counters, depth)
 
     def _no_value(self, *_: object) -> NoReturn:
         help = "a Python `for` repeats as the program is built, with numbers"
@@ -158,17 +202,33 @@ def _number(value: Any) -> int | float:
     return found
 
 
-def _product(text: str, factor: Any) -> tuple[bool, str]:
-    """Return whether a term is negative, and its text without the sign."""
+def numeral(span: Span, value: float) -> nodes.Value:
+    """Return a number as syntax; NaN and infinity are names."""
+    text = spelling.number(value)
+    digits = text.removeprefix("-")
+    node = nodes.Number(span, digits) if digits[0].isdigit() else nodes.Reference(span, digits)
+    return nodes.Negative(span, node) if digits != text else node
+
+
+def _product(span: Span, term: str | Operation, factor: Any) -> tuple[bool, nodes.Value]:
+    """Return whether a term is negative, and its node without the sign."""
+    node = nodes.Reference(span, term) if isinstance(term, str) else term.node(span)
     size = abs(factor)
     if size != 1:
-        text = f"{text if text.isidentifier() else f'({text})'}*{spelling.number(size)}"
-    return factor < 0, text
+        node = nodes.Chain(span, node, ((nodes.Word(span, "*"), numeral(span, size)),))
+    return factor < 0, node
 
 
-def _factor(value: Expression) -> str:
-    text = str(value)
-    return text if text.isidentifier() or text.isdigit() else f"({text})"
+def _factor(span: Span, value: Expression) -> nodes.Value:
+    """Return an operand of * / // or %: a name, a whole number, or anything else in brackets."""
+    node = value.node(span)
+    simple = isinstance(node, nodes.Reference) or (isinstance(node, nodes.Number) and node.text.isdigit())
+    return node if simple else _bracketed(span, node)
+
+
+def _bracketed(span: Span, node: nodes.Value) -> nodes.Value:
+    """Return what is printed in brackets: operators, or a chain without them."""
+    return node if isinstance(node, nodes.Chain) else nodes.Chain(span, node, ())
 
 
 def plain_number(value: Any) -> int | float | None:
@@ -186,10 +246,16 @@ def plain_number(value: Any) -> int | float | None:
 
 
 class Slice:
-    """A part of a tensor, as operands take it."""
+    """A part of a tensor, as operands take it; `node` makes its syntax, with what stands before the tensor's name."""
 
-    def __init__(self, tensor: "Tensor", text: str, counters: frozenset[Counter]) -> None:
-        self.tensor, self.text, self.counters = tensor, text, counters
+    def __init__(
+        self, tensor: "Tensor", node: Callable[[Span, str], nodes.Value], counters: frozenset[Counter]
+    ) -> None:
+        self.tensor, self.node, self.counters = tensor, node, counters
+
+    @property
+    def text(self) -> str:
+        return printer.value(self.node(NOWHERE, ""))
 
     def __repr__(self) -> str:
         return f"<{self.text}>"
@@ -197,6 +263,19 @@ class Slice:
     def __getitem__(self, index: Any) -> NoReturn:
         help = f"give all indices at once, as in `{self.tensor.name}[i % 2, 0:4]`"
         refuse("E307", f"`{self.text}` is sliced twice", "", help)
+
+
+class Range(NamedTuple):
+    """What a slice of Python takes of a dimension; with `length`, stop is the number of elements."""
+
+    start: Expression | None
+    stop: Expression | None
+    length: bool
+    step: Expression | None
+
+    def node(self, span: Span) -> nodes.Range:
+        start, stop, step = (None if part is None else part.node(span) for part in (self.start, self.stop, self.step))
+        return nodes.Range(span, start, stop, self.length, step)
 
 
 class Tensor:
@@ -226,6 +305,10 @@ class Tensor:
     def text(self) -> str:
         return self.name
 
+    def node(self, span: Span, before: str) -> nodes.Value:
+        """Return the whole tensor as syntax; `before` stands before its name."""
+        return nodes.Reference(span, before + self.name)
+
     def __repr__(self) -> str:
         return f"<.{self.kind} {self.name} {self.dtype}{list(self.shape)}>"
 
@@ -240,28 +323,28 @@ class Tensor:
         places = [k for k, item in enumerate(indices) if item is Ellipsis]
         if places:
             indices[places[0] : places[0] + 1] = [slice(None)] * (len(self.shape) - len(indices) + 1)
-        spelled = [self._index(item) for item in indices]
-        counters = frozenset(counter for _, used in spelled for counter in used)
-        return Slice(self, f"{self.name}[{', '.join(text for text, _ in spelled)}]", counters)
+        parts = [self._index(item) for item in indices]
+        return Slice(self, partial(self._sliced, parts), frozenset().union(*(used for _, used in parts)))
 
-    def _index(self, item: Any) -> tuple[str, frozenset[Counter]]:
+    def _sliced(
+        self, parts: list[tuple[Expression | Range, frozenset[Counter]]], span: Span, before: str
+    ) -> nodes.Value:
+        return nodes.Sliced(span, nodes.Word(span, before + self.name), tuple(part.node(span) for part, _ in parts))
+
+    def _index(self, item: Any) -> tuple[Expression | Range, frozenset[Counter]]:
+        """Return what an index takes of a dimension, and the counters that it follows."""
         if not isinstance(item, slice):
             index = self._expression(item)
-            return str(index), index.counters
-        start = None if item.start is None else self._expression(item.start)
-        stop = None if item.stop is None else self._expression(item.stop)
-        step = None if item.step is None else self._expression(item.step)
-        used = frozenset(counter for part in (start, stop, step) if part is not None for counter in part.counters)
-        length = stop - start if start is not None and stop is not None and start.terms else None
-        wide = any(part is not None and not _simple(part) for part in (start, stop, step))
-        first = "" if start is None else str(start)
-        last = "" if stop is None else str(stop)
-        if length is not None and not length.terms:
-            last, wide = f"+{length}", True
-        text = f"{first} : {last}" if wide else f"{first}:{last}"
-        if step is not None:
-            text += f" : {step}" if wide else f":{step}"
-        return text.strip(), used
+            return index, index.counters
+        start, stop, step = (
+            None if part is None else self._expression(part) for part in (item.start, item.stop, item.step)
+        )
+        used = frozenset().union(*(part.counters for part in (start, stop, step) if part is not None))
+        if start is not None and stop is not None and start.terms:
+            length = stop - start
+            if not length.terms:
+                return Range(start, length, True, step), used
+        return Range(start, stop, False, step), used
 
     def _expression(self, item: Any) -> Expression:
         if isinstance(item, Expression):
@@ -272,9 +355,12 @@ class Tensor:
         return constant(item)
 
 
-def _simple(value: Expression) -> bool:
-    """Whether a value is one word of text."""
-    return (not value.terms and value.constant >= 0) or str(value).isidentifier()
+def as_array(data: Any) -> np.ndarray | None:
+    """Return what is, or offers itself as, a NumPy array of one dimension or more."""
+    if isinstance(data, Tensor | Slice | Expression) or not hasattr(data, "__array__"):
+        return None
+    array = np.asarray(data)
+    return array if array.ndim else None
 
 
 def kind_of(value: Any) -> str:

@@ -21,7 +21,7 @@ from emulator.checker.race_report import tensor_byte, when
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
 from isa.instruction import Instruction
-from isa.loops import executions, times_each, trips_at
+from isa.loops import executions, times_each
 from isa.operand import Operand, Term, region
 from isa.program import Symbol
 
@@ -79,7 +79,7 @@ class _Flow:
         for part in plan.cores:
             self._first.append(len(self._accesses))
             # Of a stream the first task, before which nothing else has been.
-            for index, (instruction, trips) in enumerate(zip(part.core.code, trips_at(part.core.code))):
+            for index, (instruction, trips) in enumerate(zip(part.core.code, part.core.trips())):
                 self._accesses.append(_accesses(len(self._accesses), part.number, index, instruction, trips))
         self.unseen = {
             f"the bytes of {memory}: {size:,} of them" for (_, memory), size in plan.sizes.items() if size > MOST_BYTES

@@ -13,7 +13,6 @@ from isa.compressed import expand
 from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
-from isa.loops import trips_at
 from isa.operand import Operand
 from isa.program import Core
 
@@ -129,7 +128,7 @@ class _Constants:
         self._core = core
         self._written = [
             (operand.memory, *operand.extent(trips))
-            for instruction, trips in zip(core.code, trips_at(core.code))
+            for instruction, trips in zip(core.code, core.trips())
             for kind, operand in instruction.accesses()
             if kind == "write"
         ]

@@ -47,8 +47,7 @@ def race_finding(plan: Plan, race: Race) -> Finding:
 
 def _in_loops(plan: Plan, *accesses: Access) -> bool:
     return all(
-        any(loop.first < access.index < loop.last for loop in find_loops(plan.cores[access.core].core.code))
-        for access in accesses
+        any(loop.first < access.index < loop.last for loop in plan.cores[access.core].core.loops) for access in accesses
     )
 
 
@@ -115,7 +114,7 @@ def tensor_byte(plan: Plan, place: tuple[int, str], address: int) -> str:
 
 def when(plan: Plan, access: Access | Place) -> str:
     """Return the iteration, and the task of a stream, of an execution; nothing where there is but one."""
-    loops = find_loops(plan.cores[access.core].core.code)
+    loops = plan.cores[access.core].core.loops
     around = [loop for loop in loops if loop.first < access.index < loop.last]
     said = [f"iteration {', '.join(str(access.counters[loop.depth]) for loop in around)}"] if around else []
     if plan.tasks > 1:

@@ -21,7 +21,7 @@ from emulator.checker.happens_before import MOST_EXECUTIONS, Walk
 from emulator.checker.iteration_sets import Effort, Family, Undecided, common_byte
 from emulator.plan.plan import Plan, repeats_after
 from isa.diagnostic import Place
-from isa.loops import executions, trips_at
+from isa.loops import executions
 from isa.operand import Operand, region, runs
 from isa.row import ENGINES
 
@@ -122,7 +122,7 @@ class _Search:
 
     def __init__(self, plan: Plan, skips: bool) -> None:
         self._plan, self._skips = plan, skips
-        self._trips = [trips_at(part.core.code, plan.tasks) for part in plan.cores]
+        self._trips = [part.core.trips(plan.tasks) for part in plan.cores]
         self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
         self._left, self._effort = MOST_PAIRS, Effort()
         self._history: list[list[Family]] = []

@@ -11,7 +11,6 @@ from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
 from isa.row import ENGINES, WAIT_LETTERS
-from isa.synchronisation import uses
 
 
 def deadlock_finding(plan: Plan, deadlock: Deadlock) -> Finding:
@@ -40,7 +39,7 @@ def _swap(plan: Plan, stopped: list[tuple[int, int]]) -> tuple[Edit, ...]:
 
 def left_signalled(plan: Plan) -> list[Finding]:
     """Return the semaphores that a task signals more often than it waits for them."""
-    found = uses([part.core.code for part in plan.cores])
+    found = plan.program.uses
     findings = []
     for number, name in enumerate(plan.program.semaphores):
         signals, waits = found.get(("signal", number), []), found.get(("wait", number), [])

@@ -28,7 +28,6 @@ from isa.instruction import Instruction
 from isa.loops import executions, find_loops
 from isa.operand import MAX_LOOP_DEPTH
 from isa.row import ENGINES
-from isa.synchronisation import uses
 
 # Executions of a task, at most: each is compared with all before it on its core, and takes a row.
 MOST_EXECUTIONS = 10_000
@@ -186,7 +185,7 @@ class _Going:
         self._plan, self._queues = plan, queues
         self._done = [0] * len(queues)
         self._signals = Counter[int]()
-        self._barriers = uses([part.core.code for part in plan.cores])
+        self._barriers = plan.program.uses
         self.order: list[Executed] = []
 
     def _instruction(self, e: Executed) -> Instruction:

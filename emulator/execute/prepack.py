@@ -19,7 +19,6 @@ from emulator.plan.plan import Plan
 from emulator.plan.row import Call
 from isa.dtypes import I16
 from isa.instruction import Instruction
-from isa.loops import trips_at
 from isa.operand import Operand, region
 from isa.table import MNEMONICS
 
@@ -113,8 +112,7 @@ def _written(plan: Plan) -> dict[tuple[int, str], np.ndarray]:
     """Return the byte intervals [low, high) of each memory that the program may write to, as rows."""
     intervals: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
     for core, part in enumerate(plan.cores):
-        code = part.core.code
-        for instruction, trips in zip(code, trips_at(code, plan.tasks), strict=True):
+        for instruction, trips in zip(part.core.code, part.core.trips(plan.tasks), strict=True):
             for access, operand in instruction.accesses():
                 if access == "write":
                     home = core if operand.core is None else operand.core

@@ -22,7 +22,7 @@ from emulator.execute.walkers import Progress, Walkers, count_threads
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import standing
 from isa.errors import InputError
-from isa.loops import executions, find_loops, trips_at
+from isa.loops import executions
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 
@@ -209,7 +209,7 @@ def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, i
         return None
     part = plan.cores[number]
     writers = _writers(part, symbol, plan.tasks)
-    around = [loop for k in writers for loop in find_loops(part.core.code) if loop.first < k < loop.last]
+    around = [loop for k in writers for loop in part.core.loops if loop.first < k < loop.last]
     if not around:
         of_core = f" of core {number}" if len(plan.cores) > 1 else ""
         what = "is written outside any loop" if writers else f"is not written by any instruction{of_core}"
@@ -228,8 +228,8 @@ def _moment(plan: Plan, dump: Dump, number: int, symbol: Symbol) -> tuple[int, i
 
 def _writers(part: CorePlan, symbol: Symbol, tasks: int) -> list[int]:
     """Return the instructions of its core that may write to a symbol's bytes in some iteration, in program order."""
-    code, writers = part.core.code, []
-    for k, (instruction, trips) in enumerate(zip(code, trips_at(code, tasks), strict=True)):
+    writers: list[int] = []
+    for k, (instruction, trips) in enumerate(zip(part.core.code, part.core.trips(tasks), strict=True)):
         for access, operand in instruction.accesses():
             low, high = operand.extent(trips)
             within = operand.core is None and operand.memory == symbol.memory

@@ -42,7 +42,6 @@ from emulator.plan.row import Call, starts
 from emulator.plan.traps import in_task, overlap_trap, wrong_index
 from isa.errors import InputError, Trap, shown
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
-from isa.synchronisation import uses
 from isa.table import MNEMONICS
 
 # The first instruction may be a long one.
@@ -186,7 +185,7 @@ class Walkers:
         scratch = len(arena) - threads * SCRATCH_BYTES
         rows[:, Call.SCRATCH], rows[:, Call.SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
         users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
-        for (mnemonic, number), found in uses([part.core.code for part in plan.cores]).items():
+        for (mnemonic, number), found in plan.program.uses.items():
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
         kernels = np.array(addresses_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()))

@@ -13,7 +13,7 @@ import numpy as np
 from emulator.explain.slack import slack
 from emulator.timing.columns import REASONS, Reason, Record, reasons
 from emulator.timing.timeline import Timeline
-from isa.loops import find_loops, times_each
+from isa.loops import times_each
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def annotate(timeline: Timeline) -> list[LineTime]:
         least = _least(index, slacks[mine], n) if slacks is not None else [None] * n
         stalled = _stalls(records[mine], n)
         times = times_each(part.core.code)
-        loops = {loop.first: loop for loop in find_loops(part.core.code)}
+        loops = {loop.first: loop for loop in part.core.loops}
         for k, line in enumerate(part.core.lines):
             place = line.file, line.number
             texts.setdefault(place, line.text)

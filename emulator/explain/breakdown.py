@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from emulator.timing.costs import SYNCHRONISATION, Cost, transfer_occupancy
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Schedule, Step
 from emulator.timing.timeline import transfer_bytes
-from isa.loops import Loop, find_loops
+from isa.loops import Loop
 
 COMPUTE, LM, MEMORY, DEPENDENCE = "compute", "LM bandwidth", "memory bandwidth", "dependence"
 RESOURCE, SYNC, ISSUE, FILL = "shared resource", SYNCHRONISATION, "issue", "fill/drain"
@@ -114,7 +114,7 @@ def by_loop(timeline: Schedule) -> list[LoopPart]:
     parts: list[LoopPart] = []
     in_none = timeline.cycles
     for core in plan.cores:
-        loops = find_loops(core.core.code)
+        loops = core.core.loops
         for loop in loops:
             cycles = sum(spent[core.number, k] for k in range(loop.first, loop.last + 1))
             inner = [other for other in loops if other.depth == loop.depth + 1 and _holds(loop, other)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from emulator.plan.plan import Plan
 from isa.diagnostic import Diagnostic, Note, Place
 from isa.errors import Trap
-from isa.synchronisation import Use, uses
+from isa.synchronisation import Use
 
 HELP = "waits are met in the program order of each core: a signal comes before whatever waits for its effects"
 
@@ -21,7 +21,7 @@ class Deadlock(Trap):
 
 def deadlock_trap(plan: Plan, places: Sequence[int]) -> Deadlock:
     """Return the trap of a program whose cores cannot go on; `places` are the next instructions of each."""
-    found = uses([part.core.code for part in plan.cores])
+    found = plan.program.uses
     waiting = []
     for part, at in zip(plan.cores, places, strict=True):
         instruction = part.core.code[at]

@@ -13,7 +13,6 @@ from isa.encoding import encode
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
-from isa.loops import find_loops, trips_at
 from isa.operand import (
     MAX_TERMS,
     MEMORIES,
@@ -96,7 +95,7 @@ def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int]
             spans[k, slot] = operand.span()
             for t, term in enumerate(operand.terms):
                 terms[k, slot, t] = term.counter, term.modulus, term.stride
-    for loop in find_loops(core.code):
+    for loop in core.loops:
         loops[loop.first] = loop.depth, loop.count, loop.last
         loops[loop.last] = loop.depth, loop.count, loop.first
     return CorePlan(
@@ -135,7 +134,7 @@ def _has(chip: Chip, memory: str) -> str:
 
 
 def _check_bounds(core: Core, chip: Chip, tasks: int) -> None:
-    for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code, tasks), strict=True)):
+    for k, (instruction, trips) in enumerate(zip(core.code, core.trips(tasks), strict=True)):
         for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
             if operand is None:
                 continue
@@ -167,7 +166,7 @@ def _find_overlaps(
 ) -> np.ndarray:
     """Return where execute must look for overlaps; raise Trap where one is sure, or a compressed weight is written."""
     watch = np.zeros(len(core.code), bool)
-    for k, (instruction, trips) in enumerate(zip(core.code, trips_at(core.code, tasks), strict=True)):
+    for k, (instruction, trips) in enumerate(zip(core.code, core.trips(tasks), strict=True)):
         if "overlap" not in instruction.row.traps:
             continue
         out = instruction.operand("out")

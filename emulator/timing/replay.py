@@ -37,7 +37,6 @@ from emulator.timing.schedule import Fixed, State, walk
 from isa.errors import Trap
 from isa.loops import executions
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
-from isa.synchronisation import uses
 from isa.table import MAX_OPERANDS
 
 # Steps of the run before its first pause, and before any; and between states kept at most, where records are wanted.
@@ -136,7 +135,7 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
     """Return the clock of a plan, whose code and costs are flat."""
     chip, (code, operands, terms, held) = plan.chip, flat
     users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
-    for (mnemonic, k), found in uses([part.core.code for part in plan.cores]).items():
+    for (mnemonic, k), found in plan.program.uses.items():
         if mnemonic == "barrier":
             users[[use.core for use in found], k] = 1
     fixed = Fixed(

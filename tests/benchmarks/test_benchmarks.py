@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import graphs, limit, loops, measure, processes, scheduling, tables, timing
+from benchmarks import building, graphs, limit, loops, measure, processes, scheduling, tables, timing
 from benchmarks.results import Memory, Results, Wrong, targets
 from benchmarks.workloads import Workload, conv, depthwise, layer, matmul, whole
 from programs.networks.bert_layer import bert_layer
@@ -45,6 +45,7 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
         results.networks.append(measure.workload(given, 2, silent))
     results.layers = [measure.workload(replace(build(), turn=0.0), 1, silent) for build in LAYERS.values()]
     results.instructions, results.limit = loops.rates(1, share=1e-5), limit.rate(1)
+    results.building = building.building(1, share=1e-3)
     results.memory, results.processes = Memory(3, 1, 1, 1), {"ratel run digits": 0.5}
     results.scheduling = replace(
         scheduling.of_network(fused(calibrated(SMALL["resnet50"]())), 1), rates={"copies": 1e7}
@@ -54,6 +55,7 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *graphs.FORMS))
     # What can be measured without processes is there, and JSON holds it.
     assert {target.what for target in targets(results) if target.measured is not None} >= {*loops.LOOPS}
+    assert "Builder, 10,000 convolutions, emitted and built" in printed
     timings = json.loads(json.dumps(results.summary()))["networks"][0]["timings"]
     assert timings.keys() >= {"fp32", "2 threads", "2 runs at once", "sgemm"}
 
