@@ -96,7 +96,7 @@ def _kept(found: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
         if not np.isfinite(vector).all() or not vector.all():
             message = f"{name} would be {vector[~np.isfinite(vector) | (vector == 0)][0]:g}"
             raise ScaleProblem("out", message, "the scales of the tensors are too far apart for float32")
-        elements = tuple(float(element) for element in vector)
+        elements = tuple(vector.tolist())
         if len(set(elements)) == 1:
             elements = elements[:1]
         if elements != (1.0,):

@@ -101,7 +101,7 @@ def without_origin(found: Diagnostic) -> tuple[Any, ...]:
     if found.notes and found.notes[0].message == "it was written here":
         found = replace(found, notes=found.notes[1:])
     help = "" if "close" in found.help else found.help
-    return found.code, found.span, found.message, found.label, help, [note.message for note in found.notes]
+    return found.code, found.place, found.message, found.label, help, [note.message for note in found.notes]
 
 
 def agree(b: Any) -> None:
