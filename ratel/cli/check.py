@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING
 
 from isa.files import write_whole
 from ratel.cli.files import assemble_text, load_program, print_json, read_text
-from ratel.cli.options import DONE, WRONG, UsageError
+from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_json, add_program, add_tasks
 
 if TYPE_CHECKING:
     from emulator.checker.findings import Verdict
     from emulator.plan.plan import Plan
+
+
+def declare(command: Declare) -> None:
+    """Declare check with its options."""
+    sub = command("check", check, "prove that no accesses race and nothing deadlocks, or show what does")
+    add_program(sub)
+    add_chip(sub)
+    add_json(sub)
+    sub.add_argument("--fix", action="store_true", help="mend in the text what can be mended there")
+    sub.add_argument("--waits", action="store_true", help="find wait bits that order nothing, and what they cost")
+    add_tasks(sub)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -15,23 +15,12 @@ from typing import Any
 
 from isa.errors import CacheWarning, RatelError
 from ratel import __version__
-from ratel.cli.check import check
-from ratel.cli.options import (
-    DONE,
-    INTERRUPTED,
-    USAGE,
-    WRONG,
-    UsageError,
-    add_chip,
-    add_json,
-    add_program,
-    count,
-    seed,
-)
-from ratel.cli.reference import print_manual, show_chips
-from ratel.cli.run import run
-from ratel.cli.text import assemble, disassemble, format_file
-from ratel.cli.time import annotate, report, time
+from ratel.cli.check import declare as declare_check
+from ratel.cli.options import DONE, INTERRUPTED, USAGE, WRONG, UsageError
+from ratel.cli.reference import declare as declare_reference
+from ratel.cli.run import declare as declare_run
+from ratel.cli.text import declare as declare_text
+from ratel.cli.time import declare as declare_time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,97 +88,6 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(action=action)
         return sub
 
-    sub = command("asm", assemble, "assemble a program into an object file")
-    sub.add_argument("file", metavar="FILE.npu")
-    sub.add_argument("-o", dest="object", metavar="FILE.npo", help="object file (default: FILE.npo beside the source)")
-    sub.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to assemble for (default: the text's own)")
-
-    sub = command("dis", disassemble, "print an object file as text")
-    sub.add_argument("file", metavar="FILE.npo")
-    sub.add_argument("-o", dest="text", metavar="FILE.npu", help="write there, larger data beside it")
-
-    sub = command("fmt", format_file, "rewrite a program in the standard form")
-    sub.add_argument("file", metavar="FILE.npu")
-    sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file would change")
-
-    sub = running = command("run", run, "run a program bit for bit")
-    add_program(sub)
-    add_chip(sub)
-    add_json(sub)
-    sub.add_argument(
-        "--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input's tensor, or a batch of them"
-    )
-    sub.add_argument("--output", action="append", default=[], metavar="NAME=FILE.npy", help="save an output there")
-    sub.add_argument("--expect", action="append", default=[], metavar="NAME=FILE.npy", help="compare an output exactly")
-    sub.add_argument(
-        "--dump",
-        action="append",
-        default=[],
-        metavar="LOCAL[@ITERATION]",
-        help="print a tensor (coreK.NAME where cores share a name) at the end, or as an iteration of its outermost "
-        "loop ends",
-    )
-    sub.add_argument("--poison", type=seed, metavar="SEED", help="fill unwritten memory with noise instead of 0")
-
-    sub.add_argument(
-        "--threads",
-        type=count,
-        default=1,
-        metavar="N",
-        help="let N threads of this computer share large instructions (default: 1; the results are the same)",
-    )
-
-    sub.add_argument(
-        "--saturation", action="store_true", help="say how much of each quantised result is at an end of its type"
-    )
-    checks = sub.add_mutually_exclusive_group()
-    checks.add_argument("--check", action="store_true", help="check it first, as `ratel check` does; stop at an error")
-    checks.add_argument(
-        "--no-check", action="store_true", help="in compiler order, too, run without looking for races first"
-    )
-
-    sub = checking = command("check", check, "prove that no accesses race and nothing deadlocks, or show what does")
-    add_program(sub)
-    add_chip(sub)
-    add_json(sub)
-    sub.add_argument("--fix", action="store_true", help="mend in the text what can be mended there")
-    sub.add_argument("--waits", action="store_true", help="find wait bits that order nothing, and what they cost")
-
-    sub = timing = command("time", time, "schedule a program: cycles, engines, critical path")
-    add_program(sub)
-    add_chip(sub)
-    add_json(sub)
-    sub.add_argument("--trace", metavar="FILE.json", help="write a trace that ui.perfetto.dev opens")
-
-    timing.add_argument(
-        "--explain", action="store_true", help="say where the cycles went: by kind, engine and loop, and the roofline"
-    )
-    timing.add_argument(
-        "--what-if", action="store_true", help="say what more of each thing on the chip would save, scheduling again"
-    )
-
-    sub = command("annotate", annotate, "print the source with the cycles of each line")
-    add_program(sub)
-    add_chip(sub)
-    add_json(sub)
-
-    sub = reporting = command("report", report, "write a page of pictures and tables: why it takes so long")
-    add_program(sub)
-    sub.add_argument("-o", dest="page", required=True, metavar="FILE.html", help="the page; it loads nothing")
-    add_chip(sub)
-
-    for sub in (running, timing):
-        sub.add_argument(
-            "--max-cycles", type=count, metavar="N", help="stop, and say how far it came, where it takes more cycles"
-        )
-    for sub in (running, checking, timing, reporting):
-        sub.add_argument(
-            "--tasks", type=count, metavar="N", help="run a stream of N tasks (default: the program's own)"
-        )
-
-    sub = command("chips", show_chips, "show the chips, or one in full with its sources")
-    sub.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
-
-    sub = command("manual", print_manual, "print the manual, or a section of it")
-    sub.add_argument("name", nargs="?", metavar="NAME", help="an instruction (conv) or a chapter (chain, cores, tasks)")
+    for declare in (declare_text, declare_run, declare_check, declare_time, declare_reference):
+        declare(command)
     return top

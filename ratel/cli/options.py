@@ -1,10 +1,12 @@
 """Options that commands share, their values, and the exit statuses."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
+# Makes a command of its name, of what runs it, and of its help.
+Declare = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
 class UsageError(Exception):
@@ -24,6 +26,18 @@ def add_chip(command: argparse.ArgumentParser) -> None:
 
 def add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_max_cycles(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-cycles", type=count, metavar="N", help="stop, and say how far it came, where it takes more cycles"
+    )
+
+
+def add_tasks(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tasks", type=count, metavar="N", help="run a stream of N tasks (default: the program's own)"
+    )
 
 
 def seed(text: str) -> int:

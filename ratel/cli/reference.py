@@ -5,7 +5,16 @@ import argparse
 from isa.chip import chip_names, load_description
 from isa.errors import RatelError
 from isa.suggest import did_you_mean
-from ratel.cli.options import DONE
+from ratel.cli.options import DONE, Declare
+
+
+def declare(command: Declare) -> None:
+    """Declare chips and manual, each with its options."""
+    sub = command("chips", show_chips, "show the chips, or one in full with its sources")
+    sub.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
+
+    sub = command("manual", print_manual, "print the manual, or a section of it")
+    sub.add_argument("name", nargs="?", metavar="NAME", help="an instruction (conv) or a chapter (chain, cores, tasks)")
 
 
 def show_chips(options: argparse.Namespace) -> int:

@@ -8,10 +8,61 @@ from typing import TYPE_CHECKING
 from isa.errors import InputError
 from isa.suggest import did_you_mean
 from ratel.cli.files import load_program, print_json, save_tensor
-from ratel.cli.options import DONE, WRONG, pairs
+from ratel.cli.options import (
+    DONE,
+    WRONG,
+    Declare,
+    add_chip,
+    add_json,
+    add_max_cycles,
+    add_program,
+    add_tasks,
+    count,
+    pairs,
+    seed,
+)
 
 if TYPE_CHECKING:
     from emulator.plan.plan import Plan
+
+
+def declare(command: Declare) -> None:
+    """Declare run with its options."""
+    sub = command("run", run, "run a program bit for bit")
+    add_program(sub)
+    add_chip(sub)
+    add_json(sub)
+    sub.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input's tensor, or a batch of them"
+    )
+    sub.add_argument("--output", action="append", default=[], metavar="NAME=FILE.npy", help="save an output there")
+    sub.add_argument("--expect", action="append", default=[], metavar="NAME=FILE.npy", help="compare an output exactly")
+    sub.add_argument(
+        "--dump",
+        action="append",
+        default=[],
+        metavar="LOCAL[@ITERATION]",
+        help="print a tensor (coreK.NAME where cores share a name) at the end, or as an iteration of its outermost "
+        "loop ends",
+    )
+    sub.add_argument("--poison", type=seed, metavar="SEED", help="fill unwritten memory with noise instead of 0")
+    sub.add_argument(
+        "--threads",
+        type=count,
+        default=1,
+        metavar="N",
+        help="let N threads of this computer share large instructions (default: 1; the results are the same)",
+    )
+    sub.add_argument(
+        "--saturation", action="store_true", help="say how much of each quantised result is at an end of its type"
+    )
+    checks = sub.add_mutually_exclusive_group()
+    checks.add_argument("--check", action="store_true", help="check it first, as `ratel check` does; stop at an error")
+    checks.add_argument(
+        "--no-check", action="store_true", help="in compiler order, too, run without looking for races first"
+    )
+    add_max_cycles(sub)
+    add_tasks(sub)
 
 
 def run(options: argparse.Namespace) -> int:

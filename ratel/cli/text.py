@@ -8,7 +8,23 @@ from isa.chip import load_chip
 from isa.files import write_whole
 from isa.program import Program
 from ratel.cli.files import read_text
-from ratel.cli.options import DONE, WRONG, UsageError
+from ratel.cli.options import DONE, WRONG, Declare, UsageError
+
+
+def declare(command: Declare) -> None:
+    """Declare asm, dis and fmt, each with its options."""
+    sub = command("asm", assemble, "assemble a program into an object file")
+    sub.add_argument("file", metavar="FILE.npu")
+    sub.add_argument("-o", dest="object", metavar="FILE.npo", help="object file (default: FILE.npo beside the source)")
+    sub.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to assemble for (default: the text's own)")
+
+    sub = command("dis", disassemble, "print an object file as text")
+    sub.add_argument("file", metavar="FILE.npo")
+    sub.add_argument("-o", dest="text", metavar="FILE.npu", help="write there, larger data beside it")
+
+    sub = command("fmt", format_file, "rewrite a program in the standard form")
+    sub.add_argument("file", metavar="FILE.npu")
+    sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file would change")
 
 
 def assemble(options: argparse.Namespace) -> int:

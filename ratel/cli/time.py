@@ -11,10 +11,48 @@ from isa.chip import Chip, load_description, with_cycles
 from isa.errors import Trap
 from isa.program import Program
 from ratel.cli.files import load_program, print_json, write_beside
-from ratel.cli.options import DONE, UsageError, overrides
+from ratel.cli.options import (
+    DONE,
+    Declare,
+    UsageError,
+    add_chip,
+    add_json,
+    add_max_cycles,
+    add_program,
+    add_tasks,
+    overrides,
+)
 
 if TYPE_CHECKING:
     from emulator.timing.result import Schedule
+
+
+def declare(command: Declare) -> None:
+    """Declare time, annotate and report, each with its options."""
+    sub = command("time", time, "schedule a program: cycles, engines, critical path")
+    add_program(sub)
+    add_chip(sub)
+    add_json(sub)
+    sub.add_argument("--trace", metavar="FILE.json", help="write a trace that ui.perfetto.dev opens")
+    sub.add_argument(
+        "--explain", action="store_true", help="say where the cycles went: by kind, engine and loop, and the roofline"
+    )
+    sub.add_argument(
+        "--what-if", action="store_true", help="say what more of each thing on the chip would save, scheduling again"
+    )
+    add_max_cycles(sub)
+    add_tasks(sub)
+
+    sub = command("annotate", annotate, "print the source with the cycles of each line")
+    add_program(sub)
+    add_chip(sub)
+    add_json(sub)
+
+    sub = command("report", report, "write a page of pictures and tables: why it takes so long")
+    add_program(sub)
+    sub.add_argument("-o", dest="page", required=True, metavar="FILE.html", help="the page; it loads nothing")
+    add_chip(sub)
+    add_tasks(sub)
 
 
 def time(options: argparse.Namespace) -> int:
