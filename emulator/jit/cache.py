@@ -2,7 +2,7 @@
 
 numba's own cache notices an edit of the function's file, but not of a file that this one imports. So the folder is
 named after a hash of all sources that compiled code is made of (`sources`), of the form of products (forms.py), of
-numba's version and of its options that the environment sets.
+numba's version and of its options that the environment sets and that change code.
 
 It lies in $RATEL_CACHE, else where the system keeps such things for a user. Nothing is written beside the sources.
 Folders of other sources that nobody has used for KEPT_DAYS are removed as a new one is made. A folder that cannot be
@@ -20,9 +20,10 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -33,13 +34,17 @@ from numba.core import config as _config
 
 from emulator.jit.forms import chosen_form
 from emulator.jit.numba_private import pipeline
-from isa.errors import CacheWarning
+from isa.errors import CacheWarning, InputError
 
 config: Any = _config
 ROOT = Path(__file__).parents[2]
 ROOMS = "emulator", "isa"
 KEPT_DAYS = 30
 SEAL = ".sha256"
+# Options of numba that the environment sets, and that change what is compiled.
+NUMBA_OPTIONS = "BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT"
+# numba has one setting of where its cache lies, for all threads.
+_ENABLING = threading.RLock()
 # An import, at the beginning of a line: what stands deeper is for type checkers. A test holds what these two find
 # against syntax trees, which would take as long as a tenth of a short run.
 IMPORT = re.compile(rf"^from ((?:{'|'.join(ROOMS)})[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
@@ -84,10 +89,9 @@ def imported(path: Path, root: Path = ROOT) -> list[Path]:
 
 def source_hash(root: Path = ROOT) -> str:
     """Return what names the cache."""
+    options = {name: str(getattr(config, name)) for name in NUMBA_OPTIONS}
     plain = "" if pipeline() else " plain"
-    digest = hashlib.sha256(
-        f"boundscheck={config.BOUNDSCHECK} products={chosen_form()} numba={numba.__version__}{plain}".encode()
-    )
+    digest = hashlib.sha256(f"{options} products={chosen_form()} numba={numba.__version__}{plain}".encode())
     for path in sources(root):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -95,9 +99,15 @@ def source_hash(root: Path = ROOT) -> str:
 
 
 def cache_root() -> Path:
-    """Return where caches lie: $RATEL_CACHE, `~` expanded, else the system's place for them."""
+    """Return where caches lie: $RATEL_CACHE, `~` expanded, else the system's place for them.
+
+    Raises InputError for the home of a user who has none.
+    """
     if given := os.environ.get("RATEL_CACHE"):
-        return Path(given).expanduser().absolute()
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError:
+            raise InputError(f"RATEL_CACHE={given}: there is no such home", "name a folder") from None
     from platformdirs import user_cache_path
 
     return user_cache_path("ratel", appauthor=False).absolute()
@@ -105,19 +115,28 @@ def cache_root() -> Path:
 
 @cache
 def home() -> Home:
-    """Return the folder for compiled functions, made where it is missing; warn where it does not last."""
+    """Return the folder for compiled functions, made where it is missing; warn where it does not last.
+
+    Raises InputError where not even a temporary one can be made.
+    """
     folder = cache_root() / source_hash()
-    ours = not (reason := not_ours(folder))
-    if ours:
-        try:
-            if not folder.exists():
-                remove_unused(folder.parent)
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    reason, is_safe = "", False
+    try:
+        if not folder.exists():
+            remove_unused(folder.parent)
+            folder.parent.parent.mkdir(parents=True, exist_ok=True)
+            # `parents` would make them as open as the user's files are by default.
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        # After it is made: else somebody might make it in between.
+        reason = not_ours(folder)
+        is_safe = not reason
+        if is_safe:
             with tempfile.TemporaryFile(dir=folder):
                 os.utime(folder)
             return Home(folder, True)
-        except OSError as error:
-            reason = error.strerror or str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
     warnings.warn(
         f"what is compiled is not kept, and compiled again the next time: {reason} (the cache is {folder.parent}; "
         "$RATEL_CACHE names another)",
@@ -125,10 +144,14 @@ def home() -> Home:
         stacklevel=2,
     )
     # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
-    temporary = Path(tempfile.mkdtemp(prefix="ratel-"))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix="ratel-"))
+    except OSError as error:
+        help = "make room in one, or name a folder that can be written to: RATEL_CACHE=FOLDER"
+        raise InputError(f"compiled functions have no place, not even a temporary folder: {error}", help) from None
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     (temporary / folder.name).mkdir(mode=0o700)
-    if ours:
+    if is_safe:
         with suppress(OSError):
             for path in folder.glob("*/*"):
                 # Without its mode, which says that it may not be written.
@@ -139,18 +162,25 @@ def home() -> Home:
 
 
 def not_ours(folder: Path) -> str:
-    """Return who else may put code into a folder, its parent or its files; "" where only its user and root may."""
+    """Return who else may put code into a cache's folder; "" where only its user and root may.
+
+    That is whoever owns or may write the folder, what is in it, or a folder that it lies in. Raises OSError where one
+    cannot be looked at.
+    """
     if not hasattr(os, "geteuid"):
         return ""
-    held = [folder.parent, folder, *(folder.rglob("*") if folder.is_dir() else [])]
-    for path in held:
-        try:
-            status = path.stat() if path in held[:2] else path.lstat()
-        except OSError:
-            continue
+    others = stat.S_IWGRP | stat.S_IWOTH
+    checked = [(folder, folder.stat(), others), (folder.parent, folder.parent.stat(), others)]
+    # What is in a folder that nobody else may enter is out of reach, whatever its modes.
+    if folder.stat().st_mode & 0o077:
+        checked += [(path, path.lstat(), others) for path in folder.rglob("*")]
+    # Of folders above, those that a group may write are trusted; who may write to all may move what is in them, too.
+    checked += [(path, path.stat(), stat.S_IWOTH) for path in folder.parent.resolve().parents]
+    for path, status, bits in checked:
         if status.st_uid not in (os.geteuid(), 0):
             return f"{path} belongs to another user (number {status.st_uid}), who could put code there"
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(status.st_mode):
+        is_sticky = bits == stat.S_IWOTH and status.st_mode & stat.S_ISVTX
+        if status.st_mode & bits and not is_sticky and not stat.S_ISLNK(status.st_mode):
             return f"other users may write to {path}: `chmod -R go-w` takes that from them"
     return ""
 
@@ -168,63 +198,87 @@ def remove_unused(root: Path) -> None:
 
 
 def enable(dispatcher: Any) -> None:
-    """Let a function that numba compiles be kept in the cache; what is there of it and damaged is removed."""
-    folder = home().folder
-    if not is_sound(dispatcher.py_func):
-        with _locked(folder):
-            if not is_sound(dispatcher.py_func):
-                for path in _files(dispatcher.py_func):
-                    path.unlink(missing_ok=True)
-    # numba reads the setting here; the caller's own holds for all other code.
-    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
-    try:
-        dispatcher.enable_caching()
-    finally:
-        config.CACHE_DIR = before
+    """Let a function that numba compiles be kept in the cache, once; what is there beside it and damaged is removed.
+
+    Raises InputError where that cannot be removed.
+    """
+    with _ENABLING:
+        if dispatcher.stats.cache_path is None:
+            # numba reads the setting here; the caller's own holds for all other code.
+            before, config.CACHE_DIR = config.CACHE_DIR, str(home().folder)
+            try:
+                dispatcher.enable_caching()
+            finally:
+                config.CACHE_DIR = before
+            verify(_folder(dispatcher))
 
 
 @contextmanager
-def saving(function: Callable[..., Any]) -> Iterator[None]:
+def saving(dispatcher: Any) -> Iterator[None]:
     """Keep other processes from saving while one saves a function, and put checksums beside its files.
 
     numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
     one would name the other's code as its own.
     """
     with _locked(home().folder):
+        folder = _folder(dispatcher)
+        before = _times(folder)
         yield
         with suppress(OSError):
-            for path in _files(function):
-                if path.suffix != SEAL:
-                    _seal(path).write_text(_checksum(path))
+            for path, written in _times(folder).items():
+                if before.get(path) != written:
+                    _seal(path).write_bytes(_checksum(path))
 
 
 def is_kept(dispatcher: Any) -> bool:
     """Return whether a function has been compiled and kept in the cache, for this processor or another."""
-    return any(path.suffix == ".nbi" for path in _files(dispatcher.py_func))
+    enable(dispatcher)
+    function = dispatcher.py_func
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}".translate({60: None, 62: None})
+    return any(_folder(dispatcher).glob(f"{name}-*.nbi"))
 
 
-def is_sound(function: Callable[..., Any]) -> bool:
-    """Return whether all files of a function in the cache have their checksums."""
+@cache
+def verify(folder: Path) -> None:
+    """Remove what has not the checksum beside it; what this process adds from now on is right."""
+    if _damaged(folder):
+        with _locked(folder.parent):
+            # Another process may have been about to write one.
+            for path in _damaged(folder):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    help = "remove it, or name another cache: RATEL_CACHE=FOLDER"
+                    raise InputError(f"{path} is damaged, and cannot be removed: {error.strerror}", help) from None
+
+
+def _damaged(folder: Path) -> list[Path]:
+    return [path for path in _times(folder) if not _holds(path)]
+
+
+def _holds(path: Path) -> bool:
     try:
-        files = [path for path in _files(function) if path.suffix != SEAL]
-        return all(_seal(path).read_text() == _checksum(path) for path in files)
-    except (OSError, UnicodeDecodeError):
+        return _seal(path).read_bytes() == _checksum(path)
+    except OSError:
         return False
 
 
-def _files(function: Any) -> list[Path]:
-    """Return the files of a function in the cache: numba names them after its folder, file and name."""
-    code = function.__code__
-    folder, stem = Path(code.co_filename).parent.name, function.__module__.rpartition(".")[2]
-    return list(home().folder.glob(f"{folder}_*/{stem}.{function.__name__}-*"))
+def _times(folder: Path) -> dict[Path, int]:
+    """Return when each file that numba reads was written; of all functions of one source, however they are named."""
+    files = [path for path in folder.glob("*") if path.suffix != SEAL]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def _folder(dispatcher: Any) -> Path:
+    return Path(dispatcher.stats.cache_path)
 
 
 def _seal(path: Path) -> Path:
     return path.with_name(path.name + SEAL)
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _checksum(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).hexdigest().encode()
 
 
 @contextmanager

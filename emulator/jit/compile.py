@@ -56,20 +56,16 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     dispatcher = numba.jit(**OPTIONS, **options)(function)
-    compile_it, private, opened = dispatcher.compile, pipeline(), False
+    compile_it, private = dispatcher.compile, pipeline()
 
     def compile_kept(signature: Any) -> Any:
         """Compile for a signature, or load; before the first, open the cache."""
-        nonlocal opened
-        if not opened:
-            opened = True
-            cache.enable(dispatcher)
-            if private:
-                private.adopt(dispatcher, lambda: cache.saving(function))
+        cache.enable(dispatcher)
         if private:
+            private.adopt(dispatcher, lambda: cache.saving(dispatcher))
             return compile_it(signature)
         # numba would let two processes write one list of specialisations at once.
-        with cache.saving(function):
+        with cache.saving(dispatcher):
             return compile_it(signature)
 
     dispatcher.compile = compile_kept

@@ -6,6 +6,7 @@ makes machine code of inner functions too, reads all code again as it loads, and
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba
@@ -31,6 +32,7 @@ def pipeline() -> Pipeline | None:
     return _pipeline()
 
 
+@cache
 def _pipeline() -> Pipeline:
     # Where the version is not known, these may not be there.
     from llvmlite import binding
@@ -91,8 +93,10 @@ def _pipeline() -> Pipeline:
         library = InnerLibrary
 
     def adopt(dispatcher: Any, saving: Callable[[], AbstractContextManager[None]]) -> None:
-        cache = dispatcher._cache
-        save = cache.save_overload
+        kept = dispatcher._cache
+        if "save_overload" in vars(kept):
+            return
+        save = kept.save_overload
 
         def save_alone(signature: Any, result: Any) -> None:
             # What cannot be kept is compiled again the next time.
@@ -104,8 +108,8 @@ def _pipeline() -> Pipeline:
             # before it compiles. Machine code needs only the functions that allocate memory.
             rtsys.initialize(context)
             with suppress(OSError):
-                return cache._load_overload(signature, context)
+                return kept._load_overload(signature, context)
 
-        cache.save_overload, cache.load_overload = save_alone, load
+        kept.save_overload, kept.load_overload = save_alone, load
 
     return Pipeline(HotCompiler, InnerCompiler, adopt)

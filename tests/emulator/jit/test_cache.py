@@ -1,13 +1,15 @@
 """The cache of compiled functions: where it lies, what it is keyed by, and what is in it."""
 
 import ast
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from numba.core import config
 
 from emulator.jit import cache
 from emulator.jit.compile import hot
-from isa.errors import CacheWarning
+from isa.errors import CacheWarning, InputError
 
 DECORATORS = {"hot", "hot_and_inner", "inner", "inlined", "intrinsic"}
 
@@ -25,9 +27,15 @@ DECORATORS = {"hot", "hot_and_inner", "inner", "inlined", "intrinsic"}
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of this test's own, for functions that are decorated in it."""
     monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "cache"))
-    cache.home.cache_clear()
+    begin_anew()
     yield tmp_path / "cache"
+    begin_anew()
+
+
+def begin_anew() -> None:
+    """Know nothing of the cache, as a new process does."""
     cache.home.cache_clear()
+    cache.verify.cache_clear()
 
 
 def modules_of(path: Path) -> set[Path]:
@@ -176,22 +184,78 @@ def test_a_warm_cache_that_cannot_be_written_is_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [".", "KEY", "KEY/execute_0", "KEY/execute_0/loop.walk-1.py311.nbi"])
 @pytest.mark.parametrize("whose", ["written by others", "owned by another"])
-def test_what_others_may_have_written_is_not_loaded(root: Path, place: str, whose: str) -> None:
-    if whose == "owned by another" and os.geteuid() != 0:
-        pytest.skip("only root can give a file away")
+def test_what_others_may_have_written_is_not_loaded(
+    root: Path, place: str, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = root / cache.source_hash() / "execute_0" / "loop.walk-1.py311.nbi"
-    file.parent.mkdir(parents=True, mode=0o755)
+    file.parent.mkdir(parents=True)
     file.write_bytes(b"planted")
+    for made in (file, *file.parents[: len(file.parents) - len(root.parents)]):
+        made.chmod(0o755)
     changed = root / place.replace("KEY", cache.source_hash())
-    if whose == "owned by another":
+    if whose == "owned by another" and os.geteuid() == 0:
         os.chown(changed, 65534, 65534)
         expected = f"{changed} belongs to another user .number 65534., who could put code there"
+    elif whose == "owned by another":
+        # Only root can give a file away: so this is another user's who looks at all of it.
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+        expected = f"belongs to another user .number {file.stat().st_uid}., who could put code there"
     else:
         changed.chmod(changed.stat().st_mode | 0o022)
         expected = f"other users may write to {changed}: .chmod -R go-w. takes that from them"
     with pytest.warns(CacheWarning, match=expected):
         home = cache.home()
     assert not home.lasts and not list(home.folder.iterdir())
+
+
+def test_a_folder_above_that_all_may_write_to(root: Path) -> None:
+    """Who may write to it may put another cache in the place of this one; not where the sticky bit is set."""
+    root.parent.chmod(0o777)
+    with pytest.warns(CacheWarning, match=f"other users may write to {root.parent}:"):
+        assert not cache.home().lasts
+    root.parent.chmod(0o1777)
+    begin_anew()
+    assert cache.home().lasts
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o000])
+def test_a_cache_is_the_users_own_whatever_is_made_by_default(root: Path, mask: int) -> None:
+    """Where new files are a group's, or everybody's, what a first run keeps a second one loads."""
+    before = os.umask(mask)
+    try:
+        assert hot(twice)(21) == 42 and cache.home().lasts
+        begin_anew()
+        loaded = hot(twice)
+        assert loaded(21) == 42 and loaded.stats.cache_hits and cache.home().lasts
+    finally:
+        os.umask(before)
+
+
+def test_a_home_that_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATEL_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(InputError, match="RATEL_CACHE=~nobody-of-this-name/x: there is no such home"):
+        cache.home()
+
+
+def test_threads_that_compile_at_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is kept in the cache, with checksums, and nothing elsewhere; numba's setting stays."""
+    monkeypatch.chdir(tmp_path)
+    functions = [hot(made(k)) for k in range(8)]
+    before = config.CACHE_DIR
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda function: function(1), functions)) == [1 + k for k in range(8)]
+    assert before == config.CACHE_DIR
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
+    kept = [path for path in root.glob("*/*/*") if path.suffix != cache.SEAL]
+    assert len(kept) == 16 and all(path.with_name(path.name + cache.SEAL).exists() for path in kept)
+
+
+def made(addend: int) -> Callable[[int], int]:
+    def plus(number: int) -> int:
+        return number + addend
+
+    plus.__qualname__ = f"plus{addend}"
+    return plus
 
 
 def test_what_nobody_used_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,16 +271,16 @@ def test_what_nobody_used_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch
         os.utime(folder, (long_ago, long_ago))
     os.utime(linked, (long_ago, long_ago), follow_symlinks=False)
     # A use makes a folder recent; nothing is removed.
-    cache.home.cache_clear()
+    begin_anew()
     assert cache.home().folder == own and own.stat().st_mtime > long_ago + 86_400 and old.exists()
-    cache.home.cache_clear()
+    begin_anew()
     monkeypatch.setattr(cache, "source_hash", lambda: "3" * 16)
     assert cache.home().folder.name == "3" * 16
     assert {path.name for path in root.iterdir()} == {"notes", "1" * 16, "2" * 16, "3" * 16, own.name}
     assert (kept / "file").exists()
 
 
-def test_the_callers_settings_stay() -> None:
+def test_the_callers_settings_stay(root: Path) -> None:
     before = config.CACHE_DIR
     assert hot(twice)(2) == 4
     assert before == config.CACHE_DIR
@@ -279,10 +343,12 @@ def test_a_damaged_cache_is_made_anew(root: Path, suffix: str, damage: str) -> N
             path.write_bytes(content[:middle] + noise + content[middle + 64 :])
         case _:
             path.write_bytes({"empty": b"", "junk": b"junk", "cut": content[:middle]}[damage])
+    begin_anew()
     again = hot(twice)
     assert again(21) == 42
     assert again.stats.cache_misses and not again.stats.cache_hits
     # It has been kept again.
+    begin_anew()
     loaded = hot(twice)
     assert loaded(21) == 42 and loaded.stats.cache_hits
 
@@ -296,7 +362,7 @@ from emulator.jit import cache
 from emulator.precompile import compile_run
 from isa.table import MNEMONICS
 opcodes = [row.opcode for row in MNEMONICS.values()]
-path, expected = "programs/digits/digits.npu", sys.argv[1:]
+path = "programs/digits/digits.npu"
 names = []
 compile_run(opcodes, names.append)
 run = ratel.run(ratel.assemble(open(path).read(), path), on_compile=names.append)
@@ -318,21 +384,25 @@ def test_objects_damaged_one_after_another(tmp_path: Path) -> None:
 
     first = run()
     assert first[2] > 10 and run() == (*first[:2], 0)
-    noise = np.random.default_rng(15)
+    noise, loaded = np.random.default_rng(15), 0
     objects = sorted(tmp_path.glob("*/*/*.nbc"))
     assert len(objects) > 40
     for path in objects:
         content = path.read_bytes()
         middle = len(content) // 2
         path.write_bytes(content[:middle] + noise.bytes(64) + content[middle + 64 :])
-        # What only compiled functions call is not asked for while these are there.
         damaged = path.read_bytes()
-        assert run()[:2] == first[:2], path
-        if path.exists() and path.read_bytes() == damaged:
-            path.write_bytes(content)
+        # What only compiled functions call is removed, and not asked for while those are there.
+        *results, compiled = run()
+        assert tuple(results) == first[:2] and compiled <= 1, path
+        assert not path.exists() or path.read_bytes() != damaged
+        loaded += compiled
+        path.write_bytes(content)
+        path.with_name(path.name + cache.SEAL).write_text(hashlib.sha256(content).hexdigest())
+    assert loaded > 10
 
 
-def test_warnings_are_not_in_the_way() -> None:
+def test_warnings_are_not_in_the_way(root: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cache.home().folder.is_dir()
