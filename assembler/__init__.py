@@ -2,6 +2,7 @@
 
 In goes text (syntax) or calls (builder); out comes a Program, or diagnostics. `assemble` has the passes in
 their order: `files` (which a text names), `expand` (includes, macros, repetitions), `symbols` and `expressions`,
-`declarations` with `data` and `layout`, then `resolve` (instructions) with `arguments`, `operands`, `attributes`,
-`multipliers`, `requantise` and `near_misses` (what may have been meant). `disassemble` goes back, with `spelling`.
+`declarations` with `data`, `placement` with `layout`, `resolve` (instructions) with `arguments`, `operands`,
+`attributes`, `multipliers`, `requantise` and `near_misses` (what may have been meant), and `checks`. `disassemble` goes
+back, with `spelling`.
 """

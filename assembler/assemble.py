@@ -7,10 +7,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from assembler.checks import read_checks
 from assembler.declarations import DEFAULT_CHIP, Declarations
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
 from assembler.multipliers import Pool
+from assembler.placement import place
 from assembler.resolve import Resolver
 from assembler.symbols import Names, Scope
 from assembler.syntax import nodes
@@ -23,7 +25,7 @@ from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
 from isa.synchronisation import check_synchronisation
 
-MAX_OPERANDS = 65535
+MAX_DISTINCT_OPERANDS = 65535
 
 
 def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None) -> Program:
@@ -105,8 +107,8 @@ def _resolve(
     with suppress(Stop):
         for statement, scope in statements:
             _declare(statement, scope, declarations, names, listing)
-    declarations.chip = given or (declarations.chip or load_chip(DEFAULT_CHIP)).replace(**changes)
-    ends, chip = declarations.place()
+    chip = given or (declarations.chip or load_chip(DEFAULT_CHIP)).replace(**changes)
+    ends = place(declarations, chip)
     held = declarations.read_data()
     explicit = declarations.word(".scales", "automatic") == "explicit"
     pools = [Pool(end) for end in ends]
@@ -116,7 +118,7 @@ def _resolve(
         for instruction, scope in listing.instructions[core]:
             _guarded(instruction, scope, resolver)
         resolver.finish(listing.last(core))
-    checks = declarations.read_checks()
+    checks = read_checks(declarations)
     if report.found:
         return None
     _check_cores(names, resolvers, listing, chip)
@@ -252,9 +254,13 @@ def _check_sizes(resolver: Resolver, pool: Pool, chip: Chip, last: Span, report:
     distinct = {operand for instruction in resolver.code for operand in instruction.operands if operand is not None}
     size = WORD_BYTES * len(resolver.code) + DESCRIPTOR.itemsize * len(distinct)
     help = "hardware loops (`loop NAME, COUNT` ... `brnz NAME`) repeat code without growing it"
-    if len(distinct) > MAX_OPERANDS:
+    if len(distinct) > MAX_DISTINCT_OPERANDS:
         report.error(
-            "E405", last, f"the code has {len(distinct):,} distinct operands", f"expected {MAX_OPERANDS:,}", help
+            "E405",
+            last,
+            f"the code has {len(distinct):,} distinct operands",
+            f"expected {MAX_DISTINCT_OPERANDS:,}",
+            help,
         )
     elif size > chip["memory.ib_bytes"]:
         message = (

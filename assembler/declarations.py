@@ -1,17 +1,15 @@
-"""Directives: settings of the whole program, constants, tensors with their data, checks."""
+"""Directives: settings of the whole program, constants, and tensors with their data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from assembler.data import MAX_BYTES, Reader
+from assembler.data import Reader
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
-from assembler.layout import Layout, Request, place
 from assembler.operands import dtype_named, memory_named, shape_of
 from assembler.symbols import RESERVED, Names, Scope, Section
 from assembler.syntax import nodes
@@ -20,18 +18,15 @@ from isa.chip import Chip, load_chip
 from isa.compressed import compress, legal_sizes
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
-from isa.operand import MEMORIES, SHARED, region
+from isa.operand import MEMORIES
 from isa.program import (
     BUFFERED,
-    CHECK_BOUNDS,
-    CHECK_KINDS,
     MAX_BUFFERS,
     MAX_CORES,
     MAX_SYMBOL_RANK,
     MAX_TASKS,
     MEMORIES_OF_KIND,
     ORDERS,
-    Check,
     Segment,
     Symbol,
 )
@@ -44,8 +39,6 @@ SCALES = ("automatic", "explicit")
 MAX_SIZE = 2**62
 # What to do where `buffers` is not possible.
 OWN_BUFFERS = "only an input or an output follows the task; count others' buffers in a dimension: `t[task % 2]`"
-# The setting that each kind of check takes for its bound.
-BOUND_NAMES = {"top1": "min", "within": "atol", "exact": ""}
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class Declared:
 
 
 class Declarations:
-    """Collects what a program declares, in the order of the text."""
+    """Collects what a program declares, in the order of the text; assembler/placement.py gives it addresses."""
 
     def __init__(self, names: Names, folder: Folder) -> None:
         self.names = names
@@ -154,7 +147,7 @@ class Declarations:
 
     def synchroniser(self, statement: nodes.Synchroniser, scope: Scope) -> None:
         """Take `.semaphore NAME` or `.barrier NAME`."""
-        word, known = self._name(statement.name, scope), self.names.synchronisers[statement.kind]
+        word, known = self.names.named(statement.name, scope), self.names.synchronisers[statement.kind]
         if not NAME.fullmatch(word.text):
             message, label = f"`{word.text}` cannot name a {statement.kind}", "expected letters, digits and _"
             raise self.names.error(scope, "E205", word.span, message, label)
@@ -169,25 +162,19 @@ class Declarations:
 
     def constant(self, statement: nodes.Constant, scope: Scope) -> None:
         """Take `.equ NAME = VALUE`; in a macro the name may be a parameter that stands for one."""
-        word = self._name(statement.name, scope)
+        word = self.names.named(statement.name, scope)
         try:
             self.names.declare(word, scope)
             self.names.constants[word.text] = Evaluator(self.names, scope).constant(statement.value)
         except Failed:
             self.names.poisoned.add(word.text)
 
-    def _name(self, word: nodes.Word, scope: Scope) -> nodes.Word:
-        if word.quoted:
-            return word
-        node, _ = self.names.follow(nodes.Reference(word.span, word.text), scope)
-        return nodes.Word(node.span, node.name) if isinstance(node, nodes.Reference) else word
-
     def tensor(self, statement: nodes.Tensor, scope: Scope) -> None:
         """Take a declaration; what is wrong with it is reported, and its name is then known as poisoned."""
         if statement.kind == "data":
             word, key = statement.name, f".data {len(self.declared)}"
         else:
-            word = self._name(statement.name, scope)
+            word = self.names.named(statement.name, scope)
             key = word.text
         try:
             if statement.kind != "data":
@@ -287,7 +274,7 @@ class Declarations:
             label = "expected a .weight of type i8, u8 or i16: the w of conv, dwconv or matmul"
             raise self._clause_error(evaluator, statement, word, message, label)
         assert statement.data is not None
-        given = not self._is_none(statement.data, evaluator.scope)
+        given = not self.names.is_none(statement.data, evaluator.scope)
         if given == ("stored" in parts):
             label = "`compressed` comes with the dense data, `stored=BYTES` with `= none`"
             raise evaluator.error("E505", statement.data, f"`{symbol.name}` has its data in another form", label)
@@ -380,79 +367,11 @@ class Declarations:
             raise evaluator.error("E505", statement.name, f"`{statement.name.text}` has no data", label, help)
         if kind in ("local", "output") and data is not None:
             help = "use .weight or .const for data, or `fill` it" if kind == "local" else "compare it with `.check`"
-            raise evaluator.error("E505", data, f"{_article(kind)} takes no data", "expected nothing here", help)
+            raise evaluator.error("E505", data, f"{article(kind)} takes no data", "expected nothing here", help)
 
     def check(self, statement: nodes.Check, scope: Scope) -> None:
+        """Keep a check until the code is read, for assembler/checks.py."""
         self.checks.append((self.names.core, statement, scope))
-
-    def place(self) -> tuple[list[int], Chip]:
-        """Give every tensor its address; report what does not fit the chip.
-
-        Returns where the constants of each core end, and the chip.
-        """
-        chip = self.chip or load_chip(DEFAULT_CHIP)
-        ends = [0] * self.names.cores
-        regions: dict[tuple[int, str], list[int]] = {}
-        for k, declared in enumerate(self.declared):
-            regions.setdefault(region(declared.core, declared.symbol.memory), []).append(k)
-        for (core, memory), held in regions.items():
-            layout = self._place(held, memory, chip)
-            if memory == "cb":
-                ends[core] = layout.ends[memory]
-        return ends, chip
-
-    def _place(self, held: Sequence[int], memory: str, chip: Chip) -> Layout:
-        """Place the tensors of one memory; `held` are their positions among all."""
-
-        def called(core: int, key: str) -> str:
-            return f"core{core}.{key}" if memory in SHARED and self.names.sections and key else key
-
-        by_name = {called(d.core, d.key): d for d in (self.declared[k] for k in held)}
-        requests = [
-            Request(
-                name,
-                memory,
-                d.symbol.buffers * d.symbol.bytes,
-                d.symbol.dtype.bytes,
-                d.at,
-                called(d.core, d.base),
-                self._held(d),
-            )
-            for name, d in by_name.items()
-        ]
-        layout = place(requests, {memory: chip.memory_bytes(memory)}, chip.name)
-        codes = {
-            "beyond": "E404",
-            "full": "E401",
-            "overlap": "E402",
-            "lacking": "E403",
-            "align": "E404",
-            "base": "E404",
-        }
-        for problem in layout.problems:
-            declared = by_name[problem.place]
-            self.misplaced.add((declared.core, declared.key))
-            notes = [Note(note.message, by_name[note.place].statement.name.span) for note in problem.notes]
-            code = codes[problem.code]
-            span = declared.statement.name.span if code in ("E401", "E403") else declared.at_span
-            self.names.error(declared.scope, code, span, problem.message, "", problem.help, *notes)
-        for k, name in zip(held, by_name, strict=True):
-            declared = self.declared[k]
-            address = layout.addresses.get(name, 0)
-            declared = replace(declared, symbol=replace(declared.symbol, address=address))
-            self.declared[k] = self.by_name[declared.core, declared.key] = declared
-            if declared.kind != "data":
-                self.names.of_core(declared.core).tensors[declared.key] = declared.symbol
-        return layout
-
-    def _held(self, declared: Declared) -> str:
-        """Return what a tensor holds at first, as the layout wants to know it."""
-        if declared.kind == "input":
-            return "input"
-        data = declared.statement.data
-        if declared.kind in ("weight", "const") and data is not None and not self._is_none(data, declared.scope):
-            return "constant"
-        return ""
 
     def read_data(self) -> list[tuple[list[Symbol], list[Segment]]]:
         """Return the symbols and the initial bytes of each core, in the order of the text."""
@@ -465,7 +384,7 @@ class Declarations:
             misplaced = (declared.core, declared.key) in self.misplaced
             if declared.content is not None:
                 data = declared.content
-            elif node is not None and not misplaced and not self._is_none(node, declared.scope):
+            elif node is not None and not misplaced and not self.names.is_none(node, declared.scope):
                 reader = Reader(Evaluator(self.names, declared.scope), self.folder)
                 try:
                     data = reader.initial(node, symbol, self.tasks)
@@ -479,79 +398,7 @@ class Declarations:
                 symbols.append(symbol)
         return read
 
-    def _is_none(self, node: nodes.Value, scope: Scope) -> bool:
-        node, _ = self.names.follow(node, scope)
-        return isinstance(node, nodes.Reference) and node.name == "none"
 
-    def read_checks(self) -> list[Check]:
-        """Return the checks, with what they expect."""
-        checks = []
-        for core, statement, scope in self.checks:
-            self.names.enter(core)
-            with suppress(Failed):
-                checks.append(self._read_check(statement, scope))
-        return checks
-
-    def _read_check(self, statement: nodes.Check, scope: Scope) -> Check:
-        evaluator, names = Evaluator(self.names, scope), self.names
-        output = self._name(statement.output, scope)
-        # Names of outputs are unique over all cores; any other tensor of that name is meant by mistake.
-        named = [d.symbol for d in self.declared if d.kind != "data" and d.key == output.text]
-        symbol = min(named, key=lambda symbol: symbol.kind != "output", default=None)
-        if symbol is None or output.text in names.poisoned:
-            raise names.unknown(output.text, output.span, scope, "an output")
-        if symbol.kind != "output":
-            label = f"expected an output; this is {_article(symbol.kind)}"
-            spans = [d.statement.name.span for d in self.declared if d.symbol is symbol]
-            note = Note("it is declared here", spans[0])
-            raise names.error(scope, "E603", output.span, f"`{symbol.name}` cannot be checked", label, "", note)
-        kind = statement.kind
-        if kind.text not in CHECK_KINDS:
-            help = did_you_mean(kind.text, CHECK_KINDS, "top1 compares classes, exact all bits, within a tolerance")
-            label = f"expected {listed(CHECK_KINDS)}"
-            raise evaluator.error("E207", kind, f"`{kind.text}` is no check", label, help)
-        bound, source = self._check_settings(statement, evaluator)
-        reader = Reader(evaluator, self.folder)
-        node, _ = names.follow(statement.data, scope)
-        if isinstance(node, nodes.Text) and source is None:
-            source = node.value
-        shape = symbol.shape if self.tasks == 1 else (self.tasks, *symbol.shape)
-        if kind.text == "top1":
-            expected = reader.labels(statement.data, prod(shape[:-1]), shape[:-1])
-        else:
-            size = self.tasks * symbol.bytes
-            if size > MAX_BYTES:
-                raise evaluator.error("E506", output, f"{size:,} bytes to compare", "")
-            expected = reader.tensor(statement.data, symbol.dtype, shape)
-        return Check(symbol.name, kind.text, bound, source or "", expected)  # type: ignore[arg-type]
-
-    def _check_settings(self, statement: nodes.Check, evaluator: Evaluator) -> tuple[float, str | None]:
-        kind = statement.kind.text
-        name, (low, high) = BOUND_NAMES[kind], CHECK_BOUNDS[kind]
-        bound, source = None, None
-        for setting in statement.settings:
-            word, value = setting.keyword, setting.value
-            assert not isinstance(value, nodes.Word)
-            if word.text == "source" and isinstance(value, nodes.Text):
-                source = value.value
-            elif word.text == name and bound is None:
-                bound = float(evaluator.constant(value))
-                if not low <= bound <= high:
-                    label = f"expected {low:g} to {high:g}"
-                    help = "the share of rows that must be right: 0.98 for 98 %" if kind == "top1" else ""
-                    raise evaluator.error("E603", value, f"`{name}` is {bound:g}", label, help)
-            elif word.text == name:
-                raise evaluator.error("E603", setting, f"`{name}` is given twice", "once is enough")
-            else:
-                help = f"write {kind} ... {name}=NUMBER" if name else "exact compares bit for bit and takes no bound"
-                raise evaluator.error("E603", setting, f"a check `{kind}` has no `{word.text}`", "", help)
-        if bound is None and name:
-            help = "the share of rows that must be right" if kind == "top1" else "the greatest difference that is right"
-            raise evaluator.error(
-                "E603", statement.kind, f"the check lacks `{name}`", f"expected `{name}=NUMBER`", help
-            )
-        return bound or 0.0, source
-
-
-def _article(kind: str) -> str:
+def article(kind: str) -> str:
+    """Return a kind of tensor with its article."""
     return {"input": "an input", "output": "an output", "const": "a constant"}.get(kind, f"a {kind}")

@@ -10,13 +10,13 @@ import numpy as np
 
 from assembler import spelling
 from assembler.arguments import is_flag
+from assembler.checks import BOUND_NAMES
 from assembler.data import HEX
-from assembler.declarations import BOUND_NAMES, DEFAULT_MEMORY
+from assembler.declarations import DEFAULT_MEMORY
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
 from isa.files import write_whole
 from isa.instruction import Instruction, Value
-from isa.loops import trips_at
 from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
 from isa.row import ENGINES, WAIT_LETTERS, AttributeSpec, Row
@@ -211,7 +211,7 @@ def _code(program: Program, number: int) -> list[str]:
             name += "_"
         counters.append(name)
     lines, depth = [], 0
-    for instruction, trips in zip(core.code, trips_at(core.code), strict=True):
+    for instruction, trips in zip(core.code, core.trips(), strict=True):
         mnemonic = instruction.row.mnemonic
         if mnemonic == "brnz":
             depth -= 1

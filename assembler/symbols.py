@@ -215,3 +215,15 @@ class Names:
                 break
             node, scope = binding.node, binding.scope
         return node, scope
+
+    def named(self, word: nodes.Word, scope: Scope) -> nodes.Word:
+        """Return the name that a word means: in a macro it may be a parameter that stands for one."""
+        if word.quoted:
+            return word
+        node, _ = self.follow(nodes.Reference(word.span, word.text), scope)
+        return nodes.Word(node.span, node.name) if isinstance(node, nodes.Reference) else word
+
+    def is_none(self, node: nodes.Value, scope: Scope) -> bool:
+        """Return whether a value is the word `none`."""
+        node, _ = self.follow(node, scope)
+        return isinstance(node, nodes.Reference) and node.name == "none"

@@ -57,9 +57,3 @@ def _with(counts: tuple[int, ...], instruction: Instruction, count: int) -> tupl
 def times_each(code: Sequence[Instruction]) -> list[int]:
     """Return how often one task executes each instruction."""
     return [prod(trips) for trips in trips_at(code)]
-
-
-def executions(code: Sequence[Instruction]) -> int:
-    """Return how many instructions of engines, synchronisation among them, one task executes."""
-    pairs = zip(code, times_each(code), strict=True)
-    return sum(times for instruction, times in pairs if instruction.row.engine != "seq")

@@ -8,6 +8,7 @@ from math import lcm, prod
 import numpy as np
 
 from isa.dtypes import DType
+from isa.kept import declared
 
 # Each core has lm and cb; host is the host's memory behind PCIe, dev the chip's own DRAM, where it has one.
 MEMORIES = ("lm", "cb", "host", "dev")
@@ -103,6 +104,8 @@ class Operand:
     terms: tuple[Term, ...] = ()
     core: int | None = None
     stored: int = 0
+
+    __getstate__ = declared
 
     @property
     def rank(self) -> int:

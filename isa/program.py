@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from isa.dtypes import DType
 from isa.instruction import Instruction
-from isa.loops import Loop, find_loops, trips_at
+from isa.kept import declared
+from isa.loops import Loop, find_loops, times_each, trips_at
 from isa.operand import MEMORIES, TASK_COUNTER, Operand, Term, dense, packed_strides
 from isa.quantise import to_steps
 from isa.synchronisation import Use, uses
@@ -142,6 +143,8 @@ class Core:
     segments: tuple[Segment, ...]
     symbols: tuple[Symbol, ...]
 
+    __getstate__ = declared
+
     def symbol(self, name: str) -> Symbol:
         """Return the symbol of that name; raise KeyError if there is none."""
         for symbol in self.symbols:
@@ -154,15 +157,29 @@ class Core:
         return self._by_kind.get(kind, ())
 
     def trips(self, tasks: int = 1) -> list[tuple[int, ...]]:
-        """Return, for each instruction, the trip count of every counter, as `trips_at` does; worked out once."""
-        if tasks not in self._trips:
-            self._trips[tasks] = trips_at(self.code, tasks)
-        return self._trips[tasks]
+        """Return, for each instruction, the trip count of every counter, as `trips_at` does; the last are kept."""
+        found = self._trips.get(tasks)
+        if found is None:
+            found = trips_at(self.code, tasks)
+            self._trips.clear()
+            self._trips[tasks] = found
+        return found
 
     @cached_property
     def _trips(self) -> dict[int, list[tuple[int, ...]]]:
-        """Trip counts by the number of tasks."""
+        """Trip counts by the number of tasks: of the number that was asked for last."""
         return {}
+
+    @cached_property
+    def times(self) -> list[int]:
+        """How often one task executes each instruction."""
+        return times_each(self.code)
+
+    @cached_property
+    def executions(self) -> int:
+        """How many instructions of engines, synchronisation among them, one task executes."""
+        pairs = zip(self.code, self.times, strict=True)
+        return sum(times for instruction, times in pairs if instruction.row.engine != "seq")
 
     @cached_property
     def loops(self) -> tuple[Loop, ...]:
@@ -197,6 +214,8 @@ class Program:
     semaphores: tuple[str, ...] = ()
     barriers: tuple[str, ...] = ()
 
+    __getstate__ = declared
+
     def of_kind(self, kind: str) -> Iterator[tuple[int, Symbol]]:
         """Yield (core, symbol) of all cores; names of inputs and of outputs are unique among them."""
         return ((k, symbol) for k, core in enumerate(self.cores) for symbol in core.of_kind(kind))
@@ -212,6 +231,13 @@ class Program:
     def uses(self) -> dict[tuple[str, int], list[Use]]:
         """Who uses each semaphore and barrier, as isa.synchronisation.uses tells."""
         return uses([core.code for core in self.cores])
+
+    @cached_property
+    def is_well_formed(self) -> bool:
+        """Whether isa.verify_program finds nothing wrong; it is looked for up to the first problem."""
+        from isa.verify_program import problems
+
+        return next(problems(self), None) is None
 
     def save(self, path: str | Path) -> None:
         """Write the object file (.npo); the same program always gives the same bytes.

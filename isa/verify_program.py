@@ -39,19 +39,14 @@ NAME = re.compile(r"[^\W\d]\w*")
 def check_program(program: Program) -> Iterator[Diagnostic[Place | None]]:
     """Yield what is wrong with a program, at the instruction where it is of one.
 
-    That nothing is, is found out once and kept with it.
+    That nothing is, is found out once: Program.is_well_formed.
     """
-    if "is_well_formed" in vars(program):
-        return
-    found = False
-    for problem in _problems(program):
-        found = True
-        yield problem
-    if not found:
-        vars(program)["is_well_formed"] = True
+    if not program.is_well_formed:
+        yield from problems(program)
 
 
-def _problems(program: Program) -> Iterator[Diagnostic[Place | None]]:
+def problems(program: Program) -> Iterator[Diagnostic[Place | None]]:
+    """Yield what is wrong with a program, as it is found."""
     if not 1 <= len(program.cores) <= MAX_CORES:
         yield _wrong(f"the program is for {len(program.cores)} cores", f"expected 1 to {MAX_CORES}")
         return
@@ -66,9 +61,9 @@ def _problems(program: Program) -> Iterator[Diagnostic[Place | None]]:
                 yield _wrong(
                     f"{shown(name)} cannot name a {kind}, or names two", "expected letters, digits and _, once each"
                 )
-    problems = [problem for k, core in enumerate(program.cores) for problem in check_core(core, k, program)]
-    yield from problems
-    if not problems:
+    of_cores = [problem for k, core in enumerate(program.cores) for problem in check_core(core, k, program)]
+    yield from of_cores
+    if not of_cores:
         yield from _check_across(program)
     for check in program.checks:
         yield from check_check(check, program)

@@ -30,8 +30,9 @@ from emulator.checker.scoreboard import Scoreboard
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.plan import Plan
 from isa.instruction import Instruction
-from isa.loops import Loop, find_loops
+from isa.loops import Loop
 from isa.operand import MAX_LOOP_DEPTH
+from isa.program import Core
 from isa.row import ENGINES
 
 # What is walked at most: 10 to 30 us each.
@@ -53,9 +54,10 @@ class Block:
     skips: bool
 
 
-def blocks(code: Sequence[Instruction], skips: bool, only_sync: bool) -> tuple[int | Block, ...]:
+def blocks(core: Core, skips: bool, only_sync: bool) -> tuple[int | Block, ...]:
     """Return the code of a core by its loops; those with semaphores or barriers in them are never skipped."""
-    ends = {loop.first: loop for loop in find_loops(code)}
+    code = core.code
+    ends = {loop.first: loop for loop in core.loops}
 
     def between(first: int, last: int) -> tuple[int | Block, ...]:
         found: list[int | Block] = []
@@ -121,12 +123,12 @@ class Walk:
 
     def _core(self, number: int) -> Iterator[Sequence[Family] | None]:
         """Walk one core; yield its families, and None where it has to wait for another."""
-        code = self._plan.cores[number].core.code
+        core = self._plan.cores[number].core
         counters = [self._task] + [0] * MAX_LOOP_DEPTH
-        for part in blocks(code, self._skips, only_sync=not self._wanted):
+        for part in blocks(core, self._skips, only_sync=not self._wanted):
             yield from self._part(number, part, counters)
             self._recent[number].clear()
-        self._places[number] = len(code) - 1
+        self._places[number] = len(core.code) - 1
 
     def _part(self, number: int, part: int | Block, counters: list[int]) -> Iterator[Sequence[Family] | None]:
         if isinstance(part, Block):

@@ -21,7 +21,6 @@ from emulator.checker.race_report import tensor_byte, when
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
 from isa.instruction import Instruction
-from isa.loops import executions, times_each
 from isa.operand import Operand, Term, region
 from isa.program import Symbol
 
@@ -47,12 +46,12 @@ def find_dataflow(plan: Plan) -> tuple[list[Finding], list[str]]:
 
 def _is_short(plan: Plan) -> bool:
     """Return whether all executions of a task can be followed."""
-    if sum(executions(part.core.code) for part in plan.cores) > MOST_EXECUTIONS:
+    if sum(part.core.executions for part in plan.cores) > MOST_EXECUTIONS:
         return False
     touched = (
         times * operand.bytes
         for part in plan.cores
-        for instruction, times in zip(part.core.code, times_each(part.core.code))
+        for instruction, times in zip(part.core.code, part.core.times)
         for _, operand in instruction.accesses()
     )
     return sum(touched) <= MOST_FOLLOWED

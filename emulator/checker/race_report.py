@@ -4,8 +4,6 @@ from emulator.checker.findings import Edit, Finding
 from emulator.checker.races import Access, Race
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
-from isa.instruction import Instruction
-from isa.loops import find_loops
 from isa.operand import TASK_COUNTER
 from isa.row import WAIT_LETTERS
 
@@ -82,27 +80,18 @@ def _other_buffer(plan: Plan, *accesses: Access) -> tuple[Edit, ...]:
 
 def _semaphore(plan: Plan, first: Access, second: Access) -> tuple[Edit, ...]:
     """Return the edits that signal behind one access and wait before the other; none where they are not as many."""
-    sides = [(plan.cores[access.core].core.code, access.index) for access in (first, second)]
-    times = [_times(code, index) for code, index in sides]
+    sides = [(plan.cores[access.core].core, access.index) for access in (first, second)]
+    times = [core.times[index] for core, index in sides]
     if times[0] != times[1]:
         return ()
     known = set(plan.program.semaphores)
     name = next(f"ready{k}" for k in range(len(known) + 1) if f"ready{k}" not in known)
-    queues = [code[index].engine for code, index in sides]
+    queues = [core.code[index].engine for core, index in sides]
     return (
         Edit(0, 0, "declare", f".semaphore {name}"),
         Edit(first.core, first.index, "after", f"signal {name}, {queues[0]}"),
         Edit(second.core, second.index, "before", f"wait {name}, {queues[1]}"),
     )
-
-
-def _times(code: tuple[Instruction, ...], index: int) -> int:
-    """Return how often a task executes an instruction."""
-    times = 1
-    for loop in find_loops(code):
-        if loop.first < index < loop.last:
-            times *= loop.count
-    return times
 
 
 def tensor_byte(plan: Plan, place: tuple[int, str], address: int) -> str:

@@ -21,7 +21,6 @@ from emulator.checker.happens_before import MOST_EXECUTIONS, Walk
 from emulator.checker.iteration_sets import Effort, Family, Undecided, common_byte
 from emulator.plan.plan import Plan, repeats_after
 from isa.diagnostic import Place
-from isa.loops import executions
 from isa.operand import Operand, region, runs
 from isa.row import ENGINES
 
@@ -108,7 +107,7 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
     # The scoreboard follows addresses, which may differ from task to task; wait bits do not.
     one_by_one = not skips or plan.program.order == "hardware"
     tasks = repeats_after(plan) if one_by_one and search.wanted else 1
-    total = tasks * sum(executions(part.core.code) for part in plan.cores)
+    total = tasks * sum(part.core.executions for part in plan.cores)
     if tasks > 1 and total > MOST_EXECUTIONS:
         raise Undecided(f"{tasks:,} tasks that differ, of {total:,} instructions, would have to be followed one by one")
     for task in range(tasks):

@@ -25,8 +25,8 @@ from emulator.plan.traps import overlap_trap
 from isa.diagnostic import Place
 from isa.errors import Trap
 from isa.instruction import Instruction
-from isa.loops import executions, find_loops
 from isa.operand import MAX_LOOP_DEPTH
+from isa.program import Core
 from isa.row import ENGINES
 
 # Executions of a task, at most: each is compared with all before it on its core, and takes a row.
@@ -57,7 +57,7 @@ class Interleaver:
 
         Each of the `observers` is told of every instruction as it runs.
         """
-        total = sum(executions(part.core.code) for part in plan.cores)
+        total = sum(part.core.executions for part in plan.cores)
         if total > MOST_EXECUTIONS:
             raise Trap(
                 f"{plan.program.name}: a task executes {total:,} instructions, but at most {MOST_EXECUTIONS:,} can be "
@@ -103,7 +103,7 @@ def _queues(plan: Plan, part: CorePlan, task: int) -> list[list[Executed]]:
     code = part.core.code
     queues: list[list[Executed]] = [[] for _ in ENGINES]
     board = _Board(plan.program.order == "hardware")
-    for index, counters in _in_program_order(code, task):
+    for index, counters in _in_program_order(part.core, task):
         instruction = code[index]
         engine = ENGINES.index(instruction.engine)
         needs = [len(queue) if instruction.waits >> k & 1 else 0 for k, queue in enumerate(queues)]
@@ -115,9 +115,10 @@ def _queues(plan: Plan, part: CorePlan, task: int) -> list[list[Executed]]:
     return queues
 
 
-def _in_program_order(code: Sequence[Instruction], task: int) -> list[tuple[int, tuple[int, ...]]]:
+def _in_program_order(core: Core, task: int) -> list[tuple[int, tuple[int, ...]]]:
     """Return index and counters, the task first, of all that a core executes."""
-    ends = {loop.last: loop for loop in find_loops(code)}
+    code = core.code
+    ends = {loop.last: loop for loop in core.loops}
     counters = [task] + [0] * MAX_LOOP_DEPTH
     found, at = [], 0
     while code[at].row.mnemonic != "end":

@@ -22,7 +22,6 @@ from emulator.execute.walkers import Progress, Walkers, count_threads
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import standing
 from isa.errors import InputError
-from isa.loops import executions
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 
@@ -99,7 +98,7 @@ class Session:
     def _so_far(self, task: int, done: int) -> str:
         """Return how far a run is: tasks, instructions, and where each core stands."""
         plan = self._plan
-        total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+        total = sum(part.core.executions for part in plan.cores) * plan.tasks
         of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
         return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, self.walkers.places)}"
 
@@ -152,7 +151,7 @@ class Session:
         before = walkers.done
         progress = None
         if on_progress:
-            total = sum(executions(part.core.code) for part in plan.cores) * plan.tasks
+            total = sum(part.core.executions for part in plan.cores) * plan.tasks
             progress = Progress(lambda: on_progress(walkers.done - before, total))
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):

@@ -13,7 +13,6 @@ import numpy as np
 from emulator.explain.slack import slack
 from emulator.timing.columns import REASONS, Reason, Record, reasons
 from emulator.timing.timeline import Timeline
-from isa.loops import times_each
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def annotate(timeline: Timeline) -> list[LineTime]:
         executions = np.bincount(index, minlength=n).tolist()
         least = _least(index, slacks[mine], n) if slacks is not None else [None] * n
         stalled = _stalls(records[mine], n)
-        times = times_each(part.core.code)
+        times = part.core.times
         loops = {loop.first: loop for loop in part.core.loops}
         for k, line in enumerate(part.core.lines):
             place = line.file, line.number

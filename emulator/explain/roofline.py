@@ -15,7 +15,6 @@ from emulator.timing.timeline import transfer_bytes
 from isa.chip import Chip
 from isa.dtypes import I16
 from isa.instruction import Instruction
-from isa.loops import times_each
 from isa.program import Line
 
 
@@ -78,7 +77,7 @@ def roofline(timeline: Schedule) -> Roofline:
     resources: dict[str, float] = defaultdict(float)
     moved, operations = Counter[str](), 0
     for part, costs in zip(plan.cores, timeline.costs, strict=True):
-        times = times_each(part.core.code)
+        times = part.core.times
         for index, cost in costs.items():
             instruction = part.core.code[index]
             least = ideal(chip, instruction, cost)

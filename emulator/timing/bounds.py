@@ -16,7 +16,6 @@ from isa.bounds_chip import NO_CYCLES, RooflineChip
 from isa.dtypes import I16
 from isa.errors import Trap
 from isa.instruction import Instruction
-from isa.loops import times_each
 from isa.program import Program, memory_needs
 from isa.verify_program import check_program
 
@@ -121,7 +120,7 @@ def bounds(program: Program, chip: RooflineChip, tasks: int) -> Bounds:
         )
     done = Counter[str]()
     for core in program.cores:
-        for instruction, times in zip(core.code, times_each(core.code), strict=True):
+        for instruction, times in zip(core.code, core.times, strict=True):
             for name, amount in work(instruction).items():
                 done[name] += times * amount
     for kind, link in (("input", "host link in"), ("output", "host link out")):

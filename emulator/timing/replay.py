@@ -35,7 +35,6 @@ from emulator.timing.columns import (
 from emulator.timing.program_order import goes_on
 from emulator.timing.schedule import Fixed, State, walk
 from isa.errors import Trap
-from isa.loops import executions
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.table import MAX_OPERANDS
 
@@ -152,7 +151,7 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
         float(chip["memory.lm_block_bytes_per_cycle"]) if chip["memory.lm_blocks"] else 0.0,
         plan.program.order == "hardware",
     )
-    return Clock(fixed, np.array(starts(executions(part.core.code) for part in plan.cores), np.int64))
+    return Clock(fixed, np.array(starts(part.core.executions for part in plan.cores), np.int64))
 
 
 def run(

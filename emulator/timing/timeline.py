@@ -37,7 +37,6 @@ from emulator.timing.replay import Clock, clock_of, run
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, EngineTime, Schedule, Step
 from emulator.timing.schedule import State
 from isa.errors import Trap
-from isa.loops import executions
 from isa.operand import MEMORIES
 from isa.row import ENGINES
 
@@ -249,7 +248,7 @@ FEWER = "give its longest loop a smaller count: the time of one iteration soon r
 def executed(plan: Plan, tasks: int = 1) -> int:
     """Return how many instructions of engines a task executes; raise Trap where so many cannot be scheduled."""
     cores = [part.core for part in plan.cores]
-    instructions = sum(executions(core.code) for core in cores)
+    instructions = sum(core.executions for core in cores)
     iterations = sum(prod(core.trips()[loop.last]) for core in cores for loop in core.loops)
     for count, most, what in (
         (instructions, MOST_INSTRUCTIONS, "instructions"),

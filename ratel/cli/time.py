@@ -192,9 +192,7 @@ def report(options: argparse.Namespace) -> int:
 
 def check_length(program: Program, most: int, what: str) -> None:
     """Raise Trap, before any time is spent, where a task has more instructions than can be shown."""
-    from isa.loops import executions
-
-    count = sum(executions(core.code) for core in program.cores)
+    count = sum(core.executions for core in program.cores)
     if count > most:
         raise Trap(
             f"{what} a task of {count:,} instructions would be too long: at most {most:,}",

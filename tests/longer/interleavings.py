@@ -22,7 +22,6 @@ from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.errors import Trap
 from isa.interpret import interpret
-from isa.loops import executions
 from isa.operand import MEMORIES, region
 from isa.program import Program
 from ratel.testing.programs import looped_programs, ordered, race_free_programs
@@ -53,7 +52,7 @@ def by_reference(plan: Plan, poison: int) -> bytes:
 def hold_in_any_order(program: Program, interleavings: int) -> str:
     """Hold the orders of a program's first task against each other; return "equal", "trap" or "too long"."""
     plan = load(program, load_chip(program.chip), 1)
-    if sum(executions(part.core.code) for part in plan.cores) > MOST_EXECUTIONS:
+    if sum(part.core.executions for part in plan.cores) > MOST_EXECUTIONS:
         return "too long"
     assert find_races(plan).verdict == "proven"
     zeros = {s.name: np.zeros(s.shape, s.dtype.numpy) for _, s in program.of_kind("input")}

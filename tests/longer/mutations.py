@@ -25,7 +25,6 @@ from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.errors import RatelError, Trap
-from isa.loops import executions
 from isa.program import Core, Program
 from ratel.testing.programs import looped_programs, ordered, race_free_programs
 from tests.emulator.checker.plain_races import Deadlock, racing_pairs
@@ -87,7 +86,7 @@ def _without(core: Core, gone: set[int]) -> Core:
 def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
     """Hold the verdict of a program against brute force, and against interleavings where it is proven."""
     chip = load_chip(program.chip)
-    if sum(executions(core.code) for core in program.cores) > MOST_EXECUTIONS:
+    if sum(core.executions for core in program.cores) > MOST_EXECUTIONS:
         return
     try:
         plan = load(program, chip, 1)
@@ -144,7 +143,7 @@ def small_programs() -> Iterator[Program]:
             program = ratel.assemble(path.read_text(), path)
         except RatelError:
             continue  # a part that others include
-        if sum(executions(core.code) for core in program.cores) <= MOST_EXECUTIONS:
+        if sum(core.executions for core in program.cores) <= MOST_EXECUTIONS:
             yield program
 
 

@@ -7,7 +7,6 @@ import ratel
 from emulator.checker.races import find_races
 from emulator.plan.load import load
 from isa.chip import load_chip
-from isa.loops import executions
 from isa.program import Program
 from ratel.testing.programs import looped_programs
 from tests.emulator.checker.plain_races import racing_pairs
@@ -25,14 +24,14 @@ def pairs(program: Program, skips: bool = True) -> set:
 @given(looped_programs(most_trips=5))
 def test_skipped_iterations_are_judged_as_by_brute_force(program: Program) -> None:
     assert pairs(program) == pairs(program, skips=False)
-    if executions(program.cores[0].code) <= 100:
+    if program.cores[0].executions <= 100:
         assert pairs(program) == racing_pairs(program)
 
 
 @settings(max_examples=30, deadline=None)
 @given(looped_programs(most_trips=12))
 def test_skipped_iterations_are_judged_as_one_by_one(program: Program) -> None:
-    if executions(program.cores[0].code) <= 2000:
+    if program.cores[0].executions <= 2000:
         assert pairs(program) == pairs(program, skips=False)
 
 
