@@ -136,6 +136,7 @@ def finite(value: Any) -> Any:
 
 
 def must_be_a_program(program: object) -> None:
+    """Raise TypeError for what is no Program, such as a text or a path."""
     if not isinstance(program, Program):
         raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
 
@@ -311,6 +312,10 @@ def timed(
     on_progress: Callable[[int, int], None] | None,
     max_cycles: int | None = None,
 ) -> Schedule:
+    """Return the schedule of a plan: a Timeline of one task, a Stream of several; arguments are as in `time`.
+
+    Raises Trap where it cannot finish, or takes more than `max_cycles`.
+    """
     from emulator.timing.stream import stream
     from emulator.timing.timeline import schedule
 

@@ -1,4 +1,4 @@
-"""How functions are compiled, and kept: the one wing that knows numba.
+"""How functions are compiled, and kept: the wing that knows numba.
 
 In goes a Python function under one of four decorators; out comes machine code, new or from the cache. In order:
 `compile` (the decorators and numba's options), `numba_private` (numba's insides, where its version is known), `forms`

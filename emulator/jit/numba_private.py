@@ -1,7 +1,12 @@
-"""numba's insides: all of the project that subclasses or patches them, for the versions that it knows.
+"""numba's insides: what subclasses its compilers and libraries, and patches its cache, for the versions that it knows.
 
 They buy time alone: without them (`pipeline` returns None) plain numba compiles the same sources to the same bits, but
 makes machine code of inner functions too, reads all code again as it loads, and has no lock of its own around saving.
+
+Other files hold on to numba too, whatever its version: compile.py wraps `dispatcher.compile`; cache.py sets its folder
+and knows how it names files; jobs.py asks for compiled results and their addresses, and listens for its events;
+forms.py reads its setting of the host's features; intrinsics.py, atomics.py and emulator/kernels/microkernel.py are
+written for its extension interface, `call_kernel` for its call convention.
 """
 
 from collections.abc import Callable

@@ -71,7 +71,8 @@ class Record(Columns):
     START = auto()
     # The record whose start freed the place in the queue for its issue (NONE: the sequencer was the last to be ready).
     FREED_BY = auto()
-    # The record whose latency its finish is due to: itself, or one before it on its engine.
+    # When its result is there, and those of all before it on its engine; the record whose latency that is due to:
+    # itself, or one before it on its engine.
     FINISH = auto()
     FINISHED_BY = auto()
 

@@ -1,4 +1,4 @@
-"""Queue: when each task of a stream moves in, computes and moves out, in cycles from the stream's first byte in.
+"""Stream: when each task of a stream moves in, computes and moves out, in cycles from the stream's first byte in.
 
 The command processor holds {DMA in, COMPUTE, DMA out} of each task and starts each as soon as it may. Task t, where
 the inputs have b buffers and the outputs c (of those that move, the fewest):

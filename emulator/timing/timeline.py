@@ -46,7 +46,7 @@ STALLS = {
     "token": Engine.STALL_TOKEN,
     "resource": Engine.STALL_RESOURCE,
 }
-# What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 152 bytes.
+# What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 144 bytes.
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
 
 
