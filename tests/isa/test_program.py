@@ -44,7 +44,7 @@ def test_what_is_wrong_is_looked_for_up_to_the_first_problem(monkeypatch: pytest
     def checked(*given: object) -> NoReturn:
         pytest.fail("a check was read behind the first problem")
 
-    program = assemble(".output y i8[4]\nfill y, 1\n.check y exact 1\nend")
+    program = assemble(".output y i8[4]\nfill y, value=1\n.check y exact 1\nend")
     monkeypatch.setattr(verify_program, "check_check", checked)
     problem = next(verify_program.check_program(replace(program, order="none")))  # type: ignore[arg-type]
     assert problem.message == "the order is 'none'"
