@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from reprlib import repr as shortened
 from typing import Any
 
-from isa.diagnostic import Diagnostic
+from isa.diagnostic import Diagnostic, Place
 
 
 def shown(value: object) -> str:
@@ -55,7 +55,8 @@ class Trap(RatelError):
     """Raised when a program cannot run on a chip, or an instruction may not run with its operands or their values.
 
     `core` is the number of the core, `instruction` the index in its code, `line` the source line that it came from,
-    `address` the byte address concerned; None where unknown.
+    `address` the byte address concerned; None where unknown. Where core and instruction are known, the
+    diagnostic has their Place.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Trap(RatelError):
         core: int | None = None,
         diagnostics: Sequence[Diagnostic[Any]] = (),
     ) -> None:
+        if core is not None and instruction is not None:
+            diagnostics = diagnostics or (Diagnostic("", Place(core, instruction), message, help),)
         super().__init__(message, help, diagnostics)
         self.instruction = instruction
         self.line = line
@@ -82,6 +85,7 @@ def index_trap(
     rows: int,
     where: str = "",
     *,
+    core: int | None = None,
     instruction: int | None = None,
     line: int | None = None,
     address: int | None = None,
@@ -90,6 +94,7 @@ def index_trap(
     return Trap(
         f"{where}index[{place}] is {value}, but the first dimension of x has {rows} element{'s' if rows > 1 else ''}",
         f"every element of `index` must be from 0 to {rows - 1}; clip or correct the tensor that it is read from",
+        core=core,
         instruction=instruction,
         line=line,
         address=address,

@@ -176,7 +176,7 @@ def _check_overlap(part: CorePlan, index: int, counters: Sequence[int]) -> None:
         if kind == "write" or (operand.memory, operand.core) != (out.memory, out.core):
             continue
         if shares_bytes(instruction, out, to, operand, operand.address_at(counters)):
-            raise overlap_trap(part.core, index, to)
+            raise overlap_trap(part.number, part.core, index, to)
 
 
 class _Going:
@@ -186,7 +186,7 @@ class _Going:
         self._plan, self._queues = plan, queues
         self._done = [0] * len(queues)
         self._signals = Counter[int]()
-        self._barriers = plan.program.uses
+        self._uses = plan.program.uses
         self.order: list[Executed] = []
 
     def _instruction(self, e: Executed) -> Instruction:
@@ -225,7 +225,7 @@ class _Going:
             case "wait":
                 return self._signals[number] > 0
             case "barrier":
-                users = {use.core for use in self._barriers["barrier", number]}
+                users = {use.core for use in self._uses["barrier", number]}
                 return len(self._at_barrier(number)) == len(users)
         return True
 

@@ -49,8 +49,16 @@ class Execution:
 class Runner(Protocol):
     """What computes the tasks of a session: its Walkers, or emulator/execute/stepping.py an instruction at a time."""
 
+    @property
+    def done(self) -> int:
+        """How many instructions of engines it has run, over all tasks."""
+
+    @property
+    def places(self) -> list[int]:
+        """The next instruction of each core."""
+
     def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
-        """Run the code of one task to its end on every core; `on_stop` is called where a dump may be taken."""
+        """Run the code of one task to its end on every core; Walkers call `on_stop` where a dump of an iteration is."""
 
 
 class Session:
@@ -95,12 +103,12 @@ class Session:
         self._closed = True
         self.walkers.close()
 
-    def _so_far(self, task: int, done: int) -> str:
+    def _so_far(self, task: int, done: int, places: Sequence[int]) -> str:
         """Return how far a run is: tasks, instructions, and where each core stands."""
         plan = self._plan
         total = sum(part.core.executions for part in plan.cores) * plan.tasks
         of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
-        return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, self.walkers.places)}"
+        return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, places)}"
 
     @property
     def memory(self) -> np.ndarray:
@@ -118,18 +126,30 @@ class Session:
         An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
         tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
         some times a second.
-        Raises InputError for wrong inputs, and where the session is closed or runs already; Trap when an instruction's
-        result overlaps what it reads, an index is out of range, no core can go on, or there is not the memory. The
-        session can go on after either.
+        Raises InputError for wrong inputs, for a `runner` where a dump is of an iteration, which only walkers take, and
+        where the session is closed or runs already; Trap when an instruction's result overlaps what it reads, an index
+        is out of range, no core can go on, or there is not the memory. The session can go on after either.
         """
         if self._closed:
             raise InputError("the session is closed", "open another one, or run before the end of its `with`")
+        if runner is not None and runner is not self.walkers:
+            self._check_untimed()
         if not self._running.acquire(blocking=False):
             raise InputError("the session is running", "one session runs one thing at a time: open one for each thread")
         try:
-            return self._run(inputs, on_progress, runner or self.walkers)
+            return self._run(inputs, on_progress, self.walkers if runner is None else runner)
         finally:
             self._running.release()
+
+    def _check_untimed(self) -> None:
+        """Raise InputError where a dump is of an iteration."""
+        for dump in self._dumps:
+            if dump.iteration is not None:
+                raise InputError(
+                    f"{dump.symbol}@{dump.iteration}: a runner other than the session's walkers takes no dump of an "
+                    "iteration",
+                    f"open the session with a dump of {dump.symbol} as the program ends, or run without `runner`",
+                )
 
     def _run(
         self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None, runner: Runner
@@ -148,18 +168,18 @@ class Session:
                 if task == last and at == walkers.at and walkers.counters[1] == dump.iteration:
                     shown[k] = copy_out(self._arena, plan, *self._wanted[k], task)
 
-        before = walkers.done
+        before = runner.done
         progress = None
         if on_progress:
             total = sum(part.core.executions for part in plan.cores) * plan.tasks
-            progress = Progress(lambda: on_progress(walkers.done - before, total))
+            progress = Progress(lambda: on_progress(runner.done - before, total))
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):
                 tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
             try:
                 runner.compute(task, partial(show, task), progress)
             except KeyboardInterrupt as interrupt:
-                interrupt.add_note(self._so_far(task, walkers.done - before))
+                interrupt.add_note(self._so_far(task, runner.done - before, runner.places))
                 raise
             for core, symbol in program.of_kind("output"):
                 outputs[symbol.name][task] = tensor(self._arena, plan, core, symbol, task)
@@ -168,7 +188,7 @@ class Session:
                 shown[k] = copy_out(self._arena, plan, *self._wanted[k], last)
         if not is_batch:
             outputs = {name: batch[0] for name, batch in outputs.items()}
-        return Execution(outputs, [shown[k] for k in range(len(self._dumps))], walkers.done - before)
+        return Execution(outputs, [shown[k] for k in range(len(self._dumps))], runner.done - before)
 
 
 def execute(

@@ -4,6 +4,7 @@ The seam for whoever wants to look at a run from inside: an Observer is told bef
 all bytes as they are then. emulator/execute/saturation.py is one; emulator/execute/interleave.py gives the order.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,8 +15,11 @@ from emulator.plan.plan import Plan
 from emulator.plan.row import FIELDS, Call, Field, starts
 from emulator.plan.traps import wrong_index
 from isa.diagnostic import Place
-from isa.errors import Trap
+from isa.errors import InputError, Trap, shown
 from isa.operand import MAX_LOOP_DEPTH
+
+# Instructions, at most, between looks at how far a task is.
+MOST_TOGETHER = 1000
 
 
 class Observer:
@@ -32,45 +36,98 @@ class Observer:
 
 
 class Stepping:
-    """Runs tasks of a session, a Runner: `order` gives the executions of each task, in the order in which they run."""
+    """Runs tasks of a session, a Runner: `order` gives the executions of each task, in the order in which they run.
+
+    `done` is how many it has run, over all tasks.
+    """
 
     def __init__(
         self, plan: Plan, session: Session, order: Callable[[int], Sequence[Place]], observers: Sequence[Observer] = ()
     ) -> None:
         self._plan, self._walkers, self._memory = plan, session.walkers, session.memory
         self._order, self._observers = order, observers
+        self._ahead: Sequence[Place] = ()
+        self._at = self.done = 0
+
+    @property
+    def places(self) -> list[int]:
+        """The next instruction of each core in the order; its end where none is left."""
+        places = [len(part.core.code) - 1 for part in self._plan.cores]
+        for executed in reversed(self._ahead[self._at :]):
+            places[executed.core] = executed.index
+        return places
 
     def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
-        """Run one task; no dump is taken. Raises Trap as a run does."""
-        plan, order = self._plan, self._order(task)
+        """Run one task; no dump is taken.
+
+        Raises Trap as a run does, InputError for what is no execution of the plan.
+        """
+        plan = self._plan
+        # An order may take long to draw; meanwhile no core has begun.
+        self._ahead, self._at = [Place(part.number, 0) for part in plan.cores], 0
+        order = self._order(task)
+        _check_order(plan, order)
+        self._ahead = order
         begins = starts(len(part.rows) for part in plan.cores)
         at = np.array([begins[executed.core] + executed.index for executed in order], np.int64)
         rows = _with_addresses(plan, self._walkers.given_rows()[at], at, order)
         # What orders instructions has been done by giving the order.
-        computes = [plan.cores[each.core].core.code[each.index].row.engine != "sync" for each in order]
-        if not self._observers:
-            # All at once where nobody looks: a call takes longer than a small instruction.
-            self._follow([each for each, one in zip(order, computes, strict=True) if one], at[computes], rows[computes])
-            return
-        for k, executed in enumerate(order):
+        computes = np.array([plan.cores[each.core].core.code[each.index].row.engine != "sync" for each in order], bool)
+        # Many at once where nobody looks: a call takes longer than a small instruction.
+        together = 1 if self._observers else MOST_TOGETHER
+        for first in range(0, len(order), together):
             for observer in self._observers:
-                observer.before(executed, self._memory)
-            if computes[k]:
-                self._follow([executed], at[k : k + 1], rows[k : k + 1])
+                observer.before(order[first], self._memory)
+            self._follow(order, at, rows, first + np.flatnonzero(computes[first : first + together]))
+            ran = min(together, len(order) - first)
+            self._at += ran
+            self.done += ran
             for observer in self._observers:
-                observer.after(executed, self._memory)
+                observer.after(order[first], self._memory)
+            if progress:
+                progress.look(time.perf_counter())
 
-    def _follow(self, order: Sequence[Place], at: np.ndarray, rows: np.ndarray) -> None:
-        """Run executions in their order, on rows with their addresses."""
-        place = self._walkers.follow(at, rows)
+    def _follow(self, order: Sequence[Place], at: np.ndarray, rows: np.ndarray, some: np.ndarray) -> None:
+        """Run some of the executions of an order, on rows with their addresses."""
+        rows = rows[some]
+        place = self._walkers.follow(at[some], rows) if some.size else None
         if place is not None:
-            raise self._trap(order[place], int(rows[place, Call.STATUS]))
+            raise self._trap(order[some[place]], int(rows[place, Call.STATUS]))
 
     def _trap(self, executed: Place, status: int) -> Trap:
         if status:
             return wrong_index(self._plan, executed.core, executed.index, status - 1, executed.counters, self._memory)
-        where = self._plan.cores[executed.core].where(executed.index)
-        return Trap(f"{where}: this computer cannot give the memory for it")
+        part = self._plan.cores[executed.core]
+        return Trap(
+            f"{part.where(executed.index)}: this computer cannot give the memory for it",
+            core=executed.core,
+            instruction=executed.index,
+            line=part.line(executed.index).number,
+        )
+
+
+def _check_order(plan: Plan, order: Sequence[Place]) -> None:
+    """Raise InputError where something is no execution of a plan: on its addresses a kernel could leave its memory."""
+    trips = [part.core.trips(plan.tasks) for part in plan.cores]
+    for executed in order:
+        core, index, counters = executed.core, executed.index, executed.counters
+        if not (0 <= core < len(trips) and 0 <= index < len(trips[core])):
+            raise InputError(
+                f"the order has instruction {index} of core {core}, which the program has not",
+                "count cores, and the instructions of each core's code, from 0",
+            )
+        if plan.cores[core].core.code[index].row.engine == "seq":
+            raise InputError(
+                f"{plan.cores[core].where(index)}: the order has an instruction of the sequencer",
+                "leave it out, and give what is in a loop once for each iteration, with its counters",
+            )
+        counts = trips[core][index]
+        if len(counters) != len(counts) or not all(0 <= at < n for at, n in zip(counters, counts, strict=True)):
+            raise InputError(
+                f"{plan.cores[core].where(index)}: the order has it at counters {shown(counters)}",
+                f"give {len(counts)} counters, the task first, then loops from the outermost on, 0 where none is open; "
+                f"here they are below {counts}",
+            )
 
 
 def _with_addresses(plan: Plan, rows: np.ndarray, at: np.ndarray, order: Sequence[Place]) -> np.ndarray:

@@ -46,9 +46,9 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
         if len(held) > chip[key]:
             what = key.split(".")[1]
             raise Trap(f"{program.name} has {len(held)} {what}, but {chip.name} has {chip[key]}", f"see {key}")
-    for core in program.cores:
-        _check_memories(core, chip)
-        _check_bounds(core, chip, tasks)
+    for k, core in enumerate(program.cores):
+        _check_memories(k, core, chip)
+        _check_bounds(k, core, chip, tasks)
     sizes = _sizes(program.cores, tasks)
     bases, offset = {}, 0
     for place, size in sizes.items():
@@ -113,19 +113,21 @@ def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int]
     )
 
 
-def _check_memories(core: Core, chip: Chip) -> None:
+def _check_memories(number: int, core: Core, chip: Chip) -> None:
     words, descriptors = encode(core.code)
     if len(words) + len(descriptors) > chip["memory.ib_bytes"]:
         raise Trap(
             f"the code takes {len(words) + len(descriptors)} bytes, but the instruction buffer of {chip.name} "
             f"has {chip['memory.ib_bytes']}",
             "put what repeats into hardware loops",
+            core=number,
         )
     held = [(symbol.name, symbol.memory, symbol.end) for symbol in core.symbols]
     held += [("a constant", segment.memory, segment.end) for segment in core.segments]
     for name, memory, end in held:
         if end > chip.memory_bytes(memory):
-            raise Trap(f"{name} ends at byte {end} of {memory}, but {_has(chip, memory)}", MEMORY_MEANING[memory])
+            what = f"{name} ends at byte {end} of {memory}, but {_has(chip, memory)}"
+            raise Trap(what, MEMORY_MEANING[memory], core=number)
 
 
 def _has(chip: Chip, memory: str) -> str:
@@ -133,7 +135,7 @@ def _has(chip: Chip, memory: str) -> str:
     return f"{chip.name} has {size} bytes of it" if size else f"{chip.name} has no {memory} memory"
 
 
-def _check_bounds(core: Core, chip: Chip, tasks: int) -> None:
+def _check_bounds(number: int, core: Core, chip: Chip, tasks: int) -> None:
     for k, (instruction, trips) in enumerate(zip(core.code, core.trips(tasks), strict=True)):
         for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
             if operand is None:
@@ -144,6 +146,7 @@ def _check_bounds(core: Core, chip: Chip, tasks: int) -> None:
                     f"{where(core, k)}: `{spec.name}` reaches bytes {low} to {high} of {operand.memory} over all "
                     f"iterations, but {_has(chip, operand.memory)}",
                     TRAPS["bounds" if chip.memory_bytes(operand.memory) else "memory"],
+                    core=number,
                     instruction=k,
                     line=core.lines[k].number,
                     address=low if low < 0 else high,
@@ -178,6 +181,7 @@ def _find_overlaps(
                     f"{where(core, k)}: the result may reach bytes {max(out_low, weight.address)} on of {out.memory}, "
                     "where a compressed weight lies",
                     "nothing may write a compressed weight: write to another tensor",
+                    core=number,
                     instruction=k,
                     line=core.lines[k].number,
                     address=max(out_low, weight.address),
@@ -191,7 +195,7 @@ def _find_overlaps(
             if operand.terms != out.terms:
                 watch[k] = True
             elif shares_bytes(instruction, out, out.address, operand, operand.address):
-                raise overlap_trap(core, k, out.address)
+                raise overlap_trap(number, core, k, out.address)
     return watch
 
 

@@ -11,8 +11,11 @@ from isa.program import Core
 from isa.table import ROWS
 
 
-def overlap_trap(core: Core, k: int, address: int, moment: str = "") -> Trap:
-    """Return the trap of instruction k, whose result at byte `address` overlaps what it reads; `moment` says when."""
+def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = "") -> Trap:
+    """Return the trap of instruction k of core `number`, whose result at byte `address` overlaps what it reads.
+
+    `moment` says when.
+    """
     out = core.code[k].operand("out")
     assert out is not None
     held = [s for s in core.symbols if s.memory == out.memory and out.core is None and s.address <= address < s.end]
@@ -21,6 +24,7 @@ def overlap_trap(core: Core, k: int, address: int, moment: str = "") -> Trap:
     return Trap(
         f"{where(core, k)}: {moment}the result, from {place} on, overlaps a tensor that the instruction reads",
         f"write to another tensor; only {in_place} may work in place, on the same elements",
+        core=number,
         instruction=k,
         line=core.lines[k].number,
         address=address,
@@ -41,6 +45,7 @@ def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[
         int(value),
         x.shape[0],
         f"{where(core, k)}: {in_task(plan, counters)}",
+        core=number,
         instruction=k,
         line=core.lines[k].number,
         address=address,

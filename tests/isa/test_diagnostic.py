@@ -17,6 +17,16 @@ from isa.synchronisation import check_synchronisation
 MOVES = ".chip edge\n.input a i8[4]\n.input b i8[4]\n.output y i8[4]\ncopy y, a\nend\n"
 SIGNALS = ".chip edge\n.semaphore s\n.output y i8[4]\nfill y, value=0\nsignal s, pe\nend\n"
 WAITS = ".chip edge\n.semaphore s\n.output y i8[4]\nfill y, value=0\nwait s, pe\nend\n"
+OVERLAPS = """.chip hanguang800
+.core 0
+end
+.core 1
+.local a i8[8]
+.local b i8[4] at a
+.local c i8[4] at a + 1
+copy c, b
+end
+"""
 
 
 def test_an_error_is_a_diagnostic_of_its_own() -> None:
@@ -42,6 +52,16 @@ def test_errors_of_programs_have_places() -> None:
         load(replace(program, cores=(replace(core, code=(short, core.code[1])),)), load_chip("edge"))
     (found,) = caught.value.diagnostics
     assert (found.code, found.place) == ("shape", Place(0, 0)) and found.message in caught.value.message
+
+
+def test_traps_of_instructions_have_places() -> None:
+    trap = Trap("wrong", "mend it", core=1, instruction=2)
+    assert trap.diagnostics == (Diagnostic("", Place(1, 2), "wrong", "mend it"),)
+    assert Trap("wrong", "mend it").diagnostics == (Diagnostic("", None, "wrong", "mend it"),)
+    with pytest.raises(Trap, match="overlaps") as caught:
+        ratel.check(ratel.assemble(OVERLAPS))
+    (found,) = caught.value.diagnostics
+    assert found.place == Place(1, 0) and (found.message, found.help) == (caught.value.message, caught.value.help)
 
 
 def test_errors_of_inputs_come_one_by_one() -> None:

@@ -57,4 +57,4 @@ def test_nothing_may_write_it(forms: dict[str, ratel.Program], tmp_path: Path) -
     program = ratel.assemble(text, tmp_path / "layer.npu")
     with pytest.raises(ratel.Trap, match="where a compressed weight lies") as caught:
         ratel.time(program)
-    assert caught.value.line == 8
+    assert caught.value.line == 8 and caught.value.core == 0

@@ -18,6 +18,7 @@ from emulator.execute.session import Dump, execute
 from emulator.plan.load import load, shares_bytes
 from emulator.plan.plan import Plan
 from isa.chip import load_chip
+from isa.diagnostic import Place
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError, Trap
 from isa.instruction import Instruction, build
@@ -194,6 +195,7 @@ def test_overlap_in_one_iteration() -> None:
     with pytest.raises(Trap) as caught:
         execute(plan, {})
     assert (caught.value.instruction, caught.value.line, caught.value.address) == (1, 2, 8)
+    assert [found.place for found in caught.value.diagnostics] == [Place(0, 1)]
     assert str(caught.value).startswith("test.npu:2: copy: the result, from byte 0x8 of lm on, overlaps")
 
 
@@ -472,8 +474,9 @@ def test_a_task_beyond_the_memory_is_refused_as_it_is_loaded() -> None:
     """An address that follows the task's number without a modulus, which only raw operands can have."""
     far = program([build("fill", out=dense("lm", 0, I8, (1024,), (Term(0, 0, 1024),)))], [])
     assert load(far, EDGE, tasks=256).tasks == 256
-    with pytest.raises(Trap, match="reaches bytes 0 to 263168 of lm"):
+    with pytest.raises(Trap, match="reaches bytes 0 to 263168 of lm") as caught:
         load(far, EDGE, tasks=257)
+    assert [found.place for found in caught.value.diagnostics] == [Place(0, 0)]
 
 
 def test_runs_in_threads() -> None:

@@ -1,15 +1,19 @@
 """Stepping: what observers are told, and when; sessions go on with their walkers afterwards."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import pytest
 
 import ratel
 from emulator.execute.interleave import Interleaver
-from emulator.execute.session import Session
+from emulator.execute.session import Dump, Session
 from emulator.execute.stepping import Observer, Stepping
 from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.diagnostic import Place
+from isa.errors import InputError, Trap
 from isa.operand import MAX_LOOP_DEPTH
 
 TWO_CORES = """.chip hanguang800
@@ -64,13 +68,97 @@ def test_observers_are_told_of_each_instruction_before_and_after() -> None:
     assert watcher.seen == [nothing] * 7 + [relu] * 3
 
 
-def test_any_order_may_be_given_and_the_walkers_go_on() -> None:
-    plan = load(ratel.assemble(TWO_CORES), load_chip("hanguang800"), 1)
+FIRST = (0, *[0] * MAX_LOOP_DEPTH)
+SECOND = (0, 1, *[0] * (MAX_LOOP_DEPTH - 1))
+WHOLE = [Place(0, 0, FIRST), Place(0, 1, FIRST), Place(1, 0, FIRST), Place(1, 2, FIRST), Place(1, 2, SECOND)]
 
-    def order(task: int) -> list[Place]:
-        at = (task, *[0] * MAX_LOOP_DEPTH)
-        return [Place(0, 0, at), Place(1, 2, at)]
 
+def stepping(plan: Plan, session: Session, order: Sequence[Place], observers: Sequence[Observer] = ()) -> Stepping:
+    return Stepping(plan, session, lambda task: order, observers)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return load(ratel.assemble(TWO_CORES), load_chip("hanguang800"), 1)
+
+
+def test_any_order_may_be_given_and_the_walkers_go_on(plan: Plan) -> None:
     with Session(plan) as session:
-        stepped = session.run({"x": X}, runner=Stepping(plan, session, order))
+        stepped = session.run({"x": X}, runner=stepping(plan, session, [WHOLE[0], WHOLE[3]]))
         assert session.run({"x": X}).outputs["y"].tobytes() == stepped.outputs["y"].tobytes()
+
+
+@pytest.mark.parametrize("observers", [[], [Observer()]])
+def test_what_is_stepped_counts(plan: Plan, observers: list[Observer]) -> None:
+    reports: list[tuple[int, int]] = []
+    with Session(plan) as session:
+        runner = stepping(plan, session, WHOLE, observers)
+        for _ in range(2):
+            stepped = session.run({"x": X}, lambda *report: reports.append(report), runner)
+            assert stepped.instructions == session.run({"x": X}).instructions == 5
+    assert {total for _, total in reports} == {5} and {done for done, _ in reports} <= {1, 2, 3, 4, 5}
+
+
+class Interrupter(Observer):
+    """Interrupts where the loop's second iteration would begin."""
+
+    def before(self, executed: Place, memory: np.ndarray) -> None:
+        if executed == WHOLE[4]:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_says_where_the_stepper_is(plan: Plan) -> None:
+    def interrupt(task: int) -> Sequence[Place]:
+        raise KeyboardInterrupt
+
+    def note(runner: Callable[[Session], Stepping]) -> str:
+        with Session(plan) as session, pytest.raises(KeyboardInterrupt) as caught:
+            session.run({"x": X}, runner=runner(session))
+        return "".join(caught.value.__notes__)
+
+    eltwise, ended, begun = (plan.cores[core].where(k) for core, k in ((1, 2), (0, 2), (0, 0)))
+    said = note(lambda session: stepping(plan, session, WHOLE, [Interrupter()]))
+    assert said == f"4 of 5 instructions are done; core 0 stands at {ended}; core 1 stands at {eltwise}"
+    said = note(lambda session: Stepping(plan, session, interrupt))
+    assert said.startswith(f"0 of 5 instructions are done; core 0 stands at {begun}; ")
+
+
+def test_dumps_of_iterations_are_for_walkers(plan: Plan) -> None:
+    with Session(plan, dumps=[Dump("y", 0)]) as session:
+        with pytest.raises(InputError, match="y@0: a runner") as caught:
+            session.run({"x": X}, runner=stepping(plan, session, WHOLE))
+        assert "without `runner`" in caught.value.help
+        assert session.run({"x": X}, runner=session.walkers).dumps[0].tobytes() == np.maximum(X, 0).tobytes()
+    with Session(plan, dumps=[Dump("y")]) as session:
+        (y,) = session.run({"x": X}, runner=stepping(plan, session, WHOLE)).dumps
+        assert y.tobytes() == np.maximum(X, 0).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (Place(0, 0), r"at counters \(\)"),
+        (Place(0, 0, FIRST[1:]), "at counters"),
+        (Place(1, 2, (0, 2, *FIRST[2:])), "at counters"),
+        (Place(0, 0, (-1, *FIRST[1:])), "at counters"),
+        (Place(2, 0, FIRST), "instruction 0 of core 2"),
+        (Place(0, 3, FIRST), "instruction 3 of core 0"),
+        (Place(1, 1, FIRST), "of the sequencer"),
+    ],
+)
+def test_what_is_no_execution(plan: Plan, place: Place, said: str) -> None:
+    with Session(plan) as session:
+        with pytest.raises(InputError, match=said) as caught:
+            session.run({"x": X}, runner=stepping(plan, session, [*WHOLE, place]))
+        assert caught.value.help and session.run({"x": X}).instructions == 5
+
+
+def test_a_trap_has_its_place() -> None:
+    text = ".chip edge\n.input i i32[1]\n.input x i8[4, 8]\n.output y i8[1, 8]\ngather y, x, i\nend\n"
+    plan = load(ratel.assemble(text), load_chip("edge"), 1)
+    inputs = {"i": np.full(1, 4, np.int32), "x": np.zeros((4, 8), np.int8)}
+    with Session(plan) as session:
+        for runner in (None, stepping(plan, session, [Place(0, 0, FIRST)])):
+            with pytest.raises(Trap, match="index") as caught:
+                session.run(inputs, runner=runner)
+            assert caught.value.core == 0 and [found.place for found in caught.value.diagnostics] == [Place(0, 0)]
