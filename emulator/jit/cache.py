@@ -124,9 +124,10 @@ def home() -> Home:
     try:
         if not folder.exists():
             remove_unused(folder.parent)
-            folder.parent.parent.mkdir(parents=True, exist_ok=True)
-            # `parents` would make them as open as the user's files are by default.
-            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            if not folder.parent.exists():
+                folder.parent.parent.mkdir(parents=True, exist_ok=True)
+                # By `parents` it would be as open as the user's files are by default.
+                folder.parent.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         # After it is made: else somebody might make it in between.
         reason = not_ours(folder)
