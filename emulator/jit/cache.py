@@ -47,8 +47,8 @@ NUMBA_OPTIONS = "BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGI
 _ENABLING = threading.RLock()
 # An import, at the beginning of a line: what stands deeper is for type checkers. A test holds what these two find
 # against syntax trees, which would take as long as a tenth of a short run.
-IMPORT = re.compile(rf"^from ((?:{'|'.join(ROOMS)})[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
-DECORATED = re.compile(r"^@(hot|hot_and_inner|inner|inlined|intrinsic)\b", re.MULTILINE)
+IMPORT = re.compile(rf"\nfrom ((?:{'|'.join(ROOMS)})[\w.]* import (?:\([^)]*\)|[^\n]*))".encode())
+DECORATED = re.compile(rb"\n@(?:hot|hot_and_inner|inner|inlined|intrinsic)\b")
 
 
 class Home(NamedTuple):
@@ -58,33 +58,31 @@ class Home(NamedTuple):
     lasts: bool
 
 
-def hot_files(root: Path = ROOT) -> list[Path]:
-    """Return the files of the emulator that have compiled functions."""
-    return sorted(path for path in (root / "emulator").rglob("*.py") if DECORATED.search(path.read_text("utf-8")))
+def sources(root: Path = ROOT) -> dict[Path, bytes]:
+    """Return the hot files, which have compiled functions, and all that they import of the emulator and of isa.
 
-
-def sources(root: Path = ROOT) -> list[Path]:
-    """Return the hot files and all that they import of the emulator and of isa: whose constants are compiled in."""
-    found: set[Path] = set()
-    wanted = hot_files(root)
+    The constants of these are compiled in, too. Each comes with its content.
+    """
+    known = {path: path.read_bytes() for path in (root / "emulator").rglob("*.py")}
+    wanted = [path for path, content in known.items() if DECORATED.search(content)]
+    found: dict[Path, bytes] = {}
+    followed: set[bytes] = set()
     while wanted:
         path = wanted.pop()
         if path not in found:
-            found.add(path)
-            wanted += imported(path, root)
-    return sorted(found)
+            found[path] = known[path] if path in known else path.read_bytes()
+            statements = set(IMPORT.findall(found[path])) - followed
+            followed |= statements
+            wanted += [file for statement in statements for file in imported(statement, root)]
+    return found
 
 
-def imported(path: Path, root: Path = ROOT) -> list[Path]:
-    """Return the files of the project that a file imports."""
-    found = []
-    for module, names in IMPORT.findall(path.read_text("utf-8")):
-        folder = root.joinpath(*module.split("."))
-        if folder.is_dir():
-            found += [folder / f"{name}.py" for name in re.findall(r"\w+", names)]
-        else:
-            found.append(folder.with_suffix(".py"))
-    return [file for file in found if file.exists()]
+def imported(statement: bytes, root: Path = ROOT) -> list[Path]:
+    """Return the files of the project that a `from ... import ...` loads."""
+    module, *names = re.findall(r"[\w.]+", statement.decode().replace("import", "", 1))
+    folder = root.joinpath(*module.split("."))
+    files = [folder / f"{name}.py" for name in names] if folder.is_dir() else [folder.with_suffix(".py")]
+    return [file for file in files if file.exists()]
 
 
 def source_hash(root: Path = ROOT) -> str:
@@ -92,9 +90,9 @@ def source_hash(root: Path = ROOT) -> str:
     options = {name: str(getattr(config, name)) for name in NUMBA_OPTIONS}
     plain = "" if pipeline() else " plain"
     digest = hashlib.sha256(f"{options} products={chosen_form()} numba={numba.__version__}{plain}".encode())
-    for path in sources(root):
-        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for path, content in sorted(sources(root).items()):
+        digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\0".encode())
+        digest.update(content)
     return digest.hexdigest()[:16]
 
 
@@ -266,8 +264,8 @@ def _holds(path: Path) -> bool:
 
 def _times(folder: Path) -> dict[Path, int]:
     """Return when each file that numba reads was written; of all functions of one source, however they are named."""
-    files = [path for path in folder.glob("*") if path.suffix != SEAL]
-    return {path: path.stat().st_mtime_ns for path in files}
+    files = (entry for entry in os.scandir(folder) if not entry.name.endswith(SEAL))
+    return {Path(entry.path): entry.stat().st_mtime_ns for entry in files}
 
 
 def _folder(dispatcher: Any) -> Path:
