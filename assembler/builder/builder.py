@@ -291,8 +291,9 @@ class Builder(Instructions):
         still names its line of Python.
         """
         line = plain_number(number)
-        if not isinstance(file, str) or not isinstance(text, str) or not isinstance(line, int) or line < 0:
-            label = "expected the name of a file, the number of a line, and its text"
+        is_text = isinstance(file, str) and file and isinstance(text, str) and len(text.splitlines()) <= 1
+        if not is_text or not isinstance(line, int) or line < 1:
+            label = "expected the name of a file, the number of a line, from 1, and its text, which is one line"
             refuse("E309", "this is no place that statements come from", label)
         return OriginContext(self, Origin(file, line, text))
 
@@ -348,7 +349,10 @@ class Builder(Instructions):
         Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         """
         given = chip if chip is None or isinstance(chip, Chip) else load_chip(chip)
-        listing, origins = list(self._listing()), [*self._origins, self._origin or caller()]
+        last = self._origins[-1]
+        # `end`, which nobody writes, is of the source that what stands before it is of.
+        ended = self._origin or (caller() if last.text is None else last)
+        listing, origins = list(self._listing()), [*self._origins, ended]
 
         def origin(file: str, number: int) -> Origin:
             """Return where a statement comes from, by its line of the text or by its number."""

@@ -187,7 +187,18 @@ def test_diagnostics_speak_of_the_origin() -> None:
     assert "7 | Conv_7\n  | ^^^^^^" in text
 
 
-@pytest.mark.parametrize("place", [(None, 1, ""), ("a", -1, ""), ("a", 1.5, ""), ("a", 1, None)])
+def test_no_line_of_python_is_among_those_of_an_origin() -> None:
+    """Not that of `build()` either, which the end of the program would have."""
+    b = ratel.Builder("net", chip="edge")
+    with b.origin("net.onnx", 1, "Copy_1"):
+        b.copy(b.output("y", "i8", 64), b.input("x", "i8", 64))
+    assert {line.file for line in b.build().cores[0].lines} == {"net.onnx"}
+
+
+NO_PLACES = [(None, 1, ""), ("", 1, ""), ("a", -1, ""), ("a", 0, ""), ("a", 1.5, ""), ("a", 1, None), ("a", 1, "b\nc")]
+
+
+@pytest.mark.parametrize("place", NO_PLACES)
 def test_an_origin_that_is_none(place: Any) -> None:
     with pytest.raises(AssemblyError) as caught:
         ratel.Builder().origin(*place)
