@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from isa.diagnostic import Diagnostic, Note
 from isa.errors import RatelError
@@ -86,6 +87,10 @@ class AssemblyError(RatelError):
         count, more = len(found), len(found) - MAX_SHOWN
         summary = f"{count} error{'s' if count != 1 else ''}" + (f", {more} more than are shown" if more > 0 else "")
         super().__init__("\n\n".join([*map(render, found[:MAX_SHOWN]), summary]), "", found)
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        # Python's own would hand on the message alone.
+        return type(self), (self.diagnostics,)
 
     @property
     def printed(self) -> str:

@@ -4,6 +4,7 @@ from json import dumps
 
 from assembler.syntax import nodes
 from isa.row import WAIT_LETTERS
+from isa.verify_program import NAME
 
 SPACED = {"+", "-", "%"}
 SUMS = {"+", "-"}
@@ -134,7 +135,8 @@ def reads_back(statement: nodes.Statement) -> bool:
             held = statement.data is None or _is_value(statement.data)
             return held and not statement.dtype.quoted and all(map(_reads_back_clause, clauses))
         case nodes.Check():
-            return _is_value(statement.data) and all(map(_reads_back_clause, statement.settings))
+            is_kind = NAME.fullmatch(statement.kind.text) is not None
+            return is_kind and _is_value(statement.data) and all(map(_reads_back_clause, statement.settings))
     assert isinstance(statement, nodes.Instruction)
     waits = statement.waits.text[3:-1] if statement.waits else "t"
     known = len(set(waits)) == len(waits) and WAIT_LETTERS.keys() >= set(waits)

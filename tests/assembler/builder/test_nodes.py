@@ -1,5 +1,6 @@
 """What a Builder writes as nodes is what its text says: the same program, or the same diagnostics."""
 
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -216,3 +217,21 @@ def test_many_arrays_and_loops_are_kept_apart() -> None:
     assert len(b.files) == 100
     program = b.build(chip)
     assert [segment.data[0] for segment in program.cores[0].segments] == [*range(100), *range(100)]
+
+
+def test_a_check_of_no_name_is_told_as_the_text_has_it() -> None:
+    b = ratel.Builder(chip="edge")
+    b.check(b.output("y", "i8", (4, 8)), **{"a b": 0})
+    with pytest.raises(AssemblyError) as built:
+        b.build()
+    with pytest.raises(AssemblyError) as assembled:
+        ratel.assemble(b.text())
+    assert [found.code for found in built.value.diagnostics] == [found.code for found in assembled.value.diagnostics]
+    assert built.value.diagnostics[0].code == "E101"
+
+
+def test_errors_are_pickled_with_all_they_found() -> None:
+    with pytest.raises(AssemblyError) as caught:
+        ratel.assemble("bad")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and again.diagnostics == caught.value.diagnostics
