@@ -11,6 +11,7 @@ need, and other engines' kernels. What the two compile after that is kernels, wi
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from emulator.execute.prepack import packing_jobs
@@ -34,6 +35,7 @@ SECONDS = {"the loop over instructions": 1, SCHEDULE: 8}
 OTHERS = 3
 # What takes a second process to start; what the chain takes, and what products do with the packing of weights.
 START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 0.5, 5, 5
+_COMPILING = threading.Lock()
 
 
 def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> None:
@@ -44,10 +46,12 @@ def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None
     """
     opcodes = list(opcodes)
     jobs = run_jobs(opcodes)
-    missing = [job.name for job in jobs if not is_kept(job.function)]
-    # Plain numba would have both wait for each other.
-    if len(missing) > 1 and (os.cpu_count() or 1) > 1 and pipeline():
-        _compile_in_two(jobs, missing, packing_jobs(opcodes), on_compile)
+    # One thread at a time, or each would start a second process for the same functions.
+    with _COMPILING:
+        missing = [job.name for job in jobs if not is_kept(job.function)]
+        # Plain numba would have both processes wait for each other.
+        if len(missing) > 1 and (os.cpu_count() or 1) > 1 and pipeline():
+            _compile_in_two(jobs, missing, packing_jobs(opcodes), on_compile)
     compile_all(jobs, on_compile)
 
 

@@ -1,5 +1,7 @@
 """Reading and writing whole files, with errors that say why not."""
 
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,3 +44,21 @@ def read_whole(path: str | Path, error: type[RatelError] = RatelError) -> bytes:
 def reason(cause: Exception) -> str:
     """Return the words of an exception on a file, without its path."""
     return getattr(cause, "strerror", None) or str(cause)
+
+
+def write_generated(arguments: Sequence[str], command: str, text: Callable[[], str]) -> int:
+    """Write a generated file as the arguments of `command` say, FILE, or --check FILE: only say whether it is stale.
+
+    Returns the exit status: 0, 1 where it is stale, 2 for other arguments.
+    """
+    paths = [argument for argument in arguments if argument != "--check"]
+    if len(paths) != 1:
+        print(f"usage: python -m {command} [--check] FILE", file=sys.stderr)
+        return 2
+    path = Path(paths[0])
+    if "--check" not in arguments:
+        path.write_text(text(), "utf-8")
+    elif not path.exists() or path.read_text("utf-8") != text():
+        print(f"{path} is stale: run `python -m {command} {path}`", file=sys.stderr)
+        return 1
+    return 0

@@ -6,7 +6,6 @@
 import struct
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from isa.bounds_chip import ROOFLINE_FIELDS
 from isa.chip import FIELDS, KIND_OF, SECTIONS, VECTOR_FORMATS
@@ -14,6 +13,7 @@ from isa.chip_file import NOT_PUBLIC, Vocabulary
 from isa.dtypes import DTYPES
 from isa.encoding import DESCRIPTOR, HEADER_BYTES, KIND_FORMAT, WORD_BYTES
 from isa.errors import shown
+from isa.files import write_generated
 from isa.formats import FRACTION_BITS
 from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
 from isa.program import MAX_SYMBOL_RANK
@@ -375,18 +375,7 @@ def _chip_section(fields: Vocabulary, name: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    check = "--check" in arguments
-    paths = [argument for argument in arguments if argument != "--check"]
-    if len(paths) != 1:
-        print("usage: python -m isa.manual [--check] FILE", file=sys.stderr)
-        return 2
-    path, text = Path(paths[0]), manual()
-    if not check:
-        path.write_text(text, "utf-8")
-    elif not path.exists() or path.read_text("utf-8") != text:
-        print(f"{path} is stale: run `python -m isa.manual {path}`", file=sys.stderr)
-        return 1
-    return 0
+    return write_generated(arguments, "isa.manual", manual)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description, with_cycles
-from isa.errors import ChipError, InputError, Trap
+from isa.errors import ChipError, InputError, Trap, shown
 from isa.program import Program
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ def parse_dump(text: str) -> Dump:
     """Return what "a1" or "a1@3" asks for; raise InputError for anything else."""
     from emulator.execute.session import Dump
 
+    if not isinstance(text, str):
+        raise InputError(f"{shown(text)} names no tensor to dump", "write NAME, or NAME@ITERATION as in a1@3")
     name, at, iteration = text.partition("@")
     if at and not (iteration.isdecimal() and len(iteration) < 12):
         raise InputError(

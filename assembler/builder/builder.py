@@ -35,6 +35,7 @@ from assembler.syntax.parser import parse_line
 from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, dtype_of_array
+from isa.errors import InputError
 from isa.files import write_whole
 from isa.program import CHECK_KINDS, Program
 from isa.table import ROWS
@@ -401,8 +402,12 @@ class Builder(Instructions):
     def save(self, path: str | Path) -> None:
         """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it.
 
-        Raises RatelError where one cannot be written.
+        Raises RatelError where one cannot be written; InputError, before any is, for an array of Python objects.
         """
+        for name, array in self.files.items():
+            if array.dtype.hasobject:
+                help = "convert it to numbers: array.astype('float32'), for example"
+                raise InputError(f"{name} cannot be written: the array holds Python objects", help)
         for name, array in self.files.items():
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)

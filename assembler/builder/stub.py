@@ -7,10 +7,10 @@ own methods need none, so that its source stays in the checkers' sight.
 import inspect
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from assembler.arguments import is_flag
 from assembler.builder.builder import Builder
+from isa.files import write_generated
 from isa.row import AttributeSpec, Row
 from isa.table import ROWS
 
@@ -91,18 +91,7 @@ def _default(row: Row, parameter: inspect.Parameter) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    check = "--check" in arguments
-    paths = [argument for argument in arguments if argument != "--check"]
-    if len(paths) != 1:
-        print("usage: python -m assembler.builder.stub [--check] FILE", file=sys.stderr)
-        return 2
-    path, text = Path(paths[0]), stub()
-    if not check:
-        path.write_text(text, "utf-8")
-    elif not path.exists() or path.read_text("utf-8") != text:
-        print(f"{path} is stale: run `python -m assembler.builder.stub {path}`", file=sys.stderr)
-        return 1
-    return 0
+    return write_generated(arguments, "assembler.builder.stub", stub)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Interleaver:
         """
         self.memory[...] = self._first_bytes
         order = partial(self._order, seed)
-        return self._session.run(inputs, runner=Stepping(self._plan, self._session, order, self._observers))
+        return self._session.run(inputs, runner=Stepping(self._session, order, self._observers))
 
     @property
     def memory(self) -> np.ndarray:

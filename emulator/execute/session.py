@@ -84,7 +84,7 @@ class Session:
         InputError for wrong dumps, seeds and numbers of threads, Trap where there is not the memory.
         """
         threads = count_threads(threads)
-        self._plan, self._dumps = plan, dumps
+        self.plan, self._dumps = plan, dumps
         self._running, self._closed = Lock(), False
         weights, arena_bytes = constant_weights(plan)
         self._arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
@@ -105,7 +105,7 @@ class Session:
 
     def _so_far(self, task: int, done: int, places: Sequence[int]) -> str:
         """Return how far a run is: tasks, instructions, and where each core stands."""
-        plan = self._plan
+        plan = self.plan
         total = sum(part.core.executions for part in plan.cores) * plan.tasks
         of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
         return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, places)}"
@@ -113,7 +113,7 @@ class Session:
     @property
     def memory(self) -> np.ndarray:
         """All bytes of all memories, uint8 [arena_bytes], each from its base in the plan; a view."""
-        return self._arena[: self._plan.arena_bytes]
+        return self._arena[: self.plan.arena_bytes]
 
     def run(
         self,
@@ -154,7 +154,7 @@ class Session:
     def _run(
         self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None, runner: Runner
     ) -> Execution:
-        plan, walkers, program, last = self._plan, self.walkers, self._plan.program, self._plan.tasks - 1
+        plan, walkers, program, last = self.plan, self.walkers, self.plan.program, self.plan.tasks - 1
         with enough_memory(plan):
             prepared = prepare(program, inputs, plan.tasks)
             outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}

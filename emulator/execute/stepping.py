@@ -42,9 +42,9 @@ class Stepping:
     """
 
     def __init__(
-        self, plan: Plan, session: Session, order: Callable[[int], Sequence[Place]], observers: Sequence[Observer] = ()
+        self, session: Session, order: Callable[[int], Sequence[Place]], observers: Sequence[Observer] = ()
     ) -> None:
-        self._plan, self._walkers, self._memory = plan, session.walkers, session.memory
+        self._plan, self._walkers, self._memory = session.plan, session.walkers, session.memory
         self._order, self._observers = order, observers
         self._ahead: Sequence[Place] = ()
         self._at = self.done = 0

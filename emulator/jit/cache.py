@@ -209,7 +209,8 @@ def enable(dispatcher: Any) -> None:
                 dispatcher.enable_caching()
             finally:
                 config.CACHE_DIR = before
-            verify(_folder(dispatcher))
+    # Every time, for where it could not be done nothing may be loaded; and while no other thread is kept waiting.
+    verify(_folder(dispatcher))
 
 
 @contextmanager
@@ -233,7 +234,7 @@ def is_kept(dispatcher: Any) -> bool:
     """Return whether a function has been compiled and kept in the cache, for this processor or another."""
     enable(dispatcher)
     function = dispatcher.py_func
-    name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}".translate({60: None, 62: None})
+    name = re.sub("[<>]", "", f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}")
     return any(_folder(dispatcher).glob(f"{name}-*.nbi"))
 
 
@@ -264,8 +265,13 @@ def _holds(path: Path) -> bool:
 
 def _times(folder: Path) -> dict[Path, int]:
     """Return when each file that numba reads was written; of all functions of one source, however they are named."""
-    files = (entry for entry in os.scandir(folder) if not entry.name.endswith(SEAL))
-    return {Path(entry.path): entry.stat().st_mtime_ns for entry in files}
+    found = {}
+    for entry in os.scandir(folder):
+        # What another process writes has another name at first, and may be gone by now.
+        with suppress(FileNotFoundError):
+            if not entry.name.endswith(SEAL):
+                found[Path(entry.path)] = entry.stat().st_mtime_ns
+    return found
 
 
 def _folder(dispatcher: Any) -> Path:

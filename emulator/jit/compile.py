@@ -16,7 +16,7 @@ from emulator.jit import cache
 from emulator.jit.numba_private import pipeline
 
 OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
-WRAPPED_NOT = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 # What every kernel takes: the arena, and a row of the plan.
 KERNEL = types.void(types.uint8[::1], types.int64[::1])
 
@@ -42,7 +42,7 @@ def inner(function: Callable[..., Any]) -> Any:
     known (emulator/jit/numba_private.py).
     """
     private = pipeline()
-    return _decorate(function, WRAPPED_NOT | ({"pipeline_class": private.inner} if private else {}))
+    return _decorate(function, UNWRAPPED | ({"pipeline_class": private.inner} if private else {}))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -51,7 +51,7 @@ def inlined(function: Callable[..., Any]) -> Any:
     That is for functions of one element, so that loops that call them are vectorised, and for steps of small
     instructions: an array is handed to a function by seven registers.
     """
-    return _decorate(function, WRAPPED_NOT | {"forceinline": True})
+    return _decorate(function, UNWRAPPED | {"forceinline": True})
 
 
 def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:

@@ -19,8 +19,8 @@ class Step:
     `core` and `index` say which instruction it is (-1 for the task's transfers).
     `reason`: "engine busy": it occupies its engine, which the next needs; "dependence" and "wait": the next needs its
     result, or waits for its engine; "resource": it holds the shared `resource` that the next needs; "token": the next,
-    on another queue, waits for its signal, or for its arrival at a
-    barrier; "last": it finishes last; "issue": the sequencer issues it; or a transfer.
+    on another queue, waits for its signal, or for its arrival at a barrier; "last": it finishes last; "issue": the
+    sequencer issues it; or a transfer.
     """
 
     core: int

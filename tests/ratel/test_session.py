@@ -107,3 +107,9 @@ def test_a_session_runs_one_thing_at_a_time() -> None:
 
         session.run({"x": np.ones(4, np.int8)}, on_progress=meanwhile)
     assert refused and all("the session is running" in message for message in refused)
+
+
+@pytest.mark.parametrize("dump", [1, None, b"y"])
+def test_dumps_are_asked_for_by_names(dump: object) -> None:
+    with pytest.raises(ratel.InputError, match="names no tensor to dump"):
+        ratel.run(ratel.assemble(".chip edge\n.output y i8[4]\nfill y\nend\n"), dumps=[dump])

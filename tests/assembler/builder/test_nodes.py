@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from assembler.syntax.printer import printed
 from assembler.syntax.source import SourceFile
 from emulator.explain.annotate import annotate
 from isa.chip import load_chip
+from isa.errors import InputError
 from tests.assembler.builder import builder_mistakes
 from tests.assembler.builder.test_builder import MISTAKES, network, sections
 
@@ -235,3 +237,13 @@ def test_errors_are_pickled_with_all_they_found() -> None:
         ratel.assemble("bad")
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value) and again.diagnostics == caught.value.diagnostics
+
+
+def test_python_objects_are_not_saved(tmp_path: Path) -> None:
+    """And nothing else is, then."""
+    b = ratel.Builder(chip="edge")
+    b.weight("w", np.zeros((4, 8), np.int8))
+    b.input("x", "i8", (4, 8), scale=np.array([0.5] * 8, dtype=object))
+    with pytest.raises(InputError, match=r"x_scale.npy cannot be written: the array holds Python objects"):
+        b.save(tmp_path / "p.npu")
+    assert not list(tmp_path.iterdir())

@@ -73,8 +73,8 @@ SECOND = (0, 1, *[0] * (MAX_LOOP_DEPTH - 1))
 WHOLE = [Place(0, 0, FIRST), Place(0, 1, FIRST), Place(1, 0, FIRST), Place(1, 2, FIRST), Place(1, 2, SECOND)]
 
 
-def stepping(plan: Plan, session: Session, order: Sequence[Place], observers: Sequence[Observer] = ()) -> Stepping:
-    return Stepping(plan, session, lambda task: order, observers)
+def stepping(session: Session, order: Sequence[Place], observers: Sequence[Observer] = ()) -> Stepping:
+    return Stepping(session, lambda task: order, observers)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def plan() -> Plan:
 
 def test_any_order_may_be_given_and_the_walkers_go_on(plan: Plan) -> None:
     with Session(plan) as session:
-        stepped = session.run({"x": X}, runner=stepping(plan, session, [WHOLE[0], WHOLE[3]]))
+        stepped = session.run({"x": X}, runner=stepping(session, [WHOLE[0], WHOLE[3]]))
         assert session.run({"x": X}).outputs["y"].tobytes() == stepped.outputs["y"].tobytes()
 
 
@@ -92,7 +92,7 @@ def test_any_order_may_be_given_and_the_walkers_go_on(plan: Plan) -> None:
 def test_what_is_stepped_counts(plan: Plan, observers: list[Observer]) -> None:
     reports: list[tuple[int, int]] = []
     with Session(plan) as session:
-        runner = stepping(plan, session, WHOLE, observers)
+        runner = stepping(session, WHOLE, observers)
         for _ in range(2):
             stepped = session.run({"x": X}, lambda *report: reports.append(report), runner)
             assert stepped.instructions == session.run({"x": X}).instructions == 5
@@ -117,20 +117,20 @@ def test_an_interrupt_says_where_the_stepper_is(plan: Plan) -> None:
         return "".join(caught.value.__notes__)
 
     eltwise, ended, begun = (plan.cores[core].where(k) for core, k in ((1, 2), (0, 2), (0, 0)))
-    said = note(lambda session: stepping(plan, session, WHOLE, [Interrupter()]))
+    said = note(lambda session: stepping(session, WHOLE, [Interrupter()]))
     assert said == f"4 of 5 instructions are done; core 0 stands at {ended}; core 1 stands at {eltwise}"
-    said = note(lambda session: Stepping(plan, session, interrupt))
+    said = note(lambda session: Stepping(session, interrupt))
     assert said.startswith(f"0 of 5 instructions are done; core 0 stands at {begun}; ")
 
 
 def test_dumps_of_iterations_are_for_walkers(plan: Plan) -> None:
     with Session(plan, dumps=[Dump("y", 0)]) as session:
         with pytest.raises(InputError, match="y@0: a runner") as caught:
-            session.run({"x": X}, runner=stepping(plan, session, WHOLE))
+            session.run({"x": X}, runner=stepping(session, WHOLE))
         assert "without `runner`" in caught.value.help
         assert session.run({"x": X}, runner=session.walkers).dumps[0].tobytes() == np.maximum(X, 0).tobytes()
     with Session(plan, dumps=[Dump("y")]) as session:
-        (y,) = session.run({"x": X}, runner=stepping(plan, session, WHOLE)).dumps
+        (y,) = session.run({"x": X}, runner=stepping(session, WHOLE)).dumps
         assert y.tobytes() == np.maximum(X, 0).tobytes()
 
 
@@ -149,7 +149,7 @@ def test_dumps_of_iterations_are_for_walkers(plan: Plan) -> None:
 def test_what_is_no_execution(plan: Plan, place: Place, said: str) -> None:
     with Session(plan) as session:
         with pytest.raises(InputError, match=said) as caught:
-            session.run({"x": X}, runner=stepping(plan, session, [*WHOLE, place]))
+            session.run({"x": X}, runner=stepping(session, [*WHOLE, place]))
         assert caught.value.help and session.run({"x": X}).instructions == 5
 
 
@@ -158,7 +158,7 @@ def test_a_trap_has_its_place() -> None:
     plan = load(ratel.assemble(text), load_chip("edge"), 1)
     inputs = {"i": np.full(1, 4, np.int32), "x": np.zeros((4, 8), np.int8)}
     with Session(plan) as session:
-        for runner in (None, stepping(plan, session, [Place(0, 0, FIRST)])):
+        for runner in (None, stepping(session, [Place(0, 0, FIRST)])):
             with pytest.raises(Trap, match="index") as caught:
                 session.run(inputs, runner=runner)
             assert caught.value.core == 0 and [found.place for found in caught.value.diagnostics] == [Place(0, 0)]

@@ -230,6 +230,31 @@ def test_a_cache_is_the_users_own_whatever_is_made_by_default(root: Path, mask: 
         os.umask(before)
 
 
+def test_a_damaged_file_that_cannot_be_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is an error each time it would be loaded, not once."""
+    assert hot(twice)(21) == 42
+    (path,) = root.glob("*/*/*twice*.nbc")
+    path.unlink()
+    # Nobody, root neither, unlinks a folder.
+    path.mkdir()
+    begin_anew()
+    again = hot(twice)
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"{path} is damaged, and cannot be removed") as caught:
+            again(21)
+        assert "RATEL_CACHE" in caught.value.help
+
+
+def test_files_that_another_process_has_moved_away(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written has another name at first; it may go between a look at the folder and one at the file."""
+    assert hot(twice)(21) == 42
+    (path,) = root.glob("*/*/*twice*.nbc")
+    (path.parent / "twice.nbc.tmp.0").symlink_to(path.parent / "gone")
+    begin_anew()
+    loaded = hot(twice)
+    assert loaded(21) == 42 and loaded.stats.cache_hits
+
+
 def test_a_home_that_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATEL_CACHE", "~nobody-of-this-name/x")
     with pytest.raises(InputError, match="RATEL_CACHE=~nobody-of-this-name/x: there is no such home"):
