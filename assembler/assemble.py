@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assembler.checks import read_checks
-from assembler.declarations import DEFAULT_CHIP, Declarations
+from assembler.declarations import Declarations
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
 from assembler.multipliers import Pool
@@ -19,7 +19,7 @@ from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Report, Span, TooMany
 from assembler.syntax.parser import parse
 from assembler.syntax.source import SourceFile
-from isa.chip import Chip, load_chip
+from isa.chip import DEFAULT_CHIP, Chip, load_chip
 from isa.diagnostic import Place
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.program import Core, Program, Segment
@@ -34,7 +34,7 @@ def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None
     Files that it names are looked for in the folder of `path` (the current one where None), which also gives the
     program its name. `chip` takes the place of the text's own. Raises AssemblyError with all that is wrong.
     """
-    return assemble_for(text, path, chip)[0]
+    return assemble_for(text, path, chip)
 
 
 def assemble_for(
@@ -43,8 +43,8 @@ def assemble_for(
     chip: Chip | None = None,
     changes: Mapping[str, Any] | None = None,
     held: Mapping[str, Any] | None = None,
-) -> tuple[Program, Chip]:
-    """Return the program that a text means, and the chip that it was assembled for: its own, with `changes`, or `chip`.
+) -> Program:
+    """Return the program that a text means, for its own chip, with `changes`, or for `chip`.
 
     `held` are tensors in memory that stand for the .npy files of these names.
     Raises ChipError for changes that are not possible, and as `assemble` does.
@@ -71,8 +71,7 @@ def assemble_nodes(
     """
     names, folder, start = Names(report), Folder(Path(), held), Span(report.main, 1, 1, 1, "")
     unfolded = Expander(names, folder, most=inf).unfold(report.main, statements)
-    program, _ = _assemble(unfolded, start, names, folder, "program", chip, {})
-    return program
+    return _assemble(unfolded, start, names, folder, "program", chip, {})
 
 
 def _assemble(
@@ -83,8 +82,8 @@ def _assemble(
     name: str,
     given: Chip | None,
     changes: Mapping[str, Any],
-) -> tuple[Program, Chip]:
-    """Return the program and its chip; raise AssemblyError with all that is wrong."""
+) -> Program:
+    """Return the program; raise AssemblyError with all that is wrong."""
     done = None
     with suppress(TooMany):
         done = _resolve(statements, start, names, folder, name, given, changes)
@@ -101,8 +100,8 @@ def _resolve(
     name: str,
     given: Chip | None,
     changes: Mapping[str, Any],
-) -> tuple[Program, Chip] | None:
-    """Return the program and its chip; None where something was wrong before its size could be known."""
+) -> Program | None:
+    """Return the program; None where something was wrong before its size could be known."""
     report, declarations, listing = names.report, Declarations(names, folder), _Listing(start)
     with suppress(Stop):
         for statement, scope in statements:
@@ -128,16 +127,15 @@ def _resolve(
             segments.append(Segment("cb", pool.start, bytes(pool.data)))
         _check_sizes(resolver, pool, chip, listing.last(core), report)
         cores.append(Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols)))
-    program = Program(
+    return Program(
         declarations.word(".name", name),
-        given.name if given else declarations.word(".chip", DEFAULT_CHIP),
+        chip,
         declarations.word(".order", "hardware"),  # type: ignore[arg-type]
         tuple(cores),
         tuple(checks),
         declarations.tasks,
         *(tuple(names.synchronisers[kind]) for kind in ("semaphore", "barrier")),
     )
-    return program, chip
 
 
 class _Listing:

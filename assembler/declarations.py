@@ -1,6 +1,6 @@
 """Directives: settings of the whole program, constants, and tensors with their data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,8 @@ from assembler.operands import dtype_named, memory_named, shape_of
 from assembler.symbols import RESERVED, Names, Scope, Section
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Span, listed
-from isa.chip import Chip, load_chip
+from isa.chip import FIELDS, Chip, load_chip
+from isa.chip_file import WORD, legal
 from isa.compressed import compress, legal_sizes
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
@@ -33,7 +34,6 @@ from isa.program import (
 from isa.suggest import did_you_mean
 from isa.verify_program import NAME
 
-DEFAULT_CHIP = "hanguang800"
 DEFAULT_MEMORY = {"const": "cb"}
 SCALES = ("automatic", "explicit")
 MAX_SIZE = 2**62
@@ -91,13 +91,14 @@ class Declarations:
             help = did_you_mean(word.text, legal)
             self.names.error(scope, "E207", word.span, f"`{word.text}` is no word of `{keyword}`", label, help)
         if keyword == ".chip":
-            self._load_chip(word, scope)
+            self._load_chip(statement, scope)
 
     def word(self, keyword: str, default: str) -> str:
         """Return the word of a setting."""
         return self.settings[keyword].value.text if keyword in self.settings else default
 
-    def _load_chip(self, word: nodes.Word, scope: Scope) -> None:
+    def _load_chip(self, statement: nodes.Setting, scope: Scope) -> None:
+        word = statement.value
         name: str | Path = word.text
         try:
             if word.text.endswith(".toml"):
@@ -108,6 +109,34 @@ class Declarations:
         except ChipError as error:
             message = error.message.replace(str(name), word.text)
             self.names.error(scope, "E403", word.span, message, "", error.help)
+        else:
+            self._change_chip(self.chip, statement.changes, scope)
+
+    def _change_chip(self, chip: Chip, changes: Sequence[nodes.Clause], scope: Scope) -> None:
+        """Take the numbers and words behind the name of a chip; what is wrong with them is reported."""
+        given: dict[str, Any] = {}
+        with suppress(Failed):
+            for change in changes:
+                key = change.keyword.text
+                if key in given:
+                    raise self.names.error(scope, "E206", change.span, f"`{key}` stands twice", "once is enough")
+                given[key] = self._of_chip(key, change.value, scope)
+                try:
+                    # By itself; what goes with what else is seen when all are there.
+                    legal(FIELDS, key, given[key], chip.name)
+                except ChipError as error:
+                    raise self.names.error(scope, "E403", change.span, error.message, "", error.help) from None
+            try:
+                self.chip = chip.replace(**given)
+            except ChipError as error:
+                self.names.error(scope, "E403", changes[0].span, error.message, "", error.help)
+
+    def _of_chip(self, key: str, value: nodes.Value | nodes.Word, scope: Scope) -> Any:
+        """Return a number or a word of a chip as the text has it; raise Failed, reported, where it is neither."""
+        if key in FIELDS and FIELDS[key][0] == WORD and isinstance(value, nodes.Reference):
+            return value.name
+        assert not isinstance(value, nodes.Word)
+        return value.value if isinstance(value, nodes.Text) else Evaluator(self.names, scope).constant(value)
 
     def count_tasks(self, statement: nodes.Tasks, scope: Scope) -> None:
         """Take `.tasks COUNT`; what is wrong with it is reported."""

@@ -13,6 +13,7 @@ from assembler.arguments import is_flag
 from assembler.checks import BOUND_NAMES
 from assembler.data import HEX
 from assembler.declarations import DEFAULT_MEMORY
+from isa.chip import Chip, differences
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
 from isa.files import write_whole
@@ -47,7 +48,7 @@ def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) ->
     order = spelling.name(program.order)
     lines = [
         f".name {spelling.text(program.name)}",
-        f".chip {spelling.name(program.chip)}",
+        _chip(program.chip),
         f".order {order}",
         ".scales explicit",
         *([f".tasks {program.tasks}"] if program.tasks > 1 else []),
@@ -61,6 +62,13 @@ def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) ->
         checks = [] if number else _checks(program, data)
         lines += [*_tensors(core, data), *checks, "", *_code(program, number), ""]
     return "\n".join(lines[:-1]) + "\n", data.files
+
+
+def _chip(chip: Chip) -> str:
+    """Return the setting of a chip: the name of one of the package, and by what it differs."""
+    name, changes = differences(chip)
+    said = (f"{k}={spelling.text(v) if isinstance(v, str) else spelling.number(v)}" for k, v in changes.items())
+    return " ".join([f".chip {spelling.name(name)}", *said])
 
 
 class _Data:

@@ -14,7 +14,6 @@ from benchmarks.results import Memory, Wrong
 from benchmarks.workloads import Workload
 from emulator.execute.prepack import constant_weights
 from emulator.plan.load import load
-from isa.chip import load_chip
 from programs.networks.emit import builder
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +81,7 @@ def memory(given: Workload) -> Memory:
     kinds = ("input", "output", "local")
     touched = [(s.address, s.end, k, s.memory) for kind in kinds for k, s in program.of_kind(kind)]
     weights = sum(len(segment.data) for core in program.cores for segment in core.segments)
-    plan = load(program, load_chip(program.chip))
+    plan = load(program, program.chip)
     _, arena_bytes = constant_weights(plan)
     return Memory(peaks[1] - peaks[0], weights, covered(touched), arena_bytes - plan.arena_bytes)
 

@@ -23,7 +23,7 @@ from emulator.kernels.table import KERNELS, PRODUCTS, RUN_CHAIN, kernel_jobs
 from emulator.plan.load import load
 from emulator.timing.schedule import walk as schedule_walk
 from emulator.timing.timeline import schedule
-from isa.chip import load_chip
+from isa.chip import DEFAULT_CHIP, load_chip
 from isa.instruction import build
 from isa.program import Core, Line, Program
 from isa.table import MNEMONICS
@@ -130,7 +130,8 @@ def main(names: Sequence[str]) -> None:
     if SCHEDULE in names:
         # numba learns its types from a call.
         core = Core((build("end"),), (Line("", 1, ""),), (), ())
-        schedule(load(Program("nothing", "hanguang800", "hardware", (core,)), load_chip("hanguang800")))
+        chip = load_chip(DEFAULT_CHIP)
+        schedule(load(Program("nothing", chip, "hardware", (core,)), chip))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ section [roofline], give bounds alone (isa/bounds_chip.py).
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from isa.errors import ChipError
 from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
+DEFAULT_CHIP = "hanguang800"
 VECTOR_FORMATS = ("fp32", "fp24", "fp19")
 DOT_PRODUCT, SYSTOLIC = KINDS = ("dot-product", "systolic")
 DATAFLOWS = ("weight-stationary", "input-stationary", "output-stationary")
@@ -87,10 +88,14 @@ class Chip:
     """A chip: `chip["te.latency"]` is a number or a word of FIELDS, `sources` says where each number comes from.
 
     Sizes are in bytes, rates in bytes or elements a cycle, latencies in cycles. A key that it lacks raises KeyError.
+    Chips are equal where all numbers and words are, whatever their sources.
     """
 
     values: Mapping[str, Any]
-    sources: Mapping[str, str]
+    sources: Mapping[str, str] = field(compare=False)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.values.items()))
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -139,18 +144,20 @@ def chip_names() -> list[str]:
     return sorted(path.stem for path in CHIPS.glob("*.toml"))
 
 
-def load_chip(name_or_path: str | Path, **overrides: Any) -> Chip:
-    """Return a chip by its name or from a TOML file, with numbers changed as in `Chip.replace`.
+def load_chip(which: str | Path | Chip, **overrides: Any) -> Chip:
+    """Return a chip by its name, from a TOML file, or as it is given, with numbers changed as in `Chip.replace`.
 
     Raises ChipError for an unknown name, an unreadable file, a missing, unknown or illegal value, and for a chip that
     is described by bounds alone.
     """
-    return with_cycles(load_description(name_or_path, **overrides))
+    return with_cycles(load_description(which, **overrides))
 
 
-def load_description(name_or_path: str | Path, **overrides: Any) -> Chip | RooflineChip:
+def load_description(which: str | Path | Chip | RooflineChip, **overrides: Any) -> Chip | RooflineChip:
     """Return what a file says of a chip, whichever its form; the rest is as `load_chip` has it."""
-    text = str(name_or_path)
+    if isinstance(which, Chip | RooflineChip):
+        return which.replace(**overrides) if overrides else which
+    text = str(which)
     shipped = text in chip_names()
     path = CHIPS / f"{text}.toml" if shipped else Path(text)
     if not shipped and path.suffix != ".toml":
@@ -166,6 +173,17 @@ def load_description(name_or_path: str | Path, **overrides: Any) -> Chip | Roofl
     return chip.replace(**overrides)
 
 
+def differences(chip: Chip) -> tuple[str, dict[str, Any]]:
+    """Return the name of a chip of the package, and by which numbers and words `chip` differs from it.
+
+    It is the one of the same name, else the one that it differs least from: `load_chip(name, **differing)` equals it.
+    """
+    shipped = [one for one in map(load_description, chip_names()) if isinstance(one, Chip)]
+    found = {one.name: {k: v for k, v in chip.values.items() if one.values.get(k) != v} for one in shipped}
+    name = chip.name if chip.name in found else min(found, key=lambda name: len(found[name]))
+    return name, found[name]
+
+
 def with_cycles(chip: Chip | RooflineChip) -> Chip:
     """Return a chip that programs are scheduled and run on; raise ChipError for one of bounds alone."""
     if isinstance(chip, RooflineChip):
@@ -174,8 +192,21 @@ def with_cycles(chip: Chip | RooflineChip) -> Chip:
     return chip
 
 
+def chip_of(values: Mapping[str, Any], source: str) -> Chip:
+    """Return the chip of numbers and words by key, `Chip.values` as they were kept; `source` says where, of each.
+
+    Raises ChipError for what is missing, unknown or illegal.
+    """
+    read_back = {key: legal(FIELDS, key, value, source) for key, value in values.items()}
+    return _whole(read_back, dict.fromkeys(read_back, source), source)
+
+
 def _read(data: Mapping[str, Any], origin: str) -> Chip:
-    values, sources = read(data, FIELDS, origin)
+    return _whole(*read(data, FIELDS, origin), origin)
+
+
+def _whole(values: dict[str, Any], sources: dict[str, str], origin: str) -> Chip:
+    """Return the chip of legal values; raise ChipError where one is missing, or they do not go together."""
     kind = values.get("te.kind", DOT_PRODUCT)
     needed = [key for key in FIELDS if KIND_OF.get(key, kind) == kind]
     check_complete(values, sources, FIELDS, needed, origin)

@@ -4,7 +4,7 @@ A vocabulary maps `section.key` to (type, least, greatest or words, meaning). Th
 `source` of its section: `source.frequency_mhz = "S1"`. Messages name the file, the key, and what would be legal.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from isa.errors import ChipError, shown
@@ -57,11 +57,17 @@ def check_complete(
     """Raise ChipError where a key that is needed is missing, or a number has no source; an unknown one needs none."""
     missing = [key for key in needed if key not in values]
     if missing:
-        raise ChipError(f"{origin}: the chip file lacks {', '.join(missing)}", f"{missing[0]}: {fields[missing[0]][3]}")
+        raise ChipError(f"{origin} lacks {_some(missing)}", f"{missing[0]}: {fields[missing[0]][3]}")
     known = [key for key in fields if values.get(key) is not None]
     bare = [key for key in known if fields[key][0] != WORD and key not in sources]
     if bare:
-        raise ChipError(f"{origin}: no source is given for {', '.join(bare)}", 'cite one, or write "assumed"')
+        raise ChipError(f"{origin}: no source is given for {_some(bare)}", 'cite one, or write "assumed"')
+
+
+def _some(keys: Sequence[str]) -> str:
+    """Return the first of some keys, and how many there are more."""
+    more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+    return f"{', '.join(keys[:8])}{more}"
 
 
 def unknown(name: str, legal: Iterable[str], fields: Vocabulary, origin: str) -> NoReturn:

@@ -4,10 +4,11 @@
     then for each section: name (8 bytes, zero-filled), u64 offset, u64 length, u32 CRC-32 of its bytes, u32 zero,
     u32 CRC-32 of everything before it, then the sections, one after another.
 
-Sections, in this order: `head` (name, chip, order, tasks, semaphores, barriers, JSON), then for each core k `code.k`
-(words), `oper.k` (operand descriptors), `syms.k` (symbols and segments, JSON), `data.k` (the bytes that `syms.k` refers
-to), then `chck` (checks, JSON) and `chckdata`, then `debug` (source lines, JSON). JSON is canonical: sorted keys, no
-spaces. Reading executes nothing that a file holds; every field is checked, and what is wrong raises ObjectError.
+Sections, in this order: `head` (name, order, tasks, semaphores, barriers, and the numbers and words of the chip,
+JSON), then for each core k `code.k` (words), `oper.k` (operand descriptors), `syms.k` (symbols and segments, JSON),
+`data.k` (the bytes that `syms.k` refers to), then `chck` (checks, JSON) and `chckdata`, then `debug` (source lines,
+JSON). JSON is canonical: sorted keys, no spaces. Reading executes nothing that a file holds; every field is checked,
+and what is wrong raises ObjectError.
 """
 
 import json
@@ -17,16 +18,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from isa.chip import chip_of
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
-from isa.errors import ObjectError, shown
+from isa.errors import ChipError, ObjectError, shown
 from isa.files import read_whole, write_whole
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
@@ -62,6 +64,8 @@ def from_bytes(data: bytes) -> Program:
     sections = _split(memoryview(data))
     try:
         program = _read_sections(sections)
+    except ChipError as error:
+        raise ObjectError(error.message, error.help) from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise ObjectError(f"the object file is malformed: {type(error).__name__} {str(error)[:100]}") from error
     if list(to_sections(program).items()) != list(sections.items()):
@@ -109,7 +113,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
     """Return the bytes of each section by name."""
     head = {
         "name": program.name,
-        "chip": program.chip,
+        "chip": dict(program.chip.values),
         "order": program.order,
         "cores": len(program.cores),
         "tasks": program.tasks,
@@ -206,7 +210,9 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
         for o, kind, bound, source, length in json.loads(bytes(sections["chck"]))
     )
     semaphores, barriers = (tuple(map(_text, head[key])) for key in ("semaphores", "barriers"))
-    name, chip, order = _text(head["name"]), _text(head["chip"]), _text(head["order"], ORDERS)
+    name, order = _text(head["name"]), _text(head["order"], ORDERS)
+    _text(json.dumps(head["chip"], ensure_ascii=False))
+    chip = chip_of(head["chip"], "the object file's chip")
     program = Program(name, chip, order, tuple(cores), checks, head["tasks"], semaphores, barriers)
     for problem in check_program(program):
         raise ObjectError(problem.message, problem.help, (problem,))

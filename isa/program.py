@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isa.chip import Chip
 from isa.dtypes import DType
 from isa.instruction import Instruction
 from isa.kept import declared
@@ -199,14 +200,15 @@ class Core:
 class Program:
     """An assembled program.
 
-    `chip` is the chip it was assembled for, by name; it runs on any chip that has what it needs. `order` says who
-    orders instructions of different engines: the hardware's scoreboard, or the compiler's wait bits alone.
+    `chip` is the chip it was assembled for, with all its numbers; it runs on any chip that has what it needs.
+    `order` says who orders instructions of different engines: the hardware's scoreboard, or the compiler's wait bits
+    alone.
     `cores` has one element a core, the first being core 0. A run is a stream of `tasks` where it is not told otherwise.
     `semaphores` and `barriers` are names: instructions hold their index.
     """
 
     name: str
-    chip: str
+    chip: Chip
     order: Literal["hardware", "compiler"]
     cores: tuple[Core, ...]
     checks: tuple[Check, ...] = ()

@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from isa.chip import Chip
 from isa.compressed import legal_sizes
 from isa.diagnostic import Diagnostic, Place
 from isa.errors import shown
@@ -49,6 +50,9 @@ def problems(program: Program) -> Iterator[Diagnostic[Place | None]]:
     """Yield what is wrong with a program, as it is found."""
     if not 1 <= len(program.cores) <= MAX_CORES:
         yield _wrong(f"the program is for {len(program.cores)} cores", f"expected 1 to {MAX_CORES}")
+        return
+    if not isinstance(program.chip, Chip):
+        yield _wrong(f"the program's chip is {shown(program.chip)}", "expected a Chip: ratel.load_chip(NAME) gives one")
         return
     if program.order not in ORDERS:
         yield _wrong(f"the order is {shown(program.order)}", f"expected {' or '.join(ORDERS)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
-from isa.chip import Chip, load_chip, load_description, with_cycles
+from isa.chip import Chip, load_chip, load_description
 from isa.errors import ChipError, InputError, Trap, shown
 from isa.program import Program
 
@@ -35,7 +35,7 @@ def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None 
     """
     from assembler.assemble import assemble
 
-    return assemble(text, path, load_chip(chip) if isinstance(chip, str) else chip and with_cycles(chip))
+    return assemble(text, path, None if chip is None else load_chip(chip))
 
 
 def disassemble(program: Program) -> str:
@@ -147,8 +147,7 @@ def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None
     from emulator.plan.load import load
 
     must_be_a_program(program)
-    given = with_cycles(chip) if isinstance(chip, Chip | RooflineChip) else load_chip(chip or program.chip)
-    return load(program, given, count_tasks(program, {}, tasks))
+    return load(program, load_chip(program.chip if chip is None else chip), count_tasks(program, {}, tasks))
 
 
 def parse_dump(text: str) -> Dump:
@@ -183,11 +182,13 @@ class Session:
         threads: int = 1,
         on_compile: Callable[[str], None] | None = None,
     ) -> None:
-        """Set up a program for runs of `tasks` each, its own number where None; the rest is as `run` has it."""
+        """Set up a program; a run without a batch has `tasks`, or its own number; the rest is as `run` has it."""
         from emulator.execute import session as execute
         from emulator.precompile import compile_run
 
         self._plan = plan_for(program, chip, tasks)
+        # By number of tasks; the addresses of each were looked at.
+        self._plans = {self._plan.tasks: self._plan}
         self._dumps, self._on_compile = dumps, on_compile
         wanted = [parse_dump(text) for text in dumps]
         compile_run(self._plan.opcodes, on_compile)
@@ -206,24 +207,26 @@ class Session:
     def run(
         self, inputs: Mapping[str, Any] | None = None, *, on_progress: Callable[[int, int], None] | None = None
     ) -> Run:
-        """Run the session's tasks on inputs by name, and return the results, as `ratel.run` does.
+        """Run as many tasks as the inputs have, else the session's, and return the results, as `ratel.run` does.
 
         `on_progress` is called with the instructions done and those of the whole run, some times a second.
-        Raises InputError for wrong inputs, another number of tasks, and where the session is closed or runs already;
+        Raises InputError for wrong inputs, and where the session is closed or runs already;
         Trap when an instruction may not run with its operands' values. The session can go on after either.
         """
         from emulator.execute.expectations import evaluate
         from emulator.execute.inputs import count_tasks
 
-        count_tasks(self._plan.program, inputs or {}, self._plan.tasks)
-        execution = self._session.run(inputs or {}, on_progress)
+        own = self._plan
+        tasks = count_tasks(own.program, inputs or {}, None, own.tasks)
+        plan = self._plans.get(tasks) or self._plans.setdefault(tasks, plan_for(own.program, own.chip, tasks))
+        execution = self._session.run(inputs or {}, on_progress, plan=plan)
         return Run(
-            plan=self._plan,
+            plan=plan,
             outputs=execution.outputs,
-            checks=evaluate(self._plan.program, execution.outputs, self._plan.tasks),
+            checks=evaluate(plan.program, execution.outputs, plan.tasks),
             dumps=dict(zip(self._dumps, execution.dumps)),
             instructions=execution.instructions,
-            schedule=partial(timed, self._plan, self._on_compile, on_progress),
+            schedule=partial(timed, plan, self._on_compile, on_progress),
         )
 
 
@@ -302,7 +305,7 @@ def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = No
     from emulator.timing.bounds import bounds
 
     must_be_a_program(program)
-    given = chip if isinstance(chip, Chip | RooflineChip) else load_description(chip)
+    given = load_description(chip)
     if isinstance(given, Chip):
         raise ChipError(f"{given.name} is not described by bounds alone", "ratel.time gives its cycles")
     return bounds(program, given, count_tasks(program, {}, tasks))

@@ -28,12 +28,11 @@ from assembler.builder.values import (
     plain_number,
     refuse,
 )
-from assembler.declarations import DEFAULT_CHIP
 from assembler.syntax import nodes, printer
 from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Report, Span, listed
 from assembler.syntax.parser import parse_line
 from assembler.syntax.source import SourceFile, logical_lines
-from isa.chip import Chip, load_chip
+from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of_array
 from isa.errors import InputError
 from isa.files import write_whole
@@ -76,7 +75,7 @@ class Builder(Instructions):
     def __init__(
         self,
         name: str = "program",
-        chip: str = DEFAULT_CHIP,
+        chip: str | Path | Chip = DEFAULT_CHIP,
         order: str = "hardware",
         scales: str = "automatic",
         tasks: int | None = None,
@@ -96,7 +95,7 @@ class Builder(Instructions):
         self._origin: Origin | None = None
         self._task = Counter(self, "task")
         self._set(".name", name, True)
-        self._set(".chip", chip)
+        self._set_chip(chip)
         self._set(".order", order)
         if scales != "automatic":
             self._set(".scales", scales)
@@ -109,6 +108,13 @@ class Builder(Instructions):
         span = self._here()
         word = nodes.Word(span, str(value), True) if quoted else _word(span, value)
         self._write(nodes.Setting(span, keyword, word))
+
+    def _set_chip(self, chip: str | Path | Chip) -> None:
+        """Write the setting of the chip: a name or a file, or by what a Chip differs from one of the package."""
+        name, changes = differences(chip) if isinstance(chip, Chip) else (chip, {})
+        span = self._here()
+        clauses = (nodes.Clause(span, nodes.Word(span, k), self._value(span, k, v)) for k, v in changes.items())
+        self._write(nodes.Setting(span, ".chip", _word(span, name), tuple(clauses)))
 
     def input(
         self,
@@ -349,7 +355,7 @@ class Builder(Instructions):
 
         Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         """
-        given = chip if chip is None or isinstance(chip, Chip) else load_chip(chip)
+        given = None if chip is None else load_chip(chip)
         last = self._origins[-1]
         # `end`, which nobody writes, is of the source that what stands before it is of.
         ended = self._origin or (caller() if last.text is None else last)

@@ -11,7 +11,7 @@ from isa.table import MNEMONICS
 
 # How each directive is written; shown where one does not parse.
 USAGE = {
-    ".chip": ".chip NAME, or a .toml file in quotes",
+    ".chip": ".chip NAME, or a .toml file in quotes, then KEY=NUMBER for what is changed: te.latency=20",
     ".name": '.name "TEXT"',
     ".order": ".order hardware, or compiler",
     ".scales": ".scales automatic, or explicit",
@@ -64,6 +64,7 @@ TERMINALS = {
     "COMPRESSED": "`compressed`",
     "STORED": "`stored=`",
     "WAITS": "waits",
+    "KEY": "a number of the chip, as `te.latency=20`",
     "$END": "the end of the line",
 }
 OPERATORS = {"PLUS", "MINUS", "TIMES"}

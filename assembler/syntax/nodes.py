@@ -89,10 +89,14 @@ Value = Number | Text | Reference | Negative | Chain | Sliced | Raw | Tuple | Li
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Setting(Node):
-    """`.chip`, `.name`, `.order` and `.scales`: one word for the whole program."""
+    """`.chip`, `.name`, `.order` and `.scales`: one word for the whole program.
+
+    `changes` are the numbers and words of a chip that are given behind its name.
+    """
 
     keyword: str
     value: Word
+    changes: tuple["Clause", ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -130,7 +134,10 @@ class Synchroniser(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clause(Node):
-    """A setting of a tensor or a check: `scale=`, `in`, `at`, `buffers=`, `compressed` (its own value), `min=`, ..."""
+    """A setting of a tensor or a check: `scale=`, `in`, `at`, `buffers=`, `compressed` (its own value), `min=`, ...
+
+    Of a chip, the keyword is a key of its file: `te.latency=`.
+    """
 
     keyword: Word
     value: "Value | Word"

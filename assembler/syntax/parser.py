@@ -15,11 +15,14 @@ from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Report, Span
 from assembler.syntax.hints import USAGE, WAIT_USAGE, Mismatch, explain
 from assembler.syntax.source import LogicalLine, SourceFile, logical_lines
+from isa.chip import SECTIONS
 from isa.suggest import did_you_mean, nearest
 from isa.table import MNEMONICS
 
+# What stands before a dot within a token: another core, or a section of a chip file.
+DOTTED = "|".join(("core[0-9]+", *SECTIONS))
 TOKEN = re.compile(
-    r'"(?:\\.|[^"\\])*"|core[0-9]+\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S'
+    rf'"(?:\\.|[^"\\])*"|(?:{DOTTED})\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S'
 )
 
 
@@ -187,6 +190,9 @@ class _Builder:
 
     def _setting(self, span: Span, keyword: Token, value: Token) -> nodes.Setting:
         return nodes.Setting(span, str(keyword), self._word(value))
+
+    def _chip(self, span: Span, keyword: Token, value: Token, *changes: Tree[Any]) -> nodes.Setting:
+        return nodes.Setting(span, str(keyword), self._word(value), tuple(map(self._clause, changes)))
 
     def _tasks(self, span: Span, count: Tree[Any]) -> nodes.Tasks:
         return nodes.Tasks(span, self.value(count))

@@ -16,7 +16,7 @@ def printed(statement: nodes.Statement) -> str:
     """Return a statement as the line of text that is parsed to it."""
     match statement:
         case nodes.Setting():
-            return f"{statement.keyword} {_word(statement.value)}"
+            return " ".join([statement.keyword, _word(statement.value), *map(_clause, statement.changes)])
         case nodes.Tasks():
             return f".tasks {value(statement.count)}"
         case nodes.CoreSection():
@@ -123,7 +123,7 @@ def reads_back(statement: nodes.Statement) -> bool:
     """
     match statement:
         case nodes.Setting():
-            return statement.value.text.isascii()
+            return statement.value.text.isascii() and all(map(_reads_back_clause, statement.changes))
         case nodes.Synchroniser():
             return statement.kind in ("semaphore", "barrier")
         case nodes.Tasks():

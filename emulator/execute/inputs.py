@@ -14,10 +14,11 @@ from isa.program import MAX_TASKS, Program, Symbol
 from isa.suggest import did_you_mean
 
 
-def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None) -> int:
-    """Return how many tasks a run has: as many as asked for, or as the batches have, or the program's own number.
+def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None, otherwise: int | None = None) -> int:
+    """Return how many tasks a run has: as many as asked for, or as the batches have.
 
-    A batch has one dimension more than its input. Raises InputError where the numbers disagree.
+    Where neither says, there are as many as `otherwise` says, or the program's own number. A batch has one
+    dimension more than its input. Raises InputError where the numbers disagree.
     """
     if asked is not None and not (isinstance(asked, Integral) and 1 <= asked <= MAX_TASKS):
         raise InputError(f"{shown(asked)} is no number of tasks", f"give a whole number, 1 to {MAX_TASKS}")
@@ -35,7 +36,7 @@ def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None) -
         wanted = "" if asked is None else f"the run has {asked} tasks, "
         help = "give every batch the same length; an input without that dimension is the same for each task"
         raise InputError(f"the inputs disagree on the number of tasks: {wanted}{lengths}", help)
-    (count,) = counts or {program.tasks}
+    (count,) = counts or {otherwise or program.tasks}
     if not 1 <= count <= MAX_TASKS:
         raise InputError(f"{', '.join(batches)}: a batch of {count}", f"a stream has 1 to {MAX_TASKS} tasks")
     return count

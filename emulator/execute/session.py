@@ -64,8 +64,9 @@ class Runner(Protocol):
 class Session:
     """A plan ready to run: memories set up, kernels compiled, constant weights packed, threads waiting.
 
-    It runs streams of tasks, one after the other, on memories that stay as the stream before left them. `walkers` run
-    them, unless a run is given another Runner. A context manager: `close` ends its threads.
+    It runs streams of tasks, one after the other, on memories that stay as the stream before left them. `plan` is
+    good for the longest so far. `walkers` run them, unless a run is given another Runner. A context manager:
+    `close` ends its threads.
     """
 
     def __init__(
@@ -83,15 +84,10 @@ class Session:
         changes no bit. `on_compile` is called with what is compiled, as in "the kernel of conv", before it is. Raises
         InputError for wrong dumps, seeds and numbers of threads, Trap where there is not the memory.
         """
-        threads = count_threads(threads)
-        self.plan, self._dumps = plan, dumps
+        self._threads, self._poison, self._on_compile = count_threads(threads), poison, on_compile
+        self._dumps = dumps
         self._running, self._closed = Lock(), False
-        weights, arena_bytes = constant_weights(plan)
-        self._arena = open_arena(plan, poison, arena_bytes + threads * SCRATCH_BYTES)
-        self._wanted = [_wanted(plan, dump) for dump in dumps]
-        self._moments = [_moment(plan, dump, *place) for dump, place in zip(dumps, self._wanted, strict=True)]
-        stops = [at for at in self._moments if at is not None]
-        self.walkers = Walkers(plan, self._arena, weights, stops, threads, on_compile)
+        self._set_up(plan)
 
     def __enter__(self) -> Self:
         return self
@@ -103,9 +99,27 @@ class Session:
         self._closed = True
         self.walkers.close()
 
-    def _so_far(self, task: int, done: int, places: Sequence[int]) -> str:
+    def _set_up(self, plan: Plan) -> None:
+        """Lay out the memories of a plan, as its program has them, and open the walkers of its code."""
+        weights, arena_bytes = constant_weights(plan)
+        arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES)
+        wanted = [_wanted(plan, dump) for dump in self._dumps]
+        moments = [_moment(plan, dump, *place) for dump, place in zip(self._dumps, wanted, strict=True)]
+        stops = [at for at in moments if at is not None]
+        self.walkers = Walkers(plan, arena, weights, stops, self._threads, self._on_compile)
+        self.plan, self._arena, self._wanted, self._moments = plan, arena, wanted, moments
+
+    def _extend(self, plan: Plan) -> None:
+        """Go on with the plan of a longer stream, on the memories as they are: its addresses may reach further."""
+        before, arena, walkers = self.plan, self._arena, self.walkers
+        self._set_up(plan)
+        walkers.close()
+        for place, size in before.sizes.items():
+            start, base = plan.bases[place], before.bases[place]
+            self._arena[start : start + size] = arena[base : base + size]
+
+    def _so_far(self, plan: Plan, task: int, done: int, places: Sequence[int]) -> str:
         """Return how far a run is: tasks, instructions, and where each core stands."""
-        plan = self.plan
         total = sum(part.core.executions for part in plan.cores) * plan.tasks
         of_task = f"in task {task:,} of {plan.tasks:,}, " if plan.tasks > 1 else ""
         return f"{of_task}{done:,} of {total:,} instructions are done; {standing(plan, places)}"
@@ -120,9 +134,11 @@ class Session:
         inputs: Mapping[str, np.ndarray],
         on_progress: Callable[[int, int], None] | None = None,
         runner: Runner | None = None,
+        plan: Plan | None = None,
     ) -> Execution:
         """Run the plan's tasks on inputs by name and return what they left; `runner` computes them where given.
 
+        `plan` is one of the same program, on the same chip, for another number of tasks; the session's own where None.
         An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
         tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
         some times a second.
@@ -137,7 +153,9 @@ class Session:
         if not self._running.acquire(blocking=False):
             raise InputError("the session is running", "one session runs one thing at a time: open one for each thread")
         try:
-            return self._run(inputs, on_progress, self.walkers if runner is None else runner)
+            if plan is not None and plan.tasks > self.plan.tasks:
+                self._extend(plan)
+            return self._run(plan or self.plan, inputs, on_progress, self.walkers if runner is None else runner)
         finally:
             self._running.release()
 
@@ -152,9 +170,13 @@ class Session:
                 )
 
     def _run(
-        self, inputs: Mapping[str, np.ndarray], on_progress: Callable[[int, int], None] | None, runner: Runner
+        self,
+        plan: Plan,
+        inputs: Mapping[str, np.ndarray],
+        on_progress: Callable[[int, int], None] | None,
+        runner: Runner,
     ) -> Execution:
-        plan, walkers, program, last = self.plan, self.walkers, self.plan.program, self.plan.tasks - 1
+        walkers, program, last = self.walkers, plan.program, plan.tasks - 1
         with enough_memory(plan):
             prepared = prepare(program, inputs, plan.tasks)
             outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
@@ -166,7 +188,7 @@ class Session:
         def show(task: int) -> None:
             for k, (dump, at) in enumerate(zip(self._dumps, self._moments, strict=True)):
                 if task == last and at == walkers.at and walkers.counters[1] == dump.iteration:
-                    shown[k] = copy_out(self._arena, plan, *self._wanted[k], task)
+                    shown[k] = copy_out(self._arena, self.plan, *self._wanted[k], task)
 
         before = runner.done
         progress = None
@@ -175,17 +197,17 @@ class Session:
             progress = Progress(lambda: on_progress(runner.done - before, total))
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):
-                tensor(self._arena, plan, core, symbol, task)[...] = batches[symbol.name][task]
+                tensor(self._arena, self.plan, core, symbol, task)[...] = batches[symbol.name][task]
             try:
                 runner.compute(task, partial(show, task), progress)
             except KeyboardInterrupt as interrupt:
-                interrupt.add_note(self._so_far(task, runner.done - before, runner.places))
+                interrupt.add_note(self._so_far(plan, task, runner.done - before, runner.places))
                 raise
             for core, symbol in program.of_kind("output"):
-                outputs[symbol.name][task] = tensor(self._arena, plan, core, symbol, task)
+                outputs[symbol.name][task] = tensor(self._arena, self.plan, core, symbol, task)
         for k, dump in enumerate(self._dumps):
             if dump.iteration is None:
-                shown[k] = copy_out(self._arena, plan, *self._wanted[k], last)
+                shown[k] = copy_out(self._arena, self.plan, *self._wanted[k], last)
         if not is_batch:
             outputs = {name: batch[0] for name, batch in outputs.items()}
         return Execution(outputs, [shown[k] for k in range(len(self._dumps))], runner.done - before)

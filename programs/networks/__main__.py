@@ -44,7 +44,7 @@ def main() -> int:
     else:
         program = builder(network, given, cores=cores).build()
     on = f"{cores} core{'s' if cores > 1 else ''}"
-    print(f"built and assembled for {on} of {program.chip} in {perf_counter() - start:.2f} s")
+    print(f"built and assembled for {on} of {program.chip.name} in {perf_counter() - start:.2f} s")
     if options.output:
         program.save(options.output)
     if options.images:
@@ -70,7 +70,7 @@ def main() -> int:
     apart = np.abs(own.astype(int) - expected).max()
     print(f"in the chip's own formats: {np.mean(own == expected):.1%} equal, at most {apart} apart; {seconds:.3f} s")
 
-    chip, cycles = ratel.load_chip(program.chip), run.timeline.compute_cycles
+    chip, cycles = program.chip, run.timeline.compute_cycles
     busy = ", ".join(f"{run.timeline.engines[f'core{core}.te'].busy / cycles:.0%}" for core in range(cores))
     print(
         f"{run.cycles:,} cycles, {cycles:,} without transfers: {cycles / chip.cycles_per_second * 1e6:.1f} us;", end=" "

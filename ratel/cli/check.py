@@ -33,8 +33,8 @@ def check(options: argparse.Namespace) -> int:
 
     if options.fix:
         return fix(options)
-    program, chip = load_program(options.file, options.chip, options.set)
-    plan = api.plan_for(program, chip, options.tasks)
+    program = load_program(options.file, options.chip, options.set)
+    plan = api.plan_for(program, None, options.tasks)
     verdict = check(plan, waits=options.waits)
     saved = cycles_saved(plan, verdict) if options.waits else None
     if options.json:
@@ -64,8 +64,8 @@ def fix(options: argparse.Namespace) -> int:
         raise UsageError("--fix changes a text (.npu), and prints no JSON")
 
     def planned(text: str) -> Plan:
-        program, chip = assemble_text(text, options.file, options.chip, options.set)
-        return api.plan_for(program, chip, options.tasks)
+        program = assemble_text(text, options.file, options.chip, options.set)
+        return api.plan_for(program, None, options.tasks)
 
     before = read_text(options.file)
     fixed = fix(before, Path(options.file).name, planned, options.waits)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isa.chip import Chip, load_chip
+from isa.chip import load_chip
 from isa.errors import RatelError
 from isa.files import begins_with, read_whole, write_whole
 from isa.program import Program
@@ -25,8 +26,8 @@ def read_text(path: str) -> str:
         raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
 
 
-def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> tuple[Program, Chip]:
-    """Return the program of a text or an object file, and the chip to run it on.
+def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Program:
+    """Return the program of a text or an object file, for the chip to run it on.
 
     That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
     """
@@ -34,12 +35,14 @@ def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()
 
     if begins_with(path, MAGIC) or path.endswith(".npo"):
         program = Program.load(path)
-        return program, load_chip(chip or program.chip, **overrides(numbers))
+        if chip is None and not numbers:
+            return program
+        return replace(program, chip=load_chip(chip or program.chip, **overrides(numbers)))
     return assemble_text(read_text(path), path, chip, numbers)
 
 
-def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> tuple[Program, Chip]:
-    """Return the program of a text, and the chip to run it on, as `load_program` has it."""
+def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Program:
+    """Return the program of a text, for the chip to run it on, as `load_program` has it."""
     from assembler.assemble import assemble_for
 
     changes = overrides(numbers)

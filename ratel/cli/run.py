@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     inputs, outputs, expected = (
         pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
     )
-    program, chip = load_program(options.file, options.chip, options.set)
+    program = load_program(options.file, options.chip, options.set)
     known = [symbol.name for _, symbol in program.of_kind("output")]
     for name in (*outputs, *expected):
         if name not in known:
@@ -87,14 +87,13 @@ def run(options: argparse.Namespace) -> int:
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     tasks = count_tasks(program, tensors, options.tasks)
     checked = (options.check or program.order == "compiler") and not options.no_check
-    if checked and not may_run(api.plan_for(program, chip, tasks), options.check):
+    if checked and not may_run(api.plan_for(program, None, tasks), options.check):
         return WRONG
     with Progress(program.name) as progress:
         if options.max_cycles is not None:
             # Before anything is computed: cycles do not depend on it.
             api.time(
                 program,
-                chip,
                 tasks=tasks,
                 max_cycles=options.max_cycles,
                 on_compile=progress.compiling,
@@ -103,13 +102,12 @@ def run(options: argparse.Namespace) -> int:
         saturation = None
         if options.saturation:
             # First, for it refuses what is too long.
-            plan = api.plan_for(program, chip, tasks)
+            plan = api.plan_for(program, None, tasks)
             compile_run(plan.opcodes, progress.compiling)
             saturation = find_saturation(plan, tensors, options.poison, progress.compiling)
         result = api.run(
             program,
             tensors,
-            chip,
             tasks=tasks,
             poison=options.poison,
             dumps=options.dump,

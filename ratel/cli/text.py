@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from isa.chip import load_chip
 from isa.files import write_whole
 from isa.program import Program
-from ratel.cli.files import read_text
-from ratel.cli.options import DONE, WRONG, Declare, UsageError
+from ratel.cli.files import assemble_text, read_text
+from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip
 
 
 def declare(command: Declare) -> None:
@@ -16,7 +15,7 @@ def declare(command: Declare) -> None:
     sub = command("asm", assemble, "assemble a program into an object file")
     sub.add_argument("file", metavar="FILE.npu")
     sub.add_argument("-o", dest="object", metavar="FILE.npo", help="object file (default: FILE.npo beside the source)")
-    sub.add_argument("--chip", metavar="NAME|FILE.toml", help="chip to assemble for (default: the text's own)")
+    add_chip(sub)
 
     sub = command("dis", disassemble, "print an object file as text")
     sub.add_argument("file", metavar="FILE.npo")
@@ -32,10 +31,7 @@ def assemble(options: argparse.Namespace) -> int:
     target = options.object or (str(source.with_suffix(".npo")) if source.name else "")
     if not target or Path(target) == source:
         raise UsageError(f"the object file cannot be {target or options.file}: name another with -o")
-    from assembler.assemble import assemble_for
-
-    text = read_text(options.file)
-    program, _ = assemble_for(text, options.file, load_chip(options.chip) if options.chip else None)
+    program = assemble_text(read_text(options.file), options.file, options.chip, options.set)
     program.save(target)
     count = sum(len(core.code) for core in program.cores)
     held = sum(len(segment.data) for core in program.cores for segment in core.segments)

@@ -111,7 +111,7 @@ def time(options: argparse.Namespace) -> int:
         return DONE
     for (program, _), one in zip(loaded, results, strict=True):
         if isinstance(one, Bounds):
-            print_bounds(one, program.chip)
+            print_bounds(one, program.chip.name)
             continue
         print_schedule(one)
         if options.explain:
@@ -124,12 +124,13 @@ def time(options: argparse.Namespace) -> int:
 
 
 def load_for_time(path: str, name: str | None, numbers: Sequence[str]) -> tuple[Program, Chip | RooflineChip]:
-    """Return the program and the chip to time it on; for a chip of bounds a text is assembled for its own chip."""
+    """Return the program, and the chip to time it on; for a chip of bounds it stays one for its own chip."""
     if name is not None:
         chip = load_description(name, **overrides(numbers))
         if isinstance(chip, RooflineChip):
-            return load_program(path)[0], chip
-    return load_program(path, name, numbers)
+            return load_program(path), chip
+    program = load_program(path, name, numbers)
+    return program, program.chip
 
 
 def explanation(schedule: Schedule) -> dict[str, Any]:
@@ -154,15 +155,15 @@ def annotate(options: argparse.Namespace) -> int:
     from ratel.show.explained import print_annotated, sources
     from ratel.show.progress import Progress
 
-    program, chip = load_program(options.file, options.chip, options.set)
+    program = load_program(options.file, options.chip, options.set)
     check_length(program, MOST_RECORDS, "the records of")
     with Progress(program.name) as progress:
-        timed = api.time(program, chip, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
+        timed = api.time(program, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
     timeline = task_of(timed)
     lines = annotate(timeline)
     if options.json:
         found = [{**vars(line)} for line in lines]
-        print_json({"chip": chip.name, "cycles": timeline.cycles, "lines": found})
+        print_json({"chip": program.chip.name, "cycles": timeline.cycles, "lines": found})
     else:
         print_annotated(timeline, lines, sources(options.file, lines))
     return DONE
@@ -177,16 +178,14 @@ def report(options: argparse.Namespace) -> int:
     from ratel.show.progress import Progress
     from ratel.show.report import report
 
-    program, chip = load_program(options.file, options.chip, options.set)
+    program = load_program(options.file, options.chip, options.set)
     check_length(program, MOST_EXECUTIONS, "a report of")
     with Progress(program.name) as progress:
-        timed = api.time(
-            program, chip, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance
-        )
+        timed = api.time(program, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
     lines = annotate(task_of(timed))
     page = report(timed, lines, sources(options.file, lines))
     write_beside(options.page, program, options.file, page)
-    print(f"{options.page}: {timed.cycles:,} cycles on {chip.name}")
+    print(f"{options.page}: {timed.cycles:,} cycles on {program.chip.name}")
     return DONE
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from assembler.assemble import assemble
 from assembler.disassemble import disassemble, disassemble_files
+from isa.chip import load_chip
 from isa.dtypes import F32, I8
 from isa.errors import RatelError
 from isa.instruction import Instruction, build
@@ -31,7 +32,7 @@ def sections(program: Program) -> dict[str, bytes]:
 def program_of(*code: Instruction, segments: tuple[Segment, ...] = (), symbols: tuple[Symbol, ...] = ()) -> Program:
     code = (*code, build("end"))
     lines = tuple(Line("p", 1, "") for _ in code)
-    return Program("p", "edge", "hardware", (Core(code, lines, segments, symbols),))
+    return Program("p", load_chip("edge"), "hardware", (Core(code, lines, segments, symbols),))
 
 
 def test_good_text_round_trips() -> None:

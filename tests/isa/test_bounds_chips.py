@@ -64,7 +64,7 @@ BAD_FILES = [
     ("[roofline]", "lacks chip.name, chip.about, roofline.int8_tops", "chip.name: name"),
     ("roofline = 3", "roofline is 3", "expected a section, [roofline]"),
     (changed("watts = 400", "wats = 400"), "unknown key roofline.wats", "did you mean `roofline.watts`?"),
-    (changed("watts = 400\n", ""), "the chip file lacks roofline.watts", "roofline.watts: power, W"),
+    (changed("watts = 400\n", ""), "lacks roofline.watts", "roofline.watts: power, W"),
     (
         changed('source.watts = "N1"\n', ""),
         "no source is given for roofline.watts",

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.chip import CHIPS, FIELDS, KIND_OF, Chip, chip_names, load_chip, load_description
+from isa.chip import (
+    CHIPS,
+    DATAFLOWS,
+    FIELDS,
+    KIND_OF,
+    Chip,
+    chip_names,
+    chip_of,
+    differences,
+    load_chip,
+    load_description,
+)
 from isa.errors import ChipError
 
 EDGE = (CHIPS / "edge.toml").read_text("utf-8")
@@ -52,6 +63,27 @@ def test_hanguang_has_its_published_numbers():
     assert chip["chip.cores"] * chip["memory.lm_bytes"] == 192 * 2**20
     assert chip.memory_bytes("dev") == 0
     assert (chip["te.vector_format"], chip["pe.vector_format"]) == ("fp24", "fp19")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "base"),
+    [
+        ("edge", {}, "edge"),
+        ("edge", {"te.latency": 1000, "te.vector_format": "fp19"}, "edge"),
+        ("edge", {"chip.name": 'mine "2"', "te.latency": 1000}, "edge"),
+        # The name of a chip that is described by bounds alone.
+        ("zhenwu810e", {"chip.name": "h20"}, "zhenwu810e"),
+        ("hanguang800", {"te.kind": "systolic", "te.rows": 8, "te.columns": 8, "te.dataflow": DATAFLOWS[0]}, None),
+    ],
+)
+def test_a_chip_is_told_by_what_differs(name, changes, base):
+    chip = load_chip(name, **changes)
+    found, differing = differences(chip)
+    assert (found, differing) == (base or name, changes)
+    assert load_chip(found, **differing) == chip and hash(load_chip(found, **differing)) == hash(chip)
+    assert load_chip(chip) is chip and load_chip(chip, te__latency=3)["te.latency"] == 3
+    kept = chip_of(dict(chip.values), "kept")
+    assert kept == chip and set(kept.sources.values()) == {"kept"}
 
 
 def test_a_file_that_is_a_shipped_chip_loads_as_it(load):
@@ -110,7 +142,7 @@ BAD_FILES = [
     ),
     (
         changed("queue_depth = 8\n", ""),
-        "the chip file lacks seq.queue_depth",
+        "lacks seq.queue_depth",
         "seq.queue_depth: instructions that wait in an engine's queue",
     ),
     (

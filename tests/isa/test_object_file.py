@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from isa.chip import load_chip
 from isa.dtypes import F32, I8
 from isa.errors import ObjectError
 from isa.instruction import build
@@ -43,7 +44,7 @@ SYMBOLS = (
 )
 PROGRAM = Program(
     "small",
-    "edge",
+    load_chip("edge", te__latency=1000),
     "compiler",
     (
         Core(
@@ -270,9 +271,9 @@ def test_what_is_wrong_is_said(name, old, new, message):
     [
         (b"", "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
         (b"\x7fELF" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
-        (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 2", "assemble its source"),
-        (b"RATELNPO\x02" + bytes(3), "this is not an object file", "object files"),
-        (b"RATELNPO\x02" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
+        (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 3", "assemble its source"),
+        (b"RATELNPO\x03" + bytes(3), "this is not an object file", "object files"),
+        (b"RATELNPO\x03" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
         (to_bytes(PROGRAM)[:-1], "the object file is truncated in section 'debug'", ""),
         (to_bytes(PROGRAM)[:-1] + b"x", "the object file's section 'debug' is damaged: its checksum differs", ""),
         (to_bytes(PROGRAM) + b"x", "bytes follow the object file's last section", ""),

@@ -31,7 +31,7 @@ from assembler.syntax.diagnostics import AssemblyError
 from emulator.checker.check import check
 from emulator.plan.load import load
 from emulator.timing.timeline import schedule
-from isa.chip import CHIPS, Chip, load_chip, load_description
+from isa.chip import CHIPS, Chip, load_description
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.errors import RatelError
 from isa.object_file import from_bytes, to_bytes, to_sections
@@ -201,7 +201,7 @@ class Objects:
 def _loaded(program: Program) -> str:
     """Load a program and check it, and render what is found."""
     try:
-        plan = load(program, load_chip(program.chip))
+        plan = load(program, program.chip)
     except RatelError as error:
         return f"valid, {type(error).__name__} at load"
     assert all(rendered(plan, finding) for finding in check(plan).findings)

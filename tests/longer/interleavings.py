@@ -19,7 +19,6 @@ from emulator.execute.arena import open_arena
 from emulator.execute.interleave import Interleaver
 from emulator.plan.load import load
 from emulator.plan.plan import Plan
-from isa.chip import load_chip
 from isa.errors import Trap
 from isa.interpret import interpret
 from isa.operand import MEMORIES, region
@@ -51,7 +50,7 @@ def by_reference(plan: Plan, poison: int) -> bytes:
 
 def hold_in_any_order(program: Program, interleavings: int) -> str:
     """Hold the orders of a program's first task against each other; return "equal", "trap" or "too long"."""
-    plan = load(program, load_chip(program.chip), 1)
+    plan = load(program, program.chip, 1)
     if sum(part.core.executions for part in plan.cores) > MOST_EXECUTIONS:
         return "too long"
     assert find_races(plan).verdict == "proven"

@@ -23,7 +23,6 @@ from emulator.checker.races import MOST_RACES, find_races
 from emulator.execute.interleave import Interleaver
 from emulator.plan.load import load
 from emulator.plan.plan import Plan
-from isa.chip import load_chip
 from isa.errors import RatelError, Trap
 from isa.program import Core, Program
 from ratel.testing.programs import looped_programs, ordered, race_free_programs
@@ -85,7 +84,7 @@ def _without(core: Core, gone: set[int]) -> Core:
 
 def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
     """Hold the verdict of a program against brute force, and against interleavings where it is proven."""
-    chip = load_chip(program.chip)
+    chip = program.chip
     if sum(core.executions for core in program.cores) > MOST_EXECUTIONS:
         return
     try:

@@ -29,16 +29,42 @@ def test_runs_take_the_memories_as_the_one_before_left_them() -> None:
     np.testing.assert_array_equal(stream, [run.outputs["y"] for run in runs])
 
 
-def test_a_session_has_a_number_of_tasks() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_session_takes_any_number_of_tasks(threads: int) -> None:
     program = ratel.assemble(TEXT, chip="edge")
-    with ratel.Session(program, tasks=2, threads=2) as session:
-        assert session.run({"x": np.ones((2, 4), np.int8)}).outputs["y"].tolist() == [[1] * 4, [2] * 4]
-        with pytest.raises(ratel.InputError, match="the run has 2 tasks, x is a batch of 3"):
-            session.run({"x": np.ones((3, 4), np.int8)})
+    one, three = np.ones(4, np.int8), np.ones((3, 4), np.int8)
+    with ratel.Session(program, threads=threads, poison=1) as session, ratel.Session(program, tasks=2) as of_two:
+        # `total` begins as noise: what it holds has to come along into the longer stream.
+        first = session.run({"x": one}).outputs["y"]
+        longer = session.run({"x": three})
+        assert [longer.outputs["y"].tolist(), longer.plan.tasks] == [[(first + n).tolist() for n in (1, 2, 3)], 3]
+        assert longer.cycles == ratel.run(program, {"x": three}).cycles
+        shorter = session.run({"x": one})
+        assert [shorter.outputs["y"].tolist(), shorter.plan.tasks] == [(first + 4).tolist(), 1]
+        assert shorter.cycles == ratel.run(program, {"x": one}).cycles
         with pytest.raises(ratel.InputError, match="input x is missing"):
             session.run()
         # What was refused has left nothing behind.
-        assert session.run({"x": np.ones(4, np.int8)}).outputs["y"].tolist() == [[3] * 4, [4] * 4]
+        assert of_two.run({"x": one}).outputs["y"].tolist() == [[1] * 4, [2] * 4]
+        assert of_two.run({"x": three}).outputs["y"].tolist() == [[3] * 4, [4] * 4, [5] * 4]
+
+
+def test_a_longer_stream_may_reach_further() -> None:
+    """Each task has its own part of a table, and the memory of the first task alone is smaller."""
+    text = """
+.chip edge
+.input  x i8[4]
+.output y i8[4]
+copy i8[4] in lm at 4096 + 4*task, x
+copy y, i8[4] in lm at 4096
+end
+"""
+    program = ratel.assemble(text)
+    with ratel.Session(program) as session:
+        assert session.run({"x": np.full(4, 5, np.int8)}).outputs["y"].tolist() == [5] * 4
+        assert (
+            session.run({"x": np.arange(12, dtype=np.int8).reshape(3, 4)}).outputs["y"].tolist() == [[0, 1, 2, 3]] * 3
+        )
 
 
 def test_dumps_of_a_session_are_those_of_each_run() -> None:

@@ -127,7 +127,7 @@ def arguments(
 
 
 def of_text(b: Builder) -> Program:
-    return assemble_for(b.text(), held=b.files)[0]
+    return assemble_for(b.text(), held=b.files)
 
 
 @pytest.mark.parametrize("mnemonic", BUILT)
@@ -221,8 +221,10 @@ def test_lines_are_those_of_python() -> None:
 def test_another_chip() -> None:
     b = ratel.Builder(chip="edge")
     b.fill(b.output("y", "i8", 4), value=1)
-    assert b.build().chip == "edge"
-    assert b.build("hanguang800").chip == b.build(ratel.load_chip("hanguang800")).chip == "hanguang800"
+    assert b.build().chip == ratel.load_chip("edge")
+    other = ratel.load_chip("hanguang800", te__latency=7)
+    assert b.build("hanguang800").chip == ratel.load_chip("hanguang800")
+    assert b.build(other).chip == ratel.Builder(chip=other).build().chip == other
 
 
 def test_results_can_be_passed_on() -> None:

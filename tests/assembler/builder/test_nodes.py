@@ -110,7 +110,7 @@ def without_origin(found: Diagnostic) -> tuple[Any, ...]:
 def agree(b: Any) -> None:
     """Assert that nodes and text mean the same program, or that the same is wrong with them."""
     results: list[Any] = []
-    for make in (b.build, lambda: assemble_for(b.text(), held=b.files)[0]):
+    for make in (b.build, lambda: assemble_for(b.text(), held=b.files)):
         try:
             results.append(sections(make()))
         except AssemblyError as error:

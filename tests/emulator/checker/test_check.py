@@ -59,7 +59,7 @@ def bytes_read_before_they_are_written(program: Program) -> set[tuple[int, int]]
 @settings(max_examples=60, deadline=None)
 @given(st.one_of(race_free_programs(), looped_programs(most_trips=4)))
 def test_reads_of_what_is_not_there_are_those_by_brute_force(program: Program) -> None:
-    plan = load(program, load_chip(program.chip), 1)
+    plan = load(program, program.chip, 1)
     findings, unseen = find_dataflow(plan)
     assert not unseen
     found = {(f.place.core, f.place.index) for f in findings if f.code == "C401" and f.place}
@@ -70,7 +70,7 @@ def test_reads_of_what_is_not_there_are_those_by_brute_force(program: Program) -
 @given(looped_programs(most_trips=4))
 def test_long_programs_are_told_of_bytes_that_nothing_writes(program: Program) -> None:
     """What no instruction writes in any iteration is found without following any."""
-    plan = load(program, load_chip(program.chip), 1)
+    plan = load(program, program.chip, 1)
     found = {f.place.index for f in _Flow(plan).over_all() if f.place}
     executed = unrolled(program, 0, 0)
 
@@ -98,7 +98,7 @@ def test_a_program_without_some_of_its_lines_is_checked(program: Program, data: 
     )
     program = replace(program, cores=(*program.cores[:number], core, *program.cores[number + 1 :]))
     try:
-        plan = load(program, load_chip(program.chip), 1)
+        plan = load(program, program.chip, 1)
     except RatelError:
         return
     verdict = check(plan)

@@ -92,7 +92,7 @@ def test_each_wait_bit_of_a_program_is_judged_as_by_brute_force() -> None:
             if instruction.waits & bit:
                 code = (*core.code[:k], replace(instruction, waits=instruction.waits & ~bit), *core.code[k + 1 :])
                 mutant = replace(program, cores=(replace(core, code=code),))
-                plan = load(mutant, load_chip(mutant.chip))
+                plan = load(mutant, mutant.chip)
                 verdicts.append(find_races(plan).verdict)
                 assert (verdicts[-1] == "race") == bool(racing_pairs(mutant))
     assert "race" in verdicts

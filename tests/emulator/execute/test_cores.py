@@ -109,7 +109,7 @@ def program(*codes: Sequence[Instruction], symbols: Sequence[Sequence[Symbol]] =
         code = (*code, build("end"))
         lines = tuple(Line(f"core{k}.npu", 1 + n, i.row.mnemonic) for n, i in enumerate(code))
         cores.append(Core(code, lines, (), tuple(symbols[k]) if symbols else ()))
-    return Program("test", "hanguang800", "hardware", tuple(cores), (), 1, ("a", "b"), ("m", "n"))
+    return Program("test", load_chip("hanguang800"), "hardware", tuple(cores), (), 1, ("a", "b"), ("m", "n"))
 
 
 def sync(mnemonic: str, number: int, queue: str = "me", waits: tuple[str, ...] = ()) -> Instruction:

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from emulator.execute.expectations import evaluate, first_difference
+from isa.chip import load_chip
 from isa.program import Check, Program
 
 
 def result(kind: str, bound: float, expected: np.ndarray, actual: np.ndarray):  # type: ignore[no-untyped-def]
     check = Check("out", kind, bound, "file.npy", expected.tobytes())  # type: ignore[arg-type]
-    return evaluate(Program("p", "edge", "hardware", (), (check,)), {"out": actual})[0]
+    return evaluate(Program("p", load_chip("edge"), "hardware", (), (check,)), {"out": actual})[0]
 
 
 SCORES = np.array([[1, 2, 0], [5, 5, 1], [0, 0, 9], [7, 8, 9]], np.float32)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.execute.inputs import count_tasks, prepare, read_tensor
+from isa.chip import load_chip
 from isa.dtypes import F32, I8, I32
 from isa.errors import InputError, Trap
 from isa.program import Core, Program, Symbol
 
 
 def program_of(*symbols: Symbol, tasks: int = 1) -> Program:
-    return Program("test", "edge", "hardware", (Core((), (), (), symbols),), (), tasks)
+    return Program("test", load_chip("edge"), "hardware", (Core((), (), (), symbols),), (), tasks)
 
 
 X = Symbol("image", "input", "lm", 0, I8, (2, 3))

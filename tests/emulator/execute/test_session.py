@@ -33,7 +33,7 @@ EDGE, HANGUANG = load_chip("edge"), load_chip("hanguang800")
 def program(code: list[Instruction], symbols: list[Symbol], segments: tuple[Segment, ...] = ()) -> Program:
     code = [*code, build("end")]
     lines = tuple(Line("test.npu", 1 + k, "") for k in range(len(code)))
-    return Program("test", "edge", "hardware", (Core(tuple(code), lines, segments, tuple(symbols)),))
+    return Program("test", load_chip("edge"), "hardware", (Core(tuple(code), lines, segments, tuple(symbols)),))
 
 
 def steps(core: Core) -> Iterator[tuple[int, list[int]]]:

@@ -19,7 +19,7 @@ LM = CHIP["memory.lm_bytes"]
 def program_of(*code: Instruction, segments: tuple = (), symbols: tuple = ()) -> Program:
     body = (*code, build("end"))
     lines = tuple(Line("test.npu", 10 + k, "") for k in range(len(body)))
-    return Program("test", "edge", "hardware", (Core(body, lines, segments, symbols),))
+    return Program("test", load_chip("edge"), "hardware", (Core(body, lines, segments, symbols),))
 
 
 def at(address: int, size: int = 16, *terms: Term) -> Operand:

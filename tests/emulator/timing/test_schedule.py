@@ -113,7 +113,7 @@ def crowds(draw: st.DrawFn) -> Program:
         return looped if count > 1 else body
 
     parts = tuple(core_of(code(core)) for core in range(cores))
-    return Program("test", "edge", draw(st.sampled_from(("hardware", "compiler"))), parts)
+    return Program("test", load_chip("edge"), draw(st.sampled_from(("hardware", "compiler"))), parts)
 
 
 # Cores that pass tensors on, those that keep to themselves, and those that want the same paths.
@@ -321,7 +321,9 @@ def test_a_faster_engine_can_make_the_whole_slower() -> None:
     fill = build("fill", out=tile(65536, 32768))
     short_load = build("load", out=tile(0, 64), x=dense("dev", 16384, I8, (64,)))
     chain = build("eltwise", out=dense("lm", 32768, I8, vectors), x=dense("lm", 0, I8, vectors))
-    program = Program("test", "edge", "hardware", (core_of([pool, long_load]), core_of([fill, short_load, chain])))
+    program = Program(
+        "test", load_chip("edge"), "hardware", (core_of([pool, long_load]), core_of([fill, short_load, chain]))
+    )
 
     def starts(lanes: int) -> tuple[list[int], Timeline]:
         timeline = schedule(load(program, load_chip("edge", chip__cores=2, ring__bytes_per_cycle=8.0, pe__lanes=lanes)))
@@ -352,7 +354,9 @@ def test_grants_of_each_kind() -> None:
         "ring": (build("copy", out=there, x=here), 256),
     }
     for name, (instruction, cycles) in kinds.items():
-        program = Program("test", "edge", "hardware", (core_of([instruction]), core_of([instruction]), core_of([])))
+        program = Program(
+            "test", load_chip("edge"), "hardware", (core_of([instruction]), core_of([instruction]), core_of([]))
+        )
         timeline = schedule(load(program, chip))
         first, second = timeline.records[:, Record.START].tolist()
         assert second == first + cycles
@@ -376,7 +380,7 @@ def test_cycles_do_not_depend_on_data(program: Program, chip: Chip, seed: int) -
 
 
 def program_of(*code: Instruction, order: str = "hardware") -> Program:
-    return Program("test", "edge", order, (core_of([*code]),))
+    return Program("test", load_chip("edge"), order, (core_of([*code]),))
 
 
 def tile(address: int, size: int = 256) -> Operand:

@@ -93,7 +93,7 @@ def streamed(tasks: int, *code: Instruction, size: tuple[int, int] = (64, 64), b
         Symbol("y", "output", "lm", 65536, I8, size[1:], buffers=buffers),
     )
     lines = tuple(Line("test.npu", k + 1, "") for k in range(len(body)))
-    return Program("test", "edge", "hardware", (Core(body, lines, (), symbols),), (), tasks)
+    return Program("test", load_chip("edge"), "hardware", (Core(body, lines, (), symbols),), (), tasks)
 
 
 def fill(size: int, *terms: Term) -> Instruction:
