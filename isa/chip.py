@@ -70,7 +70,8 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "pe.read_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port from the local memory"),
     "pe.write_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port to the local memory"),
     "pe.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
-    "pe.vector_format": (_WORD, 0, VECTOR_FORMATS, "arithmetic of averages"),
+    "pe.vector_format": (_WORD, 0, VECTOR_FORMATS, "arithmetic behind a sum: what it leaves in, times its scale"),
+    "pe.sum_format": (_WORD, 0, VECTOR_FORMATS, "sums of floats and of weighted pixels, up to where they leave"),
     "me.bytes_per_cycle": (_RATE, 1e-6, 1e9, "each of its read and write ports"),
     "me.access_bytes": (_COUNT, 1, 4096, "least run of bytes that a port moves at once"),
     "me.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
@@ -112,6 +113,12 @@ class Chip:
     def changed(self) -> dict[str, Any]:
         """The numbers that `replace` and overrides have set."""
         return {key: self.values[key] for key, source in self.sources.items() if source == "set" and key in self.values}
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """The vector formats of the engines "te" and "pe", and of the "sums" of the pooling engine."""
+        keys = {"te": "te.vector_format", "pe": "pe.vector_format", "sums": "pe.sum_format"}
+        return {name: str(self.values[key]) for name, key in keys.items()}
 
     @property
     def cycles_per_second(self) -> float:

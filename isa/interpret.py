@@ -45,7 +45,8 @@ def apply(
 ) -> None:
     """Run one instruction of an engine: read all of its operands, compute, write the result.
 
-    `formats` gives the vector format of "te" and "pe", `cores` the memories of each core, for a result in another's.
+    `formats` is as `Chip.formats`, fp32 where it says nothing; `cores` has the memories of each core, for a result in
+    another's.
     Raises Trap, and writes nothing, where an index is out of range.
     """
     row = instruction.row
@@ -58,7 +59,8 @@ def apply(
     }
     attributes: dict[str, tuple] = dict(zip((a.name for a in row.attributes), instruction.attributes, strict=True))
     attributes.update({spec.name: (instruction.word(spec.name),) for spec in row.choices})
-    given = Given(tensors, attributes, out.shape, out.dtype, formats.get(row.engine, "fp32"))
+    engine, sums = (formats.get(name, "fp32") for name in (row.engine, "sums"))
+    given = Given(tensors, attributes, out.shape, out.dtype, engine, sums)
     view(out, memories, counters, cores)[...] = REFERENCE[row.opcode](given)
 
 

@@ -21,7 +21,8 @@ from isa.table import by_opcode
 class Given:
     """What a reference sees: the tensors read, by name (None where absent), attributes by name, and the result's form.
 
-    Choices are given by their word. `vector_format` is that of the engine.
+    Choices are given by their word. `vector_format` is that of the engine, `sum_format` that of what the pooling engine
+    adds.
     """
 
     tensors: Mapping[str, np.ndarray | None]
@@ -29,6 +30,7 @@ class Given:
     shape: tuple[int, ...]
     dtype: DType
     vector_format: str
+    sum_format: str
 
     def tensor(self, name: str) -> np.ndarray:
         tensor = self.tensors[name]
@@ -47,6 +49,10 @@ class Given:
 
     def rounded(self, value: np.ndarray) -> np.ndarray:
         return round_to(value, self.vector_format)
+
+    def in_sum(self, value: np.ndarray) -> np.ndarray:
+        """Return a term of a sum, or a step of it, in the sum format."""
+        return round_to(value, self.sum_format)
 
     def multiply_add(self, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
         return multiply_add(a, b, c, self.vector_format)
@@ -219,11 +225,11 @@ def maxpool(given: Given) -> np.ndarray:
 
 
 def summands(given: Given) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Return what x contributes to sums, and how each sum is rounded: integers not at all, floats to the format."""
+    """Return what x contributes to sums, and how each sum is rounded: integers not at all, floats to the sum format."""
     x = given.dequantised("x")
     if x.dtype == np.int64:
         return x, lambda sums: sums
-    return given.rounded(x), given.rounded
+    return given.in_sum(x), given.in_sum
 
 
 def avgpool(given: Given) -> np.ndarray:
@@ -350,9 +356,9 @@ def interpolated(given: Given, images: np.ndarray, y: Between, x: Between) -> np
         for k, (rows, columns) in enumerate(np.ndindex(2, 2)):
             row, high = ((y.before, y.weight_before), (y.after, y.weight_after))[rows]
             column, wide = ((x.before, x.weight_before), (x.after, x.weight_after))[columns]
-            weight = given.rounded(high[:, None] * wide)[..., None]
-            part = given.rounded(images[:, row][:, :, column] * weight)
-            v = given.rounded(v + part) if k else part
+            weight = given.in_sum(high[:, None] * wide)[..., None]
+            part = given.in_sum(images[:, row][:, :, column] * weight)
+            v = given.in_sum(v + part) if k else part
     return v
 
 
@@ -366,9 +372,9 @@ def resize(given: Given) -> np.ndarray:
     for numerators, denominator, of_x in sides:
         numerators = np.clip(numerators, 0, (of_x - 1) * denominator)
         low, after = numerators // denominator, numerators % denominator
-        weights = given.rounded((denominator - after) / denominator), given.rounded(after / denominator)
+        weights = given.in_sum((denominator - after) / denominator), given.in_sum(after / denominator)
         places.append(Between(low, np.minimum(low + 1, of_x - 1), *weights))
-    x = given.rounded(given.dequantised("x").astype(np.float64))
+    x = given.in_sum(given.dequantised("x").astype(np.float64))
     return scaled(given, interpolated(given, x, *places))
 
 
@@ -393,12 +399,12 @@ def between_samples(given: Given, places: np.ndarray, of_x: int) -> tuple[Betwee
     places = np.where(inside & (places > 0), places, np.float32(0))
     low = np.minimum(places.astype(np.int64), of_x - 1)
     after = np.where(low < of_x - 1, places - low.astype(np.float32), np.float32(0))
-    weights = (given.rounded(weight.astype(np.float64)) for weight in (np.float32(1) - after, after))
+    weights = (given.in_sum(weight.astype(np.float64)) for weight in (np.float32(1) - after, after))
     return Between(low, np.minimum(low + 1, of_x - 1), *weights), inside
 
 
 def roisample(given: Given) -> np.ndarray:
-    x = given.rounded(given.dequantised("x").astype(np.float64))
+    x = given.in_sum(given.dequantised("x").astype(np.float64))
     v, inside = np.zeros(given.shape), np.zeros(given.shape, bool)
     with np.errstate(all="ignore"):
         for r, (image, roi) in enumerate(zip(checked_index(given), given.tensor("rois"), strict=True)):

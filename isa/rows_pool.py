@@ -9,9 +9,9 @@ out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
 out = v, rounded to the type                          ; f16, bf16, f32"""
 POOL_SCALE = constant("scale", F32, "multiplier, one for all")
 
-# The floating form of a sum: float(x) is x in the vector format.
+# The floating form of a sum; float(sum) is what leaves it.
 SUM_FORMULA = """
-sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded"""
+sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format"""
 POOL_WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh
 iw  = ow * stride.width - pad.left + kw"""
@@ -25,9 +25,9 @@ SPATIAL_SCALE = AttributeSpec(
     "spatial_scale", "f32", 0, 3.4e38, (1.0,), "pixels of x to one pixel of the regions' image"
 )
 FOUR_PIXELS = """
-p   = float(x[n, row, column, c] - x_zero) * (weight of row * weight of column), each product rounded
-v   = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1), in this order, each sum rounded
-v   = v * scale                                       ; where given"""
+p   = (x[n, row, column, c] - x_zero) * (weight of row * weight of column)   ; in the sum format: x and each product
+sum = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1)   ; in this order, each step rounded to the sum format
+v   = float(sum) * scale                              ; the scale where given"""
 
 ROWS = (
     Row(
@@ -69,7 +69,7 @@ end
             zero_point("x_zero", "zero point of x"),
             zero_point("out_zero", "zero point of the result"),
         ),
-        "Average each window, in the pooling engine's vector format.",
+        "Average each window.",
         "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer"
         + SUM_FORMULA
         + POOL_WINDOW_FORMULA
@@ -168,7 +168,7 @@ end
 s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
 out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
 s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
-r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0) and s - r0 are rounded once; so c0, c1"""
+r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0) and s - r0 are of the sum format, rounded once; so c0, c1"""
         + FOUR_PIXELS
         + TO_STORAGE,
         ("bounds", "memory", "overlap"),
@@ -208,7 +208,7 @@ size   = length / bins                                ; bins = samples down / ra
 s      = (start + i // ratio * size) + (i % ratio + 0.5) * size / ratio   ; for sample i; so for columns
 out    = 0, which is out_zero                         ; unless -1 <= s <= height, and so for the width
 r0  = floor(s), r1 = r0 + 1, kept within x            ; s below 0 counts as 0, from the last row on as the last row
-      their weights 1 - (s - r0) and s - r0 are float32, then rounded; so columns c0, c1; n = index[region]"""
+      their weights 1 - (s - r0) and s - r0: float32, then the sum format; so columns c0, c1; n = index[region]"""
         + FOUR_PIXELS
         + TO_STORAGE,
         ("bounds", "memory", "overlap", "index"),

@@ -21,6 +21,7 @@ from emulator.kernels.numbers import (
     f32,
     is_floating,
     load_numbers,
+    round_all,
     round_bits,
     store_numbers,
     u64,
@@ -163,14 +164,16 @@ def sum_integers(arena: Bytes, row: Row, window: tuple, line: Integers, sums: Wo
 
 @inner
 def sum_floats(arena: Bytes, row: Row, window: tuple, pixel: Floats, v: Floats) -> None:
-    """Set v to the sums of a window of floats, in row-major order, each step rounded."""
+    """Set v to the sums of a window of floats, in row-major order: each step in the sum format, then rounded once."""
     image, top, bottom, left, right = window
+    fraction = row[Call.SUM_FRACTION]
     v[:] = 0
     for y in range(top, bottom):
         for x in range(left, right):
             at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
-            load_numbers(arena, row[X + Field.DTYPE], at, 0, row[Call.FRACTION], pixel)
-            combine(v, pixel, ADD, row[Call.FRACTION])
+            load_numbers(arena, row[X + Field.DTYPE], at, 0, fraction, pixel)
+            combine(v, pixel, ADD, fraction)
+    round_all(v, row[Call.FRACTION])
 
 
 @hot

@@ -22,6 +22,7 @@ from emulator.kernels.numbers import (
     is_floating,
     load_integers,
     load_numbers,
+    round_all,
     round_bits,
     store_integers,
     store_numbers,
@@ -109,7 +110,8 @@ def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
 @hot
 def reduce(arena: Bytes, row: Row) -> None:
     """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
-    channels, dtype, op, fraction = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP], row[Call.FRACTION]
+    channels, dtype, op = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP]
+    fraction, of_sum = row[Call.FRACTION], row[Call.SUM_FRACTION]
     kept = row[OUT + Field.SHAPE + 3] == channels
     high, wide = folded(row, 1), folded(row, 2)
     outer = folded(row, 0) * high * wide
@@ -134,9 +136,9 @@ def reduce(arena: Bytes, row: Row) -> None:
                     some = min(LANES, last - c)
                     at = address(row, X, row[X + Field.ADDRESS], start + c)
                     if floating:
-                        load_numbers(arena, dtype, at, 0, fraction if adding else FP32_FRACTION, numbers[:some])
+                        load_numbers(arena, dtype, at, 0, of_sum if adding else FP32_FRACTION, numbers[:some])
                         if adding:
-                            add_floats(sums[:n], numbers[:some], kept, fraction)
+                            add_floats(sums[:n], numbers[:some], kept, of_sum)
                         else:
                             keep_greatest(best[:n], places[:n], numbers[:some], place, kept)
                     else:
@@ -155,7 +157,9 @@ def reduce(arena: Bytes, row: Row) -> None:
                 else:
                     store_integers(arena, dtype, at, best_integer[:n])
             else:
-                if not floating:
+                if floating:
+                    round_all(sums[:n], fraction)
+                else:
                     less = count * row[Reduce.X_ZERO]
                     for k in range(n):
                         integers[k] = np.int32(totals[k] - less)

@@ -22,6 +22,7 @@ from emulator.kernels.numbers import (
     element_bytes,
     f32,
     load_numbers,
+    round_all,
     round_bits,
     store_numbers,
     u64,
@@ -153,7 +154,7 @@ def interpolate(
     y and x are (place before, place after, weight before, weight after); work[Work.MULTIPLIER] holds the multiplier.
     """
     zero, out_zero = row[slots[1]], row[slots[1] + 1]
-    channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.FRACTION]
+    channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.SUM_FRACTION]
     to = row_start(row, OUT, index)
     for first in range(0, channels, work.shape[1]):
         some = min(work.shape[1], channels - first)
@@ -169,7 +170,8 @@ def interpolate(
                 v[:] = p
             else:
                 combine(v, p, ADD, fraction)
-        combine(v, work[Work.MULTIPLIER, :some], MUL, fraction)
+        round_all(v, row[Call.FRACTION])
+        combine(v, work[Work.MULTIPLIER, :some], MUL, row[Call.FRACTION])
         at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
         store_numbers(arena, row[OUT + Field.DTYPE], at, out_zero, v)
 
@@ -189,7 +191,7 @@ def resize(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = x at the coordinates of (oh, ow): the nearest pixel, or four weighted."""
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
     high_x, wide_x = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2]
-    word, fraction = row[Resize.COORDINATES], row[Call.FRACTION]
+    word, fraction = row[Resize.COORDINATES], row[Call.SUM_FRACTION]
     linear = row[Resize.MODE] == Mode.LINEAR
     work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
     work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, RESIZE[0]))
@@ -250,7 +252,7 @@ def roisample(arena: Bytes, row: Row) -> None:
     if row[Call.STATUS] != 0:
         return
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
-    high_x, wide_x, fraction = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Call.FRACTION]
+    high_x, wide_x, fraction = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[Call.SUM_FRACTION]
     half_pixel, scale = row[Roisample.HALF_PIXEL], f32(float_attribute(row, SAMPLE_SCALE))
     down, across = row[Roisample.RATIO], row[Roisample.RATIO + 1]
     corners = viewed(arena, np.float32)

@@ -11,7 +11,6 @@ from emulator.plan.traps import overlap_trap
 from isa.chip import Chip
 from isa.encoding import encode
 from isa.errors import Trap
-from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.operand import (
     MAX_TERMS,
@@ -85,9 +84,9 @@ def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int]
     spans = np.zeros((n, MAX_OPERANDS, 2), np.int64)
     access = np.zeros((n, MAX_OPERANDS), np.int64)
     loops = np.zeros((n, 3), np.int64)
-    formats = {"te": chip["te.vector_format"], "pe": chip["pe.vector_format"]}
+    formats = chip.formats
     for k, instruction in enumerate(core.code):
-        rows[k] = flat_row(instruction, base, FRACTION_BITS[formats.get(instruction.engine, "fp32")])
+        rows[k] = flat_row(instruction, base, formats)
         for slot, (spec, operand) in enumerate(zip(instruction.row.operands, instruction.operands, strict=True)):
             if operand is None:
                 continue

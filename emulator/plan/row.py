@@ -8,7 +8,7 @@ arena, and 1 + its place in the index tensor to the status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import auto
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emulator.jit.arrays import Columns
+from isa.formats import FRACTION_BITS
 from isa.operand import MAX_RANK
 from isa.row import ENGINES
 from isa.table import MAX_OPERANDS, MNEMONICS
@@ -52,6 +53,8 @@ class Call(Columns):
 
     # The fraction bits of the engine's vector format.
     FRACTION = ATTRIBUTES + MAX_ATTRIBUTES
+    # Those of the format that the pooling engine adds in.
+    SUM_FRACTION = auto()
     # What the kernel found, 0 where all is well.
     STATUS = auto()
     # Between which bytes of the arena the scratch memory of its walker lies (emulator/kernels/workspace.py).
@@ -81,8 +84,11 @@ def attribute_slot(mnemonic: str, name: str) -> int:
     return ATTRIBUTES + sum(spec.count for spec in row.attributes[: row.attribute_index(name)])
 
 
-def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_bits: int) -> np.ndarray:
-    """Return the row of an instruction, whole and without scratch memory; `base` gives an operand's memory's offset."""
+def flat_row(instruction: Instruction, base: Callable[[Operand], int], formats: Mapping[str, str]) -> np.ndarray:
+    """Return the row of an instruction, whole and without scratch memory; `base` gives an operand's memory's offset.
+
+    `formats` is as `Chip.formats`, fp32 where it says nothing.
+    """
     row = np.zeros(ROW, np.int64)
     row[:ATTRIBUTES:FIELDS] = ABSENT
     for slot, operand in enumerate(instruction.operands):
@@ -98,7 +104,9 @@ def flat_row(instruction: Instruction, base: Callable[[Operand], int], fraction_
     for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
         row[at : at + spec.count] = np.array(value, np.float64).view(np.int64) if spec.is_float else value
         at += spec.count
-    row[Call.FRACTION], row[Call.SHARES] = fraction_bits, 1
+    for column, name in ((Call.FRACTION, instruction.engine), (Call.SUM_FRACTION, "sums")):
+        row[column] = FRACTION_BITS[formats.get(name, "fp32")]
+    row[Call.SHARES] = 1
     return row
 
 

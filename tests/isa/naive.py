@@ -47,7 +47,7 @@ class Element:
         self.instruction, self.memories, self.counters = instruction, memories, counters
         self.operands = {spec.name: op for spec, op in zip(row.operands, instruction.operands, strict=True)}
         self.attributes = {spec.name: v for spec, v in zip(row.attributes, instruction.attributes, strict=True)}
-        self.bits = BITS[formats.get(row.engine, "fp32")]
+        self.bits, self.sum_bits = (BITS[formats.get(name, "fp32")] for name in (row.engine, "sums"))
         self.out = self.operands["out"]
 
     def one(self, name: str):
@@ -94,18 +94,21 @@ class Element:
         operand = self.operands.get(name)
         return None if operand is None else self.load(name, 0 if operand.shape[0] == 1 else channel)
 
-    def rounded(self, value) -> float:
+    def rounded(self, value, bits: int | None = None) -> float:
         if isinstance(value, float) and (not isfinite(value) or value == 0):
             return value
-        return nearest(Fraction(value), self.bits) if value else 0.0
+        return nearest(Fraction(value), self.bits if bits is None else bits) if value else 0.0
 
-    def operate(self, operation: str, a: float, b: float) -> float:
+    def in_sum(self, value) -> float:
+        return self.rounded(value, self.sum_bits)
+
+    def operate(self, operation: str, a: float, b: float, bits: int | None = None) -> float:
         """Return an operation of two numbers of the format, exact and then rounded once."""
         plain = OPERATIONS[operation](a, b)
         if not isfinite(a) or not isfinite(b):
             return plain
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
-        return nearest(exact, self.bits) if exact else plain
+        return nearest(exact, self.bits if bits is None else bits) if exact else plain
 
     def multiply_add(self, a: float, b: float, c: float) -> float:
         """Return a * b + c, exact and then rounded once."""
@@ -278,13 +281,13 @@ class Element:
         return max(values), values.index(max(values))
 
     def summed(self, values) -> float:
-        """Return the sum of values of x less the zero point: exact for integers, each step rounded for floats."""
+        """Return the sum of values of x less the zero point: exact for integers, each step in the sum format for floats."""
         if not self.operands["x"].dtype.is_float:
             return self.rounded(sum(value - self.one("x_zero") for value in values))
         total = 0.0
         for value in values:
-            total = self.operate("add", total, self.rounded(value))
-        return total
+            total = self.operate("add", total, self.in_sum(value), self.sum_bits)
+        return self.rounded(total)
 
     def multiplied(self, v: float, count: int = 1) -> bytes:
         """Return v times scale / count, stored."""
@@ -343,19 +346,20 @@ class Element:
         low = floor(place)
         after = place - low
         before = 1 - after if isinstance(place, Fraction) else single(1 - after)
-        return (low, self.rounded(before)), (min(low + 1, of_x - 1), self.rounded(after))
+        return (low, self.in_sum(before)), (min(low + 1, of_x - 1), self.in_sum(after))
 
     def four(self, n: int, channel: int, rows, columns) -> float:
         """Return the sum of four pixels times their weights."""
         parts = []
         for (y, high), (x, wide) in product(rows, columns):
             value = self.load("x", n, y, x, channel)
-            value = self.rounded(value if isinstance(value, float) else value - self.one("x_zero"))
-            parts.append(self.operate("mul", value, self.operate("mul", high, wide)))
+            value = self.in_sum(value if isinstance(value, float) else value - self.one("x_zero"))
+            weight = self.operate("mul", high, wide, self.sum_bits)
+            parts.append(self.operate("mul", value, weight, self.sum_bits))
         total = parts[0]
         for part in parts[1:]:
-            total = self.operate("add", total, part)
-        return total
+            total = self.operate("add", total, part, self.sum_bits)
+        return self.rounded(total)
 
     def image(self, region: int) -> int:
         chosen = self.load("index", region)

@@ -19,7 +19,11 @@ from ratel.testing.instructions import AREA_END, AREAS, INDEX_AREA, instructions
 from ratel.testing.programs import programs
 from tests.isa import naive
 
-FORMATS = ({"te": "fp32", "pe": "fp32"}, {"te": "fp24", "pe": "fp19"}, {"te": "fp19", "pe": "fp24"})
+FORMATS = (
+    {"te": "fp32", "pe": "fp32", "sums": "fp32"},
+    {"te": "fp24", "pe": "fp19", "sums": "fp32"},
+    {"te": "fp19", "pe": "fp24", "sums": "fp19"},
+)
 COMPUTE = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 NO_COUNTERS = [0] * (MAX_LOOP_DEPTH + 1)
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.5, 1.5, -2.5, 3e38, 1e-42, 127.5, 16777217], np.float32)

@@ -43,8 +43,7 @@ def by_reference(plan: Plan, poison: int) -> bytes:
     ]
     for core, symbol in plan.program.of_kind("input"):
         memories[core][symbol.memory][symbol.address : symbol.address + symbol.bytes] = 0
-    formats = {"te": plan.chip["te.vector_format"], "pe": plan.chip["pe.vector_format"]}
-    interpret([part.core for part in plan.cores], memories, formats)
+    interpret([part.core for part in plan.cores], memories, plan.chip.formats)
     return arena[: plan.arena_bytes].tobytes()
 
 

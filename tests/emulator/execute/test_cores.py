@@ -27,7 +27,7 @@ from ratel.testing.programs import programs_of_cores
 from tests.emulator.execute.test_session import first_overlap
 
 CHIP = load_chip("hanguang800")
-FORMATS = {"te": CHIP["te.vector_format"], "pe": CHIP["pe.vector_format"]}
+FORMATS = CHIP.formats
 
 
 def whole_memories(plan: Plan) -> Plan:

@@ -108,13 +108,12 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
     names = [symbol.name for symbol in core.symbols]
     arena = open_arena(plan, poison)
     memories = {memory: arena[plan.bases[0, memory] :][: plan.sizes[0, memory]] for memory in MEMORIES}
-    formats = {"te": EDGE["te.vector_format"], "pe": EDGE["pe.vector_format"]}
     expected: dict[str, list[bytes]] = {symbol.name: [] for symbol in core.of_kind("output")}
     try:
         for task in range(drawn.tasks):
             for name, value in given.items():
                 tensor(arena, plan, 0, core.symbol(name), task)[...] = value[task]
-            interpret([core], [memories], formats, task)
+            interpret([core], [memories], EDGE.formats, task)
             for name, results in expected.items():
                 results.append(tensor(arena, plan, 0, core.symbol(name), task).tobytes())
     except Trap as trap:

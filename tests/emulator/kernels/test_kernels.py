@@ -123,7 +123,9 @@ def with_scratch(
     return np.concatenate([arena, noise]), rows
 
 
-def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np.ndarray) -> None:
+def check(
+    instruction: Instruction, seed: int, vector_format: str, sum_format: str = "fp32", **tensors: np.ndarray
+) -> None:
     """Run an instruction by kernel and by reference, and compare every byte of memory.
 
     It runs on noise, except where `tensors` gives the values of a dense operand, in as many shares as the seed says
@@ -154,12 +156,13 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
         arena[start : start + operand.bytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
-    row = flat_row(instruction, lambda operand: bases[operand.memory], FRACTION_BITS[vector_format])
+    formats = {"te": vector_format, "pe": vector_format, "sums": sum_format}
+    row = flat_row(instruction, lambda operand: bases[operand.memory], formats)
     walkers = 1 + seed % 3 if instruction.opcode in SHARED else 1
     arena, rows = with_scratch(arena, row, walkers, rng)
     found = ""
     try:
-        apply(instruction, memories, NO_COUNTERS, {"te": vector_format, "pe": vector_format})
+        apply(instruction, memories, NO_COUNTERS, formats)
     except Trap as trap:
         found = trap.message
     for row in rows:
@@ -170,15 +173,16 @@ def check(instruction: Instruction, seed: int, vector_format: str, **tensors: np
 
 
 seeds = st.integers(0, 2**32 - 1)
-formats = st.sampled_from(("fp32", "fp32", "fp24", "fp19"))
+# Of an engine, and of its sums.
+formats = st.tuples(st.sampled_from(("fp32", "fp32", "fp24", "fp19")), st.sampled_from(("fp32", "fp24", "fp19")))
 
 
 @pytest.mark.parametrize("mnemonic", MNEMONICS)
 def test_kernel_is_reference(mnemonic: str) -> None:
     @settings(max_examples=100, deadline=None, database=None)
     @given(instructions(mnemonic), seeds, formats)
-    def compare(instruction: Instruction, seed: int, vector_format: str) -> None:
-        check(instruction, seed, vector_format)
+    def compare(instruction: Instruction, seed: int, chosen: tuple[str, str]) -> None:
+        check(instruction, seed, *chosen)
 
     compare()
 
@@ -335,8 +339,8 @@ LARGE = {
 def test_large_kernel_is_reference(kind: str) -> None:
     @settings(max_examples=40, deadline=None, database=None)
     @given(LARGE[kind](), seeds, formats)
-    def compare(instruction: Instruction, seed: int, vector_format: str) -> None:
-        check(instruction, seed, vector_format)
+    def compare(instruction: Instruction, seed: int, chosen: tuple[str, str]) -> None:
+        check(instruction, seed, *chosen)
 
     compare()
 
@@ -486,7 +490,7 @@ def test_compressed_weights_give_the_same_results(mnemonic: str, dtype: DType) -
         arena[8192 : 8192 + len(data)] = np.frombuffer(data, np.uint8)
         instruction = build(mnemonic, out=out, x=left, w=right, x_zero=3, w_zero=5)
         assert not check_instruction(instruction)
-        KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, 23))
+        KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
         results.append(arena[: out.bytes].copy())
     assert np.array_equal(*results)
 
@@ -502,7 +506,7 @@ def test_a_mask_that_lies_reads_nothing_beyond_its_weight(dtype: DType) -> None:
     arena = np.full(1024, 0xFF, np.uint8)
     arena[256:512].view(dtype.numpy)[:] = 1
     arena[512 + w.stored - dtype.bytes : 512 + w.stored].view(dtype.numpy)[:] = 7
-    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, 23))
+    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
     assert arena[:4].view(np.float32) == 7
 
 
@@ -591,7 +595,7 @@ def test_accumulators_wrap() -> None:
     x, w = slot("lm", I8, (2, k), taken), slot("lm", I8, (3, k), taken)
     instruction = build("matmul", x=x, w=w, out=slot("lm", I32, (2, 3), taken), transpose_w=1, x_zero=127, w_zero=127)
     arena = np.full(taken["lm"] + 24, 0x80, np.uint8)
-    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, 23))
+    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
     start = instruction.operands[0].address
     assert (arena[start : start + 24].view(np.int32) == np.int64(255 * 255 * k).astype(np.int32)).all()
 
@@ -603,7 +607,7 @@ def test_sums_of_large_windows() -> None:
     x, out = slot("lm", I8, (1, height, width, 1), taken), slot("lm", I8, (1, 1, 1, 1), taken)
     instruction = build("avgpool", x=x, out=out, window=(height, width), x_zero=-128)
     arena = np.full(-(-taken["lm"] // 4) * 4, 127, np.uint8)
-    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, 23))
+    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
     assert arena[out.address].view(np.int8) == 127
 
 
