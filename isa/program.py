@@ -94,7 +94,7 @@ class Symbol:
         return packed_strides(self.shape)
 
     def quantise(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return clamp(rne(x / scale) + zero) of floats, in float64; NaN has no such value, see to it before.
+        """Return clamp(rne(x / scale) + zero) of floats, x / scale in float32; NaN has no such value, see to it before.
 
         Scales of several elements run over the last dimension.
         """

@@ -1,8 +1,9 @@
 """From floats to integers and back: scales and zero points from data, and the integers that they give.
 
 A stored integer q means (q - zero) * scale. Weights are symmetric (zero 0) with a scale for each output channel,
-activations have one scale, from calibration data: arrays that are like what the program will see. Whatever has no
-answer (no data, NaN, infinity, a range of nothing but 0) raises InputError.
+activations have one scale, from calibration data: arrays that are like what the program will see. Floats count as
+float32, and become integers as ONNX has it in QuantizeLinear: a division in float32, rounded half to even. Whatever has
+no answer (no data, NaN, infinity, activations that never leave 0) raises InputError.
 """
 
 from collections.abc import Iterable
@@ -17,8 +18,8 @@ from isa.dtypes import DTYPES, I32, DType
 from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
 
-# The least scale: below it float32 has none.
-TINY = 2.0**-149
+# The least scale: below it float32 has subnormal numbers, and products of scales are 0.
+LEAST = 2.0**-126
 
 
 class Quantised(NamedTuple):
@@ -32,18 +33,15 @@ def weights(w: Any, axis: int | None = 0, dtype: str = "i8") -> Quantised:
     """Return symmetric weights: scale = max |w| / 127 for each index of `axis`, q = clamp(rne(w / scale), -127, 127).
 
     `axis` counts the output channels: 0 for OHWI and for [n, k], 3 for 1HWC, 1 for [k, n]; None takes one scale for
-    all. For i16 the bound is 32767. Raises InputError for weights that are not finite numbers, a channel of nothing but
-    0, a type that is not signed, and an axis that there is not.
+    all. For i16 the bound is 32767. A dead channel, of nothing but 0 or of what is too small for a scale of 2**-126,
+    has scale 1 and zeros. Raises InputError for weights that are not finite in float32, none, a type that is not
+    signed, and an axis that there is not.
     """
     array, bound = _floats(w, "the weights"), _dtype(dtype, signed=True).high
     channels = 1 if axis is None else array.shape[_axis(array, axis)]
     rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(channels, -1)
-    largest = np.abs(rows).max(axis=1)
-    if not largest.all():
-        channel = int(np.argmin(largest != 0))
-        place = "" if axis is None else f" in channel {channel}"
-        raise InputError(f"every weight{place} is 0, so there is no scale", "leave the channel out, or give it weight")
-    scale = _single(largest / bound)
+    steps = np.abs(rows).max(axis=1) / bound
+    scale = _single(np.where(steps < LEAST, 1.0, steps))
     values = to_steps(array, _along(scale, array, axis), 0, DTYPES[dtype])
     return Quantised(np.maximum(values, DTYPES[dtype].numpy.type(-bound)), scale)
 
@@ -53,20 +51,19 @@ def scale(data: Any, dtype: str = "i8", percentile: float = 100.0, digits: int |
 
     `data` is an array, or arrays one after the other. A `percentile` below 100 takes that of |x| instead of the
     greatest; what lies beyond is clamped (all the data is then held at once). `digits` rounds up to so many
-    significant digits, to be read in a text. Raises InputError for data that is not finite numbers, none, or nothing
-    but 0, and for arguments out of their range.
+    significant digits, to be read in a text. Raises InputError for data that is not finite in float32, none, or nothing
+    but 0 (or so near that the scale would be below 2**-126), and for arguments out of their range.
     """
     if digits is not None and not (isinstance(digits, int) and 1 <= digits <= 17):
         raise InputError(f"{shown(digits)} is no number of digits", "expected 1 to 17")
     bound = _dtype(dtype, signed=True).high
     largest = _percentiles(data, percentile, magnitude=True)[0]
-    if not largest:
-        raise _no_range()
-    found = float(_single(largest / bound)) if digits is None else largest / bound
-    if digits is not None and found >= TINY:
+    found = _step(0.0, largest, bound)
+    if digits is not None:
+        found = largest / bound
         exponent = floor(log10(found)) - digits + 1
         found = float(f"{ceil(found / 10.0**exponent)}e{exponent}")
-    return np.float32(_single(found))
+    return np.float32(found)
 
 
 def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> tuple[np.float32, int]:
@@ -78,17 +75,16 @@ def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> t
     held = _dtype(dtype)
     low, high = _percentiles(data, percentile, magnitude=False)
     low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        raise _no_range()
-    step = np.float32(_single(np.array((high - low) / (held.high - held.low))))
+    step = _step(low, high, held.high - held.low)
     return step, int(np.clip(np.rint(held.low - low / float(step)), held.low, held.high))
 
 
 def bias(b: Any, x_scale: Any, w_scale: Any) -> NDArray[np.int32]:
     """Return a bias as the accumulator adds it: i32 in steps of x_scale * w_scale, a product in float32.
 
-    The bias has an element for each output channel, `w_scale` as many or one. Raises InputError where an element does
-    not fit 32 bits, where scales do not fit the bias, and for what are no finite numbers.
+    The division is in float64, for float32 does not hold every i32. The bias has an element for each output channel,
+    `w_scale` as many or one. Raises InputError where an element does not fit 32 bits, where scales do not fit the bias,
+    and for what are no finite numbers.
     """
     array, x_steps, w_steps = _floats(b, "the bias"), _single(x_scale), _single(w_scale)
     for scales in (x_steps, w_steps):
@@ -104,13 +100,14 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> NDArray[np.int32]:
 
 
 def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> NDArray[Any]:
-    """Return clamp(rne(x / scale) + zero), in float64, as a run quantises inputs; several scales run along `axis`.
+    """Return clamp(rne(x / scale) + zero), x / scale in float32, as a run quantises inputs.
 
-    The result has the shape of x and the type `dtype`: i8, u8 or i16. Raises InputError for floats that are not finite,
-    scales that are not positive or do not fit, and another type.
+    It is ONNX's QuantizeLinear; several scales run along `axis`. The result has the shape of x and the type `dtype`:
+    i8, u8 or i16. Raises InputError for what is not finite in float32, scales that are not positive or do not fit, a
+    zero point that the type does not hold, and another type.
     """
-    array = _floats(x, "the tensor")
-    return to_steps(array, _along(_single(scale), array, axis), _zero(zero), _dtype(dtype))
+    array, held = _floats(x, "the tensor"), _dtype(dtype)
+    return to_steps(array, _along(_single(scale), array, axis), _zero(zero, held), held)
 
 
 def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> NDArray[np.float32]:
@@ -125,10 +122,11 @@ def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> NDArray[np.f
 
 
 def to_steps(x: NDArray[Any], scale: Any, zero: int, dtype: DType) -> NDArray[Any]:
-    """Return clamp(rne(x / scale) + zero) in float64; the scales broadcast, and NaN must have been seen to."""
-    with np.errstate(over="ignore"):
-        steps = np.rint(x.astype(np.float64) / np.asarray(scale, np.float64)) + zero
-    return np.clip(steps, dtype.low, dtype.high).astype(dtype.numpy)
+    """Return clamp(rne(x / scale) + zero), x / scale in float32; scales broadcast, and NaN must have been seen to."""
+    with np.errstate(over="ignore", under="ignore"):
+        steps = np.rint(x.astype(np.float32) / np.asarray(scale, np.float32))
+    # float64 holds the ends of every type, and sums with zero points.
+    return np.clip(steps.astype(np.float64) + zero, dtype.low, dtype.high).astype(dtype.numpy)
 
 
 def _dtype(name: str, signed: bool = False) -> DType:
@@ -138,8 +136,13 @@ def _dtype(name: str, signed: bool = False) -> DType:
     return DTYPES[name]
 
 
-def _no_range() -> InputError:
-    return InputError("the data reaches from 0 to 0, so there is no scale", "calibrate with data as a run will see it")
+def _step(low: float, high: float, steps: int) -> np.float32:
+    """Return the scale of a range in so many steps; raise InputError for one that is too small to have any."""
+    step = (high - low) / steps
+    if step < LEAST:
+        message = f"the data reaches from {low:g} to {high:g}, so there is no scale"
+        raise InputError(message, "calibrate with data as a run will see it")
+    return np.float32(step)
 
 
 def _numbers(x: Any, what: str) -> np.ndarray:
@@ -155,12 +158,14 @@ def _numbers(x: Any, what: str) -> np.ndarray:
 
 
 def _floats(x: Any, what: str) -> np.ndarray:
-    """Return numbers as `_numbers` does; raise InputError where one is not finite too, or there is none."""
+    """Return numbers as `_numbers` does; raise InputError where one is not finite in float32 too, or there is none."""
     array = _numbers(x, what)
     if not array.size:
         raise InputError(f"{what} of shape {list(array.shape)} holds nothing")
-    if not np.isfinite(array).all():
-        place = [int(k) for k in np.argwhere(~np.isfinite(array))[0]]
+    with np.errstate(over="ignore", under="ignore"):
+        finite = np.isfinite(array.astype(np.float32))
+    if not finite.all():
+        place = [int(k) for k in np.argwhere(~finite)[0]]
         raise InputError(f"{what}: {array[tuple(place)]} at {place} has no quantised value", "mend the data")
     return array
 
@@ -174,9 +179,9 @@ def _single(scale: Any) -> np.ndarray:
     return found
 
 
-def _zero(zero: Any) -> int:
-    if not isinstance(zero, Integral):
-        raise InputError(f"the zero point is {shown(zero)}", "expected a whole number")
+def _zero(zero: Any, dtype: DType = I32) -> int:
+    if not isinstance(zero, Integral) or not dtype.low <= zero <= dtype.high:
+        raise InputError(f"the zero point is {shown(zero)}", f"expected a whole number, {dtype.low} to {dtype.high}")
     return int(zero)
 
 

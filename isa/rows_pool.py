@@ -168,7 +168,7 @@ end
 s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
 out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
 s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
-r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0) and s - r0 are of the sum format, rounded once; so c0, c1"""
+r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0), s - r0 in the sum format; so c0, c1"""
         + FOUR_PIXELS
         + TO_STORAGE,
         ("bounds", "memory", "overlap"),

@@ -281,7 +281,7 @@ class Element:
         return max(values), values.index(max(values))
 
     def summed(self, values) -> float:
-        """Return the sum of values of x less the zero point: exact for integers, each step in the sum format for floats."""
+        """Return the sum of values of x less the zero point: exact for integers, for floats in the sum format."""
         if not self.operands["x"].dtype.is_float:
             return self.rounded(sum(value - self.one("x_zero") for value in values))
         total = 0.0

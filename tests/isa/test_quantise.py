@@ -19,23 +19,46 @@ tensors = npst.arrays(np.float32, npst.array_shapes(max_dims=4, max_side=5), ele
 @given(tensors, st.sampled_from(("i8", "i16")), st.data())
 def test_weights_of_each_channel(w: np.ndarray, dtype: str, data: st.DataObject) -> None:
     axis = data.draw(st.sampled_from([None, *range(-w.ndim, w.ndim)]))
-    w = np.where(w == 0, np.float32(1), w)
-    w = np.where(np.abs(w) < 1e-30, np.float32(1e-3), w)
     values, scale = quantise.weights(w, axis, dtype)
     bound = DTYPES[dtype].high
     assert values.dtype == DTYPES[dtype].numpy and values.shape == w.shape and scale.dtype == np.float32
     assert scale.shape == (1 if axis is None else w.shape[axis],)
     channels = [(w, values)] if axis is None else zip(np.moveaxis(w, axis, 0), np.moveaxis(values, axis, 0))
     for (real, whole), step in zip(channels, scale):
+        if np.abs(real).max() < bound * 2.0**-126:
+            assert step == 1 and not whole.any()
+            continue
         assert np.abs(whole).max() == bound and whole.min() >= -bound
         assert step == np.float32(np.abs(real).max() / np.float32(bound))
-        assert (np.abs(whole * np.float64(step) - real) <= step * (0.5 + 1e-6)).all()
+        # Half a step, and half of the quotient's last bit.
+        assert (np.abs(whole * np.float64(step) - real) <= step * (0.5 + 2.0**-24 * bound)).all()
 
 
 def test_weights_by_hand() -> None:
     values, scale = quantise.weights([[1.27, -0.635, 0.004], [254.0, 3.0, -1.0]])
     assert values.tolist() == [[127, -64, 0], [127, 2, 0]] and scale.tolist() == [np.float32(0.01), 2.0]
     assert quantise.weights([[1.0, 2.0], [4.0, 8.0]], axis=1).values.tolist() == [[32, 32], [127, 127]]
+
+
+@pytest.mark.parametrize("dead", [0.0, -0.0, 1e-44, 1e-37, 1e-320])
+def test_a_dead_channel_has_scale_1_and_zeros(dead: float) -> None:
+    values, scale = quantise.weights([[dead, 0], [1, -2]])
+    assert values.tolist() == [[0, 0], [64, -127]] and scale.tolist() == [1, np.float32(2 / 127)]
+    values, scale = quantise.weights([[dead, 0], [0, -dead]], None, "i16")
+    assert values.tolist() == [[0, 0], [0, 0]] and scale.tolist() == [1]
+    # The least channel that is not dead has the least scale; all that follows from a scale of 1 works with it, too.
+    values, scale = quantise.weights([[127 * 2.0**-126, 2.0**-126]])
+    assert values.tolist() == [[127, 1]] and scale.tolist() == [2.0**-126]
+    assert quantise.bias([3.0], 1.0, [1.0]).tolist() == [3]
+
+
+@pytest.mark.parametrize(("x", "scale", "expected"), [(0.35, 0.1, 4), (0.05, 0.02, 2), (-0.35, 0.1, -4)])
+def test_quotients_are_those_of_float32(x: float, scale: float, expected: int) -> None:
+    """ONNX's QuantizeLinear: 0.35f / 0.1f is 3.5 in float32, though 3.49999998 exactly."""
+    symbol = Symbol("x", "input", "lm", 0, I8, (1,), (float(np.float32(scale)),))
+    for number in (np.float32(x), x):
+        assert quantise.to_integers([number], scale).tolist() == [expected]
+        assert symbol.quantise(np.array([number])).tolist() == [expected]
 
 
 @given(tensors)
@@ -113,8 +136,10 @@ def test_a_network_runs_with_what_it_gives() -> None:
     ("call", "message"),
     [
         (lambda: quantise.weights([[1.0, np.nan]]), r"the weights: nan at \[0, 1\] has no quantised value"),
-        (lambda: quantise.weights([[1.0], [0.0]]), "every weight in channel 1 is 0"),
-        (lambda: quantise.weights([[0.0]], None), "every weight is 0"),
+        (lambda: quantise.weights([[1.0, -np.inf]]), r"the weights: -inf at \[0, 1\] has no quantised value"),
+        (lambda: quantise.weights([[1.0, 1e39]]), r"the weights: 1e\+39 at \[0, 1\] has no quantised value"),
+        (lambda: quantise.weights(np.ones((0, 3))), r"the weights of shape \[0, 3\] holds nothing"),
+        (lambda: quantise.weights(np.ones((3, 0))), r"the weights of shape \[3, 0\] holds nothing"),
         (lambda: quantise.weights([1.0], 1), "there is no axis 1"),
         (lambda: quantise.weights([1.0], dtype="u8"), "'u8' is no type to quantise to"),
         (lambda: quantise.weights([1.0], dtype="f32"), "'f32' is no type to quantise to"),
@@ -125,25 +150,27 @@ def test_a_network_runs_with_what_it_gives() -> None:
         (lambda: quantise.scale([]), "there is no calibration data"),
         (lambda: quantise.scale([1.0], percentile=101), "the percentile is 101"),
         (lambda: quantise.scale_and_zero(np.zeros(3)), "the data reaches from 0 to 0"),
+        (lambda: quantise.scale_and_zero([-1e-44, 1e-44]), "the data reaches from -1e-44 to 1e-44"),
+        (lambda: quantise.scale(np.full(3, 1e-44)), "the data reaches from 0 to 1e-44"),
         (lambda: quantise.scale_and_zero([1.0], dtype="int8"), "'int8' is no type to quantise to"),
         (lambda: quantise.bias([1.0], 1e-6, 1e-6), "the bias takes 1e.12 steps"),
         (lambda: quantise.bias([1.0], 0.0, 1.0), "a scale is 0"),
         (lambda: quantise.to_integers([1.0], -1.0), "a scale is -1"),
         (lambda: quantise.to_integers([np.nan], 1.0), "nan at"),
         (lambda: quantise.to_integers(np.ones((2, 3)), [1.0, 2.0]), r"2 scales do not fit axis -1 of \[2, 3\]"),
-        (lambda: quantise.weights(np.full(3, 1e-44)), "a scale is "),
         (lambda: quantise.weights([1j]), "the weights cannot be read as numbers: they are complex"),
         (lambda: quantise.weights([[1.0]], 0.0), "there is no axis 0"),
-        (lambda: quantise.scale(np.full(3, 1e-320), digits=2), "a scale is "),
-        (lambda: quantise.scale(np.full(3, 1e308), digits=2), "a scale is "),
+        (lambda: quantise.scale(np.full(3, 1e-320), digits=2), "the data reaches from 0 to 9.99989e-321"),
+        (lambda: quantise.scale(np.full(3, 1e308), digits=2), r"array 0: 1e\+308 at \[0\]"),
         (lambda: quantise.scale([1.0], digits=1.5), "1.5 is no number of digits"),
         (lambda: quantise.scale([1.0], percentile="all"), "the percentile is 'all'"),
         (lambda: quantise.scale_and_zero([1.0], percentile=None), "the percentile is None"),
         (lambda: quantise.bias([1.0], 1e-30, 1e-30), "a scale is "),
-        (lambda: quantise.bias([1e308], 0.1, 0.1), "the bias takes inf steps"),
+        (lambda: quantise.bias([1e308], 0.1, 0.1), r"the bias: 1e\+308 at"),
         (lambda: quantise.bias([1.0, 2.0, 3.0], 0.1, [0.1, 0.2]), r"2 scales do not fit a bias of shape \[3\]"),
         (lambda: quantise.to_integers([1.0], "a"), "the scale cannot be read as numbers"),
         (lambda: quantise.to_integers([1.0], 1.0, 1.5), "the zero point is 1.5"),
+        (lambda: quantise.to_integers([1.0], 1.0, 128), "the zero point is 128"),
         (lambda: quantise.to_integers([1.0, 2.0], [1.0, 2.0], axis=None), "there is no axis None"),
         (lambda: quantise.to_floats("abc", 1.0), "the tensor cannot be read as numbers"),
     ],

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from isa import quantise
 from isa.formats import multiply_add
-from tests.oracles.both import MICROSOFT, Both, Tensor, f32, nchw
+from tests.oracles.both import MICROSOFT, TYPES, Both, Tensor, f32, nchw
 
 DTYPES = ("int8", "uint8")
 CASES = 20
-# The least share of results that equal onnxruntime's, where it is not all of them. The averages are ties for a third.
+# The least share of results that equal onnxruntime's, where it is not all of them. The averages are ties for a third;
+# what the chip quantises are ties, or stand beside them.
 SHARES = {
     "add": 0.9999,
     "mul": 0.9999,
@@ -23,6 +25,7 @@ SHARES = {
     "leaky_relu": 0.9999,
     "concat": 0.9999,
     "softmax": 0.999,
+    "quantise on the chip": 0.96,
 }
 
 
@@ -55,6 +58,43 @@ def fold(a: Tensor, b: Tensor, out: Tensor) -> tuple[f32, f32, f32]:
     a_ratio, b_ratio = (f32(tensor.scale[0] / out.scale[0]) for tensor in (a, b))
     zeros = multiply_add(np.float64(a_ratio), np.float64(a.zero), np.float64(f32(b_ratio * f32(b.zero))), "fp32")
     return a_ratio, b_ratio, f32(f32(out.zero) - f32(zeros))
+
+
+def near_ties(rng: np.random.Generator, scale: f32, count: int) -> np.ndarray:
+    """Return floats, many of them beside a tie of their quotients by the scale, and some beyond every range."""
+    halves = (rng.integers(-400, 400, count) + 0.5).astype(f32) * scale
+    beside = np.nextafter(halves, f32(np.inf) * rng.choice([-1, 1], count).astype(f32))
+    x = np.where(rng.random(count) < 0.5, halves, beside)
+    return np.where(rng.random(count) < 0.1, rng.choice(np.array([3e38, -3e38, np.inf, 0, 1e-42], f32), count), x)
+
+
+@pytest.mark.parametrize("dtype", (*DTYPES, "int16"))
+def test_floats_become_integers_as_quantize_linear_has_it(dtype: str) -> None:
+    """Inputs of a run, and quantise.to_integers: the same division in float32."""
+    rng, both, given = np.random.default_rng(9), Both(), []
+    for case in range(2 * CASES):
+        scale = f32(10.0 ** rng.uniform(-6, 2)) if case % 2 else f32(round(rng.uniform(0.01, 0.5), 2))
+        x, out = near_ties(rng, scale, 999), whole_range(rng, dtype, (999,), scale)
+        both.node("QuantizeLinear", [x, *out.quantised()], out.data.dtype)
+        both.program("copy {out}, {x}", out, {"x": out})
+        both.inputs[f"x{case}"] = x
+        given.append((x, scale, out.zero, TYPES[dtype]))
+    compare(both)
+    for (x, *how), (expected, _) in zip(given, both.run(), strict=True):
+        finite = np.isfinite(x)
+        assert np.array_equal(quantise.to_integers(x[finite], *how), expected[finite])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_chip_multiplies_where_quantize_linear_divides(dtype: str) -> None:
+    """`eltwise` from f32 has EW3's one multiplier, 1 / scale in float32: it is away by 1 near ties."""
+    rng, both = np.random.default_rng(10), Both()
+    for _ in range(CASES):
+        out = whole_range(rng, dtype, (2000,), scale_of(rng, ties=False))
+        x = near_ties(rng, out.scale[0], 2000)
+        both.node("QuantizeLinear", [x, *out.quantised()], out.data.dtype)
+        both.program("eltwise {out}, {x}", out, {"x": Tensor(x)})
+    compare(both, "quantise on the chip")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
