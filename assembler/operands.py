@@ -224,7 +224,7 @@ def _index(evaluator: Evaluator, index: nodes.Value | nodes.Range, symbol: Symbo
     if length < 1:
         help = "a slice is `first : end` (end not included) or `first : +length`, counted from 0"
         if step < 0:
-            help += "; a negative step takes the same elements from the last one on"
+            help += "; a negative step takes a range from its last element on: 0:6:2 is 0 2 4, 0:6:-2 is 5 3 1"
         raise evaluator.error("E307", index, f"this slice has {length} elements", "expected at least 1", help)
     _check_reach(evaluator, index, symbol, dimension, start, length)
     if step < 0:

@@ -81,12 +81,12 @@ subnormals, infinities and NaN as in IEEE 754. Each operation is rounded once, h
 addition behind it in EW1 or EW2 are one operation. An integer becomes a float by one rounding, and constants are
 rounded as they are loaded.
 
-The pooling engine adds in a *sum format* of the chip, `pe.sum_format`, fp32 in all that come with ratel. The floats that
-it adds, the pixels that it weights, their weights and products, and each step of a sum are rounded to it; integers that
-nothing weights are added exactly. The sum leaves in the vector format, rounded once: `float(sum)` in the formulas. The
-order of the steps is stated, so that there is one result. A step loses up to half of the last digit of the sum so far,
-2^-(f+1) of it with f fraction bits: with 2^(f+1) terms of one size the next is lost whole, and the sum stops growing,
-at 16,777,216 of them in fp32, at 2,048 in fp19. `ratel check` warns of a sum of more (C502).
+The pooling engine adds in a *sum format* of the chip, `pe.sum_format`: fp32 in all that come with ratel. The floats
+that it adds, the pixels that it weights, their weights and products, and each step of a sum are rounded to it; integers
+that nothing weights are added exactly. The sum leaves in the vector format, rounded once: `float(sum)` in the formulas.
+The order of the steps is stated, so that there is one result. A step loses up to half of the last digit of the sum so
+far, 2^-(f+1) of it with f fraction bits: with 2^(f+1) terms of one size the next is lost whole, and the sum stops
+growing, at 16,777,216 of them in fp32, at 2,048 in fp19. `ratel check` warns of a sum of more (C502).
 """
 
 CHAIN = """\

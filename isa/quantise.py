@@ -58,12 +58,11 @@ def scale(data: Any, dtype: str = "i8", percentile: float = 100.0, digits: int |
         raise InputError(f"{shown(digits)} is no number of digits", "expected 1 to 17")
     bound = _dtype(dtype, signed=True).high
     largest = _percentiles(data, percentile, magnitude=True)[0]
-    found = _step(0.0, largest, bound)
+    step = _step(0.0, largest, bound)
     if digits is not None:
-        found = largest / bound
-        exponent = floor(log10(found)) - digits + 1
-        found = float(f"{ceil(found / 10.0**exponent)}e{exponent}")
-    return np.float32(found)
+        exponent = floor(log10(largest / bound)) - digits + 1
+        step = np.float32(f"{ceil(largest / bound / 10.0**exponent)}e{exponent}")
+    return step
 
 
 def scale_and_zero(data: Any, dtype: str = "u8", percentile: float = 100.0) -> tuple[np.float32, int]:
@@ -180,7 +179,7 @@ def _single(scale: Any) -> np.ndarray:
 
 
 def _zero(zero: Any, dtype: DType = I32) -> int:
-    if not isinstance(zero, Integral) or not dtype.low <= zero <= dtype.high:
+    if not isinstance(zero, Integral) or not dtype.low <= int(zero) <= dtype.high:
         raise InputError(f"the zero point is {shown(zero)}", f"expected a whole number, {dtype.low} to {dtype.high}")
     return int(zero)
 

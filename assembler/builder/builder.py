@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,7 +255,12 @@ class Builder(Instructions):
         loops, taken = self._section.loops, (self._section.names, self._shared.names)
         free = (word for word in COUNTERS if all(word not in names for names in taken))
         free = (word for word in free if all(word != other.name for other in loops))
-        counter = Counter(self, _name(name) if name is not None else next(free, f"i{len(loops)}"))
+        trips = plain_number(count)
+        counter = Counter(
+            self,
+            _name(name) if name is not None else next(free, f"i{len(loops)}"),
+            inf if trips is None else max(trips - 1, 0),
+        )
         span = self._here()
         opened = nodes.Argument(span, None, nodes.Reference(span, counter.name))
         repeated = nodes.Argument(span, None, self._value(span, "count", count))

@@ -407,10 +407,10 @@ class Instructions:
         out_zero: _Whole | None = None,
         wait: str | None = "",
     ) -> _Out:
-        """Average each window, in the pooling engine's vector format.
+        """Average each window.
 
             sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer
-            sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded
+            sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
             ih  = oh * stride.height - pad.top + kh
             iw  = ow * stride.width - pad.left + kw
             count = pixels of the window that lie inside x, or, with count_pad, its size
@@ -451,7 +451,7 @@ class Instructions:
 
             i   = the elements of x that become one of out, in row-major order; count of them
             sum = total over i of (x[i] - x_zero), exact where x is an integer
-            sum = sum + float(x), from 0, in that order           ; f16, bf16, f32: each step rounded
+            sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
             m   = scale for sum, scale / count for mean           ; scale 1 where absent
             v   = float(sum) * m                                  ; sum, mean
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
@@ -498,10 +498,10 @@ class Instructions:
             s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
             out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
             s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
-            r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0) and s - r0 are rounded once; so c0, c1
-            p   = float(x[n, row, column, c] - x_zero) * (weight of row * weight of column), each product rounded
-            v   = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1), in this order, each sum rounded
-            v   = v * scale                                       ; where given
+            r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0), s - r0 in the sum format; so c0, c1
+            p   = (x[n, row, column, c] - x_zero) * (weight of row * weight of column)   ; in the sum format: x and each product
+            sum = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1)   ; in this order, each step rounded to the sum format
+            v   = float(sum) * scale                              ; the scale where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
             out = v, rounded to the type                          ; f16, bf16, f32
 
@@ -547,10 +547,10 @@ class Instructions:
             s      = (start + i // ratio * size) + (i % ratio + 0.5) * size / ratio   ; for sample i; so for columns
             out    = 0, which is out_zero                         ; unless -1 <= s <= height, and so for the width
             r0  = floor(s), r1 = r0 + 1, kept within x            ; s below 0 counts as 0, from the last row on as the last row
-                  their weights 1 - (s - r0) and s - r0 are float32, then rounded; so columns c0, c1; n = index[region]
-            p   = float(x[n, row, column, c] - x_zero) * (weight of row * weight of column), each product rounded
-            v   = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1), in this order, each sum rounded
-            v   = v * scale                                       ; where given
+                  their weights 1 - (s - r0) and s - r0: float32, then the sum format; so columns c0, c1; n = index[region]
+            p   = (x[n, row, column, c] - x_zero) * (weight of row * weight of column)   ; in the sum format: x and each product
+            sum = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1)   ; in this order, each step rounded to the sum format
+            v   = float(sum) * scale                              ; the scale where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
             out = v, rounded to the type                          ; f16, bf16, f32
 

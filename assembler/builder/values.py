@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -66,10 +67,10 @@ def refuse(code: str, message: str, label: str = "", help: str = "") -> NoReturn
 
 
 class Counter:
-    """A hardware loop that is, or was, open; `name` is what the text calls its counter."""
+    """A hardware loop that is, or was, open; `name` is what the text calls its counter, `last` its greatest value."""
 
-    def __init__(self, builder: "Builder", name: str) -> None:
-        self.builder, self.name, self.is_open = builder, name, True
+    def __init__(self, builder: "Builder", name: str, last: float = inf) -> None:
+        self.builder, self.name, self.last, self.is_open = builder, name, last, True
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ class Operation:
     operator: str = field(compare=False)
     left: "Expression" = field(compare=False)
     right: "Expression" = field(compare=False)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """What a remainder lies between; the assembler takes no other operation on counters."""
+        modulus = 0 if self.right.terms else self.right.constant
+        if self.operator != "%" or modulus < 1:
+            return 0, inf
+        low, high = self.left.reach
+        return (low, high) if low >= 0 and high < modulus else (0, modulus - 1)
 
     def node(self, span: Span) -> nodes.Value:
         operand = _factor(span, self.right)
@@ -124,6 +134,18 @@ class Expression:
 
     def __repr__(self) -> str:
         return f"<{self}>"
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The least and the greatest value, or bounds of them where counters meet in remainders."""
+        low = high = self.constant
+        for term, factor in self.terms.items():
+            if isinstance(term, Operation):
+                ends = term.reach
+            else:
+                ends = 0, next(counter.last for counter in self.counters if counter.name == term)
+            low, high = low + min(factor * end for end in ends), high + max(factor * end for end in ends)
+        return low, high
 
     def __add__(self, other: Any) -> "Expression":
         if not isinstance(other, Expression):
@@ -189,6 +211,10 @@ class Expression:
     __bool__ = __int__ = __index__ = __float__ = _no_value
     __lt__ = __le__ = __gt__ = __ge__ = _no_value
     __eq__ = __ne__ = _no_value
+
+
+def _is_whole(part: Expression | None) -> bool:
+    return part is None or isinstance(part.constant, int)
 
 
 def constant(value: Any) -> Expression:
@@ -279,7 +305,7 @@ class Range(NamedTuple):
 
 
 class Tensor:
-    """A declared tensor: `x[i*32 : i*32 + 32, :, 0]` is a part of it.
+    """A declared tensor: `x[i*32 : i*32 + 32, :, 0]` is a part of it, as it would be of a NumPy array.
 
     `dtype`, `shape`, `scale` and `zero` are as they were declared; `core` is whose it is, where cores are named.
     """
@@ -323,7 +349,9 @@ class Tensor:
         places = [k for k, item in enumerate(indices) if item is Ellipsis]
         if places:
             indices[places[0] : places[0] + 1] = [slice(None)] * (len(self.shape) - len(indices) + 1)
-        parts = [self._index(item) for item in indices]
+        # What is one too many the assembler counts.
+        sizes = (*self.shape, *[1] * len(indices))
+        parts = [self._index(item, size) for item, size in zip(indices, sizes, strict=False)]
         return Slice(self, partial(self._sliced, parts), frozenset().union(*(used for _, used in parts)))
 
     def _sliced(
@@ -331,20 +359,58 @@ class Tensor:
     ) -> nodes.Value:
         return nodes.Sliced(span, nodes.Word(span, before + self.name), tuple(part.node(span) for part, _ in parts))
 
-    def _index(self, item: Any) -> tuple[Expression | Range, frozenset[Counter]]:
-        """Return what an index takes of a dimension, and the counters that it follows."""
+    def _index(self, item: Any, size: int) -> tuple[Expression | Range, frozenset[Counter]]:
+        """Return what an index takes of a dimension, as in NumPy, and the counters that it follows."""
         if not isinstance(item, slice):
             index = self._expression(item)
+            if not index.terms and _is_whole(index) and index.constant < 0:
+                if index.constant < -size:
+                    message = f"`{self.name}` has no element {index.constant} in a dimension of {size}"
+                    refuse("E306", message, f"expected {-size} to {size - 1}")
+                index = index + size
             return index, index.counters
         start, stop, step = (
             None if part is None else self._expression(part) for part in (item.start, item.stop, item.step)
         )
         used = frozenset().union(*(part.counters for part in (start, stop, step) if part is not None))
+        return self._range(start, stop, step, size), used
+
+    def _range(self, start: Expression | None, stop: Expression | None, step: Expression | None, size: int) -> Range:
+        """Return a slice of Python in the words of the text, where a negative step takes a range from its end on."""
+        stride = 1 if step is None else step.constant
+        if stride == 0 or (step is not None and step.terms) or not all(map(_is_whole, (start, stop, step))):
+            return Range(start, stop, False, step)  # no slice: the assembler says so
+        if (start is None or not start.terms) and (stop is None or not stop.terms):
+            given = slice(*(None if part is None else part.constant for part in (start, stop, step)))
+            taken = range(size)[given]
+            if not taken:
+                self._refuse_empty(start, stop, step)
+            low, high = (taken[0], given.indices(size)[1]) if stride > 0 else (taken[-1], taken[0] + 1)
+            low_given, high_given = (start, stop) if stride > 0 else (stop, start)
+            # What is left out stays so in the text, and no step is longer than the dimension.
+            return Range(
+                None if low_given is None else constant(low),
+                None if high_given is None else constant(high),
+                False,
+                step if abs(stride) <= size else constant(size if stride > 0 else -size),
+            )
+        if stride < 0:
+            if stop is not None and stop.reach[0] < 0:
+                message = f"`{stop}` can be below 0, which in Python counts from the end"
+                refuse("E306", message, "expected at least 0 in every iteration", "or take the range forwards")
+            # From start down to behind stop: the elements stop + 1 to start.
+            start, stop = (None if end is None else end + 1 for end in (stop, start))
         if start is not None and stop is not None and start.terms:
             length = stop - start
+            if not length.terms and length.constant < 1:
+                self._refuse_empty(start, stop, step)
             if not length.terms:
-                return Range(start, length, True, step), used
-        return Range(start, stop, False, step), used
+                return Range(start, length, True, step)
+        return Range(start, stop, False, step)
+
+    def _refuse_empty(self, *parts: Expression | None) -> NoReturn:
+        text = ":".join("" if part is None else str(part) for part in parts)
+        refuse("E307", f"the slice `{text.removesuffix(':')}` of `{self.name}` has no elements", "expected at least 1")
 
     def _expression(self, item: Any) -> Expression:
         if isinstance(item, Expression):

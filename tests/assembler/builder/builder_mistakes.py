@@ -115,8 +115,14 @@ def beyond_a_tensor(b: Any, t: Tensors) -> None:
     with b.loop(4, "k") as k:
         b.fill(t.t[:, k * 3 : k * 3 + 3])
         # error[E306]: `t` has 8 elements in dimension 1, but this is 9 : 12 when k = 3
-        b.fill(t.t[-1])
-        # error[E306]: `t` has 2 elements in dimension 0, but this is -1
+        b.fill(t.t[2])
+        # error[E306]: `t` has 2 elements in dimension 0, but this is 2
+        b.fill(t.t[k - 3])
+        # error[E306]: `t` has 2 elements in dimension 0, but this is -3 when k = 0
+        b.fill(t.t[0, ::0])
+        # error[E307]: the step is 0
+        b.fill(t.t[0, 1.5:])
+        # error[E309]: this is 1.5
         b.fill(t.t[:, 0:k])
         # error[E307]: the length of this slice changes with a counter
         b.fill(t.t[k // 2])
@@ -127,6 +133,31 @@ def beyond_a_tensor(b: Any, t: Tensors) -> None:
         # error[E308]: counters are multiplied
         b.fill(t.t[0, 0, 0, k])
         # error[E307]: 4 indices are given
+
+
+def before_a_tensor(b: Any, t: Tensors) -> None:
+    t.t[0, -9]
+    # error[E306]: `t` has no element -9 in a dimension of 8
+
+
+def a_slice_of_nothing(b: Any, t: Tensors) -> None:
+    t.t[0, 5:2]
+    # error[E307]: the slice `5:2` of `t` has no elements
+
+
+def a_moving_slice_of_nothing(b: Any, t: Tensors) -> None:
+    with b.loop(2, "k") as k:
+        t.t[0, k : k - 2]
+        # error[E307]: the slice `k:k - 2` of `t` has no elements
+
+
+def a_slice_that_ends_before_its_tensor(b: Any, t: Tensors) -> None:
+    with b.loop(2, "k") as k:
+        b.fill(t.t[0, k + 4 : k + 1 : -1])
+        b.fill(t.t[0, k % 2 + 4 : 1 - k % 2 : -1])
+        # error[E307]: the length of this slice changes with a counter
+        t.t[0, k + 2 : k - 1 : -1]
+        # error[E306]: `k - 1` can be below 0, which in Python counts from the end
 
 
 def an_index_that_is_none(b: Any, t: Tensors) -> None:
