@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from emulator.checker.findings import Edit, Finding, Verdict
+from emulator.checker.float_sums import can_stall
 from emulator.checker.initialisation import find_dataflow
 from emulator.checker.overflow import can_overflow
 from emulator.checker.race_report import race_finding
@@ -33,7 +34,7 @@ def check(plan: Plan, waits: bool = False) -> Verdict:
         # What comes behind a deadlock is never reached.
         return replace(order, findings=(*order.findings, *others))
     data, unseen = find_dataflow(plan)
-    others += [*data, *can_overflow(plan)]
+    others += [*data, *can_overflow(plan), *can_stall(plan)]
     if waits and order.verdict == "proven":
         others += useless_waits(plan)
     return replace(order, findings=(*order.findings, *others), unseen=tuple(unseen))

@@ -3,7 +3,7 @@
     Plan --+--> races.find_races --> witness    accesses that nothing orders
            +--> tokens                          deadlocks, semaphores left signalled, waits that order nothing
            +--> dataflow                        what is read and never written, written and never read
-           +--> overflow                        accumulators that are too narrow
+           +--> overflow, float_sums            accumulators that are too narrow, sums that are too long
            `--> check.check                     all of them, and the verdict
 
 A finding stands at an instruction; what else it concerns are its notes. Its edits mend it where they are applied to
@@ -28,6 +28,7 @@ CODES: Mapping[str, str] = {
     "C403": "what is written is never read",
     "C404": "a tensor is read whose bytes another tensor's writer has overwritten",
     "C501": "an accumulator can overflow",
+    "C502": "a sum of floats can stop growing",
 }
 
 # Changes of a text that mend it, and what they do (assembler/syntax/edits.py applies them).
