@@ -14,6 +14,7 @@ from isa.diagnostic import Place
 from isa.dtypes import BF16, F16, F32
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
+from isa.loops import Loop
 from isa.operand import Operand, region
 
 # Fraction bits of what a sum is kept in between two instructions.
@@ -82,6 +83,11 @@ class _Writes:
         self._part, self._trips = part, part.core.trips()
         self._places: dict[tuple[int, str], int] = {}
         self._of = np.full((len(part.core.code), 3), -1, np.int64)
+        # The loops around each instruction, from the outside in.
+        self._around: list[list[Loop]] = [[] for _ in part.core.code]
+        for loop in part.core.loops:
+            for around in self._around[loop.first : loop.last]:
+                around.append(loop)
         for index, instruction in enumerate(part.core.code):
             for kind, operand in instruction.accesses():
                 if kind == "write":
@@ -95,9 +101,7 @@ class _Writes:
         """Return how often an instruction adds to the same floats before something else is written there."""
         place, (low, high) = self._place(kept), kept.extent(self._trips[index])
         moving, times = {term.counter for term in kept.terms}, 1
-        for loop in reversed(self._part.core.loops):
-            if not loop.first < index < loop.last:
-                continue
+        for loop in reversed(self._around[index]):
             of, first, end = self._of[loop.first : loop.last].T
             others = (of == place) & (first < high) & (end > low)
             others[index - loop.first] = False
