@@ -1,5 +1,6 @@
 """The values of an instruction's attributes: given, implied by a tensor, or the table's default."""
 
+from math import isinf
 from typing import Any
 
 import numpy as np
@@ -112,8 +113,12 @@ class Attributes:
         if not spec.low <= value <= spec.high:
             raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", f"expected a number {legal}")
         out = self.given.get("out")
-        # `value` of fill becomes an element of its tensor.
-        if spec.kind == "f32" or (spec.kind == "f64" and out is not None and out.operand.dtype.is_float):
+        if spec.kind == "f32":
             value = float(np.float32(value))
+        elif spec.kind == "f64" and out is not None and out.operand.dtype.is_float:
+            # `value` of fill becomes an element of its tensor.
+            given, held = value, out.operand.dtype
+            if isinf(value := held.nearest(given)):
+                raise evaluator.error("E309", node, f"`{spec.name}` is {given:g}", f"it is beyond {held}")
         # Adding 0 makes 0 of -0.0, which has no encoding.
         return float(value) + 0.0 if spec.is_float else value

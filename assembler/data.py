@@ -1,5 +1,6 @@
 """Initial data: numbers in the text, one value for all, or a .npy file; checked for shape, type and range."""
 
+from math import isinf
 from typing import Any
 
 import numpy as np
@@ -205,9 +206,9 @@ class Reader:
         value = evaluator.constant(node)
         if dtype.is_float:
             # What rounds to an infinity was not meant as one.
-            if abs(value) > 3.4028235677973362e38 and value not in (float("inf"), float("-inf")):
-                raise evaluator.error("E504", node, f"{value:g} is beyond float32")
-            return float(value)
+            if isinf(rounded := dtype.nearest(value)) and not isinf(value):
+                raise evaluator.error("E504", node, f"{value:g} is beyond {dtype}")
+            return rounded
         if isinstance(value, float):
             raise evaluator.error("E504", node, f"{value:g} is no whole number", f"expected {dtype}")
         if not dtype.low <= value <= dtype.high:

@@ -362,9 +362,10 @@ class Declarations:
                 return evaluator.integer(value, 1, MAX_BUFFERS, "the number of buffers")
             case "zero":
                 number, held = evaluator.constant(value), dtype or I8
-                if isinstance(number, float) or not held.low <= number <= held.high:
-                    label = f"expected a whole number from {held.low} to {held.high}"
-                    label = "a floating type has no zero point" if held.is_float else label
+                low, high = (held.low, held.high) if held.is_quantised else (0, 0)
+                if isinstance(number, float) or not low <= number <= high:
+                    label = f"expected a whole number from {low} to {high}"
+                    label = label if held.is_quantised else f"{held} has no zero point"
                     raise evaluator.error("E601", value, f"the zero point is {number:g}", label)
                 return number
         return self._at(evaluator, value)

@@ -30,6 +30,11 @@ class DType:
         """Whether values of this type may have a zero point: integers of 8 and 16 bits."""
         return not self.is_float and self.bytes <= 2
 
+    def nearest(self, value: float) -> float:
+        """Return what a floating type holds of a number: rounded to float32, and once more to 16 bits; half to even."""
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.float32(value).astype(self.numpy))
+
     def __str__(self) -> str:
         return self.name
 

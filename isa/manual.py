@@ -53,11 +53,42 @@ memory (LM); scales, biases and tables in the constant buffer (CB). A chip has o
 [Cores](#cores).
 """
 
+TYPES = """\
+A zero point is a value of its tensor's type, i8, u8 or i16, whatever its attribute could encode; tensors of other types
+have none. Of i32 `reduce` has sums, greatest elements and their places, but no mean: a sum of i32 is an i32.
+
+```npu
+.input  x i32[4] = 1
+.output y f32[1]
+reduce y, x, mean
+end
+; E304
+```
+"""
+
 ADDRESSES = f"""\
 An operand is a tensor in one memory: an address, a type, a shape of up to {MAX_RANK} dimensions, and for each a stride
 in elements. (A declared tensor may have {MAX_SYMBOL_RANK}; the first may count its buffers.) Layouts are NHWC for
 activations, OHWI for the weights of `conv`, 1HWC for those of `dwconv`. Addresses are multiples of the element's size;
 the assembler places tensors at multiples of {PLACEMENT_ALIGNMENT} bytes. A result may not name one element twice.
+
+A result shares no byte with what the instruction reads, or the program traps, unless it works *in place*. Only `eltwise`
+may: out and x, or out and ew2, then have one address, one shape, the same strides, and types of as many bytes.
+
+```npu
+.input  x i8[4] = [1, 2, 3, 4]
+.output y i8[4] at x
+eltwise y, x, add=x
+end
+; y = [2, 4, 6, 8]
+```
+
+```npu
+.input  x i8[8] = 1
+eltwise x[1:5], x[0:4]
+end
+; trap: overlaps a tensor
+```
 
 The address follows the loop counters, by at most {MAX_TERMS} affine terms:
 
@@ -87,6 +118,39 @@ that nothing weights are added exactly. The sum leaves in the vector format, rou
 The order of the steps is stated, so that there is one result. A step loses up to half of the last digit of the sum so
 far, 2^-(f+1) of it with f fraction bits: with 2^(f+1) terms of one size the next is lost whole, and the sum stops
 growing, at 16,777,216 of them in fp32, at 2,048 in fp19. `ratel check` warns of a sum of more (C502).
+
+```npu
+.chip hanguang800
+.input  x f16[1, 4096] = 1
+.output mean f32[1, 1]
+.output total f32[1, 1]
+.local  e f32[1, 4096]
+.local  sum f32[1, 1]
+.local  part f32[1, 1]
+.local  softmax f32[1, 4096]
+
+reduce  mean, x, mean
+eltwise e, x, exp
+reduce  sum, e, sum
+eltwise part, sum, reciprocal
+eltwise softmax, e, mul=part
+reduce  total, softmax, sum
+end
+; mean = [[1.0]]
+; total = [[1.0]]
+```
+
+Of a mean the quotient scale / count is rounded once, and multiplied; the count itself is exact. In fp19, which has no
+2,049:
+
+```npu
+.chip hanguang800
+.input  x i8[1, 1, 2049, 1] = 1
+.output y f32[1, 1, 1, 1]
+avgpool y, x, window=global     ; float(2049) is 2048, and 1 / 2049 is 2047/2048 * 2^-11
+end
+; y = [[[[0.99951171875]]]]
+```
 """
 
 CHAIN = """\
@@ -106,8 +170,27 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
 - An f16 or bf16 result is v rounded once more, half to even, to what the type holds: subnormal numbers, infinities and
-  all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16.
+  all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16. So do all
+  instructions of the pooling engine, also those that compare. What only moves elements keeps their bits: the memory
+  engine's instructions, and `resize` with `nearest`.
 - A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
+
+```npu
+.input  x f32[1, 1, 1, 2] = "hex:0100c0ff010080ff"
+.output computed f32[1, 1, 1, 2]
+.output greatest f32[1, 1, 1, 2]
+.output moved f32[1, 1, 1, 2]
+.output nearest f32[1, 1, 1, 2]
+eltwise computed, x
+maxpool greatest, x, window=1
+copy    moved, x
+resize  nearest, x, nearest
+end
+; computed = hex:0000c07f0000c07f
+; greatest = hex:0000c07f0000c07f
+; moved = hex:0100c0ff010080ff
+; nearest = hex:0100c0ff010080ff
+```
 """
 
 FUNCTIONS = """\
@@ -115,6 +198,39 @@ FUNCTIONS = """\
 format, with slope, offset and bounds rounded as they are loaded. The others are computed in float32
 (`isa/functions.py` says how, to the bit), then rounded. Their greatest errors there, in units in the last place of
 float32, are those of the test: exp 1.2, tanh 2.0, sigmoid 2.3, silu 2.8, gelu 6.5, rsqrt and reciprocal 0.5.
+
+Where a formula above has no value, as infinity / infinity has none, the function has its limit: silu and gelu of
+-infinity are -0. The sign of a zero is what the steps make it, so that tanh(-0) is 0.
+
+```npu
+.chip   edge
+.input  x f32[5] = [-inf, -0.0, 0, inf, nan]
+.output sigmoid f32[5]
+.output tanh f32[5]
+.output gelu f32[5]
+.output silu f32[5]
+.output exp f32[5]
+.output reciprocal f32[5]
+.output rsqrt f32[5]
+.output hard_swish f32[5]
+eltwise sigmoid, x, sigmoid
+eltwise tanh, x, tanh
+eltwise gelu, x, gelu
+eltwise silu, x, silu
+eltwise exp, x, exp
+eltwise reciprocal, x, reciprocal
+eltwise rsqrt, x, rsqrt
+eltwise hard_swish, x, hard_swish       ; -infinity * 0 by its formula
+end
+; sigmoid = [0.0, 0.5, 0.5, 1.0, nan]
+; tanh = [-1.0, 0.0, 0.0, 1.0, nan]
+; gelu = [-0.0, -0.0, 0.0, inf, nan]
+; silu = [-0.0, -0.0, 0.0, inf, nan]
+; exp = [0.0, 1.0, 1.0, inf, nan]
+; reciprocal = [-0.0, -inf, inf, 0.0, nan]
+; rsqrt = [nan, -inf, inf, 0.0, nan]
+; hard_swish = [nan, -0.0, 0.0, inf, nan]
+```
 """
 
 ORDER = """\
@@ -183,7 +299,7 @@ def manual() -> str:
     """Return the whole manual."""
     parts = [_introduction(), "\n".join(_instruction_list())]
     parts += ["## Memories", _table(("memory", "meaning"), [(f"`{m}`", MEMORY_MEANING[m]) for m in MEMORIES])]
-    parts += ["## Types", _types()]
+    parts += ["## Types", _types(), TYPES]
     parts += ["## Operands", ADDRESSES, _descriptor()]
     parts += ["## Vector formats", VECTOR, _formats()]
     parts += ["## The chain", CHAIN]

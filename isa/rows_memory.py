@@ -78,7 +78,9 @@ end
         (moved("out", "write", "lm dev", "what is filled"),),
         (AttributeSpec("value", "f64", -3.4e38, 3.4e38, (0.0,), "value of each element"),),
         "Set every element to one value.",
-        "out = value",
+        """\
+out = value                                           ; i8, u8, i16, i32: a whole number of the type
+out = value, rounded to float32, then to f16, bf16    ; floats: no NaN, and nothing that becomes an infinity""",
         ("bounds", "memory", "overlap"),
         """\
 .output out i8[4, 64]

@@ -75,7 +75,7 @@ end
         + POOL_WINDOW_FORMULA
         + """
 count = pixels of the window that lie inside x, or, with count_pad, its size
-m   = scale / count                                   ; scale 1 where absent
+m   = scale / count                                   ; rounded once, count exact; scale 1 where absent
 v   = float(sum) * m"""
         + TO_STORAGE,
         ("bounds", "memory", "overlap"),
@@ -114,7 +114,7 @@ i   = the elements of x that become one of out, in row-major order; count of the
 sum = total over i of (x[i] - x_zero), exact where x is an integer"""
         + SUM_FORMULA
         + """
-m   = scale for sum, scale / count for mean           ; scale 1 where absent
+m   = scale for sum, scale / count for mean           ; rounded once, count exact; scale 1 where absent
 v   = float(sum) * m                                  ; sum, mean"""
         + TO_STORAGE
         + """

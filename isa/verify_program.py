@@ -136,7 +136,8 @@ def check_symbol(symbol: Symbol, tasks: int) -> Iterator[Diagnostic[Place | None
     if not 1 <= len(symbol.shape) <= MAX_SYMBOL_RANK or any(not 1 <= size < 2**31 for size in symbol.shape):
         yield _wrong(f"{name} has the impossible shape {shown(list(symbol.shape))}")
         return
-    if type(symbol.zero) is not int or not symbol.dtype.low <= symbol.zero <= symbol.dtype.high:
+    low, high = (symbol.dtype.low, symbol.dtype.high) if symbol.dtype.is_quantised else (0, 0)
+    if type(symbol.zero) is not int or not low <= symbol.zero <= high:
         yield _wrong(f"{name} has the zero point {shown(symbol.zero)}, which {symbol.dtype} does not hold")
     if not is_count(symbol.buffers, MAX_BUFFERS if symbol.kind in BUFFERED else 1):
         yield _wrong(f"{name}, of kind {symbol.kind}, has {shown(symbol.buffers)} buffers")

@@ -414,7 +414,7 @@ class Instructions:
             ih  = oh * stride.height - pad.top + kh
             iw  = ow * stride.width - pad.left + kw
             count = pixels of the window that lie inside x, or, with count_pad, its size
-            m   = scale / count                                   ; scale 1 where absent
+            m   = scale / count                                   ; rounded once, count exact; scale 1 where absent
             v   = float(sum) * m
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
             out = v, rounded to the type                          ; f16, bf16, f32
@@ -452,7 +452,7 @@ class Instructions:
             i   = the elements of x that become one of out, in row-major order; count of them
             sum = total over i of (x[i] - x_zero), exact where x is an integer
             sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
-            m   = scale for sum, scale / count for mean           ; scale 1 where absent
+            m   = scale for sum, scale / count for mean           ; rounded once, count exact; scale 1 where absent
             v   = float(sum) * m                                  ; sum, mean
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
             out = v, rounded to the type                          ; f16, bf16, f32
@@ -663,7 +663,8 @@ class Instructions:
     ) -> _Out:
         """Set every element to one value.
 
-            out = value
+            out = value                                           ; i8, u8, i16, i32: a whole number of the type
+            out = value, rounded to float32, then to f16, bf16    ; floats: no NaN, and nothing that becomes an infinity
 
         out: what is filled; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or dev
         value: value of each element
