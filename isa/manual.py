@@ -72,8 +72,8 @@ in elements. (A declared tensor may have {MAX_SYMBOL_RANK}; the first may count 
 activations, OHWI for the weights of `conv`, 1HWC for those of `dwconv`. Addresses are multiples of the element's size;
 the assembler places tensors at multiples of {PLACEMENT_ALIGNMENT} bytes. A result may not name one element twice.
 
-A result shares no byte with what the instruction reads, or the program traps, unless it works *in place*. Only `eltwise`
-may: out and x, or out and ew2, then have one address, one shape, the same strides, and types of as many bytes.
+A result shares no byte with what the instruction reads, or the program traps, unless it works *in place*. `eltwise`
+alone may: out and x, or out and ew2, then have one address, one shape, the same strides, and types of as many bytes.
 
 ```npu
 .input  x i8[4] = [1, 2, 3, 4]
