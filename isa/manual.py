@@ -64,6 +64,30 @@ reduce y, x, mean
 end
 ; E304
 ```
+
+A number of the text that becomes an element of a floating type, by `fill` or as data, is rounded to float32, and once
+more to f16 or bf16. What would become an infinity is an error.
+
+```npu
+.output h f16[1]
+.output b bf16[1]
+.output f f32[1]
+fill h, value=0.1
+fill b, value=0.1
+fill f, value=1e-46
+end
+; h = [0.0999755859375]
+; b = [0.10009765625]
+; f = [0.0]
+```
+
+```npu
+.input  x f16[1] = 65520
+.output h f16[1]
+fill h, value=65520
+end
+; E504, E309
+```
 """
 
 ADDRESSES = f"""\

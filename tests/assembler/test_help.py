@@ -49,6 +49,10 @@ def only(text: str, path: Path | None = None) -> Diagnostic:
         ("matmul w4, a, v", "in this order it would fit: matmul a, v, w4"),
         ("conv y, x, w, pad=same", "padding is given in numbers: with stride 1, a window of 3 keeps the size"),
         ("conv y, x, w, pad=2/2", "`/` gives fractions, whole or not: write `//`"),
+        (
+            "copy a[5 : 0 : -1], v",
+            "a negative step takes a range from its last element on: 0:6:2 is 0 2 4, 0:6:-2 is 5 3 1",
+        ),
         ("copy a[0 : 4/2], v[0 : 2]", "`/` gives fractions, whole or not: write `//`"),
         ("matmul a, a, a, transpose_w=false", "a flag stands bare, or is left out"),
         ("copy a(0 : 2), v", "shapes and slices take square brackets: `a[...]`"),
