@@ -415,7 +415,7 @@ class Tensor:
     def _expression(self, item: Any) -> Expression:
         if isinstance(item, Expression):
             return item
-        if plain_number(item) is None:
+        if plain_number(item) is None or isinstance(item, bool | np.bool_):
             label = "expected a number, a counter or a range, for each dimension"
             refuse("E307", f"{kind_of(item)} is no index of `{self.name}`", label, f"`{self.name}` is {self!r}"[:120])
         return constant(item)

@@ -67,13 +67,19 @@ def _terms(instruction: Instruction) -> int:
 
 
 def _accumulator(instruction: Instruction) -> Operand | None:
-    """Return the floats that an instruction of the tensor engine adds something to, where they lie; None for none."""
+    """Return the floats that an instruction of the tensor engine adds something to, where they lie; None for none.
+
+    What scales them each time is no sum: terms of long ago fade, or grow.
+    """
     if instruction.row.engine != "te" or instruction.word("ew2_op") not in ("add", "sub"):
         return None
     out = instruction.operand("out")
     assert out is not None
-    entered = instruction.operand("x") if instruction.row.mnemonic == "eltwise" else None
-    return out if out.dtype.is_float and out in (entered, instruction.operand("ew2")) else None
+    entered = instruction.row.mnemonic == "eltwise" and instruction.operand("x") == out
+    added = instruction.operand("ew2") == out
+    scales = ("ew1_scale" if entered else "ew2_scale", "ew3_scale")
+    scaled = entered == added or any(instruction.operand(name) is not None for name in scales)
+    return out if out.dtype.is_float and not scaled else None
 
 
 class _Writes:

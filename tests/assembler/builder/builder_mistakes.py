@@ -165,6 +165,11 @@ def an_index_that_is_none(b: Any, t: Tensors) -> None:
     # error[E307]: the text 'k' is no index of `t`
 
 
+def a_mask_of_one(b: Any, t: Tensors) -> None:
+    t.t[True]
+    # error[E307]: True is no index of `t`
+
+
 def a_slice_of_a_slice(b: Any, t: Tensors) -> None:
     t.t[0][1]
     # error[E307]: `t[0]` is sliced twice
