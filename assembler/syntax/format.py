@@ -1,6 +1,7 @@
 """The formatter: one spelling of spaces, indentation and blank lines. It moves no token, so it changes no meaning."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -83,14 +84,15 @@ def _tokens(line: LogicalLine) -> list[tuple[str, int]]:
     tokens, start = [], 0
     waits = re.match(rf"\s*({WAITS})", line.text)
     if waits:
-        tokens.append(("".join(waits[1].split()), 0))
+        # Written as one, in the line where they close: behind it no bracket would be open.
+        tokens.append(("".join(waits[1].split()), _row(line, waits.end() - 1)))
         start = waits.end()
-    row = 0
-    for match in TOKEN.finditer(line.text, start):
-        while row + 1 < len(line.starts) and line.starts[row + 1] <= match.start():
-            row += 1
-        tokens.append((match[0], row))
-    return tokens
+    return tokens + [(match[0], _row(line, match.start())) for match in TOKEN.finditer(line.text, start)]
+
+
+def _row(line: LogicalLine, position: int) -> int:
+    """Return the physical line that a character stands in."""
+    return bisect_right(line.starts, position) - 1
 
 
 def _spaces(tokens: list[str], statement: nodes.Statement) -> list[bool]:

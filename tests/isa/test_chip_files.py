@@ -245,8 +245,8 @@ KNOWN = f"known chips: {', '.join(chip_names())}; or give a .toml file"
             "there is no chip ''",
             KNOWN,
         ),
-        ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
-        ("nul\0.toml", "nul\0.toml is not TOML: embedded null byte", None),
+        ("missing.toml", "cannot read missing.toml: No such file or directory", ""),
+        ("nul\0.toml", "cannot read nul\0.toml: embedded null byte", None),
     ],
 )
 def test_bad_names(name, message, help):
@@ -259,7 +259,7 @@ def test_bad_names(name, message, help):
 def test_a_directory_is_no_chip_file(tmp_path):
     path = tmp_path / "folder.toml"
     path.mkdir()
-    with pytest.raises(ChipError, match=r"cannot read the chip file .*folder\.toml: Is a directory"):
+    with pytest.raises(ChipError, match=r"cannot read .*folder\.toml: Is a directory"):
         load_chip(path)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -312,12 +313,11 @@ def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "small.npo"
     path.write_bytes(b"before")
 
-    def full(self, data):
-        with open(self, "wb") as file:
-            file.write(data[:10])
+    def full(descriptor):
+        os.ftruncate(descriptor, 10)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(path), "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ObjectError, match=r"cannot write .*: No space left on device"):
         save(PROGRAM, path)
     assert path.read_bytes() == b"before"
@@ -327,7 +327,7 @@ def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("folder", "Is a directory"),
+        ("folder", r"Is a directory|it is a folder"),
         ("missing/small.npo", "No such file or directory"),
         ("file/small.npo", "Not a directory"),
         ("nul\0.npo", "embedded null byte"),
@@ -339,7 +339,7 @@ def test_paths_that_cannot_be_written_or_read(tmp_path, name, reason):
     for action in (lambda path: save(PROGRAM, path), load):
         with pytest.raises(ObjectError) as caught:
             action(tmp_path / name)
-        assert reason in caught.value.message
+        assert re.search(reason, caught.value.message)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
