@@ -70,13 +70,15 @@ def _code(line: LogicalLine, statement: nodes.Statement, depth: int) -> list[str
     tokens = _tokens(line)
     spaces = _spaces([text for text, _ in tokens], statement)
     rows = [""] * len(line.codes)
+    # Lines before the first token have comments of what was written elsewhere.
+    first = tokens[0][1]
     for (text, row), space in zip(tokens, spaces, strict=True):
         if rows[row]:
             rows[row] += " " * space + text
         else:
-            inner = row > 0 and text not in ")]"
+            inner = row > first and text not in ")]"
             rows[row] = INDENT * (depth + inner) + text
-    return [row or INDENT * (depth + 1) for row in rows]
+    return [code or INDENT * (depth + (row > first)) for row, code in enumerate(rows)]
 
 
 def _tokens(line: LogicalLine) -> list[tuple[str, int]]:
