@@ -57,7 +57,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    if _config.DISABLE_JIT:
+    if getattr(_config, "DISABLE_JIT", 0):
         raise RatelError(
             "numba is told not to compile, and a chip's arithmetic is not Python's",
             "unset NUMBA_DISABLE_JIT, or disable_jit in a .numba_config.yaml; `ratel asm` and `check` compile nothing",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratel.show.terminal import escaped, own
 
@@ -21,6 +21,10 @@ def console() -> Console:
 
     class Plain(Console):
         """Writes colours and lines of tables as they are, and all text as sys.stdout would."""
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            """Return text laid out: escapes take their place in a column."""
+            return super().render_str(escaped(text), **how)
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             for segment in super().render(renderable, options):
@@ -62,7 +66,7 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     """Return text of plain parts and of (text, style)."""
     from rich.text import Text
 
-    return Text.assemble(*parts)
+    return Text.assemble(*(escaped(part) if isinstance(part, str) else (escaped(part[0]), part[1]) for part in parts))
 
 
 def count(number: int, noun: str) -> str:
