@@ -128,7 +128,9 @@ def time(options: argparse.Namespace) -> int:
     return DONE
 
 
-def load_for_time(found: bytes | str, path: str, name: str | None, numbers: Sequence[str]) -> tuple[Program, Chip | RooflineChip]:
+def load_for_time(
+    found: bytes | str, path: str, name: str | None, numbers: Sequence[str]
+) -> tuple[Program, Chip | RooflineChip]:
     """Return the program, and the chip to time it on; for a chip of bounds it stays one for its own chip."""
     if name is not None:
         chip = load_description(name, **overrides(numbers))
