@@ -110,7 +110,16 @@ def _split(data: memoryview) -> dict[str, memoryview]:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if "\\ud" in text:
+        # Half of a UTF-16 pair, which Python's texts can hold, could not be read again.
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(error.object[error.start]):04X}"
+            help = "names and lines are Unicode text: a file's name is os.fsencode(name).decode(errors='replace')"
+            raise ObjectError(f"a name or a line of the program has half of a character, {half}", help) from None
+    return text.encode()
 
 
 def to_sections(program: Program) -> dict[str, bytes]:

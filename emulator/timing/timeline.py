@@ -239,8 +239,8 @@ def schedule(
     return timeline
 
 
-def _check_countable(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> None:
-    """Raise Trap where the clock, of 64 bits, could run over: with all that a task executes one after another."""
+def longest(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> float:
+    """Return cycles that a task's COMPUTE does not take more than: those of all it executes, one after another."""
     chip = plan.chip
     each = sum(chip[key] for key in ("seq.issue_cycles", "seq.loop_cycles", "sync.cycles", "sync.latency"))
     block = chip["memory.lm_block_bytes_per_cycle"] if chip["memory.lm_blocks"] else 0
@@ -250,6 +250,12 @@ def _check_countable(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> None:
             cycles += times * (each + (of_core[k].latency if k in of_core else 0))
             if block:
                 cycles += times * sum(operand.bytes for _, operand in instruction.accesses()) / block
+    return cycles
+
+
+def _check_countable(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> None:
+    """Raise Trap where the clock, of 64 bits, could run over."""
+    cycles = longest(plan, costs)
     if cycles >= MOST_CYCLES:
         raise Trap(
             f"{plan.program.name}: a task that may take {cycles:.3g} cycles cannot be scheduled: less than "

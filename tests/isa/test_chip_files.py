@@ -210,6 +210,11 @@ BAD_OVERRIDES = [
     ({"te__latency": "20"}, "edge: te.latency is '20'", "expected a whole number"),
     ({"te__latency": 10**5000}, "edge: te.latency is a huge number", "expected a whole number"),
     ({"te__latency": float("nan")}, "edge: te.latency is nan", "expected a whole number"),
+    (
+        {"memory__dev_bytes_per_cycle": 1e-320},
+        "edge: memory.dev_bytes_per_cycle is 1e-320",
+        "expected 0, or a number from 1e-06 to 1000000000 (",
+    ),
     ({"chip__name": 7}, "edge: chip.name is 7", "expected text (name)"),
     ({"memory__dev_bytes_per_cycle": 0}, "edge: the chip has device memory, but memory.dev_bytes_per_cycle is 0", ""),
 ]

@@ -309,6 +309,19 @@ def test_save_and_load(tmp_path):
     assert os.listdir(tmp_path) == ["small.npo"]
 
 
+@pytest.mark.parametrize(
+    "change", [{"name": "n\ud800"}, {"sources": (("a.npu", "\udfff"),)}, {"semaphores": ("\ud83d",)}]
+)
+def test_half_characters_are_refused_before_they_are_written(change, tmp_path):
+    line = dataclasses.replace(PROGRAM.cores[0].lines[0], file="a.npu")
+    cores = (dataclasses.replace(PROGRAM.cores[0], lines=(line, *PROGRAM.cores[0].lines[1:])), *PROGRAM.cores[1:])
+    with pytest.raises(ObjectError, match="half of a character"):
+        save(dataclasses.replace(PROGRAM, cores=cores, **change), tmp_path / "small.npo")
+    assert not os.listdir(tmp_path)
+    whole = dataclasses.replace(PROGRAM, name="\U0001f600")
+    assert from_bytes(to_bytes(whole)).name == whole.name
+
+
 def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "small.npo"
     path.write_bytes(b"before")
