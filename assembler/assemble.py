@@ -22,6 +22,7 @@ from assembler.syntax.source import SourceFile
 from isa.chip import DEFAULT_CHIP, Chip, load_chip
 from isa.diagnostic import Place
 from isa.encoding import DESCRIPTOR, WORD_BYTES
+from isa.files import hash_of, name_of
 from isa.program import Core, Program, Segment
 from isa.synchronisation import check_synchronisation
 
@@ -50,14 +51,17 @@ def assemble_for(
     Raises ChipError for changes that are not possible, and as `assemble` does.
     """
     given = Path(path) if path is not None else None
-    source = SourceFile(given.name if given and given.name else "<text>", text)
+    named = name_of(given) if given else ""
+    source = SourceFile(named or "<text>", text)
     report = Report(source.name)
-    name = given.stem if given and given.name else "program"
+    name = Path(named).stem if named else "program"
     if given is None and re.fullmatch(r'[^\n;"]+\.npu\s*', text):
         help = "this looks like a file's name: give its text, and the name as the second argument"
         report.error("E313", source.span(1, 0, len(text)), "the program does not end", "", help)
         report.raise_if_any()
     names, folder = Names(report), Folder(given.parent if given else Path(), held or {})
+    if named:
+        folder.hashes[source.path] = hash_of(text.encode("utf-8", "surrogatepass"))
     statements = Expander(names, folder).unfold(source.path, parse(source, report))
     return _assemble(statements, source.span(1, 0, 0), names, folder, name, chip, changes or {})
 
@@ -127,6 +131,7 @@ def _resolve(
             segments.append(Segment("cb", pool.start, bytes(pool.data)))
         _check_sizes(resolver, pool, chip, listing.last(core), report)
         cores.append(Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols)))
+    files = dict.fromkeys(line.file for core in cores for line in core.lines)
     return Program(
         declarations.word(".name", name),
         chip,
@@ -134,7 +139,9 @@ def _resolve(
         tuple(cores),
         tuple(checks),
         declarations.tasks,
-        *(tuple(names.synchronisers[kind]) for kind in ("semaphore", "barrier")),
+        tuple(names.synchronisers["semaphore"]),
+        tuple(names.synchronisers["barrier"]),
+        tuple((file, folder.hashes[file]) for file in files if file in folder.hashes),
     )
 
 

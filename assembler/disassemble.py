@@ -1,6 +1,5 @@
 """From Program to text that assembles to the same program: the object file then differs in its debug section only."""
 
-import io
 import re
 from collections.abc import Sequence
 from math import prod
@@ -16,7 +15,7 @@ from assembler.declarations import DEFAULT_MEMORY
 from isa.chip import Chip, differences
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
-from isa.files import write_whole
+from isa.files import npy, write_new
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
@@ -31,14 +30,10 @@ def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
     """Return a program's text; with `data_folder`, data of more than 256 elements is written there as .npy files.
 
     The text then belongs into that folder. Without it, all data stands in the text. Raises RatelError when a file
-    cannot be written.
+    cannot be written, and, before any is, where one is there already with something else in it.
     """
     source, files = disassemble_files(program, None if data_folder is None else INLINE_ELEMENTS)
-    for name, array in files.items():
-        assert data_folder is not None
-        content = io.BytesIO()
-        np.save(content, array, allow_pickle=False)
-        write_whole(Path(data_folder) / name, content.getvalue())
+    write_new({Path(data_folder or ".") / name: npy(array) for name, array in files.items()})
     return source
 
 

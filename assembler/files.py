@@ -1,16 +1,19 @@
-"""Files that a text names: found beside it, kept inside the main source's folder, read without trust."""
+"""Files that a text names: found beside it, kept inside the main source's folder, read without trust.
+
+isa/files.py opens them, and says what may be read; here it becomes a diagnostic.
+"""
 
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from isa.diagnostic import Diagnostic
 from isa.dtypes import as_read
+from isa.files import MAX_TEXT_BYTES, Refused, hash_of, open_inside, read_at_most, reason
 from isa.suggest import did_you_mean
 
-MAX_TEXT_BYTES = 16 * 2**20
 NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -27,10 +30,12 @@ class Folder:
     """The folder of the main source: nothing outside it is read.
 
     `held` are tensors in memory, by the name of the .npy file that each stands for; they come before the files.
+    `hashes` are those of the texts that were read, by their names.
     """
 
     path: Path
     held: Mapping[str, Any] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
 
     def locate(self, origin: str, name: str) -> str:
         """Return `name`, as written in the file `origin`, relative to the folder."""
@@ -41,19 +46,23 @@ class Folder:
         return inside
 
     def file(self, inside: str, name: str) -> Path:
-        path = self.path / inside
+        """Return the path of a plain file, in which no part is a link."""
+        file, path = self._open(inside, name)
+        file.close()
+        return path
+
+    def _open(self, inside: str, name: str) -> tuple[BinaryIO, Path]:
         try:
-            if path.is_file():
-                return path
-            if path.exists():
-                raise FileProblem("E501", f'"{name}" is {"a folder" if path.is_dir() else "no plain file"}')
+            file, path = open_inside(self.path, inside)
+        except Refused as refusal:
+            raise FileProblem("E501", f'"{name}" {refusal.said}', refusal.help) from None
+        except FileNotFoundError:
+            raise FileProblem("E501", f'"{name}" does not exist', self._similar(inside)) from None
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise FileProblem("E501", f'"{name}" cannot be read: {reason}') from None
-        raise FileProblem("E501", f'"{name}" does not exist', self._similar(inside))
+            raise FileProblem("E501", f'"{name}" cannot be read: {reason(error)}') from None
+        return file, Path(path)
 
     def _similar(self, inside: str) -> str:
-
         try:
             suffix = posixpath.splitext(inside)[1]
             near = sorted(path.name for path in (self.path / inside).parent.iterdir() if path.suffix == suffix)
@@ -63,11 +72,14 @@ class Folder:
 
     def text(self, inside: str, name: str) -> str:
         """Return the text of a file."""
-        path = self.file(inside, name)
+        file, _ = self._open(inside, name)
         try:
-            if path.stat().st_size > MAX_TEXT_BYTES:
-                raise FileProblem("E703", f'"{name}" is larger than {MAX_TEXT_BYTES >> 20} MiB')
-            return path.read_bytes().decode("utf-8")
+            with file:
+                data = read_at_most(file, MAX_TEXT_BYTES)
+            self.hashes[inside] = hash_of(data)
+            return data.decode("utf-8")
+        except Refused as refusal:
+            raise FileProblem("E703", f'"{name}" {refusal.said}') from None
         except OSError as error:
             raise FileProblem("E501", f'"{name}" cannot be read: {error.strerror}') from None
         except UnicodeDecodeError as error:
@@ -80,10 +92,10 @@ class Folder:
 
         if inside in self.held:
             return self.held[inside]
-        path = self.file(inside, name)
+        stream, path = self._open(inside, name)
         help = "write it with numpy.save(file, array)"
         try:
-            with path.open("rb") as stream:
+            with stream:
                 magic = stream.read(len(NPY_MAGIC))
             if magic.startswith(b"PK"):
                 raise FileProblem("E502", f'"{name}" is an archive of tensors, not one tensor', help)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from isa.files import write_whole
 from ratel.cli.options import count
 
 RIGHT, WRONG, USAGE = 0, 1, 2
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG
     tables.print_results(results)
     if chosen.json:
-        chosen.json.write_text(json.dumps(results.summary(), indent=1) + "\n")
+        write_whole(chosen.json, (json.dumps(results.summary(), indent=1) + "\n").encode())
     return RIGHT
 
 

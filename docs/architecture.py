@@ -15,6 +15,8 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from isa.files import write_whole
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PICTURE = HERE / "architecture.svg"
@@ -324,7 +326,7 @@ def main(arguments: list[str]) -> int:
         fresh = PICTURE.exists() and PICTURE.read_text("utf-8") == picture()
         print("fresh" if fresh else f"{PICTURE.name} is stale: draw it again, python docs/architecture.py")
         return 0 if fresh else 1
-    PICTURE.write_text(picture(), "utf-8")
+    write_whole(PICTURE, picture().encode())
     return 0
 
 

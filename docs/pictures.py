@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from isa.files import write_whole
 from ratel.cli.main import main
 from ratel.show import runs
 
@@ -21,7 +22,7 @@ def draw(name: str, program: str) -> None:
     svg = recorder.export_svg(title=f"ratel run {program}", unique_id=name)
     # The picture loads nothing: the reader's own monospaced font will do.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
-    (HERE / f"{name}.svg").write_text(svg, "utf-8")
+    write_whole(HERE / f"{name}.svg", svg.encode())
 
 
 if __name__ == "__main__":

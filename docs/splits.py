@@ -12,6 +12,7 @@ from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from emulator.timing.timeline import schedule
 from isa.chip import load_chip
+from isa.files import write_whole
 from programs.networks.catalogue import network
 from programs.networks.emit import builder
 from programs.networks.graph import fused
@@ -103,7 +104,7 @@ def main() -> None:
     rates = {split: throughput(plan, split) for split in track(list(splits()), "splits")}
     chip = load_chip(CHIP)
     chosen = Split(chip["te.multipliers"], chip["te.pixels"], chip["te.channels"])
-    (Path(__file__).parent / "splits.svg").write_text(picture(rates, chosen), "utf-8")
+    write_whole(Path(__file__).parent / "splits.svg", picture(rates, chosen).encode())
     near = {split: rate for split, rate in rates.items() if abs(rate / PUBLISHED - 1) <= WITHIN}
     plain = sum(split.plain for split in near)
     print(f"{len(near)} of {len(rates)} splits within {WITHIN:.0%} of {PUBLISHED:,}; p and K powers of two: {plain}")

@@ -18,6 +18,7 @@ from isa.chip_file import RATE as _RATE
 from isa.chip_file import WORD as _WORD
 from isa.chip_file import check_complete, legal, read, sections
 from isa.errors import ChipError
+from isa.files import read_whole
 from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
@@ -171,9 +172,7 @@ def load_description(which: str | Path | Chip | RooflineChip, **overrides: Any) 
         known = f"known chips: {', '.join(chip_names())}; or give a .toml file"
         raise ChipError(f"there is no chip {text!r}", did_you_mean(text, chip_names(), known))
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ChipError(f"cannot read the chip file {path}: {error.strerror}") from error
+        data = tomllib.loads(read_whole(path, ChipError).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ChipError(f"{path} is not TOML: {error}", "it must be UTF-8 text, as https://toml.io has it") from error
     chip = read_roofline_chip(data, text) if "roofline" in data else _read(data, text)

@@ -11,6 +11,8 @@ from isa.errors import ChipError, shown
 from isa.suggest import did_you_mean
 
 COUNT, RATE, WORD = "count", "rate", "word"
+# A rate that may be 0, for what is not there, is otherwise no less than this.
+LEAST_RATE = 1e-6
 Vocabulary = Mapping[str, tuple[str, float, Any, str]]
 # How a file of bounds writes what its maker has not published.
 NOT_PUBLIC = "?"
@@ -90,9 +92,11 @@ def legal(fields: Vocabulary, key: str, value: Any, origin: str, may_be_unknown:
     if may_be_unknown and isinstance(value, str) and value == NOT_PUBLIC:
         return None
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not numeric or not low <= value <= high or (kind == COUNT and value != int(value)):
+    tiny = numeric and kind == RATE and 0 < value < LEAST_RATE
+    if not numeric or tiny or not low <= value <= high or (kind == COUNT and value != int(value)):
         whole = "a whole number" if kind == COUNT else "a number"
         expected = f"{whole} from {shown(low)} to {shown(high)}"
+        expected = f"0, or a number from {LEAST_RATE} to {shown(high)}" if kind == RATE and low == 0 else expected
         other = f', or "{NOT_PUBLIC}" where it is not public' if may_be_unknown else ""
         raise ChipError(f"{origin}: {key} is {shown(value)}", f"expected {expected}{other} ({meaning})")
     return int(value) if kind == COUNT else float(value)

@@ -7,8 +7,8 @@
 Sections, in this order: `head` (name, order, tasks, semaphores, barriers, and the numbers and words of the chip,
 JSON), then for each core k `code.k` (words), `oper.k` (operand descriptors), `syms.k` (symbols and segments, JSON),
 `data.k` (the bytes that `syms.k` refers to), then `chck` (checks, JSON) and `chckdata`, then `debug` (source lines,
-JSON). JSON is canonical: sorted keys, no spaces. Reading executes nothing that a file holds; every field is checked,
-and what is wrong raises ObjectError.
+hashes of their files, JSON). JSON is canonical: sorted keys, no spaces. Reading executes nothing that a file holds;
+every field is checked, and what is wrong raises ObjectError.
 """
 
 import json
@@ -22,7 +22,7 @@ from isa.chip import chip_of
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
-from isa.files import read_whole, write_whole
+from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
@@ -41,7 +41,11 @@ def save(program: Program, path: str | Path) -> None:
 
 def load(path: str | Path) -> Program:
     """Read a program from `path`."""
-    data = read_whole(path, ObjectError)
+    return named_from_bytes(read_whole(path, ObjectError, MAX_OBJECT_BYTES), path)
+
+
+def named_from_bytes(data: bytes, path: str | Path) -> Program:
+    """Return the program that the bytes of a file hold; what is wrong is said with its path."""
     try:
         return from_bytes(data)
     except ObjectError as error:
@@ -106,7 +110,16 @@ def _split(data: memoryview) -> dict[str, memoryview]:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if "\\ud" in text:
+        # Half of a UTF-16 pair, which Python's texts can hold, could not be read again.
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(error.object[error.start]):04X}"
+            help = "names and lines are Unicode text: a file's name is os.fsencode(name).decode(errors='replace')"
+            raise ObjectError(f"a name or a line of the program has half of a character, {half}", help) from None
+    return text.encode()
 
 
 def to_sections(program: Program) -> dict[str, bytes]:
@@ -140,7 +153,8 @@ def to_sections(program: Program) -> dict[str, bytes]:
     blob = []
     checks = [[c.output, c.kind, float(c.bound), c.source, _append(blob, c.expected)] for c in program.checks]
     sections["chck"], sections["chckdata"] = _json(checks), b"".join(blob)
-    sections["debug"] = _json({"files": list(files), "lines": lines})
+    hashes = dict(program.sources)
+    sections["debug"] = _json({"files": list(files), "hashes": [hashes.get(f, "") for f in files], "lines": lines})
     return sections
 
 
@@ -192,6 +206,7 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
     head = json.loads(bytes(sections["head"]))
     debug = json.loads(bytes(sections["debug"]))
     files = [_text(name) for name in debug["files"]]
+    sources = tuple((file, _text(hashed)) for file, hashed in zip(files, debug["hashes"], strict=True) if hashed)
     cores = []
     for k in range(_count(head["cores"], MAX_CORES)):
         code = decode(bytes(sections[f"code.{k}"]), bytes(sections[f"oper.{k}"]))
@@ -213,7 +228,7 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
     name, order = _text(head["name"]), _text(head["order"], ORDERS)
     _text(json.dumps(head["chip"], ensure_ascii=False))
     chip = chip_of(head["chip"], "the object file's chip")
-    program = Program(name, chip, order, tuple(cores), checks, head["tasks"], semaphores, barriers)
+    program = Program(name, chip, order, tuple(cores), checks, head["tasks"], semaphores, barriers, sources)
     for problem in check_program(program):
         raise ObjectError(problem.message, problem.help, (problem,))
     return program

@@ -204,7 +204,8 @@ class Program:
     `order` says who orders instructions of different engines: the hardware's scoreboard, or the compiler's wait bits
     alone.
     `cores` has one element a core, the first being core 0. A run is a stream of `tasks` where it is not told otherwise.
-    `semaphores` and `barriers` are names: instructions hold their index.
+    `semaphores` and `barriers` are names: instructions hold their index. `sources` are the files that lines name, in
+    that order, each with the hash of the text that was assembled (isa.files.hash_of).
     """
 
     name: str
@@ -215,6 +216,7 @@ class Program:
     tasks: int = 1
     semaphores: tuple[str, ...] = ()
     barriers: tuple[str, ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
 
     __getstate__ = declared
 

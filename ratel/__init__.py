@@ -11,7 +11,9 @@ w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+# As `typing` has it, which is not loaded here: `python -m ratel` would take a typing.py of the current folder for it.
+TYPE_CHECKING = False
 
 __version__ = "0.1.0"
 

@@ -1,8 +1,17 @@
 """The command `ratel`, also as `python -m ratel`: what is to be said before anything large is loaded."""
 
-import gc
 import os
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks into the current folder first: a numpy.py or an isa.py there is none of ours, and is not run.
+    del sys.path[0]
+    root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    if root not in map(os.path.realpath, sys.path):
+        # What is not installed is found where this file is.
+        sys.path.insert(0, root)
+
+import gc
 
 
 def main() -> int:

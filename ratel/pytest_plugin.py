@@ -44,13 +44,14 @@ def _failure(error: BaseException, kind: type) -> Any:
 
 def save(failure: Any, folder: Path) -> str:
     """Save a failing program as text, with its tensors; return where, and the command that shows the failure."""
-    import numpy as np
-
-    from assembler.disassemble import disassemble
+    from assembler.disassemble import disassemble_files
+    from isa.files import npy, write_whole
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "program.npu").write_text(disassemble(failure.program, folder))
-    for name, tensor in failure.tensors.items():
-        np.save(folder / name, tensor)
+    text, files = disassemble_files(failure.program)
+    write_whole(folder / "program.npu", text.encode())
+    # Those of the failure before, of this test, are replaced.
+    for name, tensor in {**files, **failure.tensors}.items():
+        write_whole(folder / name, npy(tensor))
     command = failure.command.replace("FILE", "program.npu")
     return f"the program is in {folder}; to see it fail again:\n    cd {shlex.quote(str(folder))} && {command}"

@@ -66,6 +66,26 @@ def test_a_wing_can_be_taken_in_at_a_glance(wing: Path) -> None:
     assert wing.name in ALIKE or len(stems(wing)) <= MOST_FILES
 
 
+# Who opens files besides isa/files.py and the cache: the parser its grammar, a terminal that is closed, and numpy what
+# it maps, once isa/files.py let it through.
+OPENERS = {"isa/files.py", "assembler/files.py", "assembler/syntax/parser.py", "ratel/show/terminal.py"}
+OPENING = {"read_text", "read_bytes", "write_text", "write_bytes", "memmap", "fromfile", "tofile"}
+# Ours have methods of these names, too.
+OF_MODULES = {f"{module}.{function}" for module in ("np", "os", "io") for function in ("open", "load", "save", "savez")}
+
+
+def test_files_are_opened_in_one_place() -> None:
+    """And hence by its rules: which may be read, and how one is written."""
+    found: dict[str, set[str]] = {}
+    for path in FILES:
+        for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+            words = ast.unparse(call.func)
+            opens = words == "open" or words in OF_MODULES or (words.startswith("Path(") and words.endswith(".open"))
+            if opens or words.rpartition(".")[1:] in {(".", word) for word in OPENING}:
+                found.setdefault(name(path), set()).add(words)
+    assert {path for path in found if not path.startswith("emulator/jit/")} == OPENERS, found
+
+
 def test_all_packages_are_in_the_wheel() -> None:
     include = SETTINGS["setuptools"]["packages"]["find"]["include"]
     packages = [name(folder).replace("/", ".") for folder in PACKAGES]

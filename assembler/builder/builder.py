@@ -1,6 +1,5 @@
 """Builder: a program from Python, statement by statement, each with the meaning, checks and messages of the text."""
 
-import io
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -36,7 +35,7 @@ from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of_array
 from isa.errors import InputError
-from isa.files import write_whole
+from isa.files import npy, write_whole
 from isa.program import CHECK_KINDS, Program
 from isa.table import ROWS
 from isa.verify_program import NAME
@@ -421,9 +420,7 @@ class Builder(Instructions):
                 help = "convert it to numbers: array.astype('float32'), for example"
                 raise InputError(f"{name} cannot be written: the array holds Python objects", help)
         for name, array in self.files.items():
-            content = io.BytesIO()
-            np.save(content, array, allow_pickle=False)
-            write_whole(Path(path).parent / name, content.getvalue())
+            write_whole(Path(path).parent / name, npy(array))
         write_whole(path, self.text().encode())
 
     def _here(self) -> Span:

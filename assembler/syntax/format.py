@@ -1,6 +1,7 @@
 """The formatter: one spelling of spaces, indentation and blank lines. It moves no token, so it changes no meaning."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -69,13 +70,15 @@ def _code(line: LogicalLine, statement: nodes.Statement, depth: int) -> list[str
     tokens = _tokens(line)
     spaces = _spaces([text for text, _ in tokens], statement)
     rows = [""] * len(line.codes)
+    # Lines before the first token have comments of what was written elsewhere.
+    first = tokens[0][1]
     for (text, row), space in zip(tokens, spaces, strict=True):
         if rows[row]:
             rows[row] += " " * space + text
         else:
-            inner = row > 0 and text not in ")]"
+            inner = row > first and text not in ")]"
             rows[row] = INDENT * (depth + inner) + text
-    return [row or INDENT * (depth + 1) for row in rows]
+    return [code or INDENT * (depth + (row > first)) for row, code in enumerate(rows)]
 
 
 def _tokens(line: LogicalLine) -> list[tuple[str, int]]:
@@ -83,14 +86,15 @@ def _tokens(line: LogicalLine) -> list[tuple[str, int]]:
     tokens, start = [], 0
     waits = re.match(rf"\s*({WAITS})", line.text)
     if waits:
-        tokens.append(("".join(waits[1].split()), 0))
+        # Written as one, in the line where they close: behind it no bracket would be open.
+        tokens.append(("".join(waits[1].split()), _row(line, waits.end() - 1)))
         start = waits.end()
-    row = 0
-    for match in TOKEN.finditer(line.text, start):
-        while row + 1 < len(line.starts) and line.starts[row + 1] <= match.start():
-            row += 1
-        tokens.append((match[0], row))
-    return tokens
+    return tokens + [(match[0], _row(line, match.start())) for match in TOKEN.finditer(line.text, start)]
+
+
+def _row(line: LogicalLine, position: int) -> int:
+    """Return the physical line that a character stands in."""
+    return bisect_right(line.starts, position) - 1
 
 
 def _spaces(tokens: list[str], statement: nodes.Statement) -> list[bool]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from isa.dtypes import as_read, dtype_of_array
 from isa.errors import InputError, shown
+from isa.files import open_given, reason
 from isa.program import MAX_TASKS, Program, Symbol
 from isa.suggest import did_you_mean
 
@@ -129,15 +130,15 @@ def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
 def read_tensor(path: str | Path) -> np.ndarray:
     """Return the tensor in a .npy file; raise InputError when there is none."""
     try:
-        file = open(path, "rb")  # noqa: SIM115
+        file = open_given(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"cannot read {path}: {reason(error)}") from error
     try:
         with file:
             return as_read(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
     except Exception as error:  # a damaged header makes NumPy raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a .npy file of numbers: {reason}", "write it with numpy.save") from error
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is not a .npy file of numbers: {said}", "write it with numpy.save") from error
 
 
 def _form(symbol: Symbol) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numba
 from numba import types
+from numba.core import config as _config
 
 from emulator.jit import cache
 from emulator.jit.numba_private import pipeline
+from isa.errors import RatelError
 
 OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
 UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -55,6 +57,11 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    if getattr(_config, "DISABLE_JIT", 0):
+        raise RatelError(
+            "numba is told not to compile, and a chip's arithmetic is not Python's",
+            "unset NUMBA_DISABLE_JIT, or disable_jit in a .numba_config.yaml; `ratel asm` and `check` compile nothing",
+        )
     dispatcher = numba.jit(**OPTIONS, **options)(function)
     compile_it, private = dispatcher.compile, pipeline()
 

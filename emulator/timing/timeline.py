@@ -4,7 +4,7 @@ The critical path is walked back from the end: each step asks the record which t
 to the instruction behind that term, and goes on there. The steps touch, so their cycles add up to the makespan.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -48,6 +48,8 @@ STALLS = {
 }
 # What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 144 bytes.
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
+# What the clock, in 64 bits, counts with room to spare.
+MOST_CYCLES = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +204,7 @@ def schedule(
     `max_cycles`, and where no core can go on.
     """
     chip, costs, total = plan.chip, costs_of(plan), executed(plan)
+    _check_countable(plan, costs)
     try:
         with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
             clock = clock_of(plan, flat(plan, costs))
@@ -236,8 +239,35 @@ def schedule(
     return timeline
 
 
+def longest(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> float:
+    """Return cycles that a task's COMPUTE does not take more than: those of all it executes, one after another."""
+    chip = plan.chip
+    each = sum(chip[key] for key in ("seq.issue_cycles", "seq.loop_cycles", "sync.cycles", "sync.latency"))
+    block = chip["memory.lm_block_bytes_per_cycle"] if chip["memory.lm_blocks"] else 0
+    cycles = 0.0
+    for part, of_core in zip(plan.cores, costs, strict=True):
+        for k, (instruction, times) in enumerate(zip(part.core.code, part.core.times, strict=True)):
+            cycles += times * (each + (of_core[k].latency if k in of_core else 0))
+            if block:
+                cycles += times * sum(operand.bytes for _, operand in instruction.accesses()) / block
+    return cycles
+
+
+def _check_countable(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> None:
+    """Raise Trap where the clock, of 64 bits, could run over."""
+    cycles = longest(plan, costs)
+    if cycles >= MOST_CYCLES:
+        raise Trap(
+            f"{plan.program.name}: a task that may take {cycles:.3g} cycles cannot be scheduled: less than "
+            f"{MOST_CYCLES:.3g} are counted",
+            "give its longest loop a smaller count, or the chip higher rates",
+        )
+
+
 def at_most(plan: Plan, cycles: int, max_cycles: int | None) -> None:
-    """Raise Trap where a finished schedule has more cycles than it may."""
+    """Raise Trap where a finished schedule has more cycles than it may, or than all that reads it can count."""
+    if cycles >= MOST_CYCLES:
+        raise Trap(f"{plan.program.name}: {cycles:,} cycles are too many to be shown: at most {MOST_CYCLES:,}", FEWER)
     if max_cycles is not None and cycles > max_cycles:
         raise Trap(f"{plan.program.name}: more than {max_cycles:,} cycles: it takes {cycles:,}")
 

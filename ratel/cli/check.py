@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isa.files import write_whole
+from isa.files import rewrite_whole
 from ratel.cli.files import assemble_text, load_program, print_json, read_text
 from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_json, add_program, add_tasks
 
@@ -70,7 +70,7 @@ def fix(options: argparse.Namespace) -> int:
     before = read_text(options.file)
     fixed = fix(before, Path(options.file).name, planned, options.waits)
     if fixed.text != before:
-        write_whole(options.file, fixed.text.encode())
+        rewrite_whole(options.file, before.encode(), fixed.text.encode())
     for said in fixed.done:
         print(f"{options.file}, {said}")
     if not fixed.done and not fixed.verdict.passed:

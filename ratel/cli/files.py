@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +11,58 @@ from typing import TYPE_CHECKING
 
 from isa.chip import load_chip
 from isa.errors import RatelError
-from isa.files import begins_with, read_whole, write_whole
+from isa.files import (
+    MAX_OBJECT_BYTES,
+    MAX_TEXT_BYTES,
+    Refused,
+    is_input,
+    is_plain,
+    led_to,
+    npy,
+    open_given,
+    read_at_most,
+    reason,
+    write_whole,
+)
 from isa.program import Program
 from ratel.cli.options import UsageError, overrides
 
 if TYPE_CHECKING:
     import numpy as np
 
+# What the names of files say that they hold: what is of another kind does not take their place.
+KINDS = {
+    ".npu": "the text of a program",
+    ".inc": "a part of a program's text",
+    ".npo": "an object file",
+    ".npy": "a tensor",
+    ".toml": "a chip file",
+}
+
+
+def read_program(path: str) -> bytes | str:
+    """Return the bytes of an object file, or the text of a program; a pipe is read once."""
+    from isa.object_file import MAGIC
+
+    try:
+        with open_given(path) as file:
+            beginning = file.read(len(MAGIC))
+            is_object = beginning == MAGIC or path.endswith(".npo")
+            data = beginning + read_at_most(file, MAX_OBJECT_BYTES if is_object else MAX_TEXT_BYTES)
+    except (OSError, ValueError) as cause:
+        raise RatelError(f"cannot read {path}: {reason(cause)}") from cause
+    return data if is_object else text_of(data, path)
+
 
 def read_text(path: str) -> str:
+    """Return the text of a program."""
+    found = read_program(path)
+    return text_of(found, path) if isinstance(found, bytes) else found
+
+
+def text_of(data: bytes, path: str) -> str:
     try:
-        return read_whole(path).decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
 
@@ -31,14 +72,19 @@ def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()
 
     That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
     """
-    from isa.object_file import MAGIC
+    return program_of(read_program(path), path, chip, numbers)
 
-    if begins_with(path, MAGIC) or path.endswith(".npo"):
-        program = Program.load(path)
-        if chip is None and not numbers:
-            return program
-        return replace(program, chip=load_chip(chip or program.chip, **overrides(numbers)))
-    return assemble_text(read_text(path), path, chip, numbers)
+
+def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Program:
+    """Return the program of what was read of a file, as `load_program` has it."""
+    from isa.object_file import named_from_bytes
+
+    if isinstance(found, str):
+        return assemble_text(found, path, chip, numbers)
+    program = named_from_bytes(found, path)
+    if chip is None and not numbers:
+        return program
+    return replace(program, chip=load_chip(chip or program.chip, **overrides(numbers)))
 
 
 def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Program:
@@ -46,25 +92,49 @@ def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]
     from assembler.assemble import assemble_for
 
     changes = overrides(numbers)
-    return assemble_for(text, path, None if chip is None else load_chip(chip, **changes), changes)
+    # What came through a pipe has no folder, so it names files in the current one.
+    place = path if is_plain(path) else None
+    return assemble_for(text, place, None if chip is None else load_chip(chip, **changes), changes)
 
 
 def save_tensor(path: str, tensor: np.ndarray) -> None:
-    import numpy as np
-
-    data = io.BytesIO()
-    np.save(data, tensor)
-    write_whole(path, data.getvalue())
+    write_whole(path, npy(tensor))
 
 
-def write_beside(path: str, program: Program, source: str, text: str) -> None:
-    """Write a text that is made of a program; raise UsageError where it would replace the program or its source."""
-    files = {line.file for core in program.cores for line in core.lines if line.file.isprintable()}
-    sources = {Path(source), *(Path(source).parent / file for file in files)}
-    kept = (".npu", ".npo", ".npy", ".inc", ".toml")
-    if Path(path).suffix in kept or Path(path).resolve() in {one.resolve() for one in sources}:
-        raise UsageError(f"{path} would replace a program, its data or a chip file: name another file")
-    write_whole(path, text.encode())
+def check_targets(paths: Sequence[str], suffix: str, program: Program | None = None, source: str = "") -> None:
+    """Raise UsageError, before anything is computed, for a file that may not be written; `suffix` is what they have.
+
+    That is one which the command has read, which a program's lines come from, or whose name says that it is of another
+    kind, and one that is named twice.
+    """
+    names = () if program is None else {line.file for core in program.cores for line in core.lines}
+    sources = {identity(Path(source).parent / name) for name in names if "\0" not in name}
+    taken: dict[object, str] = {}
+    for path in paths:
+        kind = Path(path).suffix
+        try:
+            same = identity(led_to(path))
+        except (Refused, ValueError) as refusal:
+            raise UsageError(f"{path} cannot be written: {reason(refusal)}") from None
+        except OSError:
+            continue  # It is refused with its reason where it is written.
+        if kind in KINDS and kind != suffix:
+            raise UsageError(f"{path} would replace {KINDS[kind]}, or pass for one: name another file")
+        if is_input(path) or same in sources:
+            of = "what this command reads, or what its program was made of"
+            raise UsageError(f"{path} would replace {of}: name another file")
+        if same in taken and (is_plain(path) or not os.path.exists(path)):
+            raise UsageError(f"{taken[same]} and {path} are one file: name another for one of them")
+        taken[same] = path
+
+
+def identity(path: Path) -> object:
+    """Return what is the same of two paths where they are one file, there already or not."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 def print_json(value: object) -> None:

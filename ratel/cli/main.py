@@ -1,37 +1,37 @@
 """The command line: `ratel asm | dis | fmt | run | check | time | annotate | report | chips | manual`.
 
-Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage.
+Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage. It is the same where a reader of what is
+printed has gone.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from isa.errors import CacheWarning, RatelError
+from isa.files import inputs_are_kept
 from ratel import __version__
 from ratel.cli.check import declare as declare_check
-from ratel.cli.options import DONE, INTERRUPTED, USAGE, WRONG, UsageError
+from ratel.cli.options import INTERRUPTED, USAGE, WRONG, UsageError
 from ratel.cli.reference import declare as declare_reference
 from ratel.cli.run import declare as declare_run
 from ratel.cli.text import declare as declare_text
 from ratel.cli.time import declare as declare_time
+from ratel.show.terminal import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    # Closed by whoever started us: what is printed goes nowhere.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        # A path that the terminal cannot say is written with escapes, as Python does on stderr.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    with guarded(), inputs_are_kept():
+        return command(arguments)
+
+
+def command(arguments: Sequence[str] | None) -> int:
+    """Run a command and return its exit status; whatever ends it is said."""
     options = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
@@ -48,14 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(": ".join(["interrupted", *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone, as in `ratel chips | head`; keep Python from writing to it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+    except MemoryError as error:
+        print_error(RatelError(f"there is not enough memory: {str(error) or 'the computer has no more'}"))
+        return WRONG
     except OSError as error:
-        # What is read and written by name has errors of its own: this is standard output, full or closed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        # Files of programs have errors of their own: this is the computer, out of something.
+        of = f"{error.filename}: " if error.filename else ""
+        print_error(RatelError(f"{of}{error.strerror or error}"))
         return WRONG
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isa.errors import InputError
 from isa.suggest import did_you_mean
-from ratel.cli.files import load_program, print_json, save_tensor
+from ratel.cli.files import check_targets, load_program, print_json, save_tensor
 from ratel.cli.options import (
     DONE,
     WRONG,
@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
+    check_targets(list(outputs.values()), ".npy", program, options.file)
     tasks = count_tasks(program, tensors, options.tasks)
     checked = (options.check or program.order == "compiler") and not options.no_check
     if checked and not may_run(api.plan_for(program, None, tasks), options.check):

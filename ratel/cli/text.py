@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from isa.files import write_whole
+from isa.files import is_plain, rewrite_whole, write_whole
 from isa.program import Program
-from ratel.cli.files import assemble_text, read_text
+from ratel.cli.files import assemble_text, check_targets, read_text
 from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip
 
 
@@ -28,10 +28,14 @@ def declare(command: Declare) -> None:
 
 def assemble(options: argparse.Namespace) -> int:
     source = Path(options.file)
-    target = options.object or (str(source.with_suffix(".npo")) if source.name else "")
-    if not target or Path(target) == source:
-        raise UsageError(f"the object file cannot be {target or options.file}: name another with -o")
-    program = assemble_text(read_text(options.file), options.file, options.chip, options.set)
+    if options.object is None and (not source.name or source.suffix == ".npo"):
+        raise UsageError(f"the object file cannot be {options.file}: name another with -o")
+    text = read_text(options.file)
+    if options.object is None and not is_plain(source):
+        raise UsageError(f"{options.file} is no plain file, with an object file beside it: name one with -o")
+    target = options.object or str(source.with_suffix(".npo"))
+    program = assemble_text(text, options.file, options.chip, options.set)
+    check_targets([target], ".npo")
     program.save(target)
     count = sum(len(core.code) for core in program.cores)
     held = sum(len(segment.data) for core in program.cores for segment in core.segments)
@@ -47,6 +51,7 @@ def disassemble(options: argparse.Namespace) -> int:
     if options.text is None:
         sys.stdout.write(disassemble(program))
     else:
+        check_targets([options.text], ".npu", program, options.file)
         write_whole(options.text, disassemble(program, Path(options.text).parent).encode())
     return DONE
 
@@ -61,5 +66,5 @@ def format_file(options: argparse.Namespace) -> int:
             print(f"{options.file} is not in the standard form; `ratel fmt {options.file}` rewrites it")
         return WRONG if before != after else DONE
     if before != after:
-        write_whole(options.file, after.encode())
+        rewrite_whole(options.file, before.encode(), after.encode())
     return DONE

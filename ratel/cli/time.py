@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_description, with_cycles
 from isa.errors import Trap
+from isa.files import write_whole
 from isa.program import Program
-from ratel.cli.files import load_program, print_json, write_beside
+from ratel.cli.files import check_targets, load_program, print_json, program_of, read_program
 from ratel.cli.options import (
     DONE,
     Declare,
@@ -69,10 +70,14 @@ def time(options: argparse.Namespace) -> int:
         raise UsageError(f"--chip {options.chip!r} names no chip, or one too few")
     if options.trace is not None and len(names) > 1:
         raise UsageError("--trace is of one chip: name one with --chip")
-    loaded = [load_for_time(options.file, name, options.set) for name in names]
+    # Once, for it may be a pipe.
+    found = read_program(options.file)
+    loaded = [load_for_time(found, options.file, name, options.set) for name in names]
     if options.explain or options.what_if or options.trace is not None:
         for _, chip in loaded:
             with_cycles(chip)
+    if options.trace is not None:
+        check_targets([options.trace], ".json", loaded[0][0], options.file)
     with Progress(loaded[0][0].name) as progress:
         results = [
             api.bounds(program, chip, tasks=options.tasks)
@@ -95,7 +100,7 @@ def time(options: argparse.Namespace) -> int:
     if options.trace is not None and not isinstance(results[0], Bounds):
         from emulator.explain.chrome_trace import trace
 
-        write_beside(options.trace, loaded[0][0], options.file, trace(results[0]))
+        write_whole(options.trace, trace(results[0]).encode())
     if options.json:
         summaries = [
             one.summary()
@@ -123,13 +128,15 @@ def time(options: argparse.Namespace) -> int:
     return DONE
 
 
-def load_for_time(path: str, name: str | None, numbers: Sequence[str]) -> tuple[Program, Chip | RooflineChip]:
+def load_for_time(
+    found: bytes | str, path: str, name: str | None, numbers: Sequence[str]
+) -> tuple[Program, Chip | RooflineChip]:
     """Return the program, and the chip to time it on; for a chip of bounds it stays one for its own chip."""
     if name is not None:
         chip = load_description(name, **overrides(numbers))
         if isinstance(chip, RooflineChip):
-            return load_program(path), chip
-    program = load_program(path, name, numbers)
+            return program_of(found, path), chip
+    program = program_of(found, path, name, numbers)
     return program, program.chip
 
 
@@ -165,7 +172,7 @@ def annotate(options: argparse.Namespace) -> int:
         found = [{**vars(line)} for line in lines]
         print_json({"chip": program.chip.name, "cycles": timeline.cycles, "lines": found})
     else:
-        print_annotated(timeline, lines, sources(options.file, lines))
+        print_annotated(timeline, lines, sources(options.file, program))
     return DONE
 
 
@@ -179,12 +186,13 @@ def report(options: argparse.Namespace) -> int:
     from ratel.show.report import report
 
     program = load_program(options.file, options.chip, options.set)
+    check_targets([options.page], ".html", program, options.file)
     check_length(program, MOST_EXECUTIONS, "a report of")
     with Progress(program.name) as progress:
         timed = api.time(program, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
     lines = annotate(task_of(timed))
-    page = report(timed, lines, sources(options.file, lines))
-    write_beside(options.page, program, options.file, page)
+    page = report(timed, lines, sources(options.file, program))
+    write_whole(options.page, page.encode())
     print(f"{options.page}: {timed.cycles:,} cycles on {program.chip.name}")
     return DONE
 

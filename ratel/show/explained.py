@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isa.errors import RatelError
-from isa.files import read_whole
+from isa.files import read_same
 from ratel.show.tables import console, count, number, share, styled, table
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from emulator.explain.what_if import WhatIf
     from emulator.timing.result import Schedule
     from emulator.timing.timeline import Timeline
+    from isa.program import Program
 
 # Rows of a roofline that are shown; --json has them all.
 POINT_ROWS = 12
@@ -23,15 +23,10 @@ POINT_ROWS = 12
 HEADINGS = ("times", "cycles", "share", "path", "slack", "stall cycles")
 
 
-def sources(path: str, lines: Sequence[LineTime]) -> dict[str, list[str]]:
-    """Return the lines of a program's files by their names in messages; those that cannot be read are left out."""
-    found = {}
-    for file in dict.fromkeys(line.file for line in lines):
-        try:
-            found[file] = read_whole(str(Path(path).parent / file)).decode("utf-8-sig").replace("\r", "").split("\n")
-        except (RatelError, UnicodeDecodeError):
-            continue
-    return found
+def sources(path: str, program: Program) -> dict[str, list[str]]:
+    """Return the lines of a program's files by their names in messages: of those that are as they were assembled."""
+    texts = ((file, read_same(Path(path).parent, file, hashed)) for file, hashed in program.sources)
+    return {file: text.decode("utf-8-sig").replace("\r", "").split("\n") for file, text in texts if text is not None}
 
 
 def print_annotated(timeline: Timeline, lines: Sequence[LineTime], texts: Mapping[str, Sequence[str]]) -> None:

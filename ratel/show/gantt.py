@@ -11,6 +11,7 @@ from emulator.explain.spans import on_path, pieces, place, spans, transfers
 from emulator.timing.columns import REASONS
 from emulator.timing.result import TRANSFER_IN, Schedule
 from isa.row import ENGINES
+from ratel.show.terminal import escaped
 
 # Slices drawn alone, about 200 bytes each; of a longer run those that are short are drawn together. Executions drawn.
 MOST_SLICES, MOST_EXECUTIONS = 8_000, 1_000_000
@@ -31,7 +32,7 @@ class Slice:
 
 def plain(text: object) -> str:
     """Return text that is safe in HTML and in XML, whatever it holds."""
-    return escape("".join(c if c in "\t\n" or c.isprintable() else "\ufffd" for c in str(text)))
+    return escape(escaped(str(text)))
 
 
 def style_of(name: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 
 from ratel.show.tables import share
+from ratel.show.terminal import escaped, own
 
 # Work longer than this shows progress.
 PATIENCE_SECONDS = 1.0
@@ -25,7 +26,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self.terminal and self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print("\r\x1b[K", end="", file=own(sys.stderr), flush=True)
 
     def compiling(self, name: str) -> None:
         from emulator.jit.cache import home
@@ -44,4 +45,5 @@ class Progress:
         if now - self.began < PATIENCE_SECONDS or now - self.shown < 0.2 or not self.terminal:
             return
         self.shown = now
-        print(f"\r\x1b[K{self.name}: {share(done, total)} of {total:,} {what}", end="", file=sys.stderr, flush=True)
+        line = f"{escaped(self.name)}: {share(done, total)} of {total:,} {what}"
+        print(f"\r\x1b[K{line}", end="", file=own(sys.stderr), flush=True)

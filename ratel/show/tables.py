@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ratel.show.terminal import escaped, own
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,19 +16,32 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Plain(Console):
+        """Writes colours and lines of tables as they are, and all text as sys.stdout would."""
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            """Return text laid out: escapes take their place in a column."""
+            return super().render_str(escaped(text), **how)
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(escaped(segment.text), segment.style)
 
     # In a pipe or a file, lines are not broken to a terminal's width.
     width = None if sys.stdout.isatty() else max(120, shutil.get_terminal_size().columns)
-    # Names and messages are plain text, whatever brackets they hold: no markup.
-    return Console(width=width, highlight=False, soft_wrap=True, markup=False)
+    # Names and messages are plain text, whatever brackets and colons they hold: no markup.
+    return Plain(file=own(sys.stdout), width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def to_stderr(text: str) -> None:
     """Print an error, its first words in red on a terminal."""
+    text = escaped(text.rstrip("\n"))
     if sys.stderr.isatty():
         text = text.replace("error", "\x1b[1;31merror\x1b[0m", 1)
-    print(text.rstrip("\n"), file=sys.stderr)
+    print(text, file=own(sys.stderr))
 
 
 def table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
@@ -51,7 +66,7 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     """Return text of plain parts and of (text, style)."""
     from rich.text import Text
 
-    return Text.assemble(*parts)
+    return Text.assemble(*(escaped(part) if isinstance(part, str) else (escaped(part[0]), part[1]) for part in parts))
 
 
 def count(number: int, noun: str) -> str:

@@ -210,6 +210,11 @@ BAD_OVERRIDES = [
     ({"te__latency": "20"}, "edge: te.latency is '20'", "expected a whole number"),
     ({"te__latency": 10**5000}, "edge: te.latency is a huge number", "expected a whole number"),
     ({"te__latency": float("nan")}, "edge: te.latency is nan", "expected a whole number"),
+    (
+        {"memory__dev_bytes_per_cycle": 1e-320},
+        "edge: memory.dev_bytes_per_cycle is 1e-320",
+        "expected 0, or a number from 1e-06 to 1000000000 (",
+    ),
     ({"chip__name": 7}, "edge: chip.name is 7", "expected text (name)"),
     ({"memory__dev_bytes_per_cycle": 0}, "edge: the chip has device memory, but memory.dev_bytes_per_cycle is 0", ""),
 ]
@@ -245,8 +250,8 @@ KNOWN = f"known chips: {', '.join(chip_names())}; or give a .toml file"
             "there is no chip ''",
             KNOWN,
         ),
-        ("missing.toml", "cannot read the chip file missing.toml: No such file or directory", ""),
-        ("nul\0.toml", "nul\0.toml is not TOML: embedded null byte", None),
+        ("missing.toml", "cannot read missing.toml: No such file or directory", ""),
+        ("nul\0.toml", "cannot read nul\0.toml: embedded null byte", None),
     ],
 )
 def test_bad_names(name, message, help):
@@ -259,7 +264,7 @@ def test_bad_names(name, message, help):
 def test_a_directory_is_no_chip_file(tmp_path):
     path = tmp_path / "folder.toml"
     path.mkdir()
-    with pytest.raises(ChipError, match=r"cannot read the chip file .*folder\.toml: Is a directory"):
+    with pytest.raises(ChipError, match=r"cannot read .*folder\.toml: Is a directory"):
         load_chip(path)
 
 

@@ -192,7 +192,7 @@ class Objects:
         try:
             program = from_bytes(data)
         except RatelError as error:
-            assert str(error).isprintable() or "\n" in str(error)
+            assert all(line.isprintable() for line in str(error).split("\n"))
             return type(error).__name__
         assert to_bytes(program) == data
         return _loaded(program)

@@ -29,6 +29,9 @@ def test_four_cores_are_faster(runs: dict[int, ratel.Run]) -> None:
 
 def test_text_beside_it_is_what_it_builds(tmp_path: Path) -> None:
     builder().save(tmp_path / "four_cores.npu")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        path.name for path in (PROGRAMS / "four_cores").iterdir() if path.suffix in (".npu", ".npy")
+    }
     for made in tmp_path.iterdir():
         assert made.read_bytes() == (PROGRAMS / "four_cores" / made.name).read_bytes(), made.name
 

@@ -65,5 +65,6 @@ def test_transformer_is_near_its_float32_form(layer: ratel.Builder) -> None:
 
 def test_saved_text_of_the_transformer_is_what_its_builder_writes(layer: ratel.Builder, tmp_path: Path) -> None:
     layer.save(tmp_path / "transformer.npu")
+    assert {path.name for path in tmp_path.iterdir()} >= {"transformer.npu", "transformer_w1.npy", "transformer_x.npy"}
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (PROGRAMS / "transformer" / path.name).read_bytes(), path.name

@@ -203,7 +203,7 @@ def test_text_and_files_assemble_to_the_same(tmp_path: Path) -> None:
     b.save(tmp_path / "saved.npu")
     saved = assemble((tmp_path / "saved.npu").read_text(), tmp_path / "saved.npu")
     built = b.build()
-    assert replace(saved, cores=()) == replace(built, cores=())
+    assert replace(saved, cores=(), sources=()) == replace(built, cores=())
     assert sections(saved) == sections(built) == sections(of_text(b))
     assert ratel.run(saved).outputs["y"].tobytes() == ratel.run(built).outputs["y"].tobytes()
 

@@ -1,5 +1,7 @@
 """The formatter changes spaces only."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,8 +10,13 @@ from assembler.assemble import assemble
 from assembler.syntax.diagnostics import AssemblyError
 from assembler.syntax.format import format_text
 from assembler.syntax.parser import TOKEN
+from assembler.syntax.source import _STATEMENT, split_comment
 from isa.object_file import to_sections
 from tests.assembler.sources import GOOD
+
+# With breaks inside of wait bits, too.
+WAITING = GOOD.replace("(w.tm)", "( w . tm )")
+MEANING = to_sections(assemble(GOOD))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,7 @@ from tests.assembler.sources import GOOD
         ("; a\n\n\n\n;b", "; a\n\n;b\n"),
         ("loop i,4\nfill a\n; c\nbrnz i", "loop i, 4\n    fill a\n    ; c\nbrnz i\n"),
         ("(w . tp)copy a,b", "(w.tp) copy a, b\n"),
+        ("( w .; why\n\nt ; so\n)copy a,b ; this", "; why\n\n; so\n(w.t) copy a, b  ; this\n"),
         ("copy a [ i*4:+4 , 0 : 2,::2,: ] , b", "copy a[i*4 : +4, 0:2, ::2, :], b\n"),
         ("copy a[1-i%2],b[-1]", "copy a[1 - i % 2], b[-1]\n"),
         ("copy a[(i+1)%2:+4],b", "copy a[(i + 1) % 2 : +4], b\n"),
@@ -79,6 +87,37 @@ def test_any_spacing_comes_to_the_same(data: st.DataObject) -> None:
     assert format_text(formatted) == formatted
     before, after = to_sections(assemble(GOOD)), to_sections(assemble(formatted))
     assert {name for name in before if before[name] != after[name]} <= {"debug"}
+
+
+def breaks(text: str) -> list[int]:
+    """Return where in a text a line may be broken: before tokens in brackets that do not look like a statement."""
+    places, depth, start = [], 0, 0
+    for line in text.splitlines(keepends=True):
+        code = split_comment(line)[0]
+        for token in TOKEN.finditer(code):
+            if depth and not _STATEMENT.match(code[token.start() :]):
+                places.append(start + token.start())
+            depth += (token[0] in "([") - (token[0] in ")]")
+        start += len(line)
+    return places
+
+
+@settings(max_examples=25)
+@given(
+    st.dictionaries(
+        st.sampled_from(breaks(WAITING)), st.sampled_from(["\n", "\n\n", " ; said\n", "\n  ; said ( \n  "]), max_size=40
+    )
+)
+def test_any_line_breaks_keep_their_meaning(drawn: dict[int, str]) -> None:
+    """A text whose lines are broken, wherever they may be, is the same program before and after."""
+    places = sorted(drawn)
+    pieces = [WAITING[start:end] for start, end in pairwise([0, *places, len(WAITING)])]
+    text = "".join(drawn.get(place, "") + piece for place, piece in zip([-1, *places], pieces, strict=True))
+    formatted = format_text(text)
+    assert format_text(formatted) == formatted
+    for written in (text, formatted):
+        sections = to_sections(assemble(written))
+        assert {name for name in sections if sections[name] != MEANING[name]} <= {"debug"}
 
 
 def test_errors_name_the_file() -> None:

@@ -95,7 +95,7 @@ def test_a_program_that_is_not_well_formed_traps() -> None:
     program = assembled("i8")
     core = program.cores[0]
     open_loop = replace(program, cores=(replace(core, code=core.code[:2], lines=core.lines[:2]),))
-    with pytest.raises(Trap):
+    with pytest.raises(Trap, match="loop"):
         bounds(open_loop, a800(), 1)
 
 

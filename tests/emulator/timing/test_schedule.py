@@ -14,7 +14,7 @@ from emulator.timing import replay as clock
 from emulator.timing.columns import NONE, REASONS, Record
 from emulator.timing.costs_tensor import products_a_cycle
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Step
-from emulator.timing.timeline import Timeline, schedule
+from emulator.timing.timeline import Timeline, longest, schedule
 from isa.chip import DATAFLOWS, SYSTOLIC, Chip, load_chip
 from isa.dtypes import I8
 from isa.errors import Trap
@@ -166,6 +166,7 @@ def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
 @given(any_programs, chips())
 def test_laws_of_time(program: Program, chip: Chip) -> None:
     timeline = schedule(load(program, chip))
+    assert timeline.compute_cycles <= longest(timeline.plan, timeline.costs)
     assert sum(step.cycles for step in timeline.steps()) == timeline.cycles
     for step in timeline.steps():
         check_step(timeline, step)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ratel
 from emulator.plan.load import load
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT
 from emulator.timing.stream import COMPUTE, Link, Stream, start_times, stream
@@ -178,6 +179,30 @@ def test_a_conflict_in_every_other_task() -> None:
     even, odd = (timeline.compute_cycles for timeline in found.timelines)
     assert odd > even
     assert found.in_turn == 32 * sum(timeline.cycles for timeline in found.timelines)
+
+
+SLOW = {"memory__pcie_bytes_per_cycle": 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("trips", "tasks", "message"),
+    [
+        (30_000, 1, "a task that may take 5.9e\\+19 cycles cannot be scheduled"),
+        (1000, 10**6, "are too many to be shown"),
+    ],
+)
+def test_what_64_bits_do_not_count_is_refused(trips: int, tasks: int, message: str) -> None:
+    """What is counted is exact: of one iteration less, as of any."""
+    text = ".chip edge\n.input x i8[64, 1024] in host = 1\n.output y i8[64, 1024]\n" + "\n".join(
+        [f"loop i, {trips}", f"loop j, {trips}", "load y, x", "brnz j", "brnz i", "end"]
+    )
+    chip = EDGE.replace(**SLOW)
+    program = ratel.assemble(text, chip=chip)
+    with pytest.raises(Trap, match=message):
+        ratel.time(program, tasks=tasks)
+    each = 64 * 1024 * 10**6
+    few = ratel.time(ratel.assemble(text.replace(str(trips), "1000"), chip=chip))
+    assert 0 <= few.cycles - 10**6 * each - each < 10**9
 
 
 def test_one_buffer_takes_turns() -> None:

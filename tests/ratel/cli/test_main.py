@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ratel
 from ratel.cli.main import main
 from ratel.show.progress import Progress
 from tests.ratel.cli.commands import SOURCE
@@ -88,10 +89,100 @@ def test_usage(arguments: list[str], source: Path, capsys: pytest.CaptureFixture
     assert "--poison" not in arguments or "'-1' is no whole number from 0" in shown
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m ratel chips | head -1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
-    assert "Traceback" not in done.stderr and done.stdout
+READERS = {
+    "chips": (0, "chips"),
+    "time": (0, "time {source}"),
+    "dis": (0, "dis {object}"),
+    "help": (0, "run --help"),
+    "a wrong program": (1, "check {wrong} 2>&1"),
+}
+
+
+@pytest.mark.parametrize("case", READERS)
+def test_a_reader_who_goes_changes_no_status(case: str, source: Path, tmp_path: Path) -> None:
+    """Gone before anything is written; and with more to write than a pipe holds."""
+    status, command = READERS[case]
+    wrong = ROOT / "programs/bugs/missing_wait.npu"
+    whole = ratel.assemble(f'.chip edge\n.weight w i8[80000] = "hex:{"01020304" * 20_000}"\nend\n')
+    whole.save(tmp_path / "long.npo")
+    words = command.format(source=source, object=tmp_path / "long.npo", wrong=wrong)
+    for reader in ("true", "head -c1"):
+        script = f"set -o pipefail; {{ sleep 0.2; {sys.executable} -m ratel {words}; }} | {reader}"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT)
+        assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_what_cannot_be_printed_is_said(source: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is full")
+    for command in ("chips", f"time {source}", "manual"):
+        script = f"{sys.executable} -m ratel {command} > /dev/full"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT)
+        said = "error: cannot write to standard output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, said)
+
+
+ENDS = {
+    "files": (OSError(24, "Too many open files", "some.so"), "error: some.so: Too many open files\n"),
+    "no name": (OSError(12, "Cannot allocate memory"), "error: Cannot allocate memory\n"),
+    "no number": (OSError("odd"), "error: odd\n"),
+    "memory": (MemoryError(), "error: there is not enough memory: the computer has no more\n"),
+    "an array": (
+        MemoryError("Unable to allocate 8. TiB"),
+        "error: there is not enough memory: Unable to allocate 8. TiB\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_what_the_computer_lacks_is_said_as_it_is(
+    case: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, said = ENDS[case]
+
+    def lacking() -> None:
+        raise error
+
+    monkeypatch.setattr("ratel.cli.reference.chip_names", lacking)
+    assert main(["chips"]) == 1
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("command", ["run", "time"])
+def test_without_a_compiler(command: str, source: Path, x: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ratel", command, str(source), *(["--input", f"x={x}"] if command == "run" else [])],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: numba is told not to compile") and "unset NUMBA_DISABLE_JIT" in done.stderr
+
+
+# What Python itself has loaded before it looks for the package is out of reach, but not run from there either.
+FOREIGN = [
+    *("isa", "emulator", "assembler", "programs", "numpy", "numba", "llvmlite", "lark", "rich", "ml_dtypes", "random"),
+    *("typing", "re", "argparse", "json", "collections", "contextlib", "dataclasses", "tomllib", "gc", "warnings"),
+    *("hashlib", "subprocess", "io", "os", "abc", "runpy", "importlib", "platformdirs", "filelock"),
+]
+
+
+@pytest.mark.parametrize("command", ["run", "annotate", "manual conv"])
+def test_modules_of_the_current_folder_are_not_run(command: str, source: Path, x: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    for name in FOREIGN:
+        (folder / f"{name}.py").write_text(f"import sys\nsys.stderr.write('{name} was run')\nsys.exit(7)\n")
+    words = command.split() if " " in command else [command, str(source)]
+    words += ["--input", f"x={x}"] if command == "run" else []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ratel", *words], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout and "was run" not in done.stderr
+    assert not list(folder.glob("__pycache__"))
 
 
 def test_closed_standard_output_is_no_error(source: Path) -> None:
