@@ -258,10 +258,13 @@ end
 """
 
 ORDER = """\
-Within an engine, instructions take effect in program order. Between engines a program chooses one of two orders:
+Within an engine, instructions take effect in program order: in either order one that conflicts with an earlier one of
+its engine starts when that has finished. Two instructions conflict where the bounding byte intervals of an operand of
+each meet, from its first byte to its last whatever its strides leave out, and one of the two is written. Between engines
+a program chooses one of two orders:
 
-- `.order hardware`: a scoreboard in each core compares the bounding byte intervals of operands. An instruction starts
-  when every earlier one that it conflicts with has finished.
+- `.order hardware`: a scoreboard in each core orders what conflicts, on all its engines: an instruction starts when every
+  earlier one that it conflicts with has finished.
 - `.order compiler`: only wait bits order. `(w.t) maxpool ...` holds the instruction at the head of its own queue until
   the last earlier instruction of the tensor engine has finished. The sequencer issues on; nothing else waits.
 
@@ -278,6 +281,9 @@ neither the writes of others nor what they do in `host` and `dev`: semaphores an
 - A semaphore is signalled in one queue, of one engine of one core, and waited for in one; the k-th `wait` is for the
   k-th `signal`, whichever comes first. A barrier has one queue on each core that uses it, and each arrives there
   equally often, loops counted. A program that breaks this is not loaded.
+- What is signalled and not waited for stays in the count, so that a credit may be signalled ahead, once for each free
+  buffer. Each task counts anew: at its start every semaphore is 0 and nobody has arrived at a barrier; credits that are
+  left at `end` are forgotten.
 - `signal` and `barrier` take effect once every earlier instruction of their engine has finished, remote writes
   included; what other engines do is waited for by wait bits, as by any instruction: `(w.t) signal done, me`.
 - `wait` and `barrier` hold their own queue; the sequencer issues on. Other engines can wait for them by wait bits.

@@ -19,7 +19,7 @@ def check_order(plan: Plan) -> Verdict:
     try:
         races = find_races(plan)
     except Deadlock as deadlock:
-        return Verdict(plan, "race", (deadlock_finding(plan, deadlock),))
+        return Verdict(plan, "deadlock", (deadlock_finding(plan, deadlock),))
     return Verdict(plan, races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
 
 
@@ -29,9 +29,9 @@ def check(plan: Plan, waits: bool = False) -> Verdict:
     With `waits` each wait bit of a proven plan is tried: those that order nothing are found, too.
     """
     order = check_order(plan)
-    others = left_signalled(plan)
-    if any(finding.code == "C301" for finding in order.findings):
-        # What comes behind a deadlock is never reached.
+    others = left_signalled(plan, order)
+    if order.verdict == "deadlock":
+        # What comes behind it is never reached.
         return replace(order, findings=(*order.findings, *others))
     data, unseen = find_dataflow(plan)
     others += [*data, *can_overflow(plan), *can_stall(plan)]

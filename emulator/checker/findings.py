@@ -22,7 +22,7 @@ CODES: Mapping[str, str] = {
     "C101": "two accesses race",
     "C201": "a wait orders nothing",
     "C301": "no core can go on (deadlock)",
-    "C302": "a semaphore is left signalled",
+    "C302": "a semaphore is signalled too often",
     "C401": "bytes are read that nothing has written",
     "C402": "an output is never written, or not all of it",
     "C403": "what is written is never read",
@@ -80,14 +80,14 @@ class Finding(Diagnostic[Place | None]):
 class Verdict:
     """What the checker says.
 
-    `verdict` is about the order of `plan`: "proven" free of races and deadlocks, "race" for either, or "not proven";
+    `verdict` is about the order of `plan`: "proven" free of races and deadlocks, "race", "deadlock", or "not proven";
     `why` says what kept it from being followed to its end, so that of a "race" others may be missing. Findings also say
     what else is wrong or odd, but for what is `unseen`, in words; `passed` where nothing is wrong and the order is
     proven.
     """
 
     plan: Plan = field(repr=False, compare=False)
-    verdict: Literal["proven", "race", "not proven"]
+    verdict: Literal["proven", "race", "deadlock", "not proven"]
     findings: tuple[Finding, ...] = ()
     why: str = ""
     unseen: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ comes later by an order of the program. An instruction starts at S and finishes 
 As each queue finishes in order, what an instruction follows is one number for each queue: how many of it have finished
 (a vector clock).
 
+Whoever walks may let an instruction wait for one more queue (`wait_for`): what comes behind is walked as if it had.
+
 Loops are not unrolled where wait bits alone order them. What an iteration follows is then, for each queue, the greatest
 of some of what the iteration before followed and of some of its own instructions, always the same ones. So once an
 iteration has changed neither which of these numbers are of the loop nor those that are not, all that come behind it do
@@ -22,7 +24,7 @@ the rest.
 """
 
 from collections.abc import Generator, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from emulator.checker.iteration_sets import Family, Undecided
@@ -104,6 +106,10 @@ class Walk:
                 if instruction.row.mnemonic == "barrier":
                     self._users.setdefault(int(instruction.attributes[0][0]), set()).add(part.number)
         self._walked = 0
+        # Wait bits that were added, how many, and what S of the execution that has just been yielded follows.
+        self._added: dict[tuple[int, int], int] = {}
+        self._adding = 0
+        self._following: Clock = ()
         self._places = [0] * len(plan.cores)
 
     def families(self) -> Iterator[Sequence[Family]]:
@@ -120,6 +126,19 @@ class Walk:
                     del walks[number]
             if walks and before == (self._walked, len(walks)):
                 raise deadlock_trap(self._plan, self._places)
+
+    def wait_for(self, family: Family, queue: int) -> None:
+        """Let an execution that has just been yielded wait for all of a queue that is before it in the walk.
+
+        Of its own core it is a wait bit, and later executions of the instruction have it, too. Iterations that have
+        been skipped do not.
+        """
+        self._following = latest(self._following, self._finish[queue])
+        if queue // len(ENGINES) == family.core:
+            key, bit = (family.core, family.index), 1 << queue % len(ENGINES)
+            if not self._added.get(key, 0) & bit:
+                self._added[key] = self._added.get(key, 0) | bit
+                self._adding += 1
 
     def _core(self, number: int) -> Iterator[Sequence[Family] | None]:
         """Walk one core; yield its families, and None where it has to wait for another."""
@@ -145,21 +164,22 @@ class Walk:
         known = None
         for k in range(block.loop.count):
             counters[depth] = k
-            issued, mark = tuple(self._issued), len(recent)
+            issued, mark, added = tuple(self._issued), len(recent), self._adding
             for part in block.body:
                 yield from self._part(number, part, counters)
             left = block.loop.count - k - 1
             if block.skips and left:
                 clocks = [clock for q in own for clock in (self._start[q], self._finish[q])]
                 outside = [tuple(v if v <= e else -1 for v, e in zip(clock, entry)) for clock in clocks]
-                if outside == known:
+                if outside == known and added == self._adding:
                     steps = tuple(now - before for now, before in zip(self._issued, issued))
                     repeated = [family.repeated(depth, left, steps, entry) for family in recent[mark:]]
                     recent += repeated
                     self._move_on(own, left, steps, entry)
                     yield repeated
                     break
-                known = outside
+                # What waits for more from now on is another iteration.
+                known = outside if added == self._adding else None
         counters[depth] = 0
 
     def _move_on(self, own: range, times: int, steps: Clock, entry: Clock) -> None:
@@ -180,16 +200,21 @@ class Walk:
         instruction = self._plan.cores[number].core.code[index]
         first = number * len(ENGINES)
         queue = first + ENGINES.index(instruction.engine)
-        start = self._start[queue]
+        start, waits = self._start[queue], instruction.waits | self._added.get((number, index), 0)
         for k in range(len(ENGINES)):
-            if instruction.waits >> k & 1:
+            if waits >> k & 1:
                 start = latest(start, self._finish[first + k])
         if instruction.row.engine == "sync":
             start = yield from self._meet(number, instruction, queue, start)
         elif self._scoreboards is not None:
             start = self._scoreboards[number].start(instruction, counters, start, first)
         self._issued[queue] += 1
-        issued = tuple(self._issued)
+        if (number, index) in self._wanted:
+            family = Family(number, index, queue, self._issued[queue], counters, start, tuple(self._issued))
+            self._following = start
+            yield (family,)
+            start = self._following
+            self._recent[number].append(family if start == family.follows else replace(family, follows=start))
         finish = list(latest(start, self._finish[queue]))
         finish[queue] = self._issued[queue]
         self._start[queue], self._finish[queue] = start, tuple(finish)
@@ -197,10 +222,6 @@ class Walk:
             self._signals.setdefault(int(instruction.attributes[0][0]), []).append(tuple(finish))
         elif self._scoreboards is not None and instruction.row.engine != "sync":
             self._scoreboards[number].enter(instruction, counters, self._issued[queue], tuple(finish))
-        if (number, index) in self._wanted:
-            family = Family(number, index, queue, self._issued[queue], counters, start, issued)
-            self._recent[number].append(family)
-            yield (family,)
 
     def _meet(self, number: int, instruction: Instruction, queue: int, start: Clock) -> Generator[None, None, Clock]:
         """Return what S of a signal, a wait or an arrival follows, once it may; yield None where it may not yet."""

@@ -5,12 +5,17 @@ is an access to a byte that one of another queue has accessed before in the walk
 not follow. Within a queue conflicting instructions never overlap; and of one core the scoreboard of `hardware` order
 lets none.
 
+What one cause has is found once: a race counts as mended for all that comes behind it in the walk, by a wait for the
+other queue as it is then. So there are no more races than waits that are missing, of one core enough to leave none.
+
 Instructions whose accesses can meet no other's, by their bounds over all iterations, are not looked at; where there are
-none at all, nothing but semaphores and barriers is walked. What DMA of a stream moves while another task computes is
+none at all, nothing but semaphores and barriers is walked. The accesses that an execution may meet are found among the
+bounds of those before it, as arrays, and only those are compared byte by byte. What DMA of a stream moves while another task computes is
 not looked at.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -19,6 +24,7 @@ import numpy as np
 
 from emulator.checker.happens_before import MOST_EXECUTIONS, Walk
 from emulator.checker.iteration_sets import Effort, Family, Undecided, common_byte
+from emulator.checker.scoreboard import Intervals
 from emulator.plan.plan import Plan, repeats_after
 from isa.diagnostic import Place
 from isa.operand import Operand, region, runs
@@ -26,8 +32,8 @@ from isa.row import ENGINES
 
 # Of one pair of instructions only the first race is kept, and of a program so many.
 MOST_RACES = 1_000
-# Pairs of families that are looked at, at most: about a microsecond each where they cannot meet.
-MOST_PAIRS = 5_000_000
+# Bounds that are compared as arrays in the time of one choice of a search (emulator/checker/iteration_sets.py).
+COMPARED = 4_096
 
 
 @dataclass(frozen=True)
@@ -79,21 +85,22 @@ class Races:
     why: str = ""
 
 
-def find_races(plan: Plan, skips: bool = True) -> Races:
+def find_races(plan: Plan, skips: bool = True, every: bool = False) -> Races:
     """Return whether a plan is free of races; raise Trap where it is a deadlock.
 
-    With `skips`, iterations that do as the one before are skipped, unless then something cannot be said.
+    With `skips`, iterations that do as the one before are skipped, unless then something cannot be said. With `every`
+    all pairs of instructions that race are told, also those that an earlier one explains.
     """
-    found = _find(plan, skips)
-    if not skips or not found.why:
+    found = _find(plan, skips, every)
+    if not skips or not found.why or len(found.races) == MOST_RACES:
         return found
-    one_by_one = _find(plan, skips=False)
+    one_by_one = _find(plan, skips=False, every=every)
     # What was found before a search was given up is a race all the same.
     return found if found.races and one_by_one.why and not one_by_one.races else one_by_one
 
 
-def _find(plan: Plan, skips: bool) -> Races:
-    search, why = _Search(plan, skips), ""
+def _find(plan: Plan, skips: bool, every: bool) -> Races:
+    search, why = _Search(plan, skips, every), ""
     try:
         _look(plan, search, skips)
     except Undecided as doubt:
@@ -112,52 +119,74 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
         raise Undecided(f"{tasks:,} tasks that differ, of {total:,} instructions, would have to be followed one by one")
     for task in range(tasks):
         search.look(task, 1 if one_by_one else plan.tasks)
-        if len(search.races) == MOST_RACES:
-            break
 
 
 class _Search:
     """A search for races; `wanted` are the instructions, by (core, index), that may have one by their bounds."""
 
-    def __init__(self, plan: Plan, skips: bool) -> None:
-        self._plan, self._skips = plan, skips
+    def __init__(self, plan: Plan, skips: bool, every: bool) -> None:
+        self._plan, self._skips, self._every = plan, skips, every
         self._trips = [part.core.trips(plan.tasks) for part in plan.cores]
         self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
-        self._left, self._effort = MOST_PAIRS, Effort()
+        self._effort = Effort()
         self._history: list[list[Family]] = []
+        # Of each memory, queue and kind of access: the bounds of all in the queue's history, by their places in it.
+        self._bounds: dict[tuple[int, str], dict[tuple[int, str], Intervals]] = {}
         self.wanted = self._find_wanted()
         self.races: dict[tuple[Key, Key], Race] = {}
 
     def look(self, task: int, tasks: int) -> None:
         """Look for races within each of so many tasks from one on, whose order is the same."""
-        self._history = [[] for _ in range(len(self._plan.cores) * len(ENGINES))]
-        for together in Walk(self._plan, task, self.wanted, self._skips).families():
+        self._history, self._bounds = [[] for _ in range(len(self._plan.cores) * len(ENGINES))], {}
+        walk = Walk(self._plan, task, self.wanted, self._skips)
+        for together in walk.families():
             for family in together:
-                self._history[family.queue].append(family)
+                self._enter(family, tasks)
             for family in together:
-                self._look_before(family, tasks)
-                if len(self.races) == MOST_RACES:
-                    return
+                for queue in self._races_of(family, tasks):
+                    if not self._every:
+                        walk.wait_for(family, queue)
 
-    def _look_before(self, x: Family, tasks: int) -> None:
-        """Look for races of a family with those before it that it does not follow."""
-        for queue, others in enumerate(self._history):
-            if queue == x.queue:
-                continue
-            # Their last numbers rise; the earliest is met first.
-            begin = bisect_right(others, x.follows[queue], key=lambda family: family.last)
-            for y in others[begin:]:
-                self._left -= 1
-                if self._left < 0:
-                    raise Undecided(f"more than {MOST_PAIRS:,} pairs of instructions are not ordered")
-                pair = (y.core, y.index), (x.core, x.index)
-                if pair in self.races:
-                    continue
-                for second, first in self._conflicts(x.core, x.index, y.core, y.index):
-                    found = common_byte(x, second.operand, y, first.operand, self._effort, tasks)
-                    if found:
-                        self.races[pair] = self._race(*found, first, second)
+    def _enter(self, family: Family, tasks: int) -> None:
+        history = self._history[family.queue]
+        for reach in self._accesses(family.core, family.index):
+            bounds = self._bounds.setdefault(reach.place, {}).setdefault((family.queue, reach.kind), Intervals())
+            bounds.add(len(history), *_bounds_of(reach, family, tasks))
+        history.append(family)
+
+    def _races_of(self, x: Family, tasks: int) -> Iterator[int]:
+        """Look for races of a family with those before it that it does not follow; yield the queues of those found."""
+        met: dict[int, list[np.ndarray]] = {}
+        for reach in self._accesses(x.core, x.index):
+            low, high = _bounds_of(reach, x, tasks)
+            for (queue, kind), bounds in self._bounds.get(reach.place, {}).items():
+                if queue != x.queue and "write" in (kind, reach.kind):
+                    # Their last numbers rise.
+                    first = bisect_right(self._history[queue], x.follows[queue], key=lambda family: family.last)
+                    self._effort.spend((len(self._history[queue]) - first) // COMPARED)
+                    met.setdefault(queue, []).append(bounds.meeting(first - 1, low, high))
+        for queue in sorted(met):
+            # The earliest is met first.
+            for k in np.unique(np.concatenate(met[queue])).tolist():
+                if self._race_of(x, self._history[queue][k], tasks):
+                    yield queue
+                    if not self._every:
                         break
+
+    def _race_of(self, x: Family, y: Family, tasks: int) -> bool:
+        """Return whether two families race; note the race where it is the first of its instructions."""
+        pair = (y.core, y.index), (x.core, x.index)
+        # Of two cores neither stands first: it is the same cause.
+        if pair in self.races or (x.core != y.core and pair[::-1] in self.races):
+            return True
+        for second, first in self._conflicts(x.core, x.index, y.core, y.index):
+            found = common_byte(x, second.operand, y, first.operand, self._effort, tasks)
+            if found:
+                self.races[pair] = self._race(*found, first, second)
+                if len(self.races) == MOST_RACES:
+                    raise Undecided(f"only the first {MOST_RACES:,} races are told")
+                return True
+        return False
 
     def _accesses_of(self, core: int, index: int) -> list["_Reach"]:
         """Return what an instruction accesses, each with the bytes that it may touch in any iteration."""
@@ -187,26 +216,33 @@ class _Search:
                     queue = part.number * len(ENGINES) + ENGINES.index(instruction.engine)
                     places.setdefault(reach.place, []).append(((part.number, k), queue, reach))
         wanted = set()
-        hardware = self._plan.program.order == "hardware"
         for found in places.values():
             low, high = (np.array([getattr(reach, end) for _, _, reach in found]) for end in ("low", "high"))
             writes = np.array([reach.kind == "write" for _, _, reach in found])
             queues = np.array([queue for _, queue, _ in found])
-            seen_as = np.array([-1 if reach.operand.core is None else reach.operand.core for _, _, reach in found])
-            for k, (key, queue, reach) in enumerate(found):
-                meets = (low < reach.high) & (reach.low < high) & (writes | writes[k]) & (queues != queue)
-                if hardware:
-                    meets &= (queues // len(ENGINES) != queue // len(ENGINES)) | (seen_as != seen_as[k])
-                if meets.any():
-                    wanted.add(key)
+            # Within these nothing races, by how they count: a queue, and in hardware order what a scoreboard sees.
+            within = [(-1, queues)]
+            if self._plan.program.order == "hardware":
+                named = np.array([0 if reach.operand.core is None else 1 + reach.operand.core for _, _, reach in found])
+                seen = queues // len(ENGINES) + len(self._plan.cores) * named
+                within += [(-1, seen), (1, queues + len(ENGINES) * len(self._plan.cores) * named)]
+            others = np.zeros(len(found), np.int64)
+            for mine, among in ((writes, np.ones_like(writes)), (~writes, writes)):
+                others[mine] += _meetings(low, high, mine, among)
+                for sign, groups in within:
+                    for group in np.unique(groups[mine]):
+                        own = groups == group
+                        others[mine & own] += sign * _meetings(low, high, mine & own, among & own)
+            wanted |= {found[k][0] for k in np.flatnonzero(others)}
         return wanted
 
     def _race(self, x: Family, y: Family, first: "_Reach", second: "_Reach") -> Race:
         follows = []
         for queue, number in enumerate(x.follows):
-            before = next((f for f in reversed(self._history[queue]) if f.number <= number), None)
+            history = self._history[queue]
+            before = bisect_right(history, number, key=lambda family: family.number)
             if queue != x.queue and before:
-                member = before.up_to(number)
+                member = history[before - 1].up_to(number)
                 follows.append(Place(member.core, member.index, member.counters))
         address = _first_common(
             runs(first.operand, first.operand.address_at(y.counters)),
@@ -219,6 +255,21 @@ class _Search:
             address,
             tuple(follows),
         )
+
+
+def _bounds_of(reach: _Reach, family: Family, tasks: int) -> tuple[int, int]:
+    """Return bounds of the bytes that a family may touch: exact ones where it is one execution of one task."""
+    if family.levels or tasks > 1:
+        return reach.low, reach.high
+    low, high = reach.operand.span()
+    address = reach.operand.address_at(family.counters)
+    return address + low, address + high
+
+
+def _meetings(low: np.ndarray, high: np.ndarray, of: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return for each of the intervals `of` how many of those `among` overlap it; both are masks of [low, high)."""
+    begun = np.searchsorted(np.sort(low[among]), high[of], side="left")
+    return begun - np.searchsorted(np.sort(high[among]), low[of], side="right")
 
 
 def _first_common(a: tuple[np.ndarray, int], b: tuple[np.ndarray, int]) -> int:

@@ -10,8 +10,8 @@ Clock = tuple[int, ...]
 Key = tuple[str, int | None, str, int]
 
 
-class _Intervals:
-    """Bounding byte intervals of accesses of one kind by one engine, with their numbers in its queue, rising."""
+class Intervals:
+    """Byte intervals of accesses of one kind by one engine, each with a number; the numbers rise."""
 
     def __init__(self) -> None:
         self._rows, self._count = np.zeros((16, 3), np.int64), 0
@@ -22,19 +22,18 @@ class _Intervals:
         self._rows[self._count] = number, low, high
         self._count += 1
 
-    def last(self, after: int, low: int, high: int) -> int:
-        """Return the last number, greater than `after`, of an interval that overlaps [low, high); 0 for none."""
+    def meeting(self, after: int, low: int, high: int) -> np.ndarray:
+        """Return the numbers, greater than `after`, of the intervals that overlap [low, high)."""
         first = np.searchsorted(self._rows[: self._count, 0], after, side="right")
-        number, lows, highs = self._rows[first : self._count].T
-        found = np.flatnonzero((lows < high) & (low < highs))
-        return int(number[found[-1]]) if len(found) else 0
+        numbers, lows, highs = self._rows[first : self._count].T
+        return numbers[(lows < high) & (low < highs)]
 
 
 class Scoreboard:
     """What the engines of one core have accessed, and what its finish follows."""
 
     def __init__(self) -> None:
-        self._intervals: dict[Key, _Intervals] = {}
+        self._intervals: dict[Key, Intervals] = {}
         self._finishes: list[dict[int, Clock]] = [{} for _ in ENGINES]
 
     def start(self, instruction: Instruction, counters: tuple[int, ...], start: Clock, first: int) -> Clock:
@@ -49,9 +48,10 @@ class Scoreboard:
             for other in ("write",) if kind == "read" else ("write", "read"):
                 for engine, finishes in enumerate(self._finishes):
                     intervals = self._intervals.get((operand.memory, operand.core, other, engine))
-                    number = intervals.last(start[first + engine], low, high) if intervals else 0
-                    if number:
-                        start = tuple(map(max, start, finishes[number]))
+                    numbers = intervals.meeting(start[first + engine], low, high) if intervals else ()
+                    if len(numbers):
+                        # Whoever follows the last follows those before it.
+                        start = tuple(map(max, start, finishes[int(numbers[-1])]))
         return start
 
     def enter(self, instruction: Instruction, counters: tuple[int, ...], number: int, finish: Clock) -> None:
@@ -61,4 +61,4 @@ class Scoreboard:
         for kind, operand in instruction.accesses():
             low, high = (operand.address_at(counters) + end for end in operand.span())
             key = operand.memory, operand.core, kind, engine
-            self._intervals.setdefault(key, _Intervals()).add(number, low, high)
+            self._intervals.setdefault(key, Intervals()).add(number, low, high)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from emulator.checker.findings import Edit, Finding
+from emulator.checker.findings import Edit, Finding, Verdict
 from emulator.checker.race_report import wait_letter
 from emulator.checker.races import find_races
 from emulator.plan.deadlock import Deadlock
@@ -37,23 +37,30 @@ def _swap(plan: Plan, stopped: list[tuple[int, int]]) -> tuple[Edit, ...]:
     return ()
 
 
-def left_signalled(plan: Plan) -> list[Finding]:
-    """Return the semaphores that a task signals more often than it waits for them."""
+def left_signalled(plan: Plan, order: Verdict) -> list[Finding]:
+    """Return the semaphores that a task signals more often than it waits for them, where that can be what is wrong.
+
+    Credits are signalled ahead of the waits, and some are left at the end of a task, where they are forgotten. So it is
+    odd only where nobody waits, in a deadlock, and where the cores that it orders race: a wait may pass too early.
+    """
     found = plan.program.uses
+    racing = {frozenset((of.place.core, *(note.place.core for note in of.notes))) for of in order.findings if of.place}
     findings = []
     for number, name in enumerate(plan.program.semaphores):
         signals, waits = found.get(("signal", number), []), found.get(("wait", number), [])
         given, taken = (sum(use.times for use in each) for each in (signals, waits))
-        if given <= taken:
+        cores = frozenset(use.core for use in (*signals, *waits))
+        if given <= taken or (taken and order.verdict != "deadlock" and cores not in racing):
             continue
         gone = [use for use in signals if use.times == given - taken and len(signals) > 1]
         drops = [(Edit(use.core, use.index, "drop"),) for use in (*gone[-1:], *gone[:1])]
+        help = "signal it as often as it is waited for: one too many may let a wait pass too early"
         findings.append(
             Finding(
                 "C302",
                 signals[-1].place,
                 f"semaphore `{name}` is signalled {_often(given)} and waited for {_often(taken)}",
-                "signal it as often as it is waited for: one too many may let a wait pass too early",
+                help if taken else "wait for it, or leave the signal out: it orders nothing",
                 tuple(Note("signalled here too", use.place) for use in signals[:-1]),
                 *drops,
                 severity="warning",

@@ -10,8 +10,9 @@ For the k-th instruction issued on a core, on engine e, all in cycles from the e
     finish[k] = max(start[k] + latency, finish of the instruction before it on e)
 
 An engine finishes in order, as its tickets count: whoever has waited for a ticket has waited for all before it. An
-instruction depends on earlier ones of its own engine whose bytes conflict with its own, and in hardware order on
-those of every engine (bounding intervals, as the scoreboard holds them). The term that won is the reason; among equals
+instruction depends on earlier ones of its own engine that conflict with it, and in hardware order on those of every
+engine: two accesses conflict, in either order, where one is a write and their bounding byte intervals meet, which is
+what a comparator can see. The term that won is the reason; among equals
 the first in the order of Reason. The cause is the instruction behind it.
 
 Starts are committed in time order. Each sequencer fetches as far as it can issue: until a queue is full. Of the heads

@@ -142,7 +142,7 @@ def may_run(plan: Plan, for_all: bool) -> bool:
     from ratel.show.tables import to_stderr
 
     verdict = check(plan) if for_all else check_order(plan)
-    if verdict.verdict == "race" or (for_all and not verdict.passed):
+    if verdict.verdict in ("race", "deadlock") or (for_all and not verdict.passed):
         print_verdict(verdict)
         hides = "--no-check runs it in program order, which hides a race"
         to_stderr(f"not run; {'--check stops at an error' if for_all else hides}")

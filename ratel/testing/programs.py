@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import assume
 from hypothesis import strategies as st
 
-from isa.chip import load_chip
 from isa.compressed import compress
 from isa.dtypes import I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.loops import trips_at
-from isa.operand import Operand, Term, region
+from isa.operand import Operand, Term, dense, region
 from isa.program import Check, Core, Line, Program, Segment, Symbol
 from isa.row import ENGINES, WAIT_LETTERS
 from ratel.testing.instructions import (
@@ -404,25 +402,43 @@ def race_free_programs(cores: int = 1) -> st.SearchStrategy[Program]:
     return (programs(dev=False) if cores == 1 else programs_of_cores(least=2)).map(ordered)
 
 
+# An instruction of each engine that takes one tensor and makes another of the same shape.
+MOVES: dict[str, tuple[str, dict[str, Any]]] = {
+    "te": ("eltwise", {}),
+    "pe": ("maxpool", {"window": (1, 1)}),
+    "me": ("copy", {}),
+}
+# What they share, and what each has besides.
+SHARED_AT, BESIDES_AT = 0, (8 * 1024, 16 * 1024)
+
+
 @st.composite
 def racy_programs(draw: Draw) -> tuple[Program, int, str]:
     """Draw a program of one core with a race: a race-free one without one of its wait bits.
 
-    Returned are the program, the index of the instruction, and the letter of the bit that it lacks.
+    Returned are the program, the index of the instruction, and the letter of the bit that it lacks. By construction:
+    two instructions of different engines side by side, of which one writes what the other reads or writes. What stands
+    before both has no part in the first, so only that bit can order them.
     """
-    from emulator.checker.races import find_races
-    from emulator.plan.load import load
-
-    program = replace(draw(race_free_programs()), order="compiler")
-    core = program.cores[0]
-    chip = program.chip
-    found = []
-    for k, instruction in enumerate(core.code):
-        for bit, engine in enumerate(ENGINES):
-            if instruction.waits >> bit & 1:
-                code = (*core.code[:k], replace(instruction, waits=instruction.waits ^ 1 << bit), *core.code[k + 1 :])
-                mutant = replace(program, cores=(replace(core, code=code),))
-                if find_races(load(mutant, chip, mutant.tasks)).verdict == "race":
-                    found.append((mutant, k, next(letter for letter, of in WAIT_LETTERS.items() if of == engine)))
-    assume(found)
-    return draw(st.sampled_from(found))
+    program = replace(draw(programs(dev=False)), order="compiler")
+    (core,) = program.cores
+    at = draw(st.integers(0, len(core.code) - 1))
+    trips = trips_at((*core.code[:at], core.code[-1]), program.tasks)[-1]
+    counters = [k for k, count in enumerate(trips) if count > 1]
+    terms = tuple(Term(k, 0, 16) for k in sorted(draw(st.sets(st.sampled_from(counters))) if counters else ()))
+    shared = replace(dense("lm", SHARED_AT + 4 * draw(st.integers(0, 15)), I8, (1, 2, 2, 4)), terms=terms)
+    engines = draw(st.permutations(ENGINES))[:2]
+    kinds = draw(st.sampled_from((("out", "x"), ("x", "out"), ("out", "out"))))
+    pair = []
+    for engine, kind, besides in zip(engines, kinds, BESIDES_AT):
+        mnemonic, attributes = MOVES[engine]
+        other = replace(shared, address=besides, terms=())
+        pair.append(build(mnemonic, **{kind: shared, "x" if kind == "out" else "out": other}, **attributes))
+    code = (*core.code[:at], *pair, *core.code[at:])
+    lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
+    program = ordered(replace(program, cores=(replace(core, code=code, lines=lines),)))
+    (core,) = program.cores
+    without = replace(core.code[at + 1], waits=core.code[at + 1].waits & ~(1 << ENGINES.index(engines[0])))
+    code = (*core.code[: at + 1], without, *core.code[at + 2 :])
+    letter = next(letter for letter, engine in WAIT_LETTERS.items() if engine == engines[0])
+    return replace(program, cores=(replace(core, code=code),)), at + 1, letter

@@ -96,7 +96,7 @@ def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
     if plan.arena_bytes > MOST_BYTES:
         return
     try:
-        found = find_races(plan)
+        found = find_races(plan, every=True)
         verdict = found.verdict
         pairs = {((r.first.core, r.first.index), (r.second.core, r.second.index)) for r in found.races}
     except Trap as trap:
@@ -110,6 +110,8 @@ def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
     seen.verdicts[verdict, expected] += 1
     if len(program.cores) > 1:
         pairs, expected_pairs = ({tuple(sorted(pair)) for pair in either} for either in (pairs, expected_pairs))
+    if verdict != "deadlock" and find_races(plan).verdict != verdict:
+        seen.wrong.append(f"{name}: {verdict} with every race told, but not by its causes")
     if verdict != expected or (pairs != expected_pairs and len(pairs) < MOST_RACES):
         seen.wrong.append(f"{name}: {verdict} {sorted(pairs)}, by brute force {expected} {sorted(expected_pairs)}")
     elif verdict == "proven":

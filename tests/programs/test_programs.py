@@ -28,6 +28,12 @@ def test_checks_pass(name: str) -> None:
     assert sum(entry.cycles for entry in run.timeline.critical_path) == run.cycles > 0
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name not in PARTS])
+def test_nothing_is_found_in_what_ships(name: str) -> None:
+    verdict = ratel.check(assembled(name))
+    assert verdict.passed and not verdict.findings and not verdict.unseen
+
+
 @pytest.mark.parametrize(("name", "least"), [("digits", 0.981), ("mnist", 0.970)])
 def test_accuracy_in_the_chips_vector_format(name: str, least: float) -> None:
     # The float networks read 98.6 % and 97.5 %; integers may lose half a point.

@@ -20,6 +20,7 @@ from isa.chip import load_chip
 from isa.errors import RatelError
 from isa.operand import Term
 from isa.program import Program
+from ratel import testing
 from ratel.cli.main import main
 from ratel.show.findings import rendered
 from ratel.testing.programs import looped_programs, programs_of_cores, race_free_programs
@@ -165,6 +166,44 @@ def test_a_stray_signal_is_advice() -> None:
     verdict = ratel.check(ratel.assemble(text))
     assert verdict.passed
     assert [f.message for f in verdict.findings] == ["semaphore `s` is signalled once and waited for never"]
+
+
+# Core 0 may be two tiles ahead: a credit for each place of the inbox, of which two are left in the end.
+CREDITS = """
+.chip hanguang800
+.order compiler
+.semaphore full
+.semaphore free
+.core 0
+.input x i8[6, 1, 1, 1, 16]
+loop i, 6
+    wait free, me
+    copy core1.inbox[i % 2], x[i]
+    signal full, me
+brnz i
+end
+.core 1
+.local inbox i8[2, 1, 1, 1, 16]
+.output y i8[6, 1, 1, 1, 16]
+{}
+loop i, 6
+    wait full, pe
+    maxpool y[i], inbox[i % 2], window=1
+    signal free, pe
+brnz i
+end
+"""
+CREDIT = "signal free, pe\n"
+
+
+def test_credits_are_no_finding_and_one_too_many_is_a_race() -> None:
+    program = ratel.assemble(CREDITS.format(2 * CREDIT))
+    assert ratel.check(program).verdict == "proven" and not ratel.check(program).findings
+    # Each task counts anew: with what is left of the task before, core 0 would write what has not been read.
+    batch = np.arange(3 * 6 * 16).reshape(3, 6, 1, 1, 1, 16).astype(np.int8)
+    testing.assert_equivalent(program, lambda x: x, {"x": batch}, seeds=range(5))
+    assert [f.code for f in ratel.check(ratel.assemble(CREDITS.format(3 * CREDIT))).findings] == ["C101", "C302"]
+    assert [f.code for f in ratel.check(ratel.assemble(CREDITS.format(""))).findings] == ["C301"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ CHIP = load_chip("edge", memory__lm_bytes=2**19)
 
 
 def pairs(program: Program, skips: bool = True) -> set:
-    found = find_races(load(program, CHIP), skips)
+    found = find_races(load(program, CHIP), skips, every=True)
     assert found.verdict == ("race" if found.races else "proven"), found.why
     return {((race.first.core, race.first.index), (race.second.core, race.second.index)) for race in found.races}
 
@@ -63,21 +63,24 @@ end
 
 
 @pytest.mark.parametrize(
-    ("line", "mutant", "lines"),
+    ("line", "mutant", "lines", "causes"),
     [
-        ("", "", set()),
-        ("(w.t) store c[m*TILE : +TILE, n", "store c[m*TILE : +TILE, n", {(16, 18), (20, 19), (20, 18), (16, 19)}),
-        ("(w.m) matmul c_tile[1", "matmul c_tile[1", {(18, 20), (19, 20)}),
+        ("", "", set(), set()),
+        ("(w.t) store c[m*TILE : +TILE, n", "store c[m*TILE : +TILE, n", {(16, 18), (20, 19), (20, 18), (16, 19)}, {(16, 19)}),
+        ("(w.m) matmul c_tile[1", "matmul c_tile[1", {(18, 20), (19, 20)}, {(18, 20)}),
         # The buffer of the multiply that is running: wrong parity.
-        ("load b_tile[1 - n", "load b_tile[n", {(16, 18), (20, 18)}),
+        ("load b_tile[1 - n", "load b_tile[n", {(16, 18), (20, 18)}, {(16, 18)}),
     ],
 )
-def test_a_million_iterations_are_not_unrolled(line: str, mutant: str, lines: set[tuple[int, int]]) -> None:
-    verdict = ratel.check(ratel.assemble(KERNEL.replace(line, mutant) if line else KERNEL))
-    assert verdict.verdict == ("race" if lines else "proven")
-    code = ratel.assemble(KERNEL).cores[0].lines
-    found = {(code[f.notes[0][1].index].number, code[f.place.index].number) for f in verdict.findings if f.place}
-    assert found == lines
+def test_a_million_iterations_are_not_unrolled(
+    line: str, mutant: str, lines: set[tuple[int, int]], causes: set[tuple[int, int]]
+) -> None:
+    plan = load(ratel.assemble(KERNEL.replace(line, mutant) if line else KERNEL), load_chip("zhenwu810e"), 1)
+    code = plan.cores[0].core.lines
+    for every, expected in ((True, lines), (False, causes)):
+        found = find_races(plan, every=every)
+        assert found.verdict == ("race" if lines else "proven")
+        assert {(code[r.first.index].number, code[r.second.index].number) for r in found.races} == expected
 
 
 def test_searches_end(monkeypatch: pytest.MonkeyPatch) -> None:

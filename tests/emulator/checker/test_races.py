@@ -10,31 +10,55 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.checker.findings import Edit
-from emulator.checker.races import find_races
+from emulator.checker.races import Races, find_races
 from emulator.plan.load import load
 from isa.chip import load_chip
 from isa.program import Program
+from isa.row import ENGINES
 from ratel.cli.main import main
-from ratel.testing.programs import programs, programs_of_cores
-from tests.emulator.checker.plain_races import racing_pairs
+from ratel.testing.programs import looped_programs, programs, programs_of_cores, racy_programs
+from tests.emulator.checker.plain_races import Pair, racing_pairs
 
 PROGRAMS = Path(__file__).parents[3] / "programs"
 
 
 def hold_against_brute_force(program: Program) -> None:
     chip = load_chip("edge" if len(program.cores) == 1 else "hanguang800", memory__lm_bytes=2**19)
-    found = find_races(load(program, chip, 1))
+    plan = load(program, chip, 1)
+    found = find_races(plan, every=True)
     expected = racing_pairs(program)
     pairs = {((race.first.core, race.first.index), (race.second.core, race.second.index)) for race in found.races}
     assert found.verdict == ("race" if expected else "proven")
     # Of one core both say which comes first; of two neither does.
     assert pairs == expected if len(program.cores) == 1 else set(map(frozenset, pairs)) == set(map(frozenset, expected))
+    hold_causes(program, find_races(plan), expected)
+
+
+def hold_causes(program: Program, found: Races, expected: set[Pair]) -> None:
+    """Of one cause one race is told, which is one; of one core their wait bits are enough to leave none."""
+    assert found.verdict == ("race" if expected else "proven")
+    pairs = [((race.first.core, race.first.index), (race.second.core, race.second.index)) for race in found.races]
+    assert set(map(frozenset, pairs)) <= set(map(frozenset, expected))
+    if len(program.cores) == 1:
+        (core,) = program.cores
+        code = list(core.code)
+        for (_, y), (_, x) in pairs:
+            bit = 1 << ENGINES.index(code[y].engine)
+            assert not code[x].waits & bit, "a wait that is missing"
+            code[x] = replace(code[x], waits=code[x].waits | bit)
+        assert not racing_pairs(replace(program, cores=(replace(core, code=tuple(code)),)))
 
 
 @settings(max_examples=60, deadline=None)
 @given(programs(dev=False), st.sampled_from(("compiler", "compiler", "hardware")))
 def test_one_core_is_judged_as_by_brute_force(program: Program, order: str) -> None:
     hold_against_brute_force(replace(program, order=order))
+
+
+@settings(max_examples=60, deadline=None)
+@given(looped_programs() | racy_programs().map(lambda drawn: drawn[0]))
+def test_what_races_is_judged_as_by_brute_force(program: Program) -> None:
+    hold_against_brute_force(program)
 
 
 @settings(max_examples=60, deadline=None)
@@ -162,7 +186,8 @@ def test_tasks_that_differ_are_not_followed_without_end() -> None:
 def test_a_deadlock_is_a_finding() -> None:
     text = ".semaphore s\n.local a i8[4]\nwait s, me\nsignal s, me\nend\n"
     verdict = ratel.check(ratel.assemble(text))
-    assert verdict.verdict == "race"
+    assert verdict.verdict == "deadlock" and not verdict.passed
+    assert verdict.summary()["verdict"] == "deadlock"
     (finding,) = verdict.findings
     assert finding.code == "C301" and "core 0 waits for a signal of semaphore `s`" in finding.message
 

@@ -17,6 +17,7 @@ from emulator.execute.interleave import MOST_EXECUTIONS
 from isa.chip import CHIPS, Chip, load_chip
 from isa.errors import InputError, Trap
 from isa.program import Program
+from isa.table import ROWS
 from ratel import testing
 from tests.longer import mutations
 from tests.longer.interleavings import hold_in_any_order, race_free
@@ -145,6 +146,42 @@ def test_mutants_are_judged_as_by_brute_force() -> None:
     mutations.run(200, 50, seed=1, seen=seen)
     assert seen.wrong == []
     assert {verdict for verdict, _ in seen.verdicts} >= {"proven", "race", "deadlock"}
+
+
+# One or more of each strategy of the package.
+STRATEGIES = {
+    "chips": [testing.chips()],
+    "inputs": [testing.inputs(POOLED_RIGHT)],
+    "instructions": [testing.instructions(row.mnemonic) for row in ROWS] + [testing.instructions("conv", sf="tanh")],
+    "looped_programs": [testing.looped_programs()],
+    "programs": [testing.programs(), testing.programs(dev=False)],
+    "programs_of_cores": [testing.programs_of_cores(), testing.programs_of_cores(least=2)],
+    "quantisations": [testing.quantisations("i8"), testing.quantisations("f32")],
+    "race_free_programs": [testing.race_free_programs(), testing.race_free_programs(cores=2)],
+    "racy_programs": [testing.racy_programs()],
+    "tensors": [testing.tensors("bf16", (3, 4)), testing.tensors("i8", st.tuples(st.integers(1, 64)))],
+}
+# Hypothesis's own, but for the number: its health checks look at the first ten.
+AS_DELIVERED = settings(settings.get_profile("default"), max_examples=20)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategies_pass_the_health_checks(name: str) -> None:
+    assert not AS_DELIVERED.suppress_health_check and AS_DELIVERED.deadline
+    for strategy in STRATEGIES[name]:
+
+        @AS_DELIVERED
+        @given(strategy)
+        def draws(value: object) -> None:
+            assert value is not None
+
+        draws()
+
+
+def test_every_strategy_is_tried() -> None:
+    said = {name for name in re.findall(r"^\| (`.*?) \|", PAGE.read_text(), re.M)}
+    named = {name for row in said for name in re.findall(r"(\w+)\(", row)} & set(testing.__all__)
+    assert {name for name in named if not name.startswith(("assert", "run"))} == set(STRATEGIES)
 
 
 @settings(max_examples=15, deadline=None)
