@@ -258,13 +258,13 @@ end
 """
 
 ORDER = """\
-Within an engine, instructions take effect in program order: in either order one that conflicts with an earlier one of
-its engine starts when that has finished. Two instructions conflict where the bounding byte intervals of an operand of
-each meet, from its first byte to its last whatever its strides leave out, and one of the two is written. Between engines
+Within an engine, instructions take effect in program order: one that conflicts with an earlier one of its own engine
+starts when that has finished. Two instructions conflict where the bounding byte intervals of an operand of each meet,
+from the first byte to the last whatever strides leave out between them, and one of the two is written. Between engines
 a program chooses one of two orders:
 
-- `.order hardware`: a scoreboard in each core orders what conflicts, on all its engines: an instruction starts when every
-  earlier one that it conflicts with has finished.
+- `.order hardware`: a scoreboard in each core orders what conflicts on all its engines: an instruction starts when
+  every earlier one that it conflicts with has finished.
 - `.order compiler`: only wait bits order. `(w.t) maxpool ...` holds the instruction at the head of its own queue until
   the last earlier instruction of the tensor engine has finished. The sequencer issues on; nothing else waits.
 

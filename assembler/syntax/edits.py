@@ -4,6 +4,8 @@ Whoever asks for them names a line by its number. They are applied from the bott
 """
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -119,10 +121,18 @@ APPLY = {
 }
 
 
-def edited(text: str, edits: list[LineEdit]) -> str:
-    """Return a text with its lines changed; raise CannotEdit."""
+# Of edits of one line those of the line itself come first, then what is put behind it and before it.
+AROUND = ("after", "before")
+
+
+def edited(text: str, edits: Sequence[LineEdit]) -> str:
+    """Return a text with its lines changed, each edit once; raise CannotEdit."""
     lines = text.split("\n")
-    for edit in sorted(edits, key=lambda edit: -edit.number):
+    once = dict.fromkeys(edits)
+    shared = {number for number, count in Counter(edit.number for edit in once).items() if count > 1}
+    if any(edit.number in shared and edit.kind in ("drop", "split sum") for edit in once):
+        raise CannotEdit("nothing is left of the line that another edit changes")
+    for edit in sorted(once, key=lambda edit: (-edit.number, edit.kind in AROUND, edit.kind == "before")):
         at = edit.number - 1
         if not 0 <= at < len(lines):
             raise CannotEdit("there is no such line")

@@ -1,6 +1,6 @@
 """Check: all that can be said of a program without running it, and the verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from emulator.checker.findings import Edit, Finding, Verdict
@@ -36,11 +36,25 @@ def check(plan: Plan, waits: bool = False) -> Verdict:
     data, unseen = find_dataflow(plan)
     others += [*data, *can_overflow(plan), *can_stall(plan)]
     if waits and order.verdict == "proven":
-        others += useless_waits(plan)
+        useless, untried = useless_waits(plan)
+        others, unseen = [*others, *useless], [*unseen, *untried]
     return replace(order, findings=(*order.findings, *others), unseen=tuple(unseen))
 
 
 def fixes(findings: Iterable[Finding]) -> list[tuple[Edit, ...]]:
     """Return edits that mend findings, those of each together, and none twice; those that only hide something last."""
     ways = [way for finding in findings for way in (finding.instead, finding.edits) if way]
-    return sorted(dict.fromkeys(ways), key=lambda way: any(edit.text.startswith("fill ") for edit in way))
+    return sorted(dict.fromkeys(ways), key=_hides)
+
+
+def sure_fixes(findings: Iterable[Finding], certain: bool) -> list[tuple[Edit, ...]]:
+    """Return one way to mend each finding, but for those that only hide something.
+
+    Where it is to be `certain`, only of findings that there is no other way to mend.
+    """
+    ways = dict.fromkeys(finding.edits for finding in findings if finding.edits and not (certain and finding.instead))
+    return [way for way in ways if not _hides(way)]
+
+
+def _hides(way: Sequence[Edit]) -> bool:
+    return any(edit.text.startswith("fill ") for edit in way)

@@ -14,7 +14,7 @@ comes later by an order of the program. An instruction starts at S and finishes 
 As each queue finishes in order, what an instruction follows is one number for each queue: how many of it have finished
 (a vector clock).
 
-Whoever walks may let an instruction wait for one more queue (`wait_for`): what comes behind is walked as if it had.
+Whoever walks may let an instruction wait for more (`wait_for`): what comes behind is walked as if it did.
 
 Loops are not unrolled where wait bits alone order them. What an iteration follows is then, for each queue, the greatest
 of some of what the iteration before followed and of some of its own instructions, always the same ones. So once an
@@ -105,7 +105,7 @@ class Walk:
             for instruction in part.core.code:
                 if instruction.row.mnemonic == "barrier":
                     self._users.setdefault(int(instruction.attributes[0][0]), set()).add(part.number)
-        self._walked = 0
+        self.walked = 0
         # Wait bits that were added, how many, and what S of the execution that has just been yielded follows.
         self._added: dict[tuple[int, int], int] = {}
         self._adding = 0
@@ -116,7 +116,7 @@ class Walk:
         """Walk all cores in turn; raise Trap where no core can go on, and Undecided."""
         walks = {part.number: self._core(part.number) for part in self._plan.cores}
         while walks:
-            before = self._walked, len(walks)
+            before = self.walked, len(walks)
             for number, walk in list(walks.items()):
                 for found in walk:
                     if found is None:
@@ -124,7 +124,7 @@ class Walk:
                     yield found
                 else:
                     del walks[number]
-            if walks and before == (self._walked, len(walks)):
+            if walks and before == (self.walked, len(walks)):
                 raise deadlock_trap(self._plan, self._places)
 
     def wait_for(self, family: Family, queue: int) -> None:
@@ -139,6 +139,12 @@ class Walk:
             if not self._added.get(key, 0) & bit:
                 self._added[key] = self._added.get(key, 0) | bit
                 self._adding += 1
+
+    def wait_for_all_of(self, other: Family) -> None:
+        """Let the execution that has just been yielded wait for a family, as if that had signalled it."""
+        finish = list(other.follows)
+        finish[other.queue] = other.last
+        self._following = latest(self._following, tuple(finish))
 
     def _core(self, number: int) -> Iterator[Sequence[Family] | None]:
         """Walk one core; yield its families, and None where it has to wait for another."""
@@ -194,8 +200,8 @@ class Walk:
 
     def _execute(self, number: int, index: int, counters: tuple[int, ...]) -> Iterator[Sequence[Family] | None]:
         self._places[number] = index
-        self._walked += 1
-        if self._walked > MOST_EXECUTIONS:
+        self.walked += 1
+        if self.walked > MOST_EXECUTIONS:
             raise Undecided(f"more than {MOST_EXECUTIONS:,} instructions would have to be followed one by one")
         instruction = self._plan.cores[number].core.code[index]
         first = number * len(ENGINES)

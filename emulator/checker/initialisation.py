@@ -81,7 +81,9 @@ class _Flow:
             for index, (instruction, trips) in enumerate(zip(part.core.code, part.core.trips())):
                 self._accesses.append(_accesses(len(self._accesses), part.number, index, instruction, trips))
         self.unseen = {
-            f"the bytes of {memory}: {size:,} of them" for (_, memory), size in plan.sizes.items() if size > MOST_BYTES
+            f"reads of what is not there in {memory}, for it has {size:,} bytes"
+            for (_, memory), size in plan.sizes.items()
+            if size > MOST_BYTES
         }
         seen = {place: size for place, size in plan.sizes.items() if 0 < size <= MOST_BYTES}
         self._there = {place: np.zeros(size, np.uint8) for place, size in seen.items()}
@@ -266,7 +268,9 @@ class _Flow:
         if arrays > MOST_ARRAYS or touched > MOST_TOUCHED:
             # What this writes or reads would be missed in whatever else is said of the memory.
             where = self._plan.cores[access.core].where(access.index)
-            self.unseen.add(f"the bytes of {access.memory[1]}, for all iterations of {where} touch too many")
+            self.unseen.add(
+                f"reads of what is not there in {access.memory[1]}: all iterations of {where} touch too many"
+            )
             self._there.pop(access.memory, None)
             return
         for chosen in product(*by_counter):

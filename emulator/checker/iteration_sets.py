@@ -21,8 +21,8 @@ from math import lcm
 from isa.operand import MOST_TURNS, TASK_COUNTER, Operand, Term, overlaps
 
 # Choices that a search makes at most before it gives up, and that all of a program make together, some 4 us each; to
-# set up a search is worth so many.
-MOST_CHOICES, MOST_EFFORT, SET_UP = 50_000, 5_000_000, 25
+# set up a search is worth so many, and to compare two executions.
+MOST_CHOICES, MOST_EFFORT, SET_UP, BARE = 50_000, 5_000_000, 25, 5
 
 
 class Undecided(Exception):
@@ -38,7 +38,7 @@ class Effort:
     def spend(self, choices: int) -> None:
         self._left -= choices
         if self._left < 0:
-            raise Undecided("too many pairs of loops would have to be looked at")
+            raise Undecided("too many accesses would have to be compared byte by byte")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +313,7 @@ def common_byte(
     Raises Undecided.
     """
     if not x.levels and not y.levels and tasks == 1:
+        effort.spend(BARE)
         addresses = x_operand.address_at(x.counters), y_operand.address_at(y.counters)
         return (x, y) if overlaps(x_operand, addresses[0], y_operand, addresses[1]) else None
     search = _Search(x, x_operand, y, y_operand, effort, tasks, ordered=True)

@@ -5,17 +5,17 @@ is an access to a byte that one of another queue has accessed before in the walk
 not follow. Within a queue conflicting instructions never overlap; and of one core the scoreboard of `hardware` order
 lets none.
 
-What one cause has is found once: a race counts as mended for all that comes behind it in the walk, by a wait for the
-other queue as it is then. So there are no more races than waits that are missing, of one core enough to leave none.
+What has one cause is found once: a race counts as mended for all that comes behind it in the walk, of one core by the
+wait bit that is missing, of two by a signal. So there are no more races than such waits, of one core enough to leave
+none.
 
 Instructions whose accesses can meet no other's, by their bounds over all iterations, are not looked at; where there are
 none at all, nothing but semaphores and barriers is walked. The accesses that an execution may meet are found among the
-bounds of those before it, as arrays, and only those are compared byte by byte. What DMA of a stream moves while another task computes is
-not looked at.
+bounds of those before it, as arrays, and only those are compared byte by byte. What DMA of a stream moves while another
+task computes is not looked at.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -31,7 +31,7 @@ from isa.operand import Operand, region, runs
 from isa.row import ENGINES
 
 # Of one pair of instructions only the first race is kept, and of a program so many.
-MOST_RACES = 1_000
+MOST_RACES = 10_000
 # Bounds that are compared as arrays in the time of one choice of a search (emulator/checker/iteration_sets.py).
 COMPARED = 4_096
 
@@ -77,12 +77,14 @@ class _Reach:
 class Races:
     """Whether a program is free of races: "proven", "race", or "not proven".
 
-    `why` is the reason where not all could be looked at; of a "race", others may then be missing.
+    `why` is the reason where not all could be looked at; of a "race", others may then be missing. `walked` are the
+    executions that were followed.
     """
 
     verdict: Literal["proven", "race", "not proven"]
     races: tuple[Race, ...] = ()
     why: str = ""
+    walked: int = 0
 
 
 def find_races(plan: Plan, skips: bool = True, every: bool = False) -> Races:
@@ -106,7 +108,7 @@ def _find(plan: Plan, skips: bool, every: bool) -> Races:
     except Undecided as doubt:
         why = str(doubt)
     verdict: Literal["proven", "race", "not proven"] = "race" if search.races else "not proven" if why else "proven"
-    return Races(verdict, tuple(search.races.values()), why)
+    return Races(verdict, tuple(search.races.values()), why, search.walked)
 
 
 def _look(plan: Plan, search: "_Search", skips: bool) -> None:
@@ -128,7 +130,7 @@ class _Search:
         self._plan, self._skips, self._every = plan, skips, every
         self._trips = [part.core.trips(plan.tasks) for part in plan.cores]
         self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
-        self._effort = Effort()
+        self._effort, self.walked = Effort(), 0
         self._history: list[list[Family]] = []
         # Of each memory, queue and kind of access: the bounds of all in the queue's history, by their places in it.
         self._bounds: dict[tuple[int, str], dict[tuple[int, str], Intervals]] = {}
@@ -139,13 +141,14 @@ class _Search:
         """Look for races within each of so many tasks from one on, whose order is the same."""
         self._history, self._bounds = [[] for _ in range(len(self._plan.cores) * len(ENGINES))], {}
         walk = Walk(self._plan, task, self.wanted, self._skips)
-        for together in walk.families():
-            for family in together:
-                self._enter(family, tasks)
-            for family in together:
-                for queue in self._races_of(family, tasks):
-                    if not self._every:
-                        walk.wait_for(family, queue)
+        try:
+            for together in walk.families():
+                for family in together:
+                    self._enter(family, tasks)
+                for family in together:
+                    self._look_before(family, tasks, walk)
+        finally:
+            self.walked += walk.walked
 
     def _enter(self, family: Family, tasks: int) -> None:
         history = self._history[family.queue]
@@ -154,8 +157,8 @@ class _Search:
             bounds.add(len(history), *_bounds_of(reach, family, tasks))
         history.append(family)
 
-    def _races_of(self, x: Family, tasks: int) -> Iterator[int]:
-        """Look for races of a family with those before it that it does not follow; yield the queues of those found."""
+    def _look_before(self, x: Family, tasks: int, walk: Walk) -> None:
+        """Look for races of a family with those before it that it does not follow; let it wait for those it races."""
         met: dict[int, list[np.ndarray]] = {}
         for reach in self._accesses(x.core, x.index):
             low, high = _bounds_of(reach, x, tasks)
@@ -168,21 +171,27 @@ class _Search:
         for queue in sorted(met):
             # The earliest is met first.
             for k in np.unique(np.concatenate(met[queue])).tolist():
-                if self._race_of(x, self._history[queue][k], tasks):
-                    yield queue
-                    if not self._every:
-                        break
+                y = self._history[queue][k]
+                known = self._pair(x, y) in self.races
+                if (not known and not self._race_of(x, y, tasks)) or self._every:
+                    continue
+                if known or x.core == y.core:
+                    # A wait bit is for all of a queue; so are waits that both have each time.
+                    walk.wait_for(x, queue)
+                    break
+                walk.wait_for_all_of(y)
+
+    def _pair(self, x: Family, y: Family) -> tuple[Key, Key]:
+        """Return the key of the race of two, x the later; of two cores neither stands first, and one may be known."""
+        pair = (y.core, y.index), (x.core, x.index)
+        return pair[::-1] if x.core != y.core and pair[::-1] in self.races else pair
 
     def _race_of(self, x: Family, y: Family, tasks: int) -> bool:
-        """Return whether two families race; note the race where it is the first of its instructions."""
-        pair = (y.core, y.index), (x.core, x.index)
-        # Of two cores neither stands first: it is the same cause.
-        if pair in self.races or (x.core != y.core and pair[::-1] in self.races):
-            return True
+        """Return whether two families race, and keep the race."""
         for second, first in self._conflicts(x.core, x.index, y.core, y.index):
             found = common_byte(x, second.operand, y, first.operand, self._effort, tasks)
             if found:
-                self.races[pair] = self._race(*found, first, second)
+                self.races[self._pair(x, y)] = self._race(*found, first, second)
                 if len(self.races) == MOST_RACES:
                     raise Undecided(f"only the first {MOST_RACES:,} races are told")
                 return True

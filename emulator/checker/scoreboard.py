@@ -48,7 +48,9 @@ class Scoreboard:
             for other in ("write",) if kind == "read" else ("write", "read"):
                 for engine, finishes in enumerate(self._finishes):
                     intervals = self._intervals.get((operand.memory, operand.core, other, engine))
-                    numbers = intervals.meeting(start[first + engine], low, high) if intervals else ()
+                    if intervals is None:
+                        continue
+                    numbers = intervals.meeting(start[first + engine], low, high)
                     if len(numbers):
                         # Whoever follows the last follows those before it.
                         start = tuple(map(max, start, finishes[int(numbers[-1])]))

@@ -7,10 +7,12 @@ from emulator.checker.findings import Edit, Finding, Verdict
 from emulator.checker.race_report import wait_letter
 from emulator.checker.races import find_races
 from emulator.plan.deadlock import Deadlock
-from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
 from isa.row import ENGINES, WAIT_LETTERS
+
+# Instructions that are walked at most to try a program without its wait bits: 10 to 30 us each.
+MOST_WALKED = 1_000_000
 
 
 def deadlock_finding(plan: Plan, deadlock: Deadlock) -> Finding:
@@ -73,17 +75,25 @@ def _often(times: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(times, f"{times:,} times")
 
 
-def useless_waits(plan: Plan) -> list[Finding]:
-    """Return the wait bits without which, all of them gone, a plan that is free of races still is."""
-    findings = []
+def useless_waits(plan: Plan) -> tuple[list[Finding], tuple[str, ...]]:
+    """Return the wait bits without which, all of them gone, a plan that is free of races still is.
+
+    And in words which were not tried, where that is too long.
+    """
+    findings: list[Finding] = []
+    left = MOST_WALKED
     for part in plan.cores:
         for index in range(len(part.core.code)):
             for bit, engine in enumerate(ENGINES):
                 waits = plan.cores[part.number].core.code[index].waits
                 if not waits >> bit & 1:
                     continue
+                if left < 0:
+                    return findings, (f"the wait bits from {part.where(index)} on, for there are many",)
                 without = _changed(plan, part.number, index, waits ^ 1 << bit)
-                if find_races(without).verdict != "proven":
+                found = find_races(without)
+                left -= found.walked
+                if found.verdict != "proven":
                     continue
                 plan, letter = without, wait_letter(engine)
                 findings.append(
@@ -97,7 +107,7 @@ def useless_waits(plan: Plan) -> list[Finding]:
                         severity="warning",
                     )
                 )
-    return findings
+    return findings, ()
 
 
 def without_waits(plan: Plan, useless: Sequence[Finding]) -> Plan:
@@ -112,7 +122,11 @@ def without_waits(plan: Plan, useless: Sequence[Finding]) -> Plan:
 
 def _changed(plan: Plan, number: int, index: int, waits: int) -> Plan:
     """Return a plan in which one instruction has other wait bits."""
-    core = plan.program.cores[number]
+    part, cores = plan.cores[number], plan.program.cores
+    core = part.core
     core = replace(core, code=(*core.code[:index], replace(core.code[index], waits=waits), *core.code[index + 1 :]))
-    cores = (*plan.program.cores[:number], core, *plan.program.cores[number + 1 :])
-    return load(replace(plan.program, cores=cores), plan.chip, plan.tasks)
+    bits = part.waits.copy()
+    bits[index] = waits
+    part = replace(part, core=core, waits=bits)
+    program = replace(plan.program, cores=(*cores[:number], core, *cores[number + 1 :]))
+    return replace(plan, program=program, cores=(*plan.cores[:number], part, *plan.cores[number + 1 :]))

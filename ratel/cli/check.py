@@ -73,7 +73,9 @@ def fix(options: argparse.Namespace) -> int:
         rewrite_whole(options.file, before.encode(), fixed.text.encode())
     for said in fixed.done:
         print(f"{options.file}, {said}")
-    if not fixed.done and not fixed.verdict.passed:
+    if fixed.ended:
+        print(f"{options.file}: stopped after as much work as --fix may cost; once more goes on from here")
+    elif not fixed.done and not fixed.verdict.passed:
         print(f"{options.file} is as it was: no change that --fix knows leaves fewer findings")
     print_verdict(fixed.verdict)
     return DONE if fixed.verdict.passed else WRONG

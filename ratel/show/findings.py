@@ -18,7 +18,7 @@ def print_verdict(verdict: Verdict) -> None:
     if (more := len(verdict.findings) - MOST_SHOWN) > 0:
         to_stderr(f"and {more:,} findings more, which --json shows")
     for said in verdict.unseen:
-        to_stderr(f"not looked at, for reads of what is not there: {said}")
+        to_stderr(f"not looked at: {said}")
     name, errors = plan.program.name, len(verdict.errors)
     advice = len(verdict.findings) - errors
     found = ", ".join(

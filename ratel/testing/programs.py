@@ -433,7 +433,8 @@ def racy_programs(draw: Draw) -> tuple[Program, int, str]:
     for engine, kind, besides in zip(engines, kinds, BESIDES_AT):
         mnemonic, attributes = MOVES[engine]
         other = replace(shared, address=besides, terms=())
-        pair.append(build(mnemonic, **{kind: shared, "x" if kind == "out" else "out": other}, **attributes))
+        out, x = (shared, other) if kind == "out" else (other, shared)
+        pair.append(build(mnemonic, out=out, x=x, **attributes))
     code = (*core.code[:at], *pair, *core.code[at:])
     lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
     program = ordered(replace(program, cores=(replace(core, code=code, lines=lines),)))

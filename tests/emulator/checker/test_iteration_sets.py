@@ -66,7 +66,12 @@ end
     ("line", "mutant", "lines", "causes"),
     [
         ("", "", set(), set()),
-        ("(w.t) store c[m*TILE : +TILE, n", "store c[m*TILE : +TILE, n", {(16, 18), (20, 19), (20, 18), (16, 19)}, {(16, 19)}),
+        (
+            "(w.t) store c[m*TILE : +TILE, n",
+            "store c[m*TILE : +TILE, n",
+            {(16, 18), (20, 19), (20, 18), (16, 19)},
+            {(16, 19)},
+        ),
         ("(w.m) matmul c_tile[1", "matmul c_tile[1", {(18, 20), (19, 20)}, {(18, 20)}),
         # The buffer of the multiply that is running: wrong parity.
         ("load b_tile[1 - n", "load b_tile[n", {(16, 18), (20, 18)}, {(16, 18)}),

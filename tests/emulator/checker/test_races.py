@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.checker.findings import Edit
+from emulator.checker.iteration_sets import common_byte
 from emulator.checker.races import Races, find_races
 from emulator.plan.load import load
 from isa.chip import load_chip
@@ -206,3 +208,63 @@ def test_the_command_says_which_lines_race(tmp_path: Path, capsys: pytest.Captur
     path.write_text(".chip edge" + POOLED.format("(w.p) "))
     assert main(["check", str(path)]) == 0
     assert "proven free of races" in capsys.readouterr().out
+
+
+# Pairs of instructions, of which each conflicts with all of the other engine; and copies that meet no other's byte.
+CONFLICTING = "maxpool b, a, window=1\ncopy a, b\n"
+APART = "maxpool y[{k}], x[{k}], window=1\ncopy z[{k}], x[{k}]\n"
+MANY = """
+.chip hanguang800
+.order compiler
+.input x i8[300, 1, 2, 2, 16]
+.local a i8[1, 2, 2, 16]
+.local b i8[1, 2, 2, 16]
+.output y i8[300, 1, 2, 2, 16]
+.output z i8[300, 1, 2, 2, 16]
+copy a, x[0]
+{}end
+"""
+
+
+@pytest.mark.parametrize(
+    ("pair", "races", "compared"),
+    # A race for each wait that is missing; what meets in no byte by its bounds is not compared at all.
+    [(CONFLICTING, 2, 2), (CONFLICTING.replace("max", "(w.m) max").replace("copy", "(w.p) copy"), 0, 0), (APART, 0, 0)],
+)
+def test_the_work_grows_with_what_is_told(
+    pair: str, races: int, compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+
+    def counted(*of: Any, **named: Any) -> Any:
+        searched.append(of)
+        return common_byte(*of, **named)
+
+    monkeypatch.setattr("emulator.checker.races.common_byte", counted)
+    for pairs in (50, 300):
+        searched.clear()
+        text = MANY.format("".join(pair.format(k=k) for k in range(pairs)))
+        found = find_races(load(ratel.assemble(text), load_chip("hanguang800"), 1))
+        assert len(found.races) == races * pairs and not found.why
+        assert len(searched) <= compared * pairs
+
+
+def test_only_so_many_races_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.checker.races.MOST_RACES", 7)
+    found = find_races(load(ratel.assemble(MANY.format(20 * CONFLICTING)), load_chip("hanguang800"), 1))
+    assert (found.verdict, len(found.races), found.why) == ("race", 7, "only the first 7 races are told")
+
+
+# Halves of one tensor: their bounds meet, and no byte.
+HALVES = "copy t[:, :, :, 0:16], b\nmaxpool c, t[:, :, :, 16:32], window=1\n"
+
+
+def test_searches_of_one_program_share_what_they_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.checker.iteration_sets.MOST_EFFORT", 200)
+    tensors = "".join(f".local {name} i8[1, 2, 2, {size}]\n" for name, size in (("t", 32), ("b", 16), ("c", 16)))
+    verdicts = []
+    for pairs in (3, 30):
+        program = ratel.assemble(f".chip edge\n.order compiler\n{tensors}{pairs * HALVES}end\n")
+        found = find_races(load(program, load_chip("edge"), 1))
+        verdicts.append((found.verdict, found.why))
+    assert verdicts == [("proven", ""), ("not proven", "too many accesses would have to be compared byte by byte")]
