@@ -33,8 +33,8 @@ def check(plan: Plan, waits: bool = False) -> Verdict:
     if order.verdict == "deadlock":
         # What comes behind it is never reached.
         return replace(order, findings=(*order.findings, *others))
-    data, unseen = find_dataflow(plan)
-    others += [*data, *can_overflow(plan), *can_stall(plan)]
+    (data, unseen), (sums, unsummed) = find_dataflow(plan), can_overflow(plan)
+    others, unseen = [*others, *data, *sums, *can_stall(plan)], [*unseen, *unsummed]
     if waits and order.verdict == "proven":
         useless, untried = useless_waits(plan)
         others, unseen = [*others, *useless], [*unseen, *untried]

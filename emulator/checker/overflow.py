@@ -1,57 +1,71 @@
 """Overflow: products whose sums can pass the accumulator's 32 bits, for some input of the declared type.
 
 A sum of K products (x - x_zero) (w - w_zero) and a bias is greatest where each x is the end of its type that its weight
-makes greatest. Weights that the program holds and never writes are taken as they are; others as their type allows.
-Products of 16 bits have an accumulator of 64, which no sum passes.
+makes greatest. Weights and biases that the program holds and nothing writes are taken as they are, other weights as
+their type allows; where they follow counters, those of each iteration go together. Products of 16 bits have an
+accumulator of 64, which no sum passes.
 """
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import lcm
 
 import numpy as np
 
 from emulator.checker.findings import Edit, Finding
+from emulator.checker.race_report import when
 from emulator.plan.plan import Plan
 from isa.compressed import expand
 from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
-from isa.operand import Operand
-from isa.program import Core
+from isa.operand import Operand, region
+
+# Counters, the first channel there that passes, and what it can reach.
+Worst = tuple[tuple[int, ...], int, int]
+# Pairs of addresses of one instruction, and weights of a program, each time counted: 20 ns each.
+MOST_PAIRS, MOST_WEIGHTS = 2**16, 2**26
 
 
-def can_overflow(plan: Plan) -> list[Finding]:
-    """Return the products whose accumulator some input makes overflow, with the first channel where it does."""
-    findings = []
+def can_overflow(plan: Plan) -> tuple[list[Finding], list[str]]:
+    """Return the products whose accumulator some input makes overflow; and in words those that were not looked at."""
+    sums = _Sums(plan)
+    findings, unseen = [], []
     for part in plan.cores:
-        held = _Constants(part.core)
+        trips = part.core.trips(plan.tasks)
         for index, instruction in enumerate(part.core.code):
             if not any(spec.name == "w" for spec in instruction.row.operands):
                 continue
-            x, w = instruction.operand("x"), instruction.operand("w")
-            assert x is not None and w is not None
-            bias = _bias(held, instruction)
-            if x.dtype == I16 or _of_types(instruction, x, w) + int(np.abs(bias).max()) <= I32.high:
+            try:
+                worst = sums.worst(part.number, instruction, trips[index])
+            except _Unknown as unknown:
+                unseen.append(f"whether a sum of {part.where(index)} can overflow, for {unknown}")
                 continue
-            found = _worst(held, instruction, x, w, bias)
-            if found is not None:
-                channel, value = found
-                place = Place(part.number, index)
-                findings.append(_finding(place, instruction, channel, value))
-    return findings
+            if worst is not None:
+                counters, channel, value = worst
+                findings.append(_finding(plan, Place(part.number, index, counters), instruction, channel, value))
+    return findings, unseen
 
 
-def _finding(place: Place, instruction: Instruction, channel: int, value: int) -> Finding:
+def _finding(plan: Plan, place: Place, instruction: Instruction, channel: int, value: int) -> Finding:
     bound = I32.high if value > 0 else I32.low
     parts = -(-abs(value) // abs(bound))
     edits: tuple[Edit, ...] = ()
     if instruction.row.mnemonic == "matmul":
         edits = (Edit(place.core, place.index, "split sum", str(parts)),)
+    reach = f"the sum of channel {channel} can reach {value:,}{when(plan, place)}"
     return Finding(
         "C501",
         place,
-        f"the sum of channel {channel} can reach {value:,}, but the accumulator wraps at {bound:,}",
+        f"{reach}, but the accumulator wraps at {bound:,}",
         f"sum in {parts} parts, each into f32, adding the one before (`add=`); or use smaller weights",
         (),
         edits,
     )
+
+
+class _Unknown(Exception):
+    """Raised where it cannot be said whether sums overflow; why is its text."""
 
 
 def length(instruction: Instruction, x: Operand, w: Operand) -> int:
@@ -64,87 +78,149 @@ def length(instruction: Instruction, x: Operand, w: Operand) -> int:
     return w.elements // w.shape[0]
 
 
+class _Sums:
+    """The sums of a program's products, by the constants that it holds."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._held, self._left = _Constants(plan), MOST_WEIGHTS
+
+    def worst(self, core: int, instruction: Instruction, trips: Sequence[int]) -> Worst | None:
+        """Return the first channel whose sum can pass 32 bits in some iteration, and what it can reach; None for none.
+
+        Raises _Unknown.
+        """
+        x, w, bias = (instruction.operand(name) for name in ("x", "w", "bias"))
+        assert x is not None and w is not None
+        if x.dtype == I16:
+            return None
+        x_zero, w_zero = (int(instruction.attribute(name)[0]) for name in ("x_zero", "w_zero"))
+        of_x, of_w = _ends(x.dtype, x_zero), _ends(w.dtype, w_zero)
+        of_types = length(instruction, x, w) * max(map(abs, of_x)) * max(map(abs, of_w))
+        biases = self._biases(core, bias, trips)
+        if of_types + max(int(np.abs(each).max()) for each in biases.values()) <= I32.high:
+            return None
+        if not self._held.is_written(core, x, trips) and self._held.tensor(core, x, 0) is not None:
+            raise _Unknown("x is a constant, too: the worst that its type allows is not there")
+        is_held = not self._held.is_written(core, w, trips)
+        sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for (at_w, at_bias), counters in _together((w if is_held else None, bias), trips).items():
+            if at_w not in sums:
+                factors = self._factors(core, instruction, w, at_w, w_zero) if is_held else None
+                if factors is None:
+                    factors = np.broadcast_to(np.array(of_w)[:, None, None], (2, length(instruction, x, w), 1))
+                products = [factors * end for end in of_x]
+                sums[at_w] = (
+                    np.minimum(*products).sum(axis=1).min(axis=0),
+                    np.maximum(*products).sum(axis=1).max(axis=0),
+                )
+            least, most = (each + biases[at_bias] for each in sums[at_w])
+            passes = np.flatnonzero((least < I32.low) | (most > I32.high))
+            if len(passes):
+                channel = int(passes[0])
+                return counters, channel, int(most[channel] if most[channel] > I32.high else least[channel])
+        return None
+
+    def _biases(self, core: int, bias: Operand | None, trips: Sequence[int]) -> dict[int, np.ndarray]:
+        """Return the bias of each channel, or of all, by what counters add to its address; 0 where there is none."""
+        if bias is not None and self._held.is_written(core, bias, trips):
+            raise _Unknown("the program writes its bias")
+        found = {}
+        for (at,) in _together((bias,), trips):
+            known = None if bias is None else self._held.tensor(core, bias, at)
+            found[at] = np.zeros(1, np.int64) if known is None else known.astype(np.int64)
+        return found
+
+    def _factors(self, core: int, instruction: Instruction, w: Operand, at: int, zero: int) -> np.ndarray | None:
+        """Return the weights of an iteration, [sums, products, channels], or None where they are not held."""
+        held = self._held.tensor(core, w, at)
+        if held is None:
+            return None
+        self._left -= held.size
+        if self._left < 0:
+            raise _Unknown("there are too many weights, in all iterations")
+        factors = held.astype(np.int64) - zero
+        match instruction.row.mnemonic:
+            case "matmul":
+                if instruction.attribute("transpose_w")[0]:
+                    factors = factors.swapaxes(-1, -2)
+                return factors.reshape(-1, *factors.shape[-2:])
+            case "dwconv":
+                return factors.reshape(1, -1, factors.shape[-1])
+        return factors.reshape(factors.shape[0], -1).T[None]
+
+
 def _ends(dtype: DType, zero: int) -> tuple[int, int]:
     return int(dtype.low) - zero, int(dtype.high) - zero
 
 
-def _zeros(instruction: Instruction) -> tuple[int, int]:
-    x_zero, w_zero = (int(instruction.attribute(name)[0]) for name in ("x_zero", "w_zero"))
-    return x_zero, w_zero
+def _together(operands: Sequence[Operand | None], trips: Sequence[int]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Return what the counters add to the addresses of operands, together, each with counters for which they do.
 
-
-def _of_types(instruction: Instruction, x: Operand, w: Operand) -> int:
-    """Return a bound of the magnitude of a sum of products that the types alone give."""
-    x_zero, w_zero = _zeros(instruction)
-    most_x, most_w = (max(map(abs, _ends(*of))) for of in ((x.dtype, x_zero), (w.dtype, w_zero)))
-    return length(instruction, x, w) * most_x * most_w
-
-
-def _bias(held: "_Constants", instruction: Instruction) -> np.ndarray:
-    """Return the bias of each channel, or of all; 0 where there is none, or none that is known."""
-    bias = instruction.operand("bias")
-    known = None if bias is None else held.tensor(bias)
-    return np.zeros(1, np.int64) if known is None else known.astype(np.int64)
-
-
-def _worst(
-    constants: "_Constants", instruction: Instruction, x: Operand, w: Operand, bias: np.ndarray
-) -> tuple[int, int] | None:
-    """Return the first channel whose sum can pass 32 bits, and what it can reach; None for none."""
-    x_zero, w_zero = _zeros(instruction)
-    low, high = _ends(x.dtype, x_zero)
-    held = constants.tensor(w)
-    count = length(instruction, x, w)
-    if held is None:
-        ends = [a * b for a in (low, high) for b in _ends(w.dtype, w_zero)]
-        least, most = np.array([count * min(ends)]), np.array([count * max(ends)])
-    else:
-        factors = held.astype(np.int64) - w_zero
-        match instruction.row.mnemonic:
-            case "matmul":
-                # [batches, products, channels]
-                if instruction.attribute("transpose_w")[0]:
-                    factors = factors.swapaxes(-1, -2)
-                factors = factors.reshape(-1, *factors.shape[-2:])
-            case "dwconv":
-                factors = factors.reshape(1, -1, factors.shape[-1])
-            case _:
-                factors = factors.reshape(factors.shape[0], -1).T[None]
-        least = np.minimum(factors * low, factors * high).sum(axis=1).min(axis=0)
-        most = np.maximum(factors * low, factors * high).sum(axis=1).max(axis=0)
-    least, most = least + bias, most + bias
-    passes = np.flatnonzero((least < I32.low) | (most > I32.high))
-    if not len(passes):
-        return None
-    channel = int(passes[0])
-    least, most = np.broadcast_arrays(least, most)
-    return channel, int(most[channel] if most[channel] > I32.high else least[channel])
+    Raises _Unknown where there are too many.
+    """
+    found = {(0,) * len(operands): (0,) * len(trips)}
+    for counter, count in enumerate(trips):
+        terms = [[term for term in operand.terms if term.counter == counter] if operand else [] for operand in operands]
+        moduli = [term.modulus for each in terms for term in each]
+        # Those with a modulus repeat together.
+        values = range(count if 0 in moduli else min(count, lcm(*moduli)))
+        if len(values) * len(found) > MOST_PAIRS:
+            raise _Unknown("it has too many iterations")
+        steps: dict[tuple[int, ...], int] = {}
+        for n in values:
+            steps.setdefault(tuple(sum(term.at(n) for term in each) for each in terms), n)
+        found = {
+            tuple(map(sum, zip(at, step))): (*counters[:counter], n, *counters[counter + 1 :])
+            for at, counters in found.items()
+            for step, n in steps.items()
+        }
+    return found
 
 
 class _Constants:
-    """The tensors of a core that the program holds, and no instruction writes."""
+    """What a program holds and nothing writes: no instruction in any iteration, and no input."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._written = [
-            (operand.memory, *operand.extent(trips))
-            for instruction, trips in zip(core.code, core.trips())
-            for kind, operand in instruction.accesses()
-            if kind == "write"
-        ]
+    def __init__(self, plan: Plan) -> None:
+        written: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        self._segments: dict[tuple[int, str], list[tuple[int, int, bytes]]] = {}
+        for part in plan.cores:
+            for instruction, trips in zip(part.core.code, part.core.trips(plan.tasks)):
+                for kind, operand in instruction.accesses():
+                    if kind == "write":
+                        written.setdefault(_place(part.number, operand), []).append(operand.extent(trips))
+            for symbol in part.core.symbols:
+                if symbol.kind == "input":
+                    end = symbol.address + symbol.buffers * symbol.bytes
+                    written.setdefault(region(part.number, symbol.memory), []).append((symbol.address, end))
+            for segment in part.core.segments:
+                held = segment.address, segment.end, segment.data
+                self._segments.setdefault(region(part.number, segment.memory), []).append(held)
+        self._written = {place: np.array(found) for place, found in written.items()}
+        for segments in self._segments.values():
+            segments.sort()
 
-    def tensor(self, operand: Operand) -> np.ndarray | None:
-        """Return the tensor of an operand that no loop moves, or None."""
-        if operand.terms:
+    def is_written(self, core: int, operand: Operand, trips: Sequence[int]) -> bool:
+        """Return whether something may write an operand's bytes, in some iteration."""
+        low, high = operand.extent(trips)
+        written = self._written.get(_place(core, operand))
+        return written is not None and bool(((written[:, 0] < high) & (low < written[:, 1])).any())
+
+    def tensor(self, core: int, operand: Operand, at: int) -> np.ndarray | None:
+        """Return an operand's tensor, `at` bytes on, that one segment has whole; or None."""
+        low, high = (operand.address + at + end for end in operand.span())
+        segments = self._segments.get(_place(core, operand), [])
+        # They share no byte.
+        k = bisect_right(segments, low, key=lambda segment: segment[0])
+        if not k or high > segments[k - 1][1]:
             return None
-        low, high = (operand.address + end for end in operand.span())
-        held = [s for s in self._core.segments if s.memory == operand.memory and s.address <= low and high <= s.end]
-        if not held or any(m == operand.memory and first < high and low < last for m, first, last in self._written):
-            return None
-        data = np.frombuffer(held[0].data, np.uint8)[low - held[0].address : high - held[0].address]
+        first, _, held = segments[k - 1]
+        data = np.frombuffer(held, np.uint8)[low - first : high - first]
         if operand.stored:
             return expand(data, operand.dtype, operand.shape)
-        values = data.view(operand.dtype.numpy)
-        first = (operand.address - low) // operand.dtype.bytes
+        values = data.view(operand.dtype.numpy)[-operand.span()[0] // operand.dtype.bytes :]
         strides = [stride * operand.dtype.bytes for stride in operand.strides]
-        return np.lib.stride_tricks.as_strided(values[first:], operand.shape, strides)
+        return np.lib.stride_tricks.as_strided(values, operand.shape, strides)
+
+
+def _place(core: int, operand: Operand) -> tuple[int, str]:
+    return region(core if operand.core is None else operand.core, operand.memory)

@@ -14,13 +14,16 @@ import ratel
 from emulator.checker.check import check
 from emulator.checker.findings import CODES
 from emulator.checker.initialisation import _Flow, _remainders, find_dataflow
+from emulator.checker.overflow import can_overflow
 from emulator.checker.races import find_races
 from emulator.plan.load import load
 from isa.chip import load_chip
+from isa.dtypes import I32
 from isa.errors import RatelError
 from isa.operand import Term
 from isa.program import Program
 from ratel import testing
+from ratel.api import plan_for
 from ratel.cli.main import main
 from ratel.show.findings import rendered
 from ratel.testing.programs import looped_programs, programs_of_cores, race_free_programs
@@ -232,6 +235,117 @@ def test_sums_that_can_overflow(weight: str, inner: int, found: str | None) -> N
         x = np.full((1, inner), 255, np.uint8)
         wrapped = ratel.run(ratel.assemble(text + "matmul y, x, w\nend\n"), {"x": x}).outputs["y"]
         assert int(wrapped[0, 0]) != 255 * inner * (255 if "u8" in weight else -128)
+
+
+# How an operand follows two counters, and the same in Python.
+FOLLOWED = {
+    "0": lambda i, j: 0,
+    "i": lambda i, j: i,
+    "j": lambda i, j: j,
+    "i % 2": lambda i, j: i % 2,
+    "1 - i % 2": lambda i, j: 1 - i % 2,
+    "i + j": lambda i, j: i + j,
+    "i % 2 + j": lambda i, j: i % 2 + j,
+}
+# Near the ends of 32 bits, so that some weights pass them and others do not.
+NEAR = st.integers(0, 66_000).map(lambda less: I32.high - less) | st.integers(0, 66_000).map(
+    lambda more: I32.low + more
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from((-128, -1, 0, 1, 127)), min_size=12, max_size=12),
+    st.lists(NEAR | st.just(0), min_size=12, max_size=12),
+    st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    st.sampled_from(sorted(FOLLOWED)),
+    st.sampled_from(sorted(FOLLOWED)),
+)
+def test_sums_of_operands_that_follow_counters_are_those_of_each_iteration(
+    weights: list[int], biases: list[int], counts: tuple[int, int], of_w: str, of_bias: str
+) -> None:
+    w, bias = np.array(weights, np.int8).reshape(6, 2, 1), np.array(biases[:6], np.int32).reshape(6, 1)
+    b = ratel.Builder("sums", chip="edge")
+    x = b.input("x", "u8", (1, 2))
+    y = b.output("y", "i32", (1, 1))
+    held_w, held_bias = b.weight("w", w), b.const("bias", bias)
+    with b.loop(counts[0]) as i, b.loop(counts[1]) as j:
+        at_w, at_bias = (eval(text, {"i": i, "j": j}) for text in (of_w, of_bias))
+        b.matmul(y, x, held_w[at_w], bias=held_bias[at_bias])
+    found, unseen = can_overflow(plan_for(b.build(), None))
+    assert not unseen
+    passing = set()
+    for i_, j_ in np.ndindex(*counts):
+        products = 255 * w[FOLLOWED[of_w](i_, j_)].astype(int)
+        added = int(bias[FOLLOWED[of_bias](i_, j_), 0])
+        if products[products > 0].sum() + added > I32.high or products[products < 0].sum() + added < I32.low:
+            passing.add((i_, j_))
+    assert {f.place.counters[1:3] for f in found if f.place} <= passing
+    assert bool(found) == bool(passing)
+
+
+LOOPED = """
+.chip edge
+.input x i8[1, 1]
+.weight w i8[2, 1, 1] = {}
+.const b i32[2, 1] = {}
+.output y i32[1, 1]
+loop i, 2
+matmul y, x, {}
+brnz i
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases", "operands", "codes"),
+    [
+        # The two of the issue: not found, and found where it cannot be.
+        (1, 2147483647, "w[0], bias=b[i]", ["C501"]),
+        (0, 2147483647, "w[i], bias=b[0]", []),
+        (1, 2147483520, "w[i], bias=b[i]", []),
+    ],
+)
+def test_sums_in_loops(weights: int, biases: int, operands: str, codes: list[str]) -> None:
+    verdict = ratel.check(ratel.assemble(LOOPED.format(weights, biases, operands)))
+    assert [finding.code for finding in verdict.findings] == codes
+    assert all(
+        finding.message.startswith("the sum of channel 0 can reach 2,147,483,774 [iteration 0]")
+        for finding in verdict.findings
+    )
+
+
+def test_sums_that_are_not_looked_at_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = ratel.assemble(LOOPED.format(1, 2147483647, "w[i], bias=b[i]"))
+    for limit, why in (("MOST_PAIRS", "it has too many iterations"), ("MOST_WEIGHTS", "there are too many weights")):
+        with monkeypatch.context() as context:
+            context.setattr(f"emulator.checker.overflow.{limit}", 0 if limit == "MOST_WEIGHTS" else 1)
+            verdict = ratel.check(program)
+        assert not verdict.findings and len(verdict.unseen) == 1
+        assert verdict.unseen[0].startswith("whether a sum of ") and why in verdict.unseen[0]
+
+
+REMOTE = """
+.chip hanguang800
+.core 0
+.input x i8[1, 1]
+.weight w i8[1, 1] = 0
+.const b i32[1] = 2147483647
+.output y i32[1, 1]
+matmul y, x, w, bias=b
+end
+.core 1
+.input v i8[1, 1]
+{}end
+"""
+
+
+def test_weights_that_another_core_writes_are_not_constants() -> None:
+    codes = [
+        [finding.code for finding in ratel.check(ratel.assemble(REMOTE.format(line))).findings]
+        for line in ("", "copy core0.w, v\n")
+    ]
+    assert codes[0] == [] and "C501" in codes[1]
 
 
 FAR = """
