@@ -135,6 +135,9 @@ class Check:
     expected: bytes
 
 
+_NOWHERE = np.zeros(0, np.int64), np.zeros(0, np.int64), list[Symbol]()
+
+
 @dataclass(frozen=True)
 class Core:
     """What one core runs and holds: code, the line of each instruction, initial data, symbols."""
@@ -156,6 +159,11 @@ class Core:
     def of_kind(self, kind: str) -> Sequence[Symbol]:
         """Return the symbols of a kind, in the order of their declaration."""
         return self._by_kind.get(kind, ())
+
+    def around(self, memory: str, low: int, high: int) -> list[Symbol]:
+        """Return the symbols that have all bytes [low, high) of a memory, in the order of their declaration."""
+        first, end, symbols = self._bounds.get(memory, _NOWHERE)
+        return [symbols[k] for k in np.flatnonzero((first <= low) & (high <= end)).tolist()]
 
     def trips(self, tasks: int = 1) -> list[tuple[int, ...]]:
         """Return, for each instruction, the trip count of every counter, as `trips_at` does; the last are kept."""
@@ -186,6 +194,17 @@ class Core:
     def loops(self) -> tuple[Loop, ...]:
         """The loops of valid code, in the order in which they open."""
         return tuple(find_loops(self.code))
+
+    @cached_property
+    def _bounds(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64], list[Symbol]]]:
+        """First byte, end and symbol of the symbols of each memory: compared as arrays, for they may be many."""
+        held: dict[str, list[Symbol]] = {}
+        for symbol in self.symbols:
+            held.setdefault(symbol.memory, []).append(symbol)
+        return {
+            memory: (np.array([s.address for s in mine]), np.array([s.end for s in mine]), mine)
+            for memory, mine in held.items()
+        }
 
     @cached_property
     def _by_kind(self) -> dict[str, list[Symbol]]:

@@ -94,10 +94,7 @@ class _Flow:
                 if symbol.kind == "input":
                     self._set(part.number, symbol.memory, symbol.address, symbol.address + symbol.bytes)
         overlapping = {
-            region(part.number, one.memory)
-            for part in plan.cores
-            for one, other in product(part.core.symbols, repeat=2)
-            if one.memory == other.memory and one.address < other.address < one.end < other.end
+            region(part.number, memory) for part in plan.cores for memory in _overlapping_in_part(part.core.symbols)
         }
         self._writers = {place: np.zeros(seen[place], np.int32) for place in overlapping if place in seen}
 
@@ -235,13 +232,11 @@ class _Flow:
         """Return the tensors that an operand lies in, all of it."""
         low, high = (access.operand.address_at(counters) + end for end in access.operand.span())
         core, memory = access.memory
-        symbols = self._plan.cores[core].core.symbols
-        return [s for s in symbols if s.memory == memory and s.address <= low and high <= s.end]
+        return self._plan.cores[core].core.around(memory, low, high)
 
     def _symbol(self, place: tuple[int, str], address: int) -> Symbol | None:
         core, memory = place
-        symbols = self._plan.cores[core].core.symbols
-        held = [s for s in symbols if s.memory == memory and s.address <= address < s.end]
+        held = self._plan.cores[core].core.around(memory, address, address + 1)
         return held[-1] if held else None
 
     def _bytes(self, states: States, access: _Access, counters: Sequence[int]) -> np.ndarray:
@@ -284,6 +279,20 @@ class _Flow:
         first = held.__array_interface__["data"][0] - self._there[access.memory].__array_interface__["data"][0]
         offsets = np.sum([at * step for at, step in zip(places, held.strides)], axis=0)
         return int(first + np.min(offsets))
+
+
+def _overlapping_in_part(symbols: Sequence[Symbol]) -> set[str]:
+    """Return the memories in which two symbols overlap and neither lies within the other."""
+    found, open_ = set(), dict[str, list[int]]()
+    # Those that are open lie in each other, the innermost last.
+    for symbol in sorted(symbols, key=lambda symbol: (symbol.address, -symbol.end)):
+        ends = open_.setdefault(symbol.memory, [])
+        while ends and ends[-1] <= symbol.address:
+            ends.pop()
+        if ends and ends[-1] < symbol.end:
+            found.add(symbol.memory)
+        ends.append(symbol.end)
+    return found
 
 
 def _accesses(at: int, core: int, index: int, instruction: Instruction, trips: tuple[int, ...]) -> list[_Access]:

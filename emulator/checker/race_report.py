@@ -97,7 +97,7 @@ def _semaphore(plan: Plan, first: Access, second: Access) -> tuple[Edit, ...]:
 def tensor_byte(plan: Plan, place: tuple[int, str], address: int) -> str:
     """Return a byte of a memory, by the innermost tensor that it is of where there is one."""
     core, memory = place
-    held = [s for s in plan.cores[core].core.symbols if s.memory == memory and s.address <= address < s.end]
+    held = plan.cores[core].core.around(memory, address, address + 1)
     return f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {memory}"
 
 

@@ -7,6 +7,7 @@ of (docs/cycles.md, "When it starts") gives the latest cycle that it may start o
 those that won.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -130,6 +131,7 @@ class _Backwards:
         self.tables = [
             [np.array(of, np.int64).reshape(-1, 4) for of in executed.accesses] for executed in self.executed
         ]
+        self.bounds = [[_bounds(table) for table in tables] for tables in self.tables]
         self.partners = self._partners()
         self.fixed = contested(timeline.plan)
         self.left = [len(executed.indices) for executed in self.executed]
@@ -233,7 +235,7 @@ class _Backwards:
 
     def _last_before(self, core: int, record: int, engine: int) -> int | None:
         of_engine = self.members[core][engine]
-        place = int(np.searchsorted(of_engine, record))
+        place = bisect_left(of_engine, record)
         return of_engine[place - 1] if place else None
 
     def _conflict(self, core: int, record: int, engine: int, by: int) -> int | None:
@@ -248,12 +250,25 @@ class _Backwards:
         last = executed.counts[n + 1][own] if n + 1 < len(executed.counts) else len(self.tables[core][own])
         mine = self.tables[core][own][first:last, 1:]
         newest = executed.counts[n][engine]
-        while newest and len(mine) and self.finish[int(table[newest - 1, 0])] > by:
-            begin = max(newest - BLOCK, 0)
-            theirs = table[begin:newest, None]
+        if not newest or not len(mine):
+            return None
+        lows, highs = self.bounds[core][engine]
+        near = (lows < mine[:, 1].max()) & (mine[:, 0].min() < highs)
+        for block in np.flatnonzero(near[: -(-newest // BLOCK)])[::-1].tolist():
+            begin, end = block * BLOCK, min(block * BLOCK + BLOCK, newest)
+            if self.finish[int(table[end - 1, 0])] <= by:
+                return None
+            theirs = table[begin:end, None]
             hits = (theirs[..., 1] < mine[:, 1]) & (mine[:, 0] < theirs[..., 2]) & (theirs[..., 3] | mine[:, 2] > 0)
             found = np.flatnonzero(hits.any(axis=1))
             if len(found):
                 return int(table[begin + found[-1], 0])
-            newest = begin
         return None
+
+
+def _bounds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least first byte and the greatest end of each BLOCK of an engine's accesses."""
+    if not len(table):
+        return table[:, 1], table[:, 2]
+    firsts = np.arange(0, len(table), BLOCK)
+    return np.minimum.reduceat(table[:, 1], firsts), np.maximum.reduceat(table[:, 2], firsts)

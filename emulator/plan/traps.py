@@ -18,7 +18,7 @@ def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = ""
     """
     out = core.code[k].operand("out")
     assert out is not None
-    held = [s for s in core.symbols if s.memory == out.memory and out.core is None and s.address <= address < s.end]
+    held = core.around(out.memory, address, address + 1) if out.core is None else []
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
     in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(
