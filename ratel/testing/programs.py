@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from isa.chip import load_chip
 from isa.compressed import compress
 from isa.dtypes import I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build

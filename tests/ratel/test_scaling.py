@@ -1,7 +1,8 @@
-"""What commands cost, in calls of functions, for programs of n lines and of 4 n: a little more than four times as much."""
+"""What commands cost, in calls of functions, for programs of n lines and of 4 n: some four times as much."""
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +33,7 @@ def racing(n: int) -> str:
 def tensors(n: int, order: str = "compiler") -> str:
     chain = ["x", *(f"t{k}" for k in range(n)), "y"]
     moves = ("(w.p) copy {}, {}\n", "(w.m) maxpool {}, {}, window=1\n")
-    body = "".join(moves[k % 2].format(to, of) for k, (of, to) in enumerate(zip(chain, chain[1:])))
+    body = "".join(moves[k % 2].format(to, of) for k, (of, to) in enumerate(pairwise(chain)))
     declared = "".join(f".local t{k} i8[1, 2, 2, 16]\n" for k in range(n))
     return f"{HEAD.format(order=order)}{declared}{body}end\n"
 
