@@ -79,21 +79,22 @@ class Races:
     why: str = ""
 
 
-def find_races(plan: Plan, skips: bool = True) -> Races:
+def find_races(plan: Plan, skips: bool = True, most: int = MOST_EXECUTIONS) -> Races:
     """Return whether a plan is free of races; raise Trap where it is a deadlock.
 
-    With `skips`, iterations that do as the one before are skipped, unless then something cannot be said.
+    With `skips`, iterations that do as the one before are skipped, unless then something cannot be said. At most `most`
+    instructions are followed one by one.
     """
-    found = _find(plan, skips)
+    found = _find(plan, skips, most)
     if not skips or not found.why:
         return found
-    one_by_one = _find(plan, skips=False)
+    one_by_one = _find(plan, skips=False, most=most)
     # What was found before a search was given up is a race all the same.
     return found if found.races and one_by_one.why and not one_by_one.races else one_by_one
 
 
-def _find(plan: Plan, skips: bool) -> Races:
-    search, why = _Search(plan, skips), ""
+def _find(plan: Plan, skips: bool, most: int) -> Races:
+    search, why = _Search(plan, skips, most), ""
     try:
         _look(plan, search, skips)
     except Undecided as doubt:
@@ -108,7 +109,7 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
     one_by_one = not skips or plan.program.order == "hardware"
     tasks = repeats_after(plan) if one_by_one and search.wanted else 1
     total = tasks * sum(part.core.executions for part in plan.cores)
-    if tasks > 1 and total > MOST_EXECUTIONS:
+    if tasks > 1 and total > search.most:
         raise Undecided(f"{tasks:,} tasks that differ, of {total:,} instructions, would have to be followed one by one")
     for task in range(tasks):
         search.look(task, 1 if one_by_one else plan.tasks)
@@ -119,8 +120,8 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
 class _Search:
     """A search for races; `wanted` are the instructions, by (core, index), that may have one by their bounds."""
 
-    def __init__(self, plan: Plan, skips: bool) -> None:
-        self._plan, self._skips = plan, skips
+    def __init__(self, plan: Plan, skips: bool, most: int) -> None:
+        self._plan, self._skips, self.most = plan, skips, most
         self._trips = [part.core.trips(plan.tasks) for part in plan.cores]
         self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
         self._left, self._effort = MOST_PAIRS, Effort()
@@ -131,7 +132,7 @@ class _Search:
     def look(self, task: int, tasks: int) -> None:
         """Look for races within each of so many tasks from one on, whose order is the same."""
         self._history = [[] for _ in range(len(self._plan.cores) * len(ENGINES))]
-        for together in Walk(self._plan, task, self.wanted, self._skips).families():
+        for together in Walk(self._plan, task, self.wanted, self._skips, self.most).families():
             for family in together:
                 self._history[family.queue].append(family)
             for family in together:

@@ -127,7 +127,7 @@ def arguments(
 
 
 def of_text(b: Builder) -> Program:
-    return assemble_for(b.text(), held=b.files)
+    return assemble_for(b.text(), held=b.files).program
 
 
 @pytest.mark.parametrize("mnemonic", BUILT)

@@ -131,7 +131,7 @@ def shown(body: str) -> list[str]:
             "copy a, x",
             [
                 "error[C402]: output `y` is never written",
-                "advice[C403]: nothing reads what this writes, from byte 0 of a on",
+                "warning[C403]: nothing reads what this writes, from byte 0 of a on",
             ],
         ),
         (
@@ -140,7 +140,7 @@ def shown(body: str) -> list[str]:
         ),
         (
             "copy y, x\ncopy b, x",
-            ["advice[C403]: nothing reads what this writes, from byte 0 of b on"],
+            ["warning[C403]: nothing reads what this writes, from byte 0 of b on"],
         ),
     ],
 )
