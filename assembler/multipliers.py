@@ -7,7 +7,7 @@ import numpy as np
 
 from assembler.operands import Given, Part
 from assembler.requantise import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, multipliers
-from isa.dtypes import F32, I32
+from isa.dtypes import F32
 from isa.instruction import Value
 from isa.operand import Operand, Term
 from isa.row import Row
@@ -50,7 +50,7 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
         return {}
     if not any(spec.name in MULTIPLIERS for spec in row.operands):
         return {}
-    _check_taken(given, attributes)
+    _check_taken(given)
     out = given["out"]
     channels = out.operand.shape[-1]
     lists = {name: _scale_list(name, held, row, attributes) for name, held in given.items()}
@@ -69,17 +69,14 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
     return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
 
 
-def _check_taken(given: dict[str, Given], attributes: dict[str, Value]) -> None:
-    """Raise ScaleProblem for scales and zero points that the instruction would not look at."""
+def _check_taken(given: dict[str, Given]) -> None:
+    """Raise ScaleProblem for a scale that the instruction would not look at."""
     for name, held in given.items():
         if held.symbol is None:
             continue
         if name == "ew1_bias" and any(step != 1 for step in held.symbol.scale):
             help = "it is added in real units: store the values themselves, without a scale"
             raise ScaleProblem(name, f"`{name}` has scale {held.symbol.scale[0]:g}, which nothing takes", help)
-        if held.operand.dtype == I32 and held.symbol.zero not in attributes.get(f"{name}_zero", (0,)):
-            help = "numbers of type i32 stand for themselves: give it the zero point 0"
-            raise ScaleProblem(name, f"`{name}` has zero point {held.symbol.zero}, which nothing takes", help)
 
 
 @dataclass(frozen=True)

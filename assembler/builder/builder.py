@@ -385,7 +385,8 @@ class Builder(Instructions):
             unread = {span.line for found in told for span in _spans(found) if span.file != TEXT}
             if not unread:
                 break
-            shown |= unread
+            # Not held while it is assembled once more: it may be large.
+            done, shown = None, shown | unread
         located = [_located(found, origin) for found in told]
         if done is None:
             raise AssemblyError(located)

@@ -160,7 +160,7 @@ def test_what_is_long_or_large_is_not_followed_one_by_one(monkeypatch: pytest.Mo
             assert shown(body) != []
 
 
-def test_a_stray_signal_is_advice() -> None:
+def test_a_stray_signal_is_a_warning() -> None:
     text = ".chip hanguang800\n.semaphore s\n.input x i8[4]\n.output y i8[4]\ncopy y, x\nsignal s, me\nend\n"
     verdict = ratel.check(ratel.assemble(text))
     assert verdict.passed
