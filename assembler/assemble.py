@@ -5,18 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from assembler.checks import read_checks
 from assembler.declarations import Declarations
+from assembler.doubts import doubt
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
 from assembler.multipliers import Pool
 from assembler.placement import place
 from assembler.resolve import Resolver
+from assembler.scales import Scales
 from assembler.symbols import Names, Scope
 from assembler.syntax import nodes
-from assembler.syntax.diagnostics import Failed, Note, Report, Span, TooMany
+from assembler.syntax.diagnostics import Diagnostic, Failed, Note, Report, Span, TooMany, issue
 from assembler.syntax.parser import parse
 from assembler.syntax.source import SourceFile
 from isa.chip import DEFAULT_CHIP, Chip, load_chip
@@ -29,13 +31,23 @@ from isa.synchronisation import check_synchronisation
 MAX_DISTINCT_OPERANDS = 65535
 
 
-def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None) -> Program:
+class Assembly(NamedTuple):
+    """A program, and what is odd about its text."""
+
+    program: Program
+    warnings: tuple[Diagnostic[Span], ...]
+
+
+def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None, *, strict: bool = False) -> Program:
     """Return the program that a text means.
 
     Files that it names are looked for in the folder of `path` (the current one where None), which also gives the
-    program its name. `chip` takes the place of the text's own. Raises AssemblyError with all that is wrong.
+    program its name. `chip` takes the place of the text's own. Raises AssemblyError with all that is wrong. What is
+    odd is issued as AssemblyWarning, or raised too where `strict`.
     """
-    return assemble_for(text, path, chip)
+    done = assemble_for(text, path, chip)
+    issue(done.warnings, strict)
+    return done.program
 
 
 def assemble_for(
@@ -44,8 +56,8 @@ def assemble_for(
     chip: Chip | None = None,
     changes: Mapping[str, Any] | None = None,
     held: Mapping[str, Any] | None = None,
-) -> Program:
-    """Return the program that a text means, for its own chip, with `changes`, or for `chip`.
+) -> Assembly:
+    """Return the program that a text means, for its own chip, with `changes`, or for `chip`, and what is odd about it.
 
     `held` are tensors in memory that stand for the .npy files of these names.
     Raises ChipError for changes that are not possible, and as `assemble` does.
@@ -68,7 +80,7 @@ def assemble_for(
 
 def assemble_nodes(
     statements: Iterable[nodes.Statement], report: Report, chip: Chip | None, held: Mapping[str, Any]
-) -> Program:
+) -> Assembly:
     """Return the program that statements mean, however many they are; the last is an `end`.
 
     `chip` and `held` are as in `assemble_for`. Raises AssemblyError with all that is wrong.
@@ -86,14 +98,14 @@ def _assemble(
     name: str,
     given: Chip | None,
     changes: Mapping[str, Any],
-) -> Program:
-    """Return the program; raise AssemblyError with all that is wrong."""
+) -> Assembly:
+    """Return the program, and what is odd about it; raise AssemblyError with all that is wrong."""
     done = None
     with suppress(TooMany):
         done = _resolve(statements, start, names, folder, name, given, changes)
     names.report.raise_if_any()
     assert done is not None
-    return done
+    return Assembly(done, names.report.warnings)
 
 
 def _resolve(
@@ -115,7 +127,8 @@ def _resolve(
     held = declarations.read_data()
     explicit = declarations.word(".scales", "automatic") == "explicit"
     pools = [Pool(end) for end in ends]
-    resolvers = [Resolver(names, None if explicit else pool) for pool in pools]
+    scales = Scales(names)
+    resolvers = [Resolver(names, None if explicit else pool, scales) for pool in pools]
     for core, resolver in enumerate(resolvers):
         names.enter(core)
         for instruction, scope in listing.instructions[core]:
@@ -131,6 +144,8 @@ def _resolve(
             segments.append(Segment("cb", pool.start, bytes(pool.data)))
         _check_sizes(resolver, pool, chip, listing.last(core), report)
         cores.append(Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols)))
+    if not report.found:
+        doubt(declarations, resolvers, declarations.tasks)
     files = dict.fromkeys(line.file for core in cores for line in core.lines)
     return Program(
         declarations.word(".name", name),

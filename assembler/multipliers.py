@@ -1,5 +1,6 @@
 """Automatic multipliers of instructions, and their vectors in the constant buffer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +33,16 @@ class Pool:
         return Operand("cb", address + window.start.constant * size, F32, (window.count or 1,), (1,), terms)
 
 
+def chosen(row: Row, attributes: Mapping[str, Value]) -> dict[str, str]:
+    """Return the word of each choice of an instruction."""
+    return {spec.name: spec.words[int(attributes[spec.name][0])] for spec in row.choices}
+
+
 def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[str, Value]) -> dict[str, Operand]:
     """Return the multipliers that follow from the tensors' scales; raise ScaleProblem where they make no sense."""
     if any(not spec.optional and spec.name not in given for spec in row.operands):
         return {}
-    words = {spec.name: spec.words[int(attributes[spec.name][0])] for spec in row.choices}
+    words = chosen(row, attributes)
     if row.keeps(words.values()):
         x, y = given["x"].symbol, given["out"].symbol
         if x and y:
@@ -44,6 +50,7 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
         return {}
     if not any(spec.name in MULTIPLIERS for spec in row.operands):
         return {}
+    _check_taken(given)
     out = given["out"]
     channels = out.operand.shape[-1]
     lists = {name: _scale_list(name, held, row, attributes) for name, held in given.items()}
@@ -60,6 +67,16 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
     sf = words.get("sf", "none")
     scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
     return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
+
+
+def _check_taken(given: dict[str, Given]) -> None:
+    """Raise ScaleProblem for a scale that the instruction would not look at."""
+    for name, held in given.items():
+        if held.symbol is None:
+            continue
+        if name == "ew1_bias" and any(step != 1 for step in held.symbol.scale):
+            help = "it is added in real units: store the values themselves, without a scale"
+            raise ScaleProblem(name, f"`{name}` has scale {held.symbol.scale[0]:g}, which nothing takes", help)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ POOLING = tuple(row.mnemonic for row in ROWS if any(spec.name == "scale" for spe
 FOLDED = ("none", "relu", "leaky_relu")
 # Operands that hold multipliers: naming one of them in an instruction turns the automatic ones off.
 MULTIPLIERS = ("ew1_scale", "ew2_scale", "ew3_scale", "scale")
+# By how much, of itself, a product of scales may be off where it was rounded to float32, some times over.
+ROUNDING = 1e-6
 
 
 class ScaleProblem(Exception):
@@ -53,6 +55,7 @@ def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
     """Return the elements of each multiplier that an instruction needs, by operand name."""
     if scaled.mnemonic in POOLING and scaled.out != I32:
         return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)})
+    _check_bias(scaled)
     if scaled.out == I32:
         return {}
     out = _vector(scaled, "out", scaled.channels)
@@ -79,6 +82,16 @@ def _accumulator(scaled: Scaled) -> np.ndarray:
     x = _vector(scaled, "x", 1 if sums_channels else scaled.channels)
     with np.errstate(all="ignore"):
         return x * _vector(scaled, "w", scaled.channels)
+
+
+def _check_bias(scaled: Scaled) -> None:
+    """Raise ScaleProblem where the bias is in other steps than the products that it is added to."""
+    if not scaled.scales.get("bias"):
+        return
+    steps, acc = _vector(scaled, "bias", scaled.channels), _accumulator(scaled)
+    if not np.allclose(steps, acc, rtol=ROUNDING, atol=0):
+        message = f"`bias` has scale {_short(steps.tolist())}, but the products {_short(acc.tolist())}"
+        raise ScaleProblem("bias", message, "expected x.scale * w.scale, or no scale: it is added in their steps")
 
 
 def _vector(scaled: Scaled, name: str, channels: int) -> np.ndarray:

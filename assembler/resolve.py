@@ -6,17 +6,18 @@ from dataclasses import replace
 from assembler.arguments import Arguments, bind
 from assembler.attributes import Attributes
 from assembler.expressions import Evaluator
-from assembler.multipliers import Pool, automatic
+from assembler.multipliers import Pool, automatic, chosen
 from assembler.near_misses import mending
 from assembler.operands import Given, operand
 from assembler.requantise import MULTIPLIERS, ScaleProblem
+from assembler.scales import Scales
 from assembler.symbols import Names, OpenLoop, Scope
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Span, listed
 from isa.diagnostic import Diagnostic
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_LOOP_DEPTH, Operand
-from isa.program import Line
+from isa.program import Line, Symbol
 from isa.row import ENGINES, WAIT_LETTERS, Row
 from isa.suggest import did_you_mean
 from isa.table import MNEMONICS
@@ -42,14 +43,20 @@ MAX_QUOTED = 40
 
 
 class Resolver:
-    """Turns the instructions of one core into code, in the order of the text; `spans` is where each stands."""
+    """Turns the instructions of one core into code, in the order of the text.
 
-    def __init__(self, names: Names, pool: Pool | None) -> None:
+    `spans` is where each stands, `outs` the tensor that each names as its result.
+    """
+
+    def __init__(self, names: Names, pool: Pool | None, scales: Scales) -> None:
         self.names = names
         self.pool = pool
+        self.scales = scales
         self.code: list[Instruction] = []
         self.lines: list[Line] = []
         self.spans: list[Span] = []
+        self.outs: list[Symbol | None] = []
+        self._out: Symbol | None = None
         self.ended: Span | None = None
         self.followed = False
         # Names of loops that something was wrong with: how they close is not worth a second message.
@@ -69,6 +76,7 @@ class Resolver:
                 return
             if row is None:
                 raise self._unknown(mnemonic, scope)
+            self._out = None
             # A wrong wait is reported; the instruction still opens, closes or ends what it says.
             waits = self._waits(statement.waits, row, scope)
             if row.mnemonic == "loop":
@@ -83,6 +91,7 @@ class Resolver:
             return
         self.code.append(resolved)
         self.spans.append(statement.span)
+        self.outs.append(self._out)
         self.lines.append(Line(statement.span.file, statement.span.line, statement.span.text.strip()))
 
     def broken(self, statement: nodes.Broken) -> None:
@@ -224,8 +233,9 @@ class Resolver:
         if failed:
             raise Failed
         operands = {name: value.operand for name, value in given.items()}
+        follows = self.pool is not None and not bound.values.keys() & set(MULTIPLIERS)
         try:
-            if self.pool is not None and not bound.values.keys() & set(MULTIPLIERS):
+            if self.pool is not None and follows:
                 operands |= automatic(self.pool, row, given, attributes)
         except ScaleProblem as error:
             problem = error.diagnostic
@@ -235,7 +245,11 @@ class Resolver:
             label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
             message = self._in_words_of_the_text(problem.message, row, bound)
             raise self.names.error(scope, "E602", span, message, label, help) from None
-        return self._verify(statement, row, operands, attributes, waits, bound, scope)
+        self._out = given["out"].symbol if "out" in given else None
+        verified = self._verify(statement, row, operands, attributes, waits, bound, scope)
+        if follows:
+            self.scales.look(row, chosen(row, attributes), given, bound, statement.mnemonic.span, scope)
+        return verified
 
     def _verify(
         self,

@@ -145,6 +145,12 @@ class Names:
         """Report a diagnostic with the places of the expansion."""
         return self.report.error(code, span, message, label, help, (*notes, *scope.notes()))
 
+    def warning(
+        self, scope: Scope, code: str, span: Span, message: str, label: str = "", help: str = "", *notes: Note
+    ) -> None:
+        """Report a warning with the places of the expansion."""
+        self.report.warning(code, span, message, label, help, (*notes, *scope.notes()))
+
     def declare(self, word: nodes.Word, scope: Scope) -> None:
         """Take a global name; raise Failed when it is taken or reserved."""
         if word.text in RESERVED and not word.quoted:

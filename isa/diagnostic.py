@@ -1,5 +1,7 @@
 """Diagnostics: one thing that is wrong, or odd, as a value, whoever finds it; printing is for who shows it.
 
+What is odd is a warning: it makes no result wrong where it was meant. `strictly` makes errors of warnings.
+
     Diagnostic[str]            of an instruction's operand or attribute, by its name ("" for the whole), of a tensor
     Diagnostic[Place]          of an instruction of a program: semaphores that do not pair up, a deadlock
     Diagnostic[Span]           of a text, assembler/syntax/diagnostics.py, which also prints them
@@ -10,12 +12,14 @@ Whoever knows more of the place makes one diagnostic from another: the assembler
 which isa/verify.py says what is wrong. An error (isa/errors.py) carries the diagnostics that it is raised for.
 """
 
-from dataclasses import dataclass, field
-from typing import Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 # Whether it makes a program wrong, is odd and wrong only where it was not meant, or is only said.
 Severity = Literal["error", "warning", "note"]
 Where = TypeVar("Where", covariant=True)
+Found = TypeVar("Found", bound="Diagnostic[Any]")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,16 @@ class Diagnostic(Generic[Where]):
     severity: Severity = field(default="error", kw_only=True)
 
     @property
+    def is_error(self) -> bool:
+        """Whether it makes a program wrong, not only odd."""
+        return self.severity == "error"
+
+    @property
     def span(self) -> Where:
         """The place, by the name that it has in a text."""
         return self.place
+
+
+def strictly(found: Iterable[Found]) -> tuple[Found, ...]:
+    """Return diagnostics with each warning as an error."""
+    return tuple(replace(one, severity="error") if one.severity == "warning" else one for one in found)

@@ -1,10 +1,14 @@
 """The declared errors: whatever is wrong with text, object files, chips or inputs ends in one of these."""
 
+import sys
+import warnings
 from collections.abc import Sequence
 from reprlib import repr as shortened
 from typing import Any
 
 from isa.diagnostic import Diagnostic, Place
+
+PACKAGES = ("ratel", "assembler", "emulator", "isa")
 
 
 def shown(value: object) -> str:
@@ -35,8 +39,29 @@ class RatelError(Exception):
         return f"error: {self}"
 
 
-class CacheWarning(UserWarning):
+class RatelWarning(UserWarning):
+    """Base of every declared warning: what is odd, and no error by itself."""
+
+    @property
+    def printed(self) -> str:
+        """What is printed for a person."""
+        return f"warning: {self}"
+
+
+def warn_outside(warning: RatelWarning) -> None:
+    """Issue a warning as Python's, at the line that called from outside of the packages."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(warning, stacklevel=level)
+
+
+class CacheWarning(RatelWarning):
     """Says that compiled functions are not kept for the next run, and why; results are the same."""
+
+
+class CheckWarning(RatelWarning):
+    """Says what a run would hide: that a program is not proven free of races, or gives less than it seems to."""
 
 
 class ObjectError(RatelError):

@@ -22,6 +22,7 @@ from isa.chip import chip_of
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
+from isa.file_kinds import MOST, foreign
 from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
@@ -80,7 +81,9 @@ def from_bytes(data: bytes) -> Program:
 def _split(data: memoryview) -> dict[str, memoryview]:
     """Return the sections by name, none of them copied: weights may take most of a computer's memory."""
     if len(data) < HEADER.size or data[:8] != MAGIC:
-        raise ObjectError("this is not an object file", "object files are written by `ratel asm FILE.npu`")
+        what, _ = foreign("", bytes(data[:MOST]))
+        said = f", but {what}" if what else ""
+        raise ObjectError(f"this is not an object file{said}", "object files are written by `ratel asm FILE.npu`")
     _, version, count = HEADER.unpack_from(data)
     if version != VERSION:
         raise ObjectError(

@@ -38,6 +38,9 @@ _HOMES = {
     "Verdict": "emulator.checker.findings",
     "Bounds": "emulator.timing.bounds",
     "AssemblyError": "assembler.syntax.diagnostics",
+    "AssemblyWarning": "assembler.syntax.diagnostics",
+    "RatelWarning": "isa.errors",
+    "CheckWarning": "isa.errors",
     "RatelError": "isa.errors",
     "ObjectError": "isa.errors",
     "ChipError": "isa.errors",
@@ -47,14 +50,17 @@ _HOMES = {
 _MODULES = {"quantise": "isa.quantise"}
 __all__ = [
     "AssemblyError",
+    "AssemblyWarning",
     "Bounds",
     "Builder",
+    "CheckWarning",
     "Chip",
     "ChipError",
     "InputError",
     "ObjectError",
     "Program",
     "RatelError",
+    "RatelWarning",
     "Run",
     "Schedule",
     "Session",
@@ -77,7 +83,7 @@ __all__ = [
 if TYPE_CHECKING:
     # The same names for editors and type checkers.
     from assembler.builder.builder import Builder
-    from assembler.syntax.diagnostics import AssemblyError
+    from assembler.syntax.diagnostics import AssemblyError, AssemblyWarning
     from emulator.checker.findings import Verdict
     from emulator.timing.bounds import Bounds
     from emulator.timing.result import Schedule
@@ -85,7 +91,7 @@ if TYPE_CHECKING:
     from emulator.timing.timeline import Timeline
     from isa import quantise
     from isa.chip import Chip, load_chip
-    from isa.errors import ChipError, InputError, ObjectError, RatelError, Trap
+    from isa.errors import CheckWarning, ChipError, InputError, ObjectError, RatelError, RatelWarning, Trap
     from isa.program import Program
     from ratel.api import Run, Session, assemble, bounds, check, disassemble, format, run, time
 else:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description
-from isa.errors import ChipError, InputError, Trap, shown
+from isa.diagnostic import Place
+from isa.errors import CheckWarning, ChipError, InputError, Trap, shown, warn_outside
 from isa.program import Program
 
 if TYPE_CHECKING:
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
     from emulator.timing.result import Schedule
 
 
-def assemble(text: str, path: str | Path | None = None, chip: str | Chip | None = None) -> Program:
+def assemble(
+    text: str, path: str | Path | None = None, chip: str | Chip | None = None, *, strict: bool = False
+) -> Program:
     """Assemble the text of a program.
 
     `path` is where the text came from: data files and includes are looked for beside it (in the current folder where
     it is None), and messages name it. `chip`, a Chip, a name or a file, takes the place of the text's own `.chip`.
     Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read or has
-    no cycles.
+    no cycles. What is odd, and wrong where it was not meant, is issued as AssemblyWarning; `strict` raises it, too.
     """
     from assembler.assemble import assemble
 
-    return assemble(text, path, None if chip is None else load_chip(chip))
+    return assemble(text, path, None if chip is None else load_chip(chip), strict=strict)
 
 
 def disassemble(program: Program) -> str:
@@ -180,9 +183,13 @@ class Session:
         poison: int | None = None,
         dumps: Sequence[str] = (),
         threads: int = 1,
+        check: bool = True,
         on_compile: Callable[[str], None] | None = None,
     ) -> None:
-        """Set up a program; a run without a batch has `tasks`, or its own number; the rest is as `run` has it."""
+        """Set up a program; a run without a batch has `tasks`, or its own number; the rest is as `run` has it.
+
+        It is checked once for each number of tasks.
+        """
         from emulator.execute import session as execute
         from emulator.precompile import compile_run
 
@@ -191,6 +198,9 @@ class Session:
         self._plans = {self._plan.tasks: self._plan}
         self._dumps, self._on_compile = dumps, on_compile
         wanted = [parse_dump(text) for text in dumps]
+        self._check = check
+        if check:
+            must_not_race(self._plan, bool(dumps))
         compile_run(self._plan.opcodes, on_compile)
         self._session = execute.Session(self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile)
 
@@ -218,7 +228,12 @@ class Session:
 
         own = self._plan
         tasks = count_tasks(own.program, inputs or {}, None, own.tasks)
-        plan = self._plans.get(tasks) or self._plans.setdefault(tasks, plan_for(own.program, own.chip, tasks))
+        if tasks not in self._plans:
+            plan = plan_for(own.program, own.chip, tasks)
+            if self._check:
+                must_not_race(plan, bool(self._dumps))
+            self._plans[tasks] = plan
+        plan = self._plans[tasks]
         execution = self._session.run(inputs or {}, on_progress, plan=plan)
         return Run(
             plan=plan,
@@ -239,6 +254,7 @@ def run(
     poison: int | None = None,
     dumps: Sequence[str] = (),
     threads: int = 1,
+    check: bool = True,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
@@ -251,19 +267,49 @@ def run(
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
+    Execution is in program order, which hides a race, so one is looked for first, where a program has several cores or
+    is in compiler order; what cannot be proven soon, and outputs that are not written, are told as CheckWarning.
+    With `check` False nothing is looked for. A Session does so once for each number of tasks.
     `on_compile` is called with what is compiled, as in "the kernel of conv", before it is; `on_progress` with the
     instructions done and those of the whole run, some times a second.
     Raises InputError for wrong inputs, dumps, seeds and numbers; ChipError for a chip that cannot be read or has no
-    cycles; Trap when the program cannot run on the chip.
+    cycles; Trap when the program cannot run on the chip, or has a race: its diagnostics are those of `ratel.check`.
     """
     from emulator.execute.inputs import count_tasks
 
     must_be_a_program(program)
     tasks = count_tasks(program, inputs or {}, tasks)
     with Session(
-        program, chip, tasks=tasks, poison=poison, dumps=dumps, threads=threads, on_compile=on_compile
+        program, chip, tasks=tasks, poison=poison, dumps=dumps, threads=threads, check=check, on_compile=on_compile
     ) as session:
         return session.run(inputs, on_progress=on_progress)
+
+
+def not_proven(verdict: Verdict) -> str:
+    """Return what is said of a run that may have races."""
+    return f"{verdict.plan.program.name} is not proven free of races (`ratel check` looks further): {verdict.why}"
+
+
+def must_not_race(plan: Plan, dumps: bool = False) -> None:
+    """Raise Trap where a plan has a race, or is a deadlock; issue as CheckWarning what else a run would hide."""
+    from emulator.checker.check import check_run
+
+    verdict = check_run(plan, dumps)
+    for finding in verdict.errors[:1]:
+        # A race stands at an instruction.
+        at = finding.place or Place(0, 0)
+        raise Trap(
+            f"{plan.program.name} is not run: {finding.message}, at {plan.cores[at.core].where(at.index)}",
+            f"{finding.help}\n`check=False` runs it in program order, which hides a race",
+            core=at.core,
+            instruction=at.index,
+            line=plan.cores[at.core].line(at.index).number,
+            diagnostics=verdict.errors,
+        )
+    if verdict.verdict != "proven":
+        warn_outside(CheckWarning(not_proven(verdict)))
+    for finding in verdict.findings:
+        warn_outside(CheckWarning(f"{finding.message} [{finding.code}]\nhelp: {finding.help}"))
 
 
 def time(

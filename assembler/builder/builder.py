@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assembler import spelling
-from assembler.assemble import assemble_nodes
+from assembler.assemble import Assembly, assemble_nodes
 from assembler.builder.methods import method_of
 from assembler.builder.sections import CoreContext, LoopContext, OriginContext, Section, Synchroniser, Written
 from assembler.builder.values import (
@@ -29,7 +29,7 @@ from assembler.builder.values import (
     refuse,
 )
 from assembler.syntax import nodes, printer
-from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Report, Span, listed
+from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Report, Span, issue, listed
 from assembler.syntax.parser import parse_line
 from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
@@ -355,10 +355,11 @@ class Builder(Instructions):
         """Return the program as text; its data is in `files`, by the names that the text calls them."""
         return "\n".join([*map(_line, self._listing()), ""])
 
-    def build(self, chip: str | Path | Chip | None = None) -> Program:
+    def build(self, chip: str | Path | Chip | None = None, *, strict: bool = False) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
         Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
+        What is odd is issued as AssemblyWarning, or raised too where `strict`.
         """
         given = None if chip is None else load_chip(chip)
         last = self._origins[-1]
@@ -373,16 +374,24 @@ class Builder(Instructions):
             return origins[number - 1]
 
         shown: set[int] = set()
+        done: Assembly | None = None
         while True:
             try:
-                program = self._assembled(listing, given, shown)
-                break
+                done = self._assembled(listing, given, shown)
+                told: Sequence[Diagnostic[Span]] = done.warnings
             except AssemblyError as error:
-                # A message shows columns of the text: what it speaks of is read from there.
-                unread = {span.line for found in error.diagnostics for span in _spans(found) if span.file != TEXT}
-                if not unread:
-                    raise AssemblyError(_located(found, origin) for found in error.diagnostics) from None
-                shown |= unread
+                done, told = None, error.diagnostics
+            # A message shows columns of the text: what it speaks of is read from there.
+            unread = {span.line for found in told for span in _spans(found) if span.file != TEXT}
+            if not unread:
+                break
+            # Not held while it is assembled once more: it may be large.
+            done, shown = None, shown | unread
+        located = [_located(found, origin) for found in told]
+        if done is None:
+            raise AssemblyError(located)
+        issue(located, strict)
+        program = done.program
         lines = {place: place.line() for place in set(origins)}
         cores = (
             replace(core, lines=tuple(lines[origin(line.file, line.number)] for line in core.lines))
@@ -390,7 +399,7 @@ class Builder(Instructions):
         )
         return replace(program, cores=tuple(cores))
 
-    def _assembled(self, listing: Sequence[Written], chip: Chip | None, shown: Collection[int]) -> Program:
+    def _assembled(self, listing: Sequence[Written], chip: Chip | None, shown: Collection[int]) -> Assembly:
         """Assemble statements from their nodes; those `shown`, by number, and what no text may say, from the text."""
         report = Report(TEXT)
 

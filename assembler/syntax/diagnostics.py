@@ -1,13 +1,13 @@
-"""Diagnostics of a text: the codes, places in the text, their collection and the error; rendering is last."""
+"""Diagnostics of a text: the codes, places in the text, their collection, error and warning; rendering is last."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isa.diagnostic import Diagnostic, Note
-from isa.errors import RatelError
+from isa.diagnostic import Diagnostic, Note, strictly
+from isa.errors import RatelError, RatelWarning, warn_outside
 
-# Every code that the assembler gives, and what it means.
+# Every code that the assembler gives, and what it means: E for errors, W for warnings.
 CODES = {
     "E101": "something stands where it cannot",
     "E102": "brackets do not match",
@@ -60,6 +60,11 @@ CODES = {
     "E802": "there is no such core, semaphore or barrier",
     "E803": "a semaphore or a barrier is used by the wrong queues",
     "E804": "the chip has fewer cores, semaphores or barriers",
+    "W401": "inputs, or outputs, share bytes",
+    "W402": "a weight is written",
+    "W403": "nothing reads a tensor that has data",
+    "W601": "a scale is left out: a result has none, though what it is made of has",
+    "W602": "a scale is left out: a sum has none, and is read beside scales",
 }
 
 # After this many, more are hardly read: looked for, and shown.
@@ -84,9 +89,7 @@ class AssemblyError(RatelError):
 
     def __init__(self, diagnostics: Iterable[Diagnostic[Span]]) -> None:
         found = tuple(diagnostics)
-        count, more = len(found), len(found) - MAX_SHOWN
-        summary = f"{count} error{'s' if count != 1 else ''}" + (f", {more} more than are shown" if more > 0 else "")
-        super().__init__("\n\n".join([*map(render, found[:MAX_SHOWN]), summary]), "", found)
+        super().__init__(rendered(found, "error"), "", found)
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         # Python's own would hand on the message alone.
@@ -98,6 +101,35 @@ class AssemblyError(RatelError):
         return str(self)
 
 
+class AssemblyWarning(RatelWarning):
+    """Says what is odd about a text that assembles, and wrong where it was not meant; `diagnostic` is it as a value."""
+
+    def __init__(self, diagnostic: Diagnostic[Span]) -> None:
+        super().__init__(render(diagnostic))
+        self.diagnostic = diagnostic
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (self.diagnostic,)
+
+    @property
+    def printed(self) -> str:
+        """What is printed for a person: it is rendered already, with its place."""
+        return str(self)
+
+
+def refuse_if_strict(odd: Sequence[Diagnostic[Span]], strict: bool) -> None:
+    """Raise AssemblyError with warnings as errors, where there are any and `strict` asks for it."""
+    if strict and odd:
+        raise AssemblyError(strictly(odd))
+
+
+def issue(odd: Sequence[Diagnostic[Span]], strict: bool) -> None:
+    """Issue warnings as Python's, at the line that called from outside of the packages; raise them where `strict`."""
+    refuse_if_strict(odd, strict)
+    for one in odd:
+        warn_outside(AssemblyWarning(one))
+
+
 class Failed(Exception):
     """Ends the work on one statement or operand; what is wrong has been reported."""
 
@@ -107,7 +139,7 @@ class TooMany(Exception):
 
 
 class Report:
-    """Collects diagnostics; the same one at the same place counts once.
+    """Collects diagnostics, errors apart from warnings; the same one at the same place counts once.
 
     `guessing` is set where names may be missing because a file or a block could not be read: from then on, unknown
     names and a missing end are not worth a message.
@@ -116,6 +148,7 @@ class Report:
     def __init__(self, main: str = "") -> None:
         self.main = main
         self.found: dict[tuple[str, Span, str], Diagnostic[Span]] = {}
+        self._odd: dict[tuple[str, Span, str], Diagnostic[Span]] = {}
         self.guessing = False
 
     def error(
@@ -124,8 +157,21 @@ class Report:
         """Record an error and return an exception to raise where the work cannot go on."""
         return self.add(Diagnostic(code, span, message, help, tuple(notes), label=label))
 
+    def warning(
+        self, code: str, span: Span, message: str, label: str = "", help: str = "", notes: Sequence[Note[Span]] = ()
+    ) -> None:
+        """Record a warning."""
+        assert code in CODES
+        found = Diagnostic(code, span, message, help, tuple(notes), label=label, severity="warning")
+        self._odd.setdefault((code, span, message), found)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic[Span], ...]:
+        """What is odd, in the order of the text."""
+        return tuple(sorted(self._odd.values(), key=self._place))
+
     def add(self, found: Diagnostic[Span]) -> Failed:
-        """Record a diagnostic and return an exception to raise where the work cannot go on."""
+        """Record an error and return an exception to raise where the work cannot go on."""
         assert found.code in CODES
         self.found.setdefault((found.code, found.place, found.message), found)
         if len(self.found) >= MAX_DIAGNOSTICS:
@@ -148,9 +194,16 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     return f"{', '.join(rest)} {last} {final}" if rest else final
 
 
-def render(diagnostic: Diagnostic[Span], word: str = "") -> str:
-    """Return a diagnostic as lines of text, with a caret under the place; `word` stands for its severity if given."""
-    lines = [f"{word or diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+def rendered(found: Sequence[Diagnostic[Span]], noun: str) -> str:
+    """Return diagnostics as text, the first of them, and how many there are of what `noun` calls them."""
+    count, more = len(found), len(found) - MAX_SHOWN
+    summary = f"{count} {noun}{'s' if count != 1 else ''}" + (f", {more} more than are shown" if more > 0 else "")
+    return "\n\n".join([*map(render, found[:MAX_SHOWN]), summary])
+
+
+def render(diagnostic: Diagnostic[Span]) -> str:
+    """Return a diagnostic as lines of text, with a caret under the place."""
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
     margin = " " * max(len(str(span.line)) for span in [diagnostic.place, *(note.place for note in diagnostic.notes)])
     lines += _place(diagnostic.place, diagnostic.label, margin)
     lines += [f"{margin} = help: {line}" if k == 0 else f"{margin}   {line}" for k, line in _help(diagnostic.help)]

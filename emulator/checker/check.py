@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from emulator.checker.findings import Edit, Finding, Verdict
 from emulator.checker.float_sums import can_stall
-from emulator.checker.initialisation import find_dataflow
+from emulator.checker.happens_before import MOST_EXECUTIONS
+from emulator.checker.initialisation import find_dataflow, nothing_out, unwritten_outputs
 from emulator.checker.overflow import can_overflow
 from emulator.checker.race_report import race_finding
 from emulator.checker.races import find_races
@@ -13,14 +14,44 @@ from emulator.checker.synchronisation import deadlock_finding, left_signalled, u
 from emulator.plan.deadlock import Deadlock
 from emulator.plan.plan import Plan
 
+# Instructions that are followed one by one before a run, some tenths of a second; `check` takes its time.
+MOST_SOON = 20_000
+
 
 def check_order(plan: Plan) -> Verdict:
     """Return whether a plan is free of races and deadlocks."""
     try:
-        races = find_races(plan)
+        return _order(plan, MOST_EXECUTIONS)
     except Deadlock as deadlock:
         return Verdict(plan, "deadlock", (deadlock_finding(plan, deadlock),))
+
+
+def _order(plan: Plan, most: int) -> Verdict:
+    # In hardware order nothing is skipped: there is no second way to try.
+    races = find_races(plan, skips=plan.program.order == "compiler", most=most)
     return Verdict(plan, races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
+
+
+def check_run(plan: Plan, dumps: bool = False) -> Verdict:
+    """Return what a run would hide, as far as that is found soon: races, and what does not come out, as warnings.
+
+    Execution is in order, so no race would show; bytes that nothing writes are as good as any. With `dumps` a run shows
+    more than outputs. Raises Deadlock, as the run itself would.
+    """
+    order = _order(plan, MOST_SOON) if can_race(plan) else Verdict(plan, "proven")
+    odd = [*unwritten_outputs(plan), *([] if dumps else nothing_out(plan))]
+    return replace(order, findings=(*order.findings, *(replace(one, severity="warning") for one in odd)))
+
+
+def can_race(plan: Plan) -> bool:
+    """Return whether anything of a plan is ordered by more than the scoreboard of its one core."""
+    code = [instruction for part in plan.cores for instruction in part.core.code]
+    return (
+        plan.program.order == "compiler"
+        or len(plan.cores) > 1
+        or any(instruction.row.engine == "sync" for instruction in code)
+        or any(operand.core is not None for instruction in code for _, operand in instruction.accesses())
+    )
 
 
 def check(plan: Plan, waits: bool = False) -> Verdict:
@@ -34,7 +65,7 @@ def check(plan: Plan, waits: bool = False) -> Verdict:
         # What comes behind it is never reached.
         return replace(order, findings=(*order.findings, *others))
     (data, unseen), (sums, unsummed) = find_dataflow(plan), can_overflow(plan)
-    others, unseen = [*others, *data, *sums, *can_stall(plan)], [*unseen, *unsummed]
+    others, unseen = [*others, *data, *nothing_out(plan), *sums, *can_stall(plan)], [*unseen, *unsummed]
     if waits and order.verdict == "proven":
         useless, untried = useless_waits(plan)
         others, unseen = [*others, *useless], [*unseen, *untried]

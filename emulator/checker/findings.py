@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "C402": "an output is never written, or not all of it",
     "C403": "what is written is never read",
     "C404": "a tensor is read whose bytes another tensor's writer has overwritten",
+    "C405": "a program has no output",
     "C501": "an accumulator can overflow",
     "C502": "a sum of floats can stop growing",
 }
@@ -70,11 +71,6 @@ class Finding(Diagnostic[Place | None]):
     edits: tuple[Edit, ...] = ()
     instead: tuple[Edit, ...] = ()
 
-    @property
-    def is_advice(self) -> bool:
-        """Whether it is odd, and makes no result wrong by itself."""
-        return self.severity != "error"
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -95,7 +91,7 @@ class Verdict:
     @property
     def errors(self) -> tuple[Finding, ...]:
         """The findings that are wrong, not only odd."""
-        return tuple(finding for finding in self.findings if not finding.is_advice)
+        return tuple(finding for finding in self.findings if finding.is_error)
 
     @property
     def passed(self) -> bool:
@@ -112,6 +108,7 @@ class Verdict:
             "findings": [
                 {
                     "code": finding.code,
+                    "severity": finding.severity,
                     "place": finding.place and self._placed(finding.place),
                     "message": finding.message,
                     "help": finding.help,

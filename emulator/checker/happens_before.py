@@ -82,11 +82,18 @@ class Walk:
     """A walk over one task; what it yields are families in the order of the walk, those that stand together at once.
 
     `wanted` are the instructions whose families are of interest, by (core, index); where there are none, it is walked
-    for a deadlock alone. `skips` lets it skip iterations.
+    for a deadlock alone. `skips` lets it skip iterations; `most` are the instructions that it follows at most.
     """
 
-    def __init__(self, plan: Plan, task: int, wanted: Set[tuple[int, int]], skips: bool = True) -> None:
-        self._plan, self._task, self._wanted = plan, task, wanted
+    def __init__(
+        self,
+        plan: Plan,
+        task: int,
+        wanted: Set[tuple[int, int]],
+        skips: bool = True,
+        most: int = MOST_EXECUTIONS,
+    ) -> None:
+        self._plan, self._task, self._wanted, self._most = plan, task, wanted, min(most, MOST_EXECUTIONS)
         self._skips = skips and plan.program.order == "compiler"
         self._queues = len(plan.cores) * len(ENGINES)
         self._scoreboards = [Scoreboard() for _ in plan.cores] if plan.program.order == "hardware" else None
@@ -201,8 +208,8 @@ class Walk:
     def _execute(self, number: int, index: int, counters: tuple[int, ...]) -> Iterator[Sequence[Family] | None]:
         self._places[number] = index
         self.walked += 1
-        if self.walked > MOST_EXECUTIONS:
-            raise Undecided(f"more than {MOST_EXECUTIONS:,} instructions would have to be followed one by one")
+        if self.walked > self._most:
+            raise Undecided(f"more than {self._most:,} instructions would have to be followed one by one")
         instruction = self._plan.cores[number].core.code[index]
         first = number * len(ENGINES)
         queue = first + ENGINES.index(instruction.engine)

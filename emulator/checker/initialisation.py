@@ -8,7 +8,7 @@ operand touches over a loop are one array of NumPy, a dimension for each counter
 Padding is no read. What `index` chooses among rows is known to no one here, so those rows do not count as read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import product
 from math import lcm, prod
@@ -21,12 +21,14 @@ from emulator.checker.race_report import tensor_byte, when
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
 from isa.instruction import Instruction
-from isa.operand import Operand, Term, region
+from isa.operand import SHARED, Operand, Term, region
 from isa.program import Symbol
 
 # Executions that are followed one by one, 10 to 50 us each, and bytes that they touch, up to 5 ns each; bytes of a
 # memory that is followed; bytes that an operand touches over all iterations, each time counted; and arrays of them.
 MOST_EXECUTIONS, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED, MOST_ARRAYS = 20_000, 2**30, 2**28, 2**28, 2**16
+# Bytes that are written, each time counted, where it has to be found out soon.
+MOST_SOON = 2**26
 # Of memories with tensors that overlap in part, who has written a byte last: instruction k of all is FIRST + k.
 FIRST = 1
 
@@ -42,6 +44,50 @@ def find_dataflow(plan: Plan) -> tuple[list[Finding], list[str]]:
     flow = _Flow(plan)
     findings = list(flow.in_order() if _is_short(plan) else flow.over_all())
     return [*findings, *flow.outputs(), *flow.never_read()], sorted(flow.unseen)
+
+
+def unwritten_outputs(plan: Plan) -> list[Finding]:
+    """Return the outputs that no instruction writes, or not all of: what `find_dataflow` says of them.
+
+    Soon: what is written in one piece is not looked at byte by byte, and nothing is where that would be long.
+    """
+    outputs = [(region(core, symbol.memory), symbol) for core, symbol in plan.program.of_kind("output")]
+    places = {place for place, _ in outputs}
+    written: dict[tuple[int, str], list[tuple[int, int, bool]]] = {place: [] for place in places}
+    for part in plan.cores:
+        for segment in part.core.segments:
+            if (place := region(part.number, segment.memory)) in places:
+                written[place].append((segment.address, segment.end, True))
+        for symbol in part.core.of_kind("input"):
+            if (place := region(part.number, symbol.memory)) in places:
+                written[place].append((symbol.address, symbol.address + symbol.bytes, True))
+        for instruction, trips in zip(part.core.code, part.core.trips()):
+            for kind, operand in instruction.accesses():
+                place = region(part.number if operand.core is None else operand.core, operand.memory)
+                if kind == "write" and place in places:
+                    low, high = operand.extent(trips)
+                    written[place].append((low, high, high - low == operand.bytes))
+    doubtful = False
+    for place, symbol in outputs:
+        reach = symbol.address
+        for low, high, _ in sorted(one for one in written[place] if one[2]):
+            if low > reach:
+                break
+            reach = max(reach, high)
+        doubtful |= reach < symbol.address + symbol.bytes
+    if not doubtful:
+        return []
+    flow = _Flow(plan)
+    return list(flow.outputs()) if flow.write_all(places, MOST_SOON) else []
+
+
+def nothing_out(plan: Plan) -> list[Finding]:
+    """Return that a program has no output, and writes to no memory that others may read."""
+    accesses = (access for part in plan.cores for instruction in part.core.code for access in instruction.accesses())
+    if any(plan.program.of_kind("output")) or any(kind == "write" and o.memory in SHARED for kind, o in accesses):
+        return []
+    help = "declare what is to come out as `.output`, or look at a tensor with --dump"
+    return [Finding("C405", None, "the program has no output: nothing comes out", help, severity="warning")]
 
 
 def _is_short(plan: Plan) -> bool:
@@ -132,6 +178,17 @@ class _Flow:
                 if not all_bytes.all():
                     yield self._never_written(access, all_bytes, Place(access.core, access.index))
                     break
+
+    def write_all(self, places: Set[tuple[int, str]], most: int) -> bool:
+        """Note what is written to these memories in all iterations; say whether it is at most so many bytes."""
+        for access in self._of_kind("write"):
+            if access.memory in places:
+                for all_bytes in self._all_bytes(self._there, access):
+                    most -= all_bytes.size
+                    if most < 0:
+                        return False
+                    all_bytes[...] = 1
+        return True
 
     def outputs(self) -> Iterator[Finding]:
         """Yield the outputs that are not written, or not all of them."""

@@ -87,22 +87,23 @@ class Races:
     walked: int = 0
 
 
-def find_races(plan: Plan, skips: bool = True, every: bool = False) -> Races:
+def find_races(plan: Plan, skips: bool = True, every: bool = False, most: int = MOST_EXECUTIONS) -> Races:
     """Return whether a plan is free of races; raise Trap where it is a deadlock.
 
     With `skips`, iterations that do as the one before are skipped, unless then something cannot be said. With `every`
-    all pairs of instructions that race are told, also those that an earlier one explains.
+    all pairs of instructions that race are told, also those that an earlier one explains. At most `most` instructions
+    are followed one by one.
     """
-    found = _find(plan, skips, every)
+    found = _find(plan, skips, every, most)
     if not skips or not found.why or len(found.races) == MOST_RACES:
         return found
-    one_by_one = _find(plan, skips=False, every=every)
+    one_by_one = _find(plan, False, every, most)
     # What was found before a search was given up is a race all the same.
     return found if found.races and one_by_one.why and not one_by_one.races else one_by_one
 
 
-def _find(plan: Plan, skips: bool, every: bool) -> Races:
-    search, why = _Search(plan, skips, every), ""
+def _find(plan: Plan, skips: bool, every: bool, most: int) -> Races:
+    search, why = _Search(plan, skips, every, most), ""
     try:
         _look(plan, search, skips)
     except Undecided as doubt:
@@ -117,7 +118,7 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
     one_by_one = not skips or plan.program.order == "hardware"
     tasks = repeats_after(plan) if one_by_one and search.wanted else 1
     total = tasks * sum(part.core.executions for part in plan.cores)
-    if tasks > 1 and total > MOST_EXECUTIONS:
+    if tasks > 1 and total > search.most:
         raise Undecided(f"{tasks:,} tasks that differ, of {total:,} instructions, would have to be followed one by one")
     for task in range(tasks):
         search.look(task, 1 if one_by_one else plan.tasks)
@@ -126,8 +127,8 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
 class _Search:
     """A search for races; `wanted` are the instructions, by (core, index), that may have one by their bounds."""
 
-    def __init__(self, plan: Plan, skips: bool, every: bool) -> None:
-        self._plan, self._skips, self._every = plan, skips, every
+    def __init__(self, plan: Plan, skips: bool, every: bool, most: int) -> None:
+        self._plan, self._skips, self._every, self.most = plan, skips, every, most
         self._trips = [part.core.trips(plan.tasks) for part in plan.cores]
         self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
         self._effort, self.walked = Effort(), 0
@@ -140,7 +141,7 @@ class _Search:
     def look(self, task: int, tasks: int) -> None:
         """Look for races within each of so many tasks from one on, whose order is the same."""
         self._history, self._bounds = [[] for _ in range(len(self._plan.cores) * len(ENGINES))], {}
-        walk = Walk(self._plan, task, self.wanted, self._skips)
+        walk = Walk(self._plan, task, self.wanted, self._skips, self.most)
         try:
             for together in walk.families():
                 for family in together:

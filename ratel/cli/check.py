@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from isa.diagnostic import Diagnostic, strictly
 from isa.files import rewrite_whole
-from ratel.cli.files import assemble_text, load_program, print_json, read_text
+from ratel.cli.files import assemble_text, load_quietly, print_json, read_text
 from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_json, add_program, add_tasks
 
 if TYPE_CHECKING:
+    from assembler.syntax.diagnostics import Span
     from emulator.checker.findings import Verdict
     from emulator.plan.plan import Plan
 
@@ -33,17 +36,31 @@ def check(options: argparse.Namespace) -> int:
 
     if options.fix:
         return fix(options)
-    program = load_program(options.file, options.chip, options.set)
+    program, odd = load_quietly(options.file, options.chip, options.set)
     plan = api.plan_for(program, None, options.tasks)
     verdict = check(plan, waits=options.waits)
+    if options.strict:
+        verdict, odd = strict(verdict), strictly(odd)
     saved = cycles_saved(plan, verdict) if options.waits else None
     if options.json:
-        print_json({**verdict.summary(), "cycles_saved": saved})
+        said = [diagnostic_summary(one) for one in odd]
+        print_json({**verdict.summary(), "warnings": said, "cycles_saved": saved})
     else:
-        print_verdict(verdict)
+        print_verdict(verdict, odd)
         if saved is not None:
             print(f"without the wait bits that order nothing: {saved:,} cycles less")
-    return DONE if verdict.passed else WRONG
+    return DONE if verdict.passed and not any(one.is_error for one in odd) else WRONG
+
+
+def strict(verdict: Verdict) -> Verdict:
+    """Return a verdict with each warning as an error."""
+    return replace(verdict, findings=strictly(verdict.findings))
+
+
+def diagnostic_summary(found: Diagnostic[Span]) -> dict[str, Any]:
+    """Return what is odd about a text as `check --json` prints it, ready for json."""
+    notes = [{"message": message, "place": asdict(place)} for message, place in found.notes]
+    return {**vars(found), "place": asdict(found.place), "notes": notes}
 
 
 def cycles_saved(plan: Plan, verdict: Verdict) -> int:
@@ -64,7 +81,7 @@ def fix(options: argparse.Namespace) -> int:
         raise UsageError("--fix changes a text (.npu), and prints no JSON")
 
     def planned(text: str) -> Plan:
-        program = assemble_text(text, options.file, options.chip, options.set)
+        program, _ = assemble_text(text, options.file, options.chip, options.set)
         return api.plan_for(program, None, options.tasks)
 
     before = read_text(options.file)
@@ -77,5 +94,8 @@ def fix(options: argparse.Namespace) -> int:
         print(f"{options.file}: stopped after as much work as --fix may cost; once more goes on from here")
     elif not fixed.done and not fixed.verdict.passed:
         print(f"{options.file} is as it was: no change that --fix knows leaves fewer findings")
-    print_verdict(fixed.verdict)
-    return DONE if fixed.verdict.passed else WRONG
+    verdict, odd = fixed.verdict, assemble_text(fixed.text, options.file, options.chip, options.set).warnings
+    if options.strict:
+        verdict, odd = strict(verdict), strictly(odd)
+    print_verdict(verdict, odd)
+    return DONE if verdict.passed and not any(one.is_error for one in odd) else WRONG

@@ -7,10 +7,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isa.chip import load_chip
+from isa.diagnostic import Diagnostic
 from isa.errors import RatelError
+from isa.file_kinds import MOST, refuse_foreign
 from isa.files import (
     MAX_OBJECT_BYTES,
     MAX_TEXT_BYTES,
@@ -41,13 +43,18 @@ KINDS = {
 
 
 def read_program(path: str) -> bytes | str:
-    """Return the bytes of an object file, or the text of a program; a pipe is read once."""
+    """Return the bytes of an object file, or the text of a program; a pipe is read once.
+
+    Raises RatelError for a file of another kind, which is said.
+    """
     from isa.object_file import MAGIC
 
     try:
         with open_given(path) as file:
-            beginning = file.read(len(MAGIC))
-            is_object = beginning == MAGIC or path.endswith(".npo")
+            beginning = file.read(MOST)
+            is_object = beginning.startswith(MAGIC) or path.endswith(".npo")
+            if not is_object:
+                refuse_foreign(path, beginning)
             data = beginning + read_at_most(file, MAX_OBJECT_BYTES if is_object else MAX_TEXT_BYTES)
     except (OSError, ValueError) as cause:
         raise RatelError(f"cannot read {path}: {reason(cause)}") from cause
@@ -55,8 +62,12 @@ def read_program(path: str) -> bytes | str:
 
 
 def read_text(path: str) -> str:
-    """Return the text of a program."""
+    """Return the text of a program; raise RatelError for an object file."""
+    from isa.object_file import MAGIC
+
     found = read_program(path)
+    if isinstance(found, bytes) and found.startswith(MAGIC):
+        raise RatelError(f"{path} is an object file: expected an assembly text (.npu)", "`ratel dis` makes one of it")
     return text_of(found, path) if isinstance(found, bytes) else found
 
 
@@ -67,34 +78,58 @@ def text_of(data: bytes, path: str) -> str:
         raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
 
 
-def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Program:
-    """Return the program of a text or an object file, for the chip to run it on.
+class Loaded(NamedTuple):
+    """A program, and what is odd about its text, for `tell`."""
+
+    program: Program
+    warnings: tuple[Diagnostic[Any], ...] = ()
+
+
+def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = (), strict: bool = False) -> Program:
+    """Return the program of a text or an object file, for the chip to run it on; tell what is odd, as `tell` does.
 
     That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
     """
+    program, odd = load_quietly(path, chip, numbers)
+    tell(odd, strict)
+    return program
+
+
+def load_quietly(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Loaded:
+    """Load a program as `load_program` does; its caller tells what is odd."""
     return program_of(read_program(path), path, chip, numbers)
 
 
-def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Program:
-    """Return the program of what was read of a file, as `load_program` has it."""
+def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Loaded:
+    """Return the program of what was read of a file, as `load_quietly` has it."""
     from isa.object_file import named_from_bytes
 
     if isinstance(found, str):
         return assemble_text(found, path, chip, numbers)
     program = named_from_bytes(found, path)
     if chip is None and not numbers:
-        return program
-    return replace(program, chip=load_chip(chip or program.chip, **overrides(numbers)))
+        return Loaded(program)
+    return Loaded(replace(program, chip=load_chip(chip or program.chip, **overrides(numbers))))
 
 
-def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Program:
-    """Return the program of a text, for the chip to run it on, as `load_program` has it."""
+def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Loaded:
+    """Return the program of a text, for the chip to run it on, as `load_quietly` has it."""
     from assembler.assemble import assemble_for
 
     changes = overrides(numbers)
     # What came through a pipe has no folder, so it names files in the current one.
     place = path if is_plain(path) else None
-    return assemble_for(text, place, None if chip is None else load_chip(chip, **changes), changes)
+    return Loaded(*assemble_for(text, place, None if chip is None else load_chip(chip, **changes), changes))
+
+
+def tell(odd: Sequence[Diagnostic[Any]], strict: bool) -> None:
+    """Print on stderr what is odd about a text; where `strict`, raise it as AssemblyError."""
+    if odd:
+        from assembler.syntax.diagnostics import refuse_if_strict, rendered
+        from ratel.show.tables import to_stderr
+
+        refuse_if_strict(odd, strict)
+        to_stderr(rendered(odd, "warning"))
 
 
 def save_tensor(path: str, tensor: np.ndarray) -> None:

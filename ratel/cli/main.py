@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from isa.errors import CacheWarning, RatelError
+from isa.errors import RatelError, RatelWarning
 from isa.files import inputs_are_kept
 from ratel import __version__
 from ratel.cli.check import declare as declare_check
@@ -62,8 +62,8 @@ def in_words(otherwise: Callable[..., None]) -> Callable[..., None]:
     """Return what prints a warning that is meant for people as they read it, and hands on any other."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        if issubclass(category, CacheWarning):
-            print(f"warning: {message}", file=sys.stderr)
+        if isinstance(message, RatelWarning):
+            print(message.printed, file=sys.stderr)
         else:
             otherwise(message, category, *place)
 

@@ -15,6 +15,11 @@ class UsageError(Exception):
 
 def add_program(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    add_strict(command)
+
+
+def add_strict(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--strict", action="store_true", help="take warnings for errors")
 
 
 def add_chip(command: argparse.ArgumentParser) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from isa.diagnostic import strictly
 from isa.errors import InputError
 from isa.suggest import did_you_mean
 from ratel.cli.files import check_targets, load_program, print_json, save_tensor
@@ -58,9 +60,7 @@ def declare(command: Declare) -> None:
     )
     checks = sub.add_mutually_exclusive_group()
     checks.add_argument("--check", action="store_true", help="check it first, as `ratel check` does; stop at an error")
-    checks.add_argument(
-        "--no-check", action="store_true", help="in compiler order, too, run without looking for races first"
-    )
+    checks.add_argument("--no-check", action="store_true", help="run without looking for races first, which it hides")
     add_max_cycles(sub)
     add_tasks(sub)
 
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     inputs, outputs, expected = (
         pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
     )
-    program = load_program(options.file, options.chip, options.set)
+    program = load_program(options.file, options.chip, options.set, options.strict)
     known = [symbol.name for _, symbol in program.of_kind("output")]
     for name in (*outputs, *expected):
         if name not in known:
@@ -87,8 +87,7 @@ def run(options: argparse.Namespace) -> int:
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     check_targets(list(outputs.values()), ".npy", program, options.file)
     tasks = count_tasks(program, tensors, options.tasks)
-    checked = (options.check or program.order == "compiler") and not options.no_check
-    if checked and not may_run(api.plan_for(program, None, tasks), options.check):
+    if not options.no_check and not may_run(api.plan_for(program, None, tasks), options):
         return WRONG
     with Progress(program.name) as progress:
         if options.max_cycles is not None:
@@ -115,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
             threads=options.threads,
             on_compile=progress.compiling,
             on_progress=progress.advance,
+            check=False,
         )
         # Scheduled now, while progress is shown.
         _ = result.untimed
@@ -132,21 +132,26 @@ def run(options: argparse.Namespace) -> int:
     return WRONG if wrong else DONE
 
 
-def may_run(plan: Plan, for_all: bool) -> bool:
-    """Return whether a plan has no race, and where it is checked `for_all` no other error; print what it has.
+def may_run(plan: Plan, options: argparse.Namespace) -> bool:
+    """Return whether a plan has no race, with --check no error, and with --strict nothing odd; print what it has.
 
     Execution is in order, so a race would show in no result.
     """
-    from emulator.checker.check import check, check_order
-    from ratel.show.findings import print_verdict
+    from emulator.checker.check import check, check_run
+    from ratel.api import not_proven
+    from ratel.show.findings import print_findings, print_verdict
     from ratel.show.tables import to_stderr
 
-    verdict = check(plan) if for_all else check_order(plan)
-    if verdict.verdict in ("race", "deadlock") or (for_all and not verdict.passed):
+    verdict = check(plan) if options.check else check_run(plan, dumps=bool(options.dump))
+    if options.strict:
+        verdict = replace(verdict, findings=strictly(verdict.findings))
+    proven = verdict.verdict == "proven"
+    if verdict.errors or (not proven and (options.check or options.strict)):
         print_verdict(verdict)
         hides = "--no-check runs it in program order, which hides a race"
-        to_stderr(f"not run; {'--check stops at an error' if for_all else hides}")
+        to_stderr(f"not run; {'--check stops at an error' if options.check else hides}")
         return False
-    if verdict.verdict == "not proven":
-        to_stderr(f"warning: {plan.program.name} is not proven free of races: {verdict.why}")
+    print_findings(verdict)
+    if not proven:
+        to_stderr(f"warning: {not_proven(verdict)}")
     return True

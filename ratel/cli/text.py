@@ -6,8 +6,8 @@ from pathlib import Path
 
 from isa.files import is_plain, rewrite_whole, write_whole
 from isa.program import Program
-from ratel.cli.files import assemble_text, check_targets, read_text
-from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip
+from ratel.cli.files import assemble_text, check_targets, read_text, tell
+from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_strict
 
 
 def declare(command: Declare) -> None:
@@ -16,6 +16,7 @@ def declare(command: Declare) -> None:
     sub.add_argument("file", metavar="FILE.npu")
     sub.add_argument("-o", dest="object", metavar="FILE.npo", help="object file (default: FILE.npo beside the source)")
     add_chip(sub)
+    add_strict(sub)
 
     sub = command("dis", disassemble, "print an object file as text")
     sub.add_argument("file", metavar="FILE.npo")
@@ -34,8 +35,9 @@ def assemble(options: argparse.Namespace) -> int:
     if options.object is None and not is_plain(source):
         raise UsageError(f"{options.file} is no plain file, with an object file beside it: name one with -o")
     target = options.object or str(source.with_suffix(".npo"))
-    program = assemble_text(text, options.file, options.chip, options.set)
+    program, odd = assemble_text(text, options.file, options.chip, options.set)
     check_targets([target], ".npo")
+    tell(odd, options.strict)
     program.save(target)
     count = sum(len(core.code) for core in program.cores)
     held = sum(len(segment.data) for core in program.cores for segment in core.segments)

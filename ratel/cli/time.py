@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_description, with_cycles
+from isa.diagnostic import Diagnostic
 from isa.errors import Trap
 from isa.files import write_whole
 from isa.program import Program
-from ratel.cli.files import check_targets, load_program, print_json, program_of, read_program
+from ratel.cli.files import check_targets, load_program, print_json, program_of, read_program, tell
 from ratel.cli.options import (
     DONE,
     Declare,
@@ -71,8 +72,11 @@ def time(options: argparse.Namespace) -> int:
     if options.trace is not None and len(names) > 1:
         raise UsageError("--trace is of one chip: name one with --chip")
     # Once, for it may be a pipe.
-    found = read_program(options.file)
-    loaded = [load_for_time(found, options.file, name, options.set) for name in names]
+    read = read_program(options.file)
+    found = [load_for_time(read, options.file, name, options.set) for name in names]
+    # What is odd about the text is mostly so for each chip.
+    tell(list(dict.fromkeys(one for _, _, odd in found for one in odd)), options.strict)
+    loaded = [(program, chip) for program, chip, _ in found]
     if options.explain or options.what_if or options.trace is not None:
         for _, chip in loaded:
             with_cycles(chip)
@@ -130,14 +134,15 @@ def time(options: argparse.Namespace) -> int:
 
 def load_for_time(
     found: bytes | str, path: str, name: str | None, numbers: Sequence[str]
-) -> tuple[Program, Chip | RooflineChip]:
-    """Return the program, and the chip to time it on; for a chip of bounds it stays one for its own chip."""
+) -> tuple[Program, Chip | RooflineChip, tuple[Diagnostic[Any], ...]]:
+    """Return the program, the chip to time it on, and what is odd; for a chip of bounds it stays one for its own."""
     if name is not None:
         chip = load_description(name, **overrides(numbers))
         if isinstance(chip, RooflineChip):
-            return program_of(found, path), chip
-    program = program_of(found, path, name, numbers)
-    return program, program.chip
+            program, odd = program_of(found, path)
+            return program, chip, odd
+    program, odd = program_of(found, path, name, numbers)
+    return program, program.chip, odd
 
 
 def explanation(schedule: Schedule) -> dict[str, Any]:
@@ -162,7 +167,7 @@ def annotate(options: argparse.Namespace) -> int:
     from ratel.show.explained import print_annotated, sources
     from ratel.show.progress import Progress
 
-    program = load_program(options.file, options.chip, options.set)
+    program = load_program(options.file, options.chip, options.set, options.strict)
     check_length(program, MOST_RECORDS, "the records of")
     with Progress(program.name) as progress:
         timed = api.time(program, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
@@ -185,7 +190,7 @@ def report(options: argparse.Namespace) -> int:
     from ratel.show.progress import Progress
     from ratel.show.report import report
 
-    program = load_program(options.file, options.chip, options.set)
+    program = load_program(options.file, options.chip, options.set, options.strict)
     check_targets([options.page], ".html", program, options.file)
     check_length(program, MOST_EXECUTIONS, "a report of")
     with Progress(program.name) as progress:

@@ -1,5 +1,7 @@
 """Findings of the checker for people, rendered like the assembler's errors."""
 
+from collections.abc import Sequence
+
 from assembler.syntax.diagnostics import Span, render
 from emulator.checker.findings import Finding, Verdict
 from emulator.plan.plan import Plan
@@ -8,25 +10,21 @@ from isa.diagnostic import Diagnostic, Note, Place
 MOST_SHOWN = 20
 
 
-def print_verdict(verdict: Verdict) -> None:
-    """Print findings on stderr, and the verdict: on stdout where all is well."""
+def print_verdict(verdict: Verdict, odd: Sequence[Diagnostic[Span]] = ()) -> None:
+    """Print what is odd about a text, and findings, on stderr, and the verdict: on stdout where all is well."""
     from ratel.show.tables import to_stderr
 
     plan = verdict.plan
-    for finding in verdict.findings[:MOST_SHOWN]:
-        to_stderr(rendered(plan, finding) + "\n")
-    if (more := len(verdict.findings) - MOST_SHOWN) > 0:
-        to_stderr(f"and {more:,} findings more, which --json shows")
-    for said in verdict.unseen:
-        to_stderr(f"not looked at: {said}")
-    name, errors = plan.program.name, len(verdict.errors)
-    advice = len(verdict.findings) - errors
-    found = ", ".join(
-        f"{count} {word}{'s' * (count > 1 and word == 'error')}"
-        for count, word in ((errors, "error"), (advice, "advice"))
-        if count
-    )
-    if verdict.passed:
+    for one in odd[:MOST_SHOWN]:
+        to_stderr(render(one) + "\n")
+    if (more := len(odd) - MOST_SHOWN) > 0:
+        to_stderr(f"and {more:,} more of the text, which --json shows")
+    print_findings(verdict)
+    name, both = plan.program.name, (*odd, *verdict.findings)
+    errors = sum(one.is_error for one in both)
+    counts = (errors, "error"), (len(both) - errors, "warning")
+    found = ", ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count)
+    if verdict.passed and not errors:
         print(f"{name}: proven free of races and deadlocks, {plan.program.order} order" + (f"; {found}" * bool(found)))
     else:
         what = "order" if verdict.verdict == "not proven" else "the rest of the order"
@@ -34,13 +32,26 @@ def print_verdict(verdict: Verdict) -> None:
         to_stderr(f"{name}: {found or 'nothing found'}{open_}")
 
 
+def print_findings(verdict: Verdict) -> None:
+    """Print the findings of a verdict on stderr, the first of them, and what was not looked at."""
+    from ratel.show.tables import to_stderr
+
+    for finding in verdict.findings[:MOST_SHOWN]:
+        to_stderr(rendered(verdict.plan, finding) + "\n")
+    if (more := len(verdict.findings) - MOST_SHOWN) > 0:
+        to_stderr(f"and {more:,} findings more, which --json shows")
+    for said in verdict.unseen:
+        to_stderr(f"not looked at: {said}")
+
+
 def rendered(plan: Plan, finding: Finding) -> str:
     """Return a finding as lines of text: the place with a caret, the help, the other places."""
-    word = "advice" if finding.is_advice else "error"
     if finding.place is None:
-        return f"{word}[{finding.code}]: {finding.message}" + (f"\nhelp: {finding.help}" if finding.help else "")
+        help = f"\nhelp: {finding.help}" if finding.help else ""
+        return f"{finding.severity}[{finding.code}]: {finding.message}{help}"
     notes = tuple(Note(message, span(plan, place)) for message, place in finding.notes)
-    return render(Diagnostic(finding.code, span(plan, finding.place), finding.message, finding.help, notes), word)
+    place = span(plan, finding.place)
+    return render(Diagnostic(finding.code, place, finding.message, finding.help, notes, severity=finding.severity))
 
 
 def span(plan: Plan, place: Place) -> Span:

@@ -191,3 +191,47 @@ def test_lists_must_fit_the_channels() -> None:
     with pytest.raises(ScaleProblem) as caught:
         multipliers(Scaled("conv", {"w": [1.0, 2.0]}, I8, 4))
     assert caught.value.diagnostic.place == "w"
+
+
+BIAS = ".const b i32[4] {} = 3"
+
+
+@given(
+    st.floats(2.0**-9, 2.0**4), st.lists(st.floats(2.0**-9, 2.0**4), min_size=4, max_size=4), st.sampled_from((1, 7, 9))
+)
+def test_a_bias_is_in_steps_of_the_products(x: float, w: list[float], digits: int) -> None:
+    """Written as the product of what is written for x and w, however it was rounded; its own digits make it wrong."""
+    x, *w = (float(f"{number:.{digits}g}") for number in (x, *w))
+    steps = [x * step for step in w]
+    made = conv(f"scale={x!r}", f"scale={w}", "scale=2", ", bias=b", more=BIAS.format(f"scale={steps}"))
+    plain = conv(f"scale={x!r}", f"scale={w}", "scale=2", ", bias=b", more=BIAS.format(""))
+    assert found(made) == found(plain)
+    for k in range(4):
+        wrong = [step * (1.001 if k == index else 1) for index, step in enumerate(steps)]
+        with pytest.raises(AssemblyError, match=r"E602.*`bias` .* has scale .*, but the products"):
+            conv(f"scale={x!r}", f"scale={w}", "scale=2", ", bias=b", more=BIAS.format(f"scale={wrong}"))
+
+
+def test_a_bias_of_other_steps_is_refused() -> None:
+    for more in (BIAS.format("scale=0.5"), BIAS.format("scale=1"), BIAS.format("scale=[1, 1, 1, 0.125]")):
+        with pytest.raises(AssemblyError, match=r"expected x.scale \* w.scale"):
+            conv("scale=0.5", "scale=0.25", "scale=2", ", bias=b", more=more)
+    with pytest.raises(AssemblyError, match="but the products 1"):
+        conv("", "", "", ", bias=b", more=BIAS.format("scale=0.5"))
+    with pytest.raises(AssemblyError, match=r"has scale 0\.5, which nothing takes"):
+        conv("", "", "", ", ew1_bias=b", more=".const b f32[4] scale=0.5 = 1")
+    # Whoever gives the multipliers says what is in which steps.
+    for rest, more in ((", ew3_scale=none", ""), ("", "\n.scales explicit")):
+        conv("scale=0.5", "scale=0.25", "scale=2", f", bias=b{rest}", more=BIAS.format("scale=0.5") + more)
+
+
+def test_biases_of_slices_are_compared_by_channel() -> None:
+    text = (
+        ".chip edge\n.input x i8[2, 8] scale=0.5\n.weight w i8[8, 8] scale=[1, 2, 3, 4, 5, 6, 7, 8] = 1\n"
+        ".const b i32[8] scale=[0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4] = 1\n.output y f32[2, 8]\nloop i, 3\n"
+        "matmul y[:, i*2 : +2], x, w[i*2 : +2], bias=b[{} : +2], transpose_w\nbrnz i\nend\n"
+    )
+    assemble(text.format("i*2"))
+    for other in ("i*2 + 2", "2"):
+        with pytest.raises(AssemblyError, match="E602"):
+            assemble(text.format(other))

@@ -85,7 +85,7 @@ def test_queues_that_do_not_pair_up_name_each_other() -> None:
     assert (found.place, found.notes) == (Place(0, 1), (("this goes with it", Place(0, 0)),))
 
 
-def test_advice_is_a_warning() -> None:
+def test_what_is_odd_is_a_warning() -> None:
     verdict = check(load(ratel.assemble(SIGNALS), load_chip("edge")))
-    assert [(found.code, found.severity, found.is_advice) for found in verdict.findings] == [("C302", "warning", True)]
+    assert [(found.code, found.severity, found.is_error) for found in verdict.findings] == [("C302", "warning", False)]
     assert verdict.passed and all(isinstance(found, Diagnostic) for found in verdict.findings)

@@ -270,8 +270,9 @@ def test_what_is_wrong_is_said(name, old, new, message):
 @pytest.mark.parametrize(
     ("image", "message", "help"),
     [
-        (b"", "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
-        (b"\x7fELF" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
+        (b"", "this is not an object file, but empty", "object files are written by `ratel asm FILE.npu`"),
+        (b"\x08\x08\x12\x07pytorch:", "this is not an object file, but an ONNX model", "object files are written by"),
+        (b"nonsense" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
         (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 3", "assemble its source"),
         (b"RATELNPO\x03" + bytes(3), "this is not an object file", "object files"),
         (b"RATELNPO\x03" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),

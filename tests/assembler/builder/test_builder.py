@@ -127,7 +127,7 @@ def arguments(
 
 
 def of_text(b: Builder) -> Program:
-    return assemble_for(b.text(), held=b.files)
+    return assemble_for(b.text(), held=b.files).program
 
 
 @pytest.mark.parametrize("mnemonic", BUILT)
@@ -205,7 +205,7 @@ def test_text_and_files_assemble_to_the_same(tmp_path: Path) -> None:
     built = b.build()
     assert replace(saved, cores=(), sources=()) == replace(built, cores=())
     assert sections(saved) == sections(built) == sections(of_text(b))
-    assert ratel.run(saved).outputs["y"].tobytes() == ratel.run(built).outputs["y"].tobytes()
+    assert ratel.run(saved, check=False).outputs["y"].tobytes() == ratel.run(built, check=False).outputs["y"].tobytes()
 
 
 def test_lines_are_those_of_python() -> None:

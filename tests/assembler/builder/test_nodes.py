@@ -110,7 +110,7 @@ def without_origin(found: Diagnostic) -> tuple[Any, ...]:
 def agree(b: Any) -> bool:
     """Assert that nodes and text mean the same program, or that the same is wrong with them; return whether it is."""
     results: list[Any] = []
-    for make in (b.build, lambda: assemble_for(b.text(), held=b.files)):
+    for make in (b.build, lambda: assemble_for(b.text(), held=b.files).program):
         try:
             results.append(sections(make()))
         except AssemblyError as error:

@@ -3,6 +3,8 @@
     conv out, x, w9
     ;            ^^ error[E201]: unknown name `w9`
 
+of a program without errors what is odd, as a warning.
+
 Carets stand in the columns of the span; where it starts in column 1, the `;` stands for the first caret. Programs and
 the files that they include are annotated alike.
 """
@@ -11,11 +13,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from assembler.assemble import assemble
+from assembler.assemble import assemble_for
 from assembler.syntax.diagnostics import AssemblyError, Diagnostic
 
 FOLDER = Path(__file__).parent / "diagnostics"
-ANNOTATION = re.compile(r"\s*;( *)(\^*) (error|note)\[(E\d+)\]: (.*)")
+ANNOTATION = re.compile(r"\s*;( *)(\^*) (error|warning)\[([EW]\d+)\]: (.*)")
 # file, line, first column, end column, code, message
 Expectation = tuple[str, int, int, int, str, str]
 
@@ -30,11 +32,11 @@ def read(path: Path) -> str:
 
 
 def diagnose(path: Path) -> tuple[Diagnostic, ...]:
+    """Return what is wrong with a program, or, where nothing is, odd."""
     try:
-        assemble(read(path), path)
+        return assemble_for(read(path), path).warnings
     except AssemblyError as error:
         return error.diagnostics
-    return ()
 
 
 def found(path: Path) -> set[Expectation]:
@@ -80,7 +82,7 @@ def _annotation(diagnostic: Diagnostic) -> str:
     assert span.column != 2, "column 2 cannot be annotated: indent the line, or do not"
     carets = "^" * (span.end - span.column)
     place = f";{carets[1:]}" if span.column == 1 else f";{' ' * (span.column - 2)}{carets}"
-    return f"{place} error[{diagnostic.code}]: {diagnostic.message}"
+    return f"{place} {diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"
 
 
 def _write(path: Path, lines: list[str]) -> None:

@@ -21,7 +21,7 @@ def test_annotations_equal_diagnostics(path: Path, request: pytest.FixtureReques
 
 def test_every_code_occurs() -> None:
     texts = "".join(annotations.read(path) for path in annotations.FOLDER.rglob("*.npu"))
-    assert set(re.findall(r"error\[(E\d+)\]", texts)) == CODES.keys()
+    assert set(re.findall(r"(?:error\[(?=E)|warning\[(?=W))([EW]\d+)\]", texts)) == CODES.keys()
 
 
 def test_rendering_points_at_the_place() -> None:

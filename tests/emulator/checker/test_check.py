@@ -135,7 +135,7 @@ def shown(body: str) -> list[str]:
             "copy a, x",
             [
                 "error[C402]: output `y` is never written",
-                "advice[C403]: nothing reads what this writes, from byte 0 of a on",
+                "warning[C403]: nothing reads what this writes, from byte 0 of a on",
             ],
         ),
         (
@@ -144,7 +144,7 @@ def shown(body: str) -> list[str]:
         ),
         (
             "copy y, x\ncopy b, x",
-            ["advice[C403]: nothing reads what this writes, from byte 0 of b on"],
+            ["warning[C403]: nothing reads what this writes, from byte 0 of b on"],
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_what_is_long_or_large_is_not_followed_one_by_one(monkeypatch: pytest.Mo
             assert shown(body) != []
 
 
-def test_a_stray_signal_is_advice() -> None:
+def test_a_stray_signal_is_a_warning() -> None:
     text = ".chip hanguang800\n.semaphore s\n.input x i8[4]\n.output y i8[4]\ncopy y, x\nsignal s, me\nend\n"
     verdict = ratel.check(ratel.assemble(text))
     assert verdict.passed

@@ -31,7 +31,7 @@ def test_what_is_printed(
 
 def test_every_code_is_printed() -> None:
     texts = "".join(path.read_text() for path in FOLDER.glob("*.npu"))
-    assert set(re.findall(r"^; (?:error|advice)\[(C\d+)\]", texts, re.MULTILINE)) == CODES.keys()
+    assert set(re.findall(r"^; (?:error|warning)\[(C\d+)\]", texts, re.MULTILINE)) == CODES.keys()
 
 
 def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,76 @@
+"""What a file is that is neither a program's text nor an object file, by how it begins and what it is called."""
+
+from pathlib import Path
+
+from isa.errors import RatelError
+
+# As many bytes of a file as its kind is told from.
+MOST = 64
+TEXT_EXPECTED = "expected an assembly text (.npu) or an object file (.npo)"
+NOT_COMPILED = "ratel does not compile models yet: write the program as an assembly text, or with ratel.Builder"
+A_TENSOR = "a tensor is given to a program: `--input NAME=FILE.npy`, or in its text `.weight NAME TYPE[SHAPE] = FILE`"
+# (what it is, how to go on) by the first bytes of a file, at an offset.
+BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"\x93NUMPY", "a tensor (.npy)", A_TENSOR),
+    (4, b"TFL3", "a TensorFlow Lite model", NOT_COMPILED),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models", NOT_COMPILED),
+    (0, b"GGUF", "a GGUF model", NOT_COMPILED),
+    (0, b"\x80\x02", "a Python pickle, as PyTorch once wrote its models", NOT_COMPILED),
+    (0, b"\x7fELF", "a compiled program of this computer (ELF)", ""),
+    (0, b"MZ", "a compiled program of Windows", ""),
+    (0, b"\xcf\xfa\xed\xfe", "a compiled program of macOS", ""),
+    (0, b"\x1f\x8b", "compressed (gzip)", "decompress it first: gunzip"),
+    (0, b"BZh", "compressed (bzip2)", "decompress it first: bunzip2"),
+    (0, b"\xfd7zXZ\x00", "compressed (xz)", "decompress it first: unxz"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed (zstd)", "decompress it first: unzstd"),
+    (0, b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
+    (0, b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
+    (0, b"\x89PNG", "a picture (PNG)", ""),
+    (0, b"%PDF", "a PDF document", ""),
+)
+# The same by the end of its name: archives, and what has no beginning of its own.
+ENDINGS: dict[str, tuple[str, str]] = {
+    ".onnx": ("an ONNX model", NOT_COMPILED),
+    ".tflite": ("a TensorFlow Lite model", NOT_COMPILED),
+    ".pt": ("a PyTorch model", NOT_COMPILED),
+    ".pth": ("a PyTorch model", NOT_COMPILED),
+    ".pt2": ("a PyTorch model", NOT_COMPILED),
+    ".safetensors": ("a file of weights (safetensors)", NOT_COMPILED),
+    ".h5": ("a Keras model", NOT_COMPILED),
+    ".keras": ("a Keras model", NOT_COMPILED),
+    ".pb": ("a TensorFlow model", NOT_COMPILED),
+    ".mlir": ("an MLIR module", NOT_COMPILED),
+    ".npz": ("an archive of tensors (.npz)", A_TENSOR),
+    ".toml": ("a chip file or settings (.toml)", "a chip is named beside the program: `--chip FILE.toml`"),
+    ".py": ("a Python script", "run it with python: ratel.run runs what its Builder has built"),
+}
+ZIP = b"PK\x03\x04"
+# What begins an ONNX model: its version of the format, then the name of its producer, its opset, or its graph.
+ONNX_VERSIONS, ONNX_FIELDS = range(1, 32), b"\x12\x3a\x42"
+
+
+def refuse_foreign(path: str | Path, beginning: bytes) -> None:
+    """Raise RatelError where a file is no program, by its first bytes, MOST of them, and its name."""
+    what, help = foreign(path, beginning)
+    if what:
+        raise RatelError(f"{path} is {what}: {TEXT_EXPECTED}", help)
+
+
+def foreign(path: str | Path, beginning: bytes) -> tuple[str, str]:
+    """Return what a file is that is no program, and how to go on; ("", "") where nothing speaks against a program.
+
+    `beginning` are its first bytes, at least MOST of them where it has so many.
+    """
+    ending = Path(path).suffix.lower()
+    if not beginning:
+        return "empty", ""
+    for offset, known, what, help in BEGINNINGS:
+        if beginning[offset : offset + len(known)] == known:
+            return what, help
+    if ending in ENDINGS:
+        return ENDINGS[ending]
+    if beginning.startswith(ZIP):
+        return "an archive (zip), as PyTorch writes its models", "unpack it first, if a program is in it"
+    if len(beginning) > 2 and beginning[0] == 8 and beginning[1] in ONNX_VERSIONS and beginning[2] in ONNX_FIELDS:
+        return ENDINGS[".onnx"]
+    return "", ""
