@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isa.files import read_same
+from isa.files import name_of, read_same
 from ratel.show.tables import console, count, number, share, styled, table
 
 if TYPE_CHECKING:
@@ -25,8 +25,14 @@ HEADINGS = ("times", "cycles", "share", "path", "slack", "stall cycles")
 
 def sources(path: str, program: Program) -> dict[str, list[str]]:
     """Return the lines of a program's files by their names in messages: of those that are as they were assembled."""
-    texts = ((file, read_same(Path(path).parent, file, hashed)) for file, hashed in program.sources)
-    return {file: text.decode("utf-8-sig").replace("\r", "").split("\n") for file, text in texts if text is not None}
+    given, found = Path(path), {}
+    for file, hashed in program.sources:
+        # What the user names may be a link to anywhere.
+        real = given.resolve() if file == name_of(given) else given
+        text = read_same(real.parent, file if real is given else real.name, hashed)
+        if text is not None:
+            found[file] = text.decode("utf-8-sig").replace("\r", "").split("\n")
+    return found
 
 
 def print_annotated(timeline: Timeline, lines: Sequence[LineTime], texts: Mapping[str, Sequence[str]]) -> None:

@@ -70,6 +70,18 @@ def test_an_object_shows_its_source_as_long_as_it_is_that(tmp_path: Path, capsys
     assert "all of it" not in shown and "copy y, x" in shown
 
 
+def test_what_a_user_names_may_be_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To anywhere; files beside it, or below, are of the folder where the link is."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "here/parts").mkdir(parents=True)
+    (tmp_path / "real/p.npu").write_text(TEXT.replace("end", '.include "parts/a.npu"\nend'))
+    (tmp_path / "here/parts/a.npu").write_text("; a part\ncopy y, x\n")
+    (tmp_path / "here/q.npu").symlink_to("../real/p.npu")
+    assert main(["annotate", str(tmp_path / "here/q.npu")]) == 0
+    shown = capsys.readouterr().out
+    assert "q.npu" in shown and "this is said nowhere else" in shown and "; a part" in shown
+
+
 @pytest.mark.parametrize(
     "line", ['.include "part.npu"', '.input w i8[4] = "part.npy"', '.chip "part.toml"', '.include "pipe.npu"']
 )
