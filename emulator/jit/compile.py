@@ -67,7 +67,8 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
     def compile_kept(signature: Any) -> Any:
         """Compile for a signature, or load; before the first, open the cache."""
-        cache.enable(dispatcher)
+        if not cache.enable(dispatcher):
+            return compile_it(signature)
         if private:
             private.adopt(dispatcher, lambda: cache.saving(dispatcher))
             return compile_it(signature)
