@@ -283,15 +283,9 @@ def saving(dispatcher: Any) -> Iterator[None]:
     """Keep other processes from saving while one saves a function, and put checksums beside its files.
 
     numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
-    one would name the other's code as its own. So what cannot be locked is not saved.
+    one would name the other's code as its own. So what cannot be locked is not saved: raises OSError.
     """
-    try:
-        lock = _locked(home().folder)
-    except OSError:
-        dispatcher._cache.disable()
-        yield
-        return
-    with lock:
+    with _locked(home().folder):
         folder = _folder(dispatcher)
         before = _times(folder)
         yield

@@ -7,6 +7,7 @@ and no folder is made, before the first is compiled.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numba
@@ -73,7 +74,12 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
             private.adopt(dispatcher, lambda: cache.saving(dispatcher))
             return compile_it(signature)
         # numba would let two processes write one list of specialisations at once.
-        with cache.saving(dispatcher):
+        with ExitStack() as kept:
+            try:
+                kept.enter_context(cache.saving(dispatcher))
+            except OSError:
+                # Loaded it may still be.
+                dispatcher._cache.save_overload = lambda signature, result: None
             return compile_it(signature)
 
     dispatcher.compile = compile_kept

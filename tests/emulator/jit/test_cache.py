@@ -532,10 +532,10 @@ def held(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_lock_that_somebody_holds(held: Path) -> None:
     """What is there is loaded; what is not is compiled, after one wait for all, and not kept; and this is said once."""
-    loaded = hot(twice)
-    assert loaded(21) == 42 and loaded.stats.cache_hits
     began = time.monotonic()
     with pytest.warns(CacheWarning, match="lock is not to be had: another process has held it for 0.3 s") as said:
+        loaded = hot(twice)
+        assert loaded(21) == 42 and loaded.stats.cache_hits
         assert hot(made(0))(1) == 1
     waited = time.monotonic() - began
     assert len(said) == 1 and waited < 10
