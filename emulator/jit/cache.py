@@ -196,7 +196,7 @@ def _begin(folder: Path) -> None:
     """Mark a folder as used now, and an empty one as ours. Raises OSError where it cannot be written."""
     with tempfile.TemporaryFile(dir=folder):
         os.utime(folder)
-    if not any(os.scandir(folder)):
+    if not os.listdir(folder):
         (folder / TAG).write_text(TAG_TEXT)
 
 
