@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.longer.fuzzers import FUZZERS, make
+from tests.longer.fuzzers import FUZZERS, USUAL, make
 
 SECONDS, MEMORY = 20, 2 * 2**30
-# A process that does not hear its alarm, since it is in compiled code, is ended.
-DEAF_SECONDS = 3 * SECONDS
+# A process that has not heard its alarm after so many times as long, since it is in compiled code, is ended.
+DEAF = 3
 # Cases that a process is given at once, of those that are fast, and of the others.
 CHUNK = {"tensors": 2_000, "objects": 500}
 SMALL_CHUNK = 100
@@ -51,13 +51,19 @@ fuzzer = cache(make)
 
 
 def fuzz(
-    what: str, first: int, count: int, seed: int, seen: Counter[str], begin: Callable[[int], None] = lambda n: None
+    what: str,
+    first: int,
+    count: int,
+    seed: int,
+    seen: Counter[str],
+    begin: Callable[[int], None] = lambda n: None,
+    most: float = SECONDS,
 ) -> list[Broken]:
     """Run cases in a folder of their own and count their outcomes; return those that broke the rule."""
     cases, broken = fuzzer(what), []
 
     def alarm(number: int, frame: FrameType | None) -> None:
-        raise Slow(f"more than {SECONDS} s")
+        raise Slow(f"more than {most:g} s")
 
     before = signal.signal(signal.SIGALRM, alarm)
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=MEMORY_FOLDER) as folder:
@@ -72,11 +78,11 @@ def fuzz(
                 begin(n)
                 case = cases.case(random.Random(f"{what} {seed} {n}"))
                 try:
-                    signal.alarm(SECONDS)
+                    signal.setitimer(signal.ITIMER_REAL, most)
                     try:
                         outcome = cases.run(case)
                     finally:
-                        signal.alarm(0)
+                        signal.setitimer(signal.ITIMER_REAL, 0)
                     seen[outcome] += 1
                 except (Exception, Slow) as error:
                     seen["BROKEN"] += 1
@@ -86,13 +92,14 @@ def fuzz(
     return broken
 
 
-def work(pipe: Connection, at: Any, whats: Sequence[str], seed: int) -> None:
+def work(pipe: Connection, at: Any, whats: Sequence[str], seed: int, most: float) -> None:
     """Run what comes through a pipe, (what, first, count), and send back what was seen, what broke, the peak in KB."""
     # The supervisor hears Ctrl-C, and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, BrokenPipeError):
         for what in whats:
-            fuzz(what, 0, 1, seed, Counter())
+            # What all cases need is loaded; and what it takes is not the first case's.
+            fuzzer(what)
         has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (has + MEMORY, has + MEMORY))
         # What a crash leaves is told by the supervisor.
@@ -104,7 +111,7 @@ def work(pipe: Connection, at: Any, whats: Sequence[str], seed: int) -> None:
         while True:
             what, first, count = pipe.recv()
             seen: Counter[str] = Counter()
-            broken = fuzz(what, first, count, seed, seen, begin)
+            broken = fuzz(what, first, count, seed, seen, begin, most)
             pipe.send((seen, broken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
@@ -114,6 +121,7 @@ class Worker:
 
     whats: Sequence[str]
     seed: int
+    most: float
     process: Any = None
     pipe: Any = None
     at: Any = None
@@ -124,7 +132,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.at = context.Value("q", -1, lock=False)
-        self.process = context.Process(target=work, args=(other, self.at, self.whats, self.seed), daemon=True)
+        arguments = other, self.at, self.whats, self.seed, self.most
+        self.process = context.Process(target=work, args=arguments, daemon=True)
         self.process.start()
         other.close()
 
@@ -138,7 +147,7 @@ class Worker:
         if self.at.value != self.seen_at[0]:
             self.seen_at = self.at.value, time.monotonic()
         # Before its first case it loads and compiles.
-        patience = DEAF_SECONDS if self.at.value >= 0 else 600
+        patience = DEAF * self.most if self.at.value >= 0 else 600
         return time.monotonic() - self.seen_at[1] > patience
 
     def end(self) -> int:
@@ -168,13 +177,19 @@ def chunks(wanted: dict[str, int], first: int) -> Iterator[tuple[str, int, int]]
                 done[what] += size
 
 
-def supervise(wanted: dict[str, int], first: int, seconds: float, seed: int, workers: int, out: Path) -> bool:
-    """Run the cases in processes, and say what was seen; return whether none broke the rule."""
+def supervise(
+    wanted: dict[str, int], first: int, seconds: float, seed: int, workers: int, out: Path, most: float = SECONDS
+) -> dict[str, Counts]:
+    """Run the cases in processes, and say what was seen; return it by kinds.
+
+    Nothing more is begun after `seconds`. What breaks the rule is saved in the folder `out`; no case may take longer
+    than `most` seconds.
+    """
     began, peak, shown = time.monotonic(), 0, 0.0
     counts = {what: Counts() for what in wanted}
     waiting = chunks(wanted, first)
     again: list[tuple[str, int, int]] = []
-    pool = [Worker(list(wanted), seed) for _ in range(workers)]
+    pool = [Worker(list(wanted), seed, most) for _ in range(workers)]
     idle = list(pool)
     given: dict[int, float] = {}
 
@@ -222,11 +237,12 @@ def supervise(wanted: dict[str, int], first: int, seconds: float, seed: int, wor
                 worker.process = None
                 if n < start:
                     raise SystemExit(f"a process ended before its first case: status {status}")
-                counts[what].seen["before a crash"] += n - start
                 counts[what].seen["BROKEN"] += 1
-                broke(what, n, f"{how}: the process ended with {status}", fuzzer(what).case(random.Random(f"{what} {seed} {n}")))
-                if start + size > n + 1:
-                    again.append((what, n + 1, start + size - n - 1))
+                case = fuzzer(what).case(random.Random(f"{what} {seed} {n}"))
+                broke(what, n, f"{how}: the process ended with {status}", case)
+                # What came before it in the same go has not been told of.
+                parts = (what, start, n - start), (what, n + 1, start + size - n - 1)
+                again += [part for part in parts if part[2]]
             if time.monotonic() - shown > 1:
                 shown = time.monotonic()
                 progress(counts, shown - began)
@@ -237,7 +253,7 @@ def supervise(wanted: dict[str, int], first: int, seconds: float, seed: int, wor
             if worker.process is not None:
                 worker.end()
     summary(counts, time.monotonic() - began, peak, workers)
-    return not any(count.broken for count in counts.values())
+    return counts
 
 
 def over(began: float, seconds: float) -> bool:
@@ -275,7 +291,7 @@ def wanted_of(text: str, cases: int) -> dict[str, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.longer.fuzz", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--what", default=",".join(FUZZERS), help="kinds, each with :CASES where others are wanted")
+    parser.add_argument("--what", default=",".join(USUAL), help="kinds, each with :CASES where others are wanted")
     parser.add_argument("--cases", type=int, default=10_000, help="of each kind")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no more after these")
     parser.add_argument("--seed", type=int, default=1)
@@ -285,8 +301,8 @@ def main() -> int:
     # Before a process loads numba.
     os.environ["NUMBA_BOUNDSCHECK"] = "1"
     wanted = wanted_of(options.what, options.cases)
-    passed = supervise(wanted, options.first, options.seconds, options.seed, options.workers, Path.cwd())
-    return 0 if passed else 1
+    counts = supervise(wanted, options.first, options.seconds, options.seed, options.workers, Path.cwd())
+    return 1 if any(count.broken for count in counts.values()) else 0
 
 
 if __name__ == "__main__":

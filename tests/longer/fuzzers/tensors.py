@@ -16,12 +16,14 @@ from assembler.syntax.diagnostics import AssemblyError
 from emulator.execute.inputs import prepare, read_tensor
 from isa.errors import InputError
 
-DTYPES = ("i1", "u1", "<i2", ">i2", "<i4", ">i4", "<i8", "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "?", "<c8", "V2", "V3")
-DTYPES += ("<U3", "S2", "<M8[s]", "<f4,<i2", "O")
-SHAPES = (*[(2, 4)] * 8, *[(4,)] * 4, (), (0,), (8,), (4, 2), (1, 4), (2, 2, 4), (0, 4), (2, 0), (3, 1, 2, 4), (1,) * 32)
+DTYPES = ("i1", "u1", "<i2", ">i2", "<i4", ">i4", "<i8", "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "?", "<c8")
+DTYPES += ("V2", "V3", "<U3", "S2", "<M8[s]", "<f4,<i2", "O")
+SHAPES = (*[(2, 4)] * 8, *[(4,)] * 4, (), (0,), (8,), (4, 2), (1, 4), (2, 2, 4), (0, 4), (2, 0), (3, 1, 2, 4))
+SHAPES += ((1,) * 32,)
 SIZES = (*range(9), -1, -4, 2**15, 2**31 - 1, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30)
 WRITTEN = ("None", "True", "'4'", "4.0", "()", "(4)", "(4,)", "[4]", "{}", "4", "(2, 4", "b'4'", "1e999", "-1", "'<i4'")
-WRITTEN += ("'|i1'", "'=f4'", "[('a', '<f4')]", "'O'", "'|O'", "'x'", "'<f4' * 9", "__import__('os')", "(" * 90, "'i1,i1'")
+WRITTEN += ("'|i1'", "'=f4'", "[('a', '<f4')]", "'O'", "'|O'", "'x'", "'<f4' * 9", "__import__('os')", "(" * 90)
+WRITTEN += ("'i1,i1'", "'<f4' if 1 else 0", "\"\x00\"", "'" + "x" * 70_000 + "'")
 MAGICS = (b"\x93NUMPX", b"\x93NUMP", b"PK\x03\x04", b"", b"\x80\x04", b"\0" * 6, b"#include")
 SIZES_OF_HEADERS = (0, 1, 10, 54, 118, 2**16 - 1, 2**20, 2**31 - 1, 2**32 - 1)
 # A program that takes such a file in each of the ways in which a text names one.
@@ -58,7 +60,8 @@ class Tensors:
         for _ in range(chance.choice((0, 1, 1, 1, 2))):
             match chance.randrange(6):
                 case 0:
-                    header["shape"] = repr(tuple(chance.choice(SIZES) for _ in range(chance.choice((0, 1, 2, 2, 3, 70)))))
+                    sizes = chance.choices(SIZES, k=chance.choice((0, 1, 2, 2, 3, 70)))
+                    header["shape"] = repr(tuple(sizes))
                 case 1:
                     header["descr"] = repr(chance.choice(DTYPES))
                 case 2:
@@ -77,7 +80,7 @@ class Tensors:
     def _array(self, chance: random.Random) -> np.ndarray:
         dtype, shape = np.dtype(chance.choice(DTYPES)), chance.choice(SHAPES)
         count = int(np.prod(shape))
-        if dtype == object:
+        if dtype.hasobject:
             return np.full(shape, None)
         array = np.frombuffer(chance.randbytes(count * dtype.itemsize), dtype).reshape(shape)
         return np.asfortranarray(array) if chance.random() < 0.3 else array

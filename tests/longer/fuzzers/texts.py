@@ -10,7 +10,6 @@ from tests.longer.fuzzers.objects import loaded
 from tests.longer.fuzzers.words import HEADS, PROGRAMS, SHORT, changed
 
 
-
 def program_lines() -> list[str]:
     """Return the lines of all programs of the house, each once."""
     texts = [GOOD, TWO_CORES, *(path.read_text() for path in sorted(PROGRAMS.glob("*/*.npu")))]
