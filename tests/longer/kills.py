@@ -36,7 +36,7 @@ PROGRAM = """.chip edge
 copy y, x
 end
 """
-UNFORMATTED = "".join(f"  fill   y ,value={k%100}   ; {'a comment ' * 20}\n" for k in range(200))
+UNFORMATTED = "".join(f"  fill   y ,value={k % 100}   ; {'a comment ' * 20}\n" for k in range(200))
 UNFORMATTED = f".chip edge\n.output   y i8[4]\n{UNFORMATTED}end\n"
 OPENED = {"open", "os.rename", "os.remove", "os.link", "os.chmod", "os.truncate", "os.mkdir", "os.utime"}
 PATIENCE = 120
@@ -216,21 +216,26 @@ def kill_once(kill: Kill, writers: int, states: list[State], seconds: float, ope
         return state
 
     with folder_of(kill.files) as folder:
-        running = {}
-        for writer in kill.writers[:writers]:
-            by_time = chance.random() < 0.5
-            number = start(writer, folder, 0 if by_time else chance.randint(1, opened + 1))
-            running[number] = time.monotonic() + (chance.uniform(0, 1.2 * seconds) if by_time else PATIENCE)
+        running: dict[int, float] = {}
         ends = []
-        while running:
-            for number, moment in list(running.items()):
-                if time.monotonic() > moment:
-                    os.kill(number, signal.SIGKILL)
-                done, status = os.waitpid(number, os.WNOHANG)
-                if done:
-                    ends.append(os.waitstatus_to_exitcode(status))
-                    del running[number]
-            look(folder)
+        try:
+            for writer in kill.writers[:writers]:
+                by_time = chance.random() < 0.5
+                number = start(writer, folder, 0 if by_time else chance.randint(1, opened + 1))
+                running[number] = time.monotonic() + (chance.uniform(0, 1.2 * seconds) if by_time else PATIENCE)
+            while running:
+                for number, moment in list(running.items()):
+                    if time.monotonic() > moment:
+                        os.kill(number, signal.SIGKILL)
+                    done, status = os.waitpid(number, os.WNOHANG)
+                    if done:
+                        ends.append(os.waitstatus_to_exitcode(status))
+                        del running[number]
+                look(folder)
+        finally:
+            for number in running:
+                os.kill(number, signal.SIGKILL)
+                os.waitpid(number, 0)
         assert set(ends) <= {0, 1, -signal.SIGKILL}, f"a writer ended with {ends}"
         state = look(folder)
         left = sorted(set(state) - set(allowed))

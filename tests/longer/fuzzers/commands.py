@@ -24,8 +24,12 @@ from tests.longer.fuzzers.words import PROGRAMS, SHORT, changed
 TEXT = SHORT[2]
 OBJECT = to_bytes(assemble(TEXT, "p.npu"))
 # What there is in the folder, and what there is not.
-HERE = ["p.npu", "c.npu", "bad.npu", "race.npu", "good.npu", "part.npu", "p.npo", "cut.npo", "x.npy", "wrong.npy", "junk.npy", "c.toml", "bad.toml", "empty.npu", "latin.npu", "folder", "link.npu", "nowhere.npu", "no.npu", "new.npo", "new.npy", "new.json", "new.html", "new.npu", ".", "..", "../up.npy", "/dev/null"]
-HERE += ["", "a b.npu", "\x1b[31m.npu", "no/such/folder.npy", "x" * 300, "folder/", "\u202egnp.npy", "-"]
+HERE = [
+    *("p.npu", "c.npu", "bad.npu", "race.npu", "good.npu", "part.npu", "p.npo", "cut.npo", "x.npy", "wrong.npy"),
+    *("junk.npy", "c.toml", "bad.toml", "empty.npu", "latin.npu", "folder", "link.npu", "nowhere.npu", "no.npu"),
+    *("new.npo", "new.npy", "new.json", "new.html", "new.npu", ".", "..", "../up.npy", "/dev/null", "", "a b.npu"),
+    *("\x1b[31m.npu", "no/such/folder.npy", "x" * 300, "folder/", "\u202egnp.npy", "-"),
+]
 NUMBERS = ["0", "1", "2", "3", "-1", "", "x", "1e3", "0x10", "1" + "0" * 30, "9223372036854775808", "²", "1_0", "nan"]
 CHIPS_NAMED = ["edge", "hanguang800", "c.toml", "bad.toml", "no", "edge,hanguang800", "edge,", "", "p.npu", "folder"]
 KEYS = ["te.latency", "pe.lanes", "te.lanes", "lm.bytes", "cores", "no.such", "", "te", "te__latency", "clock_mhz"]

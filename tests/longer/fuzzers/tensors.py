@@ -23,7 +23,7 @@ SHAPES += ((1,) * 32,)
 SIZES = (*range(9), -1, -4, 2**15, 2**31 - 1, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30)
 WRITTEN = ("None", "True", "'4'", "4.0", "()", "(4)", "(4,)", "[4]", "{}", "4", "(2, 4", "b'4'", "1e999", "-1", "'<i4'")
 WRITTEN += ("'|i1'", "'=f4'", "[('a', '<f4')]", "'O'", "'|O'", "'x'", "'<f4' * 9", "__import__('os')", "(" * 90)
-WRITTEN += ("'i1,i1'", "'<f4' if 1 else 0", "\"\x00\"", "'" + "x" * 70_000 + "'")
+WRITTEN += ("'i1,i1'", "'<f4' if 1 else 0", '"\x00"', "'" + "x" * 70_000 + "'")
 MAGICS = (b"\x93NUMPX", b"\x93NUMP", b"PK\x03\x04", b"", b"\x80\x04", b"\0" * 6, b"#include")
 SIZES_OF_HEADERS = (0, 1, 10, 54, 118, 2**16 - 1, 2**20, 2**31 - 1, 2**32 - 1)
 # A program that takes such a file in each of the ways in which a text names one.
