@@ -13,6 +13,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -113,6 +114,23 @@ def work(pipe: Connection, at: Any, whats: Sequence[str], seed: int, most: float
             seen: Counter[str] = Counter()
             broken = fuzz(what, first, count, seed, seen, begin, most)
             pipe.send((seen, broken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+
+
+def compile_ahead() -> None:
+    """Compile what cases use, so that none is slow for being the first; the cache keeps it."""
+    from emulator.execute.walkers import run_jobs
+    from emulator.kernels.table import KERNELS
+    from emulator.precompile import SCHEDULE
+    from emulator.precompile import main as compile_named
+    from ratel.cli.main import main as command_line
+    from tests.longer.fuzzers.words import PROGRAMS
+
+    compile_named([SCHEDULE, *(job.name for job in run_jobs(KERNELS))])
+    digits = str(PROGRAMS / "digits" / "digits.npu")
+    lines = ("time --what-if --explain", "time --tasks 3", "run --saturation --no-check", "annotate", "check --waits")
+    for rest in lines:
+        name, *options = rest.split()
+        command_line([name, digits, *options, "--json"])
 
 
 @dataclass
@@ -243,7 +261,7 @@ def supervise(
                 # What came before it in the same go has not been told of.
                 parts = (what, start, n - start), (what, n + 1, start + size - n - 1)
                 again += [part for part in parts if part[2]]
-            if time.monotonic() - shown > 1:
+            if time.monotonic() - shown > (1 if sys.stderr.isatty() else 60):
                 shown = time.monotonic()
                 progress(counts, shown - began)
     except KeyboardInterrupt:
@@ -301,6 +319,11 @@ def main() -> int:
     # Before a process loads numba.
     os.environ["NUMBA_BOUNDSCHECK"] = "1"
     wanted = wanted_of(options.what, options.cases)
+    if set(wanted) & {"objects", "chips", "commands"}:
+        print("compiling what there is not yet, with its bounds checked", file=sys.stderr)
+        with open(os.devnull, "w") as nothing:
+            command = [sys.executable, "-c", "from tests.longer.fuzz import compile_ahead; compile_ahead()"]
+            subprocess.run(command, check=True, stdout=nothing)
     counts = supervise(wanted, options.first, options.seconds, options.seed, options.workers, Path.cwd())
     return 1 if any(count.broken for count in counts.values()) else 0
 
