@@ -30,6 +30,7 @@ HERE = [
     *("new.npo", "new.npy", "new.json", "new.html", "new.npu", ".", "..", "../up.npy", "/dev/null", "", "a b.npu"),
     *("\x1b[31m.npu", "no/such/folder.npy", "x" * 300, "folder/", "\u202egnp.npy", "-"),
 ]
+PRINTING = ("chips", "manual")
 NUMBERS = ["0", "1", "2", "3", "-1", "", "x", "1e3", "0x10", "1" + "0" * 30, "9223372036854775808", "²", "1_0", "nan"]
 CHIPS_NAMED = ["edge", "hanguang800", "c.toml", "bad.toml", "no", "edge,hanguang800", "edge,", "", "p.npu", "folder"]
 KEYS = ["te.latency", "pe.lanes", "te.lanes", "lm.bytes", "cores", "no.such", "", "te", "te__latency", "clock_mhz"]
@@ -53,11 +54,12 @@ class Commands:
         if chance.random() < 0.03:
             words = (*WORDS, *HERE, "--version", "--help")
             return json.dumps([chance.choice(words) for _ in range(chance.randrange(4))])
-        name = chance.choice(sorted(self._commands))
+        # What only prints is soon known.
+        name = chance.choice([name for name in sorted(self._commands) for _ in range(1 if name in PRINTING else 4)])
         arguments = [name if chance.random() < 0.98 else name[:-1]]
         for action in self._commands[name]:
             if not action.option_strings:
-                count = chance.choice((1,) * 12 + (0, 2)) if action.nargs != "?" else chance.choice((0, 1))
+                count = chance.choice((1,) * 20 + (0, 2)) if action.nargs != "?" else chance.choice((0, 1))
                 arguments += [self._value(action, chance) for _ in range(count)]
         for action in chance.choices(self._commands[name], k=chance.choice((0, 1, 1, 2, 2, 3, 5))):
             if action.option_strings:
@@ -79,16 +81,18 @@ class Commands:
         if chance.random() < 0.04:
             form = chance.choice(("FILE", "N", "KEY=VALUE", "NAME", "NAME|FILE.toml", "NAME=FILE.npy"))
         if form == "KEY=VALUE":
-            value = f"{chance.choice(KEYS)}={chance.choice(NUMBERS)}"
+            value = f"{chance.choice(KEYS)}={chance.choice((*NUMBERS, '8', '64'))}"
         elif "toml" in form:
-            value = chance.choice(CHIPS_NAMED)
+            value = chance.choice((*CHIPS_NAMED, "edge", "c.toml", "hanguang800"))
         elif "=" in form:
-            value = f"{chance.choice(WORDS)}={chance.choice(HERE)}"
+            name, file = chance.choice((*WORDS, *"xxxyyy")), chance.choice((*HERE, "x.npy", "x.npy", "new.npy"))
+            value = f"{name}={file}"
         elif "FILE" in form:
             # A program more often than what is none.
-            value = chance.choice(("p.npu", "p.npu", "c.npu", "p.npo", *HERE) if "npy" not in form else HERE)
+            any_file = action.option_strings or chance.random() < 0.4
+            value = chance.choice(HERE if any_file else ("p.npu", "c.npu", "race.npu", "p.npo", "part.npu"))
         elif form in ("N", "SEED"):
-            value = chance.choice(NUMBERS)
+            value = chance.choice(NUMBERS if chance.random() < 0.6 else ("1", "2", "3"))
         else:
             value = chance.choice(WORDS)
         # Never of an absolute name, which would be another file of this computer.
@@ -119,6 +123,8 @@ class Commands:
         """Hold that files are as they were but those that were to be written, and that none is left half-written."""
         mends = arguments[:1] == ["fmt"] or (arguments[:1] == ["check"] and any(a.startswith("--f") for a in arguments))
         targets = {part for argument in arguments for part in (argument, argument.rpartition("=")[2])}
+        if "asm" in arguments and "-o" not in arguments:
+            targets |= {str(Path(target).with_suffix(".npo")) for target in targets if Path(target).name}
         targets |= {os.path.normpath(target) for target in targets if target}
         for name, (content, _) in self._kept.items():
             now = Path(name).read_bytes() if Path(name).is_file() else None
@@ -127,15 +133,15 @@ class Commands:
             assert now, f"{shown}: {name} is gone, or empty"
             named = targets & ({name, "link.npu"} if name == "p.npu" else {name})
             assert mends or named, f"{shown}: {name} is another, and nobody asked for that"
-            assert mends or self._is_a_target(arguments, name), f"{shown}: {name} is read, and replaced"
+            assert mends or self._is_written_alone(arguments, name), f"{shown}: {name} is read, and replaced"
             assert mends or status == 0 or name.endswith((".npy", ".json")), f"{shown}: {name} is another, {status}"
         for entry in os.scandir("."):
             assert not entry.name.endswith((".part", ".tmp")), f"{shown}: {entry.name} is left"
 
-    def _is_a_target(self, arguments: list[str], name: str) -> bool:
-        """Return whether a file is named as what is written, and not besides as what is read."""
+    def _is_written_alone(self, arguments: list[str], name: str) -> bool:
+        """Return whether a file is named once at most: as what is written, and not besides as what is read."""
         files = (argument.rpartition("=")[2] for argument in arguments)
-        return [os.path.normpath(file) for file in files if file].count(name) == 1
+        return [os.path.normpath(file) for file in files if file].count(name) <= 1
 
     def _restore(self) -> None:
         """Make the folder as it was for the first case; fast, where a case has changed nothing."""

@@ -100,7 +100,8 @@ def loaded(program: Program, runs: bool = False) -> str:
         return f"valid, {type(error).__name__} at load"
     assert all(rendered(plan, finding) for finding in check(plan).findings)
     size = sum(symbol.bytes for _, symbol in program.of_kind("input"))
-    if not runs or sum(core.executions for core in program.cores) > MOST_EXECUTED or size > MOST_BYTES:
+    executed = sum(core.executions for core in program.cores) * program.tasks
+    if not runs or executed > MOST_EXECUTED or size > MOST_BYTES:
         return "valid"
     noise = np.random.default_rng(size)
     given = {
