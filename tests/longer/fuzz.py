@@ -94,7 +94,10 @@ def fuzz(
 
 
 def work(pipe: Connection, at: Any, whats: Sequence[str], seed: int, most: float) -> None:
-    """Run what comes through a pipe, (what, first, count), and send back what was seen, what broke, the peak in KB."""
+    """Run what comes through a pipe, (what, first, count).
+
+    Send back what was seen, what broke, the seconds of the processor that it took, and the peak in KB.
+    """
     # The supervisor hears Ctrl-C, and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, BrokenPipeError):
@@ -112,8 +115,10 @@ def work(pipe: Connection, at: Any, whats: Sequence[str], seed: int, most: float
         while True:
             what, first, count = pipe.recv()
             seen: Counter[str] = Counter()
+            before = time.process_time()
             broken = fuzz(what, first, count, seed, seen, begin, most)
-            pipe.send((seen, broken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+            seconds = time.process_time() - before
+            pipe.send((seen, broken, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
 def compile_ahead() -> None:
@@ -177,7 +182,7 @@ class Worker:
 
 @dataclass
 class Counts:
-    """What was seen of one kind, and what it took."""
+    """What was seen of one kind, and the seconds of the processor that it took."""
 
     seen: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -209,7 +214,6 @@ def supervise(
     again: list[tuple[str, int, int]] = []
     pool = [Worker(list(wanted), seed, most) for _ in range(workers)]
     idle = list(pool)
-    given: dict[int, float] = {}
 
     def broke(what: str, n: int, error: str, case: Any) -> None:
         counts[what].broken += 1
@@ -226,7 +230,6 @@ def supervise(
                 if worker.process is None:
                     worker.start()
                 worker.give(chunk)
-                given[id(worker)] = time.monotonic()
             busy = [worker for worker in pool if worker.given]
             if not busy:
                 break
@@ -240,12 +243,12 @@ def supervise(
                         answer = worker.pipe.recv()
                 if answer is None and worker.pipe not in ready and not worker.is_deaf():
                     continue
-                counts[what].seconds += time.monotonic() - given[id(worker)]
                 worker.given = None
                 idle.append(worker)
                 if answer:
-                    seen, broken, kilobytes = answer
+                    seen, broken, took, kilobytes = answer
                     counts[what].seen += seen
+                    counts[what].seconds += took
                     peak = max(peak, kilobytes)
                     for n, error, case in broken:
                         broke(what, n, error, case)
@@ -289,7 +292,7 @@ def summary(counts: dict[str, Counts], seconds: float, peak: int, workers: int) 
     print(file=sys.stderr)
     for what, count in counts.items():
         rate = count.seen.total() / max(count.seconds, 1e-9)
-        print(f"{count.seen.total():,} {what}, {rate:,.0f} a second and process, {count.broken} broken")
+        print(f"{count.seen.total():,} {what}, {rate:,.0f} in a second of a processor, {count.broken} broken")
         for outcome, times in sorted(count.seen.items(), key=lambda one: -one[1]):
             print(f"{times:>12,}  {outcome}")
     total, broken = sum(count.seen.total() for count in counts.values()), sum(c.broken for c in counts.values())
