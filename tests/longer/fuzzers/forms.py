@@ -118,4 +118,6 @@ def _assembled(text: str) -> Any:
 
 def _without_lines(program: Program) -> Any:
     cores = [[getattr(core, field.name) for field in fields(core) if field.name != "lines"] for core in program.cores]
-    return [cores, *(getattr(program, field.name) for field in fields(program) if field.name != "cores")]
+    # Sources are known by the hash of their text, which is another.
+    rest = [field.name for field in fields(program) if field.name not in ("cores", "sources")]
+    return [cores, *(getattr(program, name) for name in rest)]

@@ -98,15 +98,13 @@ class Tensors:
         except FileProblem as problem:
             assert str(problem)
             mapped = None
-        if array is not None:
-            # A file that is mapped must be of plain numbers, and may have no element.
-            assert mapped is None or (array.dtype == mapped.dtype and array.tobytes() == mapped.tobytes())
-            assert array.dtype != object and array.nbytes <= len(data)
+        assert (array is None) == (mapped is None)
+        if array is not None and mapped is not None:
+            assert array.dtype == mapped.dtype and array.shape == mapped.shape and array.tobytes() == mapped.tobytes()
+            assert not array.dtype.hasobject and array.nbytes <= len(data)
         chosen = zlib.crc32(data)
-        if array is None:
-            outcome = "damaged" if mapped is None else "mapped alone"
-        else:
-            outcome = "valid" if mapped is not None else "read alone"
+        outcome = "damaged" if array is None else "valid"
+        if array is not None:
             for program in self._programs:
                 try:
                     (prepared,) = prepare(program, {"x": array}, len(array) if array.ndim == 3 else 1).values()
