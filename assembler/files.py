@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from isa.diagnostic import Diagnostic
-from isa.dtypes import as_read
 from isa.files import MAX_TEXT_BYTES, Refused, hash_of, open_inside, read_at_most, reason
 from isa.suggest import did_you_mean
-
-NPY_MAGIC = b"\x93NUMPY"
 
 
 class FileProblem(Exception):
@@ -88,25 +85,15 @@ class Folder:
 
     def array(self, inside: str, name: str) -> Any:
         """Return the tensor of a .npy file, not yet read into memory, or the one that is held by its name."""
-        import numpy as np
+        from isa.npy import NoTensor, map_npy
 
         if inside in self.held:
             return self.held[inside]
-        stream, path = self._open(inside, name)
-        help = "write it with numpy.save(file, array)"
+        stream, _ = self._open(inside, name)
         try:
             with stream:
-                magic = stream.read(len(NPY_MAGIC))
-            if magic.startswith(b"PK"):
-                raise FileProblem("E502", f'"{name}" is an archive of tensors, not one tensor', help)
-            if magic != NPY_MAGIC:
-                raise FileProblem("E502", f'"{name}" is no .npy file', help)
-            return as_read(np.load(path, mmap_mode="r", allow_pickle=False))
-        except FileProblem:
-            raise
+                return map_npy(stream)
+        except NoTensor as error:
+            raise FileProblem("E502", f'"{name}" {error}', "write it with numpy.save(file, array)") from None
         except OSError as error:
             raise FileProblem("E501", f'"{name}" cannot be read: {error.strerror or error}') from None
-        except Exception as error:  # A damaged header fails in NumPy in many ways; none of them may get further.
-            known = {"Python objects": "it holds Python objects", "mmap length": "it is cut off"}
-            reason = next((said for part, said in known.items() if part in str(error)), "its header is damaged")
-            raise FileProblem("E502", f'"{name}" is no tensor: {reason}', help) from None

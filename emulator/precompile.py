@@ -113,7 +113,9 @@ def _start(names: Sequence[str]) -> subprocess.Popen[bytes] | None:
     environment = os.environ | {"PYTHONPATH": path, "RATEL_CACHE": str(home().folder.parent)}
     nothing = subprocess.DEVNULL
     try:
-        command = [sys.executable, "-P", "-m", __name__, *names]
+        # Optimised as we are, or what it keeps is not for us.
+        optimised = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+        command = [sys.executable, "-P", *optimised, "-m", __name__, *names]
         return subprocess.Popen(command, env=environment, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing)
     except (OSError, TypeError):
         # No second process is to be had, or, where Python is embedded, no command that starts one.

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from isa.dtypes import as_read, dtype_of_array
+from isa.dtypes import dtype_of_array
 from isa.errors import InputError, shown
 from isa.files import open_given, reason
+from isa.npy import NoTensor, read_npy
 from isa.program import MAX_TASKS, Program, Symbol
 from isa.suggest import did_you_mean
 
@@ -135,10 +136,11 @@ def read_tensor(path: str | Path) -> np.ndarray:
         raise InputError(f"cannot read {path}: {reason(error)}") from error
     try:
         with file:
-            return as_read(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
-    except Exception as error:  # a damaged header makes NumPy raise almost anything
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a .npy file of numbers: {said}", "write it with numpy.save") from error
+            return read_npy(file)
+    except NoTensor as error:
+        raise InputError(f"{path} {error}", "write it with numpy.save") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {reason(error)}") from error
 
 
 def _form(symbol: Symbol) -> str:

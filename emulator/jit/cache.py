@@ -2,15 +2,17 @@
 
 numba's own cache notices an edit of the function's file, but not of a file that this one imports. So the folder is
 named after a hash of all sources that compiled code is made of (`sources`), of the form of products (forms.py), of
-numba's version and of its options that the environment sets and that change code.
+Python's optimisation (`-O` takes assertions out of compiled code, too), of numba's and LLVM's versions and of numba's
+options. numba itself keeps what is compiled for another processor apart.
 
 It lies in $RATEL_CACHE, else where the system keeps such things for a user. Nothing is written beside the sources.
-Folders of other sources that nobody has used for KEPT_DAYS are removed as a new one is made. A folder that cannot be
-written is copied to a temporary one, which lasts as long as the process; one that somebody else may write is left
-alone, since what lies there is run.
+Folders of other sources that nobody has used for KEPT_DAYS are removed as a new one is made, if they hold the TAG that
+all of ours begin with. A folder that cannot be written is copied to a temporary one, which lasts as long as the
+process; one that somebody else may write is left alone, since what lies there is run.
 
 The loader trusts what it reads, so a file goes to it only if its checksum is that of the file beside it (SEAL). What
-does not hold is removed, and compiled anew.
+does not hold is removed, and compiled anew. A lock keeps processes from saving at once; where it is not to be had
+within WAIT_SECONDS, nothing is kept, and a warning says so.
 """
 
 import atexit
@@ -19,16 +21,18 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import llvmlite
 import numba
 from numba.core import config as _config
 
@@ -41,10 +45,19 @@ ROOT = Path(__file__).parents[2]
 ROOMS = "emulator", "isa"
 KEPT_DAYS = 30
 SEAL = ".sha256"
-# Options of numba that the environment sets, and that change what is compiled.
-NUMBA_OPTIONS = "BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT"
+# The first file of each folder: what says to us that it is ours, and to backups that they may leave it out.
+TAG = "CACHEDIR.TAG"
+TAG_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n# Functions that ratel has compiled: https://bford.info/cachedir/\n"
+)
+# Options of numba that change no code, and would tell apart what is the same: by the place, the host or its threads.
+NOT_IN_CODE = re.compile("CACHE_.*|CUDA_.*|GDB_BINARY|NUMBA_(DEFAULT_)?NUM_THREADS|THREADING_.*|_.*")
+# Saving takes milliseconds, but plain numba compiles while it keeps others waiting.
+WAIT_SECONDS, PLAIN_WAIT_SECONDS = 10, 120
 # numba has one setting of where its cache lies, for all threads.
 _ENABLING = threading.RLock()
+# Locks that were not to be had once: this process waits for them no more.
+_GIVEN_UP: set[Path] = set()
 # An import, at the beginning of a line: what stands deeper is for type checkers. A test holds what these two find
 # against syntax trees, which would take as long as a tenth of a short run.
 IMPORT = re.compile(rf"\nfrom ((?:{'|'.join(ROOMS)})[\w.]* import (?:\([^)]*\)|[^\n]*))".encode())
@@ -87,28 +100,45 @@ def imported(statement: bytes, root: Path = ROOT) -> list[Path]:
 
 def source_hash(root: Path = ROOT) -> str:
     """Return what names the cache."""
-    options = {name: str(getattr(config, name)) for name in NUMBA_OPTIONS}
-    plain = "" if pipeline() else " plain"
-    digest = hashlib.sha256(f"{options} products={chosen_form()} numba={numba.__version__}{plain}".encode())
+    made_by = {
+        "optimised": sys.flags.optimize,
+        "products": chosen_form(),
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "plain": pipeline() is None,
+        **{name: str(getattr(config, name)) for name in options()},
+    }
+    digest = hashlib.sha256(str(made_by).encode())
     for path, content in sorted(sources(root).items()):
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()[:16]
 
 
-def cache_root() -> Path:
-    """Return where caches lie: $RATEL_CACHE, `~` expanded, else the system's place for them.
+def options() -> list[str]:
+    """Return the names of numba's options that may change what is compiled: all but those that are known not to."""
+    return [name for name in sorted(vars(config)) if name.isupper() and not NOT_IN_CODE.fullmatch(name)]
 
-    Raises InputError for the home of a user who has none.
+
+def cache_root() -> Path | None:
+    """Return where caches lie, without links: $RATEL_CACHE, `~` expanded, else the system's place for them.
+
+    None where there is none: a user without a home, or whose home is said to lie in the current folder, whatever that
+    is. Raises InputError for RATEL_CACHE in the home of a user who has none.
     """
     if given := os.environ.get("RATEL_CACHE"):
         try:
-            return Path(given).expanduser().absolute()
+            return Path(os.path.realpath(Path(given).expanduser()))
         except RuntimeError:
             raise InputError(f"RATEL_CACHE={given}: there is no such home", "name a folder") from None
     from platformdirs import user_cache_path
 
-    return user_cache_path("ratel", appauthor=False).absolute()
+    try:
+        place = user_cache_path("ratel", appauthor=False)
+    except RuntimeError:
+        return None
+    # Older versions of platformdirs return `~/...` as it is, and take what is said to lie in the current folder.
+    return Path(os.path.realpath(place)) if place.is_absolute() else None
 
 
 @cache
@@ -117,47 +147,63 @@ def home() -> Home:
 
     Raises InputError where not even a temporary one can be made.
     """
-    folder = cache_root() / source_hash()
-    reason, is_safe = "", False
-    try:
-        if not folder.exists():
-            remove_unused(folder.parent)
-            if not folder.parent.exists():
-                folder.parent.parent.mkdir(parents=True, exist_ok=True)
-                # By `parents` it would be as open as the user's files are by default.
-                folder.parent.mkdir(mode=0o700, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
-        # After it is made: else somebody might make it in between.
-        reason = not_ours(folder)
-        is_safe = not reason
-        if is_safe:
-            with tempfile.TemporaryFile(dir=folder):
-                os.utime(folder)
-            return Home(folder, True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    warnings.warn(
-        f"what is compiled is not kept, and compiled again the next time: {reason} (the cache is {folder.parent}; "
-        "$RATEL_CACHE names another)",
-        CacheWarning,
-        stacklevel=2,
-    )
+    root, key = cache_root(), source_hash()
+    is_safe = False
+    if root is None:
+        reason = "there is no home folder to keep it in"
+    else:
+        try:
+            reason = _made(root / key)
+            is_safe = not reason
+            if is_safe:
+                _begin(root / key)
+                return Home(root / key, True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+    _warn(reason, root)
     # Never a fixed name in a shared folder: whoever can write there would choose the code that we run.
     try:
-        temporary = Path(tempfile.mkdtemp(prefix="ratel-"))
+        temporary = Path(tempfile.mkdtemp(prefix="ratel-")).resolve()
     except OSError as error:
         help = "make room in one, or name a folder that can be written to: RATEL_CACHE=FOLDER"
         raise InputError(f"compiled functions have no place, not even a temporary folder: {error}", help) from None
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    (temporary / folder.name).mkdir(mode=0o700)
-    if is_safe:
+    (temporary / key).mkdir(mode=0o700)
+    if root is not None and is_safe:
         with suppress(OSError):
-            for path in folder.glob("*/*"):
+            for path in (root / key).glob("*/*"):
                 # Without its mode, which says that it may not be written.
-                copy = temporary / path.relative_to(folder.parent)
+                copy = temporary / path.relative_to(root)
                 copy.parent.mkdir(mode=0o700, exist_ok=True)
                 shutil.copyfile(path, copy)
-    return Home(temporary / folder.name, False)
+    return Home(temporary / key, False)
+
+
+def _made(folder: Path) -> str:
+    """Make a cache's folder where there is none; return who else may put code there, as `not_ours`."""
+    if not folder.exists():
+        remove_unused(folder.parent)
+        if not folder.parent.exists():
+            folder.parent.parent.mkdir(parents=True, exist_ok=True)
+            # By `parents` it would be as open as the user's files are by default.
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    # After it is made: else somebody might make it in between.
+    return not_ours(folder)
+
+
+def _begin(folder: Path) -> None:
+    """Mark a folder as used now, and an empty one as ours. Raises OSError where it cannot be written."""
+    with tempfile.TemporaryFile(dir=folder):
+        os.utime(folder)
+    if not os.listdir(folder):
+        (folder / TAG).write_text(TAG_TEXT)
+
+
+def _warn(reason: str, root: Path | None) -> None:
+    names = f"the cache is {root}; $RATEL_CACHE names another" if root else "$RATEL_CACHE names one"
+    message = f"what is compiled is not kept, and compiled again the next time: {reason} ({names})"
+    warnings.warn(message, CacheWarning, stacklevel=3)
 
 
 def not_ours(folder: Path) -> str:
@@ -185,32 +231,51 @@ def not_ours(folder: Path) -> str:
 
 
 def remove_unused(root: Path) -> None:
-    """Remove the folders in a cache that are named after a hash and were last used more than KEPT_DAYS ago.
+    """Remove our folders in a cache, named after a hash and tagged, that were last used more than KEPT_DAYS ago.
 
     A folder's time is that of its last use. What cannot be removed stays; links are not followed.
     """
     with suppress(OSError):
         for entry in os.scandir(root):
             named = re.fullmatch("[0-9a-f]{16}", entry.name) and entry.is_dir(follow_symlinks=False)
-            if named and entry.stat(follow_symlinks=False).st_mtime < time.time() - KEPT_DAYS * 86_400:
+            unused = named and entry.stat(follow_symlinks=False).st_mtime < time.time() - KEPT_DAYS * 86_400
+            if unused and _is_tagged(Path(entry.path)):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def enable(dispatcher: Any) -> None:
+def _is_tagged(folder: Path) -> bool:
+    tag = folder / TAG
+    try:
+        return stat.S_ISREG(tag.lstat().st_mode) and tag.read_bytes() == TAG_TEXT.encode()
+    except OSError:
+        return False
+
+
+def enable(dispatcher: Any) -> bool:
     """Let a function that numba compiles be kept in the cache, once; what is there beside it and damaged is removed.
 
-    Raises InputError where that cannot be removed.
+    Returns whether it can be kept. Raises InputError where what is damaged cannot be removed.
     """
     with _ENABLING:
         if dispatcher.stats.cache_path is None:
-            # numba reads the setting here; the caller's own holds for all other code.
-            before, config.CACHE_DIR = config.CACHE_DIR, str(home().folder)
+            # numba reads the settings here; the caller's own hold for all other code. Without a locator it would try
+            # one place after another, such as a folder beside the sources.
+            before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
+            config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(home().folder), "UserProvidedCacheLocator"
             try:
                 dispatcher.enable_caching()
+            except RuntimeError:
+                # There is no folder to be made, though there was a moment ago.
+                return False
             finally:
-                config.CACHE_DIR = before
-    # Every time, for where it could not be done nothing may be loaded; and while no other thread is kept waiting.
-    verify(_folder(dispatcher))
+                config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
+    try:
+        # Every time, for where it could not be done nothing may be loaded; and while no other thread is kept waiting.
+        verify(_folder(dispatcher))
+    except OSError:
+        dispatcher._cache.disable()
+        return False
+    return True
 
 
 @contextmanager
@@ -218,7 +283,7 @@ def saving(dispatcher: Any) -> Iterator[None]:
     """Keep other processes from saving while one saves a function, and put checksums beside its files.
 
     numba reads the list of a function's specialisations, adds to it and writes it: of two processes that do so at once
-    one would name the other's code as its own.
+    one would name the other's code as its own. So what cannot be locked is not saved: raises OSError.
     """
     with _locked(home().folder):
         folder = _folder(dispatcher)
@@ -232,7 +297,8 @@ def saving(dispatcher: Any) -> Iterator[None]:
 
 def is_kept(dispatcher: Any) -> bool:
     """Return whether a function has been compiled and kept in the cache, for this processor or another."""
-    enable(dispatcher)
+    if not enable(dispatcher):
+        return False
     function = dispatcher.py_func
     name = re.sub("[<>]", "", f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}")
     return any(_folder(dispatcher).glob(f"{name}-*.nbi"))
@@ -286,19 +352,21 @@ def _checksum(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).hexdigest().encode()
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out; where the system has no such lock, do not."""
+def _locked(folder: Path) -> AbstractContextManager[Any]:
+    """Return the lock that keeps other processes out, as what gives it back.
+
+    Raises OSError, and warns once, where the system has none or somebody holds it for longer than it takes to save.
+    """
     # It takes as long to import as all else that a warm start loads of this file.
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / "lock", is_singleton=True)
+    lock = FileLock(folder / "lock", mode=0o600, is_singleton=True)
+    seconds = WAIT_SECONDS if pipeline() else PLAIN_WAIT_SECONDS
     try:
-        lock.acquire(timeout=600)
-    except (OSError, NotImplementedError, Timeout):
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire(timeout=0 if folder in _GIVEN_UP else seconds)
+    except (OSError, NotImplementedError) as error:
+        if folder not in _GIVEN_UP:
+            _GIVEN_UP.add(folder)
+            held = f"another process has held it for {seconds} s" if isinstance(error, Timeout) else str(error)
+            _warn(f"{folder / 'lock'} is not to be had: {held}", folder.parent)
+        raise OSError(f"no lock: {error}") from error

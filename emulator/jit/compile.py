@@ -7,6 +7,7 @@ and no folder is made, before the first is compiled.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numba
@@ -67,12 +68,18 @@ def _decorate(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
     def compile_kept(signature: Any) -> Any:
         """Compile for a signature, or load; before the first, open the cache."""
-        cache.enable(dispatcher)
+        if not cache.enable(dispatcher):
+            return compile_it(signature)
         if private:
             private.adopt(dispatcher, lambda: cache.saving(dispatcher))
             return compile_it(signature)
         # numba would let two processes write one list of specialisations at once.
-        with cache.saving(dispatcher):
+        with ExitStack() as kept:
+            try:
+                kept.enter_context(cache.saving(dispatcher))
+            except OSError:
+                # Loaded it may still be.
+                dispatcher._cache.save_overload = lambda signature, result: None
             return compile_it(signature)
 
     dispatcher.compile = compile_kept

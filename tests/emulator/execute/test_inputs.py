@@ -163,17 +163,25 @@ def test_read_tensor(tmp_path: Path) -> None:
     assert read_tensor(tmp_path / "x.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY", b"PK\x03\x04"])
-def test_files_without_a_tensor(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no .npy file"),
+        (b"text", "is no .npy file"),
+        (b"\x93NUMPY", "is no tensor: its header is damaged"),
+        (b"PK\x03\x04", "is an archive of tensors, not one tensor"),
+    ],
+)
+def test_files_without_a_tensor(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "x.npy"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=re.escape(f"{path} is not a .npy file of numbers")):
+    with pytest.raises(InputError, match=re.escape(f"{path} {said}")):
         read_tensor(path)
 
 
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([print], object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"is not a \.npy file of numbers"):
+    with pytest.raises(InputError, match="is no tensor: it holds Python objects"):
         read_tensor(tmp_path / "x.npy")
 
 

@@ -36,6 +36,7 @@ def begin_anew() -> None:
     """Know nothing of the cache, as a new process does."""
     cache.home.cache_clear()
     cache.verify.cache_clear()
+    cache._GIVEN_UP.clear()
 
 
 def modules_of(path: Path) -> set[Path]:
@@ -88,8 +89,55 @@ def test_an_edit_of_any_source_changes_the_key(tmp_path: Path, monkeypatch: pyte
         keys.add(cache.source_hash(tmp_path))
         path.write_text(before)
     assert len(keys) == len(files) + 1
-    monkeypatch.setattr(config, "BOUNDSCHECK", not config.BOUNDSCHECK)
-    assert cache.source_hash() not in keys
+
+
+def test_an_option_of_numba_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever it is; but for those that say where and by how many threads."""
+    keys = {cache.source_hash()}
+    names = cache.options()
+    assert {"BOUNDSCHECK", "OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "DEBUG_NRT", "DISABLE_JIT"} < set(names)
+    assert not {"CACHE_DIR", "NUMBA_NUM_THREADS", "GDB_BINARY", "CUDA_INCLUDE_PATH"} & set(names)
+    for name in names:
+        with monkeypatch.context() as patched:
+            patched.setattr(config, name, f"not {getattr(config, name)}")
+            keys.add(cache.source_hash())
+    assert len(keys) == len(names) + 1
+
+
+CHANGING = "PYTHONOPTIMIZE=1", "NUMBA_BOUNDSCHECK=1", "NUMBA_OPT=1", "NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"
+
+
+@pytest.mark.parametrize("variable", CHANGING)
+def test_what_the_environment_changes_in_compiled_code_is_not_shared(variable: str, tmp_path: Path) -> None:
+    """Assertions that guard raw pointers, bounds, instructions: neither is loaded by who has it otherwise."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "PYTHONOPT"))}
+    plain["RATEL_CACHE"] = str(tmp_path / "cache")
+    name, _, value = variable.partition("=")
+
+    def loaded(**changed: str) -> list[str]:
+        command = [sys.executable, "-c", READ_ONLY]
+        done = subprocess.run(command, env=plain | changed, cwd=cache.ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert loaded(**{name: value}) == ["True", "0", "1"]
+    assert loaded() == ["True", "0", "1"]
+    assert loaded() == loaded(**{name: value}) == ["True", "1", "0"]
+    assert len([entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]) == 2
+
+
+def test_what_is_compiled_for_another_processor_is_not_loaded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a cluster, whose computers share a home."""
+    compiled = hot(twice)
+    assert compiled(21) == 42
+    generator = type(compiled.targetctx.codegen())
+    begin_anew()
+    with monkeypatch.context() as patched:
+        patched.setattr(generator, "magic_tuple", lambda self: ("triple", "another processor", "+features"))
+        other = hot(twice)
+        assert other(21) == 42 and not other.stats.cache_hits
+    begin_anew()
+    again = hot(twice)
+    assert again(21) == 42 and again.stats.cache_hits
 
 
 STALE = """
@@ -133,6 +181,50 @@ def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert cache.cache_root() == tmp_path / "xdg" / "ratel"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache.cache_root() == tmp_path / ".cache" / "ratel"
+    # Without links: where they lead to later is not where was looked at.
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    monkeypatch.setenv("RATEL_CACHE", str(tmp_path / "link"))
+    assert cache.cache_root() == tmp_path / "own"
+
+
+NEWER_PLATFORMDIRS = RuntimeError("could not determine the home directory")
+
+
+@pytest.mark.parametrize("found", [Path("~/.cache/ratel"), Path(".cache/ratel"), NEWER_PLATFORMDIRS])
+def test_the_current_folder_is_no_home(
+    found: Path | Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's repository may lie there, with what looks like a cache in it."""
+
+    def user_cache_path(*_: object, **__: object) -> Path:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("platformdirs.user_cache_path", user_cache_path)
+    without_home(tmp_path, monkeypatch)
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a number in a container that has no name."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 3)
+    without_home(tmp_path, monkeypatch)
+
+
+def without_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("RATEL_CACHE", raising=False)
+    begin_anew()
+    try:
+        with pytest.warns(CacheWarning, match="there is no home folder to keep it in .*RATEL_CACHE names one"):
+            home = cache.home()
+        assert not home.lasts and home.folder.parent.stat().st_mode & 0o777 == 0o700
+        assert hot(twice)(21) == 42 and list(home.folder.glob("*/*twice*.nbc"))
+        assert not list(folder.iterdir())
+    finally:
+        begin_anew()
 
 
 def test_a_cache_that_cannot_be_made(root: Path) -> None:
@@ -286,15 +378,20 @@ def made(addend: int) -> Callable[[int], int]:
 
 
 def test_what_nobody_used_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a new folder is made: old folders with names like its own, nothing else."""
+    """As a new folder is made: old folders with names like its own that we have made, nothing else."""
     long_ago = time.time() - (cache.KEPT_DAYS + 1) * 86_400
     own = cache.home().folder
-    kept, old, recent, linked = (root / name for name in ("notes", "0" * 16, "1" * 16, "2" * 16))
-    for folder in (kept, old, recent):
+    names = ("notes", "0" * 16, "1" * 16, "2" * 16, "deadbeef" * 2, "cafe" * 4)
+    kept, old, recent, linked, foreign, others_tag = (root / name for name in names)
+    for folder in (kept, old, recent, foreign, others_tag):
         folder.mkdir(mode=0o700)
         (folder / "file").touch()
+    for folder in (kept, old, recent):
+        shutil.copy(own / cache.TAG, folder)
+    # Other programs mark their caches so, too.
+    (others_tag / cache.TAG).write_text(cache.TAG_TEXT.replace("ratel", "another"))
     linked.symlink_to(kept)
-    for folder in (own, kept, old):
+    for folder in (own, kept, old, foreign, others_tag):
         os.utime(folder, (long_ago, long_ago))
     os.utime(linked, (long_ago, long_ago), follow_symlinks=False)
     # A use makes a folder recent; nothing is removed.
@@ -303,8 +400,17 @@ def test_what_nobody_used_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch
     begin_anew()
     monkeypatch.setattr(cache, "source_hash", lambda: "3" * 16)
     assert cache.home().folder.name == "3" * 16
-    assert {path.name for path in root.iterdir()} == {"notes", "1" * 16, "2" * 16, "3" * 16, own.name}
-    assert (kept / "file").exists()
+    assert {path.name for path in root.iterdir()} == {*names, "3" * 16, own.name} - {"0" * 16}
+    assert all((folder / "file").exists() for folder in (kept, foreign, others_tag))
+
+
+def test_a_folder_with_others_files_is_not_taken_for_ours(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used, if it has our name, and never removed."""
+    monkeypatch.setattr(cache, "source_hash", lambda: "deadbeef" * 2)
+    folder = root / ("deadbeef" * 2)
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "thesis").touch()
+    assert cache.home().folder == folder and not (folder / cache.TAG).exists()
 
 
 def test_the_callers_settings_stay(root: Path) -> None:
@@ -380,6 +486,103 @@ def test_a_damaged_cache_is_made_anew(root: Path, suffix: str, damage: str) -> N
     assert loaded(21) == 42 and loaded.stats.cache_hits
 
 
+def test_one_flipped_bit(root: Path) -> None:
+    """Wherever it is, it is found before anything is loaded of the file or by the file."""
+    chance = np.random.default_rng(17)
+    assert hot(twice)(21) == 42
+    kept = sorted(root.glob("*/*/*twice*"))
+    assert [path.name.split(".", 3)[-1] for path in kept] == ["1.nbc", "1.nbc.sha256", "nbi", "nbi.sha256"]
+    for path in kept * 8:
+        content = path.read_bytes()
+        place, bit = int(chance.integers(len(content))), 1 << int(chance.integers(8))
+        path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+        begin_anew()
+        again = hot(twice)
+        assert again(21) == 42 and not again.stats.cache_hits, (path, place, bit)
+    begin_anew()
+    loaded = hot(twice)
+    assert loaded(21) == 42 and loaded.stats.cache_hits
+
+
+HOLD = """
+import fcntl, sys, time
+file = open(sys.argv[1], "r")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def held(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache whose lock another process holds, for as long as it likes."""
+    monkeypatch.setattr(cache, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(cache, "PLAIN_WAIT_SECONDS", 0.3)
+    assert hot(twice)(21) == 42
+    begin_anew()
+    (lock,) = root.glob("*/lock")
+    # Nobody else may so much as open it.
+    assert not lock.stat().st_mode & 0o077
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, lock], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    yield root
+    holder.kill()
+    holder.communicate()
+
+
+def test_a_lock_that_somebody_holds(held: Path) -> None:
+    """What is there is loaded; what is not is compiled, after one wait for all, and not kept; and this is said once."""
+    began = time.monotonic()
+    with pytest.warns(CacheWarning, match="lock is not to be had: another process has held it for 0.3 s") as said:
+        loaded = hot(twice)
+        assert loaded(21) == 42 and loaded.stats.cache_hits
+        assert hot(made(0))(1) == 1
+    waited = time.monotonic() - began
+    assert len(said) == 1 and waited < 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [hot(made(k))(1) for k in range(1, 5)] == [2, 3, 4, 5]
+    assert not list(held.glob("*/*/*plus*"))
+
+
+def test_damage_while_somebody_holds_the_lock(held: Path) -> None:
+    """It may be what another process is about to put a checksum beside: neither loaded nor removed."""
+    (path,) = held.glob("*/*/*twice*.nbc")
+    path.write_bytes(b"damaged")
+    with pytest.warns(CacheWarning, match="lock is not to be had"):
+        again = hot(twice)
+        assert again(21) == 42 and not again.stats.cache_hits
+    assert path.read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link to nowhere that may be made"])
+def test_a_lock_that_cannot_be_had(root: Path, tmp_path: Path, what: str) -> None:
+    lock = cache.home().folder / "lock"
+    if what == "a folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(tmp_path / "gone" / "lock")
+    with pytest.warns(CacheWarning, match=f"{lock} is not to be had"):
+        assert hot(twice)(21) == 42
+    assert not list(root.glob("*/*/*twice*"))
+
+
+def test_a_cache_that_is_removed_meanwhile(root: Path) -> None:
+    """And cannot be made again: what is compiled is not kept, there or elsewhere."""
+    folder = cache.home().folder
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    assert hot(twice)(21) == 42
+    assert not list(Path(__file__).parent.glob("__pycache__/*.nb?"))
+
+
+def test_another_place_that_the_environment_names_is_not_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NUMBA_CACHE_LOCATOR_CLASSES would have code kept beside the sources, or any module loaded that finds a place."""
+    monkeypatch.setattr(config, "CACHE_LOCATOR_CLASSES", "nowhere.to.be.Found,InTreeCacheLocator")
+    assert hot(twice)(21) == 42 and list(root.glob("*/*/*twice*.nbc"))
+    assert config.CACHE_LOCATOR_CLASSES == "nowhere.to.be.Found,InTreeCacheLocator"
+
+
 DAMAGE = """
 import sys
 from pathlib import Path
@@ -402,7 +605,7 @@ print(run.cycles, run.passed, len(names))
 
 @pytest.mark.slow
 def test_objects_damaged_one_after_another(tmp_path: Path) -> None:
-    """64 random bytes in the middle of each compiled object that a run loads: it is compiled anew, and nothing else."""
+    """One bit, or 64 bytes, of each compiled object that a run loads: it is compiled anew, and nothing else."""
     environment = os.environ | {"RATEL_CACHE": str(tmp_path)}
 
     def run() -> tuple[str, str, int]:
@@ -417,11 +620,12 @@ def test_objects_damaged_one_after_another(tmp_path: Path) -> None:
     noise, loaded = np.random.default_rng(15), 0
     objects = sorted(tmp_path.glob("*/*/*.nbc"))
     assert len(objects) > 40
-    for path in objects:
+    for k, path in enumerate(objects):
         content = path.read_bytes()
-        middle = len(content) // 2
-        path.write_bytes(content[:middle] + noise.bytes(64) + content[middle + 64 :])
-        damaged = path.read_bytes()
+        place = int(noise.integers(len(content)))
+        wrong = noise.bytes(64) if k % 2 else bytes([content[place] ^ 1 << int(noise.integers(8))])
+        damaged = content[:place] + wrong + content[place + len(wrong) :]
+        path.write_bytes(damaged)
         # What only compiled functions call is removed, and not compiled anew while those are there.
         *results, compiled = run()
         assert tuple(results) == first[:2] and compiled <= 1, path

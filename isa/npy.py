@@ -1,0 +1,98 @@
+"""Tensors in .npy files, read without trust: what a header says is held against what there is before NumPy takes it.
+
+NumPy itself fails at headers in many ways: it divides by the size of elements that have none, which ends the process,
+takes the memory that a header claims before it reads, and opens pickles unless told not to.
+"""
+
+import io
+import mmap
+import warnings
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from isa.dtypes import as_read
+
+MAGIC = b"\x93NUMPY"
+# Of a header with all before it: what NumPy reads of one that it does not trust.
+MAX_HEADER_BYTES = 10_000
+MAX_DIMENSIONS = 32
+PIECE_BYTES = 2**24
+
+
+class NoTensor(ValueError):
+    """Raised for a file that holds no tensor; says of the file what it is, as in "is no .npy file"."""
+
+
+class Header(NamedTuple):
+    """What the header of a .npy file says, and the bytes that were read behind it."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    is_fortran: bool
+    at: int
+
+    @property
+    def bytes(self) -> int:
+        count = self.dtype.itemsize
+        for size in self.shape:
+            count *= size
+        return count
+
+    def array(self, data: Any) -> np.ndarray:
+        """Return the tensor in the bytes behind the header; raise NoTensor where there are fewer."""
+        if len(data) < self.bytes:
+            raise NoTensor("is no tensor: it is cut off")
+        try:
+            if self.bytes == 0:
+                return as_read(np.empty(self.shape, self.dtype))
+            flat = np.frombuffer(data, self.dtype, self.bytes // self.dtype.itemsize)
+            return as_read(flat.reshape(self.shape, order="F" if self.is_fortran else "C"))
+        except ValueError as error:
+            # A size of 0 beside sizes whose product no address has.
+            raise NoTensor("is no tensor: its header is damaged") from error
+
+
+def read_npy(file: BinaryIO) -> np.ndarray:
+    """Return the tensor of an open .npy file, or of a pipe; raise NoTensor where there is none.
+
+    No more is taken of memory than there is in the file.
+    """
+    begin = file.read(MAX_HEADER_BYTES)
+    header = header_of(begin)
+    data = bytearray(begin[header.at :])
+    while len(data) < header.bytes and (piece := file.read(min(header.bytes - len(data), PIECE_BYTES))):
+        data += piece
+    return header.array(data)
+
+
+def map_npy(file: BinaryIO) -> np.ndarray:
+    """Return the tensor of an open .npy file, not yet read into memory; raise NoTensor where there is none."""
+    header = header_of(file.read(MAX_HEADER_BYTES))
+    return header.array(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[header.at :])
+
+
+def header_of(begin: bytes) -> Header:
+    """Return the header that a .npy file begins with; raise NoTensor where it is not right."""
+    if begin.startswith(b"PK"):
+        raise NoTensor("is an archive of tensors, not one tensor")
+    if not begin.startswith(MAGIC):
+        raise NoTensor("is no .npy file")
+    file = io.BytesIO(begin)
+    try:
+        version = np.lib.format.read_magic(file)
+        # The third is for names of fields, and tensors have none.
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        with warnings.catch_warnings():
+            # Of files that Python 2 has written.
+            warnings.simplefilter("ignore")
+            shape, is_fortran, dtype = read(file)
+    except Exception as error:  # It is text that NumPy evaluates, and that makes it raise almost anything.
+        raise NoTensor("is no tensor: its header is damaged") from error
+    if dtype.hasobject:
+        raise NoTensor("is no tensor: it holds Python objects")
+    if dtype.itemsize == 0 or dtype.subdtype is not None:
+        raise NoTensor("is no tensor: its elements are no numbers")
+    if len(shape) > MAX_DIMENSIONS or not all(0 <= size < 2**63 for size in shape):
+        raise NoTensor("is no tensor: its header is damaged")
+    return Header(dtype, shape, is_fortran, file.tell())
