@@ -1,5 +1,6 @@
 """Initial data: numbers in the text, one value for all, or a .npy file; checked for shape, type and range."""
 
+from collections.abc import Mapping
 from math import isinf
 from typing import Any
 
@@ -9,6 +10,7 @@ from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.syntax import nodes
 from isa.dtypes import DTYPES, DType, dtype_of_array
+from isa.memory import HELP, shortage
 from isa.program import Symbol
 
 MAX_BYTES = 2**30
@@ -29,6 +31,7 @@ class Reader:
         if count * dtype.bytes > MAX_BYTES:
             message = f"{count * dtype.bytes:,} bytes of data"
             raise self.evaluator.error("E506", node, message, f"expected at most {MAX_BYTES:,}", "load it in parts")
+        self.check_room(node, {"these data": count * dtype.bytes})
         node, evaluator = self._follow(node)
         if isinstance(node, nodes.Text):
             return self._file(node, dtype, shape)
@@ -42,7 +45,13 @@ class Reader:
         if not splat:
             message = "this is no list of numbers"
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
-        return np.full(count, self._element(node, dtype, evaluator), dtype.numpy).tobytes()
+        return np.array(self._element(node, dtype, evaluator), dtype.numpy).tobytes() * count
+
+    def check_room(self, node: nodes.Node, needs: Mapping[str, int]) -> None:
+        """Report at a node that there is not the memory for what it means; `needs` are as `shortage` takes them."""
+        short = shortage(needs)
+        if short:
+            raise self.evaluator.error("E506", node, short, "", f"make tensors smaller, {HELP}")
 
     def initial(self, node: nodes.Value, symbol: Symbol, tasks: int) -> bytes:
         """Return what a tensor holds at first, an input of each task where the data have a dimension for that.

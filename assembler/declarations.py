@@ -313,7 +313,10 @@ class Declarations:
                 label = f"expected {legal[0]} to {legal[-1]}, and a whole number of elements behind the mask"
                 raise self._clause_error(evaluator, statement, word, f"{parts['stored']} bytes are stored", label)
             return replace(symbol, stored=parts["stored"]), None
-        data = Reader(evaluator, self.folder).initial(statement.data, symbol, tasks=1)
+        reader = Reader(evaluator, self.folder)
+        # The data, which of them are not 0, and where: eight bytes for each that is not.
+        reader.check_room(statement.data, {f"compressing `{symbol.name}`": 12 * symbol.bytes})
+        data = reader.initial(statement.data, symbol, tasks=1)
         content = compress(data, symbol.dtype)
         return replace(symbol, stored=len(content)), content
 
@@ -406,6 +409,7 @@ class Declarations:
     def read_data(self) -> list[tuple[list[Symbol], list[Segment]]]:
         """Return the symbols and the initial bytes of each core, in the order of the text."""
         read: list[tuple[list[Symbol], list[Segment]]] = [([], []) for _ in range(self.names.cores)]
+        self._check_room()
         for declared in self.declared:
             self.names.enter(declared.core)
             symbols, segments = read[declared.core]
@@ -427,6 +431,24 @@ class Declarations:
             if declared.kind != "data":
                 symbols.append(symbol)
         return read
+
+    def _check_room(self) -> None:
+        """Report, before any are taken, that there is not the memory for all data together."""
+        held = [
+            one
+            for one in self.declared
+            if one.content is None
+            and one.statement.data is not None
+            and not self.names.is_none(one.statement.data, one.scope)
+        ]
+        largest = max(held, key=lambda one: one.symbol.bytes, default=None)
+        if largest is not None:
+            reader = Reader(Evaluator(self.names, largest.scope), self.folder)
+            what = f"the data of {len(held)} tensors, of which this is the largest"
+            with suppress(Failed):
+                reader.check_room(largest.statement.name, {what: sum(one.symbol.bytes for one in held)})
+                return
+            self.declared = []
 
 
 def article(kind: str) -> str:

@@ -38,6 +38,16 @@ START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 0.5, 5, 5
 _COMPILING = threading.Lock()
 
 
+def _forget() -> None:
+    """Forget, in a forked child, that a thread of its parent compiles."""
+    global _COMPILING
+    _COMPILING = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> None:
     """Load from the cache, or compile, the kernels of these opcodes and the loop over instructions.
 

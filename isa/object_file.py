@@ -24,6 +24,7 @@ from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
 from isa.file_kinds import MOST, foreign
 from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
+from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
@@ -54,7 +55,11 @@ def named_from_bytes(data: bytes, path: str | Path) -> Program:
 
 
 def to_bytes(program: Program) -> bytes:
-    """Return the object file's bytes."""
+    """Return the object file's bytes; raise ObjectError where there is not the memory for them."""
+    held = [segment.data for core in program.cores for segment in core.segments]
+    held += [symbol.default or b"" for core in program.cores for symbol in core.symbols]
+    held += [check.expected for check in program.checks]
+    _check_room("the object file and its sections", 2 * sum(map(len, held)))
     sections = to_sections(program)
     offset = HEADER.size + ENTRY.size * len(sections) + 4
     head = HEADER.pack(MAGIC, VERSION, len(sections))
@@ -66,6 +71,7 @@ def to_bytes(program: Program) -> bytes:
 
 def from_bytes(data: bytes) -> Program:
     """Return the program that an object file's bytes hold; raise ObjectError on any other bytes."""
+    _check_room("what the object file holds", 2 * len(data))
     sections = _split(memoryview(data))
     try:
         program = _read_sections(sections)
@@ -76,6 +82,12 @@ def from_bytes(data: bytes) -> Program:
     if list(to_sections(program).items()) != list(sections.items()):
         raise ObjectError("the object file is not in canonical form", "assemble it again")
     return program
+
+
+def _check_room(what: str, size: int) -> None:
+    short = shortage({what: size})
+    if short:
+        raise ObjectError(short, f"make the program's data smaller, {HELP}")
 
 
 def _split(data: memoryview) -> dict[str, memoryview]:

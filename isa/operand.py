@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import lcm, prod
+from math import gcd, lcm, prod
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class Term:
 
 # Terms of one counter whose moduli repeat after more iterations are bounded one by one, which may be too wide.
 MOST_TURNS = 4096
+# Sums of steps are tried so often before two tensors are compared run by run.
+MOST_TRIES = 2**14
 
 
 # A sum of terms, and the counters where it is taken.
@@ -173,15 +175,11 @@ def dense(memory: str, address: int, dtype: DType, shape: Sequence[int], terms: 
 
 def runs(operand: Operand, address: int) -> tuple[np.ndarray, int]:
     """Return (sorted first bytes, length in bytes) of the contiguous runs that make up a tensor at `address`."""
+    dims, length = _runs(operand)
     if operand.stored:
-        return np.array([address], np.int64), operand.stored
-    length = 1
-    dims = sorted((abs(stride), size) for size, stride in zip(operand.shape, operand.strides, strict=True) if size > 1)
-    while dims and dims[0][0] <= length:
-        stride, size = dims.pop(0)
-        length += stride * (size - 1)
+        return np.array([address], np.int64), length
     starts = np.zeros(1, np.int64)
-    reach = length
+    reach = length // operand.dtype.bytes
     for stride, size in dims:
         if stride >= reach:
             starts = np.add.outer(starts, stride * np.arange(size, dtype=np.int64)).ravel()
@@ -193,7 +191,60 @@ def runs(operand: Operand, address: int) -> tuple[np.ndarray, int]:
                 starts = np.union1d(starts, starts + added * stride)
                 held += added
         reach += stride * (size - 1)
-    return np.sort(address + operand.span()[0] + starts * operand.dtype.bytes), length * operand.dtype.bytes
+    return np.sort(address + operand.span()[0] + starts * operand.dtype.bytes), length
+
+
+def run_length(operand: Operand) -> int:
+    """Return the length in bytes of the contiguous runs that make up a tensor."""
+    return _runs(operand)[1]
+
+
+def _runs(operand: Operand) -> tuple[list[tuple[int, int]], int]:
+    """Return how the runs of a tensor are spaced, (elements apart, how many), the nearest first, and their bytes."""
+    if operand.stored:
+        return [], operand.stored
+    length = 1
+    dims = sorted((abs(stride), size) for size, stride in zip(operand.shape, operand.strides, strict=True) if size > 1)
+    while dims and dims[0][0] <= length:
+        stride, size = dims.pop(0)
+        length += stride * (size - 1)
+    return dims, length * operand.dtype.bytes
+
+
+def _reaches(steps: Sequence[tuple[int, int, int]], low: int, high: int) -> bool | None:
+    """Return whether some sum of steps lies in low ... high: each (step, least, most) from least to most times.
+
+    None where it would have to be tried too often. Tensors that are cut from others have steps that divide each other,
+    or nearly so, and a few tries decide.
+    """
+    merged: dict[int, tuple[int, int]] = {}
+    for step, least, most in steps:
+        held = merged.get(step, (0, 0))
+        merged[step] = held[0] + least, held[1] + most
+    ordered = sorted(merged, reverse=True)
+    # What the steps from one on can reach, and what divides all of that.
+    reach, divisors = [(0, 0)], [0]
+    for step in reversed(ordered):
+        least, most = merged[step]
+        reach.append((reach[-1][0] + step * least, reach[-1][1] + step * most))
+        divisors.append(gcd(divisors[-1], step))
+    reach.reverse()
+    divisors.reverse()
+    open_, tried = [(0, low, high)], 0
+    while open_:
+        at, low, high = open_.pop()
+        low, high = max(low, reach[at][0]), min(high, reach[at][1])
+        if low > high or (divisors[at] and -(-low // divisors[at]) * divisors[at] > high):
+            continue
+        if at == len(ordered) or (at == len(ordered) - 1):
+            return True
+        step, (least, most), rest = ordered[at], merged[ordered[at]], reach[at + 1]
+        first, last = max(least, -(-(low - rest[1]) // step)), min(most, (high - rest[0]) // step)
+        tried += max(last - first + 1, 0)
+        if tried > MOST_TRIES:
+            return None
+        open_ += [(at + 1, low - count * step, high - count * step) for count in range(first, last + 1)]
+    return False
 
 
 def overlaps(a: Operand, a_address: int, b: Operand, b_address: int) -> bool:
@@ -201,7 +252,15 @@ def overlaps(a: Operand, a_address: int, b: Operand, b_address: int) -> bool:
     (a_low, a_high), (b_low, b_high) = a.span(), b.span()
     if a_address + a_high <= b_address + b_low or b_address + b_high <= a_address + a_low:
         return False
-    (a_starts, a_length), (b_starts, b_length) = runs(a, a_address), runs(b, b_address)
+    (a_dims, a_length), (b_dims, b_length) = _runs(a), _runs(b)
+    # A run of a begins this much before one of b, or after; bytes.
+    ahead = a_address + a_low - b_address - b_low
+    steps = [(stride * a.dtype.bytes, 0, size - 1) for stride, size in a_dims]
+    steps += [(stride * b.dtype.bytes, 1 - size, 0) for stride, size in b_dims]
+    found = _reaches(steps, 1 - a_length - ahead, b_length - 1 - ahead)
+    if found is not None:
+        return found
+    (a_starts, _), (b_starts, _) = runs(a, a_address), runs(b, b_address)
     # The first run of b that ends after a run of a begins: does it begin before that run ends?
     after = np.searchsorted(b_starts, a_starts - b_length, side="right")
     within = after < len(b_starts)

@@ -13,9 +13,12 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 import gc
 
+from ratel.signals import leave_when_told
+
 
 def main() -> int:
     """Run the command line and return its exit status."""
+    leave_when_told()
     # numpy's linear algebra would start a thread for each processor, and is not used: half of what loading it takes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What is loaded stays: to look through it for garbage, a dozen times, takes a twelfth of a short command.

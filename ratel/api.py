@@ -13,6 +13,7 @@ from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description
 from isa.diagnostic import Place
 from isa.errors import CheckWarning, ChipError, InputError, Trap, shown, warn_outside
+from isa.memory import limited
 from isa.program import Program
 
 if TYPE_CHECKING:
@@ -27,18 +28,25 @@ if TYPE_CHECKING:
 
 
 def assemble(
-    text: str, path: str | Path | None = None, chip: str | Chip | None = None, *, strict: bool = False
+    text: str,
+    path: str | Path | None = None,
+    chip: str | Chip | None = None,
+    *,
+    strict: bool = False,
+    memory: int | None = None,
 ) -> Program:
     """Assemble the text of a program.
 
     `path` is where the text came from: data files and includes are looked for beside it (in the current folder where
     it is None), and messages name it. `chip`, a Chip, a name or a file, takes the place of the text's own `.chip`.
+    `memory` is how many bytes its data may take of this computer; None is what is free.
     Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read or has
     no cycles. What is odd, and wrong where it was not meant, is issued as AssemblyWarning; `strict` raises it, too.
     """
     from assembler.assemble import assemble
 
-    return assemble(text, path, None if chip is None else load_chip(chip), strict=strict)
+    with limited(memory):
+        return assemble(text, path, None if chip is None else load_chip(chip), strict=strict)
 
 
 def disassemble(program: Program) -> str:
@@ -184,6 +192,7 @@ class Session:
         dumps: Sequence[str] = (),
         threads: int = 1,
         check: bool = True,
+        memory: int | None = None,
         on_compile: Callable[[str], None] | None = None,
     ) -> None:
         """Set up a program; a run without a batch has `tasks`, or its own number; the rest is as `run` has it.
@@ -196,13 +205,16 @@ class Session:
         self._plan = plan_for(program, chip, tasks)
         # By number of tasks; the addresses of each were looked at.
         self._plans = {self._plan.tasks: self._plan}
-        self._dumps, self._on_compile = dumps, on_compile
+        self._dumps, self._on_compile, self._memory = dumps, on_compile, memory
         wanted = [parse_dump(text) for text in dumps]
         self._check = check
         if check:
             must_not_race(self._plan, bool(dumps))
         compile_run(self._plan.opcodes, on_compile)
-        self._session = execute.Session(self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile)
+        with limited(memory):
+            self._session = execute.Session(
+                self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile
+            )
 
     def __enter__(self) -> Session:
         return self
@@ -234,14 +246,15 @@ class Session:
                 must_not_race(plan, bool(self._dumps))
             self._plans[tasks] = plan
         plan = self._plans[tasks]
-        execution = self._session.run(inputs or {}, on_progress, plan=plan)
+        with limited(self._memory):
+            execution = self._session.run(inputs or {}, on_progress, plan=plan)
         return Run(
             plan=plan,
             outputs=execution.outputs,
             checks=evaluate(plan.program, execution.outputs, plan.tasks),
             dumps=dict(zip(self._dumps, execution.dumps)),
             instructions=execution.instructions,
-            schedule=partial(timed, plan, self._on_compile, on_progress),
+            schedule=partial(timed, plan, self._on_compile, on_progress, memory=self._memory),
         )
 
 
@@ -255,6 +268,7 @@ def run(
     dumps: Sequence[str] = (),
     threads: int = 1,
     check: bool = True,
+    memory: int | None = None,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
@@ -267,6 +281,7 @@ def run(
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
+    `memory` is how many bytes the run may take of it, None what is free; what takes more is refused before it begins.
     Execution is in program order, which hides a race, so one is looked for first, where a program has several cores or
     is in compiler order; what cannot be proven soon, and outputs that are not written, are told as CheckWarning.
     With `check` False nothing is looked for. A Session does so once for each number of tasks.
@@ -280,7 +295,15 @@ def run(
     must_be_a_program(program)
     tasks = count_tasks(program, inputs or {}, tasks)
     with Session(
-        program, chip, tasks=tasks, poison=poison, dumps=dumps, threads=threads, check=check, on_compile=on_compile
+        program,
+        chip,
+        tasks=tasks,
+        poison=poison,
+        dumps=dumps,
+        threads=threads,
+        check=check,
+        memory=memory,
+        on_compile=on_compile,
     ) as session:
         return session.run(inputs, on_progress=on_progress)
 
@@ -318,16 +341,18 @@ def time(
     *,
     tasks: int | None = None,
     max_cycles: int | None = None,
+    memory: int | None = None,
     on_compile: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Schedule:
     """Schedule a program: cycles, engines, critical path. Needs no data.
 
     The Schedule of one task is a Timeline, that of several a Stream; there are `tasks`, or the program's own number.
+    `memory` is how many bytes it may take of this computer; None is what is free.
     Raises InputError for a wrong number, ChipError, or Trap when the program cannot run on the chip, or takes more than
     `max_cycles`.
     """
-    return timed(plan_for(program, chip, tasks), on_compile, on_progress, max_cycles)
+    return timed(plan_for(program, chip, tasks), on_compile, on_progress, max_cycles, memory)
 
 
 def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
@@ -362,6 +387,7 @@ def timed(
     on_compile: Callable[[str], None] | None,
     on_progress: Callable[[int, int], None] | None,
     max_cycles: int | None = None,
+    memory: int | None = None,
 ) -> Schedule:
     """Return the schedule of a plan: a Timeline of one task, a Stream of several; arguments are as in `time`.
 
@@ -370,6 +396,7 @@ def timed(
     from emulator.timing.stream import stream
     from emulator.timing.timeline import schedule
 
-    if plan.tasks == 1:
-        return schedule(plan, on_compile, on_progress, max_cycles=max_cycles)
-    return stream(plan, on_compile, on_progress, max_cycles)
+    with limited(memory):
+        if plan.tasks == 1:
+            return schedule(plan, on_compile, on_progress, max_cycles=max_cycles)
+        return stream(plan, on_compile, on_progress, max_cycles)

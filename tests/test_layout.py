@@ -66,8 +66,9 @@ def test_a_wing_can_be_taken_in_at_a_glance(wing: Path) -> None:
     assert wing.name in ALIKE or len(stems(wing)) <= MOST_FILES
 
 
-# Who opens files besides isa/files.py and the cache: the parser its grammar, and a terminal that is closed.
-OPENERS = {"isa/files.py", "assembler/syntax/parser.py", "ratel/show/terminal.py"}
+# Who opens files besides isa/files.py and the cache: the parser its grammar, a terminal that is closed, and memory what
+# the system says of itself.
+OPENERS = {"isa/files.py", "isa/memory.py", "assembler/syntax/parser.py", "ratel/show/terminal.py"}
 OPENING = {"read_text", "read_bytes", "write_text", "write_bytes", "memmap", "fromfile", "tofile"}
 # Ours have methods of these names, too.
 OF_MODULES = {f"{module}.{function}" for module in ("np", "os", "io") for function in ("open", "load", "save", "savez")}

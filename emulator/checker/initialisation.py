@@ -24,8 +24,9 @@ from isa.instruction import Instruction
 from isa.operand import SHARED, Operand, Term, region
 from isa.program import Symbol
 
-# Executions that are followed one by one, 10 to 50 us each, and bytes that they touch, up to 5 ns each; bytes of a
-# memory that is followed; bytes that an operand touches over all iterations, each time counted; and arrays of them.
+# Executions that are followed one by one, 10 to 50 us each, and bytes that they touch, up to 5 ns each; bytes of
+# all memories that are followed; bytes that an operand touches over all iterations, each time counted; arrays of
+# them.
 MOST_EXECUTIONS, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED, MOST_ARRAYS = 20_000, 2**30, 2**28, 2**28, 2**16
 # Bytes that are written, each time counted, where it has to be found out soon.
 MOST_SOON = 2**26
@@ -126,12 +127,13 @@ class _Flow:
             # Of a stream the first task, before which nothing else has been.
             for index, (instruction, trips) in enumerate(zip(part.core.code, part.core.trips())):
                 self._accesses.append(_accesses(len(self._accesses), part.number, index, instruction, trips))
-        self.unseen = {
-            f"reads of what is not there in {memory}, for it has {size:,} bytes"
-            for (_, memory), size in plan.sizes.items()
-            if size > MOST_BYTES
-        }
-        seen = {place: size for place, size in plan.sizes.items() if 0 < size <= MOST_BYTES}
+        self.unseen, seen = set[str](), dict[tuple[int, str], int]()
+        # The smaller ones first: as many as there can be.
+        for place, size in sorted(plan.sizes.items(), key=lambda pair: pair[1]):
+            if size + sum(seen.values()) > MOST_BYTES:
+                self.unseen.add(f"reads of what is not there in {place[1]}, for it has {size:,} bytes")
+            elif size:
+                seen[place] = size
         self._there = {place: np.zeros(size, np.uint8) for place, size in seen.items()}
         for part in plan.cores:
             for segment in part.core.segments:

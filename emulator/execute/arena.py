@@ -1,24 +1,81 @@
 """The arena: the bytes of all memories of a plan, and the tensors in it."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
 
+from emulator.kernels.stripes import scratch_bytes, stripe
 from emulator.plan.plan import Plan
 from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
+from isa.instruction import Instruction
+from isa.memory import HELP, shortage
 from isa.operand import region
-from isa.program import BUFFERED, Symbol
+from isa.program import BUFFERED, Segment, Symbol
 
 PAGE = 4096
 # What lies behind the memories begins a cache line.
 ALIGNMENT = 64
 # Noise is made so much at a time.
 NOISE_BYTES = 2**24
-# Scratch memory of each walker, behind the memories and the packed weights.
+# Scratch memory of each walker, behind the memories and the packed weights; behind it the word that ends a long kernel.
 SCRATCH_BYTES = 2**20
+END_WORD_BYTES = ALIGNMENT
+
+
+def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]], poison: bool, threads: int) -> None:
+    """Raise Trap where a session of a plan would take more memory than is free or allowed, before it does.
+
+    `arena_bytes` are those of the memories and the packed weights, which those `packed` use: (core, index).
+    """
+    tensors = {kind: sum(symbol.bytes for _, symbol in plan.program.of_kind(kind)) for kind in BUFFERED}
+    scratch, place = max(
+        (
+            (scratch_of(instruction, (part.number, k) in packed), part.where(k))
+            for part in plan.cores
+            for k, instruction in enumerate(part.core.code)
+        ),
+        default=(0, ""),
+    )
+    short = shortage(
+        {
+            "the program's memories": plan.arena_bytes if poison else touched_bytes(plan),
+            "its weights as products take them": max(arena_bytes - plan.arena_bytes, 0),
+            "inputs": tensors["input"],
+            f"outputs of {plan.tasks:,} tasks" if plan.tasks > 1 else "outputs": plan.tasks * tensors["output"],
+            f"the working memory of {place}": threads * scratch if scratch > SCRATCH_BYTES else 0,
+        }
+    )
+    if short:
+        raise Trap(f"{plan.program.name}: {short}", f"make tensors smaller, run fewer tasks, {HELP}")
+
+
+def scratch_of(instruction: Instruction, packed: bool) -> int:
+    """Return what an instruction takes beside the arena, in stripes where it is so computed."""
+    return scratch_bytes(instruction, packed, stripe(instruction, packed))
+
+
+def touched_bytes(plan: Plan) -> int:
+    """Return how many bytes of the memories the program's tensors, data and code reach: others are never made."""
+    intervals: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+    for part in plan.cores:
+        held: list[Symbol | Segment] = [*part.core.symbols, *part.core.segments]
+        for one in held:
+            intervals[region(part.number, one.memory)].append((one.address, one.end))
+        for instruction, trips in zip(part.core.code, part.core.trips(plan.tasks), strict=True):
+            for _, operand in instruction.accesses():
+                home = part.number if operand.core is None else operand.core
+                intervals[region(home, operand.memory)].append(operand.extent(trips))
+    total = 0
+    for found in intervals.values():
+        reached = 0
+        for low, high in sorted(found):
+            total += max(high - max(low, reached), 0)
+            reached = max(reached, high)
+    return total
 
 
 @contextmanager

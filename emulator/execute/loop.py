@@ -34,7 +34,7 @@ class Decoded(Columns):
 
     # The index of its kernel, or what it is to the sequencer: a Kind.
     KIND = auto()
-    # What it weighs in the budget; whether to stop before it.
+    # What it weighs in the budget; whether to stop before it, and why: a Stop.
     WORK = auto()
     STOP = auto()
     # Of a loop or brnz: its counter, its count, the index of the other end.
@@ -47,6 +47,13 @@ class Decoded(Columns):
     # Its semaphore or barrier; whether walkers share it.
     TOKEN = auto()
     BY_ALL = auto()
+
+
+class Stop(IntEnum):
+    """Why to stop before an instruction: a dump, or that it takes long; may be both."""
+
+    DUMPED = 1
+    LONG = 2
 
 
 class Kind(IntEnum):

@@ -1,10 +1,11 @@
 """A plan in the arrays that the compiled loop walks: decoded once, before a run."""
 
 from collections.abc import Collection, Mapping
+from math import prod
 
 import numpy as np
 
-from emulator.execute.loop import RESULT_SLOT, AddressTerm, Decoded, Watch
+from emulator.execute.loop import RESULT_SLOT, AddressTerm, Decoded, Stop, Watch
 from emulator.jit.arrays import Matrix
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.row import FIELDS, READ, Field, starts
@@ -12,6 +13,8 @@ from emulator.plan.row import FIELDS, READ, Field, starts
 # Instructions of less work are not shared. To meet takes 60 ns where all run, but they seldom arrive together, and what
 # one of them wrote has to come to the other's cache.
 LEAST_SHARED = 500
+# An instruction of more work than this, about 0.1 s, is not left to itself: whoever interrupts it is heard.
+MOST_UNHEARD = 5 * 10**6
 
 
 def flat(
@@ -29,7 +32,9 @@ def flat(
         for k, instruction in enumerate(part.core.code):
             row = code[start + k]
             row[Decoded.KIND], row[Decoded.WORK] = kinds[instruction.opcode], work(part, k)
-            row[Decoded.STOP] = (part.number, k) in stops
+            row[Decoded.STOP] = Stop.DUMPED if (part.number, k) in stops else 0
+            if longest(part, k) > MOST_UNHEARD:
+                row[Decoded.STOP] |= Stop.LONG
             row[Decoded.COUNTER : Decoded.OTHER + 1] = part.loops[k] + (0, 0, start)
             row[Decoded.BY_ALL] = instruction.opcode in shared and row[Decoded.WORK] >= LEAST_SHARED
             row[Decoded.FIRST_TERM], row[Decoded.FIRST_WATCH] = len(terms), len(watches)
@@ -77,3 +82,18 @@ def work(part: CorePlan, k: int) -> int:
         assert out is not None and w is not None
         products = out.elements * w.elements // out.shape[-1]
     return 1 + elements // 16 + products // 256
+
+
+def longest(part: CorePlan, k: int) -> int:
+    """Return what instruction k weighs, each element of its window counted; of a bin of roipool all of x."""
+    instruction = part.core.code[k]
+    names = {spec.name for spec in instruction.row.attributes}
+    taps = 0
+    if instruction.row.engine == "pe" and "window" in names:
+        taps = prod(int(size) for size in instruction.attribute("window"))
+    elif instruction.row.mnemonic == "roipool":
+        x = instruction.operand("x")
+        assert x is not None
+        taps = prod(x.shape[1:3])
+    results = sum(operand.elements for access, operand in instruction.accesses() if access == "write")
+    return work(part, k) + results * taps // 16

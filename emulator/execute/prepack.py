@@ -15,6 +15,7 @@ from emulator.execute.arena import ALIGNMENT
 from emulator.jit.compile import types
 from emulator.jit.jobs import Job, compile_all
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
+from emulator.kernels.stripes import MOST_SCRATCH, scratch_bytes, width_of
 from emulator.plan.plan import Plan
 from emulator.plan.row import Call
 from isa.dtypes import I16
@@ -50,7 +51,7 @@ def constant_weights(plan: Plan) -> tuple[list[ConstantWeight], int]:
             w = instruction.operand("w") if mnemonic in PACKERS else None
             if w is None or w.terms or _touched(w, written[region(core, w.memory)]):
                 continue
-            if _many(mnemonic, w):
+            if _many(mnemonic, w) or scratch_bytes(instruction, True, width_of(instruction)) > MOST_SCRATCH:
                 continue
             key = (core, w, mnemonic, *(instruction.attribute(name) for name in PACKERS[mnemonic][2]))
             if key not in found:

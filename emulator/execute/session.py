@@ -7,6 +7,7 @@ operands, computes and writes before the next of its core begins. Cores take tur
 program whose waits cannot be met so is a deadlock, whatever its queues might hold.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,15 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from emulator.execute.arena import SCRATCH_BYTES, copy_out, enough_memory, open_arena, tensor
+from emulator.execute.arena import (
+    END_WORD_BYTES,
+    SCRATCH_BYTES,
+    check_needs,
+    copy_out,
+    enough_memory,
+    open_arena,
+    tensor,
+)
 from emulator.execute.inputs import prepare
 from emulator.execute.prepack import constant_weights
 from emulator.execute.walkers import Progress, Walkers, count_threads
@@ -66,7 +75,8 @@ class Session:
 
     It runs streams of tasks, one after the other, on memories that stay as the stream before left them. `plan` is
     good for the longest so far. `walkers` run them, unless a run is given another Runner. A context manager:
-    `close` ends its threads.
+    `close` ends its threads. A forked child has a copy of the memories, as they were then, and starts threads of its
+    own.
     """
 
     def __init__(
@@ -86,7 +96,7 @@ class Session:
         """
         self._threads, self._poison, self._on_compile = count_threads(threads), poison, on_compile
         self._dumps = dumps
-        self._running, self._closed = Lock(), False
+        self._running, self._closed, self._process = Lock(), False, os.getpid()
         self._set_up(plan)
 
     def __enter__(self) -> Self:
@@ -102,7 +112,9 @@ class Session:
     def _set_up(self, plan: Plan) -> None:
         """Lay out the memories of a plan, as its program has them, and open the walkers of its code."""
         weights, arena_bytes = constant_weights(plan)
-        arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES)
+        users = [user for weight in weights for user in weight.users]
+        check_needs(plan, arena_bytes, users, self._poison is not None, self._threads)
+        arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES + END_WORD_BYTES)
         wanted = [_wanted(plan, dump) for dump in self._dumps]
         moments = [_moment(plan, dump, *place) for dump, place in zip(self._dumps, wanted, strict=True)]
         stops = [at for at in moments if at is not None]
@@ -150,6 +162,9 @@ class Session:
             raise InputError("the session is closed", "open another one, or run before the end of its `with`")
         if runner is not None and runner is not self.walkers:
             self._check_untimed()
+        if self._process != os.getpid():
+            # A fork: what runs in its parent does not run here.
+            self._running, self._process = Lock(), os.getpid()
         if not self._running.acquire(blocking=False):
             raise InputError("the session is running", "one session runs one thing at a time: open one for each thread")
         try:

@@ -2,25 +2,28 @@
 
 Every walker has a thread, and a copy of all that a walk changes. They start together at one instruction with one
 budget, and return at the same instruction for the same reason; in between only the arena is changed, so whoever looks
-then sees what a single walker would have left. The first one walks in the caller's thread.
+then sees what a single walker would have left. The first one walks in the caller's thread, but for long instructions:
+Python hears of an interrupt in no other thread than its main one, so the caller waits there while a thread walks, and
+where the wait is interrupted, by whatever is raised, ends the kernels by a word in the arena that they look at.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from emulator.execute.arena import SCRATCH_BYTES, enough_memory
+from emulator.execute.arena import END_WORD_BYTES, SCRATCH_BYTES, enough_memory
 from emulator.execute.loop import (
     KNOWN,
     NO_DISTANCE,
     CoreState,
     Decoded,
     Kind,
+    Stop,
     Walk,
     WalkStop,
     Watch,
@@ -33,6 +36,7 @@ from emulator.execute.prepack import ConstantWeight, pack_weights
 from emulator.execute.spin_barrier import SPIN_BARRIER_WORDS, SpinBarrier
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job, addresses_of, compile_all
+from emulator.kernels.stripes import cuts, in_stripes, stripe, width_of
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.load import shares_bytes
@@ -180,34 +184,69 @@ class Walkers:
         self._starts = starts(len(part.rows) for part in plan.cores)
         self._budget = FIRST_BUDGET
         rows = np.concatenate([part.rows for part in plan.cores])
+        scratch, word = len(arena) - threads * SCRATCH_BYTES - END_WORD_BYTES, len(arena) - END_WORD_BYTES
+        self._end_word = arena[word:].view(np.int64)
+        rows[self._code[:-1, Decoded.STOP] & Stop.LONG != 0, Call.END_WORD] = word
         with enough_memory(plan):
             pack_weights(weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
-        scratch = len(arena) - threads * SCRATCH_BYTES
         rows[:, Call.SCRATCH], rows[:, Call.SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
         users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
         for (mnemonic, number), found in plan.program.uses.items():
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
         kernels = np.array(addresses_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()))
+        kernels = self._with_stripes(kernels, rows, {user for weight in weights for user in weight.users}, on_compile)
         self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
         walkers = threads if self._code[:, Decoded.BY_ALL].any() else 1
         self.walkers = [_Walker(number, walkers, compiled, plan, given) for number in range(walkers)]
-        self._pool = ThreadPoolExecutor(walkers - 1) if walkers > 1 else None
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def _with_stripes(
+        self,
+        kernels: np.ndarray,
+        rows: np.ndarray,
+        packed: Collection[tuple[int, int]],
+        on_compile: Callable[[str], None] | None,
+    ) -> np.ndarray:
+        """Have instructions with too wide a result computed in stripes; return the kernels, with the one that does."""
+        any_ = False
+        for part, start in zip(self._plan.cores, self._starts, strict=True):
+            for k, instruction in enumerate(part.core.code):
+                width = stripe(instruction, (part.number, k) in packed)
+                if width < width_of(instruction):
+                    row, code = rows[start + k], self._code[start + k]
+                    row[[Call.STRIPE, Call.CUT, Call.INNER]] = width, cuts(instruction), kernels[code[Decoded.KIND]]
+                    code[Decoded.KIND] = len(kernels)
+                    any_ = True
+        if not any_:
+            return kernels
+        compile_all([Job("stripes of wide results", in_stripes, KERNEL)], on_compile)
+        return np.append(kernels, addresses_of([in_stripes]))
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool:
+        if self._pool and self._process == os.getpid():
             self._pool.shutdown()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return the threads of this process, started where they are first needed; a fork has none of its parent's."""
+        if self._pool is None or self._process != os.getpid():
+            self._pool, self._process = ThreadPoolExecutor(len(self.walkers), "ratel walker"), os.getpid()
+        return self._pool
 
     def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
         """Run the code of one task to its end on every core; `on_stop` is called at each stop."""
-        self._meeting[...] = 0
+        self._meeting[...] = self._end_word[...] = 0
         for walker in self.walkers:
             walker.begin(task, self._starts)
         why = WalkStop.PAUSED
         while why != WalkStop.STUCK:
             began = time.perf_counter()
+            if why == WalkStop.STOPPED and self._code[self.walkers[0].at, Decoded.STOP] & Stop.LONG:
+                why = self.go(1, passing=True, apart=True)
+                continue
             why = self.go(self._budget, passing=why == WalkStop.STOPPED)
             now = time.perf_counter()
             if why == WalkStop.STOPPED:
@@ -229,26 +268,41 @@ class Walkers:
         code = np.concatenate([self._code[at], self._code[-1:]])
         code[:, [Decoded.STOP, Decoded.FIRST_TERM, Decoded.FIRST_WATCH, Decoded.BY_ALL]] = 0
         code[-1, Decoded.KIND] = Kind.ENDS
-        self._meeting[...] = 0
+        self._meeting[...] = self._end_word[...] = 0
+        if rows[:, Call.END_WORD].any():
+            pending = [self._threads().submit(self.walkers[0].follow, code, rows)]
+            try:
+                return pending[0].result()
+            except BaseException:
+                self._end(pending)
+                raise
         return self.walkers[0].follow(code, rows)
 
     def given_rows(self) -> np.ndarray:
         """Return the rows of all cores, as kernels take them."""
         return self.walkers[0].rows.copy()
 
-    def go(self, budget: int, passing: bool) -> WalkStop:
-        """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed."""
-        pending = []
+    def go(self, budget: int, passing: bool, apart: bool = False) -> WalkStop:
+        """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed.
+
+        Where what they walk takes long, the first one does so `apart` from the caller's thread, too.
+        """
+        pending: list[Future[WalkStop]] = []
+        others = self.walkers if apart else self.walkers[1:]
+        first = self.walkers[0]
+        before = (first.at, self.done) if apart else None
         try:
-            if self._pool:
-                pending = [self._pool.submit(walker.go, budget, passing) for walker in self.walkers[1:]]
-            whys = [self.walkers[0].go(budget, passing), *(other.result() for other in pending)]
+            for walker in others:
+                pending.append(self._threads().submit(walker.go, budget, passing))
+            own = [] if apart else [first.go(budget, passing)]
+            whys = own + [other.result() for other in pending]
         except BaseException as error:
-            # Interrupted, or no thread to be had: whoever waits for another would wait for ever.
-            self._meeting[SpinBarrier.FAILED] = 1
-            wait(pending)
-            if isinstance(error, RuntimeError) and len(pending) < len(self.walkers) - 1:
-                what = f"this computer cannot start {len(self.walkers)} threads"
+            self._end(pending)
+            if before:
+                # It counts itself as done, and is not.
+                first.states[first.turn, CoreState.AT], first.progress[Walk.DONE] = before
+            if isinstance(error, RuntimeError) and len(pending) < len(others):
+                what = f"this computer cannot start {len(others)} threads"
                 raise InputError(what, "run with fewer") from error
             raise
         for walker, why in zip(self.walkers, whys, strict=True):
@@ -256,6 +310,11 @@ class Walkers:
                 raise self._trap(walker, why)
         assert WalkStop.LEFT not in whys, "a walker left a meeting, and none has failed"
         return whys[0]
+
+    def _end(self, pending: Iterable[Future[Any]]) -> None:
+        """End what walkers do, wherever they are: one that waits for another would wait for ever."""
+        self._meeting[SpinBarrier.FAILED] = self._end_word[0] = 1
+        wait(pending)
 
     def _trap(self, walker: _Walker, why: WalkStop) -> Trap:
         """Return what is wrong with the present instruction of a walker."""

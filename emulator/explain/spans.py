@@ -137,14 +137,19 @@ def _moved(plan: Plan, kind: str) -> int:
     return sum(size for memory, size in transfer_bytes(plan, kind).items() if memory != "host")
 
 
-def pieces(timed: Schedule) -> Iterator[Piece]:
-    """Yield the critical path from the end of the run to its beginning; the pieces touch."""
+def pieces(timed: Schedule, before: int | None = None) -> Iterator[Piece]:
+    """Yield the critical path from the end of the run to its beginning; the pieces touch.
+
+    Of a stream, tasks that begin no earlier than `before` are left out, however many they are.
+    """
     now = timed.cycles
     if not isinstance(timed, Stream):
         yield from _of_steps(task_of(timed).steps(), 0, now)
         return
     for step in timed.steps():
-        if step.kind == COMPUTE:
+        if before is not None and now - step.cycles >= before:
+            pass
+        elif step.kind == COMPUTE:
             inside = (one for one in task_of(timed, step.task).steps() if one.index >= 0)
             yield from _of_steps(inside, step.task, now)
         else:

@@ -19,7 +19,7 @@ from emulator.kernels.chain import open_chain, run_chain
 from emulator.kernels.elements import PRODUCT_CHAIN, W, accumulators, elements_of, weights_of
 from emulator.kernels.numbers import i32, i64, u64
 from emulator.kernels.rows import OUT, X
-from emulator.kernels.workspace import share
+from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import ABSENT, Field, attribute_slot, operand_slot
 
 DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
@@ -166,6 +166,8 @@ def dwconv(arena: Bytes, row: Row) -> None:
         count = min(block, end_pixel - first)
         p = 0
         while p < count:
+            if is_ended(arena, row):
+                return
             index = first + p
             left = index % across
             if left == 0:
@@ -173,6 +175,8 @@ def dwconv(arena: Bytes, row: Row) -> None:
                 top = line * row[Dwconv.STRIDE] - row[Dwconv.PAD]
                 # The lines that the row above, if it was computed here, has not seen.
                 for y in range(max(held, top) if line and index > begin_pixel else top, top + span):
+                    if is_ended(arena, row):
+                        return
                     start = x.first + image * row[X + Field.STRIDE] + y * row[X + Field.STRIDE + 1]
                     size = (columns if 0 <= y < rows else 0, channels, before)
                     if x.wide:

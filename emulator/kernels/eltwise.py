@@ -8,11 +8,13 @@ from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
 from emulator.kernels.numbers import I8_CODE
-from emulator.kernels.rows import OUT, X, load_rows, row_count, row_start, rows_in_run
-from emulator.kernels.workspace import share
+from emulator.kernels.rows import LANES, OUT, X, load_rows, row_count, row_start, rows_in_run
+from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Field, attribute_slot, operand_slot
 
 ELTWISE_CHAIN, ELTWISE_STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
+# What is done all at once is done so many elements at a time, or a row.
+STRETCH = 256 * LANES
 
 
 class Eltwise(Columns):
@@ -29,9 +31,11 @@ def eltwise(arena: Bytes, row: Row) -> None:
     chain = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES)
     if chain.at_once and row[X + Field.DTYPE] == I8_CODE and row[X + Field.SHAPE + 3] == channels:
         signed, run = viewed(arena, np.int8), rows_in_run(row, X)
-        first = mine
+        first, most = mine, max(1, STRETCH // channels)
         while first < end:
-            count = min(run - first % run, end - first)
+            if is_ended(arena, row):
+                return
+            count = min(run - first % run, end - first, most)
             start = row[X + Field.ADDRESS] + row_start(row, X, first)
             all_at_once(arena, row, chain, signed, start, row[Eltwise.X_ZERO], channels, first, count)
             first += count
@@ -39,6 +43,8 @@ def eltwise(arena: Bytes, row: Row) -> None:
     block = chain.block // channels
     acc, sums = accumulators(0, channels, False)
     for first in range(mine, end, block):
+        if is_ended(arena, row):
+            return
         count = min(block, end - first)
         load_rows(arena, row, X, row[Eltwise.X_ZERO], first, chain.floats[: count * channels])
         run_chain(arena, row, chain, acc, sums, channels, first, count)

@@ -17,10 +17,12 @@ from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, u64
 from emulator.kernels.rows import OUT, X, float_attribute, row_count
-from emulator.kernels.workspace import share
+from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 
 TILE = 32
+# Runs of bytes between two looks whether to end.
+RUNS = 1024
 FILL_VALUE, GATHER_INDEX = whole(attribute_slot("fill", "value")), whole(operand_slot("gather", "index"))
 for _name in ("load", "store", "copy", "transpose", "gather", "flatten", "toweight"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X)
@@ -69,7 +71,7 @@ def size_shift(dtype: int) -> int:
 
 
 @inner
-def copy_elements(view: Array, shape: Words, to: int, out: Words, start: int, x: Words) -> None:
+def copy_elements(arena: Bytes, row: Row, view: Array, shape: Words, to: int, out: Words, start: int, x: Words) -> None:
     """view[to + i . out] = view[start + i . x] for all indices i within shape."""
     joined(shape, out, x)
     jumps = x[3] != 1 and shape[2] > 1
@@ -78,13 +80,18 @@ def copy_elements(view: Array, shape: Words, to: int, out: Words, start: int, x:
         for j in range(shape[1]):
             a, b = to + i * out[0] + j * out[1], start + i * x[0] + j * x[1]
             if out[3] == 1 and x[3] == 1:
-                for k in range(shape[2]):
-                    at, source = u64(a + k * out[2]), u64(b + k * x[2])
-                    for m in range(u64(shape[3])):
-                        view[at + m] = view[source + m]
+                for k0 in range(0, shape[2], RUNS):
+                    if is_ended(arena, row):
+                        return
+                    for k in range(k0, min(k0 + RUNS, shape[2])):
+                        at, source = u64(a + k * out[2]), u64(b + k * x[2])
+                        for m in range(u64(shape[3])):
+                            view[at + m] = view[source + m]
                 continue
             step = TILE if jumps else max(shape[3], 1)
             for k0 in range(0, shape[2], tile):
+                if is_ended(arena, row):
+                    return
                 for m0 in range(0, shape[3], step):
                     for k in range(k0, min(k0 + tile, shape[2])):
                         for m in range(m0, min(m0 + step, shape[3])):
@@ -116,11 +123,11 @@ def move_strided(arena: Bytes, row: Row, strides: Words) -> None:
     past, past_x = cut(row, shape, out, strides)
     to, start = (row[OUT + Field.ADDRESS] >> shift) + past, (row[X + Field.ADDRESS] >> shift) + past_x
     if shift == 0:
-        copy_elements(arena, shape, to, out, start, strides)
+        copy_elements(arena, row, arena, shape, to, out, start, strides)
     elif shift == 1:
-        copy_elements(viewed(arena, np.uint16), shape, to, out, start, strides)
+        copy_elements(arena, row, viewed(arena, np.uint16), shape, to, out, start, strides)
     else:
-        copy_elements(viewed(arena, np.uint32), shape, to, out, start, strides)
+        copy_elements(arena, row, viewed(arena, np.uint32), shape, to, out, start, strides)
 
 
 @hot
@@ -165,7 +172,7 @@ def gather_rows(arena: Bytes, view: Array, row: Row, shift: int, first: int) -> 
     shape[first] = 1
     begin, end = share(row, row[GATHER_INDEX + Field.SHAPE + 3])
     for i in range(begin, end):
-        copy_elements(view, shape, to + i * out_step, out, start + values[index + i * step] * x_step, x)
+        copy_elements(arena, row, view, shape, to + i * out_step, out, start + values[index + i * step] * x_step, x)
 
 
 @hot
@@ -193,7 +200,7 @@ def toweight(arena: Bytes, row: Row) -> None:
 
 
 @inner
-def flatten_windows(view: Array, row: Row, shift: int, padding: Any) -> None:
+def flatten_windows(arena: Bytes, view: Array, row: Row, shift: int, padding: Any) -> None:
     """view[to + (n, oh, ow, taps before + c) . out] = view[start + (n, ih, iw, c) . x], or padding."""
     shape, out, x = row[OUT + Field.SHAPE :], row[OUT + Field.STRIDE :], row[X + Field.STRIDE :]
     height, width, channels = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[X + Field.SHAPE + 3]
@@ -203,6 +210,8 @@ def flatten_windows(view: Array, row: Row, shift: int, padding: Any) -> None:
         n, oh, ow = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
         at = to + n * out[0] + oh * out[1] + ow * out[2]
         for kh in range(row[Flatten.WINDOW]):
+            if is_ended(arena, row):
+                return
             ih = oh * row[Flatten.STRIDE] - row[Flatten.PAD] + kh * row[Flatten.DILATION]
             for kw in range(row[Flatten.WINDOW + 1]):
                 iw = ow * row[Flatten.STRIDE + 1] - row[Flatten.PAD + 1] + kw * row[Flatten.DILATION + 1]
@@ -224,27 +233,30 @@ def flatten(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,(kh * window.width + kw) * channels + c] = x[n,ih,iw,c], x_zero outside x"""
     shift, zero = size_shift(row[OUT + Field.DTYPE]), row[Flatten.X_ZERO]
     if shift == 0:
-        flatten_windows(arena, row, shift, np.uint8(zero))
+        flatten_windows(arena, arena, row, shift, np.uint8(zero))
     elif shift == 1:
-        flatten_windows(viewed(arena, np.uint16), row, shift, np.uint16(zero))
+        flatten_windows(arena, viewed(arena, np.uint16), row, shift, np.uint16(zero))
     else:
-        flatten_windows(viewed(arena, np.uint32), row, shift, np.uint32(zero))
+        flatten_windows(arena, viewed(arena, np.uint32), row, shift, np.uint32(zero))
 
 
 @inner
-def fill_elements(view: Array, shape: Words, to: int, out: Words, value: Any) -> None:
+def fill_elements(arena: Bytes, row: Row, view: Array, shape: Words, to: int, out: Words, value: Any) -> None:
     """view[to + i . out] = value for all indices i within shape."""
     joined(shape, out, out.copy())
     for i in range(shape[0]):
         for j in range(shape[1]):
-            for k in range(shape[2]):
-                at = to + i * out[0] + j * out[1] + k * out[2]
-                if out[3] == 1:
-                    for m in range(u64(shape[3])):
-                        view[u64(at) + m] = value
-                else:
-                    for m in range(shape[3]):
-                        view[u64(at + m * out[3])] = value
+            for k0 in range(0, shape[2], RUNS):
+                if is_ended(arena, row):
+                    return
+                for k in range(k0, min(k0 + RUNS, shape[2])):
+                    at = to + i * out[0] + j * out[1] + k * out[2]
+                    if out[3] == 1:
+                        for m in range(u64(shape[3])):
+                            view[u64(at) + m] = value
+                    else:
+                        for m in range(shape[3]):
+                            view[u64(at + m * out[3])] = value
 
 
 @inner
@@ -274,8 +286,8 @@ def fill(arena: Bytes, row: Row) -> None:
         bits = half_bits(value)
     to = row[OUT + Field.ADDRESS] >> shift
     if shift == 0:
-        fill_elements(arena, shape, to, out, np.uint8(bits))
+        fill_elements(arena, row, arena, shape, to, out, np.uint8(bits))
     elif shift == 1:
-        fill_elements(viewed(arena, np.uint16), shape, to, out, np.uint16(bits))
+        fill_elements(arena, row, viewed(arena, np.uint16), shape, to, out, np.uint16(bits))
     else:
-        fill_elements(viewed(arena, np.uint32), shape, to, out, np.uint32(bits))
+        fill_elements(arena, row, viewed(arena, np.uint32), shape, to, out, np.uint32(bits))

@@ -30,7 +30,7 @@ from emulator.kernels.elements import BIAS, ZERO, Elements, W, weights_of
 from emulator.kernels.microkernel import COLUMNS, ELEMENT, STEP, pack_run
 from emulator.kernels.numbers import I8_CODE, I16_CODE, i32, i64, padded, u32, u64
 from emulator.kernels.rows import OUT, X
-from emulator.kernels.workspace import CACHE_LINE
+from emulator.kernels.workspace import CACHE_LINE, is_ended
 from emulator.plan.row import ABSENT, Field, attribute_slot
 
 ONE = whole(1)
@@ -237,6 +237,8 @@ def pack_filters(arena: Bytes, row: Row, room: Bytes, at: int) -> None:
     lines = np.zeros(COLUMNS * stride, np.uint8)
     for g in range(groups):
         for first in range(0, of_group, COLUMNS):
+            if is_ended(arena, row):
+                return
             columns = min(COLUMNS, of_group - first)
             for o in range(columns):
                 filter_ = w.first + (g * of_group + first + o) * row[W + Field.STRIDE]
@@ -266,6 +268,8 @@ def pack_right(arena: Bytes, row: Row, start: int, room: Bytes, at: int) -> None
     step = step_of(row, W, 2)
     lines = np.zeros(COLUMNS * apart(steps * STEP) if row[Matmul.TRANSPOSE_W] else 0, np.uint8)
     for first in range(0, columns, COLUMNS):
+        if is_ended(arena, row):
+            return
         count = min(COLUMNS, columns - first)
         if row[Matmul.TRANSPOSE_W]:
             pack_lines(w, start + first * step, step, ONE, count, k, lines)

@@ -27,7 +27,7 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.rows import OUT, X, load_multiplier, row_count, row_start
-from emulator.kernels.workspace import share
+from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 
 AVGPOOL_SCALE = whole(operand_slot("avgpool", "scale"))
@@ -78,7 +78,7 @@ def keep_greater(peak: Floats, values: Floats) -> None:
 
 
 @inner
-def pool_integers(source: Array, row: Row, shift: int, least: int) -> None:
+def pool_integers(arena: Bytes, source: Array, row: Row, shift: int, least: int) -> None:
     """Max-pool x in a view of the arena by its type, of 1 << shift bytes; `least` is the type's least value."""
     channels = u64(row[OUT + Field.SHAPE + 3])
     base, to = row[X + Field.ADDRESS] >> shift, row[OUT + Field.ADDRESS] >> shift
@@ -88,6 +88,8 @@ def pool_integers(source: Array, row: Row, shift: int, least: int) -> None:
         image, top, bottom, left, right = window_inside(row, index)
         peak[:] = least
         for y in range(top, bottom):
+            if is_ended(arena, row):
+                return
             for x in range(left, right):
                 start = u64(base + pixel_start(row, image, y, x))
                 for c in range(channels):
@@ -107,6 +109,8 @@ def pool_floats(arena: Bytes, row: Row) -> None:
         image, top, bottom, left, right = window_inside(row, index)
         peak[:] = -np.inf
         for y in range(top, bottom):
+            if is_ended(arena, row):
+                return
             for x in range(left, right):
                 at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
                 load_numbers(arena, dtype, at, 0, FP32_FRACTION, pixel)
@@ -118,13 +122,13 @@ def pool_floats(arena: Bytes, row: Row) -> None:
 def maxpool(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = max over kh, kw inside x of x[n,ih,iw,c]."""
     if row[X + Field.DTYPE] == I8_CODE:
-        pool_integers(viewed(arena, np.int8), row, 0, -128)
+        pool_integers(arena, viewed(arena, np.int8), row, 0, -128)
     elif row[X + Field.DTYPE] == U8_CODE:
-        pool_integers(arena, row, 0, 0)
+        pool_integers(arena, arena, row, 0, 0)
     elif is_floating(row[X + Field.DTYPE]):
         pool_floats(arena, row)
     else:
-        pool_integers(viewed(arena, np.int16), row, 1, -32768)
+        pool_integers(arena, viewed(arena, np.int16), row, 1, -32768)
 
 
 @inner
@@ -150,6 +154,8 @@ def sum_integers(arena: Bytes, row: Row, window: tuple, line: Integers, sums: Wo
     dtype, step, fraction = row[X + Field.DTYPE], row[X + Field.STRIDE + 2], row[Call.FRACTION]
     sums[:] = 0
     for y in range(top, bottom):
+        if is_ended(arena, row):
+            return
         at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, left))
         if dtype == I8_CODE:
             add_line(viewed(arena, np.int8), at, step, right - left, line, sums)
@@ -169,6 +175,8 @@ def sum_floats(arena: Bytes, row: Row, window: tuple, pixel: Floats, v: Floats) 
     fraction = row[Call.SUM_FRACTION]
     v[:] = 0
     for y in range(top, bottom):
+        if is_ended(arena, row):
+            return
         for x in range(left, right):
             at = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
             load_numbers(arena, row[X + Field.DTYPE], at, 0, fraction, pixel)
@@ -186,6 +194,8 @@ def avgpool(arena: Bytes, row: Row) -> None:
     v, pixel, multiplier = np.empty((3, channels), np.float32)
     first, last = share(row, row_count(row))
     for index in range(first, last):
+        if is_ended(arena, row):
+            return
         window = window_inside(row, index)
         if floating:
             sum_floats(arena, row, window, pixel, v)

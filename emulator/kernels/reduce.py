@@ -29,7 +29,7 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.rows import LANES, OUT, X, load_multiplier, row_count, row_start
-from emulator.kernels.workspace import share
+from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
@@ -133,6 +133,8 @@ def reduce(arena: Bytes, row: Row) -> None:
                 start = origin + r % wide * row[X + Field.STRIDE + 2] + r // wide % high * row[X + Field.STRIDE + 1]
                 start += r // (wide * high) * row[X + Field.STRIDE]
                 for c in range(first, last, LANES):
+                    if is_ended(arena, row):
+                        return
                     some = min(LANES, last - c)
                     at = address(row, X, row[X + Field.ADDRESS], start + c)
                     if floating:

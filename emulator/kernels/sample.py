@@ -29,7 +29,7 @@ from emulator.kernels.numbers import (
 )
 from emulator.kernels.pool import keep_greater, pixel_start
 from emulator.kernels.rows import LANES, OUT, X, float_attribute, load_multiplier, row_count, row_start
-from emulator.kernels.workspace import share
+from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
@@ -157,6 +157,8 @@ def interpolate(
     channels, fraction = row[OUT + Field.SHAPE + 3], row[Call.SUM_FRACTION]
     to = row_start(row, OUT, index)
     for first in range(0, channels, work.shape[1]):
+        if is_ended(arena, row):
+            return
         some = min(work.shape[1], channels - first)
         v, p, w = work[Work.RESULT, :some], work[Work.PIXEL, :some], work[Work.WEIGHT, :some]
         for k in range(4):
@@ -197,6 +199,8 @@ def resize(arena: Bytes, row: Row) -> None:
     work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, RESIZE[0]))
     begin, end = share(row, row_count(row))
     for index in range(begin, end):
+        if is_ended(arena, row):
+            return
         y, y_unit = coordinate(word, index // wide % high, high, high_x)
         x, x_unit = coordinate(word, index % wide, wide, wide_x)
         image = index // (wide * high) * row[X + Field.STRIDE]
@@ -259,6 +263,8 @@ def roisample(arena: Bytes, row: Row) -> None:
     work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
     work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, ROISAMPLE[0]))
     for index in range(row_count(row)):
+        if is_ended(arena, row):
+            return
         image, at = region(arena, row, index // (wide * high))
         i, j = index // wide % high, index % wide
         x = sample_place(corners[at], corners[at + 2], j, wide // across, across, half_pixel, scale)
@@ -310,6 +316,8 @@ def roipool(arena: Bytes, row: Row) -> None:
     corners = viewed(arena, np.float32)
     peak, pixel = np.empty((2, row[OUT + Field.SHAPE + 3]), np.float32)
     for index in range(row_count(row)):
+        if is_ended(arena, row):
+            return
         image, at = region(arena, row, index // (wide * high))
         left, right = bin_inside(corners[at], corners[at + 2], index % wide, wide, scale, row[X + Field.SHAPE + 2])
         top, bottom = bin_inside(
@@ -320,6 +328,8 @@ def roipool(arena: Bytes, row: Row) -> None:
             continue
         peak[:] = -np.inf
         for y in range(top, bottom):
+            if is_ended(arena, row):
+                return
             for x in range(left, right):
                 start = address(row, X, row[X + Field.ADDRESS], pixel_start(row, image, y, x))
                 # float32 holds every value of these types.

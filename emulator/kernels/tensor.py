@@ -37,7 +37,7 @@ from emulator.kernels.packing import (
     to_pack,
 )
 from emulator.kernels.rows import OUT, Slot, X, row_count, row_start
-from emulator.kernels.workspace import behind, room, share
+from emulator.kernels.workspace import behind, is_ended, room, share
 from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Call, Field, attribute_slot
 
 # The dimension of w that the columns of a convolution are.
@@ -139,7 +139,16 @@ def open_buffers(
 
 @inlined
 def multiply_panels(
-    lines: Bytes, count: int, panels: Panels, group: int, columns: int, acc: Integers, sums: Words, width: int
+    arena: Bytes,
+    row: Row,
+    lines: Bytes,
+    count: int,
+    panels: Panels,
+    group: int,
+    columns: int,
+    acc: Integers,
+    sums: Words,
+    width: int,
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
@@ -149,6 +158,8 @@ def multiply_panels(
     slots = padded(columns, COLUMNS)
     at = panels.at + group * (slots // COLUMNS) * panels.size
     for o in range(0, columns, COLUMNS):
+        if is_ended(arena, row):
+            return
         slot, column = group * slots + o, group * columns + o
         if sums.size > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
@@ -180,11 +191,13 @@ def conv(arena: Bytes, row: Row) -> None:
         pack_filters(arena, row, packed, at)
     panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
     for first in range(begin, end, block):
+        if is_ended(arena, row):
+            return
         count = min(block, end - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
             pack_patches(x, row, g, first, count, lines)
-            multiply_panels(lines, count, panels, g, of_group, acc, sums, width)
+            multiply_panels(arena, row, lines, count, panels, g, of_group, acc, sums, width)
             if w_zero != 0:
                 take_off_lines(lines, k, count, w_zero, acc, width, g * of_group, of_group)
         run_chain(arena, row, chain, acc, sums, width, first, count)
@@ -216,6 +229,8 @@ def matmul(arena: Bytes, row: Row) -> None:
     panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
     held = i64(0)
     while tile < last_tile:
+        if is_ended(arena, row):
+            return
         batch, first = tile // tiles, tile % tiles * ROWS
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
@@ -226,7 +241,7 @@ def matmul(arena: Bytes, row: Row) -> None:
         start = x.first + row_start(row, X, batch * rows)
         count = min(block, rows - first, (last_tile - tile) * ROWS)
         pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-        multiply_panels(lines, count, panels, ZERO, columns, acc, sums, width)
+        multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width)
         if w_zero != 0:
             take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
         run_chain(arena, row, chain, acc, sums, width, batch * rows + first, count)

@@ -1,4 +1,4 @@
-"""The workspace of a kernel: what it has of its walker, a share of the result and scratch memory.
+"""The workspace of a kernel: what it has of its walker, a share of the result, scratch memory, and when to end.
 
 Several walkers share out a large instruction. Each calls the kernel with a row of its own, and the kernel computes the
 blocks of the result that `share` names, all of them where there is one walker. Which blocks those are must not change
@@ -6,12 +6,18 @@ any bit, so only elements of the result are shared out, never the terms of a sum
 
 Scratch memory lies in the arena behind the memories of the program, SCRATCH_BYTES for each walker. It holds whatever
 the kernel before left there. It costs nothing to take, where np.empty costs 50 to 100 ns.
+
+A kernel that may take long looks between two blocks whether it is to end (`is_ended`), which leaves its result half
+written: whoever says so (emulator/execute/walkers.py) does not go on. Those that take no time are not told of a word
+to look at, and for them the look is a comparison.
 """
 
 import numpy as np
 
 from emulator.jit.arrays import Bytes, Row
-from emulator.jit.compile import inner
+from emulator.jit.atomics import atomic_load
+from emulator.jit.compile import inlined, inner
+from emulator.jit.intrinsics import viewed
 from emulator.plan.row import Call
 
 CACHE_LINE = 64
@@ -21,6 +27,12 @@ CACHE_LINE = 64
 def share(row: Row, blocks: int) -> tuple[int, int]:
     """Return the first of this walker's blocks of `blocks`, and the one behind its last."""
     return blocks * row[Call.SHARE] // row[Call.SHARES], blocks * (row[Call.SHARE] + 1) // row[Call.SHARES]
+
+
+@inlined
+def is_ended(arena: Bytes, row: Row) -> bool:
+    """Return whether the kernel is to return at once, its result as it is."""
+    return row[Call.END_WORD] != 0 and atomic_load(viewed(arena, np.int64), row[Call.END_WORD] >> 3) != 0
 
 
 @inner

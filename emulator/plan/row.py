@@ -65,6 +65,12 @@ class Call(Columns):
     SHARES = auto()
     # Where in the arena w lies as products take it, packed once for the whole run; 0 where it is packed each time.
     PACKED_W = auto()
+    # Where in the arena a long kernel looks, between blocks, for the word that ends it; 0 where it need not.
+    END_WORD = auto()
+    # For emulator/kernels/stripes.py: how many columns at a time, which dimensions they are, where the kernel lies.
+    STRIPE = auto()
+    CUT = auto()
+    INNER = auto()
 
 
 ROW = max(Call) + 1

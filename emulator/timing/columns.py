@@ -212,10 +212,11 @@ class Sequencer(Columns):
 
 
 class Semaphore(Columns):
-    """Signals given, and those waited for."""
+    """Signals given, those waited for, and how many are waited for in the whole task: of others nobody asks when."""
 
     GIVEN = auto()
     TAKEN = auto()
+    WAITED = auto()
 
 
 class Signal(Columns):

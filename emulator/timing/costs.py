@@ -14,7 +14,7 @@ from emulator.timing.costs_tensor import fill_cycles, product_cycles, product_of
 from isa.chip import Chip
 from isa.dtypes import I16
 from isa.instruction import Instruction
-from isa.operand import Operand, runs
+from isa.operand import Operand, run_length
 from isa.row import ENGINES
 from isa.table import by_opcode
 
@@ -146,10 +146,10 @@ def move(chip: Chip, instruction: Instruction) -> Cost:
         if operand.core is not None:
             # Into the other core's local memory, past its memory engine.
             bandwidth = min(chip["ring.bytes_per_cycle"], chip["me.bytes_per_cycle"])
-            demands["ring"] = moved_cycles(chip, operand, runs(operand, 0)[1], bandwidth)
+            demands["ring"] = moved_cycles(chip, operand, run_length(operand), bandwidth)
             latency += chip["ring.latency"]
         elif operand.memory == "lm":
-            demands[f"LM {access}"] = moved_cycles(chip, operand, runs(operand, 0)[1])
+            demands[f"LM {access}"] = moved_cycles(chip, operand, run_length(operand))
         else:
             path = "pcie" if operand.memory == "host" else "dev"
             bandwidth = min(chip[f"memory.{path}_bytes_per_cycle"], chip["me.bytes_per_cycle"])
@@ -168,8 +168,8 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
         axis -= 1
     run = kept * x.dtype.bytes
     demands = {
-        "LM read": moved_cycles(chip, x, min(run, runs(x, 0)[1])),
-        "LM write": moved_cycles(chip, out, min(run, runs(out, 0)[1])),
+        "LM read": moved_cycles(chip, x, min(run, run_length(x))),
+        "LM write": moved_cycles(chip, out, min(run, run_length(out))),
     }
     return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
 
@@ -177,10 +177,10 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
 def gather(chip: Chip, instruction: Instruction) -> Cost:
     # Row by row, whichever rows they are.
     out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
-    row = runs(replace(x, shape=x.shape[1:], strides=x.strides[1:]), 0)[1]
+    row = run_length(replace(x, shape=x.shape[1:], strides=x.strides[1:]))
     demands = {
-        "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, runs(index, 0)[1]),
-        "LM write": moved_cycles(chip, out, min(row, runs(out, 0)[1])),
+        "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, run_length(index)),
+        "LM write": moved_cycles(chip, out, min(row, run_length(out))),
     }
     return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
 
@@ -191,8 +191,8 @@ def flatten(chip: Chip, instruction: Instruction) -> Cost:
     width, spread = int(instruction.attribute("window")[1]), int(instruction.attribute("dilation")[1])
     line = replace(x, shape=(width, x.shape[3]), strides=(x.strides[2] * spread, x.strides[3]))
     demands = {
-        "LM read": moved_cycles(chip, out, runs(line, 0)[1]),
-        "LM write": moved_cycles(chip, out, runs(out, 0)[1]),
+        "LM read": moved_cycles(chip, out, run_length(line)),
+        "LM write": moved_cycles(chip, out, run_length(out)),
     }
     return from_demands(demands, chip["me.latency"], 0, out.bytes, out.bytes)
 

@@ -35,6 +35,7 @@ from emulator.timing.columns import (
 from emulator.timing.program_order import goes_on
 from emulator.timing.schedule import Fixed, State, walk
 from isa.errors import Trap
+from isa.memory import HELP, shortage
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.table import MAX_OPERANDS
 
@@ -67,6 +68,10 @@ class Clock:
             (len(Resource) + chip["chip.cores"] * (2 + chip["memory.lm_blocks"]), len(Shared)), np.int64
         )
         resources[:, [Shared.FREE_AT, Shared.HELD_BY]] = NONE
+        counts = np.zeros((semaphores, len(Semaphore)), np.int64)
+        for (mnemonic, number), found in plan.program.uses.items():
+            if mnemonic == "wait":
+                counts[number, Semaphore.WAITED] = sum(use.times for use in found)
         return State(
             sequencers=sequencers,
             queues=np.full((cores, SEQ, _places(chip["seq.queue_depth"]), ENTRY), NONE, np.int64),
@@ -74,7 +79,7 @@ class Clock:
             recents=np.zeros((cores, SEQ, len(Recent), FIRST_ROOM), np.int64),
             totals=totals,
             resources=resources,
-            semaphores=np.zeros((semaphores, len(Semaphore)), np.int64),
+            semaphores=counts,
             signals=np.zeros((semaphores, FIRST_SIGNALS, len(Signal)), np.int64),
             arrivals=np.zeros((cores, barriers), np.int64),
             meetings=np.zeros((barriers, 2, len(Meeting)), np.int64),
@@ -235,11 +240,16 @@ def _with_room(state: State) -> State:
     live = int((state.totals[:, :, Engine.NEWEST] - state.totals[:, :, Engine.OLDEST]).max())
     recents = _moved(state, max(FIRST_ROOM, state.recents.shape[3], 2 * (live + MAX_OPERANDS)))
     signals, room = state.signals, state.signals.shape[1]
-    if (state.semaphores[:, Semaphore.GIVEN] - state.semaphores[:, Semaphore.TAKEN] == room).any():
+    held = np.minimum(state.semaphores[:, Semaphore.GIVEN], state.semaphores[:, Semaphore.WAITED])
+    if (held - state.semaphores[:, Semaphore.TAKEN] == room).any():
+        # Twice the room, in each of the states that may be kept.
+        short = shortage({"signals that are waited for much later": (MOST_STATES + 1) * 2 * signals.nbytes})
+        if short:
+            raise Trap(f"the schedule: {short}", f"wait for signals sooner, {HELP}")
         signals = np.zeros((len(signals), 2 * room, len(Signal)), np.int64)
-        for k, (given, taken) in enumerate(state.semaphores[:, [Semaphore.GIVEN, Semaphore.TAKEN]].tolist()):
-            for signal in range(taken, given):
-                signals[k, signal % (2 * room)] = state.signals[k, signal % room]
+        for k, (given, taken) in enumerate(zip(held, state.semaphores[:, Semaphore.TAKEN], strict=True)):
+            those = np.arange(taken, given)
+            signals[k, those % (2 * room)] = state.signals[k, those % room]
     return state._replace(recents=recents, signals=signals)
 
 

@@ -498,9 +498,11 @@ def commit(fixed: Fixed, state: State, core: int, engine: int, start: int, windo
     total, own = state.totals[natural(core), natural(engine)], state.recents[natural(core), natural(engine)]
     entry = head(state, core, engine)
     row, below = fixed.code[natural(entry[Queued.PC])], fixed.code[natural(entry[Queued.PC] + 1)]
+    kept = False
     if row[Code.SYNC] == Sync.SIGNALS:
         semaphore = state.semaphores[natural(row[Code.NUMBER])]
-        if semaphore[Semaphore.GIVEN] - semaphore[Semaphore.TAKEN] == state.signals.shape[1]:
+        kept = semaphore[Semaphore.GIVEN] < semaphore[Semaphore.WAITED]
+        if kept and semaphore[Semaphore.GIVEN] - semaphore[Semaphore.TAKEN] == state.signals.shape[1]:
             return False
     finish, finished_by = start + row[Code.LATENCY], entry[Queued.NUMBER]
     if entry[Record.FREE] != NONE and total[Engine.LAST_FINISH] >= finish:
@@ -521,8 +523,9 @@ def commit(fixed: Fixed, state: State, core: int, engine: int, start: int, windo
     write(entry, window, records)
 
     if row[Code.SYNC] == Sync.SIGNALS:
-        signal = state.signals[row[Code.NUMBER], semaphore[Semaphore.GIVEN] % state.signals.shape[1]]
-        signal[Signal.FINISH], signal[Signal.BY] = finish, entry[Queued.NUMBER]
+        if kept:
+            signal = state.signals[row[Code.NUMBER], semaphore[Semaphore.GIVEN] % state.signals.shape[1]]
+            signal[Signal.FINISH], signal[Signal.BY] = finish, entry[Queued.NUMBER]
         semaphore[Semaphore.GIVEN] += 1
     for a in range(entry[Queued.OWN], entry[Queued.OWN] + below[Code.FIRST_OPERAND] - row[Code.FIRST_OPERAND]):
         own[Recent.UNTIL, natural(a)], own[Recent.BY, natural(a)] = finish, finished_by

@@ -37,6 +37,7 @@ from emulator.timing.replay import Clock, clock_of, run
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, EngineTime, Schedule, Step
 from emulator.timing.schedule import State
 from isa.errors import Trap
+from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
 from isa.row import ENGINES
 
@@ -50,6 +51,7 @@ STALLS = {
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
 # What the clock, in 64 bits, counts with room to spare.
 MOST_CYCLES = 2**62
+RECORD_BYTES = 8 * len(Record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,9 @@ class Timeline(Schedule):
         if self.instructions > MOST_RECORDS:
             what = f"a task of {self.instructions:,} instructions is too long for a record of each"
             raise Trap(f"{what}: at most {MOST_RECORDS:,}", FEWER)
+        short = shortage({f"records of {self.instructions:,} instructions": self.instructions * RECORD_BYTES})
+        if short:
+            raise Trap(f"{self.plan.program.name}: {short}", f"{FEWER}, {HELP}")
         return self.clock.replay(self.states[0], self.states[-1])[1]
 
     @cached_property

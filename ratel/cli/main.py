@@ -1,7 +1,7 @@
 """The command line: `ratel asm | dis | fmt | run | check | time | annotate | report | chips | manual`.
 
-Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage. It is the same where a reader of what is
-printed has gone.
+Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage; 128 + the number of a signal that ended it.
+It is the same where a reader of what is printed has gone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from isa.errors import RatelError, RatelWarning
 from isa.files import inputs_are_kept
+from isa.memory import limited
 from ratel import __version__
 from ratel.cli.check import declare as declare_check
 from ratel.cli.options import INTERRUPTED, USAGE, WRONG, UsageError
@@ -22,6 +23,7 @@ from ratel.cli.run import declare as declare_run
 from ratel.cli.text import declare as declare_text
 from ratel.cli.time import declare as declare_time
 from ratel.show.terminal import guarded
+from ratel.signals import Hearing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,11 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command(arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit status; whatever ends it is said."""
     options = parser().parse_args(arguments)
+    hearing = Hearing()
     try:
-        with warnings.catch_warnings():
+        with hearing, limited(getattr(options, "memory", None)), warnings.catch_warnings():
             warnings.showwarning = in_words(warnings.showwarning)
             status = options.action(options)
-        sys.stdout.flush()
+            sys.stdout.flush()
         return int(status)
     except UsageError as error:
         print(f"ratel {options.command}: error: {error}", file=sys.stderr)
@@ -47,7 +50,7 @@ def command(arguments: Sequence[str] | None) -> int:
         return WRONG
     except KeyboardInterrupt as interrupt:
         print(": ".join(["interrupted", *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
-        return INTERRUPTED
+        return 128 + hearing.number if hearing.number else INTERRUPTED
     except MemoryError as error:
         print_error(RatelError(f"there is not enough memory: {str(error) or 'the computer has no more'}"))
         return WRONG

@@ -4,6 +4,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from isa.errors import InputError
+from isa.memory import size_of
+
 DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
 # Makes a command of its name, of what runs it, and of its help.
 Declare = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -16,10 +19,20 @@ class UsageError(Exception):
 def add_program(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
     add_strict(command)
+    add_memory(command)
 
 
 def add_strict(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strict", action="store_true", help="take warnings for errors")
+
+
+def add_memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--memory",
+        type=memory,
+        metavar="SIZE",
+        help="refuse what would take more memory of this computer, as in 4G (default: what is free)",
+    )
 
 
 def add_chip(command: argparse.ArgumentParser) -> None:
@@ -57,6 +70,14 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
+
+
+def memory(text: str) -> int:
+    """Return a size of memory in bytes, as `seed`."""
+    try:
+        return size_of(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(f"{error.message}: {error.help}") from None
 
 
 def pairs(values: Sequence[str], form: str) -> dict[str, str]:

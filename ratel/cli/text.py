@@ -7,7 +7,7 @@ from pathlib import Path
 from isa.files import is_plain, rewrite_whole, write_whole
 from isa.program import Program
 from ratel.cli.files import assemble_text, check_targets, read_text, tell
-from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_strict
+from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_memory, add_strict
 
 
 def declare(command: Declare) -> None:
@@ -17,10 +17,12 @@ def declare(command: Declare) -> None:
     sub.add_argument("-o", dest="object", metavar="FILE.npo", help="object file (default: FILE.npo beside the source)")
     add_chip(sub)
     add_strict(sub)
+    add_memory(sub)
 
     sub = command("dis", disassemble, "print an object file as text")
     sub.add_argument("file", metavar="FILE.npo")
     sub.add_argument("-o", dest="text", metavar="FILE.npu", help="write there, larger data beside it")
+    add_memory(sub)
 
     sub = command("fmt", format_file, "rewrite a program in the standard form")
     sub.add_argument("file", metavar="FILE.npu")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 
+import numpy as np
+
 from emulator.explain.breakdown import kind_of_limit
-from emulator.explain.spans import on_path, pieces, place, spans, transfers
+from emulator.explain.spans import Piece, Spans, on_path, pieces, place, spans, transfers
 from emulator.timing.columns import REASONS
 from emulator.timing.result import TRANSFER_IN, Schedule
 from isa.row import ENGINES
 from ratel.show.terminal import escaped
 
 # Slices drawn alone, about 200 bytes each; of a longer run those that are short are drawn together. Executions drawn.
-MOST_SLICES, MOST_EXECUTIONS = 8_000, 1_000_000
+MOST_SLICES, MOST_EXECUTIONS = 8_000, 200_000
 TRACK, LABEL, WIDTH = 24, 110, 1120
 
 
@@ -40,54 +44,91 @@ def style_of(name: str) -> str:
     return "k-" + "".join(c if c.isalnum() else "-" for c in name)
 
 
-def together(slices: list[Slice], width: int) -> list[Slice]:
-    """Return slices with those shorter than `width` cycles, and begun in the same `width` cycles, drawn as one."""
-    found: list[Slice] = []
-    groups: dict[int, list[Slice]] = defaultdict(list)
-    for one in slices:
-        if one.end - one.start >= width:
-            found.append(one)
-        else:
-            groups[one.start // width].append(one)
-    for group in groups.values():
-        first, last = group[0], group[-1]
-        if len(group) == 1:
-            found.append(first)
-            continue
-        cycles: dict[str, int] = defaultdict(int)
-        for one in group:
-            cycles[one.kind] += one.end - one.start
-        words = f"{len(group)} together, {sum(cycles.values()):,} of {last.end - first.start:,} cycles; {first.words}"
-        critical = any(one.critical for one in group)
-        kind = max(cycles, key=cycles.__getitem__)
-        found.append(Slice(first.start, last.end, kind, words, critical, len(group)))
-    return sorted(found, key=lambda one: one.start)
+class Track:
+    """The slices of a track; those shorter than `width` cycles are drawn as one with what begins in the same."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._found: list[Slice] = []
+        self._groups: dict[int, _Group] = {}
+
+    def add(self, start: int, end: int, kind: str, words: Callable[[], str], critical: bool = False) -> None:
+        """Enter a slice; what it says is asked for only where it is drawn alone, or is the first of several."""
+        if end - start >= self._width:
+            self._found.append(Slice(start, end, kind, words(), critical))
+            return
+        group = self._groups.get(start // self._width)
+        if group is None:
+            group = self._groups[start // self._width] = _Group(start, end, words(), critical)
+        elif start < group.start:
+            group.words = words()
+        group.start, group.end = min(group.start, start), max(group.end, end)
+        group.count, group.critical = group.count + 1, group.critical or critical
+        group.cycles[kind] += end - start
+
+    def slices(self) -> list[Slice]:
+        """Return what is drawn, in order."""
+        groups = [group.slice() for group in self._groups.values()]
+        return sorted(self._found + groups, key=lambda one: one.start)
 
 
-def tracks(timed: Schedule, tasks: int) -> dict[str, list[Slice]]:
-    """Return the slices of each track in order: the critical path, the DMA, the engines that do anything."""
-    path = list(pieces(timed))
-    found, last = spans(timed, tasks), path[0].end if tasks == timed.plan.tasks else 0
-    if len(found):
-        last = max(last, int(found.finish.max()))
-    made: dict[str, list[Slice]] = {"critical path": [], "DMA in": [], "DMA out": []}
+@dataclass
+class _Group:
+    """Slices drawn as one, `words` being the first's."""
+
+    start: int
+    end: int
+    words: str
+    critical: bool
+    count: int = 0
+    cycles: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def slice(self) -> Slice:
+        (kind, words), total = (max(self.cycles, key=self.cycles.__getitem__), self.words), sum(self.cycles.values())
+        if self.count > 1:
+            words = f"{self.count} together, {total:,} of {self.end - self.start:,} cycles; {words}"
+        return Slice(self.start, self.end, kind, words, self.critical, self.count)
+
+
+def tracks(timed: Schedule, tasks: int) -> tuple[dict[str, list[Slice]], int]:
+    """Return the slices of each track in order: the critical path, the DMA, the engines that do anything.
+
+    And of how few cycles what is drawn alone has at least, 0 where all is.
+    """
+    found, moved, last = spans(timed, tasks), transfers(timed, tasks), timed.cycles
+    if tasks < timed.plan.tasks:
+        last = max([0, *(one.end for one in moved), *([int(found.finish.max())] if len(found) else [])])
+    path = [piece for piece in pieces(timed, last) if piece.start < last]
+    names = ["critical path", "DMA in", "DMA out"]
+    names += [f"core{core}.{engine}" for core in range(len(timed.plan.cores)) for engine in ENGINES]
+    drawn = len(path) + len(moved) + len(found) + int((found.start > found.ready).sum())
+    used = bool(path) + len({one.kind for one in moved}) + len(set(zip(found.core.tolist(), found.engine.tolist())))
+    width = max(1, -(-last * used // MOST_SLICES)) if drawn > MOST_SLICES else 0
+    made = {name: Track(width) for name in names}
     for piece in reversed(path):
-        if piece.start < last:
-            words = f"{piece.reason}: {piece.end - piece.start:,} cycles from {piece.start:,}; {piece.engine}"
-            if piece.index >= 0:
-                mnemonic = timed.plan.cores[piece.core].core.code[piece.index].row.mnemonic
-                words = f"{mnemonic} {place(timed, piece.core, piece.index)}; {words}"
-            made["critical path"].append(Slice(piece.start, piece.end, style_of(piece.reason), words))
-    for one in transfers(timed, tasks):
-        words = f"{one.kind} of task {one.task}: {one.bytes:,} bytes, {one.end - one.start:,} cycles from {one.start:,}"
+        made["critical path"].add(piece.start, piece.end, style_of(piece.reason), partial(_of_piece, timed, piece))
+    for one in moved:
         name = "DMA in" if one.kind == TRANSFER_IN else "DMA out"
-        made[name].append(Slice(one.start, one.end, style_of("memory bandwidth"), words))
-    for core in range(len(timed.plan.cores)):
-        made.update({f"core{core}.{engine}": [] for engine in ENGINES})
-    columns = (found.core, found.index, found.engine, found.ready, found.start, found.end, found.finish, found.reason)
-    rows = zip(*(column.tolist() for column in (*columns, on_path(found, path))), strict=True)
+        words = f"{one.kind} of task {one.task}: {one.bytes:,} bytes, {one.end - one.start:,} cycles from {one.start:,}"
+        made[name].add(one.start, one.end, style_of("memory bandwidth"), partial(str, words))
+    _executions(timed, found, on_path(found, path), made)
+    return {name: slices for name, track in made.items() if (slices := track.slices())}, width
+
+
+def _of_piece(timed: Schedule, piece: Piece) -> str:
+    words = f"{piece.reason}: {piece.end - piece.start:,} cycles from {piece.start:,}; {piece.engine}"
+    if piece.index >= 0:
+        mnemonic = timed.plan.cores[piece.core].core.code[piece.index].row.mnemonic
+        words = f"{mnemonic} {place(timed, piece.core, piece.index)}; {words}"
+    return words
+
+
+def _executions(timed: Schedule, found: Spans, critical: np.ndarray, made: Mapping[str, Track]) -> None:
+    """Enter each execution, and before it the stall that it had."""
     known: dict[tuple[int, int], tuple[str, str, str]] = {}
-    for core, index, engine, ready, start, end, finish, reason, critical in rows:
+    columns = (found.core, found.index, found.engine, found.ready, found.start, found.end, found.finish, found.reason)
+    rows = zip(*(column.tolist() for column in (*columns, critical)), strict=True)
+    for core, index, engine, ready, start, end, finish, reason, is_critical in rows:
         if (core, index) not in known:
             mnemonic = timed.plan.cores[core].core.code[index].row.mnemonic
             limit = timed.costs[core][index].limit
@@ -95,23 +136,21 @@ def tracks(timed: Schedule, tasks: int) -> dict[str, list[Slice]]:
         name, limit, kind = known[core, index]
         track, why = made[f"core{core}.{ENGINES[engine]}"], REASONS[reason]
         if start > ready:
-            words = f"stalled by {why}: {start - ready:,} cycles from {ready:,}; before {name}"
-            track.append(Slice(ready, start, f"stall {style_of(why)}", words))
-        words = f"{name}: {end - start:,} cycles from {start:,}, result after {finish - start:,}; limit {limit}; {why}"
-        track.append(Slice(start, end, kind, words, critical))
-    return {name: slices for name, slices in made.items() if slices}
+            of_stall = "stalled by {}: {:,} cycles from {:,}; before {}".format
+            track.add(ready, start, f"stall {style_of(why)}", partial(of_stall, why, start - ready, ready, name))
+        of_slice = "{}: {:,} cycles from {:,}, result after {:,}; limit {}; {}".format
+        words = partial(of_slice, name, end - start, start, finish - start, limit, why)
+        track.add(start, end, kind, words, is_critical)
 
 
 def gantt(timed: Schedule) -> str:
     """Return the picture, with a line that says what it leaves out."""
     each = max(1, timed.instructions // timed.plan.tasks)
     tasks = min(timed.plan.tasks, max(1, MOST_EXECUTIONS // each))
-    made = tracks(timed, tasks)
+    made, width = tracks(timed, tasks)
     last = max([1, *(slices[-1].end for slices in made.values())])
     notes = [] if tasks == timed.plan.tasks else [f"The first {tasks:,} of {timed.plan.tasks:,} tasks."]
-    if sum(map(len, made.values())) > MOST_SLICES:
-        width = max(1, -(-last * len(made) // MOST_SLICES))
-        made = {name: together(slices, width) for name, slices in made.items()}
+    if width:
         notes.append(f"What takes fewer than {width:,} cycles is drawn together with its neighbours.")
     height, labels, shapes = TRACK * len(made), [], []
     for row, (name, slices) in enumerate(made.items()):

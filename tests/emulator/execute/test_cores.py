@@ -57,7 +57,7 @@ def in_any_order(plan: Plan, dumps: Sequence[Dump], poison: int, seed: int) -> E
     rng = np.random.default_rng(seed)
 
     class Drawn(Walkers):
-        def go(self, budget: int, passing: bool) -> int:
+        def go(self, budget: int, passing: bool, apart: bool = False) -> int:
             self.walkers[0].progress[Walk.TURN] = rng.integers(len(plan.cores))
             return super().go(1, passing)
 

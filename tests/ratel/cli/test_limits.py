@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -54,14 +53,26 @@ def test_the_keyboard_ends_a_command_with_what_is_known(command: str, tmp_path: 
     saved.write_bytes(b"kept")
     output = ["--output", f"y={saved}"] if command == "run" else []
     script = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from ratel.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import emulator.execute.walkers, emulator.timing.replay\n"
+        "from ratel.cli.main import main\n"
+        "for module in (emulator.execute.walkers, emulator.timing.replay):\n"
+        "    def told(*given, budget=module.next_budget):\n"
+        "        print('at work', flush=True)\n"
+        "        return budget(*given)\n"
+        "    module.next_budget = told\n"
+        "sys.exit(main(sys.argv[1:]))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", script, command, str(path), *output], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", script, command, str(path), *output],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
-    time.sleep(4)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

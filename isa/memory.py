@@ -1,0 +1,98 @@
+"""The memory of this computer: what is free of it, and the limit that a need is held against before it is taken.
+
+Whoever is about to take much works out how much, and asks `shortage` first; nothing is taken where it has an answer.
+The limit is what `limited` says, and else what is free: of the machine, of the process's group, of the process.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from isa.errors import InputError, shown
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# Needs below this are not held against what is free: a look at that takes longer than they do.
+SMALL = 2**24
+UNKNOWN = 2**62
+HELP = "or allow more with --memory SIZE (in Python: memory=BYTES)"
+_LIMIT = ContextVar[int | None]("limit", default=None)
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of a size such as 800M or 4G; raise InputError for what is none."""
+    digits, unit = (text[:-1], text[-1:].upper()) if text[-1:].upper() in UNITS and text[-1:] else (text, "")
+    if not (digits.isascii() and digits.isdecimal() and 0 < len(digits) < 16 and int(digits)):
+        raise InputError(f"{shown(text)} is no size of memory", "write a whole number of bytes, or as in 800M or 4G")
+    return int(digits) * UNITS[unit]
+
+
+@contextmanager
+def limited(limit: int | None) -> Iterator[None]:
+    """Hold needs against `limit` bytes inside; None changes nothing. Raises InputError for no number of bytes."""
+    if limit is not None and not (isinstance(limit, int) and limit > 0):
+        raise InputError(f"{shown(limit)} is no limit of memory", "give a number of bytes, 1 or greater")
+    before = _LIMIT.set(_LIMIT.get() if limit is None else limit)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(before)
+
+
+def shortage(needs: Mapping[str, int]) -> str | None:
+    """Return, in words, how much is needed and what for, where it is more than the limit; None where it is not.
+
+    `needs` are bytes by what takes them.
+    """
+    needed, limit = sum(needs.values()), _LIMIT.get()
+    if limit is None and needed < SMALL:
+        return None
+    most = free() if limit is None else limit
+    if needed <= most:
+        return None
+    parts = sorted(((size, what) for what, size in needs.items() if size), reverse=True)
+    listed = ", ".join(f"{spelled(size)} for {what}" for size, what in parts)
+    return f"it needs {listed}; {spelled(most)} {'are free' if limit is None else 'is the limit'}"
+
+
+def spelled(size: int) -> str:
+    """Return a number of bytes for people."""
+    unit = next((unit for unit in ("T", "G", "M", "K") if size >= UNITS[unit]), "")
+    return f"{size / UNITS[unit]:,.1f} {unit}iB" if unit else f"{size} bytes"
+
+
+def free() -> int:
+    """Return the bytes that this process can still take, as far as is known."""
+    found = [UNKNOWN]
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    for most, taken in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        numbers = [*_lines(most), *_lines(taken)]
+        if len(numbers) == 2 and all(number.isdecimal() for number in numbers):
+            found.append(int(numbers[0]) - int(numbers[1]))
+    found.append(_left_to_process())
+    return max(min(found), 0)
+
+
+def _left_to_process() -> int:
+    """Return what the process's own limit of addresses leaves."""
+    try:
+        import resource
+    except ImportError:  # no Unix
+        return UNKNOWN
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    held = [line.split()[0] for line in _lines("/proc/self/statm")]
+    if soft == resource.RLIM_INFINITY or not held:
+        return UNKNOWN
+    return soft - int(held[0]) * resource.getpagesize()
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text("ascii").split("\n")[:-1]
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,85 @@
+"""Kernels that are told to end, and results that are computed in stripes."""
+
+import numpy as np
+import pytest
+
+from emulator.jit.compile import KERNEL
+from emulator.jit.jobs import addresses_of, compile_all
+from emulator.kernels.stripes import MOST_SCRATCH, cuts, in_stripes, scratch_bytes, stripe, width_of
+from emulator.kernels.table import KERNELS, kernel_jobs
+from emulator.plan.row import Call, flat_row
+from isa.dtypes import F32, I8
+from isa.formats import FRACTION_BITS
+from isa.instruction import Instruction, build
+from isa.operand import MEMORIES, dense
+from isa.table import MNEMONICS, TABLE
+from tests.isa.bad_inputs import GOOD
+
+WIDE = ("eltwise", "dwconv", "conv", "matmul", "maxpool", "avgpool", "roipool")
+PLACES = {memory: k * 2**16 for k, memory in enumerate(MEMORIES)}
+END = len(MEMORIES) * 2**16
+
+
+def ready(instruction: Instruction) -> tuple[np.ndarray, np.ndarray]:
+    """Return an arena of numbers, indices being 0, and the row of an instruction in it, its kernel compiled."""
+    compile_all(kernel_jobs([instruction.opcode]))
+    arena = np.random.default_rng(1).integers(0, 60, END + 64, np.uint8)
+    arena[END:] = 0
+    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+        if operand is not None and spec.name == "index":
+            low, high = operand.extent([1] * 8)
+            arena[PLACES[operand.memory] + low : PLACES[operand.memory] + high] = 0
+    row = flat_row(instruction, lambda operand: PLACES[operand.memory], FRACTION_BITS["fp32"])
+    return arena, row
+
+
+@pytest.mark.parametrize("opcode", sorted(KERNELS), ids=lambda opcode: TABLE[opcode].mnemonic)
+def test_a_kernel_looks_whether_to_end(opcode: int) -> None:
+    arena, row = ready(GOOD[opcode])
+    before = arena.copy()
+    row[Call.END_WORD] = END
+    arena[END] = 1
+    KERNELS[opcode](arena, row)
+    np.testing.assert_array_equal(arena[:END], before[:END])
+    arena[END] = 0
+    KERNELS[opcode](arena, row)
+    assert (arena != before).any()
+
+
+@pytest.mark.parametrize("mnemonic", WIDE)
+def test_stripes_change_no_bit(mnemonic: str) -> None:
+    instruction = GOOD[MNEMONICS[mnemonic].opcode]
+    whole, row = ready(instruction)
+    striped = whole.copy()
+    KERNELS[instruction.opcode](whole, row)
+    in_stripes.compile(KERNEL)
+    row[[Call.CUT, Call.INNER]] = cuts(instruction), addresses_of([KERNELS[instruction.opcode]])[0]
+    for width in range(1, width_of(instruction) + 1):
+        row[Call.STRIPE] = width
+        own = striped.copy()
+        in_stripes(own, row)
+        np.testing.assert_array_equal(own, whole, err_msg=f"{width} columns at a time")
+    row[Call.END_WORD], striped[END] = END, 1
+    own = striped.copy()
+    in_stripes(own, row)
+    np.testing.assert_array_equal(own, striped)
+
+
+def test_scratch_does_not_grow_with_the_columns() -> None:
+    def lm(*shape: int, dtype=I8):
+        return dense("lm", 0, dtype, shape)
+
+    wide = 10**9
+    for instruction in (
+        build("eltwise", out=lm(1, wide), x=lm(1, wide)),
+        build("maxpool", out=lm(1, 1, 1, wide), x=lm(1, 2, 2, wide), window=2, stride=2),
+        build("avgpool", out=lm(1, 1, 1, wide), x=lm(1, 2, 2, wide), window=2, stride=2),
+        build("matmul", out=lm(1, wide), x=lm(1, 4), w=lm(4, wide)),
+        build("conv", out=lm(1, 1, 1, wide), x=lm(1, 1, 1, 4), w=lm(wide, 1, 1, 4)),
+        build("dwconv", out=lm(1, 1, 1, wide), x=lm(1, 1, 1, wide), w=lm(1, 1, 1, wide)),
+    ):
+        columns = stripe(instruction, packed=False)
+        assert columns < wide and scratch_bytes(instruction, False, columns) <= MOST_SCRATCH, instruction.row.mnemonic
+        assert scratch_bytes(instruction, False, wide) > 10 * MOST_SCRATCH
+    narrow = build("eltwise", out=lm(4096, 4096), x=lm(4096, 4096), ew1_scale=dense("cb", 0, F32, (1,)))
+    assert stripe(narrow, packed=False) == 4096
