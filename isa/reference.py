@@ -172,6 +172,14 @@ def pad(x: np.ndarray, given: Given, value: float) -> np.ndarray:
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
+def reached(padded: np.ndarray, given: Given, value: float) -> np.ndarray:
+    """Return a padded input with `value` behind it, as far as the last windows of a pooling reach."""
+    more = [(0, 0)] * 4
+    for axis, (step, size) in enumerate(zip(given.attributes["stride"], given.attributes["window"], strict=True), 1):
+        more[axis] = (0, max((given.shape[axis] - 1) * step + size - padded.shape[axis], 0))
+    return np.pad(padded, more, constant_values=value)
+
+
 def conv(given: Given) -> np.ndarray:
     x, w = pad(given.zeroed("x"), given, 0), given.zeroed("w")
     filters, height, width, depth = w.shape
@@ -217,7 +225,7 @@ def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def maxpool(given: Given) -> np.ndarray:
     least = -np.inf if given.dtype.is_float else given.dtype.low
-    x = pad(given.tensor("x"), given, least)
+    x = reached(pad(given.tensor("x"), given, least), given, least)
     out = np.full(given.shape, least, given.dtype.numpy)
     for tap in np.ndindex(*given.attributes["window"]):
         out = greater(given, out, window(x, given, tap, (1, 1)))
@@ -236,8 +244,10 @@ def avgpool(given: Given) -> np.ndarray:
     x, step = summands(given)
     inside = np.ones(x.shape, np.int64)
     sums, count = np.zeros(given.shape, x.dtype), np.zeros(given.shape, np.int64)
-    padded, counted = pad(x, given, 0), pad(inside, given, given.attributes["count_pad"][0])
-    within = pad(inside, given, 0)
+    padded, counted, within = (
+        reached(pad(tensor, given, value), given, 0)
+        for tensor, value in ((x, 0), (inside, given.attributes["count_pad"][0]), (inside, 0))
+    )
     for tap in np.ndindex(*given.attributes["window"]):
         with np.errstate(all="ignore"):
             more = step(sums + window(padded, given, tap, (1, 1)))

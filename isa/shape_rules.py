@@ -87,10 +87,12 @@ def broadcast(name: str, operand: Operand, out: Operand) -> Iterator[Diagnostic[
 def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channels: int) -> Iterator[Diagnostic[str]]:
     batch, height, width, _ = view.shape("x")
     (top, left, bottom, right), stride = view.ints("pad"), view.ints("stride")
+    up = view.attributes.get("ceil") == (1,)
     sizes = []
     for axis, size, before, after in ((0, height, top, bottom), (1, width, left, right)):
         reach = (kernel[axis] - 1) * dilation[axis] + 1
-        if reach > size + before + after:
+        beyond = size + before + after - reach
+        if beyond < 0 and not (up and beyond + stride[axis] > 0):
             side = ("high", "wide")[axis]
             yield Diagnostic(
                 "shape",
@@ -99,8 +101,12 @@ def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channel
                 "make the window smaller or the padding larger",
             )
             return
-        sizes.append((size + before + after - reach) // stride[axis] + 1)
-    why = "from x, the window, stride and padding"
+        count = beyond // stride[axis] + 1
+        if up:
+            # The windows that begin inside x, of those that begin no further than the padding allows.
+            count = min(-(-beyond // stride[axis]), (size + before - 1) // stride[axis]) + 1
+        sizes.append(count)
+    why = "from x, the window, stride and padding" + (", rounded up" if up else "")
     yield from same("out", view.shape("out"), (batch, *sizes, channels), why)
 
 

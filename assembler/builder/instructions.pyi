@@ -375,6 +375,7 @@ class Instructions:
         window: _Wholes | Literal["global"],
         stride: _Wholes | None = 1,
         pad: _Wholes | None = 0,
+        ceil: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Take the greatest value of each window; padding never wins.
@@ -388,6 +389,7 @@ class Instructions:
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
+        ceil: round the result's sizes up: the last windows may reach beyond the padding; each begins inside x
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: maxpool out, x, window=2, stride=2
@@ -405,6 +407,7 @@ class Instructions:
         count_pad: _Flag | None = False,
         x_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        ceil: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Average each window.
@@ -413,7 +416,7 @@ class Instructions:
             sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
             ih  = oh * stride.height - pad.top + kh
             iw  = ow * stride.width - pad.left + kw
-            count = pixels of the window that lie inside x, or, with count_pad, its size
+            count = pixels of the window that lie inside x, or, with count_pad, inside x with its padding
             m   = scale / count                                   ; rounded once, count exact; scale 1 where absent
             v   = float(sum) * m
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
@@ -425,9 +428,10 @@ class Instructions:
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
-        count_pad: divide by the size of the window, padding counted, not by the pixels inside x
+        count_pad: divide by the pixels inside x with its padding, not by those inside x
         x_zero: zero point of x
         out_zero: zero point of the result
+        ceil: round the result's sizes up: the last windows may reach beyond the padding; each begins inside x
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: avgpool out, x, window=global

@@ -230,8 +230,16 @@ def _window(draw: Draw, dilated: bool, pooling: bool) -> _Window:
     if dilated:
         attributes["dilation"] = tuple(dilation)
     if pooling:
-        attributes["window"] = tuple(kernel)
+        attributes |= {"window": tuple(kernel), "ceil": draw(st.integers(0, 1))}
+        if attributes["ceil"]:
+            outs = [_rounded_up(*side) for side in zip(sizes, pads, kernel, stride, strict=True)]
     return _Window((kernel[0], kernel[1]), (sizes[0], sizes[1]), (outs[0], outs[1]), attributes)
+
+
+def _rounded_up(size: int, pads: tuple[int, int], taps: int, step: int) -> int:
+    """Return how many windows begin inside an input, or in the padding before it, until they reach its end."""
+    starts = range(0, size + pads[0], step)
+    return 1 + sum(start + taps < size + sum(pads) for start in starts[:-1])
 
 
 def zero_points(dtype: DType) -> st.SearchStrategy[int]:

@@ -300,7 +300,13 @@ class Element:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
         inside = [x for x in pixels if x is not None]
-        return self.multiplied(self.summed(inside), len(pixels) if self.one("count_pad") else len(inside))
+        count = len(inside)
+        if self.one("count_pad"):
+            _, height, width, _ = self.operands["x"].shape
+            _, _, bottom, right = self.attributes["pad"]
+            taps = self.taps(index, self.attributes["window"])
+            count = sum(row < height + bottom and column < width + right for _, row, column in taps)
+        return self.multiplied(self.summed(inside), count)
 
     def reduce(self, index) -> bytes:
         x, op = self.operands["x"], self.instruction.word("op")

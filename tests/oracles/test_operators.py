@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ratel
-from tests.oracles.both import CHIP, Both, Tensor, f32, nchw
+from tests.oracles.both import CHIP, Both, Tensor, f32, nchw, pooled
 
 DTYPES = ("int8", "uint8")
 CASES = 20
@@ -29,19 +29,39 @@ def check_equal(both: Both, tolerance: float = 0) -> None:
 @pytest.mark.parametrize("dtype", (*DTYPES, "float32"))
 def test_max_pool(dtype: str) -> None:
     rng, both = np.random.default_rng(1), Both()
-    for _ in range(CASES):
-        window, stride = rng.integers(1, 5, 2), rng.integers(1, 4, 2)
+    for case in range(CASES):
+        window, stride, up = rng.integers(1, 5, 2), rng.integers(1, 4, 2), case % 2
         pad = rng.integers(0, [*window, *window])
         size = window + rng.integers(0, 8, 2)
-        rows, columns = ((size + pad[:2] + pad[2:] - window) // stride + 1).tolist()
+        rows, columns = pooled(size, pad, window, stride, up)
         batch, channels = int(rng.integers(1, 3)), int(rng.integers(1, 12))
         x = values(rng, dtype, (batch, *size, channels))
         spatial = {"kernel_shape": window.tolist(), "strides": stride.tolist(), "pads": pad.tolist()}
-        both.node("MaxPool", [nchw(x)], x.dtype, channels_last=True, **spatial)
+        both.node("MaxPool", [nchw(x)], x.dtype, channels_last=True, ceil_mode=up, **spatial)
         text = f"window={tuple(window.tolist())}, stride={tuple(stride.tolist())}, pad={tuple(pad.tolist())}"
         out = Tensor(np.zeros((batch, rows, columns, channels), dtype))
-        both.program(f"maxpool {{out}}, {{x}}, {text}", out, {"x": Tensor(x)})
+        both.program(f"maxpool {{out}}, {{x}}, {text}" + ", ceil" * up, out, {"x": Tensor(x)})
     check_equal(both)
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_average_pool(counted: int) -> None:
+    """With ceil_mode and count_include_pad the padding counts, and what lies behind it does not."""
+    rng, both = np.random.default_rng(10), Both()
+    for case in range(CASES):
+        window, stride, up = rng.integers(1, 5, 2), rng.integers(1, 4, 2), case % 4 > 0
+        pad = rng.integers(0, [*window, *window])
+        size = window + rng.integers(0, 8, 2)
+        rows, columns = pooled(size, pad, window, stride, up)
+        batch, channels = int(rng.integers(1, 3)), int(rng.integers(1, 12))
+        x = values(rng, "float32", (batch, *size, channels))
+        spatial = {"kernel_shape": window.tolist(), "strides": stride.tolist(), "pads": pad.tolist()}
+        more = {"count_include_pad": counted, "ceil_mode": int(up)}
+        both.node("AveragePool", [nchw(x)], x.dtype, channels_last=True, **spatial, **more)
+        text = f"window={tuple(window.tolist())}, stride={tuple(stride.tolist())}, pad={tuple(pad.tolist())}"
+        out = Tensor(np.zeros((batch, rows, columns, channels), f32))
+        both.program(f"avgpool {{out}}, {{x}}, {text}" + ", count_pad" * counted + ", ceil" * up, out, {"x": Tensor(x)})
+    check_equal(both, 2e-5)
 
 
 @pytest.mark.parametrize("dtype", ("int8", "uint8", "int16", "int32", "float16", "float32"))
