@@ -347,6 +347,21 @@ def coordinates(word: str, size: int, of_x: int) -> tuple[np.ndarray, int]:
     return i * of_x, size
 
 
+def scaled_coordinates(word: str, size: int, factor: float) -> np.ndarray:
+    """Return where the indices of a side of the result lie in x by a factor: float32, each operation rounded."""
+    i, half = np.arange(size).astype(np.float32), np.float32(0.5)
+    with np.errstate(over="ignore"):
+        return (i + half) / np.float32(factor) - half if word == "half_pixel" else i / np.float32(factor)
+
+
+def nearest_scaled(word: str, places: np.ndarray, of_x: int) -> np.ndarray:
+    """Return the pixels that float32 coordinates are rounded to."""
+    s = np.clip(places.astype(np.float64), -1, of_x)
+    rounded = {"prefer_floor": np.ceil(s - 0.5), "prefer_ceil": np.floor(s + 0.5)}
+    places = {**rounded, "floor": np.floor(s), "ceil": np.ceil(s)}[word]
+    return np.clip(places.astype(np.int64), 0, of_x - 1)
+
+
 def nearest(word: str, numerators: np.ndarray, denominator: int, of_x: int) -> np.ndarray:
     """Return the pixels that coordinates are rounded to."""
     twice, unit = 2 * numerators, 2 * denominator
@@ -373,13 +388,23 @@ def interpolated(given: Given, images: np.ndarray, y: Between, x: Between) -> np
 
 
 def resize(given: Given) -> np.ndarray:
-    word = given.attributes["coordinates"][0]
-    sides = [(*coordinates(word, given.shape[k], of_x := given.tensor("x").shape[k]), of_x) for k in (1, 2)]
+    word, rounding = given.attributes["coordinates"][0], given.attributes["rounding"][0]
+    sides = list(zip(given.shape[1:3], given.tensor("x").shape[1:3], given.attributes["factor"], strict=True))
     if given.attributes["mode"][0] == "nearest":
-        rows, columns = (nearest(given.attributes["rounding"][0], *side) for side in sides)
+        rows, columns = (
+            nearest_scaled(rounding, scaled_coordinates(word, size, factor), of_x)
+            if factor
+            else nearest(rounding, *coordinates(word, size, of_x), of_x)
+            for size, of_x, factor in sides
+        )
         return given.tensor("x")[:, rows][:, :, columns]
     places = []
-    for numerators, denominator, of_x in sides:
+    for size, of_x, factor in sides:
+        if factor:
+            inside = np.clip(scaled_coordinates(word, size, factor), np.float32(0), np.float32(of_x - 1))
+            places.append(between_samples(given, inside, of_x)[0])
+            continue
+        numerators, denominator = coordinates(word, size, of_x)
         numerators = np.clip(numerators, 0, (of_x - 1) * denominator)
         low, after = numerators // denominator, numerators % denominator
         weights = given.in_sum((denominator - after) / denominator), given.in_sum(after / denominator)

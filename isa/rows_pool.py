@@ -164,10 +164,20 @@ end
             ),
             zero_point("x_zero", "zero point of x"),
             zero_point("out_zero", "zero point of the result"),
+            AttributeSpec(
+                "factor",
+                "f32",
+                0,
+                3.4e38,
+                (0.0, 0.0),
+                "pixels of the result to one of x; 0 takes the ratio of the sizes",
+                ("height", "width"),
+            ),
         ),
         "Resize images: the nearest pixel, or four weighted (bilinear).",
         """\
 s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
+s   = the same by `factor`, where given, in float32, each operation rounded
 out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
 s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
 r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0), s - r0 in the sum format; so c0, c1"""

@@ -230,6 +230,8 @@ def resize(view: View) -> Iterator[Diagnostic[str]]:
     expected = (x.shape[0], *out.shape[1:3], x.shape[3])
     yield from same("out", out.shape, expected, "the images and channels of x")
     yield from sides(view)
+    if any(view.attributes["factor"]) and view.word("coordinates") == "align_corners":
+        yield Diagnostic("chain", "factor", "align_corners does not take `factor`", "it goes by the sizes alone")
     if view.word("mode") == "nearest":
         yield from keeps_type(view, "the nearest pixel keeps its type")
         yield from unscaled(view, "resize nearest")

@@ -34,9 +34,9 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
     },
     "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
     "coordinates": {
-        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2",
+        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2, or (i + 1/2) / factor - 1/2",
         "align_corners": "s = i * (of_x - 1) / (size - 1); 0 where size is 1",
-        "asymmetric": "s = i * of_x / size",
+        "asymmetric": "s = i * of_x / size, or i / factor",
     },
     "rounding": {
         "prefer_floor": "ceil(s - 1/2)",

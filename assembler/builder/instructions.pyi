@@ -495,11 +495,13 @@ class Instructions:
         ceil: _Flag | None = False,
         x_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        factor: _Numbers | None = 0.0,
         wait: str | None = "",
     ) -> _Out:
         """Resize images: the nearest pixel, or four weighted (bilinear).
 
             s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
+            s   = the same by `factor`, where given, in float32, each operation rounded
             out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
             s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
             r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0), s - r0 in the sum format; so c0, c1
@@ -514,15 +516,16 @@ class Instructions:
         scale: multiplier, one for all; f32, rank 1, in cb
         nearest: how pixels come about, out = the nearest pixel
         linear: how pixels come about, v = four pixels, weighted
-        half_pixel: where index i of the result's `size` lies among the `of_x` of x, s = (i + 1/2) * of_x / size - 1/2
+        half_pixel: where index i of the result's `size` lies among the `of_x` of x, s = (i + 1/2) * of_x / size - 1/2, or (i + 1/2) / factor - 1/2
         align_corners: where index i of the result's `size` lies among the `of_x` of x, s = i * (of_x - 1) / (size - 1); 0 where size is 1
-        asymmetric: where index i of the result's `size` lies among the `of_x` of x, s = i * of_x / size
+        asymmetric: where index i of the result's `size` lies among the `of_x` of x, s = i * of_x / size, or i / factor
         prefer_floor: which pixel is nearest to a coordinate s, ceil(s - 1/2)
         prefer_ceil: which pixel is nearest to a coordinate s, floor(s + 1/2)
         floor: which pixel is nearest to a coordinate s, floor(s)
         ceil: which pixel is nearest to a coordinate s, ceil(s)
         x_zero: zero point of x
         out_zero: zero point of the result
+        factor: pixels of the result to one of x; 0 takes the ratio of the sizes: one value, or (height, width)
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: resize out, x, linear

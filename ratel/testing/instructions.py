@@ -401,6 +401,9 @@ def _resize(draw: Draw, place: Place) -> Fields:
         "mode": mode,
         "coordinates": place.pick(draw, "coordinates", _words("coordinates")),
     }
+    if fields["coordinates"] != "align_corners":
+        factors = st.one_of(st.just(0.0), st.sampled_from((0.5, 1.5, 2.0)), st.floats(2.0**-149, 64, width=32))
+        fields["factor"] = draw(st.tuples(factors, factors))
     if mode == "nearest":
         return fields | {"rounding": place.pick(draw, "rounding", _words("rounding"))}
     return fields | _scaled(draw, place, dtype, out_dtype)

@@ -397,6 +397,13 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"mode": "nearest", "x_zero": 1}, "x_zero", "chain", "resize nearest does not take `x_zero`"),
         Bad({"mode": "nearest", "out_zero": 1}, "out_zero", "chain", "resize nearest does not take `out_zero`"),
         Bad({"rounding": "ceil"}, "rounding", "chain", "resize linear does not take `ceil`"),
+        Bad(
+            {"coordinates": "align_corners", "factor": (0, 2)},
+            "factor",
+            "chain",
+            "align_corners does not take `factor`",
+            "it goes by the sizes alone",
+        ),
         Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
     ],
     "roisample": [
@@ -565,7 +572,7 @@ def of_attributes(row: Row) -> list[Bad]:
             value = spec.low + 0.5
             found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
         else:
-            found.append(Bad({spec.name: (-0.0,)}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+            found.append(Bad({spec.name: (-0.0,) * spec.count}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
         if spec.name.endswith("_zero"):
             operand = _GOOD[row.mnemonic].get(spec.name.removesuffix("_zero"))
             if operand is not None:
@@ -573,7 +580,7 @@ def of_attributes(row: Row) -> list[Bad]:
                 found.append(Bad({spec.name: 128}, spec.name, "range", f"`{spec.name}` is 128", help))
                 found.append(Bad({spec.name: -129}, spec.name, "range", f"`{spec.name}` is -129", help))
         if spec.kind == "f32":
-            found.append(Bad({spec.name: (0.1,)}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
+            found.append(Bad({spec.name: (0.1,) * spec.count}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
     return found
 
 

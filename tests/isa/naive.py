@@ -322,22 +322,28 @@ class Element:
 
     def resize(self, index) -> bytes:
         n, *place, channel = index
-        sides = list(zip(place, self.out.shape[1:3], self.operands["x"].shape[1:3], strict=True))
+        sizes = self.out.shape[1:3], self.operands["x"].shape[1:3], self.attributes["factor"]
+        sides = list(zip(place, *sizes, strict=True))
         if self.instruction.word("mode") == "nearest":
             return self.raw("x", (n, *(self.nearest_pixel(*side) for side in sides), channel))
         rows, columns = (self.weighted(min(max(self.coordinate(*side), 0), side[2] - 1), side[2]) for side in sides)
         return self.multiplied(self.four(n, channel, rows, columns))
 
-    def coordinate(self, i: int, size: int, of_x: int) -> Fraction:
+    def coordinate(self, i: int, size: int, of_x: int, factor: float) -> Fraction | float:
         word = self.instruction.word("coordinates")
+        if factor:
+            half = 0.5 if word == "half_pixel" else 0.0
+            quotient = (Fraction(i) + Fraction(half)) / Fraction(factor)
+            return single((nearest(quotient, 23) if quotient else 0.0) - half)
         if word == "half_pixel":
             return (i + Fraction(1, 2)) * Fraction(of_x, size) - Fraction(1, 2)
         if word == "align_corners":
             return Fraction(i * (of_x - 1), size - 1) if size > 1 else Fraction(0)
         return Fraction(i * of_x, size)
 
-    def nearest_pixel(self, i: int, size: int, of_x: int) -> int:
-        place, half = self.coordinate(i, size, of_x), Fraction(1, 2)
+    def nearest_pixel(self, i: int, size: int, of_x: int, factor: float) -> int:
+        place, half = self.coordinate(i, size, of_x, factor), Fraction(1, 2)
+        place = Fraction(min(place, of_x))
         word = self.instruction.word("rounding")
         rounded = {
             "prefer_floor": ceil(place - half),

@@ -209,6 +209,8 @@ def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
         # Other roundings come with `nearest` alone.
         if name == "rounding" and value != "prefer_floor" and other in ("scale", "x_zero", "out_zero"):
             return True
+        if value == "align_corners" and other == "factor":
+            return True
         if row.mnemonic == "reduce" and excluded_in_reduce(name, value, other, what):
             return True
     return False

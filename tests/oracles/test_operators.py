@@ -161,6 +161,31 @@ def test_resize_bilinearly(coordinates: str) -> None:
     check_equal(both, 2e-5)
 
 
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric"])
+@pytest.mark.parametrize("rounding", ["prefer_floor", "prefer_ceil", "floor", "ceil", "linear"])
+def test_resize_by_a_factor(coordinates: str, rounding: str) -> None:
+    """By any float32 scale, and by the one that onnxruntime makes of sizes: nearest ones are the same pixels."""
+    rng, both = np.random.default_rng(11), Both()
+    mode = "linear" if rounding == "linear" else "nearest"
+    word = f"round_{rounding}" if "prefer" in rounding else "floor" if mode == "linear" else rounding
+    for case in range(2 * CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        factors = f32(rng.choice([1.5, 0.6, 0.75, 2.7, 1 / 3, rng.uniform(0.2, 4)], 2))
+        sizes = [int(size * f32(factor)) for size, factor in zip(f32(shape[1:3]), factors, strict=True)]
+        if case % 2 or 0 in sizes:
+            sizes = rng.integers(1, 20, 2).tolist()
+            factors = f32(sizes) / f32(shape[1:3])
+            scales = None
+        else:
+            scales = np.array([1, 1, *factors], f32)
+        x = values(rng, "float32", shape)
+        resize(both, x, sizes, mode, coordinates, word, scales)
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), f32))
+        words = f"{mode}, {coordinates}" + f", {rounding}" * (mode == "nearest")
+        both.program(f"resize {{out}}, {{x}}, {words}, factor={tuple(factors.tolist())}", out, {"x": Tensor(x)})
+    check_equal(both, 2e-5 if mode == "linear" else 0)
+
+
 @pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_resize_integers_bilinearly(coordinates: str, dtype: str) -> None:
@@ -177,10 +202,19 @@ def test_resize_integers_bilinearly(coordinates: str, dtype: str) -> None:
         assert np.abs(found.astype(np.int64) - expected.astype(np.int64)).max() <= 1
 
 
-def resize(both: Both, x: np.ndarray, sizes: list[int], mode: str, coordinates: str, rounding: str) -> None:
+def resize(
+    both: Both,
+    x: np.ndarray,
+    sizes: list[int],
+    mode: str,
+    coordinates: str,
+    rounding: str,
+    scales: np.ndarray | None = None,
+) -> None:
+    whole = np.array([x.shape[0], x.shape[3], *sizes], np.int64)
     both.node(
         "Resize",
-        [nchw(x), None, None, np.array([x.shape[0], x.shape[3], *sizes], np.int64)],
+        [nchw(x), None, None, whole] if scales is None else [nchw(x), None, scales],
         x.dtype,
         channels_last=True,
         mode=mode,
