@@ -81,7 +81,8 @@ def stored(given: Given, v: np.ndarray) -> np.ndarray:
 def chain(given: Given, acc: np.ndarray) -> np.ndarray:
     """Return EW1 -> EW2 -> SF -> EW3 of the accumulators (integers, or floats where the chain is entered with them)."""
     if given.dtype == I32:
-        return acc.astype(np.int32)
+        second = given.tensors["ew2"]
+        return (acc if second is None else acc.astype(np.int64) + second).astype(np.int32)
     with np.errstate(all="ignore"):
         v = given.rounded(np.broadcast_to(acc, given.shape).astype(np.float64))
         v = special_function(given, second_operand(given, first_stage(given, v)))

@@ -84,8 +84,8 @@ class Row:
     """One instruction.
 
     `meaning` is one line, `formula` the arithmetic, one assignment a line; `traps` what it may trap on (codes of
-    TRAPS); `program` a small complete program that shows it. One that keeps values, always or with some words of its
-    choices, knows no scales and zero points.
+    TRAPS); `program` a small complete program that shows it. The operands of `in_place` may be the result itself. One
+    that keeps values, always or with some words of its choices, knows no scales and zero points.
     """
 
     opcode: int
@@ -97,7 +97,7 @@ class Row:
     formula: str
     traps: tuple[str, ...]
     program: str
-    in_place: bool = False
+    in_place: tuple[str, ...] = ()
     keeps_values: bool = False
     keeping_words: tuple[str, ...] = ()
 

@@ -82,7 +82,7 @@ v   = sf(v)                                           ; SF
 v   = v * ew3_scale                                   ; EW3, where given
 out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
 out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-out = acc                                             ; for an i32 result, which no stage may follow"""
+out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
 
 ROWS = (
@@ -120,6 +120,7 @@ ROWS = (
 conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu
 end
 """,
+        in_place=("ew2",),
     ),
     Row(
         0x11,
@@ -154,6 +155,7 @@ end
 dwconv out, x, w, bias=b, pad=1, clip=(0, 6)
 end
 """,
+        in_place=("ew2",),
     ),
     Row(
         0x12,
@@ -186,6 +188,7 @@ end
 matmul out, x, w, bias=b, transpose_w, relu
 end
 """,
+        in_place=("ew2",),
     ),
     Row(
         0x18,
@@ -208,6 +211,6 @@ end
 eltwise out, x, mul=gate, tanh
 end
 """,
-        in_place=True,
+        in_place=("x", "ew2"),
     ),
 )

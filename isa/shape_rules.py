@@ -49,14 +49,16 @@ def chain(view: View) -> Iterator[Diagnostic[str]]:
     if low > high:
         yield Diagnostic("chain", "clip_low", f"clip's lower bound {low:g} is above its upper bound {high:g}")
     if out.dtype == I32:
-        stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
+        added = ew2 is not None and ew2.dtype == I32 and view.word("ew2_op") == "add"
+        names = ("ew1_scale", "ew1_bias", *(() if added else ("ew2",)), "ew2_scale", "ew3_scale")
+        stages = [name for name in names if view.operands[name] is not None]
         stages += [word] if (word := view.word("sf")) != "none" else []
         if stages:
             yield Diagnostic(
                 "chain",
                 "out",
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
-                "write another type, or leave the stages out",
+                "write another type, or leave the stages out; only `add=` of an i32 tensor may follow",
             )
 
 

@@ -71,7 +71,7 @@ class Instructions:
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-            out = acc                                             ; for an i32 result, which no stage may follow
+            out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
         x: activations, NHWC; i8, u8 or i16, rank 4, in lm
@@ -163,7 +163,7 @@ class Instructions:
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-            out = acc                                             ; for an i32 result, which no stage may follow
+            out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
         x: activations, NHWC; i8, u8 or i16, rank 4, in lm
@@ -252,7 +252,7 @@ class Instructions:
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-            out = acc                                             ; for an i32 result, which no stage may follow
+            out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, [batch..., m, n]; i8, u8, i16, i32, f16, bf16 or f32, rank 2 to 4, in lm
         x: left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x; i8, u8 or i16, rank 2 to 4, in lm

@@ -272,6 +272,22 @@ def all_at_once(
 
 
 @inner
+def store_sums(arena: Bytes, row: Row, chain: Chain, acc: Integers, pitch: int, first: int, count: int) -> None:
+    """Store accumulators of 32 bits as they are, as `run_chain` has them, each with a second tensor's i32 added."""
+    words, channels, second = viewed(arena, np.int32), u64(row[OUT + Field.SHAPE + 3]), chain.operands + Slot.EW2
+    added, step = row[chain.stages + Attribute.EW2_OP] != NO_EW2, u64(row[second + Field.SHAPE + 3] > 1)
+    for r in range(count):
+        at, of_acc = u64((row[OUT + Field.ADDRESS] >> 2) + row_start(row, OUT, first + r)), u64(r * pitch)
+        if added:
+            d = u64((row[second + Field.ADDRESS] >> 2) + row_start(row, second, first + r))
+            for k in range(channels):
+                words[at + k] = i32(acc[of_acc + k] + words[d + k * step])
+        else:
+            for k in range(channels):
+                words[at + k] = acc[of_acc + k]
+
+
+@inner
 def run_chain(
     arena: Bytes,
     row: Row,
@@ -289,11 +305,7 @@ def run_chain(
     """
     channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Call.FRACTION], chain.stages
     if row[OUT + Field.DTYPE] == I32_CODE:
-        words = viewed(arena, np.int32)
-        for r in range(count):
-            at = u64((row[OUT + Field.ADDRESS] >> 2) + row_start(row, OUT, first + r))
-            for k in range(u64(channels)):
-                words[at + k] = acc[u64(r * pitch) + k]
+        store_sums(arena, row, chain, acc, pitch, first, count)
         return
     if chain.at_once and acc.size:
         all_at_once(arena, row, chain, acc, i64(0), None, pitch, first, count)

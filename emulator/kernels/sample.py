@@ -134,7 +134,8 @@ def nearest_scaled(word: int, place: Any, of_x: int) -> int:
         s = np.floor(s)
     else:
         s = np.ceil(s)
-    return min(max(np.int64(s), 0), of_x - 1)
+    pixel: Any = min(max(np.int64(s), 0), of_x - 1)
+    return pixel
 
 
 @inner

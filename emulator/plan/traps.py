@@ -20,10 +20,10 @@ def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = ""
     assert out is not None
     held = core.around(out.memory, address, address + 1) if out.core is None else []
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
-    in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
+    in_place = ", ".join(f"{' or '.join(row.in_place)} of `{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(
         f"{where(core, k)}: {moment}the result, from {place} on, overlaps a tensor that the instruction reads",
-        f"write to another tensor; only {in_place} may work in place, on the same elements",
+        f"write to another tensor; only {in_place} may be the result itself, the same elements",
         core=number,
         instruction=k,
         line=core.lines[k].number,

@@ -168,7 +168,9 @@ def _optional(draw: Draw, build_it: Callable[[], Any]) -> Any:
 def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -> Fields:
     """Return the operands and attributes of EW1 to EW3 for a result of this type and shape."""
     if out_dtype == I32:
-        return {}
+        if place.pick(draw, "ew2_op", ("none", "add")) != "add" or place.pins.get("ew2", I32) != I32:
+            return {}
+        return {"ew2_op": "add", "ew2": place.tensor(draw, "lm", I32, draw(_broadcast(shape)))}
 
     def vector(dtype: DType = F32) -> Operand:
         return place.vector(draw, dtype, draw(st.sampled_from((1, shape[-1]))))

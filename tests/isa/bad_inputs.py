@@ -85,7 +85,7 @@ NOT_REMOTE = {
     "write": "only `copy` writes another core's lm: write a tensor of this core, and `copy` it there",
 }
 FROM_WINDOW = "from x, the window, stride and padding"
-LEAVE_OUT = "write another type, or leave the stages out"
+LEAVE_OUT = "write another type, or leave the stages out; only `add=` of an i32 tensor may follow"
 PER_CHANNEL = "expected 1, or 6: one a channel"
 
 CONV = [
@@ -170,6 +170,20 @@ CONV = [
         "chain",
         "a result of type i32 is the accumulator itself, but ew1_scale, relu follows",
         LEAVE_OUT,
+    ),
+    *(
+        Bad(
+            {"out": lm(1, 4, 4, 6, dtype=I32), "ew2_op": word, "ew2": lm(6, dtype=dtype), "ew2_scale": scale},
+            "out",
+            "chain",
+            f"a result of type i32 is the accumulator itself, but {follows} follows",
+            LEAVE_OUT,
+        )
+        for word, dtype, scale, follows in (
+            ("add", I8, None, "ew2"),
+            ("sub", I32, None, "ew2"),
+            ("add", I32, cb(1), "ew2_scale"),
+        )
     ),
 ]
 
@@ -572,7 +586,8 @@ def of_attributes(row: Row) -> list[Bad]:
             value = spec.low + 0.5
             found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
         else:
-            found.append(Bad({spec.name: (-0.0,) * spec.count}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+            zeros = {spec.name: (-0.0,) * spec.count}
+            found.append(Bad(zeros, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
         if spec.name.endswith("_zero"):
             operand = _GOOD[row.mnemonic].get(spec.name.removesuffix("_zero"))
             if operand is not None:
@@ -580,7 +595,8 @@ def of_attributes(row: Row) -> list[Bad]:
                 found.append(Bad({spec.name: 128}, spec.name, "range", f"`{spec.name}` is 128", help))
                 found.append(Bad({spec.name: -129}, spec.name, "range", f"`{spec.name}` is -129", help))
         if spec.kind == "f32":
-            found.append(Bad({spec.name: (0.1,) * spec.count}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
+            message = f"`{spec.name}` is 0.1, which is not a float32"
+            found.append(Bad({spec.name: (0.1,) * spec.count}, spec.name, "range", message))
     return found
 
 

@@ -143,7 +143,8 @@ class Element:
     def chain(self, acc, index) -> bytes:
         channel = index[-1]
         if self.out.dtype == I32:
-            return struct.pack("<i", acc)
+            second = 0 if self.operands["ew2"] is None else self.broadcast("ew2", index)
+            return struct.pack("<i", (acc + second + 2**31) % 2**32 - 2**31)
         # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
         v = self.rounded(float(acc))
         scale, bias = (self.channel(name, channel) for name in ("ew1_scale", "ew1_bias"))

@@ -172,6 +172,8 @@ NEEDS_SF = {
 NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
 
 
+# The stages that an i32 result may have, or be without.
+ADDED = {("ew2", I32), ("ew2_op", "add"), ("ew2_op", "none"), ("sf", "none")}
 WIDE = {("x", "out", I32), ("w", "out", I32)}
 
 
@@ -180,7 +182,8 @@ def excluded(first: Feature, second: Feature) -> bool:
     for (name, value), (other, what) in ((first, second), (second, first)):
         if name == other and value != what:
             return True
-        if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
+        of_chain = other in CHAIN or other in ("sf", "ew2_op")
+        if name == "out" and value == I32 and of_chain and (other, what) not in ADDED:
             return True
         if other == f"{name}_zero" and not value.is_quantised:
             return True

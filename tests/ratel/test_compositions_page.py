@@ -8,10 +8,10 @@ import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs/compositions.md").read_text()
 # A program, and the block that follows it.
-PROGRAMS = dict(
-    (re.match(r"# (\w+)\.py: ", program)[1], (program, output))  # type: ignore[index]
+PROGRAMS = {
+    program.removeprefix("# ").split(".py: ")[0]: (program, output)
     for program, output in re.findall(r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```", PAGE, re.DOTALL)
-)
+}
 
 
 def test_every_program_of_the_page_is_run() -> None:

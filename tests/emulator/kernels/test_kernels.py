@@ -588,6 +588,20 @@ def test_in_place_eltwise() -> None:
     check(build("eltwise", out=x, x=x, ew2=x, ew2_op="mul", sf="tanh"), 1, "fp32")
 
 
+@pytest.mark.parametrize("walkers", range(3))
+@pytest.mark.parametrize("dtype", [I8, I32])
+def test_in_place_products(dtype: DType, walkers: int) -> None:
+    """The second tensor may be the result, of many rows and of many columns."""
+    for rows, columns in ((150, 40), (3, 900)):
+        taken: dict[str, int] = {}
+        x, w = slot("lm", I8, (rows, 30), taken), slot("lm", I8, (30, columns), taken)
+        out = slot("lm", dtype, (rows, columns), taken)
+        check(build("matmul", out=out, x=x, w=w, ew2=out, ew2_op="add"), walkers, "fp24")
+    taken = {}
+    x, w, out = (slot("lm", t, s, taken) for t, s in ((I8, (1, 9, 8, 40)), (I8, (1, 3, 3, 40)), (dtype, (1, 9, 8, 40))))
+    check(build("dwconv", out=out, x=x, w=w, ew2=out, ew2_op="add", pad=1), walkers, "fp24")
+
+
 def test_accumulators_wrap() -> None:
     """Products of the greatest magnitude, 140,000 of them, pass 2**31."""
     taken: dict[str, int] = {}
