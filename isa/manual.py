@@ -196,6 +196,11 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
 - The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
+- `round_once`, `round_twice` and `round_away` are fixed-point scaling as TensorFlow Lite has it: the first two its
+  MultiplyByQuantizedMultiplier with and without TFLITE_SINGLE_ROUNDING, the third what its fully connected layers do.
+  The multiplier is m * 2**(s - 31), m and s of type i32, s kept within -31 to 30. They take the accumulator of 32 bits,
+  or an integer of `eltwise` less its zero point, to i8, u8 or i16, without a floating step; of the stages before only
+  `relu` may stand there.
 - An f16 or bf16 result is v rounded once more, half to even, to what the type holds: subnormal numbers, infinities and
   all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16. So do all
   instructions of the pooling engine, also those that compare. What only moves elements keeps their bits: the memory

@@ -83,12 +83,34 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
     if given.dtype == I32:
         second = given.tensors["ew2"]
         return (acc if second is None else acc.astype(np.int64) + second).astype(np.int32)
+    if given.attributes["ew3_op"][0] != "none":
+        return fixed_point(given, np.broadcast_to(acc, given.shape).astype(np.int64))
     with np.errstate(all="ignore"):
         v = given.rounded(np.broadcast_to(acc, given.shape).astype(np.float64))
         v = special_function(given, second_operand(given, first_stage(given, v)))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
         return stored(given, v)
+
+
+def fixed_point(given: Given, acc: np.ndarray) -> np.ndarray:
+    """Return whole accumulators scaled and rounded by whole numbers, as TensorFlow Lite has it, stored."""
+    (m, s), one = given.tensor("ew3_scale").astype(np.int64), np.int64(1)
+    s = np.clip(s, -31, 30)
+    if given.attributes["sf"][0] == "relu":
+        acc = np.maximum(acc, 0)
+    if given.attributes["ew3_op"][0] == "round_once":
+        q = (acc * m + (one << (30 - s))) >> (31 - s)
+    elif given.attributes["ew3_op"][0] == "round_away":
+        q = np.sign(acc * m) * ((np.abs(acc * m) + (one << (30 - s))) >> (31 - s))
+    else:
+        a = np.clip(acc << np.maximum(s, 0), I32.low, I32.high)
+        a = np.minimum((a * m + (one << 30)) >> 31, I32.high)
+        right = np.maximum(-s, 0)
+        # Of a number below 0 one less than a half is added: half away from 0.
+        half = (one << right) >> 1
+        q = (a + half - ((a < 0) & (right > 0))) >> right
+    return np.clip(q + given.attributes["out_zero"][0], given.dtype.low, given.dtype.high).astype(given.dtype.numpy)
 
 
 def first_stage(given: Given, v: np.ndarray) -> np.ndarray:

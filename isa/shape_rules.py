@@ -29,12 +29,14 @@ def same(name: str, actual: Sequence[int], expected: Sequence[int], why: str) ->
 def chain(view: View) -> Iterator[Diagnostic[str]]:
     out = view.tensor("out")
     channels = out.shape[-1]
-    for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", "ew3_scale"):
+    fixed = view.word("ew3_op") != "none"
+    for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", *(() if fixed else ("ew3_scale",))):
         vector = view.operands.get(name)
         if vector is not None and vector.shape[0] not in (1, channels):
             yield Diagnostic(
                 "shape", name, f"`{name}` has {vector.shape[0]} elements", f"expected 1, or {channels}: one a channel"
             )
+    yield from fixed_point(view) if fixed else floating(view)
     table = view.operands["table"]
     if table is not None and table.shape[0] != 256:
         yield Diagnostic("shape", "table", f"`table` has {table.shape[0]} elements", "expected 256")
@@ -60,6 +62,40 @@ def chain(view: View) -> Iterator[Diagnostic[str]]:
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
                 "write another type, or leave the stages out; only `add=` of an i32 tensor may follow",
             )
+
+
+def floating(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what is wrong with the multiplier of EW3 where it is a float."""
+    scale = view.operands["ew3_scale"]
+    if scale is not None and scale.dtype == I32:
+        help = "expected f32; whole numbers go with `round_once` and its like"
+        yield Diagnostic("type", "ew3_scale", "`ew3_scale` has type i32", help)
+    elif scale is not None and scale.rank != 1:
+        message = f"`ew3_scale` has {scale.rank} dimensions {list(scale.shape)}"
+        yield Diagnostic("rank", "ew3_scale", message, "expected 1")
+
+
+def fixed_point(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what does not go with whole multipliers in EW3, and what is wrong with them."""
+    word, out, x, scale = view.word("ew3_op"), view.tensor("out"), view.tensor("x"), view.operands["ew3_scale"]
+    stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew2_scale") if view.operands[name] is not None]
+    stages += [sf] if (sf := view.word("sf")) not in ("none", "relu") else []
+    if stages:
+        help = "leave the stages out: only `relu` may stand before"
+        yield Diagnostic("chain", "ew3_op", f"{word} takes the accumulator itself, but there is {stages[0]}", help)
+    if not out.dtype.is_quantised:
+        yield Diagnostic("type", "out", f"out has type {out.dtype}", f"{word} rounds to i8, u8 or i16")
+    if x.dtype.is_float or (x.dtype == I16 and "w" in view.operands):
+        help = "it has to have 32 bits: that of 8-bit products, or an integer x of `eltwise`"
+        yield Diagnostic("type", "x", f"x has type {x.dtype}, which {word} does not take the accumulator of", help)
+    channels = out.shape[-1]
+    expected = f"expected i32[2, 1], or [2, {channels}]: m, then s, of each channel"
+    if scale is None:
+        yield Diagnostic("missing", "ew3_scale", f"{word} needs `ew3_scale`", expected)
+    elif scale.dtype != I32:
+        yield Diagnostic("type", "ew3_scale", f"`ew3_scale` has type {scale.dtype}", expected)
+    elif scale.shape not in ((2, 1), (2, channels)):
+        yield Diagnostic("shape", "ew3_scale", f"`ew3_scale` has shape {list(scale.shape)}", expected)
 
 
 def products(view: View) -> Iterator[Diagnostic[str]]:

@@ -55,6 +55,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Convolve an image with weights, then run the chain.
@@ -70,6 +73,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
@@ -80,7 +84,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
         dilation: distance of the taps, in input pixels: one value, or (height, width)
@@ -107,6 +111,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu
@@ -148,6 +155,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Convolve each channel with a filter of its own (depthwise), then run the chain.
@@ -162,6 +172,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
@@ -172,7 +183,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
         dilation: distance of the taps, in input pixels: one value, or (height, width)
@@ -198,6 +209,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: dwconv out, x, w, bias=b, pad=1, clip=(0, 6)
@@ -238,6 +252,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Multiply matrices, then run the chain.
@@ -251,6 +268,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
@@ -261,7 +279,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         transpose_x: x is stored as [k, m]
         transpose_w: w is stored as [n, k]
         x_zero: zero point of x
@@ -286,6 +304,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: matmul out, x, w, bias=b, transpose_w, relu
@@ -321,6 +342,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Enter the chain at EW1: element by element, with broadcasting.
@@ -333,6 +357,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 
         out: result; i8, u8, i16, f16, bf16 or f32, rank 1 to 4, in lm
@@ -340,7 +365,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         x_zero: zero point of x
         add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
@@ -362,6 +387,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: eltwise out, x, mul=gate, tanh

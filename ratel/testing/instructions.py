@@ -5,7 +5,7 @@ built valid, not filtered. Tensors are small; every type, stage word and attribu
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -165,8 +165,11 @@ def _optional(draw: Draw, build_it: Callable[[], Any]) -> Any:
     return build_it() if draw(st.booleans()) else None
 
 
-def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -> Fields:
-    """Return the operands and attributes of EW1 to EW3 for a result of this type and shape."""
+def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...], whole: bool) -> Fields:
+    """Return the operands and attributes of EW1 to EW3 for a result of this type and shape.
+
+    `whole` says that accumulators are integers of 32 bits.
+    """
     if out_dtype == I32:
         if place.pick(draw, "ew2_op", ("none", "add")) != "add" or place.pins.get("ew2", I32) != I32:
             return {}
@@ -175,6 +178,8 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
     def vector(dtype: DType = F32) -> Operand:
         return place.vector(draw, dtype, draw(st.sampled_from((1, shape[-1]))))
 
+    if whole and out_dtype.is_quantised and (fixed := _fixed_point(draw, place, shape[-1])):
+        return fixed | _zeros(draw, out=out_dtype)
     fields: Fields = {
         "ew1_scale": _optional(draw, vector),
         "ew1_bias": _optional(draw, vector),
@@ -196,6 +201,20 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
     return fields | _zeros(draw, out=out_dtype)
+
+
+def _fixed_point(draw: Draw, place: Place, channels: int) -> Fields:
+    """Return what scales and rounds by whole numbers, or nothing: then EW3 is a floating one."""
+    pins, words = place.pins, _words("ew3_op")[1:]
+    if pins.get("ew2_op", "none") != "none" or pins.get("sf", "none") not in ("none", "relu") or "ew2" in pins:
+        return {}
+    usual = words if pins.get("ew3_scale") == I32 else ("none", "none", "none", *words)
+    word = pins.get("ew3_op") or draw(st.sampled_from(usual))
+    if word == "none" or pins.get("ew3_scale", I32) != I32:
+        return {}
+    count = draw(st.sampled_from((1, channels)))
+    scale = replace(place.vector(draw, I32, 2 * count), shape=(2, count), strides=(count, 1))
+    return {"ew3_op": word, "ew3_scale": scale, "sf": place.pick(draw, "sf", ("none", "relu"))}
 
 
 def _words(choice: str) -> tuple[str, ...]:
@@ -278,7 +297,7 @@ def _conv(draw: Draw, place: Place) -> Fields:
         "groups": groups,
         **window.attributes,
         **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
     }
 
 
@@ -294,7 +313,7 @@ def _dwconv(draw: Draw, place: Place) -> Fields:
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
         **window.attributes,
         **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
     }
 
 
@@ -327,7 +346,7 @@ def _matmul(draw: Draw, place: Place) -> Fields:
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
         **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
     }
 
 
@@ -343,7 +362,7 @@ def _eltwise(draw: Draw, place: Place) -> Fields:
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
         **_zeros(draw, x=dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=not dtype.is_float),
     }
 
 

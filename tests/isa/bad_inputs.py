@@ -187,6 +187,52 @@ CONV = [
     ),
 ]
 
+WHOLE = "expected i32[2, 1], or [2, 6]: m, then s, of each channel"
+MULTIPLIERS = dense("cb", 0, I32, (2, 6))
+CONV += [
+    Bad({"ew3_scale": cb(6, I32)}, "ew3_scale", "type", "`ew3_scale` has type i32"),
+    Bad({"ew3_scale": dense("cb", 0, F32, (2, 6))}, "ew3_scale", "rank", "`ew3_scale` has 2 dimensions [2, 6]"),
+    Bad({"ew3_op": "round_once"}, "ew3_scale", "missing", "round_once needs `ew3_scale`", WHOLE),
+    Bad({"ew3_op": "round_once", "ew3_scale": cb(6)}, "ew3_scale", "type", "`ew3_scale` has type f32", WHOLE),
+    Bad(
+        {"ew3_op": "round_twice", "ew3_scale": dense("cb", 0, I32, (2, 5))},
+        "ew3_scale",
+        "shape",
+        "`ew3_scale` has shape [2, 5]",
+        WHOLE,
+    ),
+    Bad(
+        {"ew3_op": "round_twice", "ew3_scale": MULTIPLIERS, "sf": "tanh"},
+        "ew3_op",
+        "chain",
+        "round_twice takes the accumulator itself, but there is tanh",
+        "leave the stages out: only `relu` may stand before",
+    ),
+    Bad(
+        {"ew3_op": "round_twice", "ew3_scale": MULTIPLIERS, "ew1_bias": cb(6)},
+        "ew3_op",
+        "chain",
+        "round_twice takes the accumulator itself, but there is ew1_bias",
+    ),
+    Bad(
+        {**F32_OUT, "ew3_op": "round_twice", "ew3_scale": MULTIPLIERS},
+        "out",
+        "type",
+        "out has type f32",
+        "round_twice rounds to i8, u8 or i16",
+    ),
+    Bad(
+        {
+            "x": lm(1, 8, 8, 4, at=512, dtype=I16),
+            "w": lm(6, 3, 3, 4, at=1024, dtype=I16),
+            "ew3_op": "round_once",
+            "ew3_scale": MULTIPLIERS,
+        },
+        "x",
+        "type",
+        "x has type i16, which round_once does not take the accumulator of",
+    ),
+]
 SIXTEEN = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
 
 

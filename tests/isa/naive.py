@@ -145,6 +145,8 @@ class Element:
         if self.out.dtype == I32:
             second = 0 if self.operands["ew2"] is None else self.broadcast("ew2", index)
             return struct.pack("<i", (acc + second + 2**31) % 2**32 - 2**31)
+        if (word := self.instruction.word("ew3_op")) != "none":
+            return self.fixed(word, acc, channel)
         # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
         v = self.rounded(float(acc))
         scale, bias = (self.channel(name, channel) for name in ("ew1_scale", "ew1_bias"))
@@ -159,6 +161,25 @@ class Element:
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
         return self.stored(v)
+
+    def fixed(self, word: str, acc: int, channel: int) -> bytes:
+        """Return an accumulator times m * 2**(s - 31), as an element of the result."""
+        of = 0 if self.operands["ew3_scale"].shape[1] == 1 else channel
+        m, s = (self.load("ew3_scale", k, of) for k in (0, 1))
+        s = min(max(s, -31), 30)
+        acc = max(acc, 0) if self.instruction.word("sf") == "relu" else acc
+        if word == "round_once":
+            q = floor(acc * m * Fraction(2) ** (s - 31) + Fraction(1, 2))
+        elif word == "round_away":
+            q = floor(abs(acc * m) * Fraction(2) ** (s - 31) + Fraction(1, 2))
+            q = q if acc * m > 0 else -q
+        else:
+            a = min(max(acc * 2 ** max(s, 0), -(2**31)), 2**31 - 1)
+            a = min(floor(Fraction(a * m, 2**31) + Fraction(1, 2)), 2**31 - 1)
+            q = floor(Fraction(abs(a), 2 ** max(-s, 0)) + Fraction(1, 2))
+            q = q if a > 0 else -q
+        dtype = self.out.dtype
+        return struct.pack(CODES[dtype], min(max(q + self.one("out_zero"), dtype.low), dtype.high))
 
     def second(self, v: float, index) -> float:
         word = self.instruction.word("ew2_op")
