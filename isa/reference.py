@@ -328,16 +328,20 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
-def checked_index(given: Given) -> np.ndarray:
-    """Return the index tensor; raise Trap for its first element that is no place along the first dimension of x."""
-    index, rows = given.tensor("index"), len(given.tensor("x"))
-    for place in np.flatnonzero((index < 0) | (index >= rows)):
-        raise index_trap(int(place), int(index[place]), rows)
-    return index
+def checked_index(given: Given, axis: int = 0, from_end: bool = False) -> np.ndarray:
+    """Return the index tensor; raise Trap for its first element that is no place along a dimension of x.
+
+    With `from_end` those below 0 count back from the end.
+    """
+    index, rows = given.tensor("index"), given.tensor("x").shape[axis]
+    for place in np.flatnonzero((index < (-rows if from_end else 0)) | (index >= rows)):
+        raise index_trap(int(place), int(index[place]), rows, "", axis, from_end)
+    return index % rows
 
 
 def gather(given: Given) -> np.ndarray:
-    return given.tensor("x")[checked_index(given)]
+    axis, from_end = int(given.attributes["axis"][0]), bool(given.attributes["from_end"][0])
+    return np.take(given.tensor("x"), checked_index(given, axis, from_end), axis)
 
 
 def flatten(given: Given) -> np.ndarray:

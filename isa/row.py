@@ -133,7 +133,8 @@ TRAPS = {
     "memory": "the chip does not have the operand's memory",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in "
     "place), or with a compressed weight, which nothing may write",
-    "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
+    "index": "an element of `index` is no place along the dimension of x that it counts (the first, or `axis`): beyond "
+    "its last, or below 0, from where `from_end` counts back to its first",
     "deadlock": "no core can go on: each has ended, or waits for what only the others could bring",
 }
 

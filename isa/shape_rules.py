@@ -355,9 +355,15 @@ def transpose(view: View) -> Iterator[Diagnostic[str]]:
 
 def gather(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
+    (axis,) = view.ints("axis")
     yield from keeps_type(view, "a gather does not convert")
-    rows = (*view.shape("index"), *x.shape[1:])
-    yield from same("out", out.shape, rows, "a row of x for each element of index")
+    if axis >= x.rank:
+        message = f"`axis` is {axis} for an x of {x.rank} dimension{'s' if x.rank > 1 else ''}"
+        yield Diagnostic("range", "axis", message, f"expected 0 to {x.rank - 1}")
+        return
+    rows = (*x.shape[:axis], *view.shape("index"), *x.shape[axis + 1 :])
+    what = f"dimension {axis} of x counts" if axis else "a row of x for"
+    yield from same("out", out.shape, rows, f"{what} each element of index")
 
 
 def flatten(view: View) -> Iterator[Diagnostic[str]]:

@@ -734,15 +734,19 @@ class Instructions:
         x: _Operand,
         index: _Operand,
         *,
+        axis: _Whole | None = 0,
+        from_end: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
-        """Gather rows of a tensor by an index tensor.
+        """Gather rows of a tensor, or what lies along another dimension, by an index tensor.
 
-            out[i, ...] = x[index[i], ...]
+            out[a, i, b] = x[a, index[i], b]                      ; a: the dimensions before `axis`, b: those behind it
 
-        out: result: as many rows as the index has elements; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        x: tensor whose rows are picked: its first dimension counts them; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        index: the row of x for each row of out; i32, rank 1, in lm
+        out: result, of the shape of x, with the elements of index counted by `axis`; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor whose rows, or what else `axis` counts, are picked; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        index: the place in x for each of out; i32, rank 1, in lm
+        axis: the dimension along which is picked
+        from_end: an index below 0 counts from the end: -1 is the last
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: gather out, x, index

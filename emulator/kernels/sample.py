@@ -293,7 +293,7 @@ def sample_place(begin: Any, end: Any, i: int, bins: int, ratio: int, half_pixel
 @hot
 def roisample(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = x[index[r]] at sample (i, j) of region r: four pixels weighted, 0 outside x."""
-    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, 0, row[X + Field.SHAPE])
     if row[Call.STATUS] != 0:
         return
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
@@ -347,7 +347,7 @@ def bin_inside(begin: Any, end: Any, i: int, bins: int, scale: Any, of_x: int) -
 @hot
 def roipool(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = max of x[index[r]] over bin (i, j) of region r; x_zero where the bin is empty."""
-    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, 0, row[X + Field.SHAPE])
     if row[Call.STATUS] != 0:
         return
     high, wide, dtype = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2], row[X + Field.DTYPE]

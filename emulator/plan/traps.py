@@ -6,6 +6,7 @@ import numpy as np
 
 from emulator.plan.plan import Plan, where
 from isa.errors import Trap, index_trap
+from isa.instruction import counted
 from isa.operand import TASK_COUNTER, region
 from isa.program import Core
 from isa.table import ROWS
@@ -32,7 +33,7 @@ def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = ""
 
 
 def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
-    """Return the trap of a core's instruction k, whose index has at `place` no place along the first dimension of x."""
+    """Return the trap of a core's instruction k, whose index has at `place` what is no place in x."""
     core = plan.cores[number].core
     instruction = core.code[k]
     x, index = instruction.operand("x"), instruction.operand("index")
@@ -40,11 +41,14 @@ def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[
     address = index.address_at(counters) + place * index.strides[0] * index.dtype.bytes
     at = plan.bases[region(number, index.memory)] + address
     value = arena[at : at + index.dtype.bytes].view(index.dtype.numpy)[0]
+    axis, from_end = counted(instruction)
     return index_trap(
         place,
         int(value),
-        x.shape[0],
+        x.shape[axis],
         f"{where(core, k)}: {in_task(plan, counters)}",
+        axis,
+        from_end,
         core=number,
         instruction=k,
         line=core.lines[k].number,

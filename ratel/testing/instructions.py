@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from isa.compressed import legal_sizes
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
-from isa.instruction import Instruction, build
+from isa.instruction import Instruction, build, counted
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
 from isa.table import MNEMONICS, ROWS, by_opcode
@@ -502,9 +502,11 @@ def _transpose(draw: Draw, place: Place) -> Fields:
 
 def _gather(draw: Draw, place: Place) -> Fields:
     shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
-    rows = draw(st.integers(1, 6))
+    rows, axis = draw(st.integers(1, 6)), draw(st.integers(0, len(shape) - 1))
     return {
-        "out": place.tensor(draw, "lm", dtype, (rows, *shape[1:]), write=True, free=True),
+        "axis": axis,
+        "from_end": draw(st.integers(0, 1)),
+        "out": place.tensor(draw, "lm", dtype, (*shape[:axis], rows, *shape[axis + 1 :]), write=True, free=True),
         "x": place.tensor(draw, "lm", dtype, shape, free=True),
         "index": place.tensor(draw, "lm", I32, (rows,), free=True, index=True),
     }
@@ -612,9 +614,11 @@ def random_data(seed: int, dtype: DType, count: int) -> bytes:
 
 def random_index(generator: np.random.Generator, instruction: Instruction, count: int) -> np.ndarray:
     """Return `count` elements for the index of an instruction, in range but for one in four times."""
-    x = instruction.operand("x")
+    x, (axis, from_end) = instruction.operand("x"), counted(instruction)
     assert x is not None
-    values = generator.integers(0, x.shape[0], count).astype(np.int32)
+    size = x.shape[axis]
+    low = -size if from_end else 0
+    values = generator.integers(low, size, count).astype(np.int32)
     if generator.random() < 0.25:
-        values[generator.integers(count)] = generator.choice([-1, x.shape[0], -(2**31), 2**31 - 1])
+        values[generator.integers(count)] = generator.choice([low - 1, size, -(2**31), 2**31 - 1])
     return values

@@ -461,10 +461,13 @@ class Element:
         return self.raw("x", source)
 
     def gather(self, index) -> bytes:
-        chosen = self.load("index", index[0])
-        if not 0 <= chosen < self.operands["x"].shape[0]:
-            raise IndexError(index[0])
-        return self.raw("x", (chosen, *index[1:]))
+        axis = self.one("axis")
+        chosen, size = self.load("index", index[axis]), self.operands["x"].shape[axis]
+        if self.one("from_end") and -size <= chosen < 0:
+            chosen += size
+        if not 0 <= chosen < size:
+            raise IndexError(index[axis])
+        return self.raw("x", (*index[:axis], chosen, *index[axis + 1 :]))
 
     def flatten(self, index) -> bytes:
         n, _, _, place = index

@@ -69,10 +69,13 @@ def test_gather(dtype: str) -> None:
     rng, both = np.random.default_rng(2), Both()
     for _ in range(CASES):
         shape = tuple(rng.integers(1, 9, rng.integers(1, 5)).tolist())
-        x, index = values(rng, dtype, shape), rng.integers(0, shape[0], rng.integers(1, 12)).astype(np.int32)
-        both.node("Gather", [x, index], x.dtype, axis=0)
-        out = Tensor(np.zeros((len(index), *shape[1:]), dtype))
-        both.program("gather {out}, {x}, {index}", out, {"x": Tensor(x), "index": Tensor(index)})
+        axis = int(rng.integers(len(shape)))
+        x, size = values(rng, dtype, shape), shape[axis]
+        index = rng.integers(-size, size, rng.integers(1, 12)).astype(np.int32)
+        both.node("Gather", [x, index], x.dtype, axis=axis)
+        out = Tensor(np.zeros((*shape[:axis], len(index), *shape[axis + 1 :]), dtype))
+        text = f"gather {{out}}, {{x}}, {{index}}, axis={axis}, from_end"
+        both.program(text, out, {"x": Tensor(x), "index": Tensor(index)})
     check_equal(both)
 
 
