@@ -265,6 +265,47 @@ def test_roi_align(half_pixel: bool) -> None:
     check_equal(both, 1e-4)
 
 
+@pytest.mark.parametrize("half_pixel", [True, False])
+def test_roi_align_by_the_size_of_regions(half_pixel: bool) -> None:
+    """sampling_ratio=0, where the regions are known: an instruction for each, with its own ratio."""
+    rng, both = np.random.default_rng(12), Both()
+    for _ in range(CASES):
+        batch, channels, count = rng.integers(1, [4, 9, 6]).tolist()
+        height, width = rng.integers(1, 5, 2).tolist()
+        scale = float(2.0 ** rng.integers(-3, 1))
+        x, rois = values(rng, "float32", (batch, 16, 16, channels)), regions_of(rng, count, scale)
+        index = rng.integers(0, batch, count)
+        both.node(
+            "RoiAlign",
+            [nchw(x), rois, index],
+            x.dtype,
+            channels_last=True,
+            output_height=height,
+            output_width=width,
+            sampling_ratio=0,
+            spatial_scale=scale,
+            mode="avg",
+            coordinate_transformation_mode="half_pixel" if half_pixel else "output_half_pixel",
+        )
+        sizes = (rois[:, [3, 2]] - rois[:, [1, 0]]) * f32(scale)
+        sizes = sizes if half_pixel else np.maximum(sizes, 1)
+        ratios = np.ceil(sizes / f32([height, width])).astype(int).tolist()
+        options = f"spatial_scale={scale}" + ", half_pixel" * half_pixel
+        lines, locals = [], {}
+        for r, (down, across) in enumerate(ratios):
+            locals[f"s{r}_"] = Tensor(np.zeros((1, height * down, width * across, channels), f32))
+            taken = f"{{rois}}[{r} : +1], {{index}}[{r} : +1], ratio=({down}, {across})"
+            lines.append(f"roisample {{s{r}_}}, {{x}}, {taken}, {options}")
+            lines.append(f"avgpool {{out}}[{r} : +1], {{s{r}_}}, window=({down}, {across}), stride=({down}, {across})")
+        both.program(
+            "\n".join(lines),
+            Tensor(np.zeros((count, height, width, channels), f32)),
+            {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
+            locals=locals,
+        )
+    check_equal(both, 1e-4)
+
+
 def test_roi_max_pool() -> None:
     rng, both = np.random.default_rng(9), Both()
     for _ in range(CASES):
