@@ -364,6 +364,10 @@ class Declarations:
             case "buffers":
                 return evaluator.integer(value, 1, MAX_BUFFERS, "the number of buffers")
             case "zero":
+                if isinstance(value, nodes.List | nodes.Tuple):
+                    help = "those of a weight's channels are taken off it, as i16: see docs/compositions.md"
+                    message = "a tensor has one zero point, not one for each channel"
+                    raise evaluator.error("E601", value, message, "expected a whole number", help)
                 number, held = evaluator.constant(value), dtype or I8
                 low, high = (held.low, held.high) if held.is_quantised else (0, 0)
                 if isinstance(number, float) or not low <= number <= high:

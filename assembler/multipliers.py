@@ -6,31 +6,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from assembler.operands import Given, Part
-from assembler.requantise import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, multipliers
-from isa.dtypes import F32
+from assembler.requantise import MULTIPLIERS, Scaled, ScaleProblem, check_unscaled, fixed_point, multipliers
+from isa.dtypes import F32, I32, DType
 from isa.instruction import Value
 from isa.operand import Operand, Term
 from isa.row import Row
 
 
 class Pool:
-    """Automatic multipliers: float32 vectors behind the declared constants, each content once."""
+    """Automatic multipliers: vectors of f32 or pairs of i32, behind the declared constants, each content once."""
 
     def __init__(self, start: int) -> None:
         self.start = start + -start % 4
         self.data = bytearray()
-        self.offsets: dict[tuple[float, ...], int] = {}
+        self.offsets: dict[bytes, int] = {}
 
-    def operand(self, elements: tuple[float, ...], window: Part | None = None) -> Operand:
-        """Return a vector, or the window of it that follows loop counters."""
-        if elements not in self.offsets:
-            self.offsets[elements] = len(self.data)
-            self.data += np.asarray(elements, F32.numpy).tobytes()
-        address, size = self.start + self.offsets[elements], F32.bytes
-        if window is None or len(elements) == 1:
-            return Operand("cb", address, F32, (len(elements),), (1,))
-        terms = tuple(Term(*key, coefficient * size) for key, coefficient in window.start.terms)
-        return Operand("cb", address + window.start.constant * size, F32, (window.count or 1,), (1,), terms)
+    def operand(self, elements: tuple[float, ...], window: Part | None = None, dtype: DType = F32) -> Operand:
+        """Return a vector, of i32 a row of m and one of s, or the window of it that follows loop counters."""
+        data = np.asarray(elements, dtype.numpy).tobytes()
+        if data not in self.offsets:
+            self.offsets[data] = len(self.data)
+            self.data += data
+        rows: tuple[int, ...] = (2,) if dtype == I32 else ()
+        count = len(elements) // (2 if rows else 1)
+        strides = (count, 1) if rows else (1,)
+        address = self.start + self.offsets[data]
+        if window is None or count == 1:
+            return Operand("cb", address, dtype, (*rows, count), strides)
+        terms = tuple(Term(*key, coefficient * dtype.bytes) for key, coefficient in window.start.terms)
+        address += window.start.constant * dtype.bytes
+        return Operand("cb", address, dtype, (*rows, window.count or 1), strides, terms)
 
 
 def chosen(row: Row, attributes: Mapping[str, Value]) -> dict[str, str]:
@@ -66,6 +71,8 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
             raise ScaleProblem("out", "the scales of these slices do not move together", help)
     sf = words.get("sf", "none")
     scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
+    if words.get("ew3_op", "none") != "none":
+        return {"ew3_scale": pool.operand(fixed_point(scaled), window, I32)}
     return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
 
 

@@ -50,30 +50,33 @@ def _swapped(instruction: Instruction, statement: nodes.Instruction) -> str:
 
 
 def _sized(instruction: Instruction, bound: Arguments) -> str:
-    """Try the stride and the padding that are not given."""
+    """Try the stride, the padding and the rounding of sizes that are not given."""
     row = instruction.row
     for name, value, text in _sizes(instruction):
         index = row.attribute_index(name)
-        if name not in bound.values:
+        if name not in bound.values and name not in bound.flags:
             attributes = list(instruction.attributes)
             attributes[index] = value
             if _fits(replace(instruction, attributes=tuple(attributes))):
-                return f"is `{name}={text}` missing? it is {instruction.attributes[index][0]:g}"
+                is_now = f"it is {instruction.attributes[index][0]:g}" if text else "sizes are rounded down"
+                return f"is `{name}{text}` missing? {is_now}"
     return ""
 
 
 def _sizes(instruction: Instruction) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    """Yield likely strides and paddings: attribute, value, and how it is written."""
+    """Yield likely strides, paddings and flags: attribute, value, and how it is written behind the name."""
     names = [spec.name for spec in instruction.row.attributes]
     if "window" in names:
         window = tuple(int(size) for size in instruction.attribute("window"))
-        yield "stride", window, _pair(window)
-    elif "stride" in names:
+        yield "stride", window, "=" + _pair(window)
+    if "ceil" in names:
+        yield "ceil", (1,), ""
+    if "stride" in names and "window" not in names:
         kernel = instruction.operands[instruction.row.operand_index("w")]
-        yield "stride", (2, 2), "2"
+        yield "stride", (2, 2), "=2"
         if kernel is not None and kernel.rank == 4:
             half = (kernel.shape[1] // 2, kernel.shape[2] // 2)
-            yield "pad", half * 2, _pair(half)
+            yield "pad", half * 2, "=" + _pair(half)
 
 
 def _pair(sizes: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ f32(x * w) where products are summed, x for `eltwise`. Then
     otherwise:   ew1_scale = A, ew2_scale = ew2, ew3_scale = f32(1 / out)
     with a table that has a scale (the step of its index):  ew1_scale = f32(A / step), ew2_scale = f32(ew2 / step)
     out i32:     none
+    round_once, round_twice, round_away:  ew3_scale = A / out in float64, as whole numbers
     those with `scale`, of the pooling engine:  scale = f32(x / out)
 
 The first form multiplies once and rounds once, as onnxruntime does. Multipliers of exactly 1 are left out; a vector
@@ -18,8 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isa import quantise
 from isa.diagnostic import Diagnostic
 from isa.dtypes import I32, DType
+from isa.errors import InputError
 from isa.table import ROWS
 
 Scale = Sequence[float]
@@ -72,6 +75,25 @@ def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
             found["ew2_scale"] = _vector(scaled, "ew2", scaled.channels) / step
         found["ew3_scale"] = np.float32(1) / out
         return _kept(found)
+
+
+def fixed_point(scaled: Scaled) -> tuple[int, ...]:
+    """Return the whole numbers of `round_once` and its like: m of each channel, or one for all, then s of each.
+
+    TensorFlow Lite works the multiplier out in float64, of the float32 scales.
+    """
+    sums_channels = scaled.mnemonic in ("conv", "matmul")
+    real = _vector(scaled, "x", 1 if sums_channels else scaled.channels).astype(np.float64)
+    if scaled.mnemonic != "eltwise":
+        real = real * _vector(scaled, "w", scaled.channels).astype(np.float64)
+    real = real / _vector(scaled, "out", scaled.channels).astype(np.float64)
+    try:
+        m, s = quantise.fixed_point(real)
+    except InputError as error:
+        raise ScaleProblem("out", f"ew3_scale would be {real.max():g}", error.help) from None
+    if len(set(zip(m, s, strict=True))) == 1:
+        m, s = m[:1], s[:1]
+    return (*m.tolist(), *s.tolist())
 
 
 def _accumulator(scaled: Scaled) -> np.ndarray:

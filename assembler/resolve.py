@@ -240,8 +240,10 @@ class Resolver:
         except ScaleProblem as error:
             problem = error.diagnostic
             span = bound.spans.get(problem.place, statement.mnemonic.span)
-            # Shapes that do not fit come first: a channel count may be wrong only because they are.
-            self._verify(statement, row, operands, attributes, waits, bound, scope)
+            # Shapes that do not fit come first: a channel count may be wrong only because they are. What needs the
+            # multipliers is left out.
+            plain = {spec.name: spec.default for spec in row.attributes if spec.name == "ew3_op" and spec.default}
+            self._verify(statement, row, operands, attributes | plain, waits, bound, scope)
             label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
             message = self._in_words_of_the_text(problem.message, row, bound)
             raise self.names.error(scope, "E602", span, message, label, help) from None

@@ -75,3 +75,11 @@ def build(mnemonic: str, waits: Sequence[str] = (), **given: Any) -> Instruction
         attributes.append(tuple(float(e) + 0.0 if spec.is_float else int(e) for e in elements))
     mask = sum(1 << ENGINES.index(engine) for engine in set(waits))
     return Instruction(row.opcode, operands, tuple(attributes), mask)
+
+
+def counted(instruction: Instruction) -> tuple[int, bool]:
+    """Return the dimension of x that an instruction's index counts, and whether what is below 0 counts from the end."""
+    names = [spec.name for spec in instruction.row.attributes]
+    if "axis" not in names:
+        return 0, False
+    return int(instruction.attribute("axis")[0]), bool(instruction.attribute("from_end")[0])

@@ -96,8 +96,9 @@ in elements. (A declared tensor may have {MAX_SYMBOL_RANK}; the first may count 
 activations, OHWI for the weights of `conv`, 1HWC for those of `dwconv`. Addresses are multiples of the element's size;
 the assembler places tensors at multiples of {PLACEMENT_ALIGNMENT} bytes. A result may not name one element twice.
 
-A result shares no byte with what the instruction reads, or the program traps, unless it works *in place*. `eltwise`
-alone may: out and x, or out and ew2, then have one address, one shape, the same strides, and types of as many bytes.
+A result shares no byte with what the instruction reads, or the program traps, unless it works *in place*: out and
+ew2 of `conv`, `dwconv`, `matmul` and `eltwise`, and out and x of `eltwise`, may be one tensor, of one address, one
+shape, the same strides, and types of as many bytes.
 
 ```npu
 .input  x i8[4] = [1, 2, 3, 4]
@@ -188,11 +189,18 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
     `----- integers ------'`----------- floating point, the vector format -----------'
 
 - ACC wraps at 32 bits; up to there products and sums are exact. `eltwise` subtracts x_zero exactly and does not wrap.
+- An i32 result is the accumulator itself. `add=` of an i32 tensor adds that to it, wrapped at 32 bits too, and may be
+  the result: so sums over parts of K grow in place.
 - i16 multiplies with i16 alone, and has an accumulator of 64 bits, which no sum passes. It becomes a float by way of
   float64 (rounded twice where it is beyond 2^53), and is no result itself; the bias is i32 there too.
 - The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
+- `round_once`, `round_twice` and `round_away` are fixed-point scaling as TensorFlow Lite has it: the first two its
+  MultiplyByQuantizedMultiplier with and without TFLITE_SINGLE_ROUNDING, the third what its fully connected layers do.
+  The multiplier is m * 2**(s - 31), m and s of type i32, s kept within -31 to 30. They take the accumulator of 32 bits,
+  or an integer of `eltwise` less its zero point, to i8, u8 or i16, without a floating step; of the stages before only
+  `relu` may stand there.
 - An f16 or bf16 result is v rounded once more, half to even, to what the type holds: subnormal numbers, infinities and
   all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16. So do all
   instructions of the pooling engine, also those that compare. What only moves elements keeps their bits: the memory

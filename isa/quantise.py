@@ -98,6 +98,22 @@ def bias(b: Any, x_scale: Any, w_scale: Any) -> NDArray[np.int32]:
     return steps.astype(I32.numpy)
 
 
+def fixed_point(multipliers: Any) -> NDArray[np.int32]:
+    """Return multipliers as `round_once` and its like take them, [2, n]: each is m * 2**(s - 31), m, then s.
+
+    m is rounded to 31 bits, half up, as TensorFlow Lite's QuantizeMultiplier rounds it (so the multiplier of a layer is
+    x.scale * w.scale / y.scale in float64); below 2**-32 it is 0. Raises InputError for what are not positive numbers
+    below 2**30, in one dimension.
+    """
+    real = np.atleast_1d(_numbers(multipliers, "the multiplier"))
+    if real.ndim != 1 or not ((real > 0) & (real < 2.0**30)).all():
+        raise InputError(f"a multiplier is {shown(multipliers)}", "expected positive numbers below 2**30")
+    fraction, power = np.frexp(real)
+    m = np.floor(np.ldexp(fraction, 31) + 0.5).astype(np.int64)
+    power, m = power + (m == 2**31), np.where(m == 2**31, 2**30, m)
+    return np.where(power < -31, 0, np.stack([m, power])).astype(np.int32)
+
+
 def to_integers(x: Any, scale: Any, zero: int = 0, dtype: str = "i8", axis: int = -1) -> NDArray[Any]:
     """Return clamp(rne(x / scale) + zero), x / scale in float32, as a run quantises inputs.
 

@@ -81,13 +81,36 @@ def stored(given: Given, v: np.ndarray) -> np.ndarray:
 def chain(given: Given, acc: np.ndarray) -> np.ndarray:
     """Return EW1 -> EW2 -> SF -> EW3 of the accumulators (integers, or floats where the chain is entered with them)."""
     if given.dtype == I32:
-        return acc.astype(np.int32)
+        second = given.tensors["ew2"]
+        return (acc if second is None else acc.astype(np.int64) + second).astype(np.int32)
+    if given.attributes["ew3_op"][0] != "none":
+        return fixed_point(given, np.broadcast_to(acc, given.shape).astype(np.int64))
     with np.errstate(all="ignore"):
         v = given.rounded(np.broadcast_to(acc, given.shape).astype(np.float64))
         v = special_function(given, second_operand(given, first_stage(given, v)))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
         return stored(given, v)
+
+
+def fixed_point(given: Given, acc: np.ndarray) -> np.ndarray:
+    """Return whole accumulators scaled and rounded by whole numbers, as TensorFlow Lite has it, stored."""
+    (m, s), one = given.tensor("ew3_scale").astype(np.int64), np.int64(1)
+    s = np.clip(s, -31, 30)
+    if given.attributes["sf"][0] == "relu":
+        acc = np.maximum(acc, 0)
+    if given.attributes["ew3_op"][0] == "round_once":
+        q = (acc * m + (one << (30 - s))) >> (31 - s)
+    elif given.attributes["ew3_op"][0] == "round_away":
+        q = np.sign(acc * m) * ((np.abs(acc * m) + (one << (30 - s))) >> (31 - s))
+    else:
+        a = np.clip(acc << np.maximum(s, 0), I32.low, I32.high)
+        a = np.minimum((a * m + (one << 30)) >> 31, I32.high)
+        right = np.maximum(-s, 0)
+        # Of a number below 0 one less than a half is added: half away from 0.
+        half = (one << right) >> 1
+        q = (a + half - ((a < 0) & (right > 0))) >> right
+    return np.clip(q + given.attributes["out_zero"][0], given.dtype.low, given.dtype.high).astype(given.dtype.numpy)
 
 
 def first_stage(given: Given, v: np.ndarray) -> np.ndarray:
@@ -172,6 +195,14 @@ def pad(x: np.ndarray, given: Given, value: float) -> np.ndarray:
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
+def reached(padded: np.ndarray, given: Given, value: float) -> np.ndarray:
+    """Return a padded input with `value` behind it, as far as the last windows of a pooling reach."""
+    more = [(0, 0)] * 4
+    for axis, (step, size) in enumerate(zip(given.attributes["stride"], given.attributes["window"], strict=True), 1):
+        more[axis] = (0, max((given.shape[axis] - 1) * step + size - padded.shape[axis], 0))
+    return np.pad(padded, more, constant_values=value)
+
+
 def conv(given: Given) -> np.ndarray:
     x, w = pad(given.zeroed("x"), given, 0), given.zeroed("w")
     filters, height, width, depth = w.shape
@@ -217,7 +248,7 @@ def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def maxpool(given: Given) -> np.ndarray:
     least = -np.inf if given.dtype.is_float else given.dtype.low
-    x = pad(given.tensor("x"), given, least)
+    x = reached(pad(given.tensor("x"), given, least), given, least)
     out = np.full(given.shape, least, given.dtype.numpy)
     for tap in np.ndindex(*given.attributes["window"]):
         out = greater(given, out, window(x, given, tap, (1, 1)))
@@ -236,8 +267,10 @@ def avgpool(given: Given) -> np.ndarray:
     x, step = summands(given)
     inside = np.ones(x.shape, np.int64)
     sums, count = np.zeros(given.shape, x.dtype), np.zeros(given.shape, np.int64)
-    padded, counted = pad(x, given, 0), pad(inside, given, given.attributes["count_pad"][0])
-    within = pad(inside, given, 0)
+    padded, counted, within = (
+        reached(pad(tensor, given, value), given, 0)
+        for tensor, value in ((x, 0), (inside, given.attributes["count_pad"][0]), (inside, 0))
+    )
     for tap in np.ndindex(*given.attributes["window"]):
         with np.errstate(all="ignore"):
             more = step(sums + window(padded, given, tap, (1, 1)))
@@ -295,16 +328,20 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
-def checked_index(given: Given) -> np.ndarray:
-    """Return the index tensor; raise Trap for its first element that is no place along the first dimension of x."""
-    index, rows = given.tensor("index"), len(given.tensor("x"))
-    for place in np.flatnonzero((index < 0) | (index >= rows)):
-        raise index_trap(int(place), int(index[place]), rows)
-    return index
+def checked_index(given: Given, axis: int = 0, from_end: bool = False) -> np.ndarray:
+    """Return the index tensor; raise Trap for its first element that is no place along a dimension of x.
+
+    With `from_end` those below 0 count back from the end.
+    """
+    index, rows = given.tensor("index"), given.tensor("x").shape[axis]
+    for place in np.flatnonzero((index < (-rows if from_end else 0)) | (index >= rows)):
+        raise index_trap(int(place), int(index[place]), rows, "", axis, from_end)
+    return index % rows
 
 
 def gather(given: Given) -> np.ndarray:
-    return given.tensor("x")[checked_index(given)]
+    axis, from_end = int(given.attributes["axis"][0]), bool(given.attributes["from_end"][0])
+    return np.take(given.tensor("x"), checked_index(given, axis, from_end), axis)
 
 
 def flatten(given: Given) -> np.ndarray:
@@ -337,6 +374,21 @@ def coordinates(word: str, size: int, of_x: int) -> tuple[np.ndarray, int]:
     return i * of_x, size
 
 
+def scaled_coordinates(word: str, size: int, factor: float) -> np.ndarray:
+    """Return where the indices of a side of the result lie in x by a factor: float32, each operation rounded."""
+    i, half = np.arange(size).astype(np.float32), np.float32(0.5)
+    with np.errstate(over="ignore"):
+        return (i + half) / np.float32(factor) - half if word == "half_pixel" else i / np.float32(factor)
+
+
+def nearest_scaled(word: str, places: np.ndarray, of_x: int) -> np.ndarray:
+    """Return the pixels that float32 coordinates are rounded to."""
+    s = np.clip(places.astype(np.float64), -1, of_x)
+    rounded = {"prefer_floor": np.ceil(s - 0.5), "prefer_ceil": np.floor(s + 0.5)}
+    places = {**rounded, "floor": np.floor(s), "ceil": np.ceil(s)}[word]
+    return np.clip(places.astype(np.int64), 0, of_x - 1)
+
+
 def nearest(word: str, numerators: np.ndarray, denominator: int, of_x: int) -> np.ndarray:
     """Return the pixels that coordinates are rounded to."""
     twice, unit = 2 * numerators, 2 * denominator
@@ -363,13 +415,23 @@ def interpolated(given: Given, images: np.ndarray, y: Between, x: Between) -> np
 
 
 def resize(given: Given) -> np.ndarray:
-    word = given.attributes["coordinates"][0]
-    sides = [(*coordinates(word, given.shape[k], of_x := given.tensor("x").shape[k]), of_x) for k in (1, 2)]
+    word, rounding = given.attributes["coordinates"][0], given.attributes["rounding"][0]
+    sides = list(zip(given.shape[1:3], given.tensor("x").shape[1:3], given.attributes["factor"], strict=True))
     if given.attributes["mode"][0] == "nearest":
-        rows, columns = (nearest(given.attributes["rounding"][0], *side) for side in sides)
+        rows, columns = (
+            nearest_scaled(rounding, scaled_coordinates(word, size, factor), of_x)
+            if factor
+            else nearest(rounding, *coordinates(word, size, of_x), of_x)
+            for size, of_x, factor in sides
+        )
         return given.tensor("x")[:, rows][:, :, columns]
     places = []
-    for numerators, denominator, of_x in sides:
+    for size, of_x, factor in sides:
+        if factor:
+            inside = np.clip(scaled_coordinates(word, size, factor), np.float32(0), np.float32(of_x - 1))
+            places.append(between_samples(given, inside, of_x)[0])
+            continue
+        numerators, denominator = coordinates(word, size, of_x)
         numerators = np.clip(numerators, 0, (of_x - 1) * denominator)
         low, after = numerators // denominator, numerators % denominator
         weights = given.in_sum((denominator - after) / denominator), given.in_sum(after / denominator)

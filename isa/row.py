@@ -84,8 +84,8 @@ class Row:
     """One instruction.
 
     `meaning` is one line, `formula` the arithmetic, one assignment a line; `traps` what it may trap on (codes of
-    TRAPS); `program` a small complete program that shows it. One that keeps values, always or with some words of its
-    choices, knows no scales and zero points.
+    TRAPS); `program` a small complete program that shows it. The operands of `in_place` may be the result itself. One
+    that keeps values, always or with some words of its choices, knows no scales and zero points.
     """
 
     opcode: int
@@ -97,7 +97,7 @@ class Row:
     formula: str
     traps: tuple[str, ...]
     program: str
-    in_place: bool = False
+    in_place: tuple[str, ...] = ()
     keeps_values: bool = False
     keeping_words: tuple[str, ...] = ()
 
@@ -133,7 +133,8 @@ TRAPS = {
     "memory": "the chip does not have the operand's memory",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in "
     "place), or with a compressed weight, which nothing may write",
-    "index": "an element of `index` is no place along the first dimension of x: below 0, or beyond its last",
+    "index": "an element of `index` is no place along the dimension of x that it counts (the first, or `axis`): beyond "
+    "its last, or below 0, from where `from_end` counts back to its first",
     "deadlock": "no core can go on: each has ended, or waits for what only the others could bring",
 }
 

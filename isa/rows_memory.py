@@ -3,7 +3,19 @@
 from dataclasses import replace
 
 from isa.dtypes import I32
-from isa.row import DILATION, PAD, STRIDE, WINDOW, WINDOW_FORMULA, AttributeSpec, OperandSpec, Row, moved, zero_point
+from isa.row import (
+    DILATION,
+    PAD,
+    STRIDE,
+    WINDOW,
+    WINDOW_FORMULA,
+    AttributeSpec,
+    OperandSpec,
+    Row,
+    flag,
+    moved,
+    zero_point,
+)
 
 ROWS = (
     Row(
@@ -123,13 +135,16 @@ end
         "gather",
         "me",
         (
-            moved("out", "write", "lm", "result: as many rows as the index has elements"),
-            moved("x", "read", "lm", "tensor whose rows are picked: its first dimension counts them"),
-            OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the row of x for each row of out", strided=True),
+            moved("out", "write", "lm", "result, of the shape of x, with the elements of index counted by `axis`"),
+            moved("x", "read", "lm", "tensor whose rows, or what else `axis` counts, are picked"),
+            OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the place in x for each of out", strided=True),
         ),
-        (),
-        "Gather rows of a tensor by an index tensor.",
-        "out[i, ...] = x[index[i], ...]",
+        (
+            AttributeSpec("axis", "u8", 0, 3, (0,), "the dimension along which is picked"),
+            flag("from_end", "an index below 0 counts from the end: -1 is the last"),
+        ),
+        "Gather rows of a tensor, or what lies along another dimension, by an index tensor.",
+        "out[a, i, b] = x[a, index[i], b]                      ; a: the dimensions before `axis`, b: those behind it",
         ("bounds", "memory", "overlap", "index"),
         """\
 .input  index i32[3]

@@ -12,6 +12,7 @@ POOL_SCALE = constant("scale", F32, "multiplier, one for all")
 # The floating form of a sum; float(sum) is what leaves it.
 SUM_FORMULA = """
 sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format"""
+CEIL = flag("ceil", "round the result's sizes up: the last windows may reach beyond the padding; each begins inside x")
 POOL_WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh
 iw  = ow * stride.width - pad.left + kw"""
@@ -38,7 +39,7 @@ ROWS = (
             OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, NHWC, of the type of x"),
             read("x", "lm", VALUES, (4, 4), "activations, NHWC"),
         ),
-        (WINDOW, STRIDE, PAD),
+        (WINDOW, STRIDE, PAD, CEIL),
         "Take the greatest value of each window; padding never wins.",
         "out = max over kh, kw inside x of x[n, ih, iw, c]    ; the first of equals; a NaN is greater than any number"
         + POOL_WINDOW_FORMULA,
@@ -65,16 +66,17 @@ end
             WINDOW,
             STRIDE,
             PAD,
-            flag("count_pad", "divide by the size of the window, padding counted, not by the pixels inside x"),
+            flag("count_pad", "divide by the pixels inside x with its padding, not by those inside x"),
             zero_point("x_zero", "zero point of x"),
             zero_point("out_zero", "zero point of the result"),
+            CEIL,
         ),
         "Average each window.",
         "sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer"
         + SUM_FORMULA
         + POOL_WINDOW_FORMULA
         + """
-count = pixels of the window that lie inside x, or, with count_pad, its size
+count = pixels of the window that lie inside x, or, with count_pad, inside x with its padding
 m   = scale / count                                   ; rounded once, count exact; scale 1 where absent
 v   = float(sum) * m"""
         + TO_STORAGE,
@@ -162,10 +164,20 @@ end
             ),
             zero_point("x_zero", "zero point of x"),
             zero_point("out_zero", "zero point of the result"),
+            AttributeSpec(
+                "factor",
+                "f32",
+                0,
+                3.4e38,
+                (0.0, 0.0),
+                "pixels of the result to one of x; 0 takes the ratio of the sizes",
+                ("height", "width"),
+            ),
         ),
         "Resize images: the nearest pixel, or four weighted (bilinear).",
         """\
 s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
+s   = the same by `factor`, where given, in float32, each operation rounded
 out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
 s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
 r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0), s - r0 in the sum format; so c0, c1"""

@@ -35,7 +35,16 @@ CHAIN_OPERANDS = (
     OperandSpec("ew2", "read", ("lm",), ANY, (1, 4), "EW2: second tensor, broadcast to out", optional=True),
     constant("ew2_scale", F32, "EW2: de-quantises the second tensor, for each channel or one for all"),
     constant("table", F32, "SF: 256 values, for v rounded to -128 ... 127"),
-    constant("ew3_scale", F32, "EW3: multiplier before rounding, for each output channel or one for all"),
+    OperandSpec(
+        "ew3_scale",
+        "read",
+        ("cb",),
+        (F32, I32),
+        (1, 2),
+        "EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its "
+        "like, whole numbers, [2, channels or 1]: m, then s",
+        optional=True,
+    ),
 )
 CHAIN_ATTRIBUTES = (
     AttributeSpec(
@@ -72,6 +81,15 @@ CHAIN_ATTRIBUTES = (
     AttributeSpec("offset", "f32", -3.4e38, 3.4e38, (0.0,), "SF: added by hard_sigmoid"),
     zero_point("ew2_zero", "EW2: zero point of the second tensor"),
     zero_point("out_zero", "EW3: zero point of the result"),
+    AttributeSpec(
+        "ew3_op",
+        "u8",
+        0,
+        3,
+        (0,),
+        "EW3: how the result is scaled and rounded",
+        words=("none", "round_once", "round_twice", "round_away"),
+    ),
 )
 CHAIN_FORMULA = """
 v   = float(acc)                                      ; of 64 bits by way of float64
@@ -81,8 +99,9 @@ v   = v ew2_op d                                      ; EW2, where a second tens
 v   = sf(v)                                           ; SF
 v   = v * ew3_scale                                   ; EW3, where given
 out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
 out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-out = acc                                             ; for an i32 result, which no stage may follow"""
+out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
 
 ROWS = (
@@ -120,6 +139,7 @@ ROWS = (
 conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu
 end
 """,
+        in_place=("ew2",),
     ),
     Row(
         0x11,
@@ -154,6 +174,7 @@ end
 dwconv out, x, w, bias=b, pad=1, clip=(0, 6)
 end
 """,
+        in_place=("ew2",),
     ),
     Row(
         0x12,
@@ -186,6 +207,7 @@ end
 matmul out, x, w, bias=b, transpose_w, relu
 end
 """,
+        in_place=("ew2",),
     ),
     Row(
         0x18,
@@ -208,6 +230,6 @@ end
 eltwise out, x, mul=gate, tanh
 end
 """,
-        in_place=True,
+        in_place=("x", "ew2"),
     ),
 )

@@ -29,12 +29,14 @@ def same(name: str, actual: Sequence[int], expected: Sequence[int], why: str) ->
 def chain(view: View) -> Iterator[Diagnostic[str]]:
     out = view.tensor("out")
     channels = out.shape[-1]
-    for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", "ew3_scale"):
+    fixed = view.word("ew3_op") != "none"
+    for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", *(() if fixed else ("ew3_scale",))):
         vector = view.operands.get(name)
         if vector is not None and vector.shape[0] not in (1, channels):
             yield Diagnostic(
                 "shape", name, f"`{name}` has {vector.shape[0]} elements", f"expected 1, or {channels}: one a channel"
             )
+    yield from fixed_point(view) if fixed else floating(view)
     table = view.operands["table"]
     if table is not None and table.shape[0] != 256:
         yield Diagnostic("shape", "table", f"`table` has {table.shape[0]} elements", "expected 256")
@@ -49,15 +51,51 @@ def chain(view: View) -> Iterator[Diagnostic[str]]:
     if low > high:
         yield Diagnostic("chain", "clip_low", f"clip's lower bound {low:g} is above its upper bound {high:g}")
     if out.dtype == I32:
-        stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew3_scale") if view.operands[name] is not None]
+        added = ew2 is not None and ew2.dtype == I32 and view.word("ew2_op") == "add"
+        names = ("ew1_scale", "ew1_bias", *(() if added else ("ew2",)), "ew2_scale", "ew3_scale")
+        stages = [name for name in names if view.operands[name] is not None]
         stages += [word] if (word := view.word("sf")) != "none" else []
         if stages:
             yield Diagnostic(
                 "chain",
                 "out",
                 f"a result of type i32 is the accumulator itself, but {', '.join(stages)} follows",
-                "write another type, or leave the stages out",
+                "write another type, or leave the stages out; only `add=` of an i32 tensor may follow",
             )
+
+
+def floating(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what is wrong with the multiplier of EW3 where it is a float."""
+    scale = view.operands["ew3_scale"]
+    if scale is not None and scale.dtype == I32:
+        help = "expected f32; whole numbers go with `round_once` and its like"
+        yield Diagnostic("type", "ew3_scale", "`ew3_scale` has type i32", help)
+    elif scale is not None and scale.rank != 1:
+        message = f"`ew3_scale` has {scale.rank} dimensions {list(scale.shape)}"
+        yield Diagnostic("rank", "ew3_scale", message, "expected 1")
+
+
+def fixed_point(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what does not go with whole multipliers in EW3, and what is wrong with them."""
+    word, out, x, scale = view.word("ew3_op"), view.tensor("out"), view.tensor("x"), view.operands["ew3_scale"]
+    stages = [name for name in ("ew1_scale", "ew1_bias", "ew2", "ew2_scale") if view.operands[name] is not None]
+    stages += [sf] if (sf := view.word("sf")) not in ("none", "relu") else []
+    if stages:
+        help = "leave the stages out: only `relu` may stand before"
+        yield Diagnostic("chain", "ew3_op", f"{word} takes the accumulator itself, but there is {stages[0]}", help)
+    if not out.dtype.is_quantised:
+        yield Diagnostic("type", "out", f"out has type {out.dtype}", f"{word} rounds to i8, u8 or i16")
+    if x.dtype.is_float or (x.dtype == I16 and "w" in view.operands):
+        help = "it has to have 32 bits: that of 8-bit products, or an integer x of `eltwise`"
+        yield Diagnostic("type", "x", f"x has type {x.dtype}, which {word} does not take the accumulator of", help)
+    channels = out.shape[-1]
+    expected = f"expected i32[2, 1], or [2, {channels}]: m, then s, of each channel"
+    if scale is None:
+        yield Diagnostic("missing", "ew3_scale", f"{word} needs `ew3_scale`", expected)
+    elif scale.dtype != I32:
+        yield Diagnostic("type", "ew3_scale", f"`ew3_scale` has type {scale.dtype}", expected)
+    elif scale.shape not in ((2, 1), (2, channels)):
+        yield Diagnostic("shape", "ew3_scale", f"`ew3_scale` has shape {list(scale.shape)}", expected)
 
 
 def products(view: View) -> Iterator[Diagnostic[str]]:
@@ -87,10 +125,12 @@ def broadcast(name: str, operand: Operand, out: Operand) -> Iterator[Diagnostic[
 def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channels: int) -> Iterator[Diagnostic[str]]:
     batch, height, width, _ = view.shape("x")
     (top, left, bottom, right), stride = view.ints("pad"), view.ints("stride")
+    up = view.attributes.get("ceil") == (1,)
     sizes = []
     for axis, size, before, after in ((0, height, top, bottom), (1, width, left, right)):
         reach = (kernel[axis] - 1) * dilation[axis] + 1
-        if reach > size + before + after:
+        beyond = size + before + after - reach
+        if beyond < 0 and not (up and beyond + stride[axis] > 0):
             side = ("high", "wide")[axis]
             yield Diagnostic(
                 "shape",
@@ -99,8 +139,12 @@ def windowed(view: View, kernel: Sequence[int], dilation: Sequence[int], channel
                 "make the window smaller or the padding larger",
             )
             return
-        sizes.append((size + before + after - reach) // stride[axis] + 1)
-    why = "from x, the window, stride and padding"
+        count = beyond // stride[axis] + 1
+        if up:
+            # The windows that begin inside x, of those that begin no further than the padding allows.
+            count = min(-(-beyond // stride[axis]), (size + before - 1) // stride[axis]) + 1
+        sizes.append(count)
+    why = "from x, the window, stride and padding" + (", rounded up" if up else "")
     yield from same("out", view.shape("out"), (batch, *sizes, channels), why)
 
 
@@ -224,6 +268,8 @@ def resize(view: View) -> Iterator[Diagnostic[str]]:
     expected = (x.shape[0], *out.shape[1:3], x.shape[3])
     yield from same("out", out.shape, expected, "the images and channels of x")
     yield from sides(view)
+    if any(view.attributes["factor"]) and view.word("coordinates") == "align_corners":
+        yield Diagnostic("chain", "factor", "align_corners does not take `factor`", "it goes by the sizes alone")
     if view.word("mode") == "nearest":
         yield from keeps_type(view, "the nearest pixel keeps its type")
         yield from unscaled(view, "resize nearest")
@@ -309,9 +355,15 @@ def transpose(view: View) -> Iterator[Diagnostic[str]]:
 
 def gather(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
+    (axis,) = view.ints("axis")
     yield from keeps_type(view, "a gather does not convert")
-    rows = (*view.shape("index"), *x.shape[1:])
-    yield from same("out", out.shape, rows, "a row of x for each element of index")
+    if axis >= x.rank:
+        message = f"`axis` is {axis} for an x of {x.rank} dimension{'s' if x.rank > 1 else ''}"
+        yield Diagnostic("range", "axis", message, f"expected 0 to {x.rank - 1}")
+        return
+    rows = (*x.shape[:axis], *view.shape("index"), *x.shape[axis + 1 :])
+    what = f"dimension {axis} of x counts" if axis else "a row of x for"
+    yield from same("out", out.shape, rows, f"{what} each element of index")
 
 
 def flatten(view: View) -> Iterator[Diagnostic[str]]:

@@ -26,6 +26,14 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "hard_sigmoid": "v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v",
         "hard_swish": "a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a",
     },
+    # The accumulator goes to EW3 as it is, with relu at most before; m and s are the channel's in ew3_scale.
+    "ew3_op": {
+        "none": "v = v * ew3_scale, where given; rounded by rne",
+        "round_once": "floor(acc * m / 2**(31 - s) + 1/2)",
+        "round_twice": "a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; "
+        "a / 2**max(-s, 0), rounded to the nearest, half away from 0",
+        "round_away": "acc * m / 2**(31 - s), rounded to the nearest, half away from 0",
+    },
     "op": {
         "sum": "v = float(sum) * scale",
         "mean": "v = float(sum) * (scale / count)",
@@ -34,9 +42,9 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
     },
     "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
     "coordinates": {
-        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2",
+        "half_pixel": "s = (i + 1/2) * of_x / size - 1/2, or (i + 1/2) / factor - 1/2",
         "align_corners": "s = i * (of_x - 1) / (size - 1); 0 where size is 1",
-        "asymmetric": "s = i * of_x / size",
+        "asymmetric": "s = i * of_x / size, or i / factor",
     },
     "rounding": {
         "prefer_floor": "ceil(s - 1/2)",

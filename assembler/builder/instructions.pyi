@@ -55,6 +55,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Convolve an image with weights, then run the chain.
@@ -70,8 +73,9 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-            out = acc                                             ; for an i32 result, which no stage may follow
+            out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
         x: activations, NHWC; i8, u8 or i16, rank 4, in lm
@@ -80,7 +84,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
         dilation: distance of the taps, in input pixels: one value, or (height, width)
@@ -107,6 +111,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu
@@ -148,6 +155,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Convolve each channel with a filter of its own (depthwise), then run the chain.
@@ -162,8 +172,9 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-            out = acc                                             ; for an i32 result, which no stage may follow
+            out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
         x: activations, NHWC; i8, u8 or i16, rank 4, in lm
@@ -172,7 +183,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
         dilation: distance of the taps, in input pixels: one value, or (height, width)
@@ -198,6 +209,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: dwconv out, x, w, bias=b, pad=1, clip=(0, 6)
@@ -238,6 +252,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Multiply matrices, then run the chain.
@@ -251,8 +268,9 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
-            out = acc                                             ; for an i32 result, which no stage may follow
+            out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, [batch..., m, n]; i8, u8, i16, i32, f16, bf16 or f32, rank 2 to 4, in lm
         x: left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x; i8, u8 or i16, rank 2 to 4, in lm
@@ -261,7 +279,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         transpose_x: x is stored as [k, m]
         transpose_w: w is stored as [n, k]
         x_zero: zero point of x
@@ -286,6 +304,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: matmul out, x, w, bias=b, transpose_w, relu
@@ -321,6 +342,9 @@ class Instructions:
         hard_swish: _Flag | None = False,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        round_once: _Flag | None = False,
+        round_twice: _Flag | None = False,
+        round_away: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Enter the chain at EW1: element by element, with broadcasting.
@@ -333,6 +357,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 
         out: result; i8, u8, i16, f16, bf16 or f32, rank 1 to 4, in lm
@@ -340,7 +365,7 @@ class Instructions:
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
-        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; f32, rank 1, in cb
+        ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         x_zero: zero point of x
         add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
@@ -362,6 +387,9 @@ class Instructions:
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
+        round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
+        round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
+        round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: eltwise out, x, mul=gate, tanh
@@ -375,6 +403,7 @@ class Instructions:
         window: _Wholes | Literal["global"],
         stride: _Wholes | None = 1,
         pad: _Wholes | None = 0,
+        ceil: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Take the greatest value of each window; padding never wins.
@@ -388,6 +417,7 @@ class Instructions:
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
+        ceil: round the result's sizes up: the last windows may reach beyond the padding; each begins inside x
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: maxpool out, x, window=2, stride=2
@@ -405,6 +435,7 @@ class Instructions:
         count_pad: _Flag | None = False,
         x_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        ceil: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Average each window.
@@ -413,7 +444,7 @@ class Instructions:
             sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
             ih  = oh * stride.height - pad.top + kh
             iw  = ow * stride.width - pad.left + kw
-            count = pixels of the window that lie inside x, or, with count_pad, its size
+            count = pixels of the window that lie inside x, or, with count_pad, inside x with its padding
             m   = scale / count                                   ; rounded once, count exact; scale 1 where absent
             v   = float(sum) * m
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
@@ -425,9 +456,10 @@ class Instructions:
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
-        count_pad: divide by the size of the window, padding counted, not by the pixels inside x
+        count_pad: divide by the pixels inside x with its padding, not by those inside x
         x_zero: zero point of x
         out_zero: zero point of the result
+        ceil: round the result's sizes up: the last windows may reach beyond the padding; each begins inside x
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: avgpool out, x, window=global
@@ -491,11 +523,13 @@ class Instructions:
         ceil: _Flag | None = False,
         x_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
+        factor: _Numbers | None = 0.0,
         wait: str | None = "",
     ) -> _Out:
         """Resize images: the nearest pixel, or four weighted (bilinear).
 
             s   = the coordinate in x of an index of out, for rows and for columns: an exact fraction
+            s   = the same by `factor`, where given, in float32, each operation rounded
             out = x[n, nearest(s of oh), nearest(s of ow), c]     ; nearest, kept within x; out has the type of x
             s   = s, kept within 0 ... of_x - 1                   ; linear, as all that follows
             r0  = floor(s);  r1 = r0 + 1, kept within x; their weights 1 - (s - r0), s - r0 in the sum format; so c0, c1
@@ -510,15 +544,16 @@ class Instructions:
         scale: multiplier, one for all; f32, rank 1, in cb
         nearest: how pixels come about, out = the nearest pixel
         linear: how pixels come about, v = four pixels, weighted
-        half_pixel: where index i of the result's `size` lies among the `of_x` of x, s = (i + 1/2) * of_x / size - 1/2
+        half_pixel: where index i of the result's `size` lies among the `of_x` of x, s = (i + 1/2) * of_x / size - 1/2, or (i + 1/2) / factor - 1/2
         align_corners: where index i of the result's `size` lies among the `of_x` of x, s = i * (of_x - 1) / (size - 1); 0 where size is 1
-        asymmetric: where index i of the result's `size` lies among the `of_x` of x, s = i * of_x / size
+        asymmetric: where index i of the result's `size` lies among the `of_x` of x, s = i * of_x / size, or i / factor
         prefer_floor: which pixel is nearest to a coordinate s, ceil(s - 1/2)
         prefer_ceil: which pixel is nearest to a coordinate s, floor(s + 1/2)
         floor: which pixel is nearest to a coordinate s, floor(s)
         ceil: which pixel is nearest to a coordinate s, ceil(s)
         x_zero: zero point of x
         out_zero: zero point of the result
+        factor: pixels of the result to one of x; 0 takes the ratio of the sizes: one value, or (height, width)
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: resize out, x, linear
@@ -699,15 +734,19 @@ class Instructions:
         x: _Operand,
         index: _Operand,
         *,
+        axis: _Whole | None = 0,
+        from_end: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
-        """Gather rows of a tensor by an index tensor.
+        """Gather rows of a tensor, or what lies along another dimension, by an index tensor.
 
-            out[i, ...] = x[index[i], ...]
+            out[a, i, b] = x[a, index[i], b]                      ; a: the dimensions before `axis`, b: those behind it
 
-        out: result: as many rows as the index has elements; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        x: tensor whose rows are picked: its first dimension counts them; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        index: the row of x for each row of out; i32, rank 1, in lm
+        out: result, of the shape of x, with the elements of index counted by `axis`; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor whose rows, or what else `axis` counts, are picked; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        index: the place in x for each of out; i32, rank 1, in lm
+        axis: the dimension along which is picked
+        from_end: an index below 0 counts from the end: -1 is the last
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: gather out, x, index

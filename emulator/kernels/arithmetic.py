@@ -15,6 +15,7 @@ from emulator.kernels.numbers import (
     FP32_FRACTION,
     f32,
     i32,
+    i64,
     round_all,
     round_bits,
     saturated,
@@ -39,6 +40,8 @@ NO_EW2, ADD, SUB, MUL, MAX, MIN = (
 NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
     _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )
+NO_EW3, ROUND_ONCE, ROUND_TWICE, ROUND_AWAY = (whole(k) for k in range(len(_words("ew3_op"))))
+assert _words("ew3_op") == ("none", "round_once", "round_twice", "round_away")
 GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
     _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
 )
@@ -126,6 +129,30 @@ def load_accumulators(acc: Integers, at: int, scale: Floats, v: Floats, fraction
     else:
         for k in range(n):
             v[k] = f32(round_bits(np.float64(acc[start + k]), fraction))
+
+
+@inner
+def scaled_once(acc: int, m: int, s: int, away: bool) -> Any:
+    """Return acc * m / 2**(31 - s), of numbers of 32 bits, rounded to the nearest: half up, or away from 0."""
+    last: Any = min(max(s, -31), 30)
+    product, half = i64(acc) * i64(m), i64(1) << (30 - last)
+    if away and product < 0:
+        return -((half - product) >> (31 - last))
+    return (product + half) >> (31 - last)
+
+
+@inner
+def scaled_twice(acc: int, m: int, s: int) -> Any:
+    """Return acc * 2**max(s, 0), kept within 32 bits, times m / 2**31, rounded, times 2**min(s, 0), rounded again.
+
+    Half goes up first, away from 0 then.
+    """
+    left: Any = min(max(s, 0), 30)
+    right: Any = min(max(-s, 0), 31)
+    a: Any = min(max(i64(acc) << left, -(2**31)), 2**31 - 1)
+    a = min((a * i64(m) + (1 << 30)) >> 31, 2**31 - 1)
+    below = 1 if a < 0 and right > 0 else 0
+    return (a + ((i64(1) << right) >> 1) - below) >> right
 
 
 @inner

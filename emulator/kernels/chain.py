@@ -30,8 +30,11 @@ from emulator.kernels.arithmetic import (
     CLIP,
     MUL,
     NO_EW2,
+    NO_EW3,
     NO_SF,
     RELU,
+    ROUND_AWAY,
+    ROUND_TWICE,
     SUB,
     add_scaled,
     are_moderate,
@@ -40,6 +43,8 @@ from emulator.kernels.arithmetic import (
     combine,
     load_accumulators,
     scale_and_add,
+    scaled_once,
+    scaled_twice,
     special_function,
     with_constant,
 )
@@ -48,9 +53,11 @@ from emulator.kernels.numbers import (
     I8_CODE,
     I32_CODE,
     U8_CODE,
+    address,
     f32,
     i32,
     i64,
+    integer_range,
     is_floating,
     padded,
     round_all,
@@ -58,6 +65,7 @@ from emulator.kernels.numbers import (
     saturated,
     short_multiply_add,
     short_product,
+    store_integers,
     u64,
 )
 from emulator.kernels.rows import (
@@ -137,7 +145,7 @@ def is_at_once(row: Row, operands: int, stages: int) -> bool:
     """
     operation, function, second = row[stages + Attribute.EW2_OP], row[stages + Attribute.SF], operands + Slot.EW2
     bytes_only = row[OUT + Field.DTYPE] == I8_CODE and row[X + Field.DTYPE] in (I8_CODE, U8_CODE)
-    if not bytes_only or function not in (NO_SF, RELU, CLIP):
+    if not bytes_only or function not in (NO_SF, RELU, CLIP) or row[stages + Attribute.EW3_OP] != NO_EW3:
         return False
     # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
     if row[Call.FRACTION] != FP32_FRACTION and row[operands + Slot.EW1_BIAS + Field.ADDRESS] != ABSENT:
@@ -161,7 +169,10 @@ def open_chain(arena: Bytes, row: Row, operands: int, stages: int) -> Chain:
     floats = viewed(borrowed(memory), np.float32)
     to = 2 * apart
     for slot, neutral in CONSTANT_SLOTS:
-        if row[operands + slot + Field.ADDRESS] != ABSENT:
+        if row[operands + slot + Field.DTYPE] == I32_CODE:
+            # The whole numbers of EW3 are read where they lie.
+            pass
+        elif row[operands + slot + Field.ADDRESS] != ABSENT:
             fill(arena, row, operands + slot, floats, to, line, channels)
         elif at_once:
             for k in range(u64(to), u64(to + line)):
@@ -272,6 +283,43 @@ def all_at_once(
 
 
 @inner
+def store_sums(arena: Bytes, row: Row, chain: Chain, acc: Integers, pitch: int, first: int, count: int) -> None:
+    """Store accumulators of 32 bits as they are, as `run_chain` has them, each with a second tensor's i32 added."""
+    words, channels, second = viewed(arena, np.int32), u64(row[OUT + Field.SHAPE + 3]), chain.operands + Slot.EW2
+    added, step = row[chain.stages + Attribute.EW2_OP] != NO_EW2, u64(row[second + Field.SHAPE + 3] > 1)
+    for r in range(count):
+        at, of_acc = u64((row[OUT + Field.ADDRESS] >> 2) + row_start(row, OUT, first + r)), u64(r * pitch)
+        if added:
+            d = u64((row[second + Field.ADDRESS] >> 2) + row_start(row, second, first + r))
+            for k in range(channels):
+                words[at + k] = i32(acc[of_acc + k] + words[d + k * step])
+        else:
+            for k in range(channels):
+                words[at + k] = acc[of_acc + k]
+
+
+@inner
+def store_fixed(arena: Bytes, row: Row, chain: Chain, acc: Integers, pitch: int, first: int, count: int) -> None:
+    """Store accumulators of 32 bits as `run_chain` has them, scaled and rounded by whole numbers."""
+    words, channels, slot = viewed(arena, np.int32), row[OUT + Field.SHAPE + 3], chain.operands + Slot.EW3_SCALE
+    fractions = u64(row[slot + Field.ADDRESS] >> 2)
+    powers, step = fractions + u64(row[slot + Field.STRIDE + 2]), u64(row[slot + Field.SHAPE + 3] > 1)
+    twice = row[chain.stages + Attribute.EW3_OP] == ROUND_TWICE
+    away = row[chain.stages + Attribute.EW3_OP] == ROUND_AWAY
+    floor = 0 if row[chain.stages + Attribute.SF] == RELU else -(2**31)
+    zero, (least, greatest) = row[chain.stages + Attribute.OUT_ZERO], integer_range(row[OUT + Field.DTYPE])
+    results = viewed(chain.memory, np.int32)[:channels]
+    for r in range(count):
+        at = u64(r * pitch)
+        for c in range(u64(channels)):
+            m, s, a = words[fractions + c * step], words[powers + c * step], max(acc[at + c], floor)
+            q = scaled_twice(a, m, s) if twice else scaled_once(a, m, s, away)
+            results[c] = i32(min(max(q + zero, least), greatest))
+        to = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, first + r))
+        store_integers(arena, row[OUT + Field.DTYPE], to, results)
+
+
+@inner
 def run_chain(
     arena: Bytes,
     row: Row,
@@ -289,11 +337,10 @@ def run_chain(
     """
     channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Call.FRACTION], chain.stages
     if row[OUT + Field.DTYPE] == I32_CODE:
-        words = viewed(arena, np.int32)
-        for r in range(count):
-            at = u64((row[OUT + Field.ADDRESS] >> 2) + row_start(row, OUT, first + r))
-            for k in range(u64(channels)):
-                words[at + k] = acc[u64(r * pitch) + k]
+        store_sums(arena, row, chain, acc, pitch, first, count)
+        return
+    if row[stages + Attribute.EW3_OP] != NO_EW3:
+        store_fixed(arena, row, chain, acc, pitch, first, count)
         return
     if chain.at_once and acc.size:
         all_at_once(arena, row, chain, acc, i64(0), None, pitch, first, count)

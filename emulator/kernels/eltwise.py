@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from emulator.jit.arrays import Bytes, Columns, Row
-from emulator.jit.compile import hot
+from emulator.jit.arrays import Bytes, Columns, Integers, Row
+from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
+from emulator.kernels.arithmetic import NO_EW3
 from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
-from emulator.kernels.numbers import I8_CODE
-from emulator.kernels.rows import LANES, OUT, X, load_rows, row_count, row_start, rows_in_run
+from emulator.kernels.numbers import I8_CODE, address, load_integers
+from emulator.kernels.rows import LANES, OUT, Attribute, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Field, attribute_slot, operand_slot
 
@@ -21,6 +22,21 @@ class Eltwise(Columns):
     """The column of eltwise's own attribute."""
 
     X_ZERO = attribute_slot("eltwise", "x_zero")
+
+
+@inner
+def load_whole_rows(arena: Bytes, row: Row, zero: int, first: int, acc: Integers) -> None:
+    """Fill acc with rows, from number `first` on, of an integer x less its zero point; x is broadcast to the result."""
+    channels, dtype, less = row[OUT + Field.SHAPE + 3], row[X + Field.DTYPE], np.int32(zero)
+    spread = row[X + Field.SHAPE + 3] != channels
+    for r in range(acc.size // channels):
+        part = acc[r * channels : (r + 1) * channels]
+        held = part[:1] if spread else part
+        load_integers(arena, dtype, address(row, X, row[X + Field.ADDRESS], row_start(row, X, first + r)), held)
+        for k in range(held.size):
+            held[k] = np.int32(held[k] - less)
+        for k in range(held.size, channels):
+            part[k] = held[0]
 
 
 @hot
@@ -41,10 +57,14 @@ def eltwise(arena: Bytes, row: Row) -> None:
             first += count
         return
     block = chain.block // channels
-    acc, sums = accumulators(0, channels, False)
+    fixed = row[ELTWISE_STAGES + Attribute.EW3_OP] != NO_EW3
+    acc, sums = accumulators(block if fixed else 0, channels, False)
     for first in range(mine, end, block):
         if is_ended(arena, row):
             return
         count = min(block, end - first)
-        load_rows(arena, row, X, row[Eltwise.X_ZERO], first, chain.floats[: count * channels])
+        if fixed:
+            load_whole_rows(arena, row, row[Eltwise.X_ZERO], first, acc[: count * channels])
+        else:
+            load_rows(arena, row, X, row[Eltwise.X_ZERO], first, chain.floats[: count * channels])
         run_chain(arena, row, chain, acc, sums, channels, first, count)

@@ -15,7 +15,7 @@ import numpy as np
 from emulator.jit.arrays import Array, Bytes, Columns, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, u64
+from emulator.kernels.numbers import BF16_CODE, F16_CODE, F32_CODE, I8_CODE, I32_CODE, U8_CODE, i64, u64
 from emulator.kernels.rows import OUT, X, float_attribute, row_count
 from emulator.kernels.workspace import is_ended, share
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
@@ -32,6 +32,13 @@ class Transpose(Columns):
     """The column of a transpose's attribute."""
 
     PERM = attribute_slot("transpose", "perm")
+
+
+class Gather(Columns):
+    """The columns of a gather's attributes."""
+
+    AXIS = attribute_slot("gather", "axis")
+    FROM_END = attribute_slot("gather", "from_end")
 
 
 class Flatten(Columns):
@@ -147,39 +154,42 @@ def transpose(arena: Bytes, row: Row) -> None:
 
 
 @inner
-def first_wrong(arena: Bytes, row: Row, index: int, rows: int) -> int:
-    """Return 1 + the place of the first element of an index operand outside 0 ... rows - 1, or 0."""
+def first_wrong(arena: Bytes, row: Row, index: int, low: int, rows: int) -> int:
+    """Return 1 + the place of the first element of an index operand outside low ... rows - 1, or 0."""
     values = viewed(arena, np.int32)
     start, step = row[index + Field.ADDRESS] >> 2, row[index + Field.STRIDE + 3]
     for i in range(row[index + Field.SHAPE + 3]):
         value = values[start + i * step]
-        if value < 0 or value >= rows:
+        if value < low or value >= rows:
             return i + 1
     return 0
 
 
 @inner
 def gather_rows(arena: Bytes, view: Array, row: Row, shift: int, first: int) -> None:
-    """view[to + i . out] = view[start + index[i] . x] for all rows i, of which `first` is the dimension."""
+    """view[to + i . out] = view[start + index[i] . x] for all places i, of which `first` is the dimension."""
     values = viewed(arena, np.int32)
     index, step = row[GATHER_INDEX + Field.ADDRESS] >> 2, row[GATHER_INDEX + Field.STRIDE + 3]
     shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()
     out = row[OUT + Field.STRIDE : OUT + Field.STRIDE + 4].copy()
     x = row[X + Field.STRIDE : X + Field.STRIDE + 4].copy()
     to, start = row[OUT + Field.ADDRESS] >> shift, row[X + Field.ADDRESS] >> shift
-    out_step, x_step = out[first], x[first]
-    # One row at a time; the first joins the dimensions of all.
+    out_step, x_step, rows = out[first], x[first], row[X + Field.SHAPE + first]
+    # One place at a time; the first joins the dimensions of all.
     shape[first] = 1
     begin, end = share(row, row[GATHER_INDEX + Field.SHAPE + 3])
     for i in range(begin, end):
-        copy_elements(arena, row, view, shape, to + i * out_step, out, start + values[index + i * step] * x_step, x)
+        place = i64(values[index + i * step])
+        place = place + rows if place < 0 else place
+        copy_elements(arena, row, view, shape, to + i * out_step, out, start + place * x_step, x)
 
 
 @hot
 def gather(arena: Bytes, row: Row) -> None:
-    """out[i, ...] = x[index[i], ...]"""
-    first = 4 - row[X + Field.RANK]
-    row[Call.STATUS] = first_wrong(arena, row, GATHER_INDEX, row[X + Field.SHAPE + first])
+    """out[a, i, b] = x[a, index[i], b]"""
+    first = 4 - row[X + Field.RANK] + row[Gather.AXIS]
+    rows = row[X + Field.SHAPE + first]
+    row[Call.STATUS] = first_wrong(arena, row, GATHER_INDEX, -rows if row[Gather.FROM_END] else 0, rows)
     if row[Call.STATUS] != 0:
         return
     shift = size_shift(row[OUT + Field.DTYPE])

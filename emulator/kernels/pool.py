@@ -64,6 +64,19 @@ def window_inside(row: Row, index: int) -> tuple[int, int, int, int, int]:
 
 
 @inner
+def taps_padded(row: Row, index: int) -> int:
+    """Return how many taps of a result pixel's window lie inside x with its padding."""
+    across = row[OUT + Field.SHAPE + 2]
+    down = row[OUT + Field.SHAPE + 1]
+    # From the padding's first pixel on.
+    top = index // across % down * row[Pool.STRIDE]
+    left = index % across * row[Pool.STRIDE + 1]
+    bottom = row[Pool.PAD] + row[X + Field.SHAPE + 1] + row[Pool.PAD + 2]
+    right = row[Pool.PAD + 1] + row[X + Field.SHAPE + 2] + row[Pool.PAD + 3]
+    return min(row[Pool.WINDOW], bottom - top) * min(row[Pool.WINDOW + 1], right - left)
+
+
+@inner
 def pixel_start(row: Row, image: int, y: int, x: int) -> int:
     """Return the element, from the first of x, where a pixel of x begins."""
     return image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2]
@@ -202,7 +215,7 @@ def avgpool(arena: Bytes, row: Row) -> None:
         else:
             sum_integers(arena, row, window, line, sums, v)
         _, top, bottom, left, right = window
-        taps = row[Pool.WINDOW] * row[Pool.WINDOW + 1] if row[Pool.COUNT_PAD] else (bottom - top) * (right - left)
+        taps = taps_padded(row, index) if row[Pool.COUNT_PAD] else (bottom - top) * (right - left)
         # The format's greatest number may be passed here: float32 makes it the infinity that it is.
         multiplier[:] = f32(round_bits(scale / taps, fraction))
         combine(v, multiplier, MUL, fraction)

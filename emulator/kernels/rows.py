@@ -44,12 +44,13 @@ class Attribute(Columns):
     OFFSET = attribute_slot("conv", "offset") - _ATTRIBUTES
     EW2_ZERO = attribute_slot("conv", "ew2_zero") - _ATTRIBUTES
     OUT_ZERO = attribute_slot("conv", "out_zero") - _ATTRIBUTES
+    EW3_OP = attribute_slot("conv", "ew3_op") - _ATTRIBUTES
 
 
 for _name in ("conv", "dwconv", "matmul", "eltwise"):
     assert (operand_slot(_name, "out"), operand_slot(_name, "x")) == (OUT, X), _name
     assert operand_slot(_name, "ew3_scale") - operand_slot(_name, "ew1_scale") == Slot.EW3_SCALE, _name
-    assert attribute_slot(_name, "out_zero") - attribute_slot(_name, "ew2_op") == Attribute.OUT_ZERO, _name
+    assert attribute_slot(_name, "ew3_op") - attribute_slot(_name, "ew2_op") == Attribute.EW3_OP, _name
 
 
 @inner

@@ -38,6 +38,7 @@ RESIZE = whole(operand_slot("resize", "scale")), whole(attribute_slot("resize", 
 ROISAMPLE = whole(operand_slot("roisample", "scale")), whole(attribute_slot("roisample", "x_zero"))
 for _name in ("resize", "roisample"):
     assert attribute_slot(_name, "out_zero") == attribute_slot(_name, "x_zero") + 1
+FACTOR = whole(attribute_slot("resize", "factor"))
 ROI_INDEX = whole(operand_slot("roisample", "index"))
 SAMPLE_SCALE = whole(attribute_slot("roisample", "spatial_scale"))
 POOL_SCALE = whole(attribute_slot("roipool", "spatial_scale"))
@@ -113,6 +114,31 @@ def coordinate(word: int, i: int, size: int, of_x: int) -> tuple[int, int]:
 
 
 @inner
+def scaled_coordinate(word: int, i: int, factor: Any, of_x: int) -> Any:
+    """Return where result index i lies in x by a factor: float32, at most one pixel outside x."""
+    place = f32(i) + f32(0.5) if word == Coordinates.HALF_PIXEL else f32(i)
+    place = f32(place / factor)
+    place = f32(place - f32(0.5)) if word == Coordinates.HALF_PIXEL else place
+    return min(max(place, f32(-1)), f32(of_x))
+
+
+@inner
+def nearest_scaled(word: int, place: Any, of_x: int) -> int:
+    """Return the whole number that a float32 coordinate is rounded to, within x."""
+    s = np.float64(place)
+    if word == Rounding.PREFER_FLOOR:
+        s = np.ceil(s - 0.5)
+    elif word == Rounding.PREFER_CEIL:
+        s = np.floor(s + 0.5)
+    elif word == Rounding.FLOOR:
+        s = np.floor(s)
+    else:
+        s = np.ceil(s)
+    pixel: Any = min(max(np.int64(s), 0), of_x - 1)
+    return pixel
+
+
+@inner
 def nearest_pixel(word: int, numerator: int, denominator: int, of_x: int) -> int:
     """Return the whole number that a coordinate is rounded to, within x."""
     if word == Rounding.PREFER_FLOOR:
@@ -137,6 +163,21 @@ def between(numerator: int, denominator: int, of_x: int, fraction: int) -> tuple
         min(low + 1, of_x - 1),
         f32(round_bits((denominator - after) / denominator, fraction)),
         f32(round_bits(after / denominator, fraction)),
+    )
+
+
+@inner
+def between_samples(place: Any, of_x: int, fraction: int) -> tuple[int, int, Any, Any]:
+    """Return (pixel before, pixel after, weight of each) of a sample at most one pixel outside x."""
+    place = place if place > f32(0) else f32(0)
+    low: Any = min(np.int64(place), of_x - 1)
+    after = f32(place - f32(low)) if low < of_x - 1 else f32(0)
+    before = f32(f32(1) - after)
+    return (
+        low,
+        min(low + 1, of_x - 1),
+        f32(round_bits(np.float64(before), fraction)),
+        f32(round_bits(np.float64(after), fraction)),
     )
 
 
@@ -188,28 +229,47 @@ def copy_pixel(arena: Bytes, row: Row, start: int, index: int) -> None:
         arena[to + k] = arena[source + k]
 
 
+@inner
+def place_between(word: int, i: int, size: int, of_x: int, factor: Any, fraction: int) -> tuple[int, int, Any, Any]:
+    """Return (pixel before, pixel after, weight of each) of result index i, of one side; a factor of 0 is none."""
+    if factor != f32(0):
+        return between_samples(min(scaled_coordinate(word, i, factor, of_x), f32(of_x - 1)), of_x, fraction)
+    numerator, denominator = coordinate(word, i, size, of_x)
+    return between(numerator, denominator, of_x, fraction)
+
+
+@inner
+def place_nearest(word: int, rounding: int, i: int, size: int, of_x: int, factor: Any) -> int:
+    """Return the pixel of x that is nearest to result index i, of one side; a factor of 0 is none."""
+    if factor != f32(0):
+        return nearest_scaled(rounding, scaled_coordinate(word, i, factor, of_x), of_x)
+    numerator, denominator = coordinate(word, i, size, of_x)
+    return nearest_pixel(rounding, numerator, denominator, of_x)
+
+
 @hot
 def resize(arena: Bytes, row: Row) -> None:
     """out[n,oh,ow,c] = x at the coordinates of (oh, ow): the nearest pixel, or four weighted."""
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
     high_x, wide_x = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2]
     word, fraction = row[Resize.COORDINATES], row[Call.SUM_FRACTION]
-    linear = row[Resize.MODE] == Mode.LINEAR
+    linear, rounding = row[Resize.MODE] == Mode.LINEAR, row[Resize.ROUNDING]
+    factor_y, factor_x = f32(float_attribute(row, FACTOR)), f32(float_attribute(row, FACTOR + 1))
     work = np.empty((4, min(row[OUT + Field.SHAPE + 3], LANES)), np.float32)
     work[Work.MULTIPLIER] = f32(load_multiplier(arena, row, RESIZE[0]))
     begin, end = share(row, row_count(row))
     for index in range(begin, end):
         if is_ended(arena, row):
             return
-        y, y_unit = coordinate(word, index // wide % high, high, high_x)
-        x, x_unit = coordinate(word, index % wide, wide, wide_x)
+        i, j = index // wide % high, index % wide
         image = index // (wide * high) * row[X + Field.STRIDE]
         if linear:
-            rows, columns = between(y, y_unit, high_x, fraction), between(x, x_unit, wide_x, fraction)
+            rows = place_between(word, i, high, high_x, factor_y, fraction)
+            columns = place_between(word, j, wide, wide_x, factor_x, fraction)
             interpolate(arena, row, RESIZE, image, index, rows, columns, work)
         else:
-            at_y = nearest_pixel(row[Resize.ROUNDING], y, y_unit, high_x)
-            at_x = nearest_pixel(row[Resize.ROUNDING], x, x_unit, wide_x)
+            at_y = place_nearest(word, rounding, i, high, high_x, factor_y)
+            at_x = place_nearest(word, rounding, j, wide, wide_x, factor_x)
             copy_pixel(arena, row, pixel_start(row, image, at_y, at_x), index)
 
 
@@ -234,25 +294,10 @@ def sample_place(begin: Any, end: Any, i: int, bins: int, ratio: int, half_pixel
     return f32(f32(start + f32(f32(i // ratio) * size)) + within)
 
 
-@inner
-def between_samples(place: Any, of_x: int, fraction: int) -> tuple[int, int, Any, Any]:
-    """Return (pixel before, pixel after, weight of each) of a sample at most one pixel outside x."""
-    place = place if place > f32(0) else f32(0)
-    low: Any = min(np.int64(place), of_x - 1)
-    after = f32(place - f32(low)) if low < of_x - 1 else f32(0)
-    before = f32(f32(1) - after)
-    return (
-        low,
-        min(low + 1, of_x - 1),
-        f32(round_bits(np.float64(before), fraction)),
-        f32(round_bits(np.float64(after), fraction)),
-    )
-
-
 @hot
 def roisample(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = x[index[r]] at sample (i, j) of region r: four pixels weighted, 0 outside x."""
-    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, 0, row[X + Field.SHAPE])
     if row[Call.STATUS] != 0:
         return
     high, wide = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
@@ -308,7 +353,7 @@ def bin_inside(begin: Any, end: Any, i: int, bins: int, scale: Any, of_x: int) -
 @hot
 def roipool(arena: Bytes, row: Row) -> None:
     """out[r,i,j,c] = max of x[index[r]] over bin (i, j) of region r; x_zero where the bin is empty."""
-    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, row[X + Field.SHAPE])
+    row[Call.STATUS] = first_wrong(arena, row, ROI_INDEX, 0, row[X + Field.SHAPE])
     if row[Call.STATUS] != 0:
         return
     high, wide, dtype = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2], row[X + Field.DTYPE]

@@ -201,7 +201,7 @@ def _find_overlaps(
 def shares_bytes(instruction: Instruction, out: Operand, out_address: int, operand: Operand, address: int) -> bool:
     """Return whether a result at `out_address` overlaps what is read at `address`, other than in place."""
     in_place = (
-        instruction.row.in_place
+        any(operand is instruction.operand(name) for name in instruction.row.in_place)
         and out_address == address
         and (out.shape, out.strides, out.dtype.bytes) == (operand.shape, operand.strides, operand.dtype.bytes)
     )

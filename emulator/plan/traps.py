@@ -6,6 +6,7 @@ import numpy as np
 
 from emulator.plan.plan import Plan, where
 from isa.errors import Trap, index_trap
+from isa.instruction import counted
 from isa.operand import TASK_COUNTER, region
 from isa.program import Core
 from isa.table import ROWS
@@ -20,10 +21,10 @@ def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = ""
     assert out is not None
     held = core.around(out.memory, address, address + 1) if out.core is None else []
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
-    in_place = ", ".join(f"`{row.mnemonic}`" for row in ROWS if row.in_place)
+    in_place = ", ".join(f"{' or '.join(row.in_place)} of `{row.mnemonic}`" for row in ROWS if row.in_place)
     return Trap(
         f"{where(core, k)}: {moment}the result, from {place} on, overlaps a tensor that the instruction reads",
-        f"write to another tensor; only {in_place} may work in place, on the same elements",
+        f"write to another tensor; only {in_place} may be the result itself, the same elements",
         core=number,
         instruction=k,
         line=core.lines[k].number,
@@ -32,7 +33,7 @@ def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = ""
 
 
 def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
-    """Return the trap of a core's instruction k, whose index has at `place` no place along the first dimension of x."""
+    """Return the trap of a core's instruction k, whose index has at `place` what is no place in x."""
     core = plan.cores[number].core
     instruction = core.code[k]
     x, index = instruction.operand("x"), instruction.operand("index")
@@ -40,11 +41,14 @@ def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[
     address = index.address_at(counters) + place * index.strides[0] * index.dtype.bytes
     at = plan.bases[region(number, index.memory)] + address
     value = arena[at : at + index.dtype.bytes].view(index.dtype.numpy)[0]
+    axis, from_end = counted(instruction)
     return index_trap(
         place,
         int(value),
-        x.shape[0],
+        x.shape[axis],
         f"{where(core, k)}: {in_task(plan, counters)}",
+        axis,
+        from_end,
         core=number,
         instruction=k,
         line=core.lines[k].number,

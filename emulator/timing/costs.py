@@ -175,9 +175,10 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
 
 
 def gather(chip: Chip, instruction: Instruction) -> Cost:
-    # Row by row, whichever rows they are.
+    # Row by row, whichever rows they are; along another dimension, by what lies behind it.
     out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
-    row = run_length(replace(x, shape=x.shape[1:], strides=x.strides[1:]))
+    behind = int(instruction.attribute("axis")[0]) + 1
+    row = run_length(replace(x, shape=x.shape[behind:], strides=x.strides[behind:]))
     demands = {
         "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, run_length(index)),
         "LM write": moved_cycles(chip, out, min(row, run_length(out))),

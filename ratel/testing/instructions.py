@@ -5,7 +5,7 @@ built valid, not filtered. Tensors are small; every type, stage word and attribu
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from isa.compressed import legal_sizes
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
-from isa.instruction import Instruction, build
+from isa.instruction import Instruction, build, counted
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
 from isa.table import MNEMONICS, ROWS, by_opcode
@@ -165,14 +165,21 @@ def _optional(draw: Draw, build_it: Callable[[], Any]) -> Any:
     return build_it() if draw(st.booleans()) else None
 
 
-def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -> Fields:
-    """Return the operands and attributes of EW1 to EW3 for a result of this type and shape."""
+def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...], whole: bool) -> Fields:
+    """Return the operands and attributes of EW1 to EW3 for a result of this type and shape.
+
+    `whole` says that accumulators are integers of 32 bits.
+    """
     if out_dtype == I32:
-        return {}
+        if place.pick(draw, "ew2_op", ("none", "add")) != "add" or place.pins.get("ew2", I32) != I32:
+            return {}
+        return {"ew2_op": "add", "ew2": place.tensor(draw, "lm", I32, draw(_broadcast(shape)))}
 
     def vector(dtype: DType = F32) -> Operand:
         return place.vector(draw, dtype, draw(st.sampled_from((1, shape[-1]))))
 
+    if whole and out_dtype.is_quantised and (fixed := _fixed_point(draw, place, shape[-1])):
+        return fixed | _zeros(draw, out=out_dtype)
     fields: Fields = {
         "ew1_scale": _optional(draw, vector),
         "ew1_bias": _optional(draw, vector),
@@ -194,6 +201,20 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...]) -
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
     return fields | _zeros(draw, out=out_dtype)
+
+
+def _fixed_point(draw: Draw, place: Place, channels: int) -> Fields:
+    """Return what scales and rounds by whole numbers, or nothing: then EW3 is a floating one."""
+    pins, words = place.pins, _words("ew3_op")[1:]
+    if pins.get("ew2_op", "none") != "none" or pins.get("sf", "none") not in ("none", "relu") or "ew2" in pins:
+        return {}
+    usual = words if pins.get("ew3_scale") == I32 else ("none", "none", "none", *words)
+    word = pins.get("ew3_op") or draw(st.sampled_from(usual))
+    if word == "none" or pins.get("ew3_scale", I32) != I32:
+        return {}
+    count = draw(st.sampled_from((1, channels)))
+    scale = replace(place.vector(draw, I32, 2 * count), shape=(2, count), strides=(count, 1))
+    return {"ew3_op": word, "ew3_scale": scale, "sf": place.pick(draw, "sf", ("none", "relu"))}
 
 
 def _words(choice: str) -> tuple[str, ...]:
@@ -230,8 +251,16 @@ def _window(draw: Draw, dilated: bool, pooling: bool) -> _Window:
     if dilated:
         attributes["dilation"] = tuple(dilation)
     if pooling:
-        attributes["window"] = tuple(kernel)
+        attributes |= {"window": tuple(kernel), "ceil": draw(st.integers(0, 1))}
+        if attributes["ceil"]:
+            outs = [_rounded_up(*side) for side in zip(sizes, pads, kernel, stride, strict=True)]
     return _Window((kernel[0], kernel[1]), (sizes[0], sizes[1]), (outs[0], outs[1]), attributes)
+
+
+def _rounded_up(size: int, pads: tuple[int, int], taps: int, step: int) -> int:
+    """Return how many windows begin inside an input, or in the padding before it, until they reach its end."""
+    starts = range(0, size + pads[0], step)
+    return 1 + sum(start + taps < size + sum(pads) for start in starts[:-1])
 
 
 def zero_points(dtype: DType) -> st.SearchStrategy[int]:
@@ -268,7 +297,7 @@ def _conv(draw: Draw, place: Place) -> Fields:
         "groups": groups,
         **window.attributes,
         **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
     }
 
 
@@ -284,7 +313,7 @@ def _dwconv(draw: Draw, place: Place) -> Fields:
         "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
         **window.attributes,
         **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
     }
 
 
@@ -317,7 +346,7 @@ def _matmul(draw: Draw, place: Place) -> Fields:
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
         **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
     }
 
 
@@ -333,7 +362,7 @@ def _eltwise(draw: Draw, place: Place) -> Fields:
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", dtype, draw(_broadcast(shape))),
         **_zeros(draw, x=dtype),
-        **_chain(draw, place, out_dtype, shape),
+        **_chain(draw, place, out_dtype, shape, whole=not dtype.is_float),
     }
 
 
@@ -393,6 +422,9 @@ def _resize(draw: Draw, place: Place) -> Fields:
         "mode": mode,
         "coordinates": place.pick(draw, "coordinates", _words("coordinates")),
     }
+    if fields["coordinates"] != "align_corners":
+        factors = st.one_of(st.just(0.0), st.sampled_from((0.5, 1.5, 2.0)), st.floats(2.0**-149, 64, width=32))
+        fields["factor"] = draw(st.tuples(factors, factors))
     if mode == "nearest":
         return fields | {"rounding": place.pick(draw, "rounding", _words("rounding"))}
     return fields | _scaled(draw, place, dtype, out_dtype)
@@ -470,9 +502,11 @@ def _transpose(draw: Draw, place: Place) -> Fields:
 
 def _gather(draw: Draw, place: Place) -> Fields:
     shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
-    rows = draw(st.integers(1, 6))
+    rows, axis = draw(st.integers(1, 6)), draw(st.integers(0, len(shape) - 1))
     return {
-        "out": place.tensor(draw, "lm", dtype, (rows, *shape[1:]), write=True, free=True),
+        "axis": axis,
+        "from_end": draw(st.integers(0, 1)),
+        "out": place.tensor(draw, "lm", dtype, (*shape[:axis], rows, *shape[axis + 1 :]), write=True, free=True),
         "x": place.tensor(draw, "lm", dtype, shape, free=True),
         "index": place.tensor(draw, "lm", I32, (rows,), free=True, index=True),
     }
@@ -580,9 +614,11 @@ def random_data(seed: int, dtype: DType, count: int) -> bytes:
 
 def random_index(generator: np.random.Generator, instruction: Instruction, count: int) -> np.ndarray:
     """Return `count` elements for the index of an instruction, in range but for one in four times."""
-    x = instruction.operand("x")
+    x, (axis, from_end) = instruction.operand("x"), counted(instruction)
     assert x is not None
-    values = generator.integers(0, x.shape[0], count).astype(np.int32)
+    size = x.shape[axis]
+    low = -size if from_end else 0
+    values = generator.integers(low, size, count).astype(np.int32)
     if generator.random() < 0.25:
-        values[generator.integers(count)] = generator.choice([-1, x.shape[0], -(2**31), 2**31 - 1])
+        values[generator.integers(count)] = generator.choice([low - 1, size, -(2**31), 2**31 - 1])
     return values

@@ -43,6 +43,7 @@ def only(text: str, path: Path | None = None) -> Diagnostic:
         ("conv half, x, w, pad=1", "is `stride=2` missing? it is 1"),
         ("maxpool half, x, window=2", "is `stride=2` missing? it is 1"),
         ("avgpool half, x, window=(2, 2)", "is `stride=2` missing? it is 1"),
+        ("avgpool half, x[:, 0 : +7, 0 : +5], window=2, stride=2", "is `ceil` missing? sizes are rounded down"),
         ("conv y, nchw, w, pad=1", "`x` looks like NCHW; activations are NHWC"),
         ("conv nchw, nchw, w, pad=1", "`x` and `out` look like NCHW; activations are NHWC"),
         ("conv y, x, oihw, pad=2", "`w` looks like OIHW; weights are OHWI"),

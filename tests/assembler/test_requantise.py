@@ -1,5 +1,7 @@
 """Automatic multipliers against their rules, computed apart in NumPy float32."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,6 +49,26 @@ def test_one_multiply_where_one_is_enough(x: float, w: list[float], y: float, sf
     expected = np.float32(x) * np.asarray(w, np.float32) / np.float32(y)
     expected = expected[:1] if len(set(expected.tolist())) == 1 else expected
     assert found(made) == [None, None, None if expected.tolist() == [1.0] else expected.tolist()]
+
+
+@given(scales, st.lists(scales, min_size=4, max_size=4), scales, st.sampled_from(("round_once", "round_twice")))
+def test_whole_multipliers_are_of_float64(x: float, w: list[float], y: float, word: str) -> None:
+    """m * 2**(s - 31) is x * w / y in float64, of the float32 scales, to 31 bits."""
+    program, instruction = conv(f"scale={x!r}", f"scale={w}", f"scale={y!r}", f", {word}")
+    operand = instruction.operand("ew3_scale")
+    assert operand is not None and operand.dtype == I32
+    m, s = np.frombuffer(segment_at(program, "cb", operand.address)[: operand.bytes], "<i4").reshape(2, -1).tolist()
+    exact = [Fraction(x * one / y) for one in w]
+    exact = exact[:1] if len(set(exact)) == 1 else exact
+    assert len(m) == len(exact)
+    for fraction, power, real in zip(m, s, exact, strict=True):
+        assert 2**30 <= fraction < 2**31
+        assert abs(fraction * Fraction(2) ** (power - 31) - real) <= Fraction(2) ** (power - 32)
+
+
+def test_whole_multipliers_that_are_none() -> None:
+    with pytest.raises(AssemblyError, match="ew3_scale would be"):
+        conv("scale=1e30", "scale=1", "scale=1e-3", ", round_once")
 
 
 def test_in_real_units_where_stages_stand_between() -> None:

@@ -85,7 +85,7 @@ NOT_REMOTE = {
     "write": "only `copy` writes another core's lm: write a tensor of this core, and `copy` it there",
 }
 FROM_WINDOW = "from x, the window, stride and padding"
-LEAVE_OUT = "write another type, or leave the stages out"
+LEAVE_OUT = "write another type, or leave the stages out; only `add=` of an i32 tensor may follow"
 PER_CHANNEL = "expected 1, or 6: one a channel"
 
 CONV = [
@@ -171,8 +171,68 @@ CONV = [
         "a result of type i32 is the accumulator itself, but ew1_scale, relu follows",
         LEAVE_OUT,
     ),
+    *(
+        Bad(
+            {"out": lm(1, 4, 4, 6, dtype=I32), "ew2_op": word, "ew2": lm(6, dtype=dtype), "ew2_scale": scale},
+            "out",
+            "chain",
+            f"a result of type i32 is the accumulator itself, but {follows} follows",
+            LEAVE_OUT,
+        )
+        for word, dtype, scale, follows in (
+            ("add", I8, None, "ew2"),
+            ("sub", I32, None, "ew2"),
+            ("add", I32, cb(1), "ew2_scale"),
+        )
+    ),
 ]
 
+WHOLE = "expected i32[2, 1], or [2, 6]: m, then s, of each channel"
+MULTIPLIERS = dense("cb", 0, I32, (2, 6))
+CONV += [
+    Bad({"ew3_scale": cb(6, I32)}, "ew3_scale", "type", "`ew3_scale` has type i32"),
+    Bad({"ew3_scale": dense("cb", 0, F32, (2, 6))}, "ew3_scale", "rank", "`ew3_scale` has 2 dimensions [2, 6]"),
+    Bad({"ew3_op": "round_once"}, "ew3_scale", "missing", "round_once needs `ew3_scale`", WHOLE),
+    Bad({"ew3_op": "round_once", "ew3_scale": cb(6)}, "ew3_scale", "type", "`ew3_scale` has type f32", WHOLE),
+    Bad(
+        {"ew3_op": "round_twice", "ew3_scale": dense("cb", 0, I32, (2, 5))},
+        "ew3_scale",
+        "shape",
+        "`ew3_scale` has shape [2, 5]",
+        WHOLE,
+    ),
+    Bad(
+        {"ew3_op": "round_twice", "ew3_scale": MULTIPLIERS, "sf": "tanh"},
+        "ew3_op",
+        "chain",
+        "round_twice takes the accumulator itself, but there is tanh",
+        "leave the stages out: only `relu` may stand before",
+    ),
+    Bad(
+        {"ew3_op": "round_twice", "ew3_scale": MULTIPLIERS, "ew1_bias": cb(6)},
+        "ew3_op",
+        "chain",
+        "round_twice takes the accumulator itself, but there is ew1_bias",
+    ),
+    Bad(
+        {**F32_OUT, "ew3_op": "round_twice", "ew3_scale": MULTIPLIERS},
+        "out",
+        "type",
+        "out has type f32",
+        "round_twice rounds to i8, u8 or i16",
+    ),
+    Bad(
+        {
+            "x": lm(1, 8, 8, 4, at=512, dtype=I16),
+            "w": lm(6, 3, 3, 4, at=1024, dtype=I16),
+            "ew3_op": "round_once",
+            "ew3_scale": MULTIPLIERS,
+        },
+        "x",
+        "type",
+        "x has type i16, which round_once does not take the accumulator of",
+    ),
+]
 SIXTEEN = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
 
 
@@ -225,6 +285,14 @@ POOL = [
     Bad({"window": 3}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 3, 3, 6]: {FROM_WINDOW}"),
     Bad({"x": lm(1, 8, 8, 5)}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 4, 4, 5]: {FROM_WINDOW}"),
     Bad({"window": 9}, "x", "shape", "the window reaches over 9 pixels, but x with its padding is 8 high"),
+    Bad(
+        {"ceil": 1, "stride": 3},
+        "out",
+        "shape",
+        "`out` has shape [1, 4, 4, 6]",
+        f"expected [1, 3, 3, 6]: {FROM_WINDOW}, rounded up",
+    ),
+    Bad({"ceil": 1, "window": 11, "stride": 3}, "x", "shape", "the window reaches over 11 pixels, but x with"),
     Bad({"pad": (2, 0, 0, 0)}, "pad", "shape", "padding of 2 at the top", NO_EMPTY_WINDOW),
     Bad({"pad": (0, 2, 0, 0)}, "pad", "shape", "padding of 2 at the left", NO_EMPTY_WINDOW),
     Bad({"pad": (0, 0, 3, 0)}, "pad", "shape", "padding of 3 at the bottom", NO_EMPTY_WINDOW),
@@ -389,6 +457,13 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"mode": "nearest", "x_zero": 1}, "x_zero", "chain", "resize nearest does not take `x_zero`"),
         Bad({"mode": "nearest", "out_zero": 1}, "out_zero", "chain", "resize nearest does not take `out_zero`"),
         Bad({"rounding": "ceil"}, "rounding", "chain", "resize linear does not take `ceil`"),
+        Bad(
+            {"coordinates": "align_corners", "factor": (0, 2)},
+            "factor",
+            "chain",
+            "align_corners does not take `factor`",
+            "it goes by the sizes alone",
+        ),
         Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
     ],
     "roisample": [
@@ -437,6 +512,14 @@ _BAD: dict[str, list[Bad]] = {
             "expected [3, 6]: a row of x for each element of index",
         ),
         Bad({"x": lm(4, 5)}, "out", "shape", "`out` has shape [3, 6]"),
+        Bad({"axis": 2}, "axis", "range", "`axis` is 2 for an x of 2 dimensions", "expected 0 to 1"),
+        Bad(
+            {"axis": 1},
+            "out",
+            "shape",
+            "`out` has shape [3, 6]",
+            "expected [4, 3]: dimension 1 of x counts each element of index",
+        ),
         Bad({"x": lm(4)}, "out", "shape", "`out` has shape [3, 6]"),
         Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a gather does not convert"),
     ],
@@ -557,7 +640,8 @@ def of_attributes(row: Row) -> list[Bad]:
             value = spec.low + 0.5
             found.append(Bad({spec.name: (value,) * spec.count}, spec.name, "range", f"`{spec.name}` is {value}"))
         else:
-            found.append(Bad({spec.name: (-0.0,)}, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
+            zeros = {spec.name: (-0.0,) * spec.count}
+            found.append(Bad(zeros, spec.name, "range", f"`{spec.name}` is -0.0", "write 0"))
         if spec.name.endswith("_zero"):
             operand = _GOOD[row.mnemonic].get(spec.name.removesuffix("_zero"))
             if operand is not None:
@@ -565,7 +649,8 @@ def of_attributes(row: Row) -> list[Bad]:
                 found.append(Bad({spec.name: 128}, spec.name, "range", f"`{spec.name}` is 128", help))
                 found.append(Bad({spec.name: -129}, spec.name, "range", f"`{spec.name}` is -129", help))
         if spec.kind == "f32":
-            found.append(Bad({spec.name: (0.1,)}, spec.name, "range", f"`{spec.name}` is 0.1, which is not a float32"))
+            message = f"`{spec.name}` is 0.1, which is not a float32"
+            found.append(Bad({spec.name: (0.1,) * spec.count}, spec.name, "range", message))
     return found
 
 

@@ -143,7 +143,10 @@ class Element:
     def chain(self, acc, index) -> bytes:
         channel = index[-1]
         if self.out.dtype == I32:
-            return struct.pack("<i", acc)
+            second = 0 if self.operands["ew2"] is None else self.broadcast("ew2", index)
+            return struct.pack("<i", (acc + second + 2**31) % 2**32 - 2**31)
+        if (word := self.instruction.word("ew3_op")) != "none":
+            return self.fixed(word, acc, channel)
         # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
         v = self.rounded(float(acc))
         scale, bias = (self.channel(name, channel) for name in ("ew1_scale", "ew1_bias"))
@@ -158,6 +161,25 @@ class Element:
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
         return self.stored(v)
+
+    def fixed(self, word: str, acc: int, channel: int) -> bytes:
+        """Return an accumulator times m * 2**(s - 31), as an element of the result."""
+        of = 0 if self.operands["ew3_scale"].shape[1] == 1 else channel
+        m, s = (self.load("ew3_scale", k, of) for k in (0, 1))
+        s = min(max(s, -31), 30)
+        acc = max(acc, 0) if self.instruction.word("sf") == "relu" else acc
+        if word == "round_once":
+            q = floor(acc * m * Fraction(2) ** (s - 31) + Fraction(1, 2))
+        elif word == "round_away":
+            q = floor(abs(acc * m) * Fraction(2) ** (s - 31) + Fraction(1, 2))
+            q = q if acc * m > 0 else -q
+        else:
+            a = min(max(acc * 2 ** max(s, 0), -(2**31)), 2**31 - 1)
+            a = min(floor(Fraction(a * m, 2**31) + Fraction(1, 2)), 2**31 - 1)
+            q = floor(Fraction(abs(a), 2 ** max(-s, 0)) + Fraction(1, 2))
+            q = q if a > 0 else -q
+        dtype = self.out.dtype
+        return struct.pack(CODES[dtype], min(max(q + self.one("out_zero"), dtype.low), dtype.high))
 
     def second(self, v: float, index) -> float:
         word = self.instruction.word("ew2_op")
@@ -300,7 +322,13 @@ class Element:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]
         inside = [x for x in pixels if x is not None]
-        return self.multiplied(self.summed(inside), len(pixels) if self.one("count_pad") else len(inside))
+        count = len(inside)
+        if self.one("count_pad"):
+            _, height, width, _ = self.operands["x"].shape
+            _, _, bottom, right = self.attributes["pad"]
+            taps = self.taps(index, self.attributes["window"])
+            count = sum(row < height + bottom and column < width + right for _, row, column in taps)
+        return self.multiplied(self.summed(inside), count)
 
     def reduce(self, index) -> bytes:
         x, op = self.operands["x"], self.instruction.word("op")
@@ -316,22 +344,28 @@ class Element:
 
     def resize(self, index) -> bytes:
         n, *place, channel = index
-        sides = list(zip(place, self.out.shape[1:3], self.operands["x"].shape[1:3], strict=True))
+        sizes = self.out.shape[1:3], self.operands["x"].shape[1:3], self.attributes["factor"]
+        sides = list(zip(place, *sizes, strict=True))
         if self.instruction.word("mode") == "nearest":
             return self.raw("x", (n, *(self.nearest_pixel(*side) for side in sides), channel))
         rows, columns = (self.weighted(min(max(self.coordinate(*side), 0), side[2] - 1), side[2]) for side in sides)
         return self.multiplied(self.four(n, channel, rows, columns))
 
-    def coordinate(self, i: int, size: int, of_x: int) -> Fraction:
+    def coordinate(self, i: int, size: int, of_x: int, factor: float) -> Fraction | float:
         word = self.instruction.word("coordinates")
+        if factor:
+            half = 0.5 if word == "half_pixel" else 0.0
+            quotient = (Fraction(i) + Fraction(half)) / Fraction(factor)
+            return single((nearest(quotient, 23) if quotient else 0.0) - half)
         if word == "half_pixel":
             return (i + Fraction(1, 2)) * Fraction(of_x, size) - Fraction(1, 2)
         if word == "align_corners":
             return Fraction(i * (of_x - 1), size - 1) if size > 1 else Fraction(0)
         return Fraction(i * of_x, size)
 
-    def nearest_pixel(self, i: int, size: int, of_x: int) -> int:
-        place, half = self.coordinate(i, size, of_x), Fraction(1, 2)
+    def nearest_pixel(self, i: int, size: int, of_x: int, factor: float) -> int:
+        place, half = self.coordinate(i, size, of_x, factor), Fraction(1, 2)
+        place = Fraction(min(place, of_x))
         word = self.instruction.word("rounding")
         rounded = {
             "prefer_floor": ceil(place - half),
@@ -427,10 +461,13 @@ class Element:
         return self.raw("x", source)
 
     def gather(self, index) -> bytes:
-        chosen = self.load("index", index[0])
-        if not 0 <= chosen < self.operands["x"].shape[0]:
-            raise IndexError(index[0])
-        return self.raw("x", (chosen, *index[1:]))
+        axis = self.one("axis")
+        chosen, size = self.load("index", index[axis]), self.operands["x"].shape[axis]
+        if self.one("from_end") and -size <= chosen < 0:
+            chosen += size
+        if not 0 <= chosen < size:
+            raise IndexError(index[axis])
+        return self.raw("x", (*index[:axis], chosen, *index[axis + 1 :]))
 
     def flatten(self, index) -> bytes:
         n, _, _, place = index

@@ -172,6 +172,11 @@ NEEDS_SF = {
 NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
 
 
+# The stages that an i32 result may have, or be without.
+ADDED = {("ew2", I32), ("ew2_op", "add"), ("ew2_op", "none"), ("ew3_op", "none"), ("sf", "none")}
+# What scales and rounds by whole numbers, and what goes with it.
+FIXED = {*(("ew3_op", word) for word in ("round_once", "round_twice", "round_away")), ("ew3_scale", I32)}
+BESIDE_FIXED = {("ew2_op", "none"), ("sf", "none"), ("sf", "relu"), ("ew3_scale", "present"), ("ew3_scale", I32)}
 WIDE = {("x", "out", I32), ("w", "out", I32)}
 
 
@@ -180,7 +185,8 @@ def excluded(first: Feature, second: Feature) -> bool:
     for (name, value), (other, what) in ((first, second), (second, first)):
         if name == other and value != what:
             return True
-        if name == "out" and value == I32 and (other in CHAIN or (other in ("sf", "ew2_op") and what != "none")):
+        of_chain = other in CHAIN or other in ("sf", "ew2_op", "ew3_op")
+        if name == "out" and value == I32 and of_chain and (other, what) not in ADDED:
             return True
         if other == f"{name}_zero" and not value.is_quantised:
             return True
@@ -189,6 +195,10 @@ def excluded(first: Feature, second: Feature) -> bool:
             return True
         if value == I16 and (name, other, what) in WIDE:
             return True
+        if (name, value) in FIXED and not_beside_fixed(other, what):
+            return True
+        if {(name, value), (other, what)} == {("ew3_op", "none"), ("ew3_scale", I32)}:
+            return True
         if name == "sf" and other in NEEDS_SF and value not in NEEDS_SF[other]:
             return True
         if name == "ew2_op" and value == "none" and other in NEEDS_EW2:
@@ -196,6 +206,14 @@ def excluded(first: Feature, second: Feature) -> bool:
         if name in NEEDS_SF and other in NEEDS_SF and not NEEDS_SF[name] & NEEDS_SF[other]:
             return True
     return False
+
+
+def not_beside_fixed(name: str, value: object) -> bool:
+    if name == "x":
+        return value.is_float
+    if name == "out":
+        return not value.is_quantised
+    return name != "ew3_op" and (name in CHAIN or name in ("sf", "ew2_op")) and (name, value) not in BESIDE_FIXED
 
 
 def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
@@ -208,6 +226,8 @@ def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
             return True
         # Other roundings come with `nearest` alone.
         if name == "rounding" and value != "prefer_floor" and other in ("scale", "x_zero", "out_zero"):
+            return True
+        if value == "align_corners" and other == "factor":
             return True
         if row.mnemonic == "reduce" and excluded_in_reduce(name, value, other, what):
             return True
@@ -237,6 +257,9 @@ def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
     if row.mnemonic == "flatten":
         pairs = {pair for pair in pairs if not excluded(*(("x", v) if n == "out" else (n, v) for n, v in pair))}
     pairs = {pair for pair in pairs if not excluded_in_pooling(row, *pair)}
+    if row.mnemonic != "eltwise":
+        # Products of 16 bits have sums of 64.
+        pairs = {pair for pair in pairs if not (set(pair) & FIXED and set(pair) & {("x", I16), ("w", I16)})}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
 
 

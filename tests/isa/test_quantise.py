@@ -178,3 +178,24 @@ def test_a_network_runs_with_what_it_gives() -> None:
 def test_what_has_no_answer(call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_fixed_point_is_the_multiplier_to_31_bits():
+    found = quantise.fixed_point([0.5, 1, 0.3, 2.0**-31, 2.0**-33, 1 - 2.0**-40, 2.0**30 - 1])
+    assert found.dtype == np.int32
+    assert found.T.tolist() == [
+        [2**30, 0],
+        [2**30, 1],
+        [round(0.6 * 2**31), -1],
+        [2**30, -30],
+        [0, 0],
+        [2**30, 1],
+        [2**31 - 2, 30],
+    ]
+    assert quantise.fixed_point(0.25).tolist() == [[2**30], [-1]]
+
+
+@pytest.mark.parametrize("multiplier", [0, -1, 2.0**30, np.nan, np.inf, [[1]], "x", [1, 0]])
+def test_what_is_no_multiplier(multiplier):
+    with pytest.raises(InputError):
+        quantise.fixed_point(multiplier)

@@ -103,7 +103,7 @@ def test_row_finds_its_parts():
     conv = MNEMONICS["conv"]
     assert conv.operands[conv.operand_index("bias")].name == "bias"
     assert conv.attributes[conv.attribute_index("pad")].count == 4
-    assert [spec.name for spec in conv.choices] == ["ew2_op", "sf"]
+    assert [spec.name for spec in conv.choices] == ["ew2_op", "sf", "ew3_op"]
     with pytest.raises(ValueError):
         conv.operand_index("stride")
     with pytest.raises(StopIteration):

@@ -34,6 +34,14 @@ def nhwc(x: np.ndarray) -> np.ndarray:
 oihw = nchw
 
 
+def pooled(size: np.ndarray, pad: np.ndarray, window: np.ndarray, stride: np.ndarray, up: int) -> list[int]:
+    """Return the sizes of what a pooling makes; with ceil_mode no window begins behind the image (ONNX, opset 19)."""
+    beyond = size + pad[:2] + pad[2:] - window
+    if not up:
+        return (beyond // stride + 1).tolist()
+    return (np.minimum(-(-beyond // stride), (size + pad[:2] - 1) // stride) + 1).tolist()
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A tensor of ratel with its meaning: (stored - zero) * scale; no scale, no multipliers."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ratel
-from tests.oracles.both import CHIP, Both, Tensor, f32, nchw
+from tests.oracles.both import CHIP, Both, Tensor, f32, nchw, pooled
 
 DTYPES = ("int8", "uint8")
 CASES = 20
@@ -29,19 +29,39 @@ def check_equal(both: Both, tolerance: float = 0) -> None:
 @pytest.mark.parametrize("dtype", (*DTYPES, "float32"))
 def test_max_pool(dtype: str) -> None:
     rng, both = np.random.default_rng(1), Both()
-    for _ in range(CASES):
-        window, stride = rng.integers(1, 5, 2), rng.integers(1, 4, 2)
+    for case in range(CASES):
+        window, stride, up = rng.integers(1, 5, 2), rng.integers(1, 4, 2), case % 2
         pad = rng.integers(0, [*window, *window])
         size = window + rng.integers(0, 8, 2)
-        rows, columns = ((size + pad[:2] + pad[2:] - window) // stride + 1).tolist()
+        rows, columns = pooled(size, pad, window, stride, up)
         batch, channels = int(rng.integers(1, 3)), int(rng.integers(1, 12))
         x = values(rng, dtype, (batch, *size, channels))
         spatial = {"kernel_shape": window.tolist(), "strides": stride.tolist(), "pads": pad.tolist()}
-        both.node("MaxPool", [nchw(x)], x.dtype, channels_last=True, **spatial)
+        both.node("MaxPool", [nchw(x)], x.dtype, channels_last=True, ceil_mode=up, **spatial)
         text = f"window={tuple(window.tolist())}, stride={tuple(stride.tolist())}, pad={tuple(pad.tolist())}"
         out = Tensor(np.zeros((batch, rows, columns, channels), dtype))
-        both.program(f"maxpool {{out}}, {{x}}, {text}", out, {"x": Tensor(x)})
+        both.program(f"maxpool {{out}}, {{x}}, {text}" + ", ceil" * up, out, {"x": Tensor(x)})
     check_equal(both)
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_average_pool(counted: int) -> None:
+    """With ceil_mode and count_include_pad the padding counts, and what lies behind it does not."""
+    rng, both = np.random.default_rng(10), Both()
+    for case in range(CASES):
+        window, stride, up = rng.integers(1, 5, 2), rng.integers(1, 4, 2), case % 4 > 0
+        pad = rng.integers(0, [*window, *window])
+        size = window + rng.integers(0, 8, 2)
+        rows, columns = pooled(size, pad, window, stride, up)
+        batch, channels = int(rng.integers(1, 3)), int(rng.integers(1, 12))
+        x = values(rng, "float32", (batch, *size, channels))
+        spatial = {"kernel_shape": window.tolist(), "strides": stride.tolist(), "pads": pad.tolist()}
+        more = {"count_include_pad": counted, "ceil_mode": int(up)}
+        both.node("AveragePool", [nchw(x)], x.dtype, channels_last=True, **spatial, **more)
+        text = f"window={tuple(window.tolist())}, stride={tuple(stride.tolist())}, pad={tuple(pad.tolist())}"
+        out = Tensor(np.zeros((batch, rows, columns, channels), f32))
+        both.program(f"avgpool {{out}}, {{x}}, {text}" + ", count_pad" * counted + ", ceil" * up, out, {"x": Tensor(x)})
+    check_equal(both, 2e-5)
 
 
 @pytest.mark.parametrize("dtype", ("int8", "uint8", "int16", "int32", "float16", "float32"))
@@ -49,10 +69,13 @@ def test_gather(dtype: str) -> None:
     rng, both = np.random.default_rng(2), Both()
     for _ in range(CASES):
         shape = tuple(rng.integers(1, 9, rng.integers(1, 5)).tolist())
-        x, index = values(rng, dtype, shape), rng.integers(0, shape[0], rng.integers(1, 12)).astype(np.int32)
-        both.node("Gather", [x, index], x.dtype, axis=0)
-        out = Tensor(np.zeros((len(index), *shape[1:]), dtype))
-        both.program("gather {out}, {x}, {index}", out, {"x": Tensor(x), "index": Tensor(index)})
+        axis = int(rng.integers(len(shape)))
+        x, size = values(rng, dtype, shape), shape[axis]
+        index = rng.integers(-size, size, rng.integers(1, 12)).astype(np.int32)
+        both.node("Gather", [x, index], x.dtype, axis=axis)
+        out = Tensor(np.zeros((*shape[:axis], len(index), *shape[axis + 1 :]), dtype))
+        text = f"gather {{out}}, {{x}}, {{index}}, axis={axis}, from_end"
+        both.program(text, out, {"x": Tensor(x), "index": Tensor(index)})
     check_equal(both)
 
 
@@ -141,6 +164,31 @@ def test_resize_bilinearly(coordinates: str) -> None:
     check_equal(both, 2e-5)
 
 
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric"])
+@pytest.mark.parametrize("rounding", ["prefer_floor", "prefer_ceil", "floor", "ceil", "linear"])
+def test_resize_by_a_factor(coordinates: str, rounding: str) -> None:
+    """By any float32 scale, and by the one that onnxruntime makes of sizes: nearest ones are the same pixels."""
+    rng, both = np.random.default_rng(11), Both()
+    mode = "linear" if rounding == "linear" else "nearest"
+    word = f"round_{rounding}" if "prefer" in rounding else "floor" if mode == "linear" else rounding
+    for case in range(2 * CASES):
+        shape = tuple(rng.integers(1, 9, 4).tolist())
+        factors = f32(rng.choice([1.5, 0.6, 0.75, 2.7, 1 / 3, rng.uniform(0.2, 4)], 2))
+        sizes = [int(size * f32(factor)) for size, factor in zip(f32(shape[1:3]), factors, strict=True)]
+        if case % 2 or 0 in sizes:
+            sizes = rng.integers(1, 20, 2).tolist()
+            factors = f32(sizes) / f32(shape[1:3])
+            scales = None
+        else:
+            scales = np.array([1, 1, *factors], f32)
+        x = values(rng, "float32", shape)
+        resize(both, x, sizes, mode, coordinates, word, scales)
+        out = Tensor(np.zeros((shape[0], *sizes, shape[3]), f32))
+        words = f"{mode}, {coordinates}" + f", {rounding}" * (mode == "nearest")
+        both.program(f"resize {{out}}, {{x}}, {words}, factor={tuple(factors.tolist())}", out, {"x": Tensor(x)})
+    check_equal(both, 2e-5 if mode == "linear" else 0)
+
+
 @pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_resize_integers_bilinearly(coordinates: str, dtype: str) -> None:
@@ -157,10 +205,19 @@ def test_resize_integers_bilinearly(coordinates: str, dtype: str) -> None:
         assert np.abs(found.astype(np.int64) - expected.astype(np.int64)).max() <= 1
 
 
-def resize(both: Both, x: np.ndarray, sizes: list[int], mode: str, coordinates: str, rounding: str) -> None:
+def resize(
+    both: Both,
+    x: np.ndarray,
+    sizes: list[int],
+    mode: str,
+    coordinates: str,
+    rounding: str,
+    scales: np.ndarray | None = None,
+) -> None:
+    whole = np.array([x.shape[0], x.shape[3], *sizes], np.int64)
     both.node(
         "Resize",
-        [nchw(x), None, None, np.array([x.shape[0], x.shape[3], *sizes], np.int64)],
+        [nchw(x), None, None, whole] if scales is None else [nchw(x), None, scales],
         x.dtype,
         channels_last=True,
         mode=mode,
@@ -204,6 +261,47 @@ def test_roi_align(half_pixel: bool) -> None:
             Tensor(np.zeros((count, height, width, channels), f32)),
             {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
             locals={"samples": samples},
+        )
+    check_equal(both, 1e-4)
+
+
+@pytest.mark.parametrize("half_pixel", [True, False])
+def test_roi_align_by_the_size_of_regions(half_pixel: bool) -> None:
+    """sampling_ratio=0, where the regions are known: an instruction for each, with its own ratio."""
+    rng, both = np.random.default_rng(12), Both()
+    for _ in range(CASES):
+        batch, channels, count = rng.integers(1, [4, 9, 6]).tolist()
+        height, width = rng.integers(1, 5, 2).tolist()
+        scale = float(2.0 ** rng.integers(-3, 1))
+        x, rois = values(rng, "float32", (batch, 16, 16, channels)), regions_of(rng, count, scale)
+        index = rng.integers(0, batch, count)
+        both.node(
+            "RoiAlign",
+            [nchw(x), rois, index],
+            x.dtype,
+            channels_last=True,
+            output_height=height,
+            output_width=width,
+            sampling_ratio=0,
+            spatial_scale=scale,
+            mode="avg",
+            coordinate_transformation_mode="half_pixel" if half_pixel else "output_half_pixel",
+        )
+        sizes = (rois[:, [3, 2]] - rois[:, [1, 0]]) * f32(scale)
+        sizes = sizes if half_pixel else np.maximum(sizes, 1)
+        ratios = np.ceil(sizes / f32([height, width])).astype(int).tolist()
+        options = f"spatial_scale={scale}" + ", half_pixel" * half_pixel
+        lines, locals = [], {}
+        for r, (down, across) in enumerate(ratios):
+            locals[f"s{r}_"] = Tensor(np.zeros((1, height * down, width * across, channels), f32))
+            taken = f"{{rois}}[{r} : +1], {{index}}[{r} : +1], ratio=({down}, {across})"
+            lines.append(f"roisample {{s{r}_}}, {{x}}, {taken}, {options}")
+            lines.append(f"avgpool {{out}}[{r} : +1], {{s{r}_}}, window=({down}, {across}), stride=({down}, {across})")
+        both.program(
+            "\n".join(lines),
+            Tensor(np.zeros((count, height, width, channels), f32)),
+            {"x": Tensor(x), "rois": Tensor(rois), "index": Tensor(index.astype(np.int32))},
+            locals=locals,
         )
     check_equal(both, 1e-4)
 

@@ -96,6 +96,29 @@ def matmul(rng: np.random.Generator, both: Both, dtype: str) -> None:
     both.program("matmul {out}, {x}, {w}", out, {"x": x}, {"w": w})
 
 
+def matmul_of_many_zeros(rng: np.random.Generator, both: Both, dtype: str) -> None:
+    """A zero point for each column of w: i16, the zero points taken off (docs/compositions.md)."""
+    rows, inner, columns = (int(size) for size in rng.integers(1, 24, 3))
+    x_scale, w_scale, y_scale = scales(rng, rng.random() < 0.4, columns, SPREAD**2 * inner**0.5)
+    x = quantised(rng, dtype, (rows, inner), x_scale)
+    parts = [quantised(rng, dtype, (inner, 1), w_scale) for _ in range(columns)]
+    w, zeros = np.concatenate([part.data for part in parts], 1), np.array([part.zero for part in parts])
+    out = quantised(rng, dtype, (rows, columns), y_scale)
+    scale = np.broadcast_to(w_scale, columns)
+    both.node(
+        "QLinearMatMul",
+        [x.data, *x.quantised(), w, scale, zeros.astype(dtype), *out.quantised()],
+        x.data.dtype,
+    )
+    both.program(
+        "eltwise {wide}, {x}\n    matmul {out}, {wide}, {w}",
+        out,
+        {"x": x},
+        {"w": Tensor((w - zeros).astype(np.int16), scale)},
+        locals={"wide": Tensor(np.zeros(x.data.shape, np.int16), x.scale)},
+    )
+
+
 def dense(rng: np.random.Generator, both: Both, dtype: str) -> None:
     rows, inner, columns = (int(size) for size in rng.integers(1, 24, 3))
     turned = {"transA": int(rng.integers(0, 2)), "transB": int(rng.integers(0, 2))}
@@ -114,9 +137,9 @@ def dense(rng: np.random.Generator, both: Both, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layer", [conv, matmul, dense], ids=lambda layer: layer.__name__)
+@pytest.mark.parametrize("layer", [conv, matmul, matmul_of_many_zeros, dense], ids=lambda layer: layer.__name__)
 def test_layers_are_onnxruntimes(layer: Callable[[np.random.Generator, Both, str], None], dtype: str) -> None:
-    """BATCHES times CASES random layers of each kind and type: 540 in all."""
+    """BATCHES times CASES random layers of each kind and type: 720 in all."""
     rng = np.random.default_rng(800)
     for _ in range(BATCHES):
         both = Both()

@@ -214,6 +214,20 @@ def test_index_out_of_range_in_one_iteration() -> None:
         assert caught.value.help.startswith("every element of `index` must be from 0 to 3; ")
 
 
+def test_index_out_of_range_along_another_dimension() -> None:
+    index = dense("lm", 512, I32, (3,))
+    operands = {"out": dense("lm", 256, I8, (4, 3)), "x": dense("lm", 0, I8, (4, 4)), "index": index}
+    symbols = [X, Symbol("index", "input", "lm", 512, I32, (3,)), Symbol("y", "output", "lm", 256, I8, (4, 3))]
+    plan = load(program([build("gather", **operands, axis=1, from_end=1)], symbols), EDGE)
+    x = np.arange(16, dtype=np.int8)
+    found = execute(plan, {"x": x, "index": np.array([-4, 3, -1], np.int32)}).outputs["y"]
+    assert found.tolist() == x.reshape(4, 4)[:, [0, 3, 3]].tolist()
+    for wrong in (-5, 4):
+        with pytest.raises(Trap, match=rf"index\[2\] is {wrong}, but dimension 1 of x has 4 elements") as caught:
+            execute(plan, {"x": x, "index": np.array([-4, 3, wrong], np.int32)})
+        assert caught.value.help.startswith("every element of `index` must be from -4 to 3; ")
+
+
 @pytest.mark.parametrize("fields", [{"mnemonic": "roisample", "ratio": 1}, {"mnemonic": "roipool"}], ids=str)
 def test_a_region_of_no_image(fields: dict) -> None:
     x, rois = dense("lm", 0, I8, (2, 1, 1, 4)), dense("lm", 512, F32, (3, 4))

@@ -588,6 +588,43 @@ def test_in_place_eltwise() -> None:
     check(build("eltwise", out=x, x=x, ew2=x, ew2_op="mul", sf="tanh"), 1, "fp32")
 
 
+@pytest.mark.parametrize("walkers", range(3))
+@pytest.mark.parametrize("word", ["round_once", "round_twice", "round_away"])
+def test_whole_multipliers(word: str, walkers: int) -> None:
+    """Fractions of 31 bits and powers of two as they come of scales, ties among them, and any others."""
+    rng = np.random.default_rng(walkers)
+    for case in range(12):
+        taken: dict[str, int] = {}
+        rows, columns = ((150, 40), (3, 900), (11, 7))[case % 3]
+        many = columns if case % 2 else 1
+        x, w = slot("lm", I8, (rows, 30), taken), slot("lm", I8, (30, columns), taken)
+        out, scale = slot("lm", (I8, U8, I16)[case % 3], (rows, columns), taken), slot("cb", I32, (2, many), taken)
+        m = rng.integers(2**30, 2**31, many) if case < 9 else np.full(many, 2**30)
+        s = rng.integers(-20, 1, many) if case % 4 else rng.integers(-40, 40, many)
+        if case == 11:
+            m = rng.choice([-(2**31), 2**31 - 1, 0, -5], many)
+        fields = {"out": out, "ew3_op": word, "ew3_scale": scale, "out_zero": case, "sf": ("none", "relu")[case % 2]}
+        multipliers = np.stack([m, s]).astype(np.int32)
+        check(build("matmul", x=x, w=w, **fields), walkers, "fp19", ew3_scale=multipliers)
+        wide = slot("lm", I32, (rows, 1) if case % 2 else (rows, columns), taken)
+        values = rng.integers(-(2**31), 2**31, wide.shape) >> rng.integers(0, 31, wide.shape)
+        check(build("eltwise", x=wide, **fields), walkers, "fp19", x=values.astype(np.int32), ew3_scale=multipliers)
+
+
+@pytest.mark.parametrize("walkers", range(3))
+@pytest.mark.parametrize("dtype", [I8, I32])
+def test_in_place_products(dtype: DType, walkers: int) -> None:
+    """The second tensor may be the result, of many rows and of many columns."""
+    for rows, columns in ((150, 40), (3, 900)):
+        taken: dict[str, int] = {}
+        x, w = slot("lm", I8, (rows, 30), taken), slot("lm", I8, (30, columns), taken)
+        out = slot("lm", dtype, (rows, columns), taken)
+        check(build("matmul", out=out, x=x, w=w, ew2=out, ew2_op="add"), walkers, "fp24")
+    taken = {}
+    x, w, out = (slot("lm", t, s, taken) for t, s in ((I8, (1, 9, 8, 40)), (I8, (1, 3, 3, 40)), (dtype, (1, 9, 8, 40))))
+    check(build("dwconv", out=out, x=x, w=w, ew2=out, ew2_op="add", pad=1), walkers, "fp24")
+
+
 def test_accumulators_wrap() -> None:
     """Products of the greatest magnitude, 140,000 of them, pass 2**31."""
     taken: dict[str, int] = {}

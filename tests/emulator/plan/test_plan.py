@@ -1,12 +1,14 @@
 """Loading a program for a chip: what it refuses, and what the arrays hold."""
 
+from dataclasses import replace
+
 import pytest
 
 from emulator.jit.cache import sources
 from emulator.plan.load import load
 from emulator.plan.row import ABSENT, FIELDS, Field, attribute_slot, operand_slot
 from isa.chip import load_chip
-from isa.dtypes import I8
+from isa.dtypes import I8, I32
 from isa.errors import Trap
 from isa.instruction import Instruction, build
 from isa.operand import Operand, Term, dense
@@ -95,6 +97,16 @@ def test_in_place_eltwise_and_interleaved_copies_may_share_an_interval() -> None
     left, right = (Operand("lm", k, I8, (4, 8), (16, 1)) for k in (0, 8))
     plan = load(program_of(build("copy", out=left, x=right)), CHIP)
     assert not plan.cores[0].overlap.any()
+
+
+def test_the_result_of_a_product_may_be_its_second_tensor_and_no_factor() -> None:
+    sums, x, w = dense("lm", 0, I32, (4, 4)), dense("lm", 256, I8, (4, 4)), dense("lm", 512, I8, (4, 4))
+    plan = load(program_of(build("matmul", out=sums, x=x, w=w, ew2=sums, ew2_op="add")), CHIP)
+    assert not plan.cores[0].overlap.any()
+    for operands in ({"x": replace(x, address=0)}, {"w": replace(w, address=0)}, {"ew2": replace(sums, address=4)}):
+        given = {"x": x, "w": w, "ew2": sums, **operands}
+        with pytest.raises(Trap, match="ew2 of `conv`"):
+            load(program_of(build("matmul", out=sums, ew2_op="add", **given)), CHIP)
 
 
 def test_overlap_in_some_iteration_is_watched() -> None:
