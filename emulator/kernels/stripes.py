@@ -111,7 +111,7 @@ def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
     block, line = (columns * max(1, min(most // columns, rows)) for most in (LANES, LINE))
     chain = 4 * (2 * block + int(CONSTANTS) * line + int(TABLE_ELEMENTS))
     if mnemonic == "eltwise":
-        return chain
+        return chain + 4 * block
     w = instruction.operand("w")
     assert w is not None
     size = 2 if x.dtype == I16 else 1

@@ -9,7 +9,6 @@ from emulator.kernels.stripes import MOST_SCRATCH, cuts, in_stripes, scratch_byt
 from emulator.kernels.table import KERNELS, kernel_jobs
 from emulator.plan.row import Call, flat_row
 from isa.dtypes import F32, I8
-from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, dense
 from isa.table import MNEMONICS, TABLE
@@ -29,7 +28,7 @@ def ready(instruction: Instruction) -> tuple[np.ndarray, np.ndarray]:
         if operand is not None and spec.name == "index":
             low, high = operand.extent([1] * 8)
             arena[PLACES[operand.memory] + low : PLACES[operand.memory] + high] = 0
-    row = flat_row(instruction, lambda operand: PLACES[operand.memory], FRACTION_BITS["fp32"])
+    row = flat_row(instruction, lambda operand: PLACES[operand.memory], {})
     return arena, row
 
 
