@@ -102,14 +102,14 @@ class AssemblyError(RatelError):
 
 
 class AssemblyWarning(RatelWarning):
-    """Says what is odd about a text that assembles, and wrong where it was not meant; `diagnostic` is it as a value."""
+    """Says what is odd about a text that assembles, and wrong where it was not meant; `diagnostic` is it as a value.
 
-    def __init__(self, diagnostic: Diagnostic[Span]) -> None:
-        super().__init__(render(diagnostic))
+    It can be made of its text alone, as whoever hands warnings from one process to another does.
+    """
+
+    def __init__(self, message: str, diagnostic: Diagnostic[Span] | None = None) -> None:
+        super().__init__(message)
         self.diagnostic = diagnostic
-
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return type(self), (self.diagnostic,)
 
     @property
     def printed(self) -> str:
@@ -127,7 +127,7 @@ def issue(odd: Sequence[Diagnostic[Span]], strict: bool) -> None:
     """Issue warnings as Python's, at the line that called from outside of the packages; raise them where `strict`."""
     refuse_if_strict(odd, strict)
     for one in odd:
-        warn_outside(AssemblyWarning(one))
+        warn_outside(AssemblyWarning(render(one), one))
 
 
 class Failed(Exception):

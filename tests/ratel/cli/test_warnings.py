@@ -92,7 +92,10 @@ def test_in_python_it_is_a_warning_at_the_callers_line() -> None:
     assert said.filename == __file__
     warning = said.message
     assert isinstance(warning, ratel.AssemblyWarning) and isinstance(warning.diagnostic, Diagnostic)
-    assert warning.diagnostic.code == "W601" and str(pickle.loads(pickle.dumps(warning))) == str(warning)
+    copy = pickle.loads(pickle.dumps(warning))
+    assert warning.diagnostic.code == copy.diagnostic.code == "W601" and str(copy) == str(warning)
+    # As those do who hand warnings from one process to another.
+    assert str(type(warning)(*warning.args)) == str(warning)
     with pytest.raises(ratel.AssemblyError, match=r"error\[W601\]") as refused:
         ratel.assemble(ODD, strict=True)
     assert [found.severity for found in refused.value.diagnostics] == ["error"]
