@@ -8,7 +8,7 @@ accumulator of 64, which no sum passes.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from math import lcm
+from math import lcm, prod
 
 import numpy as np
 
@@ -97,6 +97,10 @@ class _Sums:
         of_x, of_w = _ends(x.dtype, x_zero), _ends(w.dtype, w_zero)
         of_types = length(instruction, x, w) * max(map(abs, of_x)) * max(map(abs, of_w))
         biases = self._biases(core, bias, trips)
+        added, out = instruction.operand("ew2"), instruction.operand("out")
+        assert out is not None
+        if added is not None and added.dtype == out.dtype == I32 and of_types * prod(trips) > I32.high:
+            raise _Unknown("it adds i32 sums: how large they are, taken together, is not followed")
         if of_types + max(int(np.abs(each).max()) for each in biases.values()) <= I32.high:
             return None
         if not self._held.is_written(core, x, trips) and self._held.tensor(core, x, 0) is not None:

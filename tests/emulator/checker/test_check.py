@@ -344,12 +344,33 @@ end
 """
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_weights_that_another_core_writes_are_not_constants() -> None:
     codes = [
         [finding.code for finding in ratel.check(ratel.assemble(REMOTE.format(line))).findings]
         for line in ("", "copy core0.w, v\n")
     ]
     assert codes[0] == [] and "C501" in codes[1]
+
+
+PARTS = """
+.chip hanguang800
+.input x i8[{parts}, 1, 1000]
+.weight w i8[{parts}, 1000, 1] = 1
+.output y i32[1, 1]
+fill y, value=0
+loop k, {parts}
+matmul y, x[k], w[k], add=y
+brnz k
+end
+"""
+
+
+@pytest.mark.parametrize(("parts", "said"), [(4, 0), (200, 1)])
+def test_sums_over_parts_are_bounded_together(parts: int, said: int) -> None:
+    verdict = ratel.check(ratel.assemble(PARTS.format(parts=parts)))
+    assert verdict.passed and len(verdict.unseen) == said
+    assert all("it adds i32 sums" in line for line in verdict.unseen)
 
 
 FAR = """
