@@ -72,7 +72,8 @@ class Hearing:
         self._ends = True
         if self.number and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
-        if self._before:
+        if self._before and not self.number:
+            # Objects that were interrupted as they were made are destroyed later, and complain: of nothing new.
             sys.unraisablehook = self._otherwise
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -88,9 +89,9 @@ class Hearing:
 
     def _swallowed(self, error: sys.UnraisableHookArgs) -> None:
         """Hear again soon what was raised where nobody takes it: in a callback of C, or as an object is destroyed."""
-        if not issubclass(error.exc_type, Interrupted):
+        if not self.number:
             self._otherwise(error)
-        elif hasattr(signal, "setitimer"):
+        elif issubclass(error.exc_type, Interrupted) and not self._ends and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, SOON_SECONDS)
 
     def _again(self, _: int, frame: FrameType | None) -> None:

@@ -387,7 +387,7 @@ def test_poison_that_the_host_cannot_hold() -> None:
 
 
 def test_memory_that_runs_out_later() -> None:
-    """Filters that take little memory but a lot when they are packed; an output too big to copy."""
+    """Filters that take a lot of memory once they are packed go in stripes; an output too big to copy is refused."""
     script = """
 import resource, sys
 sys.path.insert(0, ".")
@@ -400,6 +400,7 @@ def attempt(code, symbols):
         execute(load(program(code[1:], []), HANGUANG), {})
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28 + 2**27, hard))
         execute(plan, {})
+        print("ran")
     except Trap as trap:
         print(trap.instruction, trap.line, trap.message)
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
@@ -412,8 +413,8 @@ attempt([build("fill", out=dense("lm", 0, I8, (4,)))], [Symbol("y", "output", "h
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     first, second = result.stdout.splitlines() or [result.stderr, ""]
-    assert first.startswith("0 1 test.npu:1: conv: this computer cannot give the memory to rearrange"), result.stderr
-    assert second.startswith("None None the program needs"), result.stderr
+    assert first == "ran", result.stderr
+    assert second.startswith("None None ") and "256.0 MiB for outputs; 384.0 MiB are free" in second, second
 
 
 def buffered(buffers: int, tasks: int) -> Program:

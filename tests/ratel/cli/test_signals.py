@@ -38,6 +38,12 @@ sys.exit(ratel.__main__.main())
 """
 
 
+@pytest.fixture(autouse=True)
+def _hook_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a command that was interrupted the process ends; of a test it goes on."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+
 def by_default() -> None:
     for number in STATUS:
         signal.signal(number, signal.SIG_DFL)
@@ -139,10 +145,16 @@ def test_a_signal_as_an_object_is_destroyed_comes_again_and_nothing_is_printed(
             signal.raise_signal(signal.SIGINT)
 
     began = time.monotonic()
+
+    class HalfMade:
+        def __del__(self) -> None:
+            raise AttributeError("it has not what it should have")
+
     with pytest.raises(KeyboardInterrupt), Hearing():
         Destroyed()
         while time.monotonic() - began < 60:
             time.sleep(0.01)
+    HalfMade()
     assert time.monotonic() - began < 30
     assert capfd.readouterr().err == ""
 
