@@ -414,7 +414,7 @@ attempt([build("fill", out=dense("lm", 0, I8, (4,)))], [Symbol("y", "output", "h
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     first, second = result.stdout.splitlines() or [result.stderr, ""]
     assert first == "ran", result.stderr
-    assert second.startswith("None None ") and "it needs 256.0 MiB for outputs" in second, second
+    assert second.startswith("None None ") and "256.0 MiB for outputs; 384.0 MiB are free" in second, second
 
 
 def buffered(buffers: int, tasks: int) -> Program:
