@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from isa.errors import ChipError, shown
 from isa.suggest import did_you_mean
+from isa.visible import escaped
 
 COUNT, RATE, WORD = "count", "rate", "word"
 # A rate that may be 0, for what is not there, is otherwise no less than this.
@@ -47,7 +48,7 @@ def read(
             name = f"{section}.{key}"
             if name not in fields:
                 unknown(name, fields, fields, origin)
-            if not isinstance(source, str) or not source:
+            if not isinstance(source, str) or not source or "\n" in source:
                 raise ChipError(f"{origin}: the source of {name} is {shown(source)}", 'cite one, or write "assumed"')
             sources[name] = source
     return values, sources
@@ -76,7 +77,7 @@ def unknown(name: str, legal: Iterable[str], fields: Vocabulary, origin: str) ->
     """Raise ChipError for a key or section that is not in the vocabulary."""
     section = [key for key in fields if key.startswith(name.split(".")[0] + ".")]
     known = f"known here: {', '.join(section or sections(fields))}"
-    raise ChipError(f"{origin}: unknown key {name}", did_you_mean(name, legal, known))
+    raise ChipError(f"{origin}: unknown key {escaped(name)}", did_you_mean(name, legal, known))
 
 
 def legal(fields: Vocabulary, key: str, value: Any, origin: str, may_be_unknown: bool = False) -> Any:
@@ -85,8 +86,8 @@ def legal(fields: Vocabulary, key: str, value: Any, origin: str, may_be_unknown:
         unknown(key, fields, fields, origin)
     kind, low, high, meaning = fields[key]
     if kind == WORD:
-        if not isinstance(value, str) or (high and value not in high):
-            expected = f"one of {', '.join(high)}" if high else "text"
+        if not isinstance(value, str) or "\n" in value or (high and value not in high):
+            expected = f"one of {', '.join(high)}" if high else "a line of text"
             raise ChipError(f"{origin}: {key} is {shown(value)}", f"expected {expected} ({meaning})")
         return value
     if may_be_unknown and isinstance(value, str) and value == NOT_PUBLIC:

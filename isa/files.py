@@ -139,14 +139,14 @@ def hash_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def read_same(folder: Path, inside: str, hashed: str) -> bytes | None:
-    """Return the bytes of a plain file in a folder or below it, if they have this hash; None otherwise."""
+def read_same(folder: Path, inside: str, hashed: str) -> str | None:
+    """Return the text of a plain file in a folder or below it, if its bytes have this hash; None otherwise."""
     try:
         with open_inside(folder, inside)[0] as file:
             data = read_at_most(file, MAX_TEXT_BYTES)
+        return data.decode("utf-8-sig") if hash_of(data) == hashed else None
     except (OSError, ValueError):
         return None
-    return data if hash_of(data) == hashed else None
 
 
 def is_plain(path: str | Path) -> bool:

@@ -212,8 +212,10 @@ def _number(value: Any) -> float:
 def _text(value: Any, legal: tuple[str, ...] | None = None) -> Any:
     if type(value) is not str or (legal is not None and value not in legal):
         raise ObjectError(f"the object file holds {shown(value)} where a name is expected")
-    # A lone surrogate, which JSON can hold, could be printed nowhere.
+    # A lone surrogate, which JSON can hold, could be printed nowhere; what stands behind a line end, as a line of ours.
     value.encode()
+    if "\n" in value:
+        raise ObjectError(f"the object file holds {shown(value)} where one line is expected")
     return value
 
 

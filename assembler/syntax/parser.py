@@ -133,11 +133,13 @@ class _Builder:
         try:
             value = str(loads(token, strict=False))
             value.encode()
-            return value
         except ValueError:
             label = "escapes are those of JSON"
             help = 'write `\\\\` for a backslash, `\\"` for a quote; folders are separated by `/`'
             raise self.report.error("E103", span, "unknown escape in a text", label, help) from None
+        if "\n" in value:
+            raise self.report.error("E103", span, "a line break stands in a text", "expected one line")
+        return value
 
     def value(self, tree: Tree[Any]) -> nodes.Value:
         span = self._span(tree)

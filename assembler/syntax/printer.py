@@ -123,7 +123,7 @@ def reads_back(statement: nodes.Statement) -> bool:
     """
     match statement:
         case nodes.Setting():
-            return statement.value.text.isascii() and all(map(_reads_back_clause, statement.changes))
+            return _is_plain(statement.value.text) and all(map(_reads_back_clause, statement.changes))
         case nodes.Synchroniser():
             return statement.kind in ("semaphore", "barrier")
         case nodes.Tasks():
@@ -133,14 +133,24 @@ def reads_back(statement: nodes.Statement) -> bool:
         case nodes.Tensor():
             clauses = statement.clauses
             held = statement.data is None or _is_value(statement.data)
-            return held and not statement.dtype.quoted and all(map(_reads_back_clause, clauses))
+            named = _is_plain(statement.name.text)
+            return named and held and not statement.dtype.quoted and all(map(_reads_back_clause, clauses))
         case nodes.Check():
             is_kind = NAME.fullmatch(statement.kind.text) is not None
-            return is_kind and _is_value(statement.data) and all(map(_reads_back_clause, statement.settings))
+            return (
+                is_kind
+                and _is_plain(statement.output.text)
+                and _is_value(statement.data)
+                and all(map(_reads_back_clause, statement.settings))
+            )
     assert isinstance(statement, nodes.Instruction)
     waits = statement.waits.text[3:-1] if statement.waits else "t"
     known = len(set(waits)) == len(waits) and WAIT_LETTERS.keys() >= set(waits)
     return known and all(_is_argument(argument.value) for argument in statement.arguments)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _reads_back_clause(clause: nodes.Clause) -> bool:
@@ -160,7 +170,7 @@ def _is_argument(node: nodes.Value) -> bool:
 def _is_value(node: nodes.Value, depth: int = 0) -> bool:
     if isinstance(node, nodes.List):
         return depth < SURE_DEPTH and all(_is_value(item, depth + 1) for item in node.items)
-    return node.value.isascii() if isinstance(node, nodes.Text) else _is_expression(node, depth)
+    return _is_plain(node.value) if isinstance(node, nodes.Text) else _is_expression(node, depth)
 
 
 def _is_expression(node: nodes.Value, depth: int = 0) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from assembler.syntax.diagnostics import Note, Report, Span
+from isa.visible import is_visible
 
 MAX_NESTING = 32
 CLOSERS = {"(": ")", "[": "]"}
@@ -104,10 +105,10 @@ def logical_lines(file: SourceFile, report: Report) -> Iterator[LogicalLine]:
 
 def _odd_character(code: str) -> int:
     """Return the column of the first character outside of quotes that nobody sees, other than usual blanks; else 0."""
-    if code.isprintable():
+    if is_visible(code):
         return 0
     bare = re.sub(r'"(?:\\.|[^"\\])*"', lambda text: "x" * len(text[0]), code)
-    return next((k for k, character in enumerate(bare, 1) if not (character.isprintable() or character in _BLANKS)), 0)
+    return next((k for k, character in enumerate(bare, 1) if not (is_visible(character) or character in _BLANKS)), 0)
 
 
 def _brackets(file: SourceFile, line: int, code: str, opened: list[tuple[str, Span]], report: Report) -> bool:

@@ -244,16 +244,15 @@ class Walkers:
         why = WalkStop.PAUSED
         while why != WalkStop.STUCK:
             began = time.perf_counter()
-            if why == WalkStop.STOPPED and self._code[self.walkers[0].at, Decoded.STOP] & Stop.LONG:
-                why = self.go(1, passing=True, apart=True)
-                continue
-            why = self.go(self._budget, passing=why == WalkStop.STOPPED)
+            passing = why == WalkStop.STOPPED
+            takes_long = passing and bool(self._code[self.walkers[0].at, Decoded.STOP] & Stop.LONG)
+            why = self.go(1 if takes_long else self._budget, passing, apart=takes_long)
             now = time.perf_counter()
             if why == WalkStop.STOPPED:
                 on_stop()
             elif why == WalkStop.DOUBTED:
                 self._decide()
-            elif why == WalkStop.PAUSED:
+            elif why == WalkStop.PAUSED and not takes_long:
                 self._budget = next_budget(self._budget, now - began, MOST_BUDGET)
             if progress:
                 progress.look(now)

@@ -179,26 +179,27 @@ def run(
     steps, why, reported = FIRST_STEPS, ClockStop.PAUSED, time.perf_counter()
     window, records = clock.no_window(), np.empty((0, len(Record)), np.int64)
     most = MOST_STEPS if max_cycles is None else FIRST_STEPS
-    while why != ClockStop.STUCK:
-        began = time.perf_counter()
-        try:
+    try:
+        while why != ClockStop.STUCK:
+            began = time.perf_counter()
             state, why = clock.run(state, steps, window, records)
-        except KeyboardInterrupt as interrupt:
-            interrupt.add_note(_so_far(plan, clock, state, total))
-            raise
-        now = time.perf_counter()
-        if max_cycles is not None and int(state.sequencers[:, Sequencer.CLOCK].max()) > max_cycles:
-            raise Trap(f"{plan.program.name}: more than {max_cycles:,} cycles: {_so_far(plan, clock, state, total)}")
-        if why == ClockStop.PAUSED:
-            steps = next_budget(steps, now - began, most)
-            if state.steps[0] - states[-1].steps[0] >= every:
-                states.append(_kept(state))
-            if len(states) == MOST_STATES:
-                every = 2 * int(state.steps[0]) // MOST_STATES
-                states = states[::2]
-            if on_progress and now - reported >= PAUSE_SECONDS:
-                on_progress(int((state.sequencers[:, Sequencer.NEXT] - clock.first).sum()), total)
-                reported = now
+            now = time.perf_counter()
+            if max_cycles is not None and int(state.sequencers[:, Sequencer.CLOCK].max()) > max_cycles:
+                so_far = _so_far(plan, clock, state, total)
+                raise Trap(f"{plan.program.name}: more than {max_cycles:,} cycles: {so_far}")
+            if why == ClockStop.PAUSED:
+                steps = next_budget(steps, now - began, most)
+                if state.steps[0] - states[-1].steps[0] >= every:
+                    states.append(_kept(state))
+                if len(states) == MOST_STATES:
+                    every = 2 * int(state.steps[0]) // MOST_STATES
+                    states = states[::2]
+                if on_progress and now - reported >= PAUSE_SECONDS:
+                    on_progress(int((state.sequencers[:, Sequencer.NEXT] - clock.first).sum()), total)
+                    reported = now
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(_so_far(plan, clock, state, total))
+        raise
     done, count = state.totals[:, :, Engine.DONE], state.totals[:, :, Engine.COUNT]
     assert (done == count).all(), "what meets in program order goes on"
     return [*states, state]

@@ -15,6 +15,7 @@ from typing import Any
 from isa.errors import RatelError, RatelWarning
 from isa.files import inputs_are_kept
 from isa.memory import limited
+from isa.visible import escaped
 from ratel import __version__
 from ratel.cli.check import declare as declare_check
 from ratel.cli.options import INTERRUPTED, USAGE, WRONG, UsageError
@@ -34,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command(arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit status; whatever ends it is said."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for argument in arguments:
+        if "\n" in argument:
+            # Of a message that quotes it, the rest would stand there as a line of ours.
+            print(f"ratel: error: a line break stands in {escaped(argument)}", file=sys.stderr)
+            return USAGE
     options = parser().parse_args(arguments)
     hearing = Hearing()
     try:

@@ -31,7 +31,7 @@ def sources(path: str, program: Program) -> dict[str, list[str]]:
         real = given.resolve() if file == name_of(given) else given
         text = read_same(real.parent, file if real is given else real.name, hashed)
         if text is not None:
-            found[file] = text.decode("utf-8-sig").replace("\r", "").split("\n")
+            found[file] = text.replace("\r", "").removesuffix("\n").split("\n")
     return found
 
 

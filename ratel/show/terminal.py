@@ -1,7 +1,7 @@
 """The terminal: what everything that is printed passes through.
 
-A program, an object, a chip file and the name of a file are foreign: what of them is no printable character (escape
-sequences, controls of writing direction, what nobody sees) is written with escapes. A reader who has gone, as in
+A program, an object, a chip file and the name of a file are foreign: what of them cannot be seen (escape sequences,
+controls of writing direction, blanks that are letters) is written with escapes. A reader who has gone, as in
 `ratel chips | head`, is no error: the rest is not printed, and the status is the command's own.
 """
 
@@ -15,14 +15,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from isa import visible
 from isa.errors import RatelError
+
+# Our own; no foreign text has a line end (isa/object_file.py, assembler/syntax/parser.py, ratel/cli/main.py).
+KEPT = "\n\t"
 
 
 def escaped(text: str) -> str:
-    """Return a text in which all but printable characters, line ends and tabs are escapes, as Python writes them."""
-    if text.replace("\n", "").replace("\t", "").isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    """Return a text in which all that cannot be seen, but line ends and tabs, is an escape, as Python writes it."""
+    return visible.escaped(text, KEPT)
 
 
 class Stream:

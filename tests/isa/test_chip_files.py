@@ -215,7 +215,7 @@ BAD_OVERRIDES = [
         "edge: memory.dev_bytes_per_cycle is 1e-320",
         "expected 0, or a number from 1e-06 to 1000000000 (",
     ),
-    ({"chip__name": 7}, "edge: chip.name is 7", "expected text (name)"),
+    ({"chip__name": 7}, "edge: chip.name is 7", "expected a line of text (name)"),
     ({"memory__dev_bytes_per_cycle": 0}, "edge: the chip has device memory, but memory.dev_bytes_per_cycle is 0", ""),
 ]
 

@@ -215,3 +215,55 @@ end
         for name, array in outputs.items():
             np.testing.assert_array_equal(array, alone[name], name)
     assert len(np.unique(alone[instruction.split()[1].rstrip(",")])) > 20
+
+
+WATCHED = """
+.chip edge
+.input x i8[1, 6, 6, 1]
+.local t i8[1, 6, 12, 1]
+.output y i8[1, 6, 6, 1]
+copy t[:, :, 0:6], x
+loop i, 4
+maxpool t[:, 0:5, (1 - i % 2) * 6 : +5], t[:, :, i % 2 * 6 : +6], window=2
+brnz i
+copy y, t[:, :, 0:6]
+end
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_takes_long_is_watched_and_dumped_as_all_is(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds of operands and result meet: whether they share bytes is decided each time, apart from the walk."""
+    monkeypatch.setattr("emulator.execute.predecode.LEAST_SHARED", 0)
+    plan = load(assemble(WATCHED), load_chip("edge"))
+    given = {"x": np.random.default_rng(3).integers(-128, 128, (1, 6, 6, 1), np.int8)}
+    dumps = [Dump("t"), Dump("t", 1)]
+    expected = execute(plan, given, dumps=dumps, threads=threads)
+    monkeypatch.setattr("emulator.execute.predecode.MOST_UNHEARD", 0)
+    found = execute(plan, given, dumps=dumps, threads=threads)
+    np.testing.assert_array_equal(found.outputs["y"], expected.outputs["y"])
+    for one, other in zip(found.dumps, expected.dumps, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.instructions == expected.instructions == 6
+
+
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_what_takes_long_changes_no_bit(drawn: Program) -> None:
+    plan = load(drawn, EDGE)
+
+    def result() -> tuple[dict[str, np.ndarray], str]:
+        try:
+            return execute(
+                plan, {s.name: np.zeros(s.shape, s.dtype.numpy) for _, s in drawn.of_kind("input")}
+            ).outputs, ""
+        except Trap as trap:
+            return {}, str(trap)
+
+    with pytest.MonkeyPatch.context() as patch:
+        expected, trapped = result()
+        patch.setattr("emulator.execute.predecode.MOST_UNHEARD", 0)
+        found, also = result()
+    assert trapped == also
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name].view(np.uint8), array.view(np.uint8), name)

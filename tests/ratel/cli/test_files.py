@@ -211,3 +211,13 @@ def test_a_name_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert Program.load(target).name == "d\\xff"
     capsys.readouterr()
     assert run_json(capsys, "run", target, "--json") == run_json(capsys, "run", source, "--json")
+
+
+def test_a_source_that_is_no_text_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An object may hold the hash of any file beside it."""
+    program = ratel.assemble(SOURCE, tmp_path / "p.npu")
+    (tmp_path / "p.npu").write_bytes(b"\xff\xfe" * 40)
+    held = ((program.sources[0][0], hash_of(b"\xff\xfe" * 40)),)
+    dataclasses.replace(program, sources=held).save(tmp_path / "p.npo")
+    assert main(["annotate", str(tmp_path / "p.npo")]) == 0
+    assert "copy" in capsys.readouterr().out

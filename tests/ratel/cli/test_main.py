@@ -227,3 +227,8 @@ def test_a_cache_that_does_not_last_is_said_once(fault: str, tmp_path: Path) -> 
 def test_what_is_kept_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     Progress("a program").compiling("the kernel of gather")
     assert capsys.readouterr().err == "compiling the kernel of gather (once; kept in the cache)\n"
+
+
+def test_no_argument_makes_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "no\nerror: forged.npu"]) == 2
+    assert capsys.readouterr().err == "ratel: error: a line break stands in no\\nerror: forged.npu\n"
