@@ -134,7 +134,9 @@ def _misfits(held: Sequence[Request], addresses: Mapping[str, int], size: int, c
             )
             fits = f"the last address that it fits at is {size - r.bytes - (size - r.bytes) % r.alignment:,}"
             yield Diagnostic("beyond", r.name, message, fits if r.bytes <= size else "it fits at no address")
-    yield from [_full(r, held, addresses, size, chip) for r in beyond if r.at is None][:1]
+    placed = next((r for r in beyond if r.at is None), None)
+    if placed:
+        yield _full(placed, held, addresses, size, chip)
 
 
 def _full(

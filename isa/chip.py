@@ -116,6 +116,15 @@ class Chip:
         return {key: self.values[key] for key, source in self.sources.items() if source == "set" and key in self.values}
 
     @property
+    def label(self) -> str:
+        """The name for people, with the numbers that are changed: "edge (te.latency=1000)"."""
+        said = [
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in self.changed.items()
+        ]
+        more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+        return f"{self.name} ({', '.join(said[:3])}{more})" if said else self.name
+
+    @property
     def formats(self) -> dict[str, str]:
         """The vector formats of the engines "te" and "pe", and of the "sums" of the pooling engine."""
         keys = {"te": "te.vector_format", "pe": "pe.vector_format", "sums": "pe.sum_format"}
@@ -199,12 +208,18 @@ def with_cycles(chip: Chip | RooflineChip) -> Chip:
 
 
 def chip_of(values: Mapping[str, Any], source: str) -> Chip:
-    """Return the chip of numbers and words by key, `Chip.values` as they were kept; `source` says where, of each.
+    """Return the chip of numbers and words by key, `Chip.values` as they were kept; `source` says where.
 
-    Raises ChipError for what is missing, unknown or illegal.
+    What is as in the chip of that name that comes with the package has the same source, and what is not is changed; of
+    a name that does not come with it `source` is that of all. Raises ChipError for what is missing, unknown or illegal.
     """
     read_back = {key: legal(FIELDS, key, value, source) for key, value in values.items()}
-    return _whole(read_back, dict.fromkeys(read_back, source), source)
+    chip = _whole(read_back, dict.fromkeys(read_back, source), source)
+    shipped = load_description(chip.name) if chip.name in chip_names() else None
+    if not isinstance(shipped, Chip):
+        return chip
+    same = {key for key, value in read_back.items() if shipped.values.get(key) == value}
+    return Chip(read_back, {key: shipped.sources.get(key, source) if key in same else "set" for key in read_back})
 
 
 def _read(data: Mapping[str, Any], origin: str) -> Chip:

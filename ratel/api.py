@@ -117,6 +117,7 @@ class Run:
         times = {} if self.untimed else self.timeline.summary(path=False)
         return {
             "chip": self.plan.chip.name,
+            "changed": self.plan.chip.changed,
             "tasks": self.plan.tasks,
             **{name: times.get(name) for name in ("cycles", "seconds", "setup")},
             **({"untimed": self.untimed} if self.untimed else {}),

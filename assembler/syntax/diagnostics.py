@@ -55,7 +55,7 @@ CODES = {
     "E702": "a macro's parameters and arguments do not match",
     "E703": "a file cannot be included",
     "E704": "macros and includes are nested too deep",
-    "E705": "the expansion is too long",
+    "E705": "the expansion, or a statement, is too long",
     "E801": "the sections of cores do not follow one another",
     "E802": "there is no such core, semaphore or barrier",
     "E803": "a semaphore or a barrier is used by the wrong queues",

@@ -19,6 +19,8 @@ from isa.chip import SECTIONS
 from isa.suggest import did_you_mean, nearest
 from isa.table import MNEMONICS
 
+# Of one statement: some 36 us and 1 KB each.
+MOST_TOKENS = 100_000
 # What stands before a dot within a token: another core, or a section of a chip file.
 DOTTED = "|".join(("core[0-9]+", *SECTIONS))
 TOKEN = re.compile(
@@ -45,6 +47,7 @@ def parse_line(line: LogicalLine, report: Report) -> nodes.Statement:
     if not line.broken:
         try:
             _check_start(line, report)
+            _check_length(line, report)
             try:
                 tree = _lark().parse(line.text)
             except UnexpectedInput as error:
@@ -64,6 +67,17 @@ def _meant(word: str) -> str:
     if word[0] != ".":
         return f".{word}" if f".{word}" in USAGE else word
     return word[1:] if word[1:] in MNEMONICS else nearest(word, USAGE) or word
+
+
+def _check_length(line: LogicalLine, report: Report) -> None:
+    """Report a statement of so many words and numbers that its tree would take more memory than there may be."""
+    if len(line.text) <= MOST_TOKENS:
+        return
+    for count, match in enumerate(TOKEN.finditer(line.text)):
+        if count == MOST_TOKENS:
+            message = f"this statement has more than {MOST_TOKENS:,} words, numbers and marks"
+            help = 'data may stand in a file: = "FILE.npy"'
+            raise report.error("E705", line.span(*match.span()), message, "the limit is reached here", help)
 
 
 def _check_start(line: LogicalLine, report: Report) -> None:

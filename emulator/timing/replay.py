@@ -210,7 +210,7 @@ def _so_far(plan: Plan, clock: Clock, state: State, total: int) -> str:
     issued = int((state.sequencers[:, Sequencer.NEXT] - clock.first).sum())
     cycles = int(state.sequencers[:, Sequencer.CLOCK].max())
     places = (state.sequencers[:, Sequencer.AT] - state.sequencers[:, Sequencer.BEGIN]).tolist()
-    return f"at cycle {cycles:,} {issued:,} of {total:,} instructions are issued; {standing(plan, places)}"
+    return f"at cycle {cycles:,}, {issued:,} of {total:,} instructions are issued; {standing(plan, places)}"
 
 
 def _places(depth: int) -> int:

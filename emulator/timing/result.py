@@ -111,6 +111,7 @@ class Schedule(ABC):
         """Return what `time --json` prints, ready for json; without `path` it leaves out the critical path."""
         return {
             "chip": self.plan.chip.name,
+            "changed": self.plan.chip.changed,
             "tasks": self.tasks,
             "cycles": self.cycles,
             "seconds": self.seconds,

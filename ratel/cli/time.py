@@ -175,7 +175,9 @@ def annotate(options: argparse.Namespace) -> int:
     lines = annotate(timeline)
     if options.json:
         found = [{**vars(line)} for line in lines]
-        print_json({"chip": program.chip.name, "cycles": timeline.cycles, "lines": found})
+        print_json(
+            {"chip": program.chip.name, "changed": program.chip.changed, "cycles": timeline.cycles, "lines": found}
+        )
     else:
         print_annotated(timeline, lines, sources(options.file, program))
     return DONE
@@ -198,7 +200,7 @@ def report(options: argparse.Namespace) -> int:
     lines = annotate(task_of(timed))
     page = report(timed, lines, sources(options.file, program))
     write_whole(options.page, page.encode())
-    print(f"{options.page}: {timed.cycles:,} cycles on {program.chip.name}")
+    print(f"{options.page}: {timed.cycles:,} cycles on {program.chip.label}")
     return DONE
 
 

@@ -43,7 +43,7 @@ def print_annotated(timeline: Timeline, lines: Sequence[LineTime], texts: Mappin
     out.print(
         styled(
             (plan.program.name, "bold"),
-            f" on {plan.chip.name}, one task: ",
+            f" on {plan.chip.label}, one task: ",
             (f"{timeline.cycles:,} cycles", "bold"),
             f", of which transfers {timeline.transfer_in + timeline.transfer_out:,}",
         )

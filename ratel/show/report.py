@@ -142,7 +142,7 @@ def roof(found: Roofline) -> str:
 def report(timed: Schedule, took_by_line: Sequence[LineTime], sources: Mapping[str, Sequence[str]]) -> str:
     """Return the page; `took_by_line` is one task's, by `annotate`; `sources` has the lines of files by name."""
     chip, whole = timed.plan.chip, timed.cycles
-    title = f"{timed.plan.program.name} on {chip.name}"
+    title = f"{timed.plan.program.name} on {chip.label}"
     found = roofline(timed)
     engines = [
         (

@@ -26,7 +26,7 @@ def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
     """Print results, then cycles, or why there are none; `differences` are None for outputs that are as expected."""
     chip = result.plan.chip
     out = console()
-    out.print(styled((result.plan.program.name, "bold"), f" on {chip.name}"))
+    out.print(styled((result.plan.program.name, "bold"), f" on {chip.label}"))
     if result.checks:
         checks = table("checks", [("output", "left"), ("check", "left"), ("result", "left"), ("", "left")])
         for check in result.checks:

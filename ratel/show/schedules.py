@@ -23,7 +23,7 @@ def print_schedule(schedule: Schedule) -> None:
     out.print(
         styled(
             (schedule.plan.program.name, "bold"),
-            f" on {chip.name}: ",
+            f" on {chip.label}: ",
             (f"{schedule.cycles:,} cycles", "bold"),
             f", {seconds(schedule.seconds)} at {chip['chip.frequency_mhz']:g} MHz",
         )

@@ -83,7 +83,9 @@ def test_a_chip_is_told_by_what_differs(name, changes, base):
     assert load_chip(found, **differing) == chip and hash(load_chip(found, **differing)) == hash(chip)
     assert load_chip(chip) is chip and load_chip(chip, te__latency=3)["te.latency"] == 3
     kept = chip_of(dict(chip.values), "kept")
-    assert kept == chip and set(kept.sources.values()) == {"kept"}
+    assert kept == chip and kept.changed == (changes if chip.name == found else {})
+    of_all = {"kept"} if kept.name != found else {load_chip(found).sources.get(key, "kept") for key in kept.values}
+    assert {kept.sources[key] for key in kept.values if key not in changes} <= of_all
 
 
 def test_a_file_that_is_a_shipped_chip_loads_as_it(load):

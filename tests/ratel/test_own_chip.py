@@ -72,7 +72,10 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cycles = ratel.time(ratel.assemble(TEXT), SLOW).cycles
     assert main(["asm", str(source), "--set", "te.latency=1000"]) == 0
     capsys.readouterr()
-    assert printed(capsys, "time", kept, "--json")["cycles"] == cycles
+    found = printed(capsys, "time", kept, "--json")
+    assert (found["cycles"], found["chip"], found["changed"]) == (cycles, "edge", {"te.latency": 1000})
+    assert main(["time", str(kept)]) == 0
+    assert "on edge (te.latency=1000): " in capsys.readouterr().out
     assert printed(capsys, "time", source, "--set", "te.latency=1000", "--json")["cycles"] == cycles
     both = ratel.time(ratel.assemble(TEXT), SLOW.replace(te__vector_lanes=1)).cycles
     assert printed(capsys, "time", kept, "--set", "te.vector_lanes=1", "--json")["cycles"] == both

@@ -79,3 +79,13 @@ def test_macro_errors_show_both_places() -> None:
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.span.line == 4
     assert [note.span.line for note in diagnostic.notes] == [6]
+
+
+def test_a_statement_has_a_length_that_can_be_parsed() -> None:
+    """A tree of each word and number is 1 KB: data of millions of them belong into a file."""
+    text = ".chip edge\n.weight w i8[{0}] = [{1}]\nend\n"
+    with pytest.raises(AssemblyError) as caught:
+        assemble(text.format(60_000, ", ".join(["1"] * 60_000)))
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.span.line) == ("E705", 2) and "FILE.npy" in found.help
+    assert assemble(text.format(2_000, ", ".join(["1"] * 2_000))).cores[0].segments[0].data == b"\1" * 2_000
