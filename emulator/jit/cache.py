@@ -56,6 +56,7 @@ NOT_IN_CODE = re.compile("CACHE_.*|CUDA_.*|GDB_BINARY|NUMBA_(DEFAULT_)?NUM_THREA
 WAIT_SECONDS, PLAIN_WAIT_SECONDS = 10, 120
 # numba has one setting of where its cache lies, for all threads.
 _ENABLING = threading.RLock()
+
 # Locks that were not to be had once: this process waits for them no more.
 _GIVEN_UP: set[Path] = set()
 # An import, at the beginning of a line: what stands deeper is for type checkers. A test holds what these two find
@@ -167,7 +168,7 @@ def home() -> Home:
     except OSError as error:
         help = "make room in one, or name a folder that can be written to: RATEL_CACHE=FOLDER"
         raise InputError(f"compiled functions have no place, not even a temporary folder: {error}", help) from None
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    atexit.register(_remove_own, temporary, os.getpid())
     (temporary / key).mkdir(mode=0o700)
     if root is not None and is_safe:
         with suppress(OSError):
@@ -198,6 +199,22 @@ def _begin(folder: Path) -> None:
         os.utime(folder)
     if not os.listdir(folder):
         (folder / TAG).write_text(TAG_TEXT)
+
+
+def _forget() -> None:
+    """Forget, in a forked child, that a thread of its parent holds the lock."""
+    global _ENABLING
+    _ENABLING = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _remove_own(folder: Path, process: int) -> None:
+    """Remove the temporary folder of a process, as it ends: a fork that ends leaves its parent's."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _warn(reason: str, root: Path | None) -> None:

@@ -5,10 +5,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import emulator.jit.cache
 import emulator.precompile
 import ratel
 
@@ -110,3 +112,32 @@ def test_a_session_runs_in_other_threads(session: ratel.Session) -> None:
         thread.start()
         thread.join(60)
     assert found == [True, True]
+
+
+def test_a_forked_child_compiles_though_a_thread_of_its_parent_opens_the_cache() -> None:
+    program = ratel.assemble(TEXT)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with emulator.jit.cache._ENABLING:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        assert in_a_fork(lambda: bool((ratel.run(program, {"x": X}).outputs["y"] == EXPECTED).all()))
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_forked_child_leaves_the_temporary_cache_of_its_parent(tmp_path: Path) -> None:
+    def removes() -> bool:
+        emulator.jit.cache._remove_own(tmp_path, os.getppid())
+        return True
+
+    assert in_a_fork(removes) and tmp_path.exists()
+    emulator.jit.cache._remove_own(tmp_path, os.getpid())
+    assert not tmp_path.exists()
