@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 # Of a text, and of a chip file; of an object file, which holds the weights.
 MAX_TEXT_BYTES, MAX_OBJECT_BYTES = 16 * 2**20, 2**36
+# What the names of files say that they hold: what is of another kind does not take their place.
+KINDS = {
+    ".npu": "the text of a program",
+    ".inc": "a part of a program's text",
+    ".npo": "an object file",
+    ".npy": "a tensor",
+    ".toml": "a chip file",
+}
 MOST_LINKS = 40
 # What some systems do not have.
 _PLAIN_ONLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -147,6 +155,12 @@ def read_same(folder: Path, inside: str, hashed: str) -> str | None:
         return data.decode("utf-8-sig") if hash_of(data) == hashed else None
     except (OSError, ValueError):
         return None
+
+
+def other_kind(path: str | Path, suffix: str) -> str:
+    """Return what speaks against a name for a file of the kind that `suffix` stands for; "" where nothing does."""
+    named = Path(path).suffix
+    return f"would replace {KINDS[named]}, or pass for one" if named in KINDS and named != suffix else ""
 
 
 def is_plain(path: str | Path) -> bool:

@@ -23,7 +23,7 @@ from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
 from isa.file_kinds import MOST, foreign
-from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
+from isa.files import MAX_OBJECT_BYTES, other_kind, read_whole, write_whole
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
@@ -38,6 +38,8 @@ MAX_SECTIONS = 4 * MAX_CORES + 4
 
 def save(program: Program, path: str | Path) -> None:
     """Write a program to `path`, whole or not at all."""
+    if other := other_kind(path, ".npo"):
+        raise ObjectError(f"{path} {other}", "the name of an object file ends in .npo")
     write_whole(path, to_bytes(program), ObjectError)
 
 

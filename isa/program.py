@@ -265,7 +265,8 @@ class Program:
     def save(self, path: str | Path) -> None:
         """Write the object file (.npo); the same program always gives the same bytes.
 
-        The file is written whole or not at all. Raises ObjectError where it cannot be.
+        The file is written whole or not at all. Raises ObjectError where it cannot be, or its name is that of another
+        kind: a text, a tensor, a chip file.
         """
         from isa.object_file import save
 

@@ -34,8 +34,8 @@ from assembler.syntax.parser import parse_line
 from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of_array
-from isa.errors import InputError
-from isa.files import npy, write_whole
+from isa.errors import InputError, RatelError
+from isa.files import npy, other_kind, write_whole
 from isa.program import CHECK_KINDS, Program
 from isa.table import ROWS
 from isa.verify_program import NAME
@@ -422,8 +422,11 @@ class Builder(Instructions):
     def save(self, path: str | Path) -> None:
         """Write the text, and beside it the .npy files that it names, so that `ratel run` takes it.
 
-        Raises RatelError where one cannot be written; InputError, before any is, for an array of Python objects.
+        Raises RatelError where one cannot be written, or the name is that of another kind; InputError, before any is,
+        for an array of Python objects.
         """
+        if other := other_kind(path, ".npu"):
+            raise RatelError(f"{path} {other}", "the name of a text ends in .npu; `build().save` writes an object file")
         for name, array in self.files.items():
             if array.dtype.hasobject:
                 help = "convert it to numbers: array.astype('float32'), for example"

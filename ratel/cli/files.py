@@ -22,6 +22,7 @@ from isa.files import (
     led_to,
     npy,
     open_given,
+    other_kind,
     read_at_most,
     reason,
     write_whole,
@@ -31,15 +32,6 @@ from ratel.cli.options import UsageError, overrides
 
 if TYPE_CHECKING:
     import numpy as np
-
-# What the names of files say that they hold: what is of another kind does not take their place.
-KINDS = {
-    ".npu": "the text of a program",
-    ".inc": "a part of a program's text",
-    ".npo": "an object file",
-    ".npy": "a tensor",
-    ".toml": "a chip file",
-}
 
 
 def read_program(path: str) -> bytes | str:
@@ -146,15 +138,14 @@ def check_targets(paths: Sequence[str], suffix: str, program: Program | None = N
     sources = {identity(Path(source).parent / name) for name in names if "\0" not in name}
     taken: dict[object, str] = {}
     for path in paths:
-        kind = Path(path).suffix
         try:
             same = identity(led_to(path))
         except (Refused, ValueError) as refusal:
             raise UsageError(f"{path} cannot be written: {reason(refusal)}") from None
         except OSError:
             continue  # It is refused with its reason where it is written.
-        if kind in KINDS and kind != suffix:
-            raise UsageError(f"{path} would replace {KINDS[kind]}, or pass for one: name another file")
+        if other := other_kind(path, suffix):
+            raise UsageError(f"{path} {other}: name another file")
         if is_input(path) or same in sources:
             of = "what this command reads, or what its program was made of"
             raise UsageError(f"{path} would replace {of}: name another file")

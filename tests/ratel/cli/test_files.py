@@ -213,6 +213,18 @@ def test_a_name_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run_json(capsys, "run", target, "--json") == run_json(capsys, "run", source, "--json")
 
 
+@pytest.mark.parametrize("suffix", [".npu", ".inc", ".npy", ".toml"])
+def test_an_object_takes_no_other_files_place(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"p{suffix}"
+    path.write_text("kept")
+    with pytest.raises(ratel.ObjectError, match="or pass for one"):
+        ratel.assemble(SOURCE).save(path)
+    if suffix != ".npu":
+        with pytest.raises(ratel.RatelError, match="or pass for one"):
+            ratel.Builder().save(path)
+    assert path.read_text() == "kept"
+
+
 def test_a_source_that_is_no_text_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An object may hold the hash of any file beside it."""
     program = ratel.assemble(SOURCE, tmp_path / "p.npu")
