@@ -239,6 +239,11 @@ class Program:
 
     __getstate__ = declared
 
+    def __repr__(self) -> str:
+        count, cores = sum(len(core.code) for core in self.cores), len(self.cores)
+        on = f"{cores} cores, " if cores > 1 else ""
+        return f"<Program {self.name!r} for {self.chip.label}: {on}{count} instructions>"
+
     def of_kind(self, kind: str) -> Iterator[tuple[int, Symbol]]:
         """Yield (core, symbol) of all cores; names of inputs and of outputs are unique among them."""
         return ((k, symbol) for k, core in enumerate(self.cores) for symbol in core.of_kind(kind))

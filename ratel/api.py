@@ -84,6 +84,10 @@ class Run:
     instructions: int
     schedule: Callable[[], Schedule]
 
+    def __repr__(self) -> str:
+        outputs = ", ".join(f"{name} {tensor.dtype}{list(tensor.shape)}" for name, tensor in self.outputs.items())
+        return f"<Run of {self.plan.program.name!r} on {self.plan.chip.label}: {outputs or 'no outputs'}>"
+
     @property
     def passed(self) -> bool:
         """Whether every check holds; so it does where there is none."""

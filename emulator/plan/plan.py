@@ -46,7 +46,7 @@ class CorePlan:
         return where(self.core, index)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A program loaded for a chip, good for tasks 0 to `tasks` - 1.
 

@@ -65,7 +65,7 @@ class EngineTime:
     instructions: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Schedule(ABC):
     """When everything happens, in one task (Timeline) or a stream of several (Stream).
 
@@ -106,6 +106,10 @@ class Schedule(ABC):
     @abstractmethod
     def path_steps(self) -> list[tuple[Step, int]]:
         """Return the critical path, steps that are alike as one: with their cycles in all, and how many they are."""
+
+    def __repr__(self) -> str:
+        chip, tasks = self.plan.chip.label, f"{self.tasks} tasks, " if self.tasks > 1 else ""
+        return f"<{type(self).__name__} of {self.plan.program.name!r} on {chip}: {tasks}{self.cycles:,} cycles>"
 
     def summary(self, path: bool = True) -> dict[str, Any]:
         """Return what `time --json` prints, ready for json; without `path` it leaves out the critical path."""

@@ -61,7 +61,7 @@ class TaskStep:
     cycles: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stream(Schedule):
     """The schedule of a stream of tasks.
 

@@ -54,7 +54,7 @@ MOST_CYCLES = 2**62
 RECORD_BYTES = 8 * len(Record)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Timeline(Schedule):
     """The schedule of one task, on all cores.
 

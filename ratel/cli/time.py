@@ -206,9 +206,12 @@ def report(options: argparse.Namespace) -> int:
 
 def check_length(program: Program, most: int, what: str) -> None:
     """Raise Trap, before any time is spent, where a task has more instructions than can be shown."""
+    from emulator.timing.timeline import MOST_INSTRUCTIONS
+
     count = sum(core.executions for core in program.cores)
     if count > most:
+        as_it_is = ": `ratel time` takes it as it is" if count <= MOST_INSTRUCTIONS else ""
         raise Trap(
             f"{what} a task of {count:,} instructions would be too long: at most {most:,}",
-            "give its longest loop a smaller count: `ratel time` takes it as it is",
+            f"give its longest loop a smaller count{as_it_is}",
         )

@@ -75,3 +75,14 @@ def test_bounds(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bounds = ratel.bounds(ratel.assemble(source.read_text(), source), "a800", tasks=2)
     command = ["time", source, "--chip", "a800", "--tasks", 2, "--json"]
     assert json.dumps(bounds.summary()) + "\n" == printed(capsys, *command)
+
+
+def test_results_are_printed_in_a_line(source: Path) -> None:
+    """However large their tensors: a notebook prints what a cell gives."""
+    program = ratel.assemble(source.read_text(), source)
+    run = ratel.run(program, {"x": np.ones((4, 8), np.int8)}, check=False)
+    assert repr(program) == "<Program 'small' for edge: 3 instructions>"
+    assert repr(run) == "<Run of 'small' on edge: y int8[4, 8]>"
+    assert repr(run.timeline) == f"<Timeline of 'small' on edge: {run.cycles:,} cycles>"
+    assert repr(ratel.time(program, tasks=2)).startswith("<Stream of 'small' on edge: 2 tasks, ")
+    assert len(repr(run.plan)) < 100
