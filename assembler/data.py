@@ -12,6 +12,7 @@ from assembler.syntax import nodes
 from isa.dtypes import DTYPES, DType, dtype_of_array
 from isa.memory import HELP, shortage
 from isa.program import Symbol
+from isa.quantise import first_nan
 
 MAX_BYTES = 2**30
 # A text that begins so holds the bytes themselves: for what numbers cannot say, such as the payload of a NaN.
@@ -27,11 +28,9 @@ class Reader:
 
     def tensor(self, node: nodes.Value, dtype: DType, shape: tuple[int, ...], splat: bool = True) -> bytes:
         """Return the bytes of a tensor of this type and shape."""
-        count = int(np.prod(shape, dtype=object))
-        if count * dtype.bytes > MAX_BYTES:
-            message = f"{count * dtype.bytes:,} bytes of data"
-            raise self.evaluator.error("E506", node, message, f"expected at most {MAX_BYTES:,}", "load it in parts")
-        self.check_room(node, {"these data": count * dtype.bytes})
+        size = self._size(node, dtype, shape)
+        count = size // dtype.bytes
+        self.check_room(node, {"these data": size})
         node, evaluator = self._follow(node)
         if isinstance(node, nodes.Text):
             return self._file(node, dtype, shape)
@@ -46,6 +45,14 @@ class Reader:
             message = "this is no list of numbers"
             raise evaluator.error("E503", node, message, f'expected a list {list(shape)} or a file "NAME.npy"')
         return np.array(self._element(node, dtype, evaluator), dtype.numpy).tobytes() * count
+
+    def _size(self, node: nodes.Node, dtype: DType, shape: tuple[int, ...]) -> int:
+        """Return the bytes of a tensor; report where they are too many."""
+        size = int(np.prod(shape, dtype=object)) * dtype.bytes
+        if size > MAX_BYTES:
+            message = f"{size:,} bytes of data"
+            raise self.evaluator.error("E506", node, message, f"expected at most {MAX_BYTES:,}", "load it in parts")
+        return size
 
     def check_room(self, node: nodes.Node, needs: Mapping[str, int]) -> None:
         """Report at a node that there is not the memory for what it means; `needs` are as `shortage` takes them."""
@@ -67,8 +74,11 @@ class Reader:
             array = None if file.value.startswith(HEX) else self.array(file)
             if array is not None and array.dtype.newbyteorder("=") in (np.float32, np.float64):
                 self._check_shape(file, array, shape)
-                if np.isnan(array).any():
-                    place = [int(k) for k in np.argwhere(np.isnan(array))[0]]
+                # As they are made, and as the program holds them.
+                made = 2 * self._size(file, symbol.dtype, shape)
+                self.check_room(file, {f'the floats of "{file.value}"': array.nbytes, "their integers": made})
+                place = first_nan(array)
+                if place is not None:
                     message = f'"{file.value}" has NaN at {place}'
                     raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
                 return symbol.quantise(array).tobytes()
@@ -149,6 +159,7 @@ class Reader:
         if array.shape not in ((rows,), shape):
             label = f"expected [{rows}]: one label for each row of the output"
             raise evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
+        self.check_room(node, {f'the labels of "{node.value}"': array.nbytes, "these data": rows * i32.bytes})
         if array.size and (array.min() < i32.low or array.max() > i32.high):
             raise evaluator.error("E504", node, f'"{node.value}" holds labels beyond 32 bits')
         return np.ascontiguousarray(array, i32.numpy).tobytes()
@@ -230,6 +241,12 @@ def _elements(count: int) -> str:
     return f"{count} element{'' if count == 1 else 's'}"
 
 
+def _all_whole(array: np.ndarray) -> bool:
+    """Return whether all floats are whole numbers; looks at a piece at a time."""
+    pieces = np.nditer([array], ["buffered", "external_loop", "zerosize_ok"], buffersize=2**16)
+    return all(np.array_equal(piece, np.rint(piece)) for piece in pieces)
+
+
 def _conversion(array: np.ndarray, dtype: DType) -> str:
     """Return how to bring a file to a type; a conversion that spoils values is not one."""
     if array.dtype.kind not in "biuf":
@@ -237,7 +254,7 @@ def _conversion(array: np.ndarray, dtype: DType) -> str:
     convert = f'numpy.save(file, array.astype("{dtype.numpy.name}"))'
     if dtype.is_float:
         return f"convert it when it is written: {convert}"
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
+    if array.dtype.kind == "f" and not _all_whole(array):
         return (
             "an input with a scale has floats quantised; "
             f"else save numpy.clip(numpy.rint(x / scale) + zero, {dtype.low}, {dtype.high}), as {dtype.numpy.name}"

@@ -1,7 +1,8 @@
 """The memory of this computer: what is free of it, and the limit that a need is held against before it is taken.
 
 Whoever is about to take much works out how much, and asks `shortage` first; nothing is taken where it has an answer.
-The limit is what `limited` says, and else what is free: of the machine, of the process's group, of the process.
+The limit is what `limited` says, and else what is free: of the machine, of the process's group, of the process. Needs
+that come one after the other and stay are added up by `hold`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ SMALL = 2**24
 UNKNOWN = 2**62
 HELP = "or allow more with --memory SIZE (in Python: memory=BYTES)"
 _LIMIT = ContextVar[int | None]("limit", default=None)
+# What is held inside `limited`: all of it, and what of it is not taken yet, so that it counts as free still.
+_HELD = ContextVar("held", default=(0, 0))
 
 
 def size_of(text: str) -> int:
@@ -29,14 +32,25 @@ def size_of(text: str) -> int:
 
 @contextmanager
 def limited(limit: int | None) -> Iterator[None]:
-    """Hold needs against `limit` bytes inside; None changes nothing. Raises InputError for no number of bytes."""
+    """Hold needs against `limit` bytes inside; None leaves the limit, and what is held of it, as they are.
+
+    What is held inside is let go at the end. Raises InputError for no number of bytes.
+    """
     if limit is not None and not (isinstance(limit, int) and limit > 0):
         raise InputError(f"{shown(limit)} is no limit of memory", "give a number of bytes, 1 or greater")
     before = _LIMIT.set(_LIMIT.get() if limit is None else limit)
+    held = _HELD.set(_HELD.get() if limit is None else (0, 0))
     try:
         yield
     finally:
+        _HELD.reset(held)
         _LIMIT.reset(before)
+
+
+def hold(size: int, taken: bool = True) -> None:
+    """Add bytes to all needs up to the end of the innermost `limited`; `taken` are those that are not free any more."""
+    held, promised = _HELD.get()
+    _HELD.set((held + size, promised + (0 if taken else size)))
 
 
 def shortage(needs: Mapping[str, int]) -> str | None:
@@ -44,13 +58,16 @@ def shortage(needs: Mapping[str, int]) -> str | None:
 
     `needs` are bytes by what takes them.
     """
-    needed, limit = sum(needs.values()), _LIMIT.get()
-    if limit is None and needed < SMALL:
+    needed, limit, (held, promised) = sum(needs.values()), _LIMIT.get(), _HELD.get()
+    before = promised if limit is None else held
+    if limit is None and needed + before < SMALL:
         return None
     most = free() if limit is None else limit
-    if needed <= most:
+    if not needed or needed + before <= most:
         return None
-    parts = sorted(((size, what) for what, size in needs.items() if size), reverse=True)
+    parts = sorted(
+        ((size, what) for what, size in {**needs, "what is held already": before}.items() if size), reverse=True
+    )
     listed = ", ".join(f"{spelled(size)} for {what}" for size, what in parts)
     return f"it needs {listed}; {spelled(most)} {'are free' if limit is None else 'is the limit'}"
 

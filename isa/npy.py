@@ -7,6 +7,7 @@ takes the memory that a header claims before it reads, and opens pickles unless 
 import io
 import mmap
 import warnings
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -53,13 +54,15 @@ class Header(NamedTuple):
             raise NoTensor("is no tensor: its header is damaged") from error
 
 
-def read_npy(file: BinaryIO) -> np.ndarray:
+def read_npy(file: BinaryIO, look: Callable[[Header], None] = lambda header: None) -> np.ndarray:
     """Return the tensor of an open .npy file, or of a pipe; raise NoTensor where there is none.
 
-    No more is taken of memory than there is in the file.
+    No more is taken of memory than there is in the file. `look` is called with the header before the data are read, and
+    raises where they shall not be.
     """
     begin = file.read(MAX_HEADER_BYTES)
     header = header_of(begin)
+    look(header)
     data = bytearray(begin[header.at :])
     while len(data) < header.bytes and (piece := file.read(min(header.bytes - len(data), PIECE_BYTES))):
         data += piece

@@ -20,6 +20,8 @@ from isa.suggest import did_you_mean
 
 # The least scale: below it float32 has subnormal numbers, and products of scales are 0.
 LEAST = 2.0**-126
+# Floats become integers so many at a time: what lies between is not made of a whole tensor.
+PIECE = 2**16
 
 
 class Quantised(NamedTuple):
@@ -139,9 +141,29 @@ def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> NDArray[np.f
 def to_steps(x: NDArray[Any], scale: Any, zero: int, dtype: DType) -> NDArray[Any]:
     """Return clamp(rne(x / scale) + zero), x / scale in float32; scales broadcast, and NaN must have been seen to."""
     with np.errstate(over="ignore", under="ignore"):
-        steps = np.rint(x.astype(np.float32) / np.asarray(scale, np.float32))
-    # float64 holds the ends of every type, and sums with zero points.
-    return np.clip(steps.astype(np.float64) + zero, dtype.low, dtype.high).astype(dtype.numpy)
+        pieces = np.nditer(
+            [x, np.asarray(scale, np.float32), None],
+            ["buffered", "external_loop", "zerosize_ok"],
+            [["readonly"], ["readonly"], ["writeonly", "allocate"]],
+            [np.dtype(np.float32), np.dtype(np.float32), dtype.numpy],
+            casting="same_kind",
+            buffersize=PIECE,
+        )
+        with pieces:
+            for floats, scales, out in pieces:
+                steps = np.rint(floats / scales)
+                # float64 holds the ends of every type, and sums with zero points.
+                out[...] = np.clip(steps.astype(np.float64) + zero, dtype.low, dtype.high)
+            return pieces.operands[2]
+
+
+def first_nan(x: NDArray[Any]) -> list[int] | None:
+    """Return the place of the first NaN, in the order of the dimensions, or None; makes nothing of the size of x."""
+    with np.errstate(invalid="ignore"):
+        # NaN is the least of all, and the greatest.
+        if not x.size or not np.isnan(x.min()):
+            return None
+    return [int(k) for k in np.unravel_index(int(x.argmax()), x.shape)]
 
 
 def _dtype(name: str, signed: bool = False) -> DType:

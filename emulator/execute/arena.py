@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,12 +27,19 @@ SCRATCH_BYTES = 2**20
 END_WORD_BYTES = ALIGNMENT
 
 
-def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]], poison: bool, threads: int) -> None:
-    """Raise Trap where a session of a plan would take more memory than is free or allowed, before it does.
+class Needs(NamedTuple):
+    """The bytes that a session takes: those it keeps, and those of its longest instruction while it runs."""
 
-    `arena_bytes` are those of the memories and the packed weights, which those `packed` use: (core, index).
+    kept: int
+    working: int
+
+
+def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]], poison: bool, threads: int) -> Needs:
+    """Return what a session of a plan takes, before it does; raise Trap where that, and its outputs, are too much.
+
+    `arena_bytes` are those of the memories and the packed weights, which those `packed` use: (core, index). What
+    inputs take depends on what is given: emulator/execute/inputs.py counts it.
     """
-    tensors = {kind: sum(symbol.bytes for _, symbol in plan.program.of_kind(kind)) for kind in BUFFERED}
     scratch, place = max(
         (
             (scratch_of(instruction, (part.number, k) in packed), part.where(k))
@@ -40,15 +48,35 @@ def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]
         ),
         default=(0, ""),
     )
-    short = shortage(
+    memories = plan.arena_bytes if poison else touched_bytes(plan)
+    weights = max(arena_bytes - plan.arena_bytes, 0)
+    working = threads * scratch if scratch > SCRATCH_BYTES else 0
+    _check(
+        plan,
         {
-            "the program's memories": plan.arena_bytes if poison else touched_bytes(plan),
-            "its weights as products take them": max(arena_bytes - plan.arena_bytes, 0),
-            "inputs": tensors["input"],
-            f"outputs of {plan.tasks:,} tasks" if plan.tasks > 1 else "outputs": plan.tasks * tensors["output"],
-            f"the working memory of {place}": threads * scratch if scratch > SCRATCH_BYTES else 0,
-        }
+            "the program's memories": memories,
+            "its weights as products take them": weights,
+            **_outputs(plan),
+            f"the working memory of {place}": working,
+        },
     )
+    return Needs(memories + weights, working)
+
+
+def check_outputs(plan: Plan) -> int:
+    """Return the bytes of the outputs of all tasks; raise Trap where there is not the memory for them."""
+    needs = _outputs(plan)
+    _check(plan, needs)
+    return sum(needs.values())
+
+
+def _outputs(plan: Plan) -> dict[str, int]:
+    size = plan.tasks * sum(symbol.bytes for _, symbol in plan.program.of_kind("output"))
+    return {f"outputs of {plan.tasks:,} tasks" if plan.tasks > 1 else "outputs": size}
+
+
+def _check(plan: Plan, needs: dict[str, int]) -> None:
+    short = shortage(needs)
     if short:
         raise Trap(f"{plan.program.name}: {short}", f"make tensors smaller, run fewer tasks, {HELP}")
 

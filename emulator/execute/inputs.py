@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from isa.dtypes import dtype_of_array
-from isa.errors import InputError, shown
+from isa.errors import InputError, Trap, shown
 from isa.files import open_given, reason
-from isa.npy import NoTensor, read_npy
+from isa.memory import HELP, hold, limited, shortage
+from isa.npy import Header, NoTensor, read_npy
 from isa.program import MAX_TASKS, Program, Symbol
+from isa.quantise import first_nan
 from isa.suggest import did_you_mean
 
 
@@ -48,8 +50,13 @@ def prepare(program: Program, given: Mapping[str, Any], tasks: int = 1) -> dict[
     """Return every input of a program, by name, in its symbol's type and shape; where none is given, its default.
 
     A batch keeps its dimension in front, of length `tasks`. An input with a scale also takes floats, which are
-    quantised. Raises one InputError that names all that is wrong.
+    quantised. Raises one InputError that names all that is wrong, and Trap where there is not the memory.
     """
+    with limited(None):
+        return _prepared(program, given, tasks)
+
+
+def _prepared(program: Program, given: Mapping[str, Any], tasks: int) -> dict[str, np.ndarray]:
     symbols = {symbol.name: symbol for _, symbol in program.of_kind("input")}
     wrong = [_unknown(name, symbols) for name in given if name not in symbols]
     prepared = {}
@@ -88,7 +95,10 @@ def _default(symbol: Symbol, data: bytes, tasks: int) -> np.ndarray:
 
 
 def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
-    """Return a value in the type and shape of an input, or a batch; raise InputError where that would need a guess."""
+    """Return a value in the type and shape of an input, or a batch; raise InputError where that would need a guess.
+
+    Raises Trap where there is not the memory for what is made of it.
+    """
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
@@ -98,12 +108,24 @@ def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
         raise InputError(f"input {symbol.name} has shape {list(array.shape)}", help)
     if not isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "i" and fits(symbol, array):
         # Python's own numbers have no width to disagree.
-        array = array.astype(symbol.dtype.numpy)
+        _make_room(symbol, array)
+        return array.astype(symbol.dtype.numpy)
     if dtype_of_array(array) == symbol.dtype:
+        if array.dtype != symbol.dtype.numpy or not array.flags.c_contiguous:
+            _make_room(symbol, array)
         return np.ascontiguousarray(array, symbol.dtype.numpy)
     if array.dtype.newbyteorder("=") in (np.float32, np.float64) and symbol.scale and not symbol.dtype.is_float:
         return quantise(symbol, array)
     return _refuse(symbol, array)
+
+
+def _make_room(symbol: Symbol, array: np.ndarray) -> None:
+    """Raise Trap where there is not the memory for an array of this size in a symbol's type; hold it where there is."""
+    size = array.size * symbol.dtype.bytes
+    short = shortage({f"what the run takes of input {symbol.name}, of shape {list(array.shape)}": size})
+    if short:
+        raise Trap(f"input {symbol.name}: {short}", f"give smaller batches, {HELP}")
+    hold(size, taken=False)
 
 
 def fits(symbol: Symbol, array: np.ndarray) -> bool:
@@ -115,9 +137,8 @@ def fits(symbol: Symbol, array: np.ndarray) -> bool:
 
 def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
     """Return floats in the symbol's type; raise InputError for NaN, and for scales that are not one a channel."""
-    unknown = np.isnan(values)
-    if unknown.any():
-        at = [int(k) for k in np.argwhere(unknown)[0]]
+    at = first_nan(values)
+    if at is not None:
         raise InputError(f"input {symbol.name} has NaN at {at}, which has no quantised value", "mend the data")
     if len(symbol.scale) not in (1, symbol.shape[-1]):
         raise InputError(
@@ -125,22 +146,34 @@ def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
             "for floats to quantise",
             f"give integers of type {symbol.dtype.numpy.name}, or one scale in the program",
         )
+    _make_room(symbol, values)
     return symbol.quantise(values)
 
 
 def read_tensor(path: str | Path) -> np.ndarray:
-    """Return the tensor in a .npy file; raise InputError when there is none."""
+    """Return the tensor in a .npy file, and hold its bytes; raise InputError when there is none.
+
+    Raises Trap, before it is read, where there is not the memory.
+    """
+
+    def look(header: Header) -> None:
+        short = shortage({f"the tensor in {path}, {header.dtype} {list(header.shape)}": header.bytes})
+        if short:
+            raise Trap(f"cannot read {path}: {short}", f"give a smaller tensor, {HELP}")
+
     try:
         file = open_given(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {reason(error)}") from error
     try:
         with file:
-            return read_npy(file)
+            array = read_npy(file, look)
     except NoTensor as error:
         raise InputError(f"{path} {error}", "write it with numpy.save") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {reason(error)}") from error
+    hold(array.nbytes)
+    return array
 
 
 def _form(symbol: Symbol) -> str:

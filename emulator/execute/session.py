@@ -12,14 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 from emulator.execute.arena import (
     END_WORD_BYTES,
     SCRATCH_BYTES,
+    Needs,
     check_needs,
+    check_outputs,
     copy_out,
     enough_memory,
     open_arena,
@@ -31,6 +33,7 @@ from emulator.execute.walkers import Progress, Walkers, count_threads
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import standing
 from isa.errors import InputError
+from isa.memory import hold, limited
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 
@@ -70,6 +73,17 @@ class Runner(Protocol):
         """Run the code of one task to its end on every core; Walkers call `on_stop` where a dump of an iteration is."""
 
 
+class _Laid(NamedTuple):
+    """A plan with its memories, the walkers of its code, and what is dumped: the tensors, and the moments when."""
+
+    plan: Plan
+    arena: np.ndarray
+    walkers: Walkers
+    wanted: list[tuple[int, Symbol]]
+    moments: list[tuple[int, int] | None]
+    needs: Needs
+
+
 class Session:
     """A plan ready to run: memories set up, kernels compiled, constant weights packed, threads waiting.
 
@@ -97,7 +111,17 @@ class Session:
         self._threads, self._poison, self._on_compile = count_threads(threads), poison, on_compile
         self._dumps = dumps
         self._running, self._closed, self._process = Lock(), False, os.getpid()
-        self._set_up(plan)
+        # Nothing of its memories is there before a run reaches it.
+        self._has_run = False
+        self._laid = self._lay_out(plan)
+
+    @property
+    def plan(self) -> Plan:
+        return self._laid.plan
+
+    @property
+    def walkers(self) -> Walkers:
+        return self._laid.walkers
 
     def __enter__(self) -> Self:
         return self
@@ -109,26 +133,32 @@ class Session:
         self._closed = True
         self.walkers.close()
 
-    def _set_up(self, plan: Plan) -> None:
-        """Lay out the memories of a plan, as its program has them, and open the walkers of its code."""
+    def _lay_out(self, plan: Plan) -> _Laid:
+        """Return a plan with its memories, as its program has them."""
         weights, arena_bytes = constant_weights(plan)
         users = [user for weight in weights for user in weight.users]
-        check_needs(plan, arena_bytes, users, self._poison is not None, self._threads)
+        needs = check_needs(plan, arena_bytes, users, self._poison is not None, self._threads)
         arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES + END_WORD_BYTES)
         wanted = [_wanted(plan, dump) for dump in self._dumps]
         moments = [_moment(plan, dump, *place) for dump, place in zip(self._dumps, wanted, strict=True)]
         stops = [at for at in moments if at is not None]
-        self.walkers = Walkers(plan, arena, weights, stops, self._threads, self._on_compile)
-        self.plan, self._arena, self._wanted, self._moments = plan, arena, wanted, moments
+        walkers = Walkers(plan, arena, weights, stops, self._threads, self._on_compile)
+        return _Laid(plan, arena, walkers, wanted, moments, needs)
 
     def _extend(self, plan: Plan) -> None:
-        """Go on with the plan of a longer stream, on the memories as they are: its addresses may reach further."""
-        before, arena, walkers = self.plan, self._arena, self.walkers
-        self._set_up(plan)
-        walkers.close()
-        for place, size in before.sizes.items():
-            start, base = plan.bases[place], before.bases[place]
-            self._arena[start : start + size] = arena[base : base + size]
+        """Go on with the plan of a longer stream, on the memories as they are: its addresses may reach further.
+
+        Until all is copied there are both, and the session has the old ones.
+        """
+        before = self._laid
+        with limited(None):
+            hold(before.needs.kept, taken=self._has_run)
+            laid = self._lay_out(plan)
+        for place, size in before.plan.sizes.items():
+            start, base = plan.bases[place], before.plan.bases[place]
+            laid.arena[start : start + size] = before.arena[base : base + size]
+        self._laid = laid
+        before.walkers.close()
 
     def _so_far(self, plan: Plan, task: int, done: int, places: Sequence[int]) -> str:
         """Return how far a run is: tasks, instructions, and where each core stands."""
@@ -139,7 +169,7 @@ class Session:
     @property
     def memory(self) -> np.ndarray:
         """All bytes of all memories, uint8 [arena_bytes], each from its base in the plan; a view."""
-        return self._arena[: self.plan.arena_bytes]
+        return self._laid.arena[: self.plan.arena_bytes]
 
     def run(
         self,
@@ -191,8 +221,11 @@ class Session:
         on_progress: Callable[[int, int], None] | None,
         runner: Runner,
     ) -> Execution:
-        walkers, program, last = self.walkers, plan.program, plan.tasks - 1
-        with enough_memory(plan):
+        (_, arena, walkers, wanted, moments, needs), program, last = self._laid, plan.program, plan.tasks - 1
+        with enough_memory(plan), limited(None):
+            hold(needs.kept, taken=self._has_run)
+            hold(needs.working, taken=False)
+            hold(check_outputs(plan), taken=False)
             prepared = prepare(program, inputs, plan.tasks)
             outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
         shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
@@ -201,10 +234,11 @@ class Session:
         shown: dict[int, np.ndarray] = {}
 
         def show(task: int) -> None:
-            for k, (dump, at) in enumerate(zip(self._dumps, self._moments, strict=True)):
+            for k, (dump, at) in enumerate(zip(self._dumps, moments, strict=True)):
                 if task == last and at == walkers.at and walkers.counters[1] == dump.iteration:
-                    shown[k] = copy_out(self._arena, self.plan, *self._wanted[k], task)
+                    shown[k] = copy_out(arena, self.plan, *wanted[k], task)
 
+        self._has_run = True
         before = runner.done
         progress = None
         if on_progress:
@@ -212,17 +246,17 @@ class Session:
             progress = Progress(lambda: on_progress(runner.done - before, total))
         for task in range(plan.tasks):
             for core, symbol in program.of_kind("input"):
-                tensor(self._arena, self.plan, core, symbol, task)[...] = batches[symbol.name][task]
+                tensor(arena, self.plan, core, symbol, task)[...] = batches[symbol.name][task]
             try:
                 runner.compute(task, partial(show, task), progress)
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(self._so_far(plan, task, runner.done - before, runner.places))
                 raise
             for core, symbol in program.of_kind("output"):
-                outputs[symbol.name][task] = tensor(self._arena, self.plan, core, symbol, task)
+                outputs[symbol.name][task] = tensor(arena, self.plan, core, symbol, task)
         for k, dump in enumerate(self._dumps):
             if dump.iteration is None:
-                shown[k] = copy_out(self._arena, self.plan, *self._wanted[k], last)
+                shown[k] = copy_out(arena, self.plan, *wanted[k], last)
         if not is_batch:
             outputs = {name: batch[0] for name, batch in outputs.items()}
         return Execution(outputs, [shown[k] for k in range(len(self._dumps))], runner.done - before)

@@ -1,5 +1,7 @@
 """Quantisation: the errors that its rounding allows, the ends of ranges, and what has no answer."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,6 +108,36 @@ def test_integers_are_those_of_a_run() -> None:
     symbol = Symbol("x", "input", "lm", 0, I8, (50, 4), (0.05, 0.1, 0.2, 0.4), -3)
     assert np.array_equal(quantise.to_integers(x, symbol.scale, -3), symbol.quantise(x))
     assert np.array_equal(quantise.to_integers(x.T, symbol.scale, -3, axis=0), symbol.quantise(x).T)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f8"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (70_000, 3), (3, 70_000)], ids=str)
+def test_pieces_are_quantised_as_the_whole(shape: tuple[int, ...], dtype: str) -> None:
+    rng = np.random.default_rng(5)
+    x = np.asarray(rng.normal(0, 1, shape) * 10.0 ** rng.integers(-5, 60, shape)).clip(-3e38, 3e38).astype(dtype)
+    for values, scale in (
+        (x, 0.1),
+        (x.T, 0.1),
+        (x[..., ::-1] if shape else x, np.linspace(0.1, 1, shape[-1] if shape else 1)),
+    ):
+        with np.errstate(over="ignore", under="ignore"):
+            steps = np.rint(values.astype(np.float32) / np.asarray(scale, np.float32))
+        found = quantise.to_steps(values, scale, 7, I8)
+        assert found.dtype == np.int8
+        assert np.array_equal(found, np.clip(steps.astype(np.float64) + 7, -128, 127).astype(np.int8))
+
+
+def test_nothing_of_the_size_of_the_floats_is_made_beside_the_integers() -> None:
+    x = np.ones((4, 2**20))
+    tracemalloc.start()
+    assert quantise.first_nan(x) is None
+    x[2, 5] = np.nan
+    assert quantise.first_nan(x) == [2, 5]
+    x[2, 5] = 1
+    quantise.to_steps(x, 0.5, 0, I8)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < x.size + 4 * 2**20
 
 
 def test_ties_round_to_even_and_ends_clamp() -> None:

@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import emulator.execute.session
 import ratel
+from emulator.execute.inputs import read_tensor
 from isa.errors import InputError
-from isa.memory import UNITS, free, limited, shortage, size_of, spelled
+from isa.memory import UNITS, free, hold, limited, shortage, size_of, spelled
 
 SPLATS = "\n".join(f".weight w{k} i8[1024, 1024, 1024] = 3" for k in range(8)) + "\nend\n"
 SIGNALS = ".semaphore s\nloop i, 2000000\nsignal s, me\nbrnz i\nend\n"
@@ -17,16 +21,37 @@ STRIDED = ".local a i8[40M]\ncopy a[0:40M-1:2], a[1:40M:2]\nend\n"
 STREAM = ".input x i8[16] = 1\n.output y i8[16]\nloop i, 200\ncopy y, x\nbrnz i\nend\n"
 
 
+# Runs the command line, and says on its last line of stderr the most that it held. That is a mark of the program,
+# new with it, where the one that wait4 gives is at least what its parent holds.
+PEAK = """
+import sys
+from pathlib import Path
+from ratel.cli.main import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as end:
+    status = end.code
+marks = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+print(*marks, file=sys.stderr)
+sys.exit(status)
+"""
+
+
 def measured(*arguments: str) -> tuple[int, str, int]:
     """Run the command line in a process; return its status, what it said, and the most megabytes that it held."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system does not say what a process has held")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "ratel", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, said, usage.ru_maxrss // 1024
+    command = [sys.executable, "-c", PEAK, *arguments]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    said, _, mark = done.stderr.rstrip("\n").rpartition("VmHWM:")
+    return done.returncode, said, int(mark.split()[0]) // 1024
+
+
+def test_what_a_process_held_is_its_own() -> None:
+    held = b"x" * 2**28
+    status, said, megabytes = measured("--version")
+    assert (status, said) == (0, "") and 0 < megabytes < len(held) // 2**20
 
 
 @pytest.mark.parametrize(
@@ -82,6 +107,150 @@ def test_a_run_that_needs_more_than_the_limit_says_how_much_and_what_for() -> No
     for wrong in (0, -1, "1G", 1.5):
         with pytest.raises(InputError, match="no limit of memory"):
             ratel.run(program, memory=wrong)
+
+
+def sparse(path: Path, dtype: str, *shape: int) -> None:
+    """Write a tensor of zeros that takes next to nothing of the disk."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+
+
+@pytest.mark.parametrize(
+    ("option", "rows", "dtype", "memory", "most", "said"),
+    [
+        (
+            "--input x",
+            512,
+            "|i1",
+            "150M",
+            300,
+            "cannot read t.npy: it needs 512.0 MiB for the tensor in t.npy, int8 [512",
+        ),
+        (
+            "--input x",
+            64,
+            "<f4",
+            "260M",
+            500,
+            "input x: it needs 257.0 MiB for what is held already, 64.0 MiB for what ",
+        ),
+        (
+            "--expect y",
+            512,
+            "<f8",
+            "150M",
+            300,
+            "cannot read t.npy: it needs 4.0 GiB for the tensor in t.npy, float64 [",
+        ),
+    ],
+)
+def test_tensors_are_refused_before_they_are_read_or_converted(
+    option: str,
+    rows: int,
+    dtype: str,
+    memory: str,
+    most: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = ".chip hanguang800\n.input x i8[1M] scale=1 = 0\n.output y i8[4]\ncopy y, x[0:4]\nend\n"
+    Path("a.npu").write_text(text)
+    sparse(Path("t.npy"), dtype, rows, 2**20)
+    status, found, megabytes = measured("run", "a.npu", *f"{option}=t.npy".split(), "--memory", memory)
+    assert status == 1 and said in found and megabytes < most
+
+
+def test_floats_that_a_text_names_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    declared = ".chip hanguang800\n.tasks 64\n.input x i8[1M] scale=1 = "
+    Path("a.npu").write_text(f'{declared}"t.npy"\n.output y i8[4]\ncopy y, x[0:4]\nend\n')
+    sparse(Path("t.npy"), "<f8", 64, 2**20)
+    status, said, megabytes = measured("asm", "a.npu", "--memory", "600M")
+    assert status == 1 and 'it needs 512.0 MiB for the floats of "t.npy", 128.0 MiB for their integers' in said
+    assert "E506" in said and megabytes < 300
+    # As many integers and no more of anything else: 50 MB are Python and NumPy.
+    status, said, megabytes = measured("asm", "a.npu", "--memory", "700M")
+    assert status == 0 and megabytes < 640 + 150, said
+    sparse(Path("t.npy"), "<f8", 8, 8, 2**20)
+    status, said, megabytes = measured("asm", "a.npu")
+    assert status == 1 and megabytes < 700, said
+
+
+def test_a_batch_counts_as_it_is_converted() -> None:
+    program = ratel.assemble(".input x i8[1000] scale=1\n.output y i8[4]\ncopy y, x[0:4]\nend\n")
+    floats = np.ones((2000, 1000), np.float32)
+    with pytest.raises(ratel.Trap, match=r"input x: it needs 1.9 MiB for what the run takes of input x, .* held"):
+        ratel.run(program, {"x": floats}, memory=19 * 10**5)
+    assert (ratel.run(program, {"x": floats}, memory=21 * 10**5).outputs["y"] == 1).all()
+    # What is as the program takes it is not copied.
+    assert (ratel.run(program, {"x": floats.astype(np.int8)}, memory=10**5).outputs["y"] == 1).all()
+
+
+def grows() -> ratel.Program:
+    """A program that adds what it is given to what it has."""
+    text = ".input x i8[16] buffers=2\n.output y i8[16] buffers=2\n.local a i8[100K]\n"
+    return ratel.assemble(f"{text}eltwise a[0:16], x, add=a[0:16]\ncopy y, a[0:16]\nend\n")
+
+
+def test_a_session_that_grows_has_both_memories_for_a_while() -> None:
+    one, two = np.ones(16, np.int8), np.ones((2, 16), np.int8)
+    for memory, enough in ((150_000, False), (250_000, True)):
+        with ratel.Session(grows(), memory=memory, check=False) as session:
+            assert session.run({"x": one}).outputs["y"].tolist() == [1] * 16
+            if enough:
+                assert session.run({"x": two}).outputs["y"][:, 0].tolist() == [2, 3]
+            else:
+                with pytest.raises(ratel.Trap, match=r"it needs 100.* KiB for what is held already, 100.* KiB for the"):
+                    session.run({"x": two})
+                # It goes on as it was.
+                assert session.run({"x": one}).outputs["y"].tolist() == [2] * 16
+
+
+def test_a_session_that_is_interrupted_as_it_grows_goes_on_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = np.ones(16, np.int8), np.ones((2, 16), np.int8)
+    lay_out = emulator.execute.session.Session._lay_out
+
+    def interrupted(*given: Any) -> None:
+        lay_out(*given)
+        raise KeyboardInterrupt
+
+    with ratel.Session(grows(), check=False) as session:
+        assert session.run({"x": one}).outputs["y"][0] == 1
+        with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+            context.setattr(emulator.execute.session.Session, "_lay_out", interrupted)
+            session.run({"x": two})
+        assert session.run({"x": one}).outputs["y"][0] == 2
+        assert session.run({"x": two}).outputs["y"][:, 0].tolist() == [3, 4]
+
+
+def test_tensors_that_are_read_add_up(tmp_path: Path) -> None:
+    sparse(tmp_path / "t.npy", "|i1", 2**20)
+    with limited(3 * 2**19):
+        read_tensor(tmp_path / "t.npy")
+        with pytest.raises(ratel.Trap, match=r"it needs 1.0 MiB for what is held already, 1.0 MiB for the tensor"):
+            read_tensor(tmp_path / "t.npy")
+    with limited(2**20):
+        read_tensor(tmp_path / "t.npy")
+
+
+def test_what_is_held_counts_to_the_end_of_its_limit() -> None:
+    with limited(100):
+        with limited(None):
+            hold(60)
+            assert shortage({"it": 40}) is None and shortage({"it": 41}) and shortage({"nothing": 0}) is None
+            with limited(50):
+                assert shortage({"it": 50}) is None
+        assert shortage({"it": 100}) is None
+    with limited(None):
+        hold(2**61)
+        assert shortage({"it": 2**24}) is None
+        hold(2**61, taken=False)
+        assert "for what is held already" in (shortage({"it": 2**24}) or "")
 
 
 def test_what_a_product_without_end_needs_is_told_before_it_is_taken() -> None:
