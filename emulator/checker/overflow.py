@@ -104,7 +104,8 @@ class _Sums:
         Raises _Unknown.
         """
         if not _is_product(instruction):
-            return self._check_sum(core, instruction, trips)
+            self._check_sum(core, instruction, trips)
+            return None
         x, w, bias = (instruction.operand(name) for name in ("x", "w", "bias"))
         assert x is not None and w is not None
         if x.dtype == I16:
@@ -289,7 +290,7 @@ class _Kept:
     """
 
     def __init__(self, plan: Plan, by_types: Callable[[int, Instruction, Sequence[int]], int]) -> None:
-        makers: list[tuple[int, Instruction, Sequence[int]]] = []
+        makers: list[tuple[int, Instruction, tuple[int, ...]]] = []
         others: dict[tuple[int, str], list[tuple[int, int]]] = {}
         self._ends: dict[tuple[int, str], list[int]] = {}
         spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
@@ -307,8 +308,8 @@ class _Kept:
         self._firsts: dict[tuple[int, str], list[int]] = {}
         self._numbers: dict[tuple[int, str], int] = {}
         self._pools: list[int] = []
-        for place, found in spans.items():
-            self._firsts[place], self._ends[place] = _merged(found)
+        for place, extents in spans.items():
+            self._firsts[place], self._ends[place] = _merged(extents)
             self._numbers[place] = len(self._pools)
             self._pools += range(len(self._pools), len(self._pools) + len(self._firsts[place]))
         for core, instruction, trips in makers:
@@ -317,8 +318,8 @@ class _Kept:
                 self._pools[self._pool(core, taken, trips)] = self._pool(core, out, trips)
         self._first, self._added = [0] * len(self._pools), [0] * len(self._pools)
         self._why: dict[int, str] = {}
-        for place, found in others.items():
-            self._doubt(place, found, "what is no i32 is written there, too")
+        for place, extents in others.items():
+            self._doubt(place, extents, "what is no i32 is written there, too")
         for part in plan.cores:
             for symbol in part.core.of_kind("input"):
                 place, end = region(part.number, symbol.memory), symbol.address + symbol.buffers * symbol.bytes
