@@ -58,7 +58,7 @@ def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
     """Return the elements of each multiplier that an instruction needs, by operand name."""
     if scaled.mnemonic in POOLING and scaled.out != I32:
         return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)})
-    _check_bias(scaled)
+    _check_added(scaled)
     if scaled.out == I32:
         return {}
     out = _vector(scaled, "out", scaled.channels)
@@ -106,14 +106,28 @@ def _accumulator(scaled: Scaled) -> np.ndarray:
         return x * _vector(scaled, "w", scaled.channels)
 
 
-def _check_bias(scaled: Scaled) -> None:
-    """Raise ScaleProblem where the bias is in other steps than the products that it is added to."""
-    if not scaled.scales.get("bias"):
+def _check_added(scaled: Scaled) -> None:
+    """Raise ScaleProblem where what is added to the accumulator itself is in other steps than the products.
+
+    A second tensor of an i32 result may be in the result's, too: as part of the mean that the whole is declared to be.
+    """
+    steps_of_sum = [("the products", _accumulator(scaled))]
+    _check_steps(scaled, "bias", steps_of_sum, "expected x.scale * w.scale, or no scale: it is added in their steps")
+    if scaled.out == I32 and "ew2" in scaled.present:
+        if scaled.scales.get("out"):
+            steps_of_sum.append(("the result", _vector(scaled, "out", scaled.channels)))
+        help = "expected x.scale * w.scale, that of the result, or no scale: an i32 result adds it as it is"
+        _check_steps(scaled, "ew2", steps_of_sum, help)
+
+
+def _check_steps(scaled: Scaled, name: str, allowed: Sequence[tuple[str, np.ndarray]], help: str) -> None:
+    """Raise ScaleProblem where an operand has a scale that is none of those allowed, each with whose it is."""
+    if not scaled.scales.get(name):
         return
-    steps, acc = _vector(scaled, "bias", scaled.channels), _accumulator(scaled)
-    if not np.allclose(steps, acc, rtol=ROUNDING, atol=0):
-        message = f"`bias` has scale {_short(steps.tolist())}, but the products {_short(acc.tolist())}"
-        raise ScaleProblem("bias", message, "expected x.scale * w.scale, or no scale: it is added in their steps")
+    steps = _vector(scaled, name, scaled.channels)
+    if not any(np.allclose(steps, one, rtol=ROUNDING, atol=0) for _, one in allowed):
+        others = " and ".join(f"{whose} {_short(one.tolist())}" for whose, one in allowed)
+        raise ScaleProblem(name, f"`{name}` has scale {_short(steps.tolist())}, but {others}", help)
 
 
 def _vector(scaled: Scaled, name: str, channels: int) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Scales that were left out: a tensor without one counts as in steps of 1, which is seldom meant beside others.
 
+Of the integers that are multiplied or added, either all have scales or none has: one without is a warning (W602), for
+beside the others it counts as in steps of 1. Not the second tensor of an i32 result, which is in the steps of its sum.
+
 Followed in the order of the text. What is made of tensors with scales, and has none itself, is
 
     i8, u8, i16        computed: a warning (W601), for its values are rounded to whole numbers
@@ -53,6 +56,8 @@ class Scales:
         scaled = [symbol for symbol in (out.symbol, *made_of.values()) if symbol and symbol.scale]
         rescales = not keeps and out.operand.dtype != I32
         for name, symbol in made_of.items():
+            if not keeps and not (name == "ew2" and out.operand.dtype == I32):
+                self._factor(symbol, list(made_of.values()), bound.spans.get(name, mnemonic), scope)
             if scaled and rescales and id(symbol) in self._steps:
                 self._read_beside(symbol, scaled[0], bound.spans.get(name, mnemonic), scope)
         self._made(out, list(made_of.values()), keeps, PLACE in words.values(), bound.spans.get("out", mnemonic), scope)
@@ -88,6 +93,17 @@ class Scales:
         self.names.warning(
             scope, "W601", span, message, "expected a tensor with a scale", help, *self._declared(symbol)
         )
+
+    def _factor(self, symbol: Symbol, made_of: list[Symbol], span: Span, scope: Scope) -> None:
+        """Warn of integers without a scale that are multiplied with some that have one, or added to them."""
+        other = next((one for one in made_of if _counts(one) and not one.dtype.is_float), None)
+        made = id(symbol) in self._steps or id(symbol) in self._told
+        if other is None or symbol.scale or symbol.dtype.is_float or made:
+            return
+        self._told.add(id(symbol))
+        message = f"`{symbol.name}` has no scale, but `{other.name}` {_scale(other)}"
+        help = "declare its scale; `scale=1` says that whole numbers are meant"
+        self.names.warning(scope, "W602", span, message, "it counts as in steps of 1", help, *self._declared(symbol))
 
     def _read_beside(self, symbol: Symbol, other: Symbol, span: Span, scope: Scope) -> None:
         """Warn of what counts as in steps of 1, though it is made of tensors with scales."""

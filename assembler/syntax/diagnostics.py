@@ -64,7 +64,7 @@ CODES = {
     "W402": "a weight is written",
     "W403": "nothing reads a tensor that has data",
     "W601": "a scale is left out: a result has none, though what it is made of has",
-    "W602": "a scale is left out: a sum has none, and is read beside scales",
+    "W602": "a scale is left out: integers, or a sum, have none, and are read beside scales",
 }
 
 # After this many, more are hardly read: looked for, and shown.

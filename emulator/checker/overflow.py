@@ -4,10 +4,13 @@ A sum of K products (x - x_zero) (w - w_zero) and a bias is greatest where each 
 makes greatest. Weights and biases that the program holds and nothing writes are taken as they are, other weights as
 their type allows; where they follow counters, those of each iteration go together. Products of 16 bits have an
 accumulator of 64, which no sum passes.
+
+An i32 result that is added to i32 values, and a sum of such, is bounded by its types and by all that those are made of.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from math import lcm, prod
 
 import numpy as np
@@ -20,6 +23,7 @@ from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
 from isa.operand import Operand, region
+from isa.program import Segment
 
 # Counters, the first channel there that passes, and what it can reach.
 Worst = tuple[tuple[int, ...], int, int]
@@ -34,7 +38,7 @@ def can_overflow(plan: Plan) -> tuple[list[Finding], list[str]]:
     for part in plan.cores:
         trips = part.core.trips(plan.tasks)
         for index, instruction in enumerate(part.core.code):
-            if not any(spec.name == "w" for spec in instruction.row.operands):
+            if not _is_product(instruction) and not _is_sum(instruction):
                 continue
             try:
                 worst = sums.worst(part.number, instruction, trips[index])
@@ -68,6 +72,16 @@ class _Unknown(Exception):
     """Raised where it cannot be said whether sums overflow; why is its text."""
 
 
+def _is_product(instruction: Instruction) -> bool:
+    return any(spec.name == "w" for spec in instruction.row.operands)
+
+
+def _is_sum(instruction: Instruction) -> bool:
+    """Whether it is a `reduce` that sums integers, wrapped to 32 bits."""
+    out = instruction.operand("out") if instruction.row.mnemonic == "reduce" else None
+    return out is not None and out.dtype == I32 and instruction.word("op") == "sum"
+
+
 def length(instruction: Instruction, x: Operand, w: Operand) -> int:
     """Return how many products each sum has."""
     match instruction.row.mnemonic:
@@ -82,27 +96,30 @@ class _Sums:
     """The sums of a program's products, by the constants that it holds."""
 
     def __init__(self, plan: Plan) -> None:
-        self._held, self._left = _Constants(plan), MOST_WEIGHTS
+        self._plan, self._held, self._left = plan, _Constants(plan), MOST_WEIGHTS
 
     def worst(self, core: int, instruction: Instruction, trips: Sequence[int]) -> Worst | None:
         """Return the first channel whose sum can pass 32 bits in some iteration, and what it can reach; None for none.
 
         Raises _Unknown.
         """
+        if not _is_product(instruction):
+            self._check_sum(core, instruction, trips)
+            return None
         x, w, bias = (instruction.operand(name) for name in ("x", "w", "bias"))
         assert x is not None and w is not None
         if x.dtype == I16:
             return None
-        x_zero, w_zero = (int(instruction.attribute(name)[0]) for name in ("x_zero", "w_zero"))
-        of_x, of_w = _ends(x.dtype, x_zero), _ends(w.dtype, w_zero)
-        of_types = length(instruction, x, w) * max(map(abs, of_x)) * max(map(abs, of_w))
-        biases = self._biases(core, bias, trips)
-        added, out = instruction.operand("ew2"), instruction.operand("out")
-        assert out is not None
-        if added is not None and added.dtype == out.dtype == I32 and of_types * prod(trips) > I32.high:
-            raise _Unknown("it adds i32 sums: how large they are, taken together, is not followed")
-        if of_types + max(int(np.abs(each).max()) for each in biases.values()) <= I32.high:
+        out = instruction.operand("out")
+        if out is not None and _taken(instruction) is not None:
+            if self._kept.most(core, out, trips) > I32.high:
+                raise _Unknown("it adds i32 sums: by their types they can pass 32 bits, taken together")
             return None
+        if self.by_types(core, instruction, trips) <= I32.high:
+            return None
+        w_zero = int(instruction.attribute("w_zero")[0])
+        of_x, of_w = _ends(x.dtype, int(instruction.attribute("x_zero")[0])), _ends(w.dtype, w_zero)
+        biases = self._biases(core, bias, trips)
         if not self._held.is_written(core, x, trips) and self._held.tensor(core, x, 0) is not None:
             raise _Unknown("x is a constant, too: the worst that its type allows is not there")
         is_held = not self._held.is_written(core, w, trips)
@@ -123,6 +140,29 @@ class _Sums:
                 channel = int(passes[0])
                 return counters, channel, int(most[channel] if most[channel] > I32.high else least[channel])
         return None
+
+    @cached_property
+    def _kept(self) -> "_Kept":
+        return _Kept(self._plan, self.by_types)
+
+    def _check_sum(self, core: int, instruction: Instruction, trips: Sequence[int]) -> None:
+        """Raise _Unknown where a `reduce` can pass 32 bits, by the values that it sums."""
+        x, out = instruction.operand("x"), instruction.operand("out")
+        assert x is not None and out is not None
+        most = self._kept.most(core, x, trips) if x.dtype == I32 else max(map(abs, _ends(x.dtype, 0)))
+        if x.elements // out.elements * most > I32.high:
+            raise _Unknown(f"it adds {x.elements // out.elements:,} integers that reach {most:,} by their types")
+
+    def by_types(self, core: int, instruction: Instruction, trips: Sequence[int]) -> int:
+        """Return what a sum of products and its bias reach at most, by the types of the factors; raise _Unknown."""
+        x, w, bias = (instruction.operand(name) for name in ("x", "w", "bias"))
+        assert x is not None and w is not None
+        factors = [
+            max(map(abs, _ends(operand.dtype, int(instruction.attribute(name)[0]))))
+            for name, operand in (("x_zero", x), ("w_zero", w))
+        ]
+        biases = self._biases(core, bias, trips)
+        return length(instruction, x, w) * prod(factors) + max(int(np.abs(each).max()) for each in biases.values())
 
     def _biases(self, core: int, bias: Operand | None, trips: Sequence[int]) -> dict[int, np.ndarray]:
         """Return the bias of each channel, or of all, by what counters add to its address; 0 where there is none."""
@@ -151,6 +191,17 @@ class _Sums:
             case "dwconv":
                 return factors.reshape(1, -1, factors.shape[-1])
         return factors.reshape(factors.shape[0], -1).T[None]
+
+
+def _taken(instruction: Instruction) -> Operand | None:
+    """Return the operand whose i32 values go into the i32 values of the result, each into one; None for none."""
+    out = instruction.operand("out")
+    name = "ew2" if _is_product(instruction) else "x"
+    words = [instruction.word(spec.name) for spec in instruction.row.choices]
+    if name == "x" and (not instruction.row.keeps(words) or "argmax" in words):
+        return None
+    operand = instruction.operand(name) if any(spec.name == name for spec in instruction.row.operands) else None
+    return operand if out is not None and operand is not None and operand.dtype == out.dtype == I32 else None
 
 
 def _ends(dtype: DType, zero: int) -> tuple[int, int]:
@@ -228,3 +279,138 @@ class _Constants:
 
 def _place(core: int, operand: Operand) -> tuple[int, str]:
     return region(core if operand.core is None else operand.core, operand.memory)
+
+
+class _Kept:
+    """How large the i32 values are that a program keeps and adds to.
+
+    Bytes that i32 operands share, and those of which values go into others, are a pool. Each value of a pool was put
+    there once, whole, and went through each execution that adds to it once at most; so it is no larger than the largest
+    of the first, and all that may be added.
+    """
+
+    def __init__(self, plan: Plan, by_types: Callable[[int, Instruction, Sequence[int]], int]) -> None:
+        makers: list[tuple[int, Instruction, tuple[int, ...]]] = []
+        others: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        self._ends: dict[tuple[int, str], list[int]] = {}
+        spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        for part in plan.cores:
+            for instruction, trips in zip(part.core.code, part.core.trips(plan.tasks)):
+                for kind, operand in instruction.accesses():
+                    place, extent = _place(part.number, operand), operand.extent(trips)
+                    if operand.dtype == I32 and operand.memory != "cb":
+                        spans.setdefault(place, []).append(extent)
+                        if kind == "write":
+                            makers.append((part.number, instruction, trips))
+                    elif kind == "write":
+                        others.setdefault(place, []).append(extent)
+        # The first byte of each stretch that operands share, by its place, and the pool of each.
+        self._firsts: dict[tuple[int, str], list[int]] = {}
+        self._numbers: dict[tuple[int, str], int] = {}
+        self._pools: list[int] = []
+        for place, extents in spans.items():
+            self._firsts[place], self._ends[place] = _merged(extents)
+            self._numbers[place] = len(self._pools)
+            self._pools += range(len(self._pools), len(self._pools) + len(self._firsts[place]))
+        for core, instruction, trips in makers:
+            out, taken = instruction.operand("out"), _taken(instruction)
+            if out is not None and taken is not None:
+                self._pools[self._pool(core, taken, trips)] = self._pool(core, out, trips)
+        self._first, self._added = [0] * len(self._pools), [0] * len(self._pools)
+        self._why: dict[int, str] = {}
+        for place, extents in others.items():
+            self._doubt(place, extents, "what is no i32 is written there, too")
+        for part in plan.cores:
+            for symbol in part.core.of_kind("input"):
+                place, end = region(part.number, symbol.memory), symbol.address + symbol.buffers * symbol.bytes
+                self._doubt(place, [(symbol.address, end)], f"`{symbol.name}`, an input, may have any value")
+            for segment in part.core.segments:
+                self._hold(region(part.number, segment.memory), segment)
+        for maker in makers:
+            self._enter(*maker, by_types)
+
+    def most(self, core: int, operand: Operand, trips: Sequence[int]) -> int:
+        """Return what an i32 value of an operand reaches at most; raise _Unknown."""
+        pool = self._pool(core, operand, trips)
+        if pool in self._why:
+            raise _Unknown(f"it adds i32 sums: {self._why[pool]}")
+        return self._first[pool] + self._added[pool]
+
+    def _enter(
+        self,
+        core: int,
+        instruction: Instruction,
+        trips: Sequence[int],
+        by_types: Callable[[int, Instruction, Sequence[int]], int],
+    ) -> None:
+        """Enter what an instruction puts into a pool, or adds to it."""
+        out, x = instruction.operand("out"), None
+        assert out is not None
+        pool, taken = self._pool(core, out, trips), _taken(instruction)
+        if _is_product(instruction):
+            try:
+                most = by_types(core, instruction, trips)
+            except _Unknown as unknown:
+                self._why[pool] = str(unknown)
+                return
+            if taken is not None:
+                self._added[pool] += prod(trips) * most
+                return
+        elif taken is not None:
+            return
+        elif instruction.row.mnemonic == "fill":
+            most = abs(int(instruction.attribute("value")[0]))
+        else:
+            # A `reduce`: of a sum, all that it adds; of what it finds, the place.
+            x = instruction.operand("x")
+            assert x is not None
+            if x.dtype == I32 and _is_sum(instruction):
+                self._why[pool] = "sums of i32 sums are among them"
+                return
+            most = x.elements * (max(map(abs, _ends(x.dtype, 0))) if _is_sum(instruction) else 1)
+        self._first[pool] = max(self._first[pool], most)
+
+    def _hold(self, place: tuple[int, str], segment: Segment) -> None:
+        """Enter the values that a program holds from the start."""
+        for k in range(*self._meeting(place, segment.address, segment.end)):
+            low, high = max(segment.address, self._firsts[place][k]), min(segment.end, self._ends[place][k])
+            pool = self._root(self._numbers[place] + k)
+            if low % I32.bytes or high % I32.bytes:
+                self._why[pool] = "what is no i32 is there from the start"
+                continue
+            held = np.frombuffer(segment.data, I32.numpy, (high - low) // I32.bytes, low - segment.address)
+            self._first[pool] = max(self._first[pool], int(held.max()), -int(held.min()))
+
+    def _doubt(self, place: tuple[int, str], extents: list[tuple[int, int]], why: str) -> None:
+        """Note of the pools that share bytes with any of some extents that their values are not known."""
+        for low, high in zip(*_merged(extents)):
+            for k in range(*self._meeting(place, low, high)):
+                self._why[self._root(self._numbers[place] + k)] = why
+
+    def _meeting(self, place: tuple[int, str], low: int, high: int) -> tuple[int, int]:
+        """Return the first stretch that shares a byte with [low, high), and the one behind the last."""
+        if place not in self._firsts:
+            return 0, 0
+        return bisect_right(self._ends[place], low), bisect_left(self._firsts[place], high)
+
+    def _pool(self, core: int, operand: Operand, trips: Sequence[int]) -> int:
+        place = _place(core, operand)
+        return self._root(self._numbers[place] + bisect_right(self._firsts[place], operand.extent(trips)[0]) - 1)
+
+    def _root(self, k: int) -> int:
+        while self._pools[k] != k:
+            self._pools[k] = k = self._pools[self._pools[k]]
+        return k
+
+
+def _merged(extents: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Return the first bytes and the ends of the stretches that extents [low, high) make up, none sharing a byte."""
+    firsts: list[int] = []
+    ends: list[int] = []
+    for low, high in sorted(extents):
+        if ends and low < ends[-1]:
+            ends[-1] = max(ends[-1], high)
+        else:
+            firsts.append(low)
+            ends.append(high)
+    return firsts, ends

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
-from assembler.requantise import Scaled, ScaleProblem, multipliers
+from assembler.requantise import ROUNDING, Scaled, ScaleProblem, multipliers
 from assembler.syntax.diagnostics import AssemblyError
 from isa.dtypes import BF16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction
@@ -193,12 +193,19 @@ def test_multipliers_alone(
 ) -> None:
     """The product of all multipliers on the way of the accumulator is the ratio of the scales."""
     present = frozenset({"x", "w", "out"} | ({"ew2"} if second else set()))
-    made = multipliers(Scaled(mnemonic, given_scales, out, 4, sf, present))
-    one = [1.0]
+    scaled, one = Scaled(mnemonic, given_scales, out, 4, sf, present), [1.0]
     acc = np.float32(given_scales.get("x", one)[0])
     if mnemonic != "eltwise":
         acc = acc * np.float32(given_scales.get("w", one)[0])
     result = np.float32(given_scales.get("out", one)[0])
+    if out == I32 and second and "ew2" in given_scales:
+        steps = np.float32(given_scales["ew2"][0])
+        allowed = (acc, result) if "out" in given_scales else (acc,)
+        if not any(np.isclose(steps, one, rtol=ROUNDING, atol=0) for one in allowed):
+            with pytest.raises(ScaleProblem, match="`ew2` has scale"):
+                multipliers(scaled)
+            return
+    made = multipliers(scaled)
     if out == I32:
         assert made == {}
     elif out in (I8, U8, I16) and sf in ("none", "relu") and not second:

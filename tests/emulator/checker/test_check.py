@@ -373,6 +373,46 @@ def test_sums_over_parts_are_bounded_together(parts: int, said: int) -> None:
     assert all("it adds i32 sums" in line for line in verdict.unseen)
 
 
+ADDED = """
+.chip hanguang800
+.input x i8[1, 100000]
+.weight w i8[100000, 1] = 127
+.input v i32[1, 1]
+.weight c i32[1, 1] = {}
+.local t i32[1, 1]
+.output y i32[1, 1]
+{}
+end
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("held", "lines", "why"),
+    [
+        # 100,000 products of at most 2**14 each are 1,638,400,000.
+        (0, ["matmul t, x, w", "matmul y, x, w, add=t"], "by their types"),
+        (0, ["matmul t, x, w", "copy y, t", "matmul y, x, w, add=y"], "by their types"),
+        (0, ["matmul y, x, w, add=v"], "`v`, an input, may have any value"),
+        (0, ["copy t, v", "copy y, t", "matmul y, x, w, add=y"], "`v`, an input, may have any value"),
+        (2**31 - 1, ["matmul y, x, w, add=c"], "by their types"),
+        (-(2**31), ["copy t, c", "matmul y, x, w, add=t"], "by their types"),
+        (500_000_000, ["matmul y, x, w, add=c"], ""),
+        (0, ["fill t, value=500000000", "matmul y, x, w, add=t"], ""),
+        (0, ["fill t, value=600000000", "matmul y, x, w, add=t"], "by their types"),
+        (0, [".local b i8[4] at t", "fill t, value=0", "fill b, value=127", "matmul y, x, w, add=t"], "is no i32"),
+        (0, [".local p i32[1, 2]", "fill p, value=2", "reduce y, p, sum"], ""),
+        (0, [".local p i32[1, 2]", "fill p, value=1073741824", "reduce y, p, sum"], "2 integers"),
+        (0, [".local p i32[1, 2]", "fill p, value=2", "reduce t, p, sum", "matmul y, x, w, add=t"], "sums of i32 sums"),
+        (2**31 - 1, ["reduce t, c, argmax", "matmul y, x, w, add=t"], ""),
+    ],
+)
+def test_what_i32_sums_are_added_to_is_bounded_or_told(held: int, lines: list[str], why: str) -> None:
+    verdict = ratel.check(ratel.assemble(ADDED.format(held, "\n".join(lines))))
+    assert not [finding for finding in verdict.findings if finding.code == "C501"]
+    assert len(verdict.unseen) == bool(why) and all(why in line for line in verdict.unseen)
+
+
 FAR = """
 .chip edge
 .order compiler

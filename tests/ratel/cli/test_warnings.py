@@ -117,6 +117,25 @@ def test_the_builder_says_it_with_the_line_of_python() -> None:
         b.build(strict=True)
 
 
+@pytest.mark.parametrize("without", ["x", "w"])
+@pytest.mark.parametrize("out", [None, 0.1])
+def test_a_scale_left_out_of_a_factor_is_told_in_the_builder_too(without: str, out: float | None) -> None:
+    def built(*, without: str = "", whole: float | None = None) -> ratel.Builder:
+        b = ratel.Builder("dense", chip="edge")
+        x = b.input("x", "i8", (1, 4), scale=whole if without == "x" else 0.02)
+        w = b.weight("w", 1, "i8", (4, 2), scale=whole if without == "w" else 0.01)
+        b.matmul(b.output("y", "f32" if out is None else "i8", (1, 2), scale=out), x, w)
+        return b
+
+    with pytest.warns(ratel.AssemblyWarning, match=f"W602.*`{without}` has no scale, but") as caught:
+        built(without=without).build()
+    assert len(caught) == 1
+    with pytest.raises(ratel.AssemblyError, match="W602"):
+        built(without=without).build(strict=True)
+    built().build(strict=True)
+    built(without=without, whole=1).build(strict=True)
+
+
 def test_what_is_right_is_silent(recwarn: pytest.WarningsRecorder) -> None:
     ratel.assemble(SOURCE, strict=True)
     assert not recwarn.list
@@ -282,10 +301,14 @@ def test_the_page_names_every_warning() -> None:
     section = page[page.index("## Warnings") :]
     named = re.findall(r"^\| (W\d+) \|", section, re.MULTILINE)
     assert named == [code for code in CODES if code[0] == "W"]
-    (example,) = re.findall(r"```\n((?s:.*?))```", section)
-    with pytest.warns(ratel.AssemblyWarning) as caught:
-        program = ratel.assemble(example)
-    assert [one.message.diagnostic.code for one in caught] == ["W601"]  # type: ignore[union-attr]
-    assert (ratel.run(program).outputs["y"] == 0).all()
-    right = ratel.assemble(example.replace("h i8[4, 64]", "h i8[4, 64] scale=0.02"), strict=True)
-    assert (ratel.run(right).outputs["y"] == 10).all()
+    rounded, taken = re.findall(r"```\n((?s:.*?))```", section)
+    for example, code, given, scaled, ones in (
+        (rounded, "W601", "h i8[4, 64]", "h i8[4, 64] scale=0.02", [0, 10]),
+        (taken, "W602", "w i8[4, 2]", "w i8[4, 2] scale=0.01", [127, 4]),
+    ):
+        with pytest.warns(ratel.AssemblyWarning) as caught:
+            program = ratel.assemble(example)
+        assert [one.message.diagnostic.code for one in caught] == [code]  # type: ignore[union-attr]
+        right = ratel.assemble(example.replace(given, scaled), strict=True)
+        for one, value in zip((program, right), ones, strict=True):
+            assert (ratel.run(one).outputs["y"] == value).all()
