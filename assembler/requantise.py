@@ -82,6 +82,7 @@ def fixed_point(scaled: Scaled) -> tuple[int, ...]:
 
     TensorFlow Lite works the multiplier out in float64, of the float32 scales.
     """
+    _check_added(scaled)
     sums_channels = scaled.mnemonic in ("conv", "matmul")
     real = _vector(scaled, "x", 1 if sums_channels else scaled.channels).astype(np.float64)
     if scaled.mnemonic != "eltwise":

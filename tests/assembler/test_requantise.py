@@ -254,6 +254,15 @@ def test_a_bias_of_other_steps_is_refused() -> None:
         conv("scale=0.5", "scale=0.25", "scale=2", f", bias=b{rest}", more=BIAS.format("scale=0.5") + more)
 
 
+@pytest.mark.parametrize("rounding", ["round_once", "round_twice", "round_away"])
+def test_a_bias_is_in_steps_of_the_products_for_whole_multipliers_too(rounding: str) -> None:
+    right = conv("scale=0.5", "scale=0.25", "scale=2", f", bias=b, {rounding}", more=BIAS.format("scale=0.125"))
+    plain = conv("scale=0.5", "scale=0.25", "scale=2", f", bias=b, {rounding}", more=BIAS.format(""))
+    assert right[1] == plain[1]
+    with pytest.raises(AssemblyError, match="E602"):
+        conv("scale=0.5", "scale=0.25", "scale=2", f", bias=b, {rounding}", more=BIAS.format("scale=7"))
+
+
 def test_biases_of_slices_are_compared_by_channel() -> None:
     text = (
         ".chip edge\n.input x i8[2, 8] scale=0.5\n.weight w i8[8, 8] scale=[1, 2, 3, 4, 5, 6, 7, 8] = 1\n"
