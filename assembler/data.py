@@ -12,7 +12,7 @@ from assembler.syntax import nodes
 from isa.dtypes import DTYPES, DType, dtype_of_array
 from isa.memory import HELP, shortage
 from isa.program import Symbol
-from isa.quantise import first_nan
+from isa.quantise import first_nan, is_floats
 
 MAX_BYTES = 2**30
 # A text that begins so holds the bytes themselves: for what numbers cannot say, such as the payload of a NaN.
@@ -72,7 +72,7 @@ class Reader:
             shape = (tasks, *shape)
         if isinstance(file, nodes.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
             array = None if file.value.startswith(HEX) else self.array(file)
-            if array is not None and array.dtype.newbyteorder("=") in (np.float32, np.float64):
+            if array is not None and is_floats(array.dtype):
                 self._check_shape(file, array, shape)
                 # As they are made, and as the program holds them.
                 made = 2 * self._size(file, symbol.dtype, shape)

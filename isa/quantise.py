@@ -138,6 +138,11 @@ def to_floats(q: Any, scale: Any, zero: int = 0, axis: int = -1) -> NDArray[np.f
         return ((array - _zero(zero)) * steps).astype(np.float32)
 
 
+def is_floats(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of a type are floats that a scale makes integers of: float16, float32 or float64."""
+    return dtype.newbyteorder("=") in (np.float16, np.float32, np.float64)
+
+
 def to_steps(x: NDArray[Any], scale: Any, zero: int, dtype: DType) -> NDArray[Any]:
     """Return clamp(rne(x / scale) + zero), x / scale in float32; scales broadcast, and NaN must have been seen to."""
     with np.errstate(over="ignore", under="ignore"):

@@ -14,7 +14,7 @@ from isa.files import open_given, reason
 from isa.memory import HELP, hold, limited, shortage
 from isa.npy import Header, NoTensor, read_npy
 from isa.program import MAX_TASKS, Program, Symbol
-from isa.quantise import first_nan
+from isa.quantise import first_nan, is_floats
 from isa.suggest import did_you_mean
 
 
@@ -104,7 +104,7 @@ def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"input {symbol.name} is not an array: {error}", f"give {_form(symbol)}") from error
     if array.shape not in (symbol.shape, (tasks, *symbol.shape)):
-        help = f"give {_form(symbol)}; a batch has one dimension more in front, of length {tasks} here"
+        help = f"give {_form(symbol)}; a batch has one dimension more in front"
         raise InputError(f"input {symbol.name} has shape {list(array.shape)}", help)
     if not isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "i" and fits(symbol, array):
         # Python's own numbers have no width to disagree.
@@ -114,7 +114,7 @@ def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
         if array.dtype != symbol.dtype.numpy or not array.flags.c_contiguous:
             _make_room(symbol, array)
         return np.ascontiguousarray(array, symbol.dtype.numpy)
-    if array.dtype.newbyteorder("=") in (np.float32, np.float64) and symbol.scale and not symbol.dtype.is_float:
+    if is_floats(array.dtype) and symbol.scale and not symbol.dtype.is_float:
         return quantise(symbol, array)
     return _refuse(symbol, array)
 
