@@ -360,15 +360,19 @@ def time(
     return timed(plan_for(program, chip, tasks), on_compile, on_progress, max_cycles, memory)
 
 
-def check(program: Program, chip: str | Chip | None = None, *, tasks: int | None = None) -> Verdict:
+def check(
+    program: Program, chip: str | Chip | None = None, *, tasks: int | None = None, memory: int | None = None
+) -> Verdict:
     """Prove that a program is free of races and deadlocks, whatever the cycles, or say where it is not, or why neither.
 
-    What races or deadlocks, and what else is wrong or odd, is in the verdict's findings. Needs no data.
+    What races or deadlocks, and what else is wrong or odd, is in the verdict's findings. Needs no data. `memory` is how
+    many bytes a look at sums may take of this computer, None what is free; what takes more is told as not looked at.
     Raises Trap when it cannot run on the chip, ChipError, and InputError for a wrong number of tasks.
     """
     from emulator.checker.check import check
 
-    return check(plan_for(program, chip, tasks))
+    with limited(memory):
+        return check(plan_for(program, chip, tasks))
 
 
 def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from math import lcm, prod
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,16 @@ from isa.compressed import expand
 from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
-from isa.operand import Operand, region
+from isa.memory import shortage
+from isa.operand import Operand, packed_strides, region
 from isa.program import Segment
 
 # Counters, the first channel there that passes, and what it can reach.
 Worst = tuple[tuple[int, ...], int, int]
 # Pairs of addresses of one instruction, and weights of a program, each time counted: 20 ns each.
 MOST_PAIRS, MOST_WEIGHTS = 2**16, 2**26
+# Weights become 64 bits so many at a time.
+PIECE = 2**18
 
 
 def can_overflow(plan: Plan) -> tuple[list[Finding], list[str]]:
@@ -126,14 +130,13 @@ class _Sums:
         sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for (at_w, at_bias), counters in _together((w if is_held else None, bias), trips).items():
             if at_w not in sums:
-                factors = self._factors(core, instruction, w, at_w, w_zero) if is_held else None
+                factors = self._factors(core, instruction, w, at_w) if is_held else None
                 if factors is None:
-                    factors = np.broadcast_to(np.array(of_w)[:, None, None], (2, length(instruction, x, w), 1))
-                products = [factors * end for end in of_x]
-                sums[at_w] = (
-                    np.minimum(*products).sum(axis=1).min(axis=0),
-                    np.maximum(*products).sum(axis=1).max(axis=0),
-                )
+                    each = length(instruction, x, w)
+                    sums[at_w] = _reach(np.array(of_w)[:, None, None], 0, (each * of_x[0], each * of_x[1]))
+                else:
+                    _make_room("the sums of its channels", (len(sums) + 1) * factors.shape[-1] * 2 * np.int64().nbytes)
+                    sums[at_w] = _reach(factors, w_zero, of_x)
             least, most = (each + biases[at_bias] for each in sums[at_w])
             passes = np.flatnonzero((least < I32.low) | (most > I32.high))
             if len(passes):
@@ -168,21 +171,23 @@ class _Sums:
         """Return the bias of each channel, or of all, by what counters add to its address; 0 where there is none."""
         if bias is not None and self._held.is_written(core, bias, trips):
             raise _Unknown("the program writes its bias")
-        found = {}
+        found: dict[int, np.ndarray] = {}
         for (at,) in _together((bias,), trips):
+            _make_room("its biases", (len(found) + 1) * (bias.elements if bias else 1) * np.int64().nbytes)
             known = None if bias is None else self._held.tensor(core, bias, at)
             found[at] = np.zeros(1, np.int64) if known is None else known.astype(np.int64)
         return found
 
-    def _factors(self, core: int, instruction: Instruction, w: Operand, at: int, zero: int) -> np.ndarray | None:
+    def _factors(self, core: int, instruction: Instruction, w: Operand, at: int) -> np.ndarray | None:
         """Return the weights of an iteration, [sums, products, channels], or None where they are not held."""
-        held = self._held.tensor(core, w, at)
-        if held is None:
+        if w.stored or w.strides != packed_strides(w.shape):
+            _make_room("a copy of its weights", w.elements * w.dtype.bytes)
+        factors = self._held.tensor(core, w, at)
+        if factors is None:
             return None
-        self._left -= held.size
+        self._left -= factors.size
         if self._left < 0:
             raise _Unknown("there are too many weights, in all iterations")
-        factors = held.astype(np.int64) - zero
         match instruction.row.mnemonic:
             case "matmul":
                 if instruction.attribute("transpose_w")[0]:
@@ -202,6 +207,41 @@ def _taken(instruction: Instruction) -> Operand | None:
         return None
     operand = instruction.operand(name) if any(spec.name == name for spec in instruction.row.operands) else None
     return operand if out is not None and operand is not None and operand.dtype == out.dtype == I32 else None
+
+
+def _make_room(what: str, size: int) -> None:
+    """Raise _Unknown where there is not the memory for what is looked at."""
+    short = shortage({what: size})
+    if short:
+        raise _Unknown(short)
+
+
+def _reach(factors: np.ndarray, zero: int, of_x: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest that the sums of each channel can be, [channels] int64.
+
+    `factors` are [sums, products, channels], `of_x` the ends of what each is multiplied by. The greatest takes the
+    upper end where a factor is positive and the lower one where it is negative, so the sums of either are enough.
+    """
+    sums, products, channels = factors.shape
+    least, most = np.empty(channels, np.int64), np.empty(channels, np.int64)
+    # Along the channels first, then as many products and sums as there is room for.
+    wide = min(channels, PIECE)
+    deep = min(products, PIECE // wide)
+    high = min(sums, PIECE // (wide * deep))
+    for channel in range(0, channels, wide):
+        of_channels = slice(channel, channel + wide)
+        lows, highs = [], []
+        for first in range(0, sums, high):
+            plus: Any = 0
+            minus: Any = 0
+            for product in range(0, products, deep):
+                piece = factors[first : first + high, product : product + deep, of_channels].astype(np.int64) - zero
+                plus = plus + np.maximum(piece, 0).sum(axis=1)
+                minus = minus + np.minimum(piece, 0).sum(axis=1)
+            lows.append((plus * of_x[0] + minus * of_x[1]).min(axis=0))
+            highs.append((plus * of_x[1] + minus * of_x[0]).max(axis=0))
+        least[of_channels], most[of_channels] = np.min(lows, axis=0), np.max(highs, axis=0)
+    return least, most
 
 
 def _ends(dtype: DType, zero: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Check: what is said of data and tokens, against brute force and to the letter; and what the commands make of it."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from math import lcm
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 import ratel
 from emulator.checker.check import check
 from emulator.checker.findings import CODES
 from emulator.checker.initialisation import _Flow, _remainders, find_dataflow
+from emulator.checker.overflow import _reach as reach
 from emulator.checker.overflow import can_overflow
 from emulator.checker.races import find_races
 from emulator.plan.load import load
@@ -327,6 +330,39 @@ def test_sums_that_are_not_looked_at_are_told(monkeypatch: pytest.MonkeyPatch) -
             verdict = ratel.check(program)
         assert not verdict.findings and len(verdict.unseen) == 1
         assert verdict.unseen[0].startswith("whether a sum of ") and why in verdict.unseen[0]
+
+
+@given(
+    npst.arrays(np.uint8, npst.array_shapes(min_dims=3, max_dims=3, max_side=7)),
+    st.integers(0, 255),
+    st.sampled_from([(-128, 127), (0, 255), (-255, 0)]),
+    st.integers(1, 40),
+)
+def test_weights_are_summed_a_piece_at_a_time(
+    factors: np.ndarray, zero: int, ends: tuple[int, int], piece: int
+) -> None:
+    products = [(factors.astype(np.int64) - zero) * end for end in ends]
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr("emulator.checker.overflow.PIECE", piece)
+        least, most = reach(factors, zero, ends)
+    assert least.tolist() == np.minimum(*products).sum(axis=1).min(axis=0).tolist()
+    assert most.tolist() == np.maximum(*products).sum(axis=1).max(axis=0).tolist()
+
+
+def test_a_look_at_sums_keeps_to_the_memory_that_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.checker.overflow.PIECE", 2**12)
+    text = ".scales explicit\n.input x i8[1, 64]\n.weight w i8[64, 8192] = 1\n.const b i32[8192] = 2147483647\n"
+    program = ratel.assemble(text + ".output y i32[1, 8192]\nmatmul y, x, w, bias=b\nend\n")
+    plan = plan_for(program, None)
+    tracemalloc.start()
+    findings, _ = can_overflow(plan)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The weights in 64 bits would be 4 MiB, and their products with either end as much again.
+    assert [finding.code for finding in findings] == ["C501"] and most < 2**20
+    verdict = ratel.check(program, memory=100_000)
+    (unseen,) = verdict.unseen
+    assert not verdict.findings and "it needs 128.0 KiB for the sums of its channels; 97.7 KiB is the limit" in unseen
 
 
 REMOTE = """
