@@ -25,6 +25,10 @@ class CheckResult:
     message: str
 
 
+# Elements that are compared at a time, in float64.
+PIECE = 2**20
+
+
 def evaluate(program: Program, outputs: Mapping[str, np.ndarray], tasks: int = 1) -> list[CheckResult]:
     """Return the result of each of a program's checks, in order; none where the run had another number of tasks."""
     if tasks != program.tasks:
@@ -53,11 +57,18 @@ def exact(check: Check, actual: np.ndarray) -> CheckResult:
 def within(check: Check, actual: np.ndarray) -> CheckResult:
     """Hold the greatest |actual - expected| against the bound; NaN is beyond every bound."""
     expected = np.frombuffer(check.expected, actual.dtype).reshape(actual.shape)
-    with np.errstate(invalid="ignore"):
-        gaps = np.where(actual == expected, 0.0, np.abs(actual.astype(np.float64) - expected.astype(np.float64)))
-    # The greatest first, and NaN before all.
-    at = np.unravel_index(np.argmax(np.where(np.isnan(gaps), np.inf, gaps)), gaps.shape)
-    gap = float(gaps[at])
+    place, gap, greatest = 0, 0.0, 0.0
+    for first in range(0, actual.size, PIECE):
+        of_actual, of_expected = (values.reshape(-1)[first : first + PIECE] for values in (actual, expected))
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(of_actual.astype(np.float64) - of_expected.astype(np.float64))
+        gaps = np.where(of_actual == of_expected, 0.0, apart)
+        # The first of the greatest, and NaN before all.
+        ranks = np.where(np.isnan(gaps), np.inf, gaps)
+        k = int(np.argmax(ranks))
+        if ranks[k] > greatest:
+            place, gap, greatest = first + k, float(gaps[k]), float(ranks[k])
+    at = np.unravel_index(place, actual.shape)
     message = f"|difference| at most {gap:g}, {check.bound:g} allowed"
     if gap:
         message += f"; greatest at {_index(at)}: {_text(actual[at])}, expected {_text(expected[at])}"

@@ -52,7 +52,8 @@ def command(arguments: Sequence[str] | None) -> int:
     except UsageError as error:
         print(f"ratel {options.command}: error: {error}", file=sys.stderr)
         return USAGE
-    except RatelError as error:
+    except (RatelError, RatelWarning) as error:
+        # A warning where Python is told to take warnings for errors.
         print_error(error)
         return WRONG
     except KeyboardInterrupt as interrupt:
@@ -80,7 +81,7 @@ def in_words(otherwise: Callable[..., None]) -> Callable[..., None]:
     return show
 
 
-def print_error(error: RatelError) -> None:
+def print_error(error: RatelError | RatelWarning) -> None:
     """Print a declared error for a person, on stderr."""
     from ratel.show.tables import to_stderr
 

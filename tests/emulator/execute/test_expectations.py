@@ -81,3 +81,15 @@ def test_first_difference() -> None:
     assert first_difference(np.array([0.1], "f4"), np.array([0.3], "f4")) == (
         "1 of 1 elements differ, the first at [0]: 0.3, expected 0.1"
     )
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5])
+def test_a_piece_at_a_time_gives_the_same(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    for odd in (np.nan, np.inf, 9.0):
+        expected, actual = rng.normal(size=(2, 3, 4)).astype(np.float32), rng.normal(size=(2, 3, 4)).astype(np.float32)
+        actual[0, 2, 1] = actual[1, 1, 1] = odd
+        whole = result("within", 3.0, expected, actual)
+        with monkeypatch.context() as patch:
+            patch.setattr("emulator.execute.expectations.PIECE", piece)
+            assert result("within", 3.0, expected, actual) == whole

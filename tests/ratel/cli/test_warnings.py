@@ -1,8 +1,11 @@
 """Warnings reach whoever asks: each command, with --strict and --json, the API and the Builder; and what runs hide."""
 
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -312,3 +315,13 @@ def test_the_page_names_every_warning() -> None:
         right = ratel.assemble(example.replace(given, scaled), strict=True)
         for one, value in zip((program, right), ones, strict=True):
             assert (ratel.run(one).outputs["y"] == value).all()
+
+
+def test_a_warning_that_python_takes_for_an_error_is_one(odd: Path) -> None:
+    """Here that there is no cache, for a file lies where it would be."""
+    search = os.pathsep.join(sys.path)
+    environment = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": search, "RATEL_CACHE": str(odd)}
+    command = [sys.executable, "-m", "ratel", "run", str(odd)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert "warning: " in result.stderr and "RATEL_CACHE" in result.stderr
