@@ -1,10 +1,11 @@
 """What may have been meant by an instruction that does not fit: the smallest change with which it would."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import permutations, product
 
 from assembler.arguments import Arguments
+from assembler.operands import Given
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import listed
 from isa.instruction import Instruction
@@ -23,23 +24,30 @@ LAYOUTS = {
 EXPECTED = {"conv": "OHWI", "dwconv": "1HWC"}
 
 
-def mending(instruction: Instruction, statement: nodes.Instruction, bound: Arguments) -> str:
+def mending(
+    instruction: Instruction, statement: nodes.Instruction, bound: Arguments, given: Mapping[str, Given]
+) -> str:
     """Return how an instruction with problems would be right, "" where nothing simple helps."""
-    return _swapped(instruction, statement) or _sized(instruction, bound) or _laid_out(instruction)
+    return _swapped(instruction, statement, given) or _sized(instruction, bound) or _laid_out(instruction)
 
 
 def _fits(instruction: Instruction) -> bool:
     return not check_instruction(instruction)
 
 
-def _swapped(instruction: Instruction, statement: nodes.Instruction) -> str:
-    """Try other orders of the operands."""
+def _swapped(instruction: Instruction, statement: nodes.Instruction, given: Mapping[str, Given]) -> str:
+    """Try other orders of the operands; none that would write what the program is given."""
     row = instruction.row
     required = [k for k, spec in enumerate(row.operands) if not spec.optional]
     written = [argument.value.span for argument in statement.arguments if argument.name is None]
     if len(required) < 2 or len(written) < len(required):
         return ""
+    symbols = [held.symbol if (held := given.get(spec.name)) else None for spec in row.operands]
+    is_given = [symbol is not None and symbol.kind in ("input", "weight", "const") for symbol in symbols]
     for order in permutations(required):
+        moves = [(k, other) for k, other in zip(required, order, strict=True) if k != other]
+        if any(row.operands[k].access == "write" and is_given[other] for k, other in moves):
+            continue
         operands = list(instruction.operands)
         for k, other in zip(required, order, strict=True):
             operands[k] = instruction.operands[other]

@@ -1,6 +1,7 @@
 """From statements to instructions: operands, attributes, words and waits, loops, zero points and multipliers."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from assembler.arguments import Arguments, bind
@@ -243,12 +244,12 @@ class Resolver:
             # Shapes that do not fit come first: a channel count may be wrong only because they are. What needs the
             # multipliers is left out.
             plain = {spec.name: spec.default for spec in row.attributes if spec.name == "ew3_op" and spec.default}
-            self._verify(statement, row, operands, attributes | plain, waits, bound, scope)
+            self._verify(statement, row, operands, attributes | plain, waits, bound, given, scope)
             label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
             message = self._in_words_of_the_text(problem.message, row, bound)
             raise self.names.error(scope, "E602", span, message, label, help) from None
         self._out = given["out"].symbol if "out" in given else None
-        verified = self._verify(statement, row, operands, attributes, waits, bound, scope)
+        verified = self._verify(statement, row, operands, attributes, waits, bound, given, scope)
         if follows:
             self.scales.look(row, chosen(row, attributes), given, bound, statement.mnemonic.span, scope)
         return verified
@@ -261,6 +262,7 @@ class Resolver:
         attributes: dict[str, Value],
         waits: int,
         bound: Arguments,
+        given: Mapping[str, Given],
         scope: Scope,
     ) -> Instruction:
         instruction = Instruction(
@@ -270,7 +272,7 @@ class Resolver:
             waits,
         )
         problems = check_instruction(instruction)
-        mend = mending(instruction, statement, bound) if problems else ""
+        mend = mending(instruction, statement, bound, given) if problems else ""
         # The first problem of an operand often brings the others about; what mends all is said once.
         firsts = list({problem.place: problem for problem in reversed(problems)}.values())
         for problem in firsts[-1:] if mend else firsts:

@@ -87,23 +87,37 @@ class Races:
     walked: int = 0
 
 
-def find_races(plan: Plan, skips: bool = True, every: bool = False, most: int = MOST_EXECUTIONS) -> Races:
+def find_races(
+    plan: Plan,
+    skips: bool = True,
+    every: bool = False,
+    most: int = MOST_EXECUTIONS,
+    first: bool = False,
+    wanted: set[Key] | None = None,
+) -> Races:
     """Return whether a plan is free of races; raise Trap where it is a deadlock.
 
     With `skips`, iterations that do as the one before are skipped, unless then something cannot be said. With `every`
     all pairs of instructions that race are told, also those that an earlier one explains. At most `most` instructions
-    are followed one by one.
+    are followed one by one, and with `first` no race behind the first is looked for. `wanted` are the `may_race` of the
+    plan, where they are known.
     """
-    found = _find(plan, skips, every, most)
-    if not skips or not found.why or len(found.races) == MOST_RACES:
+    most_races = 1 if first else MOST_RACES
+    found = _find(plan, skips, every, most, most_races, wanted)
+    if not skips or not found.why or len(found.races) == most_races:
         return found
-    one_by_one = _find(plan, False, every, most)
+    one_by_one = _find(plan, False, every, most, most_races, wanted)
     # What was found before a search was given up is a race all the same.
     return found if found.races and one_by_one.why and not one_by_one.races else one_by_one
 
 
-def _find(plan: Plan, skips: bool, every: bool, most: int) -> Races:
-    search, why = _Search(plan, skips, every, most), ""
+def may_race(plan: Plan) -> set[Key]:
+    """Return the instructions, by (core, index), that may race by what they access, whatever waits for what."""
+    return _Search(plan, True, False, MOST_EXECUTIONS, MOST_RACES, None).wanted
+
+
+def _find(plan: Plan, skips: bool, every: bool, most: int, most_races: int, wanted: set[Key] | None) -> Races:
+    search, why = _Search(plan, skips, every, most, most_races, wanted), ""
     try:
         _look(plan, search, skips)
     except Undecided as doubt:
@@ -127,15 +141,17 @@ def _look(plan: Plan, search: "_Search", skips: bool) -> None:
 class _Search:
     """A search for races; `wanted` are the instructions, by (core, index), that may have one by their bounds."""
 
-    def __init__(self, plan: Plan, skips: bool, every: bool, most: int) -> None:
-        self._plan, self._skips, self._every, self.most = plan, skips, every, most
+    def __init__(
+        self, plan: Plan, skips: bool, every: bool, most: int, most_races: int, wanted: set[Key] | None
+    ) -> None:
+        self._plan, self._skips, self._every, self.most, self._most_races = plan, skips, every, most, most_races
         self._trips = [part.core.trips(plan.tasks) for part in plan.cores]
         self._accesses, self._conflicts = cache(self._accesses_of), cache(self._conflicts_of)
         self._effort, self.walked = Effort(), 0
         self._history: list[list[Family]] = []
         # Of each memory, queue and kind of access: the bounds of all in the queue's history, by their places in it.
         self._bounds: dict[tuple[int, str], dict[tuple[int, str], Intervals]] = {}
-        self.wanted = self._find_wanted()
+        self.wanted = self._find_wanted() if wanted is None else wanted
         self.races: dict[tuple[Key, Key], Race] = {}
 
     def look(self, task: int, tasks: int) -> None:
@@ -193,8 +209,8 @@ class _Search:
             found = common_byte(x, second.operand, y, first.operand, self._effort, tasks)
             if found:
                 self.races[self._pair(x, y)] = self._race(*found, first, second)
-                if len(self.races) == MOST_RACES:
-                    raise Undecided(f"only the first {MOST_RACES:,} races are told")
+                if len(self.races) == self._most_races:
+                    raise Undecided(f"only the first {self._most_races:,} races are told")
                 return True
         return False
 

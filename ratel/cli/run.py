@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isa.diagnostic import strictly
@@ -137,7 +139,7 @@ def may_run(plan: Plan, options: argparse.Namespace) -> bool:
 
     Execution is in order, so a race would show in no result.
     """
-    from emulator.checker.check import check, check_run
+    from emulator.checker.check import check, check_run, fixes
     from ratel.api import not_proven
     from ratel.show.findings import print_findings, print_verdict
     from ratel.show.tables import to_stderr
@@ -149,7 +151,10 @@ def may_run(plan: Plan, options: argparse.Namespace) -> bool:
     if verdict.errors or (not proven and (options.check or options.strict)):
         print_verdict(verdict)
         hides = "--no-check runs it in program order, which hides a race"
-        to_stderr(f"not run; {'--check stops at an error' if options.check else hides}")
+        said = "--check stops at an error" if options.check else hides
+        if fixes(verdict.findings) and Path(options.file).suffix == ".npu":
+            said = f"`ratel check --fix {shlex.quote(options.file)}` tries to mend it; {said}"
+        to_stderr(f"not run; {said}")
         return False
     print_findings(verdict)
     if not proven:

@@ -71,6 +71,16 @@ def test_help_says_how_to_mend_it(line: str, help: str) -> None:
     assert help in only(f"{DECLARED}{line}\nend\n").help
 
 
+@pytest.mark.parametrize("kind", ["local", "output", "input", "weight"])
+def test_no_order_is_proposed_that_would_write_what_is_given(kind: str) -> None:
+    data = " = 1" if kind == "weight" else ""
+    text = f".chip edge\n.local y i8[4, 4]\n.{kind} x i8[4, 8]{data}\n.local w i8[4, 8]\nmatmul y, x, w\nend\n"
+    with pytest.raises(AssemblyError) as caught:
+        assemble(text)
+    helps = [found.help for found in caught.value.diagnostics]
+    assert ("in this order it would fit: matmul x, y, w" in helps) == (kind in ("local", "output"))
+
+
 def test_a_full_memory_counts_what_is_free_behind_the_last_tensor() -> None:
     found = only(".chip edge\n.local small i8[20]\n.local big i8[300000]\nend\n")
     assert "the widest gap left has 262,124 bytes" in found.help

@@ -76,6 +76,13 @@ def outputs(n: int) -> str:
     return ".chip hanguang800\n" + lines + "".join(f"copy y{k}, x{k}\n" for k in range(n // 2)) + "end\n"
 
 
+def idle_waits(n: int) -> str:
+    head = ".chip hanguang800\n.order compiler\n.output y i8[4]\n"
+    declared = "".join(f".local t{k} i8[1, 1, 1, 16]\n.local u{k} i8[1, 1, 1, 16]\n" for k in range(n // 2))
+    body = "".join(f"(w.m) fill t{k}, value=2\n(w.p) fill u{k}, value=1\n" for k in range(n // 2))
+    return f"{head}{declared}{body}fill y, value=1\nend\n"
+
+
 TEXTS: dict[str, Callable[[int], str]] = {
     "straight": straight,
     "straight, hardware": lambda n: straight(n, "hardware"),
@@ -88,12 +95,14 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "macros": macros,
     "cores": cores,
     "outputs": outputs,
+    "idle waits": idle_waits,
 }
 COMMANDS = {
     "asm": ["-o", "OUT"],
     "time": [],
     "check": [],
     "check --fix": [],
+    "check --waits": [],
     "annotate": [],
     "report": ["-o", "OUT"],
 }
@@ -119,6 +128,7 @@ def calls(command: str, path: Path, out: Path) -> int:
 
 # Those that run each time; all of them are slow together.
 QUICK = {("tensors", "check"), ("tensors", "annotate"), ("racing", "check"), ("racing", "check --fix")}
+QUICK |= {("straight", "check --waits"), ("idle waits", "check --waits")}
 ALL = [
     pytest.param(name, command, marks=() if (name, command) in QUICK else pytest.mark.slow)
     for name in TEXTS
@@ -128,8 +138,11 @@ ALL = [
 
 @pytest.mark.parametrize(("name", "command"), ALL)
 def test_four_times_the_lines_are_some_four_times_the_work(
-    name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if (name, command) == ("loops", "check --waits"):
+        # Each bit in a loop is tried, up to a bound that everything counts for.
+        monkeypatch.setattr("emulator.checker.synchronisation.MOST_WALKED", 2_000)
     path, out = tmp_path / "it.npu", tmp_path / ("it.npo" if command == "asm" else "it.html")
     few, many = 120, 480
     found = []

@@ -14,17 +14,20 @@ from hypothesis.extra import numpy as npst
 
 import ratel
 from emulator.checker.check import check
-from emulator.checker.findings import CODES
+from emulator.checker.findings import CODES, Edit, Finding
 from emulator.checker.initialisation import _Flow, _remainders, find_dataflow
 from emulator.checker.overflow import _reach as reach
 from emulator.checker.overflow import can_overflow
 from emulator.checker.races import find_races
+from emulator.checker.synchronisation import useless_waits, without_waits
 from emulator.plan.load import load
 from isa.chip import load_chip
+from isa.diagnostic import Place
 from isa.dtypes import I32
 from isa.errors import RatelError
 from isa.operand import Term
 from isa.program import Program
+from isa.row import ENGINES, WAIT_LETTERS
 from ratel import testing
 from ratel.api import plan_for
 from ratel.cli.main import main
@@ -574,3 +577,31 @@ def test_a_run_is_checked_or_not(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "it.npu", "--check", "--no-check"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_of_wait_bits_those_that_are_left_are_all_needed() -> None:
+    """One by one, in programs drawn at random, some with a loop."""
+    drawn, told = np.random.default_rng(7), 0
+    moves = ("copy {}, {}", "maxpool {}, {}, window=1", "eltwise {}, {}")
+    for _ in range(60):
+        lines = []
+        for _ in range(6):
+            to, of = (f"t{k}" for k in drawn.permutation(4)[:2])
+            letters = "".join(letter for letter in "tpm" if drawn.random() < 0.6)
+            lines.append(f"{f'(w.{letters}) ' if letters else ''}{moves[drawn.integers(3)].format(to, of)}")
+        if drawn.random() < 0.5:
+            lines = ["loop i, 3", *lines, "brnz i"]
+        declared = "\n".join(f".local t{k} i8[1, 1, 1, 16]" for k in range(4))
+        plan = plan_for(ratel.assemble("\n".join([".chip edge", ".order compiler", declared, *lines, "end"])), None)
+        if find_races(plan).verdict != "proven":
+            continue
+        useless, unseen = useless_waits(plan)
+        left = without_waits(plan, useless)
+        assert not unseen and find_races(left).verdict == "proven"
+        told += len(useless)
+        for index, instruction in enumerate(left.cores[0].core.code):
+            for letter, engine in WAIT_LETTERS.items():
+                if instruction.waits >> ENGINES.index(engine) & 1:
+                    one = Finding("C201", Place(0, index), "", "", (), (Edit(0, index, "drop wait", letter),))
+                    assert find_races(without_waits(left, [one])).verdict == "race", lines
+    assert told > 20

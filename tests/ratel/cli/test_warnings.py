@@ -176,7 +176,12 @@ def test_a_race_does_not_run(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["run", str(path)]) == 1
     said = capsys.readouterr()
     assert "error[C101]" in said.err and "not run" in said.err and said.out == ""
+    assert f"not run; `ratel check --fix {path}` tries to mend it; --no-check" in said.err
     assert main(["run", str(path), "--no-check"]) == 0
+    # An object has no text to mend.
+    assert main(["asm", str(path), "-o", str(tmp_path / "race.npo")]) == 0
+    assert main(["run", str(tmp_path / "race.npo")]) == 1
+    assert "not run; --no-check" in capsys.readouterr().err
     program = ratel.assemble(RACES[name])
     for run in (ratel.run, ratel.Session):
         with pytest.raises(ratel.Trap, match=r"races with a .*(?s:.*)check=False") as caught:
