@@ -8,7 +8,8 @@ that come one after the other and stay are added up by `hold`.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from isa.errors import InputError, shown
 
@@ -18,6 +19,24 @@ SMALL = 2**24
 UNKNOWN = 2**62
 HELP = "or allow more with --memory SIZE (in Python: memory=BYTES)"
 _LIMIT = ContextVar[int | None]("limit", default=None)
+ROOT = Path("/")
+
+
+class _Groups(NamedTuple):
+    """Where a version of the system's groups of processes says what a group may take, what it has, and of what."""
+
+    at: str
+    most: str
+    taken: str
+    # Of memory.stat: what is kept of files and not looked at any more, which the system takes back first.
+    files: str
+
+
+# By what the line of /proc/self/cgroup calls the group's controller: nothing in version 2.
+_VERSIONS = {
+    "": _Groups("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": _Groups("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 # What is held inside `limited`: all of it, and what of it is not taken yet, so that it counts as free still.
 _HELD = ContextVar("held", default=(0, 0))
 
@@ -78,21 +97,29 @@ def spelled(size: int) -> str:
     return f"{size / UNITS[unit]:,.1f} {unit}iB" if unit else f"{size} bytes"
 
 
-def free() -> int:
-    """Return the bytes that this process can still take, as far as is known."""
-    found = [UNKNOWN]
-    for line in _lines("/proc/meminfo"):
+def free(root: Path = ROOT) -> int:
+    """Return the bytes that this process can still take, as far as is known; `root` is that of the file system."""
+    found = [UNKNOWN, _left_to_process()]
+    for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) * 1024)
-    for most, taken in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        numbers = [*_lines(most), *_lines(taken)]
-        if len(numbers) == 2 and all(number.isdecimal() for number in numbers):
-            found.append(int(numbers[0]) - int(numbers[1]))
-    found.append(_left_to_process())
+    for line in _lines(root / "proc/self/cgroup"):
+        controllers, _, group = line.partition(":")[2].partition(":")
+        for controller in {*controllers.split(",")} & {*_VERSIONS}:
+            found += _left_to_group(root, _VERSIONS[controller], group)
     return max(min(found), 0)
+
+
+def _left_to_group(root: Path, files: _Groups, group: str) -> Iterator[int]:
+    """Yield what the limit of a group leaves, and that of each that it is part of; those out of sight are left out."""
+    # In a container the path may be that of the machine, whose part that is seen here begins further down.
+    within = [] if ".." in group else [PurePosixPath(group), *PurePosixPath(group).parents]
+    for path in dict.fromkeys([*(each.relative_to("/") for each in within if each.is_absolute()), PurePosixPath()]):
+        at = root / files.at / path
+        numbers = [*_lines(at / files.most), *_lines(at / files.taken)]
+        if len(numbers) == 2 and all(number.isdecimal() for number in numbers):
+            kept = [line.split()[1] for line in _lines(at / "memory.stat") if line.startswith(f"{files.files} ")]
+            yield int(numbers[0]) - int(numbers[1]) + sum(int(size) for size in kept)
 
 
 def _left_to_process() -> int:
@@ -102,14 +129,14 @@ def _left_to_process() -> int:
     except ImportError:  # no Unix
         return UNKNOWN
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    held = [line.split()[0] for line in _lines("/proc/self/statm")]
+    held = [line.split()[0] for line in _lines(ROOT / "proc/self/statm")]
     if soft == resource.RLIM_INFINITY or not held:
         return UNKNOWN
     return soft - int(held[0]) * resource.getpagesize()
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: Path) -> list[str]:
     try:
-        return Path(path).read_text("ascii").split("\n")[:-1]
+        return path.read_text("ascii").split("\n")[:-1]
     except (OSError, ValueError):
         return []

@@ -24,7 +24,7 @@ from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
 from isa.instruction import Instruction
 from isa.memory import shortage
-from isa.operand import Operand, packed_strides, region
+from isa.operand import Operand, region
 from isa.program import Segment
 
 # Counters, the first channel there that passes, and what it can reach.
@@ -180,8 +180,8 @@ class _Sums:
 
     def _factors(self, core: int, instruction: Instruction, w: Operand, at: int) -> np.ndarray | None:
         """Return the weights of an iteration, [sums, products, channels], or None where they are not held."""
-        if w.stored or w.strides != packed_strides(w.shape):
-            _make_room("a copy of its weights", w.elements * w.dtype.bytes)
+        # Some are copied to be seen so.
+        _make_room("a copy of its weights", w.elements * w.dtype.bytes)
         factors = self._held.tensor(core, w, at)
         if factors is None:
             return None

@@ -1,7 +1,7 @@
 """The arena: the bytes of all memories of a plan, and the tensors in it."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]
     memories = plan.arena_bytes if poison else touched_bytes(plan)
     weights = max(arena_bytes - plan.arena_bytes, 0)
     working = threads * scratch if scratch > SCRATCH_BYTES else 0
-    _check(
+    check_room(
         plan,
         {
             "the program's memories": memories,
@@ -66,7 +66,7 @@ def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]
 def check_outputs(plan: Plan) -> int:
     """Return the bytes of the outputs of all tasks; raise Trap where there is not the memory for them."""
     needs = _outputs(plan)
-    _check(plan, needs)
+    check_room(plan, needs)
     return sum(needs.values())
 
 
@@ -75,7 +75,8 @@ def _outputs(plan: Plan) -> dict[str, int]:
     return {f"outputs of {plan.tasks:,} tasks" if plan.tasks > 1 else "outputs": size}
 
 
-def _check(plan: Plan, needs: dict[str, int]) -> None:
+def check_room(plan: Plan, needs: Mapping[str, int]) -> None:
+    """Raise Trap where there is not the memory for what a plan needs; `needs` are as `shortage` takes them."""
     short = shortage(needs)
     if short:
         raise Trap(f"{plan.program.name}: {short}", f"make tensors smaller, run fewer tasks, {HELP}")

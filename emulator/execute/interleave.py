@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from emulator.execute.arena import check_room
 from emulator.execute.session import Execution, Session
 from emulator.execute.stepping import Observer, Stepping
 from emulator.plan.deadlock import deadlock_trap
@@ -66,6 +67,8 @@ class Interleaver:
             )
         self._plan, self._observers = plan, observers
         self._session = Session(plan, poison=poison, on_compile=on_compile)
+        # To begin anew is to write all of them, what no program reaches too.
+        check_room(plan, {"the program's memories, whole, and as they were at first": 2 * self.memory.nbytes})
         self._first_bytes = self.memory.copy()
         self._queues: list[list[Executed]] = []
         self._task = -1

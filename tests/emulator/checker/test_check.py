@@ -365,7 +365,7 @@ def test_a_look_at_sums_keeps_to_the_memory_that_it_may_take(monkeypatch: pytest
     assert [finding.code for finding in findings] == ["C501"] and most < 2**20
     verdict = ratel.check(program, memory=100_000)
     (unseen,) = verdict.unseen
-    assert not verdict.findings and "it needs 128.0 KiB for the sums of its channels; 97.7 KiB is the limit" in unseen
+    assert not verdict.findings and "it needs 512.0 KiB for a copy of its weights; 97.7 KiB is the limit" in unseen
 
 
 REMOTE = """

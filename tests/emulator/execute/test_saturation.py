@@ -1,6 +1,7 @@
 """Saturation: results at the ends of their types, counted over all iterations."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import ratel
 from emulator.execute.saturation import find_saturation
 from emulator.plan.load import load
 from isa.chip import load_chip
+from isa.memory import limited
 from ratel.cli.main import main
 
 SCALED = """.chip edge
@@ -26,6 +28,13 @@ loop i, 4
 brnz i
 end
 """
+
+
+def test_memories_that_are_kept_as_they_were_are_counted() -> None:
+    plan = load(ratel.assemble(SCALED), load_chip("edge"), 1)
+    for limit, is_enough in ((plan.arena_bytes, False), (3 * plan.arena_bytes, True)):
+        with limited(limit), nullcontext() if is_enough else pytest.raises(ratel.Trap, match="as they were at first"):
+            assert find_saturation(plan, {})
 
 
 def test_ends_are_counted_over_iterations() -> None:

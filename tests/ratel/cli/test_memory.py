@@ -269,6 +269,55 @@ def test_sizes_in_words() -> None:
     assert set(UNITS) == {"", "K", "M", "G", "T"}
 
 
+def written(root: Path, files: dict[str, str]) -> None:
+    """Write files of a system, each by its path."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", "ascii")
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize("version", ["2", "1", "1 in a container", "2 in a container"])
+def test_what_is_free_is_what_the_groups_of_the_process_leave(version: str, tmp_path: Path) -> None:
+    written(tmp_path, {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable: {64 * 2**20} kB"})
+    assert free(tmp_path) == 64 * GIB
+    names = ("max", "current", "inactive_file")
+    base = tmp_path / "sys/fs/cgroup"
+    line = "0::"
+    if version[0] == "1":
+        names, base = ("limit_in_bytes", "usage_in_bytes", "total_inactive_file"), base / "memory"
+        line = "3:cpuset:/elsewhere\n4:memory,hugetlb:"
+    written(tmp_path, {"proc/self/cgroup": f"{line}/{'pod/' * ('container' in version)}a/b"})
+
+    def group(path: str, most: str, taken: int, cache: int) -> None:
+        limit, usage, kept = names
+        stat = f"anon 5\n{kept} {cache}\nactive_file 7"
+        written(base / path, {f"memory.{limit}": most, f"memory.{usage}": str(taken), "memory.stat": stat})
+
+    if version[0] == "2":
+        group("", "max", 9 * GIB, GIB)
+    else:
+        group("", str(2**63 - 4096), 9 * GIB, GIB)
+    if "container" in version:
+        # All that is seen of the groups is the process's own, at the root.
+        group("", str(4 * GIB), 3 * GIB, 2 * GIB)
+        assert free(tmp_path) == 3 * GIB
+        return
+    group("a", str(10 * GIB), 6 * GIB, GIB)
+    group("a/b", "max" if version[0] == "2" else str(2**63 - 4096), 6 * GIB, GIB)
+    group("a/c", str(GIB), GIB, 0)
+    assert free(tmp_path) == 5 * GIB
+    group("a/b", str(2 * GIB), 2 * GIB, GIB // 2)
+    assert free(tmp_path) == GIB // 2
+    group("a/b", str(2 * GIB), 3 * GIB, GIB // 2)
+    assert free(tmp_path) == 0
+    written(tmp_path, {"proc/self/cgroup": f"{line}/../../c"})
+    assert free(tmp_path) == 64 * GIB
+
+
 def test_what_is_free_is_the_limit_where_none_is_given() -> None:
     assert 0 < free() < 2**62
     assert shortage({"nothing much": 1}) is None
