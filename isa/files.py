@@ -5,8 +5,8 @@ names (its includes, its data, its chip file, the sources of an object) is not t
 folder or below it, where links lead is found out before that is decided, and no more of it is read than is allowed.
 
 A file is written whole or not at all: to a file of an unguessable name beside it, which takes its place once it is on
-the disk, with the mode and the owner of what it replaces. Links are followed where the user himself or root made them.
-Refused are files of several names (hard links would part), read-only ones, and what the command has read.
+the disk, with the mode and the owner of what it replaces. Refused are links, which whoever made the folder may have
+laid, files of several names (hard links would part), read-only ones, and what the command has read.
 """
 
 import errno
@@ -36,6 +36,8 @@ KINDS = {
     ".toml": "a chip file",
 }
 MOST_LINKS = 40
+# Where links lead to what a process has open.
+SYSTEM = ("/dev/", "/proc/")
 # What some systems do not have.
 _PLAIN_ONLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -181,7 +183,7 @@ def write_new(files: Mapping[Path, bytes]) -> None:
     fresh = []
     for path, data in files.items():
         try:
-            found = _found(path)
+            found, _ = _found(path), led_to(path)
             if found is None:
                 fresh.append(path)
                 continue
@@ -212,11 +214,10 @@ def rewrite_whole(path: str | Path, before: bytes, data: bytes) -> None:
 
 
 def _write(path: str | Path, data: bytes, before: bytes | None = None) -> None:
-    found = _found(path)
+    found, target = _found(path), led_to(path, before is not None)
     if found is not None and before is None and (stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode)):
         _write_into(path, data)
         return
-    target = led_to(path)
     if found is not None:
         _must_be_plain(found)
         _check_may_be_replaced(target, found, before is not None)
@@ -250,8 +251,12 @@ def _found(path: str | Path) -> os.stat_result | None:
         return None
 
 
-def led_to(path: str | Path) -> Path:
-    """Return where the links of a path lead that is to be written; raise Refused for one that another user made."""
+def led_to(path: str | Path, rewritten: bool = False) -> Path:
+    """Return the file that a path is for which is to be written; raise Refused where it is a link.
+
+    Whoever made a folder may have laid links there, to any file of yours. The system's own, as /dev/stdout is, are
+    followed, and so are those of a file that is `rewritten`, but for another user's: it was read by the same name.
+    """
     target = Path(path)
     for _ in range(MOST_LINKS):
         try:
@@ -260,6 +265,8 @@ def led_to(path: str | Path) -> Path:
             return target
         if not stat.S_ISLNK(found.st_mode):
             return target
+        if not rewritten and not os.path.abspath(target).startswith(SYSTEM):
+            raise Refused("it is a link", f"name the file that is to be written: {os.path.realpath(target)}")
         if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
             raise Refused("it is a link that another user made", "name the file that is to be written")
         target = target.parent / os.readlink(target)

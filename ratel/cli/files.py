@@ -141,7 +141,8 @@ def check_targets(paths: Sequence[str], suffix: str, program: Program | None = N
         try:
             same = identity(led_to(path))
         except (Refused, ValueError) as refusal:
-            raise UsageError(f"{path} cannot be written: {reason(refusal)}") from None
+            help = getattr(refusal, "help", "")
+            raise UsageError(f"{path} cannot be written: {reason(refusal)}{f'; {help}' if help else ''}") from None
         except OSError:
             continue  # It is refused with its reason where it is written.
         if other := other_kind(path, suffix):

@@ -159,33 +159,38 @@ def test_an_owner_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_links_of_ones_own_are_followed(there: bool, tmp_path: Path) -> None:
-    (tmp_path / "parts").mkdir()
-    real, first, second = tmp_path / "parts/real", tmp_path / "first", tmp_path / "second"
+def test_links_are_not_followed_to_write(there: bool, tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
     if there:
         real.write_bytes(b"before")
+    link.symlink_to("real")
+    for write in (lambda: write_whole(link, b"after"), lambda: write_new({tmp_path / "new": b"", link: b"after"})):
+        with pytest.raises(RatelError, match=f"it is a link\nhelp: name the file that is to be written: {real}"):
+            write()
+    assert real.read_bytes() == b"before" if there else not real.exists()
+    nothing_is_left(tmp_path, "link", *(["real"] if there else []))
+
+
+def test_a_file_is_rewritten_by_the_link_that_it_was_read_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parts").mkdir()
+    real, first, second = tmp_path / "parts/real", tmp_path / "first", tmp_path / "second"
+    real.write_bytes(b"before")
     first.symlink_to("parts/real")
     second.symlink_to("first")
-    write_whole(second, b"after")
+    rewrite_whole(second, b"before", b"after")
     assert real.read_bytes() == b"after" and first.is_symlink() and second.is_symlink()
     nothing_is_left(tmp_path, "parts", "first", "second")
-
-
-def test_links_of_others_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, link, circle = tmp_path / "real", tmp_path / "link", tmp_path / "circle"
-    real.write_bytes(b"before")
-    link.symlink_to("real")
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    with pytest.raises(RatelError, match=r"cannot rewrite .*circle"):
+        rewrite_whole(circle, b"before", b"after")
     if os.geteuid() == 0:
-        os.lchown(link, 1234, 1234)
+        os.lchown(second, 1234, 1234)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 4321)
     with pytest.raises(RatelError, match="it is a link that another user made"):
-        write_whole(link, b"after")
-    assert real.read_bytes() == b"before"
-    circle.symlink_to("circle")
-    with pytest.raises(RatelError, match=r"cannot write .*circle"):
-        write_whole(circle, b"after")
-    nothing_is_left(tmp_path, "real", "link", "circle")
+        rewrite_whole(second, b"after", b"again")
+    assert real.read_bytes() == b"after"
 
 
 @pytest.mark.parametrize("action", ["write", "rewrite"])
@@ -293,10 +298,9 @@ def test_what_was_read_is_not_replaced(tmp_path: Path) -> None:
     path.write_bytes(b"before")
     link.symlink_to("a")
     with inputs_are_kept():
-        before = read_whole(path)
-        for name in (path, link):
-            with pytest.raises(RatelError, match="it is an input of this command"):
-                write_whole(name, b"after")
+        before = read_whole(link)
+        with pytest.raises(RatelError, match="it is an input of this command"):
+            write_whole(path, b"after")
         rewrite_whole(path, before, b"rewritten")
     assert path.read_bytes() == b"rewritten"
     write_whole(path, b"after")

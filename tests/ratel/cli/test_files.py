@@ -170,7 +170,8 @@ def test_what_a_command_reads_it_does_not_replace(
     monkeypatch.setattr("ratel.api.run", None)
     before = {path.name: path.read_bytes() for path in full.iterdir() if path.exists()}
     assert main(REFUSED[case]) == 2
-    assert "name another" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "name another" in said or "it is a link; name the file" in said
     assert {path.name: path.read_bytes() for path in full.iterdir() if path.exists()} == before
 
 
@@ -211,6 +212,33 @@ def test_a_name_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert Program.load(target).name == "d\\xff"
     capsys.readouterr()
     assert run_json(capsys, "run", target, "--json") == run_json(capsys, "run", source, "--json")
+
+
+def test_links_that_lie_where_something_is_written_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made a folder, an archive or a repository, may have laid them to any file of yours, there yet or not."""
+    folder, victim = tmp_path / "theirs", tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    text = ".chip edge\n.weight w i8[400] = 3\n.output y i8[400]\ncopy y, w\nend\n"
+    array = np.arange(400).astype(np.int8)
+    np.save("w.npy", array)
+    Path("p.npu").write_text(text.replace("= 3", '= "w.npy"'))
+    assert main(["asm", "p.npu", "-o", "q.npo"]) == 0
+    Path("w.npy").unlink()
+    Path("w.npy").symlink_to(victim)
+    Path("p.npo").symlink_to(victim)
+    assert main(["dis", "q.npo", "-o", "d.npu"]) == 1 and not Path("d.npu").exists() and not victim.exists()
+    Path("p.npu").write_text(text)
+    for content in (None, b"kept"):
+        if content:
+            victim.write_bytes(content)
+        assert main(["asm", "p.npu"]) != 0
+        assert victim.read_bytes() == content if content else not victim.exists()
+    Path("p.npo").unlink()
+    Path("p.npo").symlink_to("/dev/tty")
+    assert main(["asm", "p.npu"]) != 0
 
 
 @pytest.mark.parametrize("suffix", [".npu", ".inc", ".npy", ".toml"])
