@@ -324,8 +324,8 @@ def reason(cause: Exception) -> str:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of a file as texts and object files hold it: bytes that are no UTF-8 as escapes."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+    """Return the name of a file as texts and object files hold it, a line: bytes that are no UTF-8 as escapes."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
 def write_generated(arguments: Sequence[str], command: str, text: Callable[[], str]) -> int:

@@ -179,7 +179,7 @@ def test_names_of_any_kind() -> None:
         "a b",
         "",
         '"',
-        "\n",
+        "\t",
         "é",
         "conv",
         "window",

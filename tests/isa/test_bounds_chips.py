@@ -72,7 +72,7 @@ BAD_FILES = [
     ),
     (A800 + "[te]\nkind = 'systolic'\n", "unknown key te", "known here: chip, roofline"),
     (A800.replace("[roofline]", "[rooflin]"), "unknown key rooflin", None),
-    (changed('name = "a800"', "name = 7"), "chip.name is 7", "expected text (name)"),
+    (changed('name = "a800"', "name = 7"), "chip.name is 7", "expected a line of text (name)"),
     (
         changed("process_nm = 7", 'process_nm = "7 nm"'),
         "roofline.process_nm is '7 nm'",
