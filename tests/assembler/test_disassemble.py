@@ -188,7 +188,7 @@ def test_names_of_any_kind() -> None:
     symbols = tuple(Symbol(name, "local", "lm", 16 * k, I8, (4,)) for k, name in enumerate(names))
     fills = [build("fill", out=symbol.as_operand()) for symbol in symbols]
     loop = [build("loop", counter=1, count=2), *fills, build("brnz", counter=1)]
-    program = replace(program_of(*loop, symbols=symbols), name='"\\\n\0é')
+    program = replace(program_of(*loop, symbols=symbols), name='"\\\t\0é')
     assert sections(assemble(disassemble(program))) == sections(program)
 
 
