@@ -1,7 +1,7 @@
 """Initial data: numbers in the text, one value for all, or a .npy file; checked for shape, type and range."""
 
-from collections.abc import Mapping
-from math import isinf
+from collections.abc import Callable, Mapping
+from math import isinf, prod
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.syntax import nodes
-from isa.dtypes import DTYPES, DType, dtype_of_array
+from isa.dtypes import DTYPES, DType, dtype_of
 from isa.memory import HELP, shortage
 from isa.program import Symbol
 from isa.quantise import first_nan, is_floats
@@ -71,12 +71,11 @@ class Reader:
             self._check_length(file, symbol, tasks)
             shape = (tasks, *shape)
         if isinstance(file, nodes.Text) and symbol.kind == "input" and symbol.scale and not symbol.dtype.is_float:
-            array = None if file.value.startswith(HEX) else self.array(file)
-            if array is not None and is_floats(array.dtype):
-                self._check_shape(file, array, shape)
+            header = None if file.value.startswith(HEX) else self.header(file)
+            if header is not None and is_floats(header.dtype):
+                self._check_shape(file, header, shape)
                 # As they are made, and as the program holds them.
-                made = 2 * self._size(file, symbol.dtype, shape)
-                self.check_room(file, {f'the floats of "{file.value}"': array.nbytes, "their integers": made})
+                array = self.array(file, header, {"their integers": 2 * self._size(file, symbol.dtype, shape)})
                 place = first_nan(array)
                 if place is not None:
                     message = f'"{file.value}" has NaN at {place}'
@@ -88,7 +87,7 @@ class Reader:
         """Refuse a file that is a batch of inputs for another number of tasks."""
         if not isinstance(node, nodes.Text) or node.value.startswith(HEX):
             return
-        shape = self.array(node).shape
+        shape = self.header(node).shape
         if shape[1:] == symbol.shape and shape[0] != tasks:
             each, held = list(symbol.shape), f'"{node.value}" has shape {list(shape)}'
             label = f"expected {each}"
@@ -102,7 +101,7 @@ class Reader:
         if isinstance(node, nodes.Text) and node.value.startswith(HEX):
             return tasks > 1 and len(node.value) - len(HEX) == 2 * tasks * symbol.bytes
         if isinstance(node, nodes.Text):
-            return int(self.array(node).ndim) == len(symbol.shape) + 1
+            return int(self.header(node).ndim) == len(symbol.shape) + 1
         depth = 0
         inner: nodes.Value = node
         while isinstance(inner, nodes.List) and inner.items:
@@ -115,13 +114,13 @@ class Reader:
         """Return the scale of a tensor: positive float32 numbers from a number, a list or a file."""
         node, evaluator = self._follow(node)
         if isinstance(node, nodes.Text):
-            array = self.array(node)
-            if array.dtype.kind != "f" or array.ndim > 1 or not 1 <= array.size <= 2**20:
-                label = f"it holds {array.dtype} {list(array.shape)}"
+            header = self.header(node)
+            if header.dtype.kind != "f" or header.ndim > 1 or not 1 <= prod(header.shape) <= 2**20:
+                label = f"it holds {header.dtype} {list(header.shape)}"
                 raise evaluator.error(
                     "E601", node, f'"{node.value}" is no scale', label, "expected a vector of float32"
                 )
-            values = [float(value) for value in array.reshape(-1)]
+            values = [float(value) for value in self.array(node, header, {}).reshape(-1)]
             places: list[nodes.Value] = [node] * len(values)
         else:
             places = list(node.items) if isinstance(node, nodes.List | nodes.Tuple) else [node]
@@ -138,10 +137,26 @@ class Reader:
             raise evaluator.error("E601", places[first], f"the scale is {values[first]:g}", label, help)
         return tuple(rounded.tolist())
 
-    def array(self, node: nodes.Text) -> Any:
-        """Return the tensor of a file, memory-mapped."""
+    def header(self, node: nodes.Text) -> Any:
+        """Return what has the dtype, shape and nbytes of the tensor in a file, which is not read."""
+        return self._of_file(node, self.folder.header)
+
+    def array(self, node: nodes.Text, header: Any, needs: Mapping[str, int]) -> Any:
+        """Return the tensor of a file with this header.
+
+        Reports, before it is read, where there is not the memory for it and `needs`, or another header by now.
+        """
+
+        def look(found: Any) -> None:
+            if found != header:
+                raise self.evaluator.error("E501", node, f'"{node.value}" was changed while it was read')
+            self.check_room(node, {f'the tensor in "{node.value}"': header.nbytes, **needs})
+
+        return self._of_file(node, lambda inside, name: self.folder.array(inside, name, look))
+
+    def _of_file(self, node: nodes.Text, read: Callable[[str, str], Any]) -> Any:
         try:
-            return self.folder.array(self.folder.locate(node.span.file, node.value), node.value)
+            return read(self.folder.locate(node.span.file, node.value), node.value)
         except FileProblem as error:
             problem = error.diagnostic
             raise self.evaluator.error(problem.code, node, problem.message, "", problem.help) from None
@@ -152,14 +167,14 @@ class Reader:
         i32 = DTYPES["i32"]
         if not isinstance(node, nodes.Text):
             return self.tensor(node, i32, (rows,), splat=False)
-        array = self.array(node)
-        if array.dtype.kind not in "iu":
+        header = self.header(node)
+        if header.dtype.kind not in "iu":
             label = "expected whole numbers: the index of the right class"
-            raise evaluator.error("E504", node, f'"{node.value}" holds {array.dtype}', label)
-        if array.shape not in ((rows,), shape):
+            raise evaluator.error("E504", node, f'"{node.value}" holds {header.dtype}', label)
+        if header.shape not in ((rows,), shape):
             label = f"expected [{rows}]: one label for each row of the output"
-            raise evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
-        self.check_room(node, {f'the labels of "{node.value}"': array.nbytes, "these data": rows * i32.bytes})
+            raise evaluator.error("E503", node, f'"{node.value}" has shape {list(header.shape)}', label)
+        array = self.array(node, header, {"these data": rows * i32.bytes})
         if array.size and (array.min() < i32.low or array.max() > i32.high):
             raise evaluator.error("E504", node, f'"{node.value}" holds labels beyond 32 bits')
         return np.ascontiguousarray(array, i32.numpy).tobytes()
@@ -172,19 +187,19 @@ class Reader:
     def _file(self, node: nodes.Text, dtype: DType, shape: tuple[int, ...]) -> bytes:
         if node.value.startswith(HEX):
             return self._hexadecimal(node, int(np.prod(shape, dtype=object)) * dtype.bytes)
-        array = self.array(node)
-        if dtype_of_array(array) != dtype:
+        header = self.header(node)
+        if dtype_of(header.dtype) != dtype:
             label = f"expected {dtype} ({dtype.numpy.name})"
-            raise self.evaluator.error(
-                "E504", node, f'"{node.value}" holds {array.dtype}', label, _conversion(array, dtype)
-            )
-        self._check_shape(node, array, shape)
+            help = _conversion(self.array(node, header, {}), dtype)
+            raise self.evaluator.error("E504", node, f'"{node.value}" holds {header.dtype}', label, help)
+        self._check_shape(node, header, shape)
+        array = self.array(node, header, {"these data": header.nbytes})
         return np.ascontiguousarray(array, dtype.numpy).tobytes()
 
-    def _check_shape(self, node: nodes.Text, array: Any, shape: tuple[int, ...]) -> None:
-        if array.shape != shape:
+    def _check_shape(self, node: nodes.Text, header: Any, shape: tuple[int, ...]) -> None:
+        if header.shape != shape:
             label = f"expected {list(shape)}"
-            raise self.evaluator.error("E503", node, f'"{node.value}" has shape {list(array.shape)}', label)
+            raise self.evaluator.error("E503", node, f'"{node.value}" has shape {list(header.shape)}', label)
 
     def _hexadecimal(self, node: nodes.Text, count: int) -> bytes:
         digits = node.value.removeprefix(HEX)

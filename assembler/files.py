@@ -4,7 +4,7 @@ isa/files.py opens them, and says what may be read; here it becomes a diagnostic
 """
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,16 +83,30 @@ class Folder:
             help = "save it as UTF-8"
             raise FileProblem("E703", f'"{name}" is no text: byte {error.start} is not UTF-8', help) from None
 
-    def array(self, inside: str, name: str) -> Any:
-        """Return the tensor of a .npy file, not yet read into memory, or the one that is held by its name."""
-        from isa.npy import NoTensor, map_npy
+    def header(self, inside: str, name: str) -> Any:
+        """Return what has the dtype, shape and nbytes of a tensor, which is not read."""
+        from isa.npy import MAX_HEADER_BYTES, header_of
+
+        return self._tensor(inside, name, lambda stream: header_of(stream.read(MAX_HEADER_BYTES)))
+
+    def array(self, inside: str, name: str, look: Callable[[Any], None] = lambda header: None) -> Any:
+        """Return the tensor of a .npy file, or the one that is held by its name.
+
+        `look` is called with what `header` returns before a file is read, and raises where it shall not be.
+        """
+        from isa.npy import read_npy
+
+        return self._tensor(inside, name, lambda stream: read_npy(stream, look))
+
+    def _tensor(self, inside: str, name: str, read: Callable[[BinaryIO], Any]) -> Any:
+        from isa.npy import NoTensor
 
         if inside in self.held:
             return self.held[inside]
         stream, _ = self._open(inside, name)
         try:
             with stream:
-                return map_npy(stream)
+                return read(stream)
         except NoTensor as error:
             raise FileProblem("E502", f'"{name}" {error}', "write it with numpy.save(file, array)") from None
         except OSError as error:

@@ -52,14 +52,14 @@ DTYPES = {dtype.name: dtype for dtype in (I8, U8, I16, I32, F16, BF16, F32)}
 DTYPE_OF_CODE = {dtype.code: dtype for dtype in DTYPES.values()}
 
 
-def as_read(array: np.ndarray) -> np.ndarray:
-    """Return a tensor of a .npy file in its own type: NumPy writes bfloat16 as two bytes without a name."""
-    return array.view(BF16.numpy) if array.dtype == np.dtype("V2") else array
+def type_as_read(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type that the header of a .npy file means: NumPy writes bfloat16 as two bytes without a name."""
+    return BF16.numpy if dtype == np.dtype("V2") else dtype
 
 
-def dtype_of_array(array: np.ndarray) -> DType | None:
-    """Return the storage type that holds exactly this array's element type, or None."""
+def dtype_of(numpy: np.dtype[Any]) -> DType | None:
+    """Return the storage type that holds exactly the elements of an array of this type, or None."""
     for dtype in DTYPES.values():
-        if array.dtype.newbyteorder("=") == dtype.numpy.newbyteorder("="):
+        if numpy.newbyteorder("=") == dtype.numpy.newbyteorder("="):
             return dtype
     return None

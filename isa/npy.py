@@ -5,14 +5,14 @@ takes the memory that a header claims before it reads, and opens pickles unless 
 """
 
 import io
-import mmap
 import warnings
 from collections.abc import Callable
+from math import prod
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from isa.dtypes import as_read
+from isa.dtypes import type_as_read
 
 MAGIC = b"\x93NUMPY"
 # Of a header with all before it: what NumPy reads of one that it does not trust.
@@ -34,21 +34,22 @@ class Header(NamedTuple):
     at: int
 
     @property
-    def bytes(self) -> int:
-        count = self.dtype.itemsize
-        for size in self.shape:
-            count *= size
-        return count
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.dtype.itemsize * prod(self.shape)
 
     def array(self, data: Any) -> np.ndarray:
         """Return the tensor in the bytes behind the header; raise NoTensor where there are fewer."""
-        if len(data) < self.bytes:
+        if len(data) < self.nbytes:
             raise NoTensor("is no tensor: it is cut off")
         try:
-            if self.bytes == 0:
-                return as_read(np.empty(self.shape, self.dtype))
-            flat = np.frombuffer(data, self.dtype, self.bytes // self.dtype.itemsize)
-            return as_read(flat.reshape(self.shape, order="F" if self.is_fortran else "C"))
+            if self.nbytes == 0:
+                return np.empty(self.shape, self.dtype)
+            flat = np.frombuffer(data, self.dtype, self.nbytes // self.dtype.itemsize)
+            return flat.reshape(self.shape, order="F" if self.is_fortran else "C")
         except ValueError as error:
             # A size of 0 beside sizes whose product no address has.
             raise NoTensor("is no tensor: its header is damaged") from error
@@ -64,15 +65,9 @@ def read_npy(file: BinaryIO, look: Callable[[Header], None] = lambda header: Non
     header = header_of(begin)
     look(header)
     data = bytearray(begin[header.at :])
-    while len(data) < header.bytes and (piece := file.read(min(header.bytes - len(data), PIECE_BYTES))):
+    while len(data) < header.nbytes and (piece := file.read(min(header.nbytes - len(data), PIECE_BYTES))):
         data += piece
     return header.array(data)
-
-
-def map_npy(file: BinaryIO) -> np.ndarray:
-    """Return the tensor of an open .npy file, not yet read into memory; raise NoTensor where there is none."""
-    header = header_of(file.read(MAX_HEADER_BYTES))
-    return header.array(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[header.at :])
 
 
 def header_of(begin: bytes) -> Header:
@@ -98,4 +93,4 @@ def header_of(begin: bytes) -> Header:
         raise NoTensor("is no tensor: its elements are no numbers")
     if len(shape) > MAX_DIMENSIONS or not all(0 <= size < 2**63 for size in shape):
         raise NoTensor("is no tensor: its header is damaged")
-    return Header(dtype, shape, is_fortran, file.tell())
+    return Header(type_as_read(dtype), shape, is_fortran, file.tell())

@@ -33,7 +33,7 @@ from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Report
 from assembler.syntax.parser import parse_line
 from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
-from isa.dtypes import DTYPES, dtype_of_array
+from isa.dtypes import DTYPES, dtype_of
 from isa.errors import InputError, RatelError
 from isa.files import npy, other_kind, write_whole
 from isa.program import CHECK_KINDS, Program
@@ -502,7 +502,7 @@ class Builder(Instructions):
         """Return type and shape of data: as given, else its own."""
         array = as_array(data)
         if array is not None:
-            found = dtype_of_array(array)
+            found = dtype_of(array.dtype)
             if found is None and dtype is None:
                 label = f"expected {listed(held.numpy.name for held in DTYPES.values())}"
                 help = 'convert it: array.astype("float32"), or quantise.weights(array) for integers'

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isa.dtypes import dtype_of_array
+from isa.dtypes import dtype_of
 from isa.errors import InputError, Trap, shown
 from isa.files import open_given, reason
 from isa.memory import HELP, hold, limited, shortage
@@ -110,7 +110,7 @@ def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
         # Python's own numbers have no width to disagree.
         _make_room(symbol, array)
         return array.astype(symbol.dtype.numpy)
-    if dtype_of_array(array) == symbol.dtype:
+    if dtype_of(array.dtype) == symbol.dtype:
         if array.dtype != symbol.dtype.numpy or not array.flags.c_contiguous:
             _make_room(symbol, array)
         return np.ascontiguousarray(array, symbol.dtype.numpy)
@@ -157,7 +157,7 @@ def read_tensor(path: str | Path) -> np.ndarray:
     """
 
     def look(header: Header) -> None:
-        short = shortage({f"the tensor in {path}, {header.dtype} {list(header.shape)}": header.bytes})
+        short = shortage({f"the tensor in {path}, {header.dtype} {list(header.shape)}": header.nbytes})
         if short:
             raise Trap(f"cannot read {path}: {short}", f"give a smaller tensor, {HELP}")
 

@@ -1,7 +1,9 @@
 """Data files: what is taken, and that no broken one gets further than a diagnostic."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
+from assembler.files import Folder
 from assembler.syntax.diagnostics import AssemblyError
 from isa.program import Program
 
@@ -128,3 +131,28 @@ def test_inputs_without_a_default_have_none() -> None:
     assert symbol.default is None
     symbol = assemble(".chip edge\n.input x i8[3] = [1, 2, 3]\nend\n").cores[0].symbol("x")
     assert symbol.default == b"\1\2\3"
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), '"w.npy" is no tensor: it is cut off'),
+        (lambda path: np.save(path, np.ones((4, 2), np.int8)), '"w.npy" was changed while it was read'),
+        (lambda path: path.unlink(), '"w.npy" does not exist'),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[Path], Any], said: str
+) -> None:
+    np.save(tmp_path / "w.npy", np.ones((2, 4), np.int8))
+    header = Folder.header
+
+    def then_changed(self: Folder, inside: str, name: str) -> Any:
+        found = header(self, inside, name)
+        what(tmp_path / "w.npy")
+        return found
+
+    monkeypatch.setattr(Folder, "header", then_changed)
+    with pytest.raises(AssemblyError) as caught:
+        assemble('.chip edge\n.weight w i8[2, 4] = "w.npy"\nend\n', str(tmp_path / "p.npu"))
+    assert [one.message for one in caught.value.diagnostics] == [said]

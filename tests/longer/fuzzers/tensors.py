@@ -95,13 +95,13 @@ class Tensors:
             assert error.message and "\n" not in error.message
             array = None
         try:
-            mapped: np.ndarray | None = Folder(Path()).array("case.npy", "case.npy")
+            named: np.ndarray | None = Folder(Path()).array("case.npy", "case.npy")
         except FileProblem as problem:
             assert str(problem)
-            mapped = None
-        assert (array is None) == (mapped is None)
-        if array is not None and mapped is not None:
-            assert array.dtype == mapped.dtype and array.shape == mapped.shape and array.tobytes() == mapped.tobytes()
+            named = None
+        assert (array is None) == (named is None)
+        if array is not None and named is not None:
+            assert array.dtype == named.dtype and array.shape == named.shape and array.tobytes() == named.tobytes()
             assert not array.dtype.hasobject and array.nbytes <= len(data)
         chosen = zlib.crc32(data)
         outcome = "damaged" if array is None else "valid"

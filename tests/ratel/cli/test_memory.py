@@ -171,7 +171,7 @@ def test_floats_that_a_text_names_are_refused_before_they_are_read(
     Path("a.npu").write_text(f'{declared}"t.npy"\n.output y i8[4]\ncopy y, x[0:4]\nend\n')
     sparse(Path("t.npy"), "<f8", 64, 2**20)
     status, said, megabytes = measured("asm", "a.npu", "--memory", "600M")
-    assert status == 1 and 'it needs 512.0 MiB for the floats of "t.npy", 128.0 MiB for their integers' in said
+    assert status == 1 and 'it needs 512.0 MiB for the tensor in "t.npy", 128.0 MiB for their integers' in said
     assert "E506" in said and megabytes < 300
     # As many integers and no more of anything else: 50 MB are Python and NumPy.
     status, said, megabytes = measured("asm", "a.npu", "--memory", "700M")
