@@ -1,0 +1,12 @@
+"""Nodes as steps of the chip: one function for each operator, with its exact formula.
+
+| file | what it lowers |
+|---|---|
+| lowering | what the functions share: views of values, new tensors, constants, steps |
+| quantised | scales and zero points of QLinear operators, and their multipliers |
+| products | Conv, MatMul and Gemm of integers |
+| elementwise | sums, products, quantising, and functions of one 8-bit tensor as tables |
+| pooling | maxima, averages, reductions, resizing |
+| movement | what moves elements, or only names them anew |
+| table | which function lowers which operator |
+"""

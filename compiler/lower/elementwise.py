@@ -1,0 +1,120 @@
+"""Element by element: sums and products of quantised values, quantising, and functions of floats."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Node, Refusal
+from compiler.lower.lowering import MAX_RANK, Lowering
+from compiler.lower.quantised import Quantised, f32, quantised
+from compiler.steps import View, collapsed
+
+# So many instructions for one node, where dimensions do not lie side by side.
+MOST_PIECES = 256
+
+
+def write(low: Lowering, out: View, views: Mapping[str, View], channels: bool = False, **chain: Any) -> None:
+    """Write an eltwise instruction: operands are broadcast to the result; `channels` keeps its last dimension whole."""
+    names = list(views)
+    given = [_in_order(low, view.broadcast(out.shape), out) for view in views.values()]
+    _write(low, names, collapsed(out, *given, keep_last=channels), chain)
+
+
+def _in_order(low: Lowering, view: View, out: View) -> View:
+    """Return an operand that lies as the result does, as far as an instruction asks for it."""
+    last = next((axis for axis in reversed(out.order) if out.shape[axis] != 1), None)
+    if last is None or view.shape[last] == 1 or view.strides[last] == 1:
+        return view
+    return low.copied(view, out.order)
+
+
+def _write(low: Lowering, names: Sequence[str], views: Sequence[View], chain: Mapping[str, Any]) -> None:
+    out = views[0]
+    if out.rank <= MAX_RANK:
+        low.emit("eltwise", out, **dict(zip(names, views[1:])), **chain)
+        return
+    if out.shape[0] > MOST_PIECES:
+        raise Refusal("its operands have more than four dimensions that do not lie side by side")
+    for k in range(out.shape[0]):
+        _write(low, names, [_at(view, k) for view in views], chain)
+
+
+def _at(view: View, k: int) -> View:
+    at = k if view.shape[0] > 1 else 0
+    return View(view.tensor, view.offset + at * view.strides[0], view.shape[1:], view.strides[1:])
+
+
+def order_of(low: Lowering, node: Node, *views: View) -> tuple[int, ...]:
+    """Return how the result should lie: as the operand of its size does, the first of several."""
+    shape = low.value(node.outputs[0]).shape
+    whole = [view for view in views if view.shape == shape and view.tensor.kind != "weight"]
+    whole = whole or [view for view in views if view.shape == shape]
+    if whole:
+        return whole[0].order
+    return max((view.broadcast(shape) for view in views), key=lambda view: view.elements).order
+
+
+def add(low: Lowering, node: Node) -> None:
+    """QLinearAdd: rne(fma(b, rb, fma(a, ra, zc - (ra * za + rb * zb)))), ra = sa / sc, rb = sb / sc, all in float32."""
+    a, b, c = quantised(low, node, 1, 2), quantised(low, node, 4, 5), quantised(low, node, 6, 7)
+    x, y = low.view(node.inputs[0]), low.view(node.inputs[3])
+    a_ratio, b_ratio = a.one_scale / c.one_scale, b.one_scale / c.one_scale
+    fixed = f32(c.zero) - (a_ratio * f32(a.zero) + b_ratio * f32(b.zero))
+    out = low.result(node, order_of(low, node, x, y))
+    if x.elements < y.elements:
+        # The sum's order is that of the operands; a fused sum of both is the same in either only without rounding.
+        pass
+    write(
+        low,
+        out,
+        {"x": x, "add": y},
+        ew1_scale=low.const(a_ratio),
+        ew1_bias=low.const(fixed) if fixed else None,
+        ew2_scale=low.const(b_ratio),
+    )
+
+
+def dequantise(low: Lowering, node: Node) -> None:
+    """DequantizeLinear: (q - zero) * scale."""
+    x = quantised(low, node, 1, 2)
+    given = low.view(node.inputs[0])
+    out = low.result(node, given.order if x.scale.size == 1 else _last(given, _axis(node, given, 1)))
+    write(
+        low, out, {"x": given}, channels=x.scale.size > 1, x_zero=x.zero or None, ew1_scale=low.const(x.scale)
+    )
+
+
+def _axis(node: Node, view: View, default: int) -> int:
+    axis = int(node.attributes.get("axis", default))
+    return axis + view.rank if axis < 0 else axis
+
+
+def _last(view: View, axis: int) -> tuple[int, ...]:
+    return (*(k for k in view.order if k != axis), axis)
+
+
+def quantise_input(low: Lowering, node: Node) -> Quantised | None:
+    """Return how an input of floats is quantised that nothing but this QuantizeLinear reads; None for any other."""
+    if low.constant(node.input(1)) is None or low.constant(node.input(1)).size != 1:  # type: ignore[union-attr]
+        return None
+    return quantised(low, node, 1, 2)
+
+
+def by_table(low: Lowering, node: Node, source: str, values: NDArray[Any]) -> None:
+    """Write a value as a table of another of 8 bits, from its least to its greatest."""
+    given = low.view(source)
+    out = low.result(node, given.order)
+    write(low, out, {"x": given}, x_zero=128 if given.dtype == "u8" else None, table=low.table(values))
+
+
+def relu(low: Lowering, node: Node) -> None:
+    given = low.view(node.inputs[0])
+    if given.dtype != "f32":
+        raise Refusal(f"it is of {given.dtype}")
+    write(low, low.result(node, given.order), {"x": given}, relu=True)
+
+
+def numbers(array: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(array, f32)

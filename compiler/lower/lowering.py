@@ -1,0 +1,226 @@
+"""What lowering shares: a view for each value, new tensors, constants, steps.
+
+A value has no layout of its own: its view says how it lies, and what an instruction asks of its operands is met by a
+copy only where the view does not meet it already.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Graph, Node, Refusal, Value
+from compiler.steps import Step, Tensor, View, collapsed, dense
+
+# The chip's types by NumPy's; what the host has as int64 or bool the chip has in fewer bytes.
+DTYPES = {
+    "int8": "i8",
+    "uint8": "u8",
+    "int16": "i16",
+    "int32": "i32",
+    "float32": "f32",
+    "int64": "i32",
+    "bool": "u8",
+}
+MAX_RANK = 4
+# Declared tensors may have one more.
+MAX_DECLARED = 5
+# Names that mean something else in a text.
+RESERVED = frozenset(("task", "none", "inf", "nan", "in", "at", "x", "w"))
+
+
+class Lowering:
+    """The steps of a part of a network as they are made."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps: list[Step] = []
+        self.views: dict[str, View] = {}
+        self.inputs: dict[str, Tensor] = {}
+        self._node: Node | None = None
+        self._constants: dict[tuple[Any, ...], View] = {}
+        self._copies: dict[tuple[Any, ...], View] = {}
+        self._names: set[str] = set()
+        # Values that are other values, reshaped in a way that has to move elements: until somebody asks.
+        self._postponed: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    # What the graph says.
+
+    def value(self, name: str) -> Value:
+        return self.graph.values[name]
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        return self.graph.constant(name)
+
+    def known(self, node: Node, place: int, what: str) -> NDArray[Any]:
+        """Return the elements of an input that has to be constant; refuse the node where it is not."""
+        name = node.input(place)
+        data = self.constant(name) if name else None
+        if data is None:
+            raise Refusal(f"its {what} {'is left out' if not name else 'follows the data'}")
+        return data
+
+    def dtype(self, name: str) -> str:
+        kind = self.value(name).dtype.name
+        if kind not in DTYPES:
+            raise Refusal(f"{name!r} is {kind}, which the chip does not have")
+        return DTYPES[kind]
+
+    # Views.
+
+    def view(self, name: str) -> View:
+        """Return how a value lies, its dimensions in the network's order."""
+        if name in self._postponed:
+            source, shape = self._postponed.pop(name)
+            self.views[name] = self.reshaped(self.view(source), shape)
+        if name not in self.views:
+            data = self.constant(name)
+            if data is None:
+                raise Refusal(f"{name!r} is made by nothing on the chip")
+            self.views[name] = self.weight(np.ascontiguousarray(data, _numpy(self.dtype(name))), name)
+        return self.views[name]
+
+    def postpone(self, name: str, source: str, shape: Sequence[int]) -> None:
+        """Let a value be another, reshaped: elements move only where somebody asks for it as such."""
+        self._postponed[name] = (source, tuple(shape))
+
+    def source_of(self, name: str) -> str:
+        """Return the value that a postponed one is made of; its own name where it is not."""
+        return self._postponed[name][0] if name in self._postponed else name
+
+    def result(
+        self, node: Node, order: Sequence[int] | None = None, place: int = 0, shape: Sequence[int] | None = None
+    ) -> View:
+        """Return a new tensor for an output of a node; `order` says how it lies, outermost dimension first."""
+        name = node.outputs[place]
+        view = self.local(self.dtype(name), self.value(name).shape if shape is None else shape, order, name)
+        self.views[name] = view
+        return view
+
+    def local(
+        self, dtype: str, shape: Sequence[int], order: Sequence[int] | None = None, name: str = "scratch"
+    ) -> View:
+        """Return a new tensor of a shape, its dimensions in memory in this order."""
+        order = tuple(order) if order is not None else tuple(range(len(shape)))
+        lies = tuple(shape[k] for k in order)
+        while len(lies) > MAX_DECLARED or (len(lies) > MAX_RANK and lies[0] == 1):
+            lies = (lies[0] * lies[1], *lies[2:])
+        tensor = Tensor(self.name(name), dtype, lies or (1,))
+        return View(tensor, 0, tuple(shape), dense(shape, order))
+
+    def innermost(self, view: View, axis: int) -> View:
+        """Return a view whose elements along a dimension lie side by side: itself, or a copy."""
+        if view.shape[axis] == 1 or view.strides[axis] == 1:
+            return view
+        order = [k for k in view.order if k != axis]
+        return self.copied(view, [*order, axis])
+
+    def copied(self, view: View, order: Sequence[int]) -> View:
+        """Return a dense copy whose dimensions lie in this order; the same for the same view."""
+        key = (id(view.tensor), view.offset, view.shape, view.strides, tuple(order))
+        if key not in self._copies:
+            copy = self.local(view.dtype, view.shape, order, f"{view.tensor.name}_turned")
+            self.move(copy, view)
+            self._copies[key] = copy
+        return self._copies[key]
+
+    def reshaped(self, view: View, shape: Sequence[int]) -> View:
+        """Return a view with other dimensions, of a copy where elements have to move."""
+        found = view.reshaped(shape)
+        if found is None:
+            found = self.copied(view, range(view.rank)).reshaped(shape)
+            assert found is not None, "what is dense and in order takes any shape"
+        return found
+
+    def move(self, out: View, x: View) -> None:
+        """Write a copy, or several where there are too many dimensions that do not lie side by side."""
+        out, x = collapsed(out, x)
+        if out.rank <= MAX_RANK:
+            self.emit("copy", out, x=x)
+            return
+        for k in range(out.shape[0]):
+            self.move(_inner(out, k), _inner(x, k))
+
+    # Constants.
+
+    def weight(self, data: NDArray[Any], name: str = "weight") -> View:
+        """Return a constant in local memory."""
+        return self._held("weight", data, name)
+
+    def const(self, data: Any, name: str = "constant", dtype: Any = np.float32) -> View:
+        """Return a constant in the constant buffer, of one dimension; equal elements are one."""
+        array = np.atleast_1d(np.asarray(data, dtype))
+        if array.ndim == 1 and array.size > 1 and (array == array[0]).all() and array.dtype != np.int32:
+            array = array[:1]
+        return self._held("const", array, name)
+
+    def table(self, values: NDArray[Any], name: str = "table") -> View:
+        """Return a table of 256 values in the constant buffer."""
+        return self._held("const", np.asarray(values, np.float32), name)
+
+    def _held(self, kind: str, data: NDArray[Any], name: str) -> View:
+        data = np.ascontiguousarray(data)
+        key = (kind, data.dtype.str, data.shape, data.tobytes() if data.nbytes <= 4096 else id(data))
+        if key not in self._constants:
+            shape = data.shape or (1,)
+            while len(shape) > MAX_RANK:
+                shape = (shape[0] * shape[1], *shape[2:])
+            tensor = Tensor(self.name(name), DTYPES[data.dtype.name], shape, kind, data.reshape(shape))
+            view = View(tensor, 0, data.shape, dense(data.shape))
+            self._constants[key] = view
+            # Keeps the array, so that its identity is nobody else's.
+            tensor.data = data.reshape(shape)
+        return self._constants[key]
+
+    # Steps.
+
+    def emit(self, mnemonic: str, out: View, **given: Any) -> None:
+        """Write an instruction: operands are views, all else is an attribute; what is None is left out."""
+        operands = {"out": out, **{name: one for name, one in given.items() if isinstance(one, View)}}
+        attributes = {
+            name: one for name, one in given.items() if not isinstance(one, View) and one is not None and one is not False
+        }
+        self.steps.append(Step(mnemonic, operands, attributes, self._node))
+
+    def begin(self, node: Node) -> None:
+        self._node = node
+
+    def name(self, wanted: str) -> str:
+        """Return a name for a text, made of a name of the network."""
+        stem = re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_")[:60] or "tensor"
+        stem = stem if stem[0].isalpha() else f"t{stem}"
+        name, count = stem, 1
+        while name.lower() in self._names or name in RESERVED:
+            count += 1
+            name = f"{stem}_{count}"
+        self._names.add(name.lower())
+        return name
+
+
+def _inner(view: View, k: int) -> View:
+    return View(view.tensor, view.offset + k * view.strides[0], view.shape[1:], view.strides[1:])
+
+
+def _numpy(dtype: str) -> Any:
+    return {"i8": np.int8, "u8": np.uint8, "i16": np.int16, "i32": np.int32, "f32": np.float32}[dtype]
+
+
+def channels_last(view: View) -> tuple[int, ...]:
+    """Return the dimensions of [batch, channels, ...] in the order in which the engines want them in memory."""
+    return (0, *range(2, view.rank), 1)
+
+
+def images(view: View) -> View:
+    """Return [batch, channels, (height,) width] as [batch, height, width, channels]."""
+    view = view.permuted(channels_last(view))
+    return view.expanded(1) if view.rank == 3 else view
+
+
+Sizes = Mapping[str, int]
+
+
+def elements(shape: Sequence[int]) -> int:
+    return prod(shape)

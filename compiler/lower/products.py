@@ -1,0 +1,228 @@
+"""Convolutions and matrix products of integers: q = clamp(rne(f32(acc) * m) + zero), m = f32(f32(xs * ws) / ys)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Node, Refusal
+from compiler.lower.lowering import Lowering, images
+from compiler.lower.quantised import f32, multiplier, quantised
+from compiler.steps import View
+
+MAX_PAD = MAX_DILATION = 255
+MAX_STRIDE = 255
+MAX_GROUPS = 65535
+
+
+def window(node: Node, x: Sequence[int], kernel: Sequence[int]) -> dict[str, Any]:
+    """Return stride, padding and dilation of a window, as the instructions have them, of one or two dimensions."""
+    rank = len(kernel)
+    strides = list(node.attributes.get("strides") or [1] * rank)
+    dilations = list(node.attributes.get("dilations") or [1] * rank)
+    pads = list(node.attributes.get("pads") or [0] * (2 * rank))
+    auto = node.attributes.get("auto_pad", b"NOTSET")
+    auto = auto.decode() if isinstance(auto, bytes) else auto
+    if auto == "VALID":
+        pads = [0] * (2 * rank)
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        for k in range(rank):
+            reach = (kernel[k] - 1) * dilations[k] + 1
+            total = max((-(-x[k] // strides[k]) - 1) * strides[k] + reach - x[k], 0)
+            less, more = total // 2, total - total // 2
+            pads[k], pads[k + rank] = (less, more) if auto == "SAME_UPPER" else (more, less)
+    if rank == 1:
+        strides, dilations, pads = [1, *strides], [1, *dilations], [0, pads[0], 0, pads[1]]
+    if min(pads) < 0:
+        raise Refusal("its padding is negative")
+    if max(pads) > MAX_PAD or max(dilations) > MAX_DILATION or max(strides) > MAX_STRIDE:
+        raise Refusal(f"its stride, padding or dilation is more than {MAX_STRIDE}")
+    return {
+        "stride": tuple(strides) if set(strides) != {1} else None,
+        "pad": tuple(pads) if any(pads) else None,
+        "dilation": tuple(dilations) if set(dilations) != {1} else None,
+    }
+
+
+def conv(low: Lowering, node: Node) -> None:
+    """QLinearConv: NHWC and OHWI; each channel with filters of its own is `dwconv`."""
+    x = quantised(low, node, 1, 2)
+    w = quantised(low, node, 4, 5)
+    y = quantised(low, node, 6, 7)
+    weights = low.known(node, 3, "weight")
+    bias = low.known(node, 8, "bias") if node.input(8) else None
+    _conv(
+        low, node, weights, bias, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=multiplier(x, w, y)
+    )
+
+
+def conv_integer(low: Lowering, node: Node) -> None:
+    """ConvInteger: the accumulator itself."""
+    zeros = [int(low.known(node, k, "zero point").reshape(-1)[0]) if node.input(k) else 0 for k in (2, 3)]
+    _conv(low, node, low.known(node, 1, "weight"), None, x_zero=zeros[0], w_zero=zeros[1])
+
+
+def _conv(
+    low: Lowering,
+    node: Node,
+    weights: NDArray[Any],
+    bias: NDArray[Any] | None,
+    ew3_scale: NDArray[Any] | None = None,
+    **zeros: int,
+) -> None:
+    given = low.view(node.inputs[0])
+    if given.rank not in (3, 4):
+        raise Refusal(f"it has {given.rank - 2} dimensions of space; the engine has 1 or 2")
+    groups = int(node.attributes.get("group", 1))
+    if groups > MAX_GROUPS:
+        raise Refusal(f"it has more than {MAX_GROUPS} groups")
+    attributes = window(node, given.shape[2:], weights.shape[2:])
+    if weights.ndim == 3:
+        weights = weights[:, :, None, :]
+    depthwise = groups > 1 and groups == given.shape[1] and weights.shape[0] == groups
+    order = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
+    w = low.weight(np.ascontiguousarray(weights.transpose(order)), f"{node.name or node.outputs[0]}_w")
+    x = images(low.innermost(given, 1))
+    out = images(low.result(node, (0, *range(2, given.rank), 1)))
+    low.emit(
+        "dwconv" if depthwise else "conv",
+        out,
+        x=x,
+        w=w,
+        bias=None if bias is None else low.const(bias, f"{node.name or node.outputs[0]}_b", np.int32),
+        ew3_scale=None if ew3_scale is None else low.const(ew3_scale, f"{node.name or node.outputs[0]}_m"),
+        groups=groups if groups > 1 and not depthwise else None,
+        **attributes,
+        **_zeros(zeros),
+    )
+
+
+def _zeros(zeros: dict[str, int]) -> dict[str, int]:
+    return {name: zero for name, zero in zeros.items() if zero}
+
+
+def matmul(low: Lowering, node: Node) -> None:
+    """QLinearMatMul."""
+    x, w, y = quantised(low, node, 1, 2), quantised(low, node, 4, 5), quantised(low, node, 6, 7)
+    _matmul(
+        low,
+        node,
+        low.view(node.inputs[0]),
+        low.view(node.inputs[3]),
+        x_zero=x.zero,
+        w_zero=w.zero,
+        out_zero=y.zero,
+        ew3_scale=multiplier(x, w, y),
+    )
+
+
+def matmul_integer(low: Lowering, node: Node) -> None:
+    """MatMulInteger: the accumulator itself."""
+    zeros = []
+    for place in (2, 3):
+        found = low.known(node, place, "zero point").reshape(-1) if node.input(place) else np.zeros(1, np.int8)
+        if (found != found[0]).any():
+            raise Refusal("it has a zero point for each row or column")
+        zeros.append(int(found[0]))
+    _matmul(low, node, low.view(node.inputs[0]), low.view(node.inputs[1]), x_zero=zeros[0], w_zero=zeros[1])
+
+
+def gemm(low: Lowering, node: Node) -> None:
+    """QGemm: with a scale of y as QLinearMatMul, else f32(acc) * f32(alpha * f32(as * bs))."""
+    x, w = quantised(low, node, 1, 2), quantised(low, node, 4, 5)
+    alpha = f32(node.attributes.get("alpha", 1.0))
+    scales = ((alpha * x.one_scale).astype(f32) * w.scale).astype(f32)
+    bias = low.known(node, 6, "bias") if node.input(6) else None
+    if bias is not None and bias.size not in (1, low.value(node.outputs[0]).shape[-1]):
+        raise Refusal("its bias has more than one row")
+    chain: dict[str, Any] = {"x_zero": x.zero, "w_zero": w.zero}
+    if node.input(7):
+        y = quantised(low, node, 7, 8)
+        chain |= {"out_zero": y.zero, "ew3_scale": scales / y.one_scale}
+    else:
+        chain |= {"ew1_scale": scales}
+    a, b = _rows(low, node, low.constant(node.inputs[3]))
+    _matmul(low, node, a, b, bias=bias, **chain)
+
+
+def _rows(low: Lowering, node: Node, weights: NDArray[Any] | None) -> tuple[View, View]:
+    """Return both matrices of a Gemm.
+
+    Where the first is images, flattened, its columns stay in the order in which the images lie; the rows of the second
+    are put into that order instead, once.
+    """
+    name, source = node.inputs[0], low.source_of(node.inputs[0])
+    turned = bool(node.attributes.get("transB"))
+    if source != name and weights is not None and not node.attributes.get("transA"):
+        view = low.view(source)
+        order = view.order
+        if view.is_dense and order[0] == 0 and view.shape[0] == low.value(name).shape[0]:
+            lies = view.permuted(order).reshaped(low.value(name).shape)
+            columns = weights if turned else weights.T
+            kept = columns.reshape(-1, *view.shape[1:]).transpose(0, *(k for k in order if k))
+            if lies is not None:
+                w = low.weight(np.ascontiguousarray(kept.reshape(columns.shape)), f"{node.name or node.outputs[0]}_w")
+                return lies, w.permuted((1, 0))
+    a, b = low.view(name), low.view(node.inputs[3])
+    a = a.permuted((1, 0)) if node.attributes.get("transA") else a
+    return a, b.permuted((1, 0)) if turned else b
+
+
+def _matmul(
+    low: Lowering,
+    node: Node,
+    x: View,
+    w: View,
+    bias: NDArray[Any] | None = None,
+    **chain: Any,
+) -> None:
+    """Multiply [..., m, k] by [..., k, n]; either may lie transposed."""
+    shape = low.value(node.outputs[0]).shape
+    if x.rank == 1:
+        x, shape = x.expanded(0), (*shape[:-1], 1, shape[-1]) if w.rank > 1 else (1, *shape)
+    if w.rank == 1:
+        w, shape = w.expanded(1), (*shape, 1)
+    out = low.result(node).reshaped(shape)
+    assert out is not None, "a new tensor takes any shape"
+    x, w = _at_most_four(low, x, w, out)
+    rank = min(x.rank, 4)
+    x, w, out = (_of_rank(low, view) for view in (x, w, out))
+    named = {k: low.const(v, f"{node.name or node.outputs[0]}_m") for k, v in chain.items() if k.endswith("scale")}
+    x, x_turned = _turned(low, x)
+    w, w_turned = _turned(low, w)
+    del rank
+    low.emit(
+        "matmul",
+        out,
+        x=x,
+        w=w,
+        bias=None if bias is None else low.const(bias.reshape(-1), f"{node.name or node.outputs[0]}_b", np.int32),
+        transpose_x=x_turned,
+        transpose_w=w_turned,
+        **named,
+        **_zeros({k: v for k, v in chain.items() if not k.endswith("scale")}),
+    )
+
+
+def _at_most_four(low: Lowering, x: View, w: View, out: View) -> tuple[View, View]:
+    if max(x.rank, w.rank, out.rank) > 4 and w.rank != 2:
+        raise Refusal("its batch has more than two dimensions")
+    return x, w
+
+
+def _of_rank(low: Lowering, view: View) -> View:
+    """Return a matrix, or a batch of them, of 2 to 4 dimensions."""
+    while view.rank > 4:
+        view = low.reshaped(view, (view.shape[0] * view.shape[1], *view.shape[2:]))
+    return view
+
+
+def _turned(low: Lowering, view: View) -> tuple[View, bool]:
+    """Return a batch of matrices whose rows lie side by side, and whether that is its transpose."""
+    *batch, rows, columns = range(view.rank)
+    if view.strides[columns] == 1 or view.shape[columns] == 1:
+        return view, False
+    if view.strides[rows] == 1 or view.shape[rows] == 1:
+        return view.permuted((*batch, columns, rows)), True
+    return low.innermost(view, columns), False

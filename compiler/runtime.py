@@ -1,0 +1,117 @@
+"""onnx and onnxruntime: imported here alone, as they are used, and asked in ways that keep bits.
+
+The host's runtime has three parts in a compilation: it gives networks of QuantizeLinear and DequantizeLinear their
+integer form, computes what is constant, and computes what no engine of the chip does. Each runs on one thread, node by
+node (no optimisation), so that results are those of the nodes as they are written.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Node
+from isa.errors import InputError
+
+EXTRA = "pip install 'ratel-npu[onnx]'"
+# Of all files that onnxruntime 1.32 takes: the least version of the format with what is written here.
+IR_VERSION = 10
+
+
+def onnx() -> Any:
+    """Return the module onnx; raise InputError, saying what to install, where it is missing."""
+    try:
+        import onnx
+        import onnx.numpy_helper
+        import onnx.shape_inference
+    except ImportError as error:
+        raise InputError(f"a network is read with onnx, which is not installed ({error})", EXTRA) from error
+    return onnx
+
+
+def onnxruntime() -> Any:
+    """Return the module onnxruntime; raise InputError, saying what to install, where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            f"a network is compiled with onnxruntime, which is not installed ({error})", EXTRA
+        ) from error
+    onnxruntime.set_default_logger_severity(4)
+    return onnxruntime
+
+
+def session(model: Any, optimised: Path | None = None) -> Any:
+    """Return onnxruntime's session of a model, its bytes or its path; write its extended form to `optimised`, if given.
+
+    Raises InputError with what the runtime says where it does not take the model.
+    """
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    level = runtime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL
+    if optimised is not None:
+        options.graph_optimization_level = level.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(optimised)
+        # Else integers of s8 stay in floats.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # Of a dozen kinds, which share no base.
+        raise InputError(f"onnxruntime does not take this network: {said(error)}") from error
+
+
+def said(error: Exception) -> str:
+    """Return what the runtime says, in one line, without its own places."""
+    text = " ".join(str(error).split())
+    return text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
+
+
+def extended(model: Any) -> tuple[Any, str]:
+    """Return the form that onnxruntime's extended optimisations give a model, and how it is called."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "extended.onnx"
+        session(model, path)
+        found = onnx().load(path)
+    return found, f"onnxruntime {onnxruntime().__version__}, extended"
+
+
+def model_of(
+    nodes: Iterable[Node],
+    inputs: Mapping[str, tuple[np.dtype[Any], Sequence[int] | None]],
+    constants: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str],
+    opsets: Mapping[str, int],
+) -> bytes:
+    """Return a model of some nodes; `inputs` are types and shapes of what they are given."""
+    helper, numpy_helper = onnx().helper, onnx().numpy_helper
+
+    def described(name: str, dtype: np.dtype[Any], shape: Sequence[int] | None) -> Any:
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), shape)
+
+    graph = helper.make_graph(
+        [node.proto for node in nodes],
+        "part",
+        [described(name, *of) for name, of in inputs.items()],
+        [onnx().ValueInfoProto(name=name) for name in outputs],
+        [numpy_helper.from_array(data, name) for name, data in constants.items()],
+    )
+    versions = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    return helper.make_model(graph, opset_imports=versions, ir_version=IR_VERSION).SerializeToString()
+
+
+def evaluate(
+    nodes: Sequence[Node], given: Mapping[str, NDArray[Any]], outputs: Sequence[str], opsets: Mapping[str, int]
+) -> list[NDArray[Any]]:
+    """Return what nodes make of arrays; raise InputError with what the runtime says where they do not."""
+    kinds = {name: (array.dtype, array.shape) for name, array in given.items()}
+    made = session(model_of(nodes, kinds, {}, outputs, opsets))
+    try:
+        return list(made.run(list(outputs), dict(given)))
+    except Exception as error:
+        raise InputError(f"onnxruntime cannot compute {nodes[-1].label}: {said(error)}") from error

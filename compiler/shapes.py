@@ -1,0 +1,202 @@
+"""Shapes and types of all values of a model whose inputs are fixed; what is constant is computed on the way.
+
+ONNX's own rules say what each operator makes; onnxruntime's further operators have rules here, or are tried on zeros.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Graph, Node, Value
+from compiler.runtime import evaluate, onnx
+from isa.errors import InputError
+
+# What a node makes anew each time, and what is not to be held as a constant.
+NOT_CONSTANT = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+MAX_CONSTANT = 2**28
+# Tried nodes are given so many elements at most.
+MAX_TRIED = 2**26
+
+Shape = tuple[int, ...]
+Known = Mapping[str, Value]
+
+
+def infer(
+    proto: Any, name: str, nodes: Sequence[Node], opsets: Mapping[str, int], reader: str, inputs: Mapping[str, Shape]
+) -> Graph:
+    """Return the graph of a model: constants computed, and the nodes that are left, with their values."""
+    package = onnx()
+    values: dict[str, Value] = {}
+    for tensor in proto.graph.initializer:
+        try:
+            data = package.numpy_helper.to_array(tensor)
+        except Exception as error:  # Of many kinds: the bytes do not fit the shape, the type is unknown.
+            raise InputError(f"the weight {tensor.name!r} of {name} is damaged: {error}") from error
+        values[tensor.name] = Value(tensor.name, data.dtype, data.shape, data)
+    for value in proto.graph.input:
+        if value.name in inputs:
+            dtype = package.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            values[value.name] = Value(value.name, dtype, inputs[value.name])
+    kept = []
+    for node in nodes:
+        for read in node.inputs:
+            if read and read not in values:
+                raise InputError(f"{node.label} of {name} reads {read!r}, which nothing before it makes")
+        constants = _constants(node, values, opsets)
+        if constants is None:
+            kept.append(node)
+            for made, (dtype, shape) in zip(node.outputs, _made(node, values, opsets, name)):
+                if made:
+                    values[made] = Value(made, np.dtype(dtype), tuple(shape))
+        else:
+            for made, data in zip(node.outputs, constants):
+                if made:
+                    values[made] = Value(made, data.dtype, data.shape, data)
+    outputs = tuple(value.name for value in proto.graph.output)
+    for output in outputs:
+        if output not in values:
+            raise InputError(f"the output {output!r} of {name} is made by no node")
+    used = {*inputs, *outputs, *(one for node in kept for one in (*node.inputs, *node.outputs))}
+    return Graph(
+        name, tuple(inputs), outputs, {k: v for k, v in values.items() if k in used}, tuple(kept), opsets, reader
+    )
+
+
+def _constants(node: Node, values: Known, opsets: Mapping[str, int]) -> list[NDArray[Any]] | None:
+    """Return what a node makes where that does not follow the inputs; None where it does."""
+    if node.op in ("Shape", "Size") and not node.domain:
+        shape = values[node.inputs[0]].shape
+        if node.op == "Size":
+            return [np.array(prod(shape), np.int64)]
+        begin, end = node.attributes.get("start", 0), node.attributes.get("end", len(shape))
+        return [np.array(shape[begin:end], np.int64)]
+    if node.op == "Constant" and not node.domain and not node.inputs:
+        return evaluate([node], {}, node.outputs[:1], opsets)
+    read = [values[name] for name in node.inputs if name]
+    if not read or node.op in NOT_CONSTANT or any(value.data is None for value in read):
+        return None
+    if sum(value.elements for value in read) > MAX_CONSTANT:
+        return None
+    given = {value.name: value.data for value in read if value.data is not None}
+    made = [name for name in node.outputs if name]
+    found = dict(zip(made, evaluate([node], given, made, opsets)))
+    return [found.get(name, np.empty(0)) for name in node.outputs]
+
+
+def _made(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> list[tuple[Any, Shape]]:
+    """Return types and shapes of what a node makes."""
+    read = [values[one] if one else None for one in node.inputs]
+    if node.domain:
+        if node.op in RULES:
+            return [RULES[node.op](node, read)]
+        return _tried(node, values, opsets, name)
+    package = onnx()
+    try:
+        schema = package.defs.get_schema(node.op, opsets[""], "")
+    except Exception as error:
+        raise InputError(f"{node.label} of {name}: ONNX {opsets.get('')} has no such operator", "export it again") from error
+    types = {value.name: _type(value) for value in read if value is not None}
+    small = {
+        value.name: package.numpy_helper.from_array(value.data, value.name)
+        for value in read
+        if value is not None and value.data is not None and value.elements <= 1024
+    }
+    imports = [package.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    try:
+        found = package.shape_inference.infer_node_outputs(schema, node.proto, types, small, opset_imports=imports)
+    except Exception as error:
+        raise InputError(f"{node.label} of {name} does not fit its inputs: {' '.join(str(error).split())}") from error
+    made = []
+    for output in node.outputs:
+        if not output:
+            made.append((np.dtype(np.float32), ()))
+            continue
+        kind = found[output].tensor_type if output in found else None
+        dims = list(kind.shape.dim) if kind is not None and kind.HasField("shape") else None
+        if kind is None or dims is None or not all(dim.HasField("dim_value") for dim in dims):
+            return _tried(node, values, opsets, name)
+        made.append((package.helper.tensor_dtype_to_np_dtype(kind.elem_type), tuple(dim.dim_value for dim in dims)))
+    return made
+
+
+def _type(value: Value) -> Any:
+    helper = onnx().helper
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+
+
+def _tried(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> list[tuple[Any, Shape]]:
+    """Return types and shapes of what onnxruntime makes of zeros: of operators whose rules nobody states."""
+    given = {}
+    for value in (values[one] for one in node.inputs if one):
+        if value.data is None and value.elements > MAX_TRIED:
+            raise InputError(f"{node.label} of {name}: the shape of its result is not known")
+        given[value.name] = np.zeros(value.shape, value.dtype) if value.data is None else value.data
+    made = [one for one in node.outputs if one]
+    found = dict(zip(made, evaluate([node], given, made, opsets)))
+    return [(found[one].dtype, found[one].shape) if one else (np.dtype(np.float32), ()) for one in node.outputs]
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the shape that shapes are broadcast to."""
+    return tuple(int(size) for size in np.broadcast_shapes(*shapes))
+
+
+Read = Sequence[Value | None]
+
+
+def _of(read: Read, place: int) -> Value:
+    value = read[place]
+    if value is None:
+        raise InputError(f"input {place} is left out")
+    return value
+
+
+def _same(node: Node, read: Read) -> tuple[Any, Shape]:
+    return _of(read, 0).dtype, _of(read, 0).shape
+
+
+def _element_wise(node: Node, read: Read) -> tuple[Any, Shape]:
+    a, b = _of(read, 0), _of(read, 3)
+    return a.dtype, broadcast(a.shape, b.shape)
+
+
+def _concat(node: Node, read: Read) -> tuple[Any, Shape]:
+    parts = [_of(read, place) for place in range(2, len(read), 3)]
+    shape = list(parts[0].shape)
+    axis = node.attributes["axis"]
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    return _of(read, 1).dtype, tuple(shape)
+
+
+def _global_pool(node: Node, read: Read) -> tuple[Any, Shape]:
+    x = _of(read, 0)
+    kept = {0, len(x.shape) - 1 if node.attributes.get("channels_last") else 1}
+    return x.dtype, tuple(size if k in kept else 1 for k, size in enumerate(x.shape))
+
+
+def _gemm(node: Node, read: Read) -> tuple[Any, Shape]:
+    a, b = _of(read, 0), _of(read, 3)
+    rows = a.shape[1 if node.attributes.get("transA") else 0]
+    columns = b.shape[0 if node.attributes.get("transB") else 1]
+    # Without the result's scale it stays in floats.
+    has_scale = len(read) > 7 and read[7] is not None
+    return (a.dtype if has_scale else np.dtype(np.float32)), (rows, columns)
+
+
+# Of onnxruntime's own operators; what is not here is tried.
+RULES: dict[str, Callable[[Node, Read], tuple[Any, Shape]]] = {
+    "QLinearAdd": _element_wise,
+    "QLinearMul": _element_wise,
+    "QLinearConcat": _concat,
+    "QLinearGlobalAveragePool": _global_pool,
+    "QLinearSigmoid": _same,
+    "QLinearLeakyRelu": _same,
+    "QLinearSoftmax": _same,
+    "QGemm": _gemm,
+    "Gelu": _same,
+    "FastGelu": _same,
+    "QuickGelu": _same,
+}

@@ -1,0 +1,234 @@
+"""What the chip does for a network, before any of it has a place: tensors, views of them, and steps.
+
+A view has a network's own dimensions in its own order; its strides say how they lie in memory. So a transpose, a
+slice, and most reshapes are views, and cost nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from numpy.typing import NDArray
+
+from compiler.graph import Node
+
+BYTES = {"i8": 1, "u8": 1, "i16": 2, "i32": 4, "f32": 4}
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A tensor that is declared: `kind` is input, output, weight, const or local; weights and constants have `data`.
+
+    `shape` is as it lies in memory. `scale` and `zero` are given where the host quantises what it hands in; `axes` says
+    in which order the host has the dimensions, () where it is this one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    kind: str = "local"
+    data: NDArray[Any] | None = None
+    scale: float | None = None
+    zero: int = 0
+    axes: tuple[int, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * BYTES[self.dtype]
+
+    def view(self) -> "View":
+        """Return the whole tensor, as it lies."""
+        return View(self, 0, self.shape, dense(self.shape))
+
+
+@dataclass(frozen=True)
+class View:
+    """Elements of a tensor: the first, and for each dimension its size and its stride, in elements."""
+
+    tensor: Tensor
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def dtype(self) -> str:
+        return self.tensor.dtype
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * BYTES[self.dtype]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has each element of its tensor once."""
+        return self.elements == self.tensor.elements and self.is_dense
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its elements lie side by side, in whatever order of the dimensions."""
+        expected = 1
+        for size, stride in sorted(self._sized(), key=lambda pair: pair[1]):
+            if stride != expected:
+                return False
+            expected *= size
+        return True
+
+    def _sized(self) -> list[tuple[int, int]]:
+        return [(size, stride) for size, stride in zip(self.shape, self.strides) if size != 1]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The dimensions from the outermost in memory to the innermost; those of one element stay behind their left."""
+        strides = list(self.strides)
+        for k, size in enumerate(self.shape):
+            if size == 1:
+                strides[k] = strides[k - 1] if k else max(self.strides, default=1)
+        return tuple(sorted(range(self.rank), key=lambda k: (-strides[k], k)))
+
+    def permuted(self, axes: Sequence[int]) -> "View":
+        """Return the dimensions in another order, as numpy.transpose has them."""
+        return replace(
+            self, shape=tuple(self.shape[k] for k in axes), strides=tuple(self.strides[k] for k in axes)
+        )
+
+    def sliced(self, axis: int, start: int, size: int, step: int = 1) -> "View":
+        """Return `size` elements of a dimension from `start` on; a step may be negative."""
+        shape, strides = list(self.shape), list(self.strides)
+        shape[axis], strides[axis] = size, self.strides[axis] * step
+        return replace(self, offset=self.offset + start * self.strides[axis], shape=tuple(shape), strides=tuple(strides))
+
+    def expanded(self, axis: int) -> "View":
+        """Return it with a dimension of 1 before `axis`."""
+        inner = self.strides[axis] * self.shape[axis] if axis < self.rank else 1
+        return replace(
+            self,
+            shape=(*self.shape[:axis], 1, *self.shape[axis:]),
+            strides=(*self.strides[:axis], inner, *self.strides[axis:]),
+        )
+
+    def reshaped(self, shape: Sequence[int]) -> "View | None":
+        """Return it with other dimensions, in row-major order; None where that has to move elements."""
+        shape = tuple(shape)
+        if prod(shape) != self.elements:
+            raise ValueError(f"{self.shape} is no {shape}")
+        strides: list[int] = []
+        held = self._sized()
+        k, wanted = 0, [size for size in shape if size != 1]
+        n = 0
+        while n < len(wanted):
+            # The least number of dimensions on both sides with as many elements.
+            begin, count, made, last = k, held[k][0], wanted[n], n + 1
+            k += 1
+            while count != made:
+                if count < made:
+                    count *= held[k][0]
+                    k += 1
+                else:
+                    made *= wanted[last]
+                    last += 1
+            group = held[begin:k]
+            if any(group[i][1] != group[i + 1][0] * group[i + 1][1] for i in range(len(group) - 1)):
+                return None
+            inner = group[-1][1]
+            steps = []
+            for size in reversed(wanted[n:last]):
+                steps.append(inner)
+                inner *= size
+            strides += reversed(steps)
+            n = last
+        full, at = [0] * len(shape), len(strides)
+        behind = 1
+        for axis in range(len(shape) - 1, -1, -1):
+            if shape[axis] != 1:
+                at -= 1
+                full[axis] = strides[at]
+                behind = strides[at] * shape[axis]
+            else:
+                full[axis] = behind
+        return replace(self, shape=shape, strides=tuple(full))
+
+    def broadcast(self, shape: Sequence[int]) -> "View":
+        """Return it with dimensions of 1 in front, as many as `shape` has; sizes stay."""
+        view = self
+        while view.rank < len(shape):
+            view = view.expanded(0)
+        return view
+
+
+def dense(shape: Sequence[int], order: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Return the strides of a tensor without gaps, its dimensions in memory in this order, outermost first."""
+    strides, step = [0] * len(shape), 1
+    for axis in reversed(order if order is not None else range(len(shape))):
+        strides[axis] = step
+        step *= shape[axis]
+    return tuple(strides)
+
+
+def collapsed(*views: View, keep_last: bool = False) -> tuple[View, ...]:
+    """Return views of one shape, or broadcast to the first's, with as few dimensions as they have together.
+
+    Outermost in the memory of the first comes first. Dimensions that each of them has side by side become one, but with
+    the innermost one where it is kept.
+    """
+    first = views[0]
+    axes = [axis for axis in first.order if first.shape[axis] != 1]
+    dims: list[list[tuple[int, int]]] = []
+    for axis in axes:
+        here = [(view.shape[axis], view.strides[axis]) for view in views]
+        is_kept = keep_last and axis == axes[-1]
+        if dims and not is_kept and all(_joins(before, now) for before, now in zip(dims[-1], here)):
+            dims[-1] = [(before[0] * now[0], now[1]) for before, now in zip(dims[-1], here)]
+        else:
+            dims.append(here)
+    if not dims:
+        dims = [[(1, 1)] * len(views)]
+    return tuple(
+        replace(view, shape=tuple(dim[k][0] for dim in dims), strides=tuple(dim[k][1] for dim in dims))
+        for k, view in enumerate(views)
+    )
+
+
+def _joins(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
+    if outer[0] == 1 and inner[0] == 1:
+        return True
+    return outer[0] != 1 and inner[0] != 1 and outer[1] == inner[0] * inner[1]
+
+
+@dataclass(eq=False)
+class Step:
+    """One instruction: its operands by name, the result first, and its attributes; the node that it is for."""
+
+    mnemonic: str
+    operands: dict[str, View]
+    attributes: dict[str, Any]
+    node: Node | None
+
+    @property
+    def out(self) -> View:
+        return self.operands["out"]
+
+    def reads(self) -> list[View]:
+        return [view for name, view in self.operands.items() if name != "out"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the chip does for a part of a network: its steps in order, its inputs and outputs by the network's names."""
+
+    steps: tuple[Step, ...]
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    views: Mapping[str, View] = field(default_factory=dict)
