@@ -6,17 +6,20 @@ from typing import Any
 from assembler.builder.builder import Builder
 from compiler.graph import Graph, Node
 from compiler.place import aligned, greedy, lives
-from compiler.steps import BYTES, Plan, Step, Tensor, View, dense
+from compiler.steps import BYTES, Plan, Tensor, View, dense
 from isa.chip import Chip
 from isa.errors import InputError
 from isa.memory import spelled
 
 
-def emit(plan: Plan, graph: Graph, chip: Chip, order: str = "hardware") -> Builder:
-    """Return the program of a plan whose tensors all fit the local memory of one core."""
+def emit(plan: Plan, graph: Graph, chip: Chip, order: str = "hardware", keep: bool = False) -> Builder:
+    """Return the program of a plan whose tensors all fit the local memory of one core.
+
+    With `keep` each tensor has a place of its own, so that it can be dumped behind a run.
+    """
     b = Builder(graph.name, chip, order, scales="explicit")
     b.comment(f"{graph.name}, read with {graph.reader}")
-    places = _places(plan, chip)
+    places = _places(plan, chip, keep)
     handles = {tensor: _declare(b, tensor, at) for tensor, at in places.items()}
     node: Node | None = None
     for step in plan.steps:
@@ -37,7 +40,7 @@ def described(node: Node, graph: Graph) -> str:
     return f"{node.number} {node.op}{name}: {read} -> {made}"
 
 
-def _places(plan: Plan, chip: Chip) -> dict[Tensor, int | None]:
+def _places(plan: Plan, chip: Chip, keep: bool) -> dict[Tensor, int | None]:
     """Return the address of each tensor in local memory; None for constants, which the assembler places."""
     tensors = dict.fromkeys(view.tensor for step in plan.steps for view in step.operands.values())
     ends = [*plan.inputs.values(), *plan.outputs.values()]
@@ -46,7 +49,10 @@ def _places(plan: Plan, chip: Chip) -> dict[Tensor, int | None]:
     for tensor in [*ends, *(tensor for tensor in tensors if tensor.kind == "weight")]:
         places[tensor] = at
         at += aligned(tensor.bytes)
-    shared, size = greedy({tensor: life for tensor, life in lives(plan.steps).items() if tensor not in places})
+    living = {tensor: life for tensor, life in lives(plan.steps).items() if tensor not in places}
+    if keep:
+        living = dict.fromkeys(living, (0, len(plan.steps)))
+    shared, size = greedy(living)
     if at + size > chip["memory.lm_bytes"]:
         raise InputError(
             f"the network needs {spelled(at + size)} of local memory, of which {chip.name} has "
@@ -63,8 +69,8 @@ def _declare(b: Builder, tensor: Tensor, at: int | None) -> Any:
         case "weight":
             return b.weight(tensor.name, tensor.data, at=at)
         case "input":
-            quantised = {"scale": tensor.scale, "zero": tensor.zero or None} if tensor.scale else {}
-            return b.input(tensor.name, tensor.dtype, tensor.shape, at=at, **quantised)
+            zero = tensor.zero or None
+            return b.input(tensor.name, tensor.dtype, tensor.shape, scale=tensor.scale, zero=zero, at=at)
         case "output":
             return b.output(tensor.name, tensor.dtype, tensor.shape, at=at)
     return b.local(tensor.name, tensor.dtype, tensor.shape, at=at)
@@ -100,6 +106,3 @@ def _strides(view: View) -> tuple[int, ...]:
             strides[axis] = inner
         inner = strides[axis] * view.shape[axis]
     return tuple(strides)
-
-
-__all__ = ["Step", "described", "emit", "operand"]

@@ -65,7 +65,9 @@ def _loaded(model: Any) -> tuple[Any, Source]:
         copied.CopyFrom(model)
         return copied, Source(model.graph.name or "network")
     else:
-        raise InputError(f"a {type(model).__name__} is no network", "give the path of an ONNX file, or an onnx.ModelProto")
+        raise InputError(
+            f"a {type(model).__name__} is no network", "give the path of an ONNX file, or an onnx.ModelProto"
+        )
     if len(data) > MAX_MODEL_BYTES:
         raise InputError(f"{source.name} has more than 2 GiB", "keep its weights as external data")
     short = shortage({f"reading {source.name}": 2 * len(data)})
@@ -93,7 +95,8 @@ def _checked(proto: Any, source: Source) -> Any:
     for one in proto.opset_import:
         if one.domain in ("", "ai.onnx") and one.version > known:
             raise InputError(
-                f"{source.name} needs version {one.version} of ONNX's operators; onnx {package.__version__} has {known}",
+                f"{source.name} needs version {one.version} of ONNX's operators; onnx {package.__version__} has "
+                f"{known}",
                 "install a newer onnx, or export the model again with a lower opset_version",
             )
     if proto.functions:
@@ -102,7 +105,9 @@ def _checked(proto: Any, source: Source) -> Any:
         proto = inliner.inline_local_functions(proto)
     if proto.graph.sparse_initializer:
         first = proto.graph.sparse_initializer[0].values.name
-        raise InputError(f"{source.name} has a sparse tensor, {first!r}", "store it dense: the chip compresses weights itself")
+        raise InputError(
+            f"{source.name} has a sparse tensor, {first!r}", "store it dense: the chip compresses weights itself"
+        )
     names = {value: name for name, value in package.TensorProto.DataType.items()}
     for tensor in proto.graph.initializer:
         _refuse_type(names[tensor.data_type], f"the weight {tensor.name!r}", source)
@@ -110,13 +115,15 @@ def _checked(proto: Any, source: Source) -> Any:
             _read_external(tensor, source)
     for value in proto.graph.input:
         if not value.type.HasField("tensor_type"):
-            raise InputError(f"the input {value.name!r} of {source.name} is no tensor", "export the model with tensors alone")
+            raise InputError(
+                f"the input {value.name!r} of {source.name} is no tensor", "export the model with tensors alone"
+            )
         _refuse_type(names[value.type.tensor_type.elem_type], f"the input {value.name!r}", source)
     for number, node in enumerate(proto.graph.node, 1):
         if node.op_type in CONTROL_FLOW:
             raise InputError(
-                f"node {number} of {source.name}, {node.name or node.op_type!r}, is a {node.op_type}: control flow that "
-                "follows data",
+                f"node {number} of {source.name}, {node.name or node.op_type!r}, is a {node.op_type}: control flow "
+                "that follows data",
                 "the chip's loops count; export the model for fixed sizes, which unrolls it",
             )
     return proto
@@ -142,10 +149,14 @@ def _read_external(tensor: Any, source: Source) -> None:
             file.seek(at)
             data = file.read(size if size >= 0 else -1)
     except Refused as error:
-        raise InputError(f"the data of {tensor.name!r} in {source.name} are not read: {name!r} {error.said}", error.help) from error
+        raise InputError(
+            f"the data of {tensor.name!r} in {source.name} are not read: {name!r} {error.said}", error.help
+        ) from error
     except (OSError, ValueError) as error:
         help = f"keep {name!r} in the folder of the model"
-        raise InputError(f"the data of {tensor.name!r} in {source.name} cannot be read: {reason(error)}", help) from error
+        raise InputError(
+            f"the data of {tensor.name!r} in {source.name} cannot be read: {reason(error)}", help
+        ) from error
     tensor.raw_data = data
     tensor.data_location = onnx().TensorProto.DEFAULT
     del tensor.external_data[:]
@@ -155,9 +166,12 @@ def _is_of_floats_and_scales(proto: Any) -> bool:
     """Return whether what a model computes stands between DequantizeLinear and QuantizeLinear."""
     dequantised = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     ends = {value.name for value in proto.graph.output}
-    return any(
-        name in dequantised and node.op_type != "QuantizeLinear" for node in proto.graph.node for name in node.input
-    ) and not dequantised <= ends
+    return (
+        any(
+            name in dequantised and node.op_type != "QuantizeLinear" for node in proto.graph.node for name in node.input
+        )
+        and not dequantised <= ends
+    )
 
 
 def _node(proto: Any, number: int) -> Node:
@@ -169,35 +183,30 @@ def _node(proto: Any, number: int) -> Node:
 def _fixed(proto: Any, source: Source, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the inputs: those of the file, with its open dimensions as `shapes` has them."""
     held = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in held]
-    names = [value.name for value in inputs]
+    inputs = {value.name: value for value in proto.graph.input if value.name not in held}
     for name in shapes:
-        if name not in names:
-            raise InputError(
-                f"{source.name} has no input {name!r}", did_you_mean(name, names, f"inputs: {', '.join(names) or 'none'}")
-            )
-    found = {}
-    for value in inputs:
-        dims = value.type.tensor_type.shape.dim
-        written = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims]
-        text = f"[{', '.join(map(str, written))}]"
-        given = shapes.get(value.name)
-        if given is None and not all(isinstance(size, int) and size > 0 for size in written):
-            # The first is the batch, of which one is meant.
-            one = [1 if k == 0 and not isinstance(size, int) else size for k, size in enumerate(written)]
-            if not all(isinstance(size, int) and size > 0 for size in one):
-                example = ",".join(str(size) if isinstance(size, int) else "N" for size in one)
-                raise InputError(
-                    f"the input {value.name!r} of {source.name} has dimensions that are open: {text}",
-                    f"fix them: --shape {value.name}={example} (in Python: shapes={{{value.name!r}: (...)}})",
-                )
-            given = one
-        chosen = tuple(int(size) for size in (written if given is None else given))
-        fits = len(chosen) == len(written) and all(
-            size > 0 and (not isinstance(is_written, int) or is_written in (size, 0))
-            for size, is_written in zip(chosen, written)
-        )
-        if not fits:
-            raise InputError(f"the input {value.name!r} of {source.name} is {text}, not {list(chosen)}", "fix what is open")
-        found[value.name] = chosen
-    return found
+        if name not in inputs:
+            help = did_you_mean(name, list(inputs), f"inputs: {', '.join(inputs) or 'none'}")
+            raise InputError(f"{source.name} has no input {name!r}", help)
+    return {name: _shape(value, source, shapes.get(name)) for name, value in inputs.items()}
+
+
+def _shape(value: Any, source: Source, given: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the shape of an input; an open first dimension, the batch, is 1 where nothing is given."""
+    dims = value.type.tensor_type.shape.dim
+    written = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
+    text = f"[{', '.join(str(size or dim.dim_param or '?') for dim, size in zip(dims, written))}]"
+    what = f"the input {value.name!r} of {source.name}"
+    if given is None:
+        one = [1 if k == 0 and size is None else size for k, size in enumerate(written)]
+        if None in one:
+            example = ",".join("N" if size is None else str(size) for size in one)
+            help = f"fix them: --shape {value.name}={example} (in Python: shapes={{{value.name!r}: (...)}})"
+            raise InputError(f"{what} has dimensions that are open: {text}", help)
+        given = [size for size in one if size is not None]
+    chosen = tuple(int(size) for size in given)
+    if len(chosen) != len(written) or any(
+        size < 1 or fixed not in (None, size) for size, fixed in zip(chosen, written)
+    ):
+        raise InputError(f"{what} is {text}, not {list(chosen)}", "fix what is open, with sizes of 1 or more")
+    return chosen

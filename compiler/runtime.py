@@ -37,9 +37,7 @@ def onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise InputError(
-            f"a network is compiled with onnxruntime, which is not installed ({error})", EXTRA
-        ) from error
+        raise InputError(f"a network is compiled with onnxruntime, which is not installed ({error})", EXTRA) from error
     onnxruntime.set_default_logger_severity(4)
     return onnxruntime
 

@@ -97,7 +97,9 @@ def _made(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> li
     try:
         schema = package.defs.get_schema(node.op, opsets[""], "")
     except Exception as error:
-        raise InputError(f"{node.label} of {name}: ONNX {opsets.get('')} has no such operator", "export it again") from error
+        raise InputError(
+            f"{node.label} of {name}: ONNX {opsets.get('')} has no such operator", "export it again"
+        ) from error
     types = {value.name: _type(value) for value in read if value is not None}
     small = {
         value.name: package.numpy_helper.from_array(value.data, value.name)
@@ -109,7 +111,7 @@ def _made(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> li
         found = package.shape_inference.infer_node_outputs(schema, node.proto, types, small, opset_imports=imports)
     except Exception as error:
         raise InputError(f"{node.label} of {name} does not fit its inputs: {' '.join(str(error).split())}") from error
-    made = []
+    made: list[tuple[Any, Shape]] = []
     for output in node.outputs:
         if not output:
             made.append((np.dtype(np.float32), ()))
@@ -136,7 +138,8 @@ def _tried(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> l
         given[value.name] = np.zeros(value.shape, value.dtype) if value.data is None else value.data
     made = [one for one in node.outputs if one]
     found = dict(zip(made, evaluate([node], given, made, opsets)))
-    return [(found[one].dtype, found[one].shape) if one else (np.dtype(np.float32), ()) for one in node.outputs]
+    nothing: tuple[Any, Shape] = (np.dtype(np.float32), ())
+    return [(found[one].dtype, found[one].shape) if one else nothing for one in node.outputs]
 
 
 def broadcast(*shapes: Shape) -> Shape:

@@ -6,6 +6,7 @@ slice, and most reshapes are views, and cost nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -100,15 +101,15 @@ class View:
 
     def permuted(self, axes: Sequence[int]) -> "View":
         """Return the dimensions in another order, as numpy.transpose has them."""
-        return replace(
-            self, shape=tuple(self.shape[k] for k in axes), strides=tuple(self.strides[k] for k in axes)
-        )
+        return replace(self, shape=tuple(self.shape[k] for k in axes), strides=tuple(self.strides[k] for k in axes))
 
     def sliced(self, axis: int, start: int, size: int, step: int = 1) -> "View":
         """Return `size` elements of a dimension from `start` on; a step may be negative."""
         shape, strides = list(self.shape), list(self.strides)
         shape[axis], strides[axis] = size, self.strides[axis] * step
-        return replace(self, offset=self.offset + start * self.strides[axis], shape=tuple(shape), strides=tuple(strides))
+        return replace(
+            self, offset=self.offset + start * self.strides[axis], shape=tuple(shape), strides=tuple(strides)
+        )
 
     def expanded(self, axis: int) -> "View":
         """Return it with a dimension of 1 before `axis`."""
@@ -124,41 +125,20 @@ class View:
         shape = tuple(shape)
         if prod(shape) != self.elements:
             raise ValueError(f"{self.shape} is no {shape}")
-        strides: list[int] = []
-        held = self._sized()
-        k, wanted = 0, [size for size in shape if size != 1]
-        n = 0
-        while n < len(wanted):
-            # The least number of dimensions on both sides with as many elements.
-            begin, count, made, last = k, held[k][0], wanted[n], n + 1
-            k += 1
-            while count != made:
-                if count < made:
-                    count *= held[k][0]
-                    k += 1
-                else:
-                    made *= wanted[last]
-                    last += 1
-            group = held[begin:k]
-            if any(group[i][1] != group[i + 1][0] * group[i + 1][1] for i in range(len(group) - 1)):
+        strides = [0] * len(shape)
+        for held, made in regrouped(self.shape, shape):
+            if any(self.strides[a] != self.shape[b] * self.strides[b] for a, b in pairwise(held)):
                 return None
-            inner = group[-1][1]
-            steps = []
-            for size in reversed(wanted[n:last]):
-                steps.append(inner)
-                inner *= size
-            strides += reversed(steps)
-            n = last
-        full, at = [0] * len(shape), len(strides)
+            inner = self.strides[held[-1]]
+            for axis in reversed(made):
+                strides[axis] = inner
+                inner *= shape[axis]
         behind = 1
-        for axis in range(len(shape) - 1, -1, -1):
-            if shape[axis] != 1:
-                at -= 1
-                full[axis] = strides[at]
-                behind = strides[at] * shape[axis]
-            else:
-                full[axis] = behind
-        return replace(self, shape=shape, strides=tuple(full))
+        for axis in reversed(range(len(shape))):
+            if shape[axis] == 1:
+                strides[axis] = behind
+            behind = strides[axis] * shape[axis]
+        return replace(self, shape=shape, strides=tuple(strides))
 
     def broadcast(self, shape: Sequence[int]) -> "View":
         """Return it with dimensions of 1 in front, as many as `shape` has; sizes stay."""
@@ -175,6 +155,20 @@ def dense(shape: Sequence[int], order: Sequence[int] | None = None) -> tuple[int
         strides[axis] = step
         step *= shape[axis]
     return tuple(strides)
+
+
+def regrouped(held: Sequence[int], made: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Return, for a reshape, which dimensions become which: the least sets of them with as many elements each."""
+    froms, tos = ([k for k, size in enumerate(shape) if size != 1] for shape in (held, made))
+    groups = []
+    while froms:
+        group = [froms.pop(0)], [tos.pop(0)]
+        while (counts := [prod(shape[k] for k in part) for shape, part in zip((held, made), group)]) and (
+            counts[0] != counts[1]
+        ):
+            (group[0] if counts[0] < counts[1] else group[1]).append((froms if counts[0] < counts[1] else tos).pop(0))
+        groups.append(group)
+    return groups
 
 
 def collapsed(*views: View, keep_last: bool = False) -> tuple[View, ...]:

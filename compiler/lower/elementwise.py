@@ -10,6 +10,7 @@ from compiler.graph import Node, Refusal
 from compiler.lower.lowering import MAX_RANK, Lowering
 from compiler.lower.quantised import Quantised, f32, quantised
 from compiler.steps import View, collapsed
+from isa.formats import multiply_add
 
 # So many instructions for one node, where dimensions do not lie side by side.
 MOST_PIECES = 256
@@ -57,23 +58,25 @@ def order_of(low: Lowering, node: Node, *views: View) -> tuple[int, ...]:
 
 
 def add(low: Lowering, node: Node) -> None:
-    """QLinearAdd: rne(fma(b, rb, fma(a, ra, zc - (ra * za + rb * zb)))), ra = sa / sc, rb = sb / sc, all in float32."""
+    """QLinearAdd: rne(fma(a, ra, fma(b, rb, zc - fma(ra, za, rb * zb)))), ra = sa / sc, rb = sb / sc, in float32."""
     a, b, c = quantised(low, node, 1, 2), quantised(low, node, 4, 5), quantised(low, node, 6, 7)
     x, y = low.view(node.inputs[0]), low.view(node.inputs[3])
-    a_ratio, b_ratio = a.one_scale / c.one_scale, b.one_scale / c.one_scale
-    fixed = f32(c.zero) - (a_ratio * f32(a.zero) + b_ratio * f32(b.zero))
-    out = low.result(node, order_of(low, node, x, y))
-    if x.elements < y.elements:
-        # The sum's order is that of the operands; a fused sum of both is the same in either only without rounding.
-        pass
+    x_ratio, y_ratio = a.one_scale / c.one_scale, b.one_scale / c.one_scale
+    fixed = f32(c.zero) - fused(x_ratio, f32(a.zero), y_ratio * f32(b.zero))
     write(
         low,
-        out,
-        {"x": x, "add": y},
-        ew1_scale=low.const(a_ratio),
+        low.result(node, order_of(low, node, x, y)),
+        {"x": y, "add": x},
+        ew1_scale=low.const(y_ratio),
         ew1_bias=low.const(fixed) if fixed else None,
-        ew2_scale=low.const(b_ratio),
+        ew2_scale=low.const(x_ratio),
     )
+
+
+def fused(a: Any, b: Any, c: Any) -> Any:
+    """Return a * b + c in float32, rounded once."""
+    x, y, z = (np.asarray(one, np.float64) for one in (a, b, c))
+    return multiply_add(x, y, z, "fp32").astype(f32)[()]
 
 
 def dequantise(low: Lowering, node: Node) -> None:
@@ -81,9 +84,7 @@ def dequantise(low: Lowering, node: Node) -> None:
     x = quantised(low, node, 1, 2)
     given = low.view(node.inputs[0])
     out = low.result(node, given.order if x.scale.size == 1 else _last(given, _axis(node, given, 1)))
-    write(
-        low, out, {"x": given}, channels=x.scale.size > 1, x_zero=x.zero or None, ew1_scale=low.const(x.scale)
-    )
+    write(low, out, {"x": given}, channels=x.scale.size > 1, x_zero=x.zero or None, ew1_scale=low.const(x.scale))
 
 
 def _axis(node: Node, view: View, default: int) -> int:
@@ -96,16 +97,20 @@ def _last(view: View, axis: int) -> tuple[int, ...]:
 
 
 def quantise_input(low: Lowering, node: Node) -> Quantised | None:
-    """Return how an input of floats is quantised that nothing but this QuantizeLinear reads; None for any other."""
-    if low.constant(node.input(1)) is None or low.constant(node.input(1)).size != 1:  # type: ignore[union-attr]
+    """Return how QuantizeLinear makes integers, as the host can of an input; None where it differs."""
+    scale = low.constant(node.input(1)) if node.op == "QuantizeLinear" else None
+    if scale is None or scale.size != 1 or low.value(node.inputs[0]).dtype != np.float32:
         return None
     return quantised(low, node, 1, 2)
 
 
-def by_table(low: Lowering, node: Node, source: str, values: NDArray[Any]) -> None:
-    """Write a value as a table of another of 8 bits, from its least to its greatest."""
+def by_table(low: Lowering, node: Node, source: str, values: NDArray[Any] | None) -> None:
+    """Write a value as a table of another of 8 bits, from its least to its greatest; None stands for any table."""
     given = low.view(source)
     out = low.result(node, given.order)
+    if out.dtype not in ("i8", "u8", "f32"):
+        raise Refusal(f"its result is {out.dtype}, which no table has")
+    values = np.zeros(256, f32) if values is None else values
     write(low, out, {"x": given}, x_zero=128 if given.dtype == "u8" else None, table=low.table(values))
 
 
@@ -114,7 +119,3 @@ def relu(low: Lowering, node: Node) -> None:
     if given.dtype != "f32":
         raise Refusal(f"it is of {given.dtype}")
     write(low, low.result(node, given.order), {"x": given}, relu=True)
-
-
-def numbers(array: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(array, f32)

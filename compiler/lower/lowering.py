@@ -5,15 +5,14 @@ copy only where the view does not meet it already.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Node, Refusal, Value
-from compiler.steps import Step, Tensor, View, collapsed, dense
+from compiler.steps import Step, Tensor, View, collapsed, dense, regrouped
 
 # The chip's types by NumPy's; what the host has as int64 or bool the chip has in fewer bytes.
 DTYPES = {
@@ -29,7 +28,7 @@ MAX_RANK = 4
 # Declared tensors may have one more.
 MAX_DECLARED = 5
 # Names that mean something else in a text.
-RESERVED = frozenset(("task", "none", "inf", "nan", "in", "at", "x", "w"))
+RESERVED = frozenset(("task", "none", "inf", "nan"))
 
 
 class Lowering:
@@ -41,7 +40,8 @@ class Lowering:
         self.views: dict[str, View] = {}
         self.inputs: dict[str, Tensor] = {}
         self._node: Node | None = None
-        self._constants: dict[tuple[Any, ...], View] = {}
+        # With the array, so that its identity stays nobody else's.
+        self._constants: dict[tuple[Any, ...], tuple[View, NDArray[Any]]] = {}
         self._copies: dict[tuple[Any, ...], View] = {}
         self._names: set[str] = set()
         # Values that are other values, reshaped in a way that has to move elements: until somebody asks.
@@ -128,11 +128,17 @@ class Lowering:
         return self._copies[key]
 
     def reshaped(self, view: View, shape: Sequence[int]) -> View:
-        """Return a view with other dimensions, of a copy where elements have to move."""
+        """Return a view with other dimensions, of a copy where elements have to move.
+
+        In the copy dimensions that become one lie side by side; else they lie as they did.
+        """
         found = view.reshaped(shape)
         if found is None:
-            found = self.copied(view, range(view.rank)).reshaped(shape)
-            assert found is not None, "what is dense and in order takes any shape"
+            groups = [axes for axes, _ in regrouped(view.shape, shape)]
+            groups += [[k] for k, size in enumerate(view.shape) if size == 1]
+            groups.sort(key=lambda axes: -min(view.strides[k] for k in axes))
+            found = self.copied(view, [k for axes in groups for k in axes]).reshaped(shape)
+            assert found is not None, "what lies side by side takes any shape"
         return found
 
     def move(self, out: View, x: View) -> None:
@@ -169,21 +175,16 @@ class Lowering:
             while len(shape) > MAX_RANK:
                 shape = (shape[0] * shape[1], *shape[2:])
             tensor = Tensor(self.name(name), DTYPES[data.dtype.name], shape, kind, data.reshape(shape))
-            view = View(tensor, 0, data.shape, dense(data.shape))
-            self._constants[key] = view
-            # Keeps the array, so that its identity is nobody else's.
-            tensor.data = data.reshape(shape)
-        return self._constants[key]
+            self._constants[key] = View(tensor, 0, data.shape, dense(data.shape)), data
+        return self._constants[key][0]
 
     # Steps.
 
     def emit(self, mnemonic: str, out: View, **given: Any) -> None:
         """Write an instruction: operands are views, all else is an attribute; what is None is left out."""
-        operands = {"out": out, **{name: one for name, one in given.items() if isinstance(one, View)}}
-        attributes = {
-            name: one for name, one in given.items() if not isinstance(one, View) and one is not None and one is not False
-        }
-        self.steps.append(Step(mnemonic, operands, attributes, self._node))
+        views = {name: one for name, one in given.items() if isinstance(one, View)}
+        attributes = {name: one for name, one in given.items() if name not in views and one not in (None, False)}
+        self.steps.append(Step(mnemonic, {"out": out, **views}, attributes, self._node))
 
     def begin(self, node: Node) -> None:
         self._node = node
@@ -217,10 +218,3 @@ def images(view: View) -> View:
     """Return [batch, channels, (height,) width] as [batch, height, width, channels]."""
     view = view.permuted(channels_last(view))
     return view.expanded(1) if view.rank == 3 else view
-
-
-Sizes = Mapping[str, int]
-
-
-def elements(shape: Sequence[int]) -> int:
-    return prod(shape)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from compiler.graph import Node, Refusal
 from compiler.lower.lowering import Lowering, images
 from compiler.lower.products import window
@@ -56,7 +54,3 @@ def global_average(low: Lowering, node: Node) -> None:
         x_zero=x.zero or None,
         out_zero=y.zero or None,
     )
-
-
-def no(array: np.ndarray) -> None:
-    del array

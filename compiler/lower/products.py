@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Node, Refusal
-from compiler.lower.lowering import Lowering, images
+from compiler.lower.lowering import MAX_RANK, Lowering, images
 from compiler.lower.quantised import f32, multiplier, quantised
 from compiler.steps import View
 
@@ -52,9 +52,7 @@ def conv(low: Lowering, node: Node) -> None:
     y = quantised(low, node, 6, 7)
     weights = low.known(node, 3, "weight")
     bias = low.known(node, 8, "bias") if node.input(8) else None
-    _conv(
-        low, node, weights, bias, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=multiplier(x, w, y)
-    )
+    _conv(low, node, weights, bias, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=multiplier(x, w, y))
 
 
 def conv_integer(low: Lowering, node: Node) -> None:
@@ -185,13 +183,12 @@ def _matmul(
         w, shape = w.expanded(1), (*shape, 1)
     out = low.result(node).reshaped(shape)
     assert out is not None, "a new tensor takes any shape"
-    x, w = _at_most_four(low, x, w, out)
-    rank = min(x.rank, 4)
-    x, w, out = (_of_rank(low, view) for view in (x, w, out))
+    if w.rank > 2 and max(x.rank, w.rank) > MAX_RANK:
+        raise Refusal("its batch has more than two dimensions")
+    x, out = _flat(low, x), _flat(low, out)
     named = {k: low.const(v, f"{node.name or node.outputs[0]}_m") for k, v in chain.items() if k.endswith("scale")}
     x, x_turned = _turned(low, x)
     w, w_turned = _turned(low, w)
-    del rank
     low.emit(
         "matmul",
         out,
@@ -205,15 +202,9 @@ def _matmul(
     )
 
 
-def _at_most_four(low: Lowering, x: View, w: View, out: View) -> tuple[View, View]:
-    if max(x.rank, w.rank, out.rank) > 4 and w.rank != 2:
-        raise Refusal("its batch has more than two dimensions")
-    return x, w
-
-
-def _of_rank(low: Lowering, view: View) -> View:
-    """Return a matrix, or a batch of them, of 2 to 4 dimensions."""
-    while view.rank > 4:
+def _flat(low: Lowering, view: View) -> View:
+    """Return a batch of matrices with as few dimensions as an operand may have."""
+    while view.rank > MAX_RANK:
         view = low.reshaped(view, (view.shape[0] * view.shape[1], *view.shape[2:]))
     return view
 
