@@ -35,7 +35,7 @@ MEMORIES_OF_KIND = {
     "output": ("lm", "dev", "host"),
     "weight": ("lm", "dev", "host"),
     "const": ("cb",),
-    "local": ("lm", "dev", "host"),
+    "local": ("lm", "cb", "dev", "host"),
 }
 
 
