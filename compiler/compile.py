@@ -7,12 +7,15 @@ from typing import Any
 from compiler import regions, tables
 from compiler.emit import emit
 from compiler.graph import Graph, Node, Refusal
+from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import Lowering
 from compiler.lower.table import LOWER
 from compiler.read import read
+from compiler.roll import rolled
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
+from compiler.tile import tiled
 from isa.chip import Chip, load_chip
 from isa.errors import InputError
 from isa.program import Program
@@ -81,7 +84,8 @@ def _part(region: regions.Region, whole: Graph, chip: Chip, order: str, keep: bo
     graph = region.graph
     if region.side == regions.CHIP:
         plan = lowered(graph)
-        b = emit(plan, graph, chip, order, keep)
+        at_home = homes(plan, chip)
+        b = emit(plan, rolled(tiled(plan.steps, at_home, chip)), at_home, graph, chip, order, keep)
         return Part(region.side, graph, b.build(), b.text(), plan)
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}

@@ -6,6 +6,7 @@ needed whole. So a step can be cut along any dimension of its result that its op
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from compiler.steps import Step, View
 
@@ -55,8 +56,8 @@ def rules(step: Step) -> tuple[Rules, tuple[int, ...]]:
             assert x is not None
             w = step.operands["w"]
             m, n = out.rank - 2, out.rank - 1
-            found["x"] = (*_same(x, out.rank)[:-2], *_pair(Follows(m), bool(step.attributes.get("transpose_x"))))
-            found["w"] = (*_same(w, out.rank)[:-2], *_pair(None, bool(step.attributes.get("transpose_w")), Follows(n)))
+            found["x"] = (*_same(x, out.rank)[:-2], *_pair(Follows(m), None, bool(step.attributes.get("transpose_x"))))
+            found["w"] = (*_same(w, out.rank)[:-2], *_pair(None, Follows(n), bool(step.attributes.get("transpose_w"))))
         case "maxpool" | "avgpool":
             window = step.attributes["window"]
             found["x"] = (Follows(0), *_windows(step, window), Follows(3))
@@ -88,8 +89,8 @@ def _windows(step: Step, window: Sequence[int]) -> tuple[Follows, Follows]:
     return Follows(1, strides[0], rows, top), Follows(2, strides[1], columns, left)
 
 
-def _pair(first: Follows | None, is_turned: bool, second: Follows | None = None) -> tuple[Follows | None, Follows | None]:
-    return (second, first) if is_turned else (first, second)
+def _pair(rows: Follows | None, columns: Follows | None, is_turned: bool) -> tuple[Follows | None, ...]:
+    return (columns, rows) if is_turned else (rows, columns)
 
 
 def part(step: Step, ranges: Mapping[int, Range], rules: Rules) -> Step:
@@ -114,14 +115,10 @@ def part(step: Step, ranges: Mapping[int, Range], rules: Rules) -> Step:
     attributes.pop("ceil", None)
     if step.attributes.get("ceil") and step.attributes.get("count_pad"):
         attributes["ceil"] = True
-    return replace_step(step, operands, attributes)
+    return replace(step, operands=operands, attributes=attributes)
 
 
-def _pad(attributes: dict[str, object], side: int, before: int, behind: int) -> None:
-    pad = list(attributes.get("pad") or (0, 0, 0, 0))  # type: ignore[call-overload]
+def _pad(attributes: dict[str, Any], side: int, before: int, behind: int) -> None:
+    pad = list(attributes.get("pad") or (0, 0, 0, 0))
     pad[side], pad[side + 2] = before, behind
     attributes["pad"] = tuple(pad)
-
-
-def replace_step(step: Step, operands: dict[str, View], attributes: dict[str, object]) -> Step:
-    return replace(step, operands=operands, attributes=attributes)

@@ -1,35 +1,69 @@
 """Steps as calls of the Builder: names of the network, a comment and an origin for each node."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from assembler.builder.builder import Builder
 from compiler.graph import Graph, Node
-from compiler.place import aligned, greedy, lives
+from compiler.place import Place, placed
+from compiler.roll import Item, Loop, flat
 from compiler.steps import BYTES, Plan, Tensor, View, dense
 from isa.chip import Chip
-from isa.errors import InputError
-from isa.memory import spelled
 
 
-def emit(plan: Plan, graph: Graph, chip: Chip, order: str = "hardware", keep: bool = False) -> Builder:
-    """Return the program of a plan whose tensors all fit the local memory of one core.
-
-    With `keep` each tensor has a place of its own, so that it can be dumped behind a run.
-    """
+def emit(
+    plan: Plan, items: Sequence[Item], homes: Mapping[Tensor, str], graph: Graph, chip: Chip, order: str, keep: bool
+) -> Builder:
+    """Return the program of items that compute a plan; with `keep` no tensor takes the place of another."""
     b = Builder(graph.name, chip, order, scales="explicit")
     b.comment(f"{graph.name}, read with {graph.reader}")
-    places = _places(plan, chip, keep)
-    handles = {tensor: _declare(b, tensor, at) for tensor, at in places.items()}
-    node: Node | None = None
-    for step in plan.steps:
-        if step.node is not node and step.node is not None:
-            node = step.node
-            b.comment(described(node, graph))
-        operands = {name: operand(b, view, handles, places) for name, view in step.operands.items()}
-        with b.origin(graph.name, max(node.number if node else 1, 1), described(node, graph) if node else ""):
-            getattr(b, step.mnemonic)(**operands, **step.attributes)
+    ends = [*plan.inputs.values(), *plan.outputs.values()]
+    places = placed(items, ends, homes, chip, keep)
+    handles = {tensor: _declare(b, tensor, place) for tensor, place in places.items()}
+    _Writer(b, graph, places, handles).write(items, {})
     return b
+
+
+@dataclass
+class _Writer:
+    """Writes items, each node's under a comment."""
+
+    b: Builder
+    graph: Graph
+    places: Mapping[Tensor, Place]
+    handles: Mapping[Tensor, Any]
+    node: Node | None = None
+
+    def write(self, items: Sequence[Item], counters: Mapping[int, Any]) -> None:
+        """Write items within loops, whose counters are given by their heights."""
+        for item in items:
+            node = next((step.node for step in flat([item])), None)
+            if node is not self.node and node is not None:
+                self.node = node
+                self.b.comment(described(node, self.graph))
+            text = described(node, self.graph) if node else ""
+            with self.b.origin(self.graph.name, node.number if node else 1, text):
+                if isinstance(item, Loop):
+                    with self.b.loop(item.count) as counter:
+                        self.write(item.body, {**counters, item.height: counter})
+                else:
+                    operands = {name: self.operand(view, counters) for name, view in item.operands.items()}
+                    getattr(self.b, item.mnemonic)(**operands, **item.attributes)
+
+    def operand(self, view: View, counters: Mapping[int, Any]) -> Any:
+        """Return a view as the Builder has it: a tensor, or a place with strides."""
+        tensor = view.tensor
+        is_dense = all(s == d for s, d, size in zip(view.strides, dense(view.shape), view.shape) if size != 1)
+        if view.offset == 0 and view.shape == tensor.shape and is_dense and not view.terms:
+            return self.handles[tensor]
+        memory, at = self.places[tensor]
+        size = BYTES[view.dtype]
+        address: Any = at + view.offset * size
+        for height, modulus, stride in view.terms:
+            turn = counters[height] % modulus if modulus else counters[height]
+            address = turn * (stride * size) + address
+        return self.b.operand(view.dtype, view.shape, memory, address, None if is_dense else _strides(view))
 
 
 def described(node: Node, graph: Graph) -> str:
@@ -40,62 +74,20 @@ def described(node: Node, graph: Graph) -> str:
     return f"{node.number} {node.op}{name}: {read} -> {made}"
 
 
-def _places(plan: Plan, chip: Chip, keep: bool) -> dict[Tensor, int | None]:
-    """Return the address of each tensor in local memory; None for constants, which the assembler places."""
-    tensors = dict.fromkeys(view.tensor for step in plan.steps for view in step.operands.values())
-    ends = [*plan.inputs.values(), *plan.outputs.values()]
-    places: dict[Tensor, int | None] = {tensor: None for tensor in tensors if tensor.kind == "const"}
-    at = 0
-    for tensor in [*ends, *(tensor for tensor in tensors if tensor.kind == "weight")]:
-        places[tensor] = at
-        at += aligned(tensor.bytes)
-    living = {tensor: life for tensor, life in lives(plan.steps).items() if tensor not in places}
-    if keep:
-        living = dict.fromkeys(living, (0, len(plan.steps)))
-    shared, size = greedy(living)
-    if at + size > chip["memory.lm_bytes"]:
-        raise InputError(
-            f"the network needs {spelled(at + size)} of local memory, of which {chip.name} has "
-            f"{spelled(chip['memory.lm_bytes'])}"
-        )
-    places |= {tensor: at + place for tensor, place in shared.items()}
-    return places
-
-
-def _declare(b: Builder, tensor: Tensor, at: int | None) -> Any:
+def _declare(b: Builder, tensor: Tensor, place: Place) -> Any:
+    memory, at = place
+    named = None if memory == "lm" else memory
     match tensor.kind:
-        case "const":
-            return b.const(tensor.name, tensor.data)
-        case "weight":
-            return b.weight(tensor.name, tensor.data, at=at)
+        case "const" if memory == "cb":
+            return b.const(tensor.name, tensor.data, at=at)
+        case "const" | "weight":
+            return b.weight(tensor.name, tensor.data, memory=named, at=at)
         case "input":
             zero = tensor.zero or None
-            return b.input(tensor.name, tensor.dtype, tensor.shape, scale=tensor.scale, zero=zero, at=at)
+            return b.input(tensor.name, tensor.dtype, tensor.shape, scale=tensor.scale, zero=zero, memory=named, at=at)
         case "output":
-            return b.output(tensor.name, tensor.dtype, tensor.shape, at=at)
-    return b.local(tensor.name, tensor.dtype, tensor.shape, at=at)
-
-
-def operand(b: Builder, view: View, handles: Mapping[Tensor, Any], places: Mapping[Tensor, int | None]) -> Any:
-    """Return a view as the Builder has it: a tensor, a slice of one, or a place with strides."""
-    tensor = view.tensor
-    if view.offset == 0 and view.shape == tensor.shape and _same_strides(view):
-        return handles[tensor]
-    at = places[tensor]
-    if at is None:
-        return handles[tensor]
-    is_dense = all(s == d for s, d, size in zip(view.strides, dense(view.shape), view.shape) if size != 1)
-    return b.operand(
-        view.dtype,
-        view.shape,
-        "lm",
-        at + view.offset * BYTES[view.dtype],
-        None if is_dense else _strides(view),
-    )
-
-
-def _same_strides(view: View) -> bool:
-    return all(a == b for a, b, size in zip(view.strides, dense(view.shape), view.shape) if size != 1)
+            return b.output(tensor.name, tensor.dtype, tensor.shape, memory=named, at=at)
+    return b.local(tensor.name, tensor.dtype, tensor.shape, memory=named, at=at)
 
 
 def _strides(view: View) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ are small for as long as they live: these stay.
 
 from collections.abc import Mapping, Sequence
 
-from compiler.place import aligned, greedy, lives
+from compiler.place import aligned, greedy, lives, together
 from compiler.steps import Plan, Step, Tensor
 from isa.chip import Chip
 from isa.errors import InputError
@@ -25,26 +25,21 @@ def homes(plan: Plan, chip: Chip) -> dict[Tensor, str]:
     tensors += [tensor for tensor in (*plan.inputs.values(), *plan.outputs.values()) if tensor not in tensors]
     constants = [tensor for tensor in tensors if tensor.kind == "const"]
     behind = "dev" if chip["memory.dev_bytes"] else "host"
-    fits_cb = sum(aligned(tensor.bytes) for tensor in constants) <= chip["memory.cb_bytes"]
-    found = {tensor: "cb" if fits_cb else behind for tensor in constants}
+    fits_cb = together(constants) <= chip["memory.cb_bytes"]
+    found = dict.fromkeys(constants, "cb" if fits_cb else behind)
     others = [tensor for tensor in tensors if tensor.kind != "const"]
-    needed = fixed_bytes(others) + greedy(lives(plan.steps))[1]
+    needed = together(tensor for tensor in others if tensor.kind != "local") + greedy(lives(plan.steps))[1]
     if needed <= chip["memory.lm_bytes"]:
         return found | dict.fromkeys(others, "lm")
     stays = _stays(plan.steps, int(chip["memory.lm_bytes"] * SHARE))
     found |= {tensor: "lm" if tensor in stays else behind for tensor in others}
     room = chip[f"memory.{behind}_bytes"]
-    if (size := sum(aligned(tensor.bytes) for tensor, home in found.items() if home == behind)) > room:
+    if (size := together(tensor for tensor, home in found.items() if home == behind)) > room:
         raise InputError(
             f"the network needs {spelled(needed)} of local memory, of which {chip.name} has "
             f"{spelled(chip['memory.lm_bytes'])}, and {spelled(size)} behind it, of which it has {spelled(room)}"
         )
     return found
-
-
-def fixed_bytes(tensors: Sequence[Tensor]) -> int:
-    """Return the bytes of what has a place of its own: weights, inputs and outputs."""
-    return sum(aligned(tensor.bytes) for tensor in tensors if tensor.kind != "local")
 
 
 def _stays(steps: Sequence[Step], room: int) -> set[Tensor]:

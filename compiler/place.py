@@ -1,26 +1,40 @@
-"""Where tensors lie in local memory: two that live at the same time apart, others perhaps at one place."""
+"""Where tensors lie in their memories: two that live at the same time apart, others perhaps at one place."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from compiler.steps import Step, Tensor
+from compiler.roll import Item, flat
+from compiler.steps import Tensor
+from isa.chip import Chip
+from isa.errors import InputError
+from isa.memory import spelled
 
 # As the assembler would have them begin.
 ALIGNMENT = 256
+NAMES = {"lm": "local memory", "cb": "the constant buffer", "dev": "device memory", "host": "host memory"}
+# Constants that the program itself brings into the constant buffer, and all else that it writes.
+SHARING = ("local", "staged")
+
+
+class Place(NamedTuple):
+    """A memory, and an address in it."""
+
+    memory: str
+    at: int
 
 
 def aligned(size: int) -> int:
     return size + -size % ALIGNMENT
 
 
-def lives(steps: Sequence[Step], kept: Iterable[Tensor] = ()) -> dict[Tensor, tuple[int, int]]:
-    """Return the first and the last step that touch each local tensor; those `kept` live to the end."""
+def lives(items: Sequence[Item]) -> dict[Tensor, tuple[int, int]]:
+    """Return the first and the last item that touch each tensor that steps write: for as long as a whole loop."""
     found: dict[Tensor, tuple[int, int]] = {}
-    for k, step in enumerate(steps):
-        for view in step.operands.values():
-            if view.tensor.kind == "local":
-                found[view.tensor] = (found.get(view.tensor, (k, k))[0], k)
-    for tensor in kept:
-        found[tensor] = (found.get(tensor, (0, 0))[0], len(steps))
+    for k, item in enumerate(items):
+        for step in flat([item]):
+            for view in step.operands.values():
+                if view.tensor.kind in SHARING:
+                    found[view.tensor] = (found.get(view.tensor, (k, k))[0], k)
     return found
 
 
@@ -45,3 +59,44 @@ def greedy(lives: Mapping[Tensor, tuple[int, int]]) -> tuple[dict[Tensor, int], 
         held.sort()
         total = max(total, at + size)
     return places, total
+
+
+def placed(
+    items: Sequence[Item], ends: Collection[Tensor], homes: Mapping[Tensor, str], chip: Chip, keep: bool = False
+) -> dict[Tensor, Place]:
+    """Return the place of each tensor of the items, and of the inputs and outputs; with `keep` none is shared.
+
+    Raises InputError where a memory is too small.
+    """
+    living = lives(items)
+    if keep:
+        # Where all is in local memory, there; else behind it.
+        kept = {tensor for tensor in living if homes.get(tensor) in ("dev", "host")} or living.keys()
+        living |= dict.fromkeys(kept, (0, len(items)))
+    tensors = dict.fromkeys([*ends, *(view.tensor for step in flat(items) for view in step.operands.values())])
+    found: dict[Tensor, Place] = {}
+    for memory in ("cb", "lm", "dev", "host"):
+        mine = [tensor for tensor in tensors if memory_of(tensor, homes) == memory]
+        at = 0
+        for tensor in mine:
+            if tensor not in living:
+                found[tensor] = Place(memory, at)
+                at += aligned(tensor.bytes)
+        shared, size = greedy({tensor: living[tensor] for tensor in mine if tensor in living})
+        found |= {tensor: Place(memory, at + place) for tensor, place in shared.items()}
+        if mine and at + size > chip[f"memory.{memory}_bytes"]:
+            raise InputError(
+                f"the network needs {spelled(at + size)} of {NAMES[memory]}, of which {chip.name} has "
+                f"{spelled(chip[f'memory.{memory}_bytes'])}"
+            )
+    return {tensor: found[tensor] for tensor in tensors}
+
+
+def memory_of(tensor: Tensor, homes: Mapping[Tensor, str]) -> str:
+    """Return the memory of a tensor: its home, or where buffers lie."""
+    return homes.get(tensor, "cb" if tensor.kind == "staged" else "lm")
+
+
+def together(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of tensors that lie one behind the other."""
+    return sum(aligned(tensor.bytes) for tensor in tensors)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -47,6 +47,17 @@ class Tensor:
         return View(self, 0, self.shape, dense(self.shape))
 
 
+class Term(NamedTuple):
+    """How a view follows a loop: `stride` elements on with each turn, counted modulo `modulus` where that is not 0.
+
+    `height` says which of the loops around it: 1 for one without loops inside.
+    """
+
+    height: int
+    modulus: int
+    stride: int
+
+
 @dataclass(frozen=True)
 class View:
     """Elements of a tensor: the first, and for each dimension its size and its stride, in elements."""
@@ -55,6 +66,7 @@ class View:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    terms: tuple[Term, ...] = ()
 
     @property
     def rank(self) -> int:

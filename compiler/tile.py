@@ -5,14 +5,14 @@ loads stand before this one's step and store, so that the memory engine is a til
 what the chip's own costs say: the cycles of the engine, or those of the memory behind, whichever are more.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from math import ceil
+from itertools import pairwise, product
+from math import ceil, prod
 from typing import Any
 
-from compiler.cut import Range, Rules, part, rules
-from compiler.place import aligned, lives
+from compiler.cut import Follows, Range, Rules, part, rules
+from compiler.place import aligned, lives, together
 from compiler.steps import BYTES, Step, Tensor, View, dense
 from emulator.timing.costs import cost_of
 from isa.chip import Chip
@@ -23,8 +23,7 @@ from isa.memory import spelled
 from isa.operand import Operand
 from isa.table import MNEMONICS
 
-# So many cuts of a dimension are tried: halves of halves.
-ENGINES = ("te", "pe")
+# Operands that the second element-wise stage reads, by its words.
 WORDS = ("add", "sub", "mul", "div", "max", "min")
 
 
@@ -44,8 +43,10 @@ class Tiling:
     sizes: tuple[tuple[int, int], ...]
 
     def ranges(self, shape: Sequence[int]) -> Iterator[dict[int, Range]]:
-        cuts = [[(axis, (at, min(size, shape[axis] - at))) for at in range(0, shape[axis], size)] for axis, size in self.sizes]
-        for chosen in product(*cuts):
+        def along(axis: int, size: int) -> list[tuple[int, Range]]:
+            return [(axis, (at, min(size, shape[axis] - at))) for at in range(0, shape[axis], size)]
+
+        for chosen in product(*(along(axis, size) for axis, size in self.sizes)):
             yield dict(chosen)
 
 
@@ -56,6 +57,11 @@ class Buffers:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
     held: dict[str, tuple[View, View]] = field(default_factory=dict)
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Let the next parts of these operands go to the first of their places."""
+        for name in names:
+            self.turns.pop(name, None)
 
     def place(self, name: str, view: View) -> View:
         """Return where the operand's next part goes."""
@@ -69,8 +75,12 @@ def tiled(steps: Sequence[Step], homes: Mapping[Tensor, str], chip: Chip) -> lis
     """Return the steps on local memory that do what these do; raise InputError where one cannot be cut to fit."""
     room = _rooms(steps, homes, chip)
     tiles: list[Tile] = []
-    for step, (local, constants) in zip(steps, room):
-        tiles += _tiles(step, homes, chip, local, constants)
+    taken = {view.tensor.name for step in steps for view in step.operands.values()}
+    for number, (step, (local, constants)) in enumerate(zip(steps, room), 1):
+        stem = f"tile{number}"
+        while any(name.startswith(stem) for name in taken):
+            stem = f"{stem}_"
+        tiles += _tiles(step, stem, homes, chip, local, constants)
     return list(_overlapped(tiles))
 
 
@@ -81,27 +91,37 @@ def _rooms(steps: Sequence[Step], homes: Mapping[Tensor, str], chip: Chip) -> li
         if homes[tensor] == "lm":
             for k in range(first, last + 1):
                 local[k] -= aligned(tensor.bytes)
-    fixed = [tensor for tensor, home in homes.items() if home == "lm" and tensor.kind != "local"]
-    taken = sum(aligned(tensor.bytes) for tensor in fixed)
-    constants = chip["memory.cb_bytes"] - sum(aligned(t.bytes) for t, home in homes.items() if home == "cb")
+    taken = together(tensor for tensor, home in homes.items() if home == "lm" and tensor.kind != "local")
+    constants = chip["memory.cb_bytes"] - together(tensor for tensor, home in homes.items() if home == "cb")
     # Half of each: the next step's first tile is loaded while this one's last is computed.
     return [((size - taken) // 2, constants // 2) for size in local]
 
 
-def _tiles(step: Step, homes: Mapping[Tensor, str], chip: Chip, local: int, constants: int) -> list[Tile]:
+def _tiles(step: Step, stem: str, homes: Mapping[Tensor, str], chip: Chip, local: int, constants: int) -> list[Tile]:
     outside = [name for name, view in step.operands.items() if homes[view.tensor] not in ("lm", "cb")]
     if not outside:
         return [Tile([], [step], [])]
     if step.mnemonic == "copy":
-        return _moved(step, homes, local)
+        return _moved(step, stem, homes, local)
     found, axes = rules(step)
     tiling = _chosen(step, outside, found, axes, chip, local, constants)
     parts = [part(step, ranges, found) for ranges in tiling.ranges(step.out.shape)]
-    buffers = _buffers(step, parts, outside)
-    return [_tile(one, outside, buffers) for one in parts]
+    buffers = _buffers(stem, parts, outside)
+    inner = prod(ceil(step.out.shape[axis] / size) for axis, size in tiling.sizes[1:])
+    tiles = []
+    for number, one in enumerate(parts):
+        if len(tiling.sizes) > 1 and number % inner == 0:
+            # Each row of tiles begins in the same places, so that rows are turns of a loop.
+            buffers.begin(name for name in outside if _follows(found[name], tiling.sizes[1:]))
+        tiles.append(_tile(one, outside, buffers))
+    return tiles
 
 
-def _moved(step: Step, homes: Mapping[Tensor, str], local: int) -> list[Tile]:
+def _follows(rule: Sequence[Follows | None], sizes: Sequence[tuple[int, int]]) -> bool:
+    return any(one is not None and one.axis == axis for one in rule for axis, _ in sizes)
+
+
+def _moved(step: Step, stem: str, homes: Mapping[Tensor, str], local: int) -> list[Tile]:
     """Return a copy of which one side, or both, lie behind."""
     out, x = step.out, step.operands["x"]
     if homes[out.tensor] == "lm":
@@ -113,7 +133,7 @@ def _moved(step: Step, homes: Mapping[Tensor, str], local: int) -> list[Tile]:
     size = local // 2
     sizes = _halved(step.out.shape, axes, lambda shape: aligned(_bytes(shape, out.dtype)) <= size)
     parts = [part(step, ranges, found) for ranges in Tiling(sizes).ranges(out.shape)]
-    buffers = _buffers(step, parts, ["x"])
+    buffers = _buffers(stem, parts, ["x"])
     for one in parts:
         place = buffers.place("x", one.operands["x"])
         load = Step("load", {"out": place, "x": one.operands["x"]}, {}, step.node)
@@ -140,30 +160,41 @@ def _bytes(shape: Sequence[int], dtype: str) -> int:
 def _chosen(
     step: Step, outside: Sequence[str], found: Rules, axes: Sequence[int], chip: Chip, local: int, constants: int
 ) -> Tiling:
-    """Return the tiling of the least cycles that fits."""
+    """Return the tiling of the least cycles that fits; images are cut by columns only where rows are not enough."""
     shape = step.out.shape
+    if len(axes) == 3 and step.out.rank == 4:
+        try:
+            return _chosen(step, outside, found, [axes[0], axes[2]], chip, local, constants)
+        except InputError:
+            pass
     best: tuple[tuple[float, float], Tiling] | None = None
     least = 1 << 62
     for order in _orders(axes, shape):
-        for sizes in product(*(_sizes(shape[axis]) for axis in order)):
-            tiling = Tiling(tuple((axis, size) for axis, size in zip(order, sizes) if size < shape[axis]))
-            lm, cb, moved, first = _needs(step, outside, found, tiling)
-            least = min(least, lm)
-            if lm > local or cb > constants:
-                continue
-            count = 1
-            for axis, size in tiling.sizes:
-                count *= ceil(shape[axis] / size)
-            engine = cycles(chip, first) * _times(shape, tiling)
-            memory = moved / chip["memory.dev_bytes_per_cycle"] if chip["memory.dev_bytes"] else moved
-            # What no other tile hides: the first one's loads and the last one's store.
-            cost = (max(engine, memory) + (engine + memory) / count, moved)
-            if best is None or cost < best[0]:
-                best = cost, tiling
+        *others, longest = order
+        for sizes in product(*(_sizes(shape[axis]) for axis in others)):
+            # The greatest part of the last dimension that fits, and the next one: smaller ones move no less.
+            found_one = 0
+            for size in _sizes(shape[longest]):
+                given = zip(order, (*sizes, size))
+                tiling = Tiling(tuple((axis, size) for axis, size in given if size < shape[axis]))
+                lm, cb, moved, middle = _needs(step, outside, found, tiling)
+                least = min(least, lm)
+                if lm > local or cb > constants:
+                    continue
+                engine = cycles(chip, middle) * _times(shape, tiling)
+                memory = moved / (chip["memory.dev_bytes_per_cycle"] or chip["memory.pcie_bytes_per_cycle"])
+                # What no other tile hides: the first one's loads and the last one's store.
+                count = prod(ceil(shape[axis] / size) for axis, size in tiling.sizes)
+                cost = (max(engine, memory) + (engine + memory) / count, moved)
+                if best is None or cost < best[0]:
+                    best = cost, tiling
+                if (found_one := found_one + 1) == 2:
+                    break
     if best is None:
         what = step.node.label if step.node else step.mnemonic
         raise InputError(
-            f"{what} cannot be cut to fit {spelled(local)} of local memory on {chip.name}: its least part needs {spelled(least)}"
+            f"{what} cannot be cut to fit {spelled(local)} of local memory on {chip.name}: its least part needs "
+            f"{spelled(least)}"
         )
     return best[1]
 
@@ -176,22 +207,17 @@ def _times(shape: Sequence[int], tiling: Tiling) -> float:
     return times
 
 
-def _orders(axes: Sequence[int], shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Yield in which order tiles follow: by rows and then channels, or the other way; batches are outermost."""
+def _orders(axes: Sequence[int], shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return in which order tiles may follow: by rows and then channels, or the other way."""
     if len(axes) < 2:
-        yield tuple(axes)
-        return
-    *outer, last = axes
-    yield (*outer, last)
-    yield (last, *outer)
+        return [tuple(axes)]
+    return [tuple(axes), tuple(reversed(axes))]
 
 
 def _sizes(size: int) -> list[int]:
-    """Return sizes of tiles to try: equal parts of a dimension."""
-    counts = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 112, 128, 224, 256, size}
-    found = {ceil(size / count) for count in counts if count <= size}
-    found |= {step for step in (8, 16, 32, 64, 128, 256) if step < size}
-    return sorted(found, reverse=True)
+    """Return sizes of tiles to try, the greatest first: a dimension in 1, 2, 3, 4, 6, 8 ... parts."""
+    counts = [1, *(count for k in range(1, 16) for count in (2**k, 3 * 2 ** (k - 1)) if count < size), size]
+    return sorted({ceil(size / count) for count in counts}, reverse=True)
 
 
 def _needs(step: Step, outside: Sequence[str], found: Rules, tiling: Tiling) -> tuple[int, int, int, Step]:
@@ -224,30 +250,28 @@ def _needs(step: Step, outside: Sequence[str], found: Rules, tiling: Tiling) -> 
 def cycles(chip: Chip, step: Step) -> int:
     """Return the cycles that a step occupies its engine."""
     row = MNEMONICS[step.mnemonic]
-    operands = {}
+    given: dict[str, Any] = {}
     for name, view in step.operands.items():
         memory = "cb" if view.tensor.kind == "const" else "lm"
         slot = "ew2" if name in WORDS else name
-        operands[slot] = Operand(memory, 0, DTYPES[view.dtype], view.shape, view.strides)
+        given[slot] = Operand(memory, 0, DTYPES[view.dtype], view.shape, view.strides)
     names = {spec.name: spec for spec in row.attributes}
-    attributes = {name: value for name, value in step.attributes.items() if name in names and value is not True}
+    given |= {name: value for name, value in step.attributes.items() if name in names and value is not True}
     for spec in row.attributes:
-        if spec.default is None and spec.name not in attributes:
-            attributes[spec.name] = next((word for word in spec.words if step.attributes.get(word)), 0)
-    found = cost_of(chip, build(step.mnemonic, **operands, **attributes))
+        if spec.default is None and spec.name not in given:
+            given[spec.name] = next((word for word in spec.words if step.attributes.get(word)), 0)
+    found = cost_of(chip, build(step.mnemonic, **given))
     return found.occupancy if found is not None else 0
 
 
-def _buffers(step: Step, parts: Sequence[Step], outside: Sequence[str]) -> Buffers:
+def _buffers(stem: str, parts: Sequence[Step], outside: Sequence[str]) -> Buffers:
     buffers = Buffers()
     for name in outside:
         views = [one.operands[name] for one in parts]
-        changes = sum(a != b for a, b in zip(views, views[1:]))
-        most = max(view.elements for view in views)
-        tensor = views[0].tensor
-        count = 2 if changes else 1
-        buffer = Tensor(f"{tensor.name}_tile", tensor.dtype, (count, most), "local" if tensor.kind != "const" else "staged")
-        buffers.tensors[name] = buffer
+        count = 2 if any(a != b for a, b in pairwise(views)) else 1
+        shape = (count, max(view.elements for view in views))
+        kind = "staged" if views[0].tensor.kind == "const" else "local"
+        buffers.tensors[name] = Tensor(f"{stem}_{name}", views[0].dtype, shape, kind)
     return buffers
 
 
@@ -273,15 +297,18 @@ def _tile(step: Step, outside: Sequence[str], buffers: Buffers) -> Tile:
 def _overlapped(tiles: Sequence[Tile]) -> Iterator[Step]:
     """Yield the steps of tiles, each tile's loads before the step of the tile before it.
 
-    What the tile before is about to store is loaded behind that.
+    Behind that is loaded what it stores, and what goes to a place that it uses.
     """
     early = list(tiles[0].loads) if tiles else []
     yield from early
     for tile, following in zip(tiles, [*tiles[1:], None]):
-        written = {step.out.tensor for step in (*tile.steps, *tile.stores)}
+        done = [*tile.steps, *tile.stores]
+        written = {step.out.tensor for step in done}
+        used = {(view.tensor, view.offset) for step in done for view in step.operands.values()}
         loads = following.loads if following else []
-        ready = [load for load in loads if load.operands["x"].tensor not in written]
-        yield from ready
-        yield from tile.steps
-        yield from tile.stores
-        yield from (load for load in loads if load not in ready)
+        late = [
+            load for load in loads if load.operands["x"].tensor in written or (load.out.tensor, load.out.offset) in used
+        ]
+        yield from (load for load in loads if load not in late)
+        yield from done
+        yield from late
