@@ -15,8 +15,9 @@ from assembler.declarations import DEFAULT_MEMORY
 from isa.chip import Chip, differences
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
-from isa.files import npy, write_new
+from isa.files import write_new
 from isa.instruction import Instruction, Value
+from isa.npy import npy
 from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
 from isa.row import ENGINES, WAIT_LETTERS, AttributeSpec, Row

@@ -5,5 +5,5 @@ table: `row` (what a row is made of), `rows_tensor`, `rows_pool`, `rows_memory`,
 What must hold: `view`, `shape_rules`, `verify`, `loops`, `synchronisation`, `verify_program`. Bits: `encoding`,
 `compressed`, `object_file`. Meaning: `functions`, `reference`, `interpret`, `quantise`. Chips: `chip_file`, `chip`,
 `bounds_chip`. For people: `manual`, `diagnostic`, `errors`, `suggest`, `visible`, `files`, `npy`, `memory` (what is
-free), and `file_kinds` (what is no program).
+free), and `file_kinds` (what a file is).
 """

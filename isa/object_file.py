@@ -22,8 +22,8 @@ from isa.chip import chip_of
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
-from isa.file_kinds import MOST, foreign
-from isa.files import MAX_OBJECT_BYTES, other_kind, read_whole, write_whole
+from isa.file_kinds import MOST, foreign, other_kind
+from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol

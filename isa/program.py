@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa.chip import Chip
+from isa.diagnostic import Diagnostic
 from isa.dtypes import DType
 from isa.instruction import Instruction
 from isa.kept import declared
@@ -283,6 +284,13 @@ class Program:
         from isa.object_file import load
 
         return load(path)
+
+
+class Assembly(NamedTuple):
+    """A program, and what is odd about the text that it was made of; nothing is where it was an object file."""
+
+    program: Program
+    warnings: tuple[Diagnostic[Any], ...] = ()
 
 
 def memory_needs(core: Core, tasks: int = 1) -> dict[str, int]:

@@ -314,17 +314,20 @@ def run(
 
 
 def not_proven(verdict: Verdict) -> str:
-    """Return what is said of a run that may have races."""
+    """Return what is said of a program that may have races; "" of one that is proven to have none."""
+    if verdict.verdict == "proven":
+        return ""
     return f"{verdict.plan.program.name} is not proven free of races (`ratel check` looks further): {verdict.why}"
 
 
 def must_not_race(plan: Plan, dumps: bool = False) -> None:
     """Raise Trap where a plan has a race, or is a deadlock; issue as CheckWarning what else a run would hide."""
-    from emulator.checker.check import check_run
+    from emulator.checker.check import judge_run
 
-    verdict = check_run(plan, dumps)
-    for finding in verdict.errors[:1]:
+    verdict, stops = judge_run(plan, dumps)
+    if stops:
         # A race stands at an instruction.
+        finding = verdict.errors[0]
         at = finding.place or Place(0, 0)
         raise Trap(
             f"{plan.program.name} is not run: {finding.message}, at {plan.cores[at.core].where(at.index)}",
@@ -334,8 +337,8 @@ def must_not_race(plan: Plan, dumps: bool = False) -> None:
             line=plan.cores[at.core].line(at.index).number,
             diagnostics=verdict.errors,
         )
-    if verdict.verdict != "proven":
-        warn_outside(CheckWarning(not_proven(verdict)))
+    if unproven := not_proven(verdict):
+        warn_outside(CheckWarning(unproven))
     for finding in verdict.findings:
         warn_outside(CheckWarning(f"{finding.message} [{finding.code}]\nhelp: {finding.help}"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assembler import spelling
-from assembler.assemble import Assembly, assemble_nodes
+from assembler.assemble import assemble_nodes
 from assembler.builder.methods import method_of
 from assembler.builder.sections import CoreContext, LoopContext, OriginContext, Section, Synchroniser, Written
 from assembler.builder.values import (
@@ -35,8 +35,10 @@ from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of
 from isa.errors import InputError, RatelError
-from isa.files import npy, other_kind, write_whole
-from isa.program import CHECK_KINDS, Program
+from isa.file_kinds import other_kind
+from isa.files import write_whole
+from isa.npy import npy
+from isa.program import CHECK_KINDS, Assembly, Program
 from isa.table import ROWS
 from isa.verify_program import NAME
 

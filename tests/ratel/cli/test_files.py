@@ -241,7 +241,7 @@ def test_links_that_lie_where_something_is_written_are_not_followed(
     assert main(["asm", "p.npu"]) != 0
 
 
-@pytest.mark.parametrize("suffix", [".npu", ".inc", ".npy", ".toml"])
+@pytest.mark.parametrize("suffix", [".npu", ".inc", ".npy", ".toml", ".onnx", ".PY"])
 def test_an_object_takes_no_other_files_place(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"p{suffix}"
     path.write_text("kept")
