@@ -9,9 +9,9 @@ from typing import Any
 
 from assembler.checks import read_checks
 from assembler.declarations import Declarations
-from assembler.doubts import doubt
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
+from assembler.lint import lint
 from assembler.multipliers import Pool
 from assembler.placement import place
 from assembler.resolve import Resolver
@@ -138,7 +138,7 @@ def _resolve(
         _check_sizes(resolver, pool, chip, listing.last(core), report)
         cores.append(Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols)))
     if not report.found:
-        doubt(declarations, resolvers, declarations.tasks)
+        lint(declarations, resolvers, declarations.tasks)
     files = dict.fromkeys(line.file for core in cores for line in core.lines)
     return Program(
         declarations.word(".name", name),

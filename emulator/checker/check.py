@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from emulator.checker.findings import Edit, Finding, Verdict
 from emulator.checker.float_sums import can_stall
-from emulator.checker.happens_before import MOST_EXECUTIONS
+from emulator.checker.happens_before import MOST_WALKED
 from emulator.checker.initialisation import find_dataflow, nothing_out, unwritten_outputs
 from emulator.checker.overflow import can_overflow
 from emulator.checker.race_report import race_finding
@@ -16,13 +16,13 @@ from emulator.plan.plan import Plan
 from isa.diagnostic import strictly
 
 # Instructions that are followed one by one before a run, some tenths of a second; `check` takes its time.
-MOST_SOON = 20_000
+MOST_WALKED_SOON = 20_000
 
 
 def check_order(plan: Plan) -> Verdict:
     """Return whether a plan is free of races and deadlocks."""
     try:
-        return _order(plan, MOST_EXECUTIONS)
+        return _order(plan, MOST_WALKED)
     except Deadlock as deadlock:
         return Verdict(plan, "deadlock", (deadlock_finding(plan, deadlock),))
 
@@ -58,7 +58,7 @@ def check_run(plan: Plan, dumps: bool = False) -> Verdict:
 
 def order_soon(plan: Plan) -> Verdict:
     """Return whether a plan is free of races, as far as that is found soon; raise Deadlock where it is one."""
-    return _order(plan, MOST_SOON) if can_race(plan) else Verdict(plan, "proven")
+    return _order(plan, MOST_WALKED_SOON) if can_race(plan) else Verdict(plan, "proven")
 
 
 def can_race(plan: Plan) -> bool:

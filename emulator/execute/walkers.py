@@ -250,7 +250,7 @@ class Walkers:
             now = time.perf_counter()
             if why == WalkStop.STOPPED:
                 on_stop()
-            elif why == WalkStop.DOUBTED:
+            elif why == WalkStop.MAY_OVERLAP:
                 self._decide()
             elif why == WalkStop.PAUSED and not takes_long:
                 self._budget = next_budget(self._budget, now - began, MOST_BUDGET)

@@ -191,17 +191,17 @@ def annotate(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     from emulator.explain.annotate import annotate
-    from emulator.explain.chrome_trace import MOST_EXECUTIONS
     from emulator.timing.stream import task_of
     from ratel import api
     from ratel.show.explained import sources
     from ratel.show.findings import warn_of_order
+    from ratel.show.gantt import MOST_DRAWN
     from ratel.show.progress import Progress
     from ratel.show.report import report
 
     program = load_program(options.file, options.chip, options.set, options.strict)
     check_targets([options.page], ".html", program, options.file)
-    check_length(program, MOST_EXECUTIONS, "a report of")
+    check_length(program, MOST_DRAWN, "a report of")
     with Progress(program.name) as progress:
         timed = api.time(program, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
     warn_of_order(timed.plan)

@@ -199,7 +199,7 @@ def test_what_is_not_proven_runs_with_a_warning(
 ) -> None:
     path = tmp_path / "long.npu"
     path.write_text(ORDERED["reader first"])
-    monkeypatch.setattr("emulator.checker.check.MOST_SOON", 1)
+    monkeypatch.setattr("emulator.checker.check.MOST_WALKED_SOON", 1)
     assert main(["run", str(path)]) == 0
     assert "warning: long is not proven free of races (`ratel check` looks further): " in capsys.readouterr().err
     assert main(["run", str(path), "--strict"]) == 1
@@ -219,7 +219,7 @@ def test_cycles_of_what_has_a_race_are_shown_with_a_warning(
         assert main(words) == 0
         err = capsys.readouterr().err
         assert err.startswith(said) and err.count("\n") == bool(said), err
-    monkeypatch.setattr("emulator.checker.check.MOST_SOON", 1)
+    monkeypatch.setattr("emulator.checker.check.MOST_WALKED_SOON", 1)
     assert main(words) == 0
     assert "warning: race is not proven free of races (`ratel check` looks further): " in capsys.readouterr().err
 
