@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emulator.kernels.stripes import scratch_bytes, stripe
 from emulator.plan.plan import Plan
+from emulator.plan.scratch import scratch_bytes, stripe
 from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.instruction import Instruction
