@@ -89,7 +89,8 @@ class _Data:
 
     def file(self, data: bytes, dtype: DType, shape: Sequence[int], name: str) -> str:
         """Keep data for a file and return its name; names differ by more than the case of letters."""
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80] or "data"
+        # One that begins with "-" would be an option to whoever names it.
+        stem = re.sub(r"[^A-Za-z0-9_-]|^-", "_", name)[:80] or "data"
         choice, number = stem, 1
         while choice.lower() in self.taken:
             number += 1

@@ -297,8 +297,13 @@ def reason(cause: Exception) -> str:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of a file as texts and object files hold it, a line: bytes that are no UTF-8 as escapes."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace").replace("\n", "\\n")
+    """Return the name of a file as texts and object files hold it, a line: what is no UTF-8 as escapes."""
+    try:
+        name = os.fsencode(path.name)
+    except UnicodeEncodeError:
+        # Half of a character, which no file has in its name, but a path that was made up.
+        name = path.name.encode("utf-8", "backslashreplace")
+    return name.decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
 def write_generated(arguments: Sequence[str], command: str, text: Callable[[], str]) -> int:

@@ -14,7 +14,7 @@ every field is checked, and what is wrong raises ObjectError.
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,13 @@ MAX_SECTIONS = 4 * MAX_CORES + 4
 
 
 def save(program: Program, path: str | Path) -> None:
-    """Write a program to `path`, whole or not at all."""
+    """Write a program to `path`, whole or not at all; raise ObjectError for one that could not be read again."""
     if other := other_kind(path, ".npo"):
         raise ObjectError(f"{path} {other}", "the name of an object file ends in .npo")
-    write_whole(path, to_bytes(program), ObjectError)
+    data = to_bytes(program)
+    for problem in check_program(program):
+        raise ObjectError(problem.message, problem.help, (problem,))
+    write_whole(path, data, ObjectError)
 
 
 def load(path: str | Path) -> Program:
@@ -128,6 +131,8 @@ def _split(data: memoryview) -> dict[str, memoryview]:
 
 def _json(value: object) -> bytes:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if "\\n" in text and (broken := next((one for one in _texts(value) if "\n" in one), None)):
+        raise ObjectError(f"{shown(broken)} has a line break", "names, and the lines of the text, are one line each")
     if "\\ud" in text:
         # Half of a UTF-16 pair, which Python's texts can hold, could not be read again.
         try:
@@ -137,6 +142,17 @@ def _json(value: object) -> bytes:
             help = "names and lines are Unicode text: a file's name is os.fsencode(name).decode(errors='replace')"
             raise ObjectError(f"a name or a line of the program has half of a character, {half}", help) from None
     return text.encode()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in a value that json takes."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value.keys(), *value.values()])
+    elif isinstance(value, list | tuple):
+        for element in value:
+            yield from _texts(element)
 
 
 def to_sections(program: Program) -> dict[str, bytes]:

@@ -272,7 +272,7 @@ class Program:
         """Write the object file (.npo); the same program always gives the same bytes.
 
         The file is written whole or not at all. Raises ObjectError where it cannot be, or its name is that of another
-        kind: a text, a tensor, a chip file.
+        kind: a text, a tensor, a chip file; and for a program that could not be read again, put together by hand.
         """
         from isa.object_file import save
 

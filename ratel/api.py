@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite
@@ -194,7 +194,7 @@ class Session:
         *,
         tasks: int | None = None,
         poison: int | None = None,
-        dumps: Sequence[str] = (),
+        dumps: Iterable[str] = (),
         threads: int = 1,
         check: bool = True,
         memory: int | None = None,
@@ -210,11 +210,11 @@ class Session:
         self._plan = plan_for(program, chip, tasks)
         # By number of tasks; the addresses of each were looked at.
         self._plans = {self._plan.tasks: self._plan}
-        self._dumps, self._on_compile, self._memory = dumps, on_compile, memory
-        wanted = [parse_dump(text) for text in dumps]
+        self._dumps, self._on_compile, self._memory = tuple(dumps), on_compile, memory
+        wanted = [parse_dump(text) for text in self._dumps]
         self._check = check
         if check:
-            must_not_race(self._plan, bool(dumps))
+            must_not_race(self._plan, bool(self._dumps))
         compile_run(self._plan.opcodes, on_compile)
         with limited(memory):
             self._session = execute.Session(
@@ -270,7 +270,7 @@ def run(
     *,
     tasks: int | None = None,
     poison: int | None = None,
-    dumps: Sequence[str] = (),
+    dumps: Iterable[str] = (),
     threads: int = 1,
     check: bool = True,
     memory: int | None = None,

@@ -326,6 +326,26 @@ def test_half_characters_are_refused_before_they_are_written(change, tmp_path):
     assert from_bytes(to_bytes(whole)).name == whole.name
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "a\nb"}, "'a\\nb' has a line break"),
+        ({"sources": (("a.npu", "1\n2"),)}, "has a line break"),
+        ({"tasks": 0}, "the program is for 0 tasks"),
+        ({"semaphores": ("a b",)}, "'a b' cannot name a semaphore"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(change, said, tmp_path):
+    line = dataclasses.replace(PROGRAM.cores[0].lines[0], file="a.npu")
+    cores = (dataclasses.replace(PROGRAM.cores[0], lines=(line, *PROGRAM.cores[0].lines[1:])), *PROGRAM.cores[1:])
+    with pytest.raises(ObjectError) as caught:
+        dataclasses.replace(PROGRAM, cores=cores, **change).save(tmp_path / "small.npo")
+    assert said in caught.value.message and not os.listdir(tmp_path)
+    # A backslash before an n is none.
+    fine = dataclasses.replace(PROGRAM, name="a\\nb")
+    assert from_bytes(to_bytes(fine)).name == fine.name
+
+
 def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "small.npo"
     path.write_bytes(b"before")

@@ -253,6 +253,12 @@ def test_an_object_takes_no_other_files_place(suffix: str, tmp_path: Path) -> No
     assert path.read_text() == "kept"
 
 
+def test_a_path_with_half_a_character_gives_a_name_that_can_be_written(tmp_path: Path) -> None:
+    program = ratel.assemble(".output y i8[4]\nfill y\nend\n", "\ud800.npu")
+    program.save(tmp_path / "small.npo")
+    assert Program.load(tmp_path / "small.npo").name == "\\ud800"
+
+
 def test_a_source_that_is_no_text_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An object may hold the hash of any file beside it."""
     program = ratel.assemble(SOURCE, tmp_path / "p.npu")

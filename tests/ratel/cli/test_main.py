@@ -161,6 +161,14 @@ def test_without_a_compiler(command: str, source: Path, x: Path) -> None:
     assert done.stderr.startswith("error: numba is told not to compile") and "unset NUMBA_DISABLE_JIT" in done.stderr
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "many"])
+def test_numbas_own_threads_are_not_asked_for(threads: str, source: Path) -> None:
+    environment = {**os.environ, "NUMBA_NUM_THREADS": threads}
+    command = [sys.executable, "-m", "ratel", "time", str(source), "--json"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
 FOREIGN = [
     *("isa", "emulator", "assembler", "programs", "numpy", "numba", "llvmlite", "lark", "rich", "ml_dtypes", "random"),
     *("typing", "re", "argparse", "json", "collections", "contextlib", "dataclasses", "tomllib", "gc", "warnings"),
