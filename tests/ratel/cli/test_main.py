@@ -242,3 +242,19 @@ def test_what_is_kept_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_argument_makes_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "no\nerror: forged.npu"]) == 2
     assert capsys.readouterr().err == "ratel: error: a line break stands in no\\nerror: forged.npu\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("runn p.npu", "there is no command 'runn'; did you mean `run`?"),
+        ("p.npu", "there is no command 'p.npu'; commands: asm, dis, fmt, run, check, time, "),
+        ("time p.npu --josn", "time has no option '--josn'; did you mean `--json`?"),
+        ("run p.npu --ouput=y=y.npy", "run has no option '--ouput'; did you mean `--output`?"),
+        ("fmt p.npu -q", "fmt has no option '-q'; `ratel fmt --help` lists what there is"),
+        ("check p.npu q.npu", "check does not take 'q.npu' besides"),
+    ],
+)
+def test_slips_are_told_with_what_was_meant(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.startswith(f"ratel: error: {said}")
