@@ -157,7 +157,7 @@ def _said(line: LineEdit, text: str) -> str:
     if line.kind == "split sum":
         length, parts = map(int, line.text.split())
         return f"the sum of {length:,} products cut into {parts} parts"
-    return SAID[line.kind].format(line.text)
+    return SAID[line.kind].format(line.text.replace("\n", "; "))
 
 
 def _badness(verdict: Verdict) -> tuple[int, ...]:
