@@ -15,8 +15,10 @@ from assembler.declarations import DEFAULT_MEMORY
 from isa.chip import Chip, differences
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
+from isa.errors import RatelError
 from isa.files import write_new
 from isa.instruction import Instruction, Value
+from isa.memory import HELP, hold, shortage
 from isa.npy import npy
 from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
@@ -31,7 +33,8 @@ def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
     """Return a program's text; with `data_folder`, data of more than 256 elements is written there as .npy files.
 
     The text then belongs into that folder. Without it, all data stands in the text. Raises RatelError when a file
-    cannot be written, and, before any is, where one is there already with something else in it.
+    cannot be written, and, before any is, where one is there already with something else in it, or there is not the
+    memory.
     """
     source, files = disassemble_files(program, None if data_folder is None else INLINE_ELEMENTS)
     write_new({Path(data_folder or ".") / name: npy(array) for name, array in files.items()})
@@ -81,7 +84,13 @@ class _Data:
             single = spelling.elements(data[: dtype.bytes], dtype)
             if single:
                 return single[0]
-        if self.inline is not None and count > self.inline:
+        in_file = self.inline is not None and count > self.inline
+        # A file is made before it is written; of a text, two digits a byte, there are the pieces and all of it.
+        size = len(data) if in_file else 4 * len(data)
+        if short := shortage({f"{name} as {'a file' if in_file else 'text'}": size}):
+            raise RatelError(short, f"make the program's data smaller, {HELP}")
+        hold(size)
+        if in_file:
             return spelling.text(self.file(data, dtype, shape, name))
         # Numbers are for people, up to a point; bytes assemble a thousand times as fast.
         items = spelling.elements(data, dtype) if count <= INLINE_ELEMENTS else None

@@ -61,10 +61,7 @@ def named_from_bytes(data: bytes, path: str | Path) -> Program:
 
 def to_bytes(program: Program) -> bytes:
     """Return the object file's bytes; raise ObjectError where there is not the memory for them."""
-    held = [segment.data for core in program.cores for segment in core.segments]
-    held += [symbol.default or b"" for core in program.cores for symbol in core.symbols]
-    held += [check.expected for check in program.checks]
-    _check_room("the object file and its sections", 2 * sum(map(len, held)))
+    _check_room("the object file and its sections", 2 * program.data_bytes)
     sections = to_sections(program)
     offset = HEADER.size + ENTRY.size * len(sections) + 4
     head = HEADER.pack(MAGIC, VERSION, len(sections))

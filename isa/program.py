@@ -245,6 +245,13 @@ class Program:
         on = f"{cores} cores, " if cores > 1 else ""
         return f"<Program {self.name!r} for {self.chip.label}: {on}{count} instructions>"
 
+    @property
+    def data_bytes(self) -> int:
+        """The bytes of all data that it holds: of weights and constants, of inputs by default, of checks."""
+        held = [len(segment.data) for core in self.cores for segment in core.segments]
+        held += [len(symbol.default or b"") for core in self.cores for symbol in core.symbols]
+        return sum(held) + sum(len(check.expected) for check in self.checks)
+
     def of_kind(self, kind: str) -> Iterator[tuple[int, Symbol]]:
         """Yield (core, symbol) of all cores; names of inputs and of outputs are unique among them."""
         return ((k, symbol) for k, core in enumerate(self.cores) for symbol in core.of_kind(kind))

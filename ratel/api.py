@@ -13,8 +13,11 @@ from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description
 from isa.diagnostic import Place
 from isa.errors import CheckWarning, ChipError, InputError, Trap, shown, warn_outside
-from isa.memory import limited
+from isa.memory import HELP, limited, shortage
 from isa.program import Program
+
+# What an element takes at most as a number of Python, in two lists, and in words.
+JSON_BYTES = 100
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +52,15 @@ def assemble(
         return assemble(text, path, None if chip is None else load_chip(chip), strict=strict)
 
 
-def disassemble(program: Program) -> str:
-    """Return text that assembles to a program equal in all but its source lines; data stands inline."""
+def disassemble(program: Program, *, memory: int | None = None) -> str:
+    """Return text that assembles to a program equal in all but its source lines; data stands inline.
+
+    `memory` is how many bytes the data may take in the text; None is what is free. Raises RatelError where it is more.
+    """
     from assembler.disassemble import disassemble
 
-    return disassemble(program)
+    with limited(memory):
+        return disassemble(program)
 
 
 def format(text: str, path: str | Path | None = None) -> str:
@@ -116,8 +123,12 @@ class Run:
     def summary(self, differences: Mapping[str, str | None] | None = None) -> dict[str, Any]:
         """Return what `run --json` prints, ready for json; where there is no timeline its numbers are None.
 
-        `differences` says of outputs how they differ from what was expected; None where they do not.
+        `differences` says of outputs how they differ from what was expected; None where they do not. Raises Trap where
+        there is not the memory for the numbers of dumps.
         """
+        elements = sum(tensor.size for tensor in self.dumps.values())
+        if short := shortage({"the numbers of dumps, in JSON": JSON_BYTES * elements}):
+            raise Trap(f"{self.plan.program.name}: {short}", f"dump smaller tensors, {HELP}")
         times = {} if self.untimed else self.timeline.summary(path=False)
         return {
             "chip": self.plan.chip.name,

@@ -37,6 +37,7 @@ from isa.dtypes import DTYPES, dtype_of
 from isa.errors import InputError, RatelError
 from isa.file_kinds import other_kind
 from isa.files import write_whole
+from isa.memory import limited
 from isa.npy import npy
 from isa.program import CHECK_KINDS, Assembly, Program
 from isa.table import ROWS
@@ -357,9 +358,12 @@ class Builder(Instructions):
         """Return the program as text; its data is in `files`, by the names that the text calls them."""
         return "\n".join([*map(_line, self._listing()), ""])
 
-    def build(self, chip: str | Path | Chip | None = None, *, strict: bool = False) -> Program:
+    def build(
+        self, chip: str | Path | Chip | None = None, *, strict: bool = False, memory: int | None = None
+    ) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
+        `memory` is how many bytes its data may take of this computer; None is what is free.
         Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         What is odd is issued as AssemblyWarning, or raised too where `strict`.
         """
@@ -379,7 +383,8 @@ class Builder(Instructions):
         done: Assembly | None = None
         while True:
             try:
-                done = self._assembled(listing, given, shown)
+                with limited(memory):
+                    done = self._assembled(listing, given, shown)
                 told: Sequence[Diagnostic[Span]] = done.warnings
             except AssemblyError as error:
                 done, told = None, error.diagnostics

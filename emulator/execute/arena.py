@@ -1,7 +1,7 @@
 """The arena: the bytes of all memories of a plan, and the tensors in it."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import NamedTuple
@@ -64,9 +64,9 @@ def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]
     return Needs(memories + weights, working)
 
 
-def check_outputs(plan: Plan) -> int:
-    """Return the bytes of the outputs of all tasks; raise Trap where there is not the memory for them."""
-    needs = _outputs(plan)
+def check_outputs(plan: Plan, dumped: Iterable[tuple[int, Symbol]]) -> int:
+    """Return the bytes of the outputs of all tasks, and of what is dumped; raise Trap where there is not the memory."""
+    needs = {**_outputs(plan), "tensors that are dumped": sum(symbol.bytes for _, symbol in dumped)}
     check_room(plan, needs)
     return sum(needs.values())
 

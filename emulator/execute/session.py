@@ -225,7 +225,7 @@ class Session:
         with enough_memory(plan), limited(None):
             hold(needs.kept, taken=self._has_run)
             hold(needs.working, taken=False)
-            hold(check_outputs(plan), taken=False)
+            hold(check_outputs(plan, wanted), taken=False)
             prepared = prepare(program, inputs, plan.tasks)
             outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
         shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}

@@ -25,6 +25,7 @@ from isa.files import (
     reason,
     write_whole,
 )
+from isa.memory import hold
 from isa.program import Assembly, Program
 from ratel.cli.options import UsageError, overrides
 
@@ -74,6 +75,7 @@ def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = ()
     That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
     """
     program, odd = load_quietly(path, chip, numbers)
+    hold(program.data_bytes)
     tell(odd, strict)
     return program
 
