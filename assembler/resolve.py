@@ -316,4 +316,5 @@ def _help(problem: Diagnostic[str], row: Row, bound: Arguments) -> str:
         return ""
     for word in words.keys() & set(bound.words.values()):
         return f"write `{word}=({', '.join(name.upper() for name in words[word])})`"
-    return f"`{problem.place}` comes with {listed(f'`{word}`' for word in words)}"
+    written = [f"`{word}={names[0].upper()}`" if len(names) == 1 else f"`{word}`" for word, names in words.items()]
+    return f"`{problem.place}` comes with {listed(written)}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -477,7 +478,13 @@ class Builder(Instructions):
         """Write a declaration; `clauses` are what may follow its shape."""
         own = _name(name) if name is not None else self._free_name(kind)
         if not isinstance(dtype, str):
-            refuse("E207", f"{kind_of(dtype)} is no type", f"expected {listed(map(repr, DTYPES))}")
+            meant = None
+            if isinstance(dtype, type | np.dtype):
+                with suppress(TypeError):
+                    meant = dtype_of(np.dtype(dtype))
+            said = getattr(dtype, "__name__", None) if isinstance(dtype, type) else kind_of(dtype)
+            help = f'did you mean "{meant.name}"?' if meant else ""
+            refuse("E207", f"{said} is no type", f"expected {listed(map(repr, DTYPES))}", help)
         sizes = _shape(shape)
         self._section.names.add(own)
         span = self._here()
@@ -512,7 +519,9 @@ class Builder(Instructions):
             found = dtype_of(array.dtype)
             if found is None and dtype is None:
                 label = f"expected {listed(held.numpy.name for held in DTYPES.values())}"
-                help = 'convert it: array.astype("float32"), or quantise.weights(array) for integers'
+                wanted = "int32" if array.dtype.kind in "iub" else "float32"
+                floats = ", or quantise.weights(array) for integers" if wanted == "float32" else ""
+                help = f'convert it: array.astype("{wanted}"){floats}'
                 refuse("E504", f"the array is of type {array.dtype}", label, help)
             dtype = found.name if dtype is None and found is not None else dtype
             return dtype, array.shape if shape is None else shape
