@@ -351,7 +351,7 @@ class Declarations:
         """Report axes that do not name each dimension once."""
         if axes is not None and not is_order(axes, len(shape)):
             span = next(clause for clause in statement.clauses if clause.keyword.text == "axes")
-            message = f"axes {list(axes)} are no order of the dimensions of {list(shape)}"
+            message = f"`axes` is no order of the dimensions of {list(shape)}"
             label = f"expected each of {listed(map(str, range(len(shape))), 'and')} once"
             help = "element k is the dimension of this tensor that the host has in place k: axes of numpy.transpose"
             raise evaluator.error("E305", span, message, label, help)
@@ -384,7 +384,7 @@ class Declarations:
                     label = "expected a list, as in `axes=[0, 3, 1, 2]`"
                     raise evaluator.error("E309", value, "`axes` is the order of all dimensions", label)
                 inner = Evaluator(self.names, scope)
-                return tuple(inner.integer(item, 0, MAX_SYMBOL_RANK - 1, "the axis") for item in value.items)
+                return tuple(inner.integer(item, what="the axis") for item in value.items)
             case "buffers":
                 return evaluator.integer(value, 1, MAX_BUFFERS, "the number of buffers")
             case "zero":
