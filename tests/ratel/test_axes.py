@@ -68,12 +68,19 @@ def test_what_the_host_gives_and_takes_is_transposed(drawn: tuple[str, np.ndarra
     assert {**again, "debug": b""} == {**sections, "debug": b""}
 
 
-def test_floats_are_quantised_by_the_channels_of_the_declared_tensor() -> None:
+def test_floats_are_quantised_by_the_channels_of_the_declared_tensor(tmp_path: Path) -> None:
     program, x = ratel.assemble(NCHW), np.random.default_rng(3).normal(20, 30, (2, 1, 4, 2, 3)).astype(np.float32)
     expected = ratel.quantise.to_integers(x, [0.5, 0.25, 1, 2], 7, "u8", axis=2)
     with ratel.Session(program, tasks=1) as session:
         for given, right in ((x[0], expected[0]), (x[1].astype(">f4"), expected[1]), (x, expected)):
             assert np.array_equal(session.run({"x": given}).outputs["y"], right)
+    # A default in a file, of one task and of two.
+    text, path = NCHW.replace("axes=[0, 3, 1, 2]", 'axes=[0, 3, 1, 2] = "x.npy"', 1), tmp_path / "x.npy"
+    for given, right, tasks in ((x[0], expected[0], ""), (x, expected, ".tasks 2\n")):
+        np.save(path, given)
+        assert np.array_equal(ratel.run(ratel.assemble(tasks + text, path)).outputs["y"], right)
+    with pytest.raises(ratel.AssemblyError, match=r"expected \[1, 4, 2, 3\]"):
+        ratel.assemble(text, path)
     assert ratel.time(program).cycles == ratel.time(ratel.assemble(NCHW.replace(" axes=[0, 3, 1, 2]", ""))).cycles
 
 
