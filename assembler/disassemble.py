@@ -159,6 +159,8 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
             parts.append(f"scale={scale[0] if len(scale) == 1 else spelling.wrapped(scale)}")
     if symbol.zero:
         parts.append(f"zero={symbol.zero}")
+    if symbol.axes:
+        parts.append(f"axes={list(symbol.axes)}")
     if symbol.memory != DEFAULT_MEMORY.get(symbol.kind, "lm"):
         parts.append(f"in {symbol.memory}")
     if symbol.buffers > 1:
@@ -170,7 +172,10 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
         content = None if content is None else expand(content, symbol.dtype, symbol.shape).tobytes()
     if content is not None:
         tasks = len(content) // symbol.bytes if symbol.kind == "input" else 1
-        shape = symbol.shape if tasks == 1 else (tasks, *symbol.shape)
+        shape = symbol.host_shape if tasks == 1 else (tasks, *symbol.host_shape)
+        if symbol.axes:
+            held = np.frombuffer(content, symbol.dtype.numpy).reshape(tasks, *symbol.shape)
+            content = symbol.to_host(held).tobytes()
         parts.append(f"= {data.spell(content, symbol.dtype, shape, symbol.name, splat=tasks == 1)}")
     elif symbol.kind in ("weight", "const"):
         parts.append("= none")
@@ -202,7 +207,7 @@ def _checks(program: Program, data: _Data) -> list[str]:
 
 
 def _check(check: Check, program: Program, output: Symbol, index: int, data: _Data) -> str:
-    dtype, shape = output.dtype, output.shape
+    dtype, shape = output.dtype, output.host_shape
     if program.tasks > 1:
         shape = (program.tasks, *shape)
     if check.kind == "top1":

@@ -26,11 +26,11 @@ from isa.file_kinds import MOST, foreign, other_kind
 from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
-from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
+from isa.program import CHECK_KINDS, MAX_CORES, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
@@ -172,7 +172,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
-                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers, s.stored),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers, s.stored, s.axes),
             ]
             for s in core.symbols
         ]
@@ -267,7 +267,7 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
-    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored = fields
+    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored, axes = fields
     return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
@@ -280,4 +280,5 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         blob.take(length),
         buffers,
         _count(stored),
+        tuple(_count(axis, MAX_SYMBOL_RANK - 1) for axis in axes),
     )

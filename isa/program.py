@@ -56,7 +56,9 @@ class Symbol:
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
     (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise), of one task or
     of all. An input or an output has `buffers` of them in memory, one behind another; task t has number t % buffers.
-    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor.
+    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor. `axes` says in which order the host has
+    the dimensions of an input or an output, as numpy.transpose(declared, axes) does; () where it has them as declared.
+    What lies in memory, `default` among it, is in the declared order; what is given and taken is in the host's.
     """
 
     name: str
@@ -70,6 +72,20 @@ class Symbol:
     default: bytes | None = None
     buffers: int = 1
     stored: int = 0
+    axes: tuple[int, ...] = ()
+
+    @property
+    def host_shape(self) -> tuple[int, ...]:
+        """The shape that the host's tensor has."""
+        return tuple(self.shape[axis] for axis in self.axes) if self.axes else self.shape
+
+    def to_host(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return a tensor of the declared shape, or a batch of them, as the host has it; a view."""
+        return _permuted(tensor, self.axes)
+
+    def from_host(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return a tensor of the host's shape, or a batch of them, as the program has declared it; a view."""
+        return _permuted(tensor, sorted(range(len(self.axes)), key=self.axes.__getitem__))
 
     def array(self, data: bytes) -> NDArray[Any]:
         """Return bytes as a tensor of the symbol's type and shape."""
@@ -106,6 +122,12 @@ class Symbol:
         return dense(self.memory, self.address, self.dtype, self.shape, self.terms)
 
 
+def _permuted(tensor: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+    """Return a tensor with its last dimensions in another order; those before them, of a batch, stay."""
+    before = tensor.ndim - len(axes)
+    return tensor.transpose(*range(before), *(before + axis for axis in axes)) if axes else tensor
+
+
 @dataclass(frozen=True)
 class Segment:
     """Initial bytes of a memory: a weight or a constant."""
@@ -124,8 +146,8 @@ class Check:
     """A condition on an output, evaluated by run.
 
     top1: the share of rows whose greatest element stands where `expected` (i32 labels) says is at least `bound`.
-    exact: equal to `expected` (the output's type and shape). within: |difference| at most `bound` everywhere.
-    They are for the program's own number of tasks, one after another where it is more than one.
+    exact: equal to `expected`. within: |difference| at most `bound` everywhere. These have the output's type and the
+    host's shape; all are for the program's own number of tasks, one after another where it is more than one.
     `source` is the file that the expectation came from, for messages.
     """
 

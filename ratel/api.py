@@ -78,8 +78,9 @@ class Run:
     """The results of one run.
 
     `outputs` are arrays by name, of the declared type, and the declared shape, or [tasks, *shape] where several tasks
-    ran or an input was a batch. `checks` are the program's conditions evaluated; `dumps` the tensors asked for, by what
-    was asked; `instructions` counts what was executed, loops included. `schedule` gives the timeline.
+    ran or an input was a batch; those with `axes` have their dimensions in that order. `checks` are the program's
+    conditions evaluated; `dumps` the tensors asked for, as declared, by what was asked; `instructions` counts what was
+    executed, loops included. `schedule` gives the timeline.
 
     A stream of other tasks than the program's own number has no checks: they are not for it.
     """
@@ -290,10 +291,11 @@ def run(
 ) -> Run:
     """Run a program bit for bit, once: one task, or a stream of them.
 
-    `inputs` are arrays by name, of the declared shape and type; an input with a scale also takes floats, which are
-    quantised; an input with a default may be left out. An array with one dimension more in front is a batch: a tensor
-    for each task; outputs then are batches too. There are as many tasks as batches say, else `tasks`, else the
-    program's own number. `chip` is a Chip, a name or a file; None is the program's own.
+    `inputs` are arrays by name, of the declared shape and type, their dimensions in the order of `axes` where the input
+    has these; an input with a scale also takes floats, which are quantised; an input with a default may be left out. An
+    array with one dimension more in front is a batch: a tensor for each task; outputs then are batches too. There are
+    as many tasks as batches say, else `tasks`, else the program's own number. `chip` is a Chip, a name or a file; None
+    is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.

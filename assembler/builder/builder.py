@@ -128,6 +128,7 @@ class Builder(Instructions):
         *,
         scale: Any = None,
         zero: int | None = None,
+        axes: Sequence[int] | None = None,
         buffers: int | None = None,
         memory: str | None = None,
         at: Any = None,
@@ -135,13 +136,14 @@ class Builder(Instructions):
     ) -> Tensor:
         """Declare an input, which the task's DMA fills.
 
-        `name` None makes one. `scale` is a number, or one for each channel; `buffers` says in how many places the
-        tensors of tasks take turns; `memory` is lm, dev or host; `at` an address, a tensor, or (tensor, bytes behind
-        it). `default` is what it holds where a run gives nothing: a number for all elements, a list, or an array (of
-        floats, where it has a scale), which may have a dimension in front for the tasks.
+        `name` None makes one. `scale` is a number, or one for each channel; `axes` is the order in which the host has
+        the dimensions, as numpy.transpose(declared, axes) has them; `buffers` says in how many places the tensors of
+        tasks take turns; `memory` is lm, dev or host; `at` an address, a tensor, or (tensor, bytes behind it).
+        `default` is what it holds where a run gives nothing: a number for all elements, a list, or an array (of floats,
+        where it has a scale), which may have a dimension in front for the tasks; it is in the host's order.
         """
         data = NOTHING if default is None else default
-        clauses = {"scale": scale, "zero": zero, "buffers": buffers, "memory": memory, "at": at}
+        clauses = {"scale": scale, "zero": zero, "axes": axes, "buffers": buffers, "memory": memory, "at": at}
         return self._declare("input", name, dtype, shape, data, **clauses)
 
     def output(
@@ -152,12 +154,13 @@ class Builder(Instructions):
         *,
         scale: Any = None,
         zero: int | None = None,
+        axes: Sequence[int] | None = None,
         buffers: int | None = None,
         memory: str | None = None,
         at: Any = None,
     ) -> Tensor:
         """Declare an output, which the task's DMA drains; see `input`."""
-        clauses = {"scale": scale, "zero": zero, "buffers": buffers, "memory": memory, "at": at}
+        clauses = {"scale": scale, "zero": zero, "axes": axes, "buffers": buffers, "memory": memory, "at": at}
         return self._declare("output", name, dtype, shape, **clauses)
 
     def local(
@@ -504,6 +507,10 @@ class Builder(Instructions):
                 return nodes.Clause(span, keyword, _word(span, value))
             case "at":
                 return nodes.Clause(span, keyword, self._place(span, value))
+            case "axes":
+                axes = self._value(span, clause, value)
+                axes = nodes.List(span, axes.items) if isinstance(axes, nodes.Tuple) else axes
+                return nodes.Clause(span, keyword, axes)
             case "compressed":
                 return nodes.Clause(span, keyword, keyword)
         return nodes.Clause(span, keyword, self._value(span, clause, value))
