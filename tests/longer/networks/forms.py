@@ -42,7 +42,8 @@ class Reader(CalibrationDataReader):
 def folded(path: Path, to: Path) -> None:
     """Write a float network as the quantiser wants it: of opset 13 at least, constants computed, normalising folded.
 
-    A bias of [1, n] is written as one of [n]: the quantiser cannot take the former by channel.
+    A bias of [1, n] is written as one of [n], for the quantiser cannot take the former by channel. Each bias has one
+    reader: the quantiser gives copies for more of them names that others may have, or the first reader's scale.
     """
     model = onnx.load(path)
     with TemporaryDirectory() as folder:
@@ -51,10 +52,17 @@ def folded(path: Path, to: Path) -> None:
             onnx.save(onnx.version_converter.convert_version(model, LEAST_OPSET), path)
         optimised(path, to, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
     model = onnx.load(to)
-    biases = {node.input[2] for node in model.graph.node if node.op_type == "Gemm" and len(node.input) == 3}
-    for tensor in model.graph.initializer:
-        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
-            del tensor.dims[0]
+    tensors, read = {tensor.name: tensor for tensor in model.graph.initializer}, set()
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "ConvTranspose") and len(node.input) == 3 and node.input[2] in tensors:
+            bias = tensors[node.input[2]]
+            if bias.name in read:
+                bias = model.graph.initializer.add()
+                bias.CopyFrom(tensors[node.input[2]])
+                node.input[2] = bias.name = f"{bias.name}_of_{node.output[0]}"
+            read.add(bias.name)
+            if len(bias.dims) == 2 and bias.dims[0] == 1:
+                del bias.dims[0]
     onnx.save(model, to)
 
 
