@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 
 from tests.longer.models import FILES, NETWORKS, corpus_folder, example, model_path
 from tests.oracles.onnx_nodes import by_operator, passes
-from tests.oracles.onnx_tensors import tensors
+from tests.oracles.onnx_tensors import SETTINGS, Level, options, session, tensors
 
 # What an attribute's value would be if it were not there, and is not worth a word.
 PLAIN = {
@@ -35,6 +35,7 @@ PLAIN = {
 SHAPED = ("Conv", "QLinearConv", "ConvTranspose", "MaxPool", "AveragePool", "QLinearAveragePool")
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Pad", "Concat", "QLinearConcat", "Expand", "Resize")
 WIDE = 255
+LEVELS = ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
 Shape = tuple[int, ...]
 
 
@@ -253,6 +254,39 @@ def odd(sheets: Sequence[Sheet]) -> Iterator[str]:
     yield ""
 
 
+def levels(names: Sequence[str], folder: Path) -> Iterator[str]:
+    """Say where onnxruntime's own results change with the level of graph optimisation, in how many elements."""
+    rows = []
+    for name in names:
+        for form in ("float", "u8u8", "s8s8", "qdq"):
+            path = model_path(name, form, folder)
+            alone = model_path(name, "qdq.extended" if form == "qdq" else form, folder)
+            if not path.exists() or not alone.exists():
+                continue
+            expected = session(alone, options()).run(None, example(name))
+            row: list[Any] = [name, form]
+            for level in (
+                Level.ORT_DISABLE_ALL,
+                Level.ORT_ENABLE_BASIC,
+                Level.ORT_ENABLE_EXTENDED,
+                Level.ORT_ENABLE_ALL,
+            ):
+                made = options(level)
+                for key, value in SETTINGS.items():
+                    made.add_session_config_entry(key, value)
+                row.append(_difference(expected, session(path, made).run(None, example(name))))
+            rows.append(row)
+    yield from table(("network", "form", *LEVELS), rows)
+
+
+def _difference(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> str:
+    apart = sum(int(np.count_nonzero(a != b)) for a, b in zip(expected, found))
+    if not apart:
+        return "="
+    widest = max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in zip(expected, found))
+    return f"{apart} of {sum(a.size for a in expected)}, {widest:.1e} of the greatest"
+
+
 def _weights(s: Sheet, node: onnx.NodeProto) -> str:
     """Say of which type a product's weights are, with which zero points and scales; nothing where they are computed."""
     if node.op_type not in ("QLinearConv", "QLinearMatMul", "QGemm"):
@@ -303,7 +337,7 @@ def main() -> int:
         print(f"## Operators: {form}\n", *operator_table(sheets), sep="\n")
     runs = [form for form in FILES if form != "qdq"]
     print("## Convolutions and poolings\n")
-    for form in runs:
+    for form in ("float", "qdq.extended"):
         print(f"### {form}\n", *windows(found[form]), sep="\n")
     print("## Operands and attributes of all others\n")
     for form in runs:
@@ -312,6 +346,8 @@ def main() -> int:
     for form in runs:
         print(f"### {form}\n", *moves(found[form]), sep="\n")
     print("## Ranks, types, and what is odd\n", *odd(every), sep="\n")
+    print("## Levels\n\nResults of the form as the oracle runs it, against other levels of graph optimisation.\n")
+    print(*levels(asked.only.split(","), asked.folder), sep="\n")
     print("## The standard's test cases\n", *node_cases(), sep="\n")
     return 0
 
