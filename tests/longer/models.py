@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -110,6 +110,7 @@ NETWORKS = {
     ),
 }
 FILES = ("float", *forms.FORMS, "qdq.extended")
+ORACLES = ("u8u8", "s8s8", "qdq.extended")
 
 
 def corpus_folder() -> Path:
@@ -121,6 +122,11 @@ def corpus_folder() -> Path:
 def model_path(name: str, form: str = "float", folder: Path | None = None) -> Path:
     """Return where a network lies in a form of FILES; it may not be made yet."""
     return (folder or corpus_folder()) / name / f"{form}.onnx"
+
+
+def made(files: Sequence[str] = ORACLES, folder: Path | None = None) -> list[tuple[str, str]]:
+    """Return (network, form) of those files of the corpus that are there: of those that the oracle runs as they are."""
+    return [(name, form) for name in NETWORKS for form in files if model_path(name, form, folder).exists()]
 
 
 def example(name: str, seed: int = 1) -> forms.Feeds:
