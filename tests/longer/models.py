@@ -4,7 +4,7 @@
 
 Each network has a folder with `float.onnx`, and `u8u8.onnx`, `s8s8.onnx` and `qdq.onnx` made of it
 (`tests/longer/networks/forms.py` says what these are); `qdq.extended.onnx` is the third as onnxruntime runs it. What is
-there is not made again. It runs on one processor, and takes some 3 GB of disk, below the user's cache or in $RATEL_MODELS.
+there is not made again. It runs on one processor, and takes 3 GB of disk, below the user's cache or in $RATEL_MODELS.
 """
 
 import argparse
