@@ -4,5 +4,5 @@ In goes text (syntax) or calls (builder); out comes a Program, or diagnostics. `
 their order: `files` (which a text names), `expand` (includes, macros, repetitions), `symbols` and `expressions`,
 `declarations` with `data`, `placement` with `layout`, `resolve` (instructions) with `arguments`, `operands`,
 `attributes`, `multipliers`, `requantise`, `scales` (those left out) and `near_misses` (what may have been meant),
-`checks`, and `doubts` (what is odd). `disassemble` goes back, with `spelling`.
+`checks`, and `lint` (what is odd). `disassemble` goes back, with `spelling`.
 """

@@ -106,7 +106,11 @@ class _Binder:
             label = "expected nothing here"
         elif self.optional:
             label = f"expected a name and `=`: only {listed(required, 'and')} stand without"
-            help = help or f"named: {', '.join(f'{name}=' for name in self.optional)}"
+            # An operand that comes with a word is written behind it, as in `add=`.
+            by_words = {taken: word for s in self.row.choices for word, names in s.takes.items() for taken in names}
+            words = [word for s in self.row.choices for word, names in s.takes.items() if names]
+            named = [*words, *(name for name in self.optional if name not in by_words)]
+            help = help or f"named: {', '.join(f'{name}=' for name in named)}"
         else:
             label = f"expected nothing after `{required[-1]}`"
         text = f"`{word}`" if word else "this"

@@ -5,37 +5,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from assembler.checks import read_checks
 from assembler.declarations import Declarations
-from assembler.doubts import doubt
 from assembler.expand import Expander, Stop
 from assembler.files import Folder
+from assembler.lint import lint
 from assembler.multipliers import Pool
 from assembler.placement import place
 from assembler.resolve import Resolver
 from assembler.scales import Scales
 from assembler.symbols import Names, Scope
 from assembler.syntax import nodes
-from assembler.syntax.diagnostics import Diagnostic, Failed, Note, Report, Span, TooMany, issue
+from assembler.syntax.diagnostics import Failed, Note, Report, Span, TooMany, issue
 from assembler.syntax.parser import parse
 from assembler.syntax.source import SourceFile
 from isa.chip import DEFAULT_CHIP, Chip, load_chip
 from isa.diagnostic import Place
 from isa.encoding import DESCRIPTOR, WORD_BYTES
 from isa.files import hash_of, name_of
-from isa.program import Core, Program, Segment
+from isa.program import Assembly, Core, Program, Segment
 from isa.synchronisation import check_synchronisation
 
 MAX_DISTINCT_OPERANDS = 65535
-
-
-class Assembly(NamedTuple):
-    """A program, and what is odd about its text."""
-
-    program: Program
-    warnings: tuple[Diagnostic[Span], ...]
 
 
 def assemble(text: str, path: str | Path | None = None, chip: Chip | None = None, *, strict: bool = False) -> Program:
@@ -145,7 +138,7 @@ def _resolve(
         _check_sizes(resolver, pool, chip, listing.last(core), report)
         cores.append(Core(tuple(resolver.code), tuple(resolver.lines), tuple(segments), tuple(symbols)))
     if not report.found:
-        doubt(declarations, resolvers, declarations.tasks)
+        lint(declarations, resolvers, declarations.tasks)
     files = dict.fromkeys(line.file for core in cores for line in core.lines)
     return Program(
         declarations.word(".name", name),

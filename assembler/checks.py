@@ -41,7 +41,7 @@ def _read_check(statement: nodes.Check, scope: Scope, declarations: Declarations
     node, _ = names.follow(statement.data, scope)
     if isinstance(node, nodes.Text) and source is None:
         source = node.value
-    shape = symbol.shape if tasks == 1 else (tasks, *symbol.shape)
+    shape = symbol.host_shape if tasks == 1 else (tasks, *symbol.host_shape)
     if kind.text == "top1":
         expected = reader.labels(statement.data, prod(shape[:-1]), shape[:-1])
     else:

@@ -63,10 +63,10 @@ class Reader:
     def initial(self, node: nodes.Value, symbol: Symbol, tasks: int) -> bytes:
         """Return what a tensor holds at first, an input of each task where the data have a dimension for that.
 
-        Like a run, an input with a scale takes floats too, from a file.
+        Like a run, an input with a scale takes floats too, from a file; and its data are in the host's order.
         """
         file, evaluator = self._follow(node)
-        shape = symbol.shape
+        shape = symbol.host_shape
         if symbol.kind == "input" and self._is_batch(file, symbol, tasks):
             self._check_length(file, symbol, tasks)
             shape = (tasks, *shape)
@@ -80,16 +80,20 @@ class Reader:
                 if place is not None:
                     message = f'"{file.value}" has NaN at {place}'
                     raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
-                return symbol.quantise(array).tobytes()
-        return self.tensor(node, symbol.dtype, shape)
+                return symbol.quantise(symbol.from_host(array)).tobytes()
+        data = self.tensor(node, symbol.dtype, shape)
+        if not symbol.axes:
+            return data
+        self.check_room(node, {"these data in the order of the chip": len(data)})
+        return symbol.from_host(np.frombuffer(data, symbol.dtype.numpy).reshape(shape)).tobytes()
 
     def _check_length(self, node: nodes.Value, symbol: Symbol, tasks: int) -> None:
         """Refuse a file that is a batch of inputs for another number of tasks."""
         if not isinstance(node, nodes.Text) or node.value.startswith(HEX):
             return
         shape = self.header(node).shape
-        if shape[1:] == symbol.shape and shape[0] != tasks:
-            each, held = list(symbol.shape), f'"{node.value}" has shape {list(shape)}'
+        if shape[1:] == symbol.host_shape and shape[0] != tasks:
+            each, held = list(symbol.host_shape), f'"{node.value}" has shape {list(shape)}'
             label = f"expected {each}"
             if tasks > 1:
                 label = f"expected {[tasks, *each]}, one for each task, or {each}, the same for all"

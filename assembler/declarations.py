@@ -32,13 +32,16 @@ from isa.program import (
     Symbol,
 )
 from isa.suggest import did_you_mean
-from isa.verify_program import NAME
+from isa.verify_program import NAME, is_order
 
 DEFAULT_MEMORY = {"const": "cb"}
 SCALES = ("automatic", "explicit")
 MAX_SIZE = 2**62
-# What to do where `buffers` is not possible.
-OWN_BUFFERS = "only an input or an output follows the task; count others' buffers in a dimension: `t[task % 2]`"
+# What inputs and outputs alone take, and what to do where it is not possible.
+OF_BUFFERED = {
+    "buffers": "only an input or an output follows the task; count others' buffers in a dimension: `t[task % 2]`",
+    "axes": "only an input or an output is the host's, too; what is the chip's alone is declared as it lies there",
+}
 
 
 @dataclass(frozen=True)
@@ -271,9 +274,11 @@ class Declarations:
             raise evaluator.error(
                 "E505", statement.name, "data without a name needs an address", "expected `at ADDRESS`"
             )
-        if "buffers" in seen and statement.kind not in BUFFERED:
-            message = f"`.{statement.kind}` takes no `buffers`"
-            raise self._clause_error(evaluator, statement, "buffers", message, OWN_BUFFERS)
+        for keyword, label in OF_BUFFERED.items():
+            if keyword in seen and statement.kind not in BUFFERED:
+                message = f"`.{statement.kind}` takes no `{keyword}`"
+                raise self._clause_error(evaluator, statement, keyword, message, label)
+        self._check_axes(evaluator, statement, shape, parts.get("axes"))
         self._takes_data(evaluator, statement)
         symbol = Symbol(
             key,
@@ -285,6 +290,7 @@ class Declarations:
             parts.get("scale", ()),
             parts.get("zero", 0),
             buffers=parts.get("buffers", 1),
+            axes=parts.get("axes", ()),
         )
         spans = [clause.span for clause in statement.clauses if clause.keyword.text == "at"]
         content = None
@@ -339,6 +345,17 @@ class Declarations:
             span = next(clause for clause in statement.clauses if clause.keyword.text == "scale")
             raise evaluator.error("E601", span, message, label, help)
 
+    def _check_axes(
+        self, evaluator: Evaluator, statement: nodes.Tensor, shape: tuple[int, ...], axes: tuple[int, ...] | None
+    ) -> None:
+        """Report axes that do not name each dimension once."""
+        if axes is not None and not is_order(axes, len(shape)):
+            span = next(clause for clause in statement.clauses if clause.keyword.text == "axes")
+            message = f"`axes` is no order of the dimensions of {list(shape)}"
+            label = f"expected each of {listed(map(str, range(len(shape))), 'and')} once"
+            help = "element k is the dimension of this tensor that the host has in place k: axes of numpy.transpose"
+            raise evaluator.error("E305", span, message, label, help)
+
     def _shape(self, evaluator: Evaluator, statement: nodes.Tensor) -> tuple[int, ...]:
         # Bytes that belong to no tensor may be none at all; a tensor has at least one element.
         shape = shape_of(evaluator, statement.shape.items, 0 if statement.kind == "data" else 1)
@@ -361,6 +378,13 @@ class Declarations:
                 return evaluator.integer(value, 1, MAX_SIZE, "the size")
             case "scale":
                 return Reader(evaluator, self.folder).scale(value)
+            case "axes":
+                value, scope = self.names.follow(value, evaluator.scope)
+                if not isinstance(value, nodes.List | nodes.Tuple):
+                    label = "expected a list, as in `axes=[0, 3, 1, 2]`"
+                    raise evaluator.error("E309", value, "`axes` is the order of all dimensions", label)
+                inner = Evaluator(self.names, scope)
+                return tuple(inner.integer(item, what="the axis") for item in value.items)
             case "buffers":
                 return evaluator.integer(value, 1, MAX_BUFFERS, "the number of buffers")
             case "zero":

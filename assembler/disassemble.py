@@ -15,8 +15,11 @@ from assembler.declarations import DEFAULT_MEMORY
 from isa.chip import Chip, differences
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
-from isa.files import npy, write_new
+from isa.errors import RatelError
+from isa.files import write_new
 from isa.instruction import Instruction, Value
+from isa.memory import HELP, hold, shortage
+from isa.npy import npy
 from isa.operand import MAX_LOOP_DEPTH, SHARED, Operand
 from isa.program import Check, Core, Program, Segment, Symbol
 from isa.row import ENGINES, WAIT_LETTERS, AttributeSpec, Row
@@ -30,7 +33,8 @@ def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
     """Return a program's text; with `data_folder`, data of more than 256 elements is written there as .npy files.
 
     The text then belongs into that folder. Without it, all data stands in the text. Raises RatelError when a file
-    cannot be written, and, before any is, where one is there already with something else in it.
+    cannot be written, and, before any is, where one is there already with something else in it, or there is not the
+    memory.
     """
     source, files = disassemble_files(program, None if data_folder is None else INLINE_ELEMENTS)
     write_new({Path(data_folder or ".") / name: npy(array) for name, array in files.items()})
@@ -80,7 +84,13 @@ class _Data:
             single = spelling.elements(data[: dtype.bytes], dtype)
             if single:
                 return single[0]
-        if self.inline is not None and count > self.inline:
+        in_file = self.inline is not None and count > self.inline
+        # A file is made before it is written; of a text, two digits a byte, there are the pieces and all of it.
+        size = len(data) if in_file else 4 * len(data)
+        if short := shortage({f"{name} as {'a file' if in_file else 'text'}": size}):
+            raise RatelError(short, f"make the program's data smaller, {HELP}")
+        hold(size)
+        if in_file:
             return spelling.text(self.file(data, dtype, shape, name))
         # Numbers are for people, up to a point; bytes assemble a thousand times as fast.
         items = spelling.elements(data, dtype) if count <= INLINE_ELEMENTS else None
@@ -88,7 +98,8 @@ class _Data:
 
     def file(self, data: bytes, dtype: DType, shape: Sequence[int], name: str) -> str:
         """Keep data for a file and return its name; names differ by more than the case of letters."""
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80] or "data"
+        # One that begins with "-" would be an option to whoever names it.
+        stem = re.sub(r"[^A-Za-z0-9_-]|^-", "_", name)[:80] or "data"
         choice, number = stem, 1
         while choice.lower() in self.taken:
             number += 1
@@ -148,6 +159,8 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
             parts.append(f"scale={scale[0] if len(scale) == 1 else spelling.wrapped(scale)}")
     if symbol.zero:
         parts.append(f"zero={symbol.zero}")
+    if symbol.axes:
+        parts.append(f"axes={list(symbol.axes)}")
     if symbol.memory != DEFAULT_MEMORY.get(symbol.kind, "lm"):
         parts.append(f"in {symbol.memory}")
     if symbol.buffers > 1:
@@ -159,7 +172,10 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
         content = None if content is None else expand(content, symbol.dtype, symbol.shape).tobytes()
     if content is not None:
         tasks = len(content) // symbol.bytes if symbol.kind == "input" else 1
-        shape = symbol.shape if tasks == 1 else (tasks, *symbol.shape)
+        shape = symbol.host_shape if tasks == 1 else (tasks, *symbol.host_shape)
+        if symbol.axes:
+            held = np.frombuffer(content, symbol.dtype.numpy).reshape(tasks, *symbol.shape)
+            content = symbol.to_host(held).tobytes()
         parts.append(f"= {data.spell(content, symbol.dtype, shape, symbol.name, splat=tasks == 1)}")
     elif symbol.kind in ("weight", "const"):
         parts.append("= none")
@@ -191,7 +207,7 @@ def _checks(program: Program, data: _Data) -> list[str]:
 
 
 def _check(check: Check, program: Program, output: Symbol, index: int, data: _Data) -> str:
-    dtype, shape = output.dtype, output.shape
+    dtype, shape = output.dtype, output.host_shape
     if program.tasks > 1:
         shape = (program.tasks, *shape)
     if check.kind == "top1":

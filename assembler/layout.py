@@ -171,7 +171,9 @@ def memory_map(held: Sequence[Request], addresses: Mapping[str, int], size: int)
             gaps.append(addresses[r.name] - reach)
             reach = max(reach, addresses[r.name] + r.bytes)
     widest = max([*gaps, size - reach, 0])
-    lines.append(
-        f"the widest gap left has {widest:,} bytes; tensors that are not alive together can share a place with `at`"
-    )
+    way = "tensors that are not alive together can share a place with `at`"
+    if any(r.bytes > size for r in rows):
+        way = "what is larger than all of it has to be worked on in parts"
+        way += ": declare it `in dev` or `in host`, and `load` one at a time" if rows[0].memory == "lm" else ""
+    lines.append(f"the widest gap left has {widest:,} bytes; {way}")
     return "\n".join(lines)

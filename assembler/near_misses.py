@@ -9,7 +9,7 @@ from assembler.operands import Given
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import listed
 from isa.instruction import Instruction
-from isa.operand import Operand, packed_strides
+from isa.operand import SHARED, Operand, packed_strides
 from isa.verify import check_instruction
 
 # Orders of dimensions that other tools use, by what ratel expects: name, and how the dimensions move.
@@ -28,11 +28,38 @@ def mending(
     instruction: Instruction, statement: nodes.Instruction, bound: Arguments, given: Mapping[str, Given]
 ) -> str:
     """Return how an instruction with problems would be right, "" where nothing simple helps."""
-    return _swapped(instruction, statement, given) or _sized(instruction, bound) or _laid_out(instruction)
+    return (
+        _swapped(instruction, statement, given)
+        or _sized(instruction, bound)
+        or _laid_out(instruction)
+        or _elsewhere(instruction, given)
+    )
 
 
 def _fits(instruction: Instruction) -> bool:
     return not check_instruction(instruction)
+
+
+def _elsewhere(instruction: Instruction, given: Mapping[str, Given]) -> str:
+    """Say how a tensor comes into the memory that it has to be in, or to the type of a bias."""
+    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+        if operand is None:
+            continue
+        symbol = held.symbol if (held := given.get(spec.name)) else None
+        name = symbol.name if symbol else spec.name
+        if spec.name == "bias" and operand.dtype.is_float:
+            return (
+                "a bias is counted in steps of x.scale * w.scale: `ratel.quantise.bias` makes it of floats; "
+                "`ew1_bias=` takes floats, which are added behind the sum, once it is scaled"
+            )
+        if operand.memory in spec.memories or operand.core is not None:
+            continue
+        if spec.memories == ("cb",):
+            return f"biases, scales and tables lie in the constant buffer: declare `{name}` with `.const`"
+        if operand.memory in SHARED and "lm" in spec.memories:
+            way = "`load` it into a `.local` first" if spec.access == "read" else "write a `.local`, and `store` that"
+            return f"`{name}` is in {operand.memory}, which only load and store reach: {way}"
+    return ""
 
 
 def _swapped(instruction: Instruction, statement: nodes.Instruction, given: Mapping[str, Given]) -> str:

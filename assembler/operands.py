@@ -218,7 +218,7 @@ def _index(evaluator: Evaluator, index: nodes.Value | nodes.Range, symbol: Symbo
         stop = Affine(size, ()) if index.stop is None else evaluator.whole(index.stop)
         if stop.terms != start.terms:
             label = "expected a constant number of elements"
-            help = "write `first : +length`: the start may follow counters, the length may not"
+            help = "let both ends follow the same counters, as in `i*2 : i*2 + 4`: the start may, the length may not"
             raise evaluator.error("E307", index, "the length of this slice changes with a counter", label, help)
         length = stop.constant - start.constant
     if length < 1:

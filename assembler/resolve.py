@@ -61,7 +61,7 @@ class Resolver:
         self.ended: Span | None = None
         self.followed = False
         # Names of loops that something was wrong with: how they close is not worth a second message.
-        self.doubtful: set[str] = set()
+        self.wrong_loops: set[str] = set()
 
     def instruction(self, statement: nodes.Instruction, scope: Scope) -> None:
         """Add one instruction; what is wrong with it is reported, and the next may follow."""
@@ -111,7 +111,7 @@ class Resolver:
         if self.names.report.guessing:
             return
         for loop in self.names.loops:
-            if loop.name in self.doubtful:
+            if loop.name in self.wrong_loops:
                 continue
             help = f"close it with `brnz {loop.name}`"
             self.names.report.error("E312", loop.span, f"the loop `{loop.name}` is never closed", "", help)
@@ -175,7 +175,7 @@ class Resolver:
             count = evaluator.integer(arguments[1].value, 1, MAX_COUNT, "the number of iterations")
             loop = replace(loop, count=count)
         except Failed:
-            self.doubtful.add(loop.name)
+            self.wrong_loops.add(loop.name)
             raise
         finally:
             names.open(loop)
@@ -186,7 +186,7 @@ class Resolver:
         node = arguments[0].value if len(arguments) == 1 and not arguments[0].name else None
         if node is not None:
             node, _ = names.follow(node, scope)
-        if isinstance(node, nodes.Reference) and node.name in self.doubtful and not names.loop(node.name):
+        if isinstance(node, nodes.Reference) and node.name in self.wrong_loops and not names.loop(node.name):
             raise Failed
         if not depth:
             help = "each `brnz NAME` closes a `loop NAME, COUNT`"
@@ -201,7 +201,7 @@ class Resolver:
             if names.loop(node.name):
                 message = f"`{node.name}` is not the innermost loop"
                 while names.loops[-1].name != node.name:
-                    self.doubtful.add(names.loops[-1].name)
+                    self.wrong_loops.add(names.loops[-1].name)
                     names.close()
             else:
                 message = f"no loop `{node.name}` is open"
@@ -316,4 +316,5 @@ def _help(problem: Diagnostic[str], row: Row, bound: Arguments) -> str:
         return ""
     for word in words.keys() & set(bound.words.values()):
         return f"write `{word}=({', '.join(name.upper() for name in words[word])})`"
-    return f"`{problem.place}` comes with {listed(f'`{word}`' for word in words)}"
+    written = [f"`{word}={names[0].upper()}`" if len(names) == 1 else f"`{word}`" for word, names in words.items()]
+    return f"`{problem.place}` comes with {listed(written)}"

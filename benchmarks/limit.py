@@ -6,7 +6,8 @@ from statistics import median
 import numpy as np
 
 from emulator.jit.compile import hot
-from emulator.kernels.microkernel import COLUMNS, ELEMENT, ROWS, STEP, multiply
+from emulator.kernels.microkernel import multiply
+from emulator.plan.blocks import COLUMNS, ELEMENT, ROWS, STEP
 
 # Steps of a product: the operands take 23 KB, and little of the time is for sums to come and go.
 STEPS = 128

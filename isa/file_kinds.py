@@ -1,4 +1,4 @@
-"""What a file is that is neither a program's text nor an object file, by how it begins and what it is called."""
+"""What a file is, by how it begins and what it is called: is it a program, and what may take its place."""
 
 from pathlib import Path
 
@@ -28,8 +28,12 @@ BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89PNG", "a picture (PNG)", ""),
     (0, b"%PDF", "a PDF document", ""),
 )
-# The same by the end of its name: archives, and what has no beginning of its own.
+# The same by the end of its name, programs too: what is of another kind does not take its place.
 ENDINGS: dict[str, tuple[str, str]] = {
+    ".npu": ("the text of a program", ""),
+    ".inc": ("a part of a program's text", ""),
+    ".npo": ("an object file", ""),
+    ".npy": ("a tensor (.npy)", A_TENSOR),
     ".onnx": ("an ONNX model", NOT_COMPILED),
     ".tflite": ("a TensorFlow Lite model", NOT_COMPILED),
     ".pt": ("a PyTorch model", NOT_COMPILED),
@@ -44,6 +48,8 @@ ENDINGS: dict[str, tuple[str, str]] = {
     ".toml": ("a chip file or settings (.toml)", "a chip is named beside the program: `--chip FILE.toml`"),
     ".py": ("a Python script", "run it with python: ratel.run runs what its Builder has built"),
 }
+# What is read as a program, whatever else it may turn out to be.
+PROGRAMS = (".npu", ".inc", ".npo")
 ZIP = b"PK\x03\x04"
 # What begins an ONNX model: its version of the format, then the name of its producer, its opset, or its graph.
 ONNX_VERSIONS, ONNX_FIELDS = range(1, 32), b"\x12\x3a\x42"
@@ -67,10 +73,16 @@ def foreign(path: str | Path, beginning: bytes) -> tuple[str, str]:
     for offset, known, what, help in BEGINNINGS:
         if beginning[offset : offset + len(known)] == known:
             return what, help
-    if ending in ENDINGS:
+    if ending in ENDINGS and ending not in PROGRAMS:
         return ENDINGS[ending]
     if beginning.startswith(ZIP):
         return "an archive (zip), as PyTorch writes its models", "unpack it first, if a program is in it"
     if len(beginning) > 2 and beginning[0] == 8 and beginning[1] in ONNX_VERSIONS and beginning[2] in ONNX_FIELDS:
         return ENDINGS[".onnx"]
     return "", ""
+
+
+def other_kind(path: str | Path, suffix: str) -> str:
+    """Return what speaks against a name for a file of the kind that `suffix` stands for; "" where nothing does."""
+    ending = Path(path).suffix.lower()
+    return f"would replace {ENDINGS[ending][0]}, or pass for one" if ending in ENDINGS and ending != suffix else ""

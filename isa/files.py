@@ -10,7 +10,6 @@ laid, files of several names (hard links would part), read-only ones, and what t
 """
 
 import errno
-import io
 import os
 import stat
 import sys
@@ -18,23 +17,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO
 
 from isa.errors import RatelError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 # Of a text, and of a chip file; of an object file, which holds the weights.
 MAX_TEXT_BYTES, MAX_OBJECT_BYTES = 16 * 2**20, 2**36
-# What the names of files say that they hold: what is of another kind does not take their place.
-KINDS = {
-    ".npu": "the text of a program",
-    ".inc": "a part of a program's text",
-    ".npo": "an object file",
-    ".npy": "a tensor",
-    ".toml": "a chip file",
-}
 MOST_LINKS = 40
 # Where links lead to what a process has open.
 SYSTEM = ("/dev/", "/proc/")
@@ -159,12 +147,6 @@ def read_same(folder: Path, inside: str, hashed: str) -> str | None:
         return None
 
 
-def other_kind(path: str | Path, suffix: str) -> str:
-    """Return what speaks against a name for a file of the kind that `suffix` stands for; "" where nothing does."""
-    named = Path(path).suffix
-    return f"would replace {KINDS[named]}, or pass for one" if named in KINDS and named != suffix else ""
-
-
 def is_plain(path: str | Path) -> bool:
     """Return whether a path leads to a plain file, not to a pipe or a device."""
     return os.path.isfile(path)
@@ -194,15 +176,6 @@ def write_new(files: Mapping[Path, bytes]) -> None:
             raise RatelError(f"cannot write {path}: {reason(cause)}", getattr(cause, "help", "")) from cause
     for path in fresh:
         write_whole(path, files[path])
-
-
-def npy(array: "NDArray[Any]") -> bytes:
-    """Return what a .npy file of an array holds."""
-    import numpy as np
-
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    return content.getvalue()
 
 
 def rewrite_whole(path: str | Path, before: bytes, data: bytes) -> None:
@@ -324,8 +297,13 @@ def reason(cause: Exception) -> str:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of a file as texts and object files hold it, a line: bytes that are no UTF-8 as escapes."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace").replace("\n", "\\n")
+    """Return the name of a file as texts and object files hold it, a line: what is no UTF-8 as escapes."""
+    try:
+        name = os.fsencode(path.name)
+    except UnicodeEncodeError:
+        # Half of a character, which no file has in its name, but a path that was made up.
+        name = path.name.encode("utf-8", "backslashreplace")
+    return name.decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
 def write_generated(arguments: Sequence[str], command: str, text: Callable[[], str]) -> int:

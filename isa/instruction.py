@@ -77,6 +77,15 @@ def build(mnemonic: str, waits: Sequence[str] = (), **given: Any) -> Instruction
     return Instruction(row.opcode, operands, tuple(attributes), mask)
 
 
+def products_of_sum(instruction: Instruction) -> int:
+    """Return how many products each sum of a conv, dwconv or matmul has: K."""
+    mnemonic, x, w = instruction.row.mnemonic, instruction.operand("x"), instruction.operand("w")
+    assert x is not None and w is not None
+    if mnemonic == "matmul":
+        return x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
+    return w.elements // w.shape[-1 if mnemonic == "dwconv" else 0]
+
+
 def counted(instruction: Instruction) -> tuple[int, bool]:
     """Return the dimension of x that an instruction's index counts, and whether what is below 0 counts from the end."""
     names = [spec.name for spec in instruction.row.attributes]

@@ -305,7 +305,8 @@ many instructions the queues of a chip might hold.
 TASKS = """\
 A run is a stream of tasks, often of one. For each the command processor moves the inputs in, lets the cores compute,
 each until its `end`, and moves the outputs out. Task t uses buffer t mod n of an input or an output with n buffers, so
-that the next input and the last output move while a task computes; all other memory is what the task before left. The
+that the next input and the last output move while a task computes; all other memory is what the task before left. Where
+an input or an output has `axes`, the host has its dimensions in that order, and permutes what moves, in no cycles. The
 data of `.weight` and `.const` lie in their memories before the first task; their transfer is set-up, and no part of a
 task's cycles. Bytes that nothing has written read as 0.
 """

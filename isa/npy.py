@@ -70,6 +70,13 @@ def read_npy(file: BinaryIO, look: Callable[[Header], None] = lambda header: Non
     return header.array(data)
 
 
+def npy(array: np.ndarray) -> bytes:
+    """Return what a .npy file of an array holds."""
+    content = io.BytesIO()
+    np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+    return content.getvalue()
+
+
 def header_of(begin: bytes) -> Header:
     """Return the header that a .npy file begins with; raise NoTensor where it is not right."""
     if begin.startswith(b"PK"):

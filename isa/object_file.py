@@ -14,7 +14,7 @@ every field is checked, and what is wrong raises ObjectError.
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +22,28 @@ from isa.chip import chip_of
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
-from isa.file_kinds import MOST, foreign
-from isa.files import MAX_OBJECT_BYTES, other_kind, read_whole, write_whole
+from isa.file_kinds import MOST, foreign, other_kind
+from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
-from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Program, Segment, Symbol
+from isa.program import CHECK_KINDS, MAX_CORES, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
 
 
 def save(program: Program, path: str | Path) -> None:
-    """Write a program to `path`, whole or not at all."""
+    """Write a program to `path`, whole or not at all; raise ObjectError for one that could not be read again."""
     if other := other_kind(path, ".npo"):
         raise ObjectError(f"{path} {other}", "the name of an object file ends in .npo")
-    write_whole(path, to_bytes(program), ObjectError)
+    data = to_bytes(program)
+    for problem in check_program(program):
+        raise ObjectError(problem.message, problem.help, (problem,))
+    write_whole(path, data, ObjectError)
 
 
 def load(path: str | Path) -> Program:
@@ -58,10 +61,7 @@ def named_from_bytes(data: bytes, path: str | Path) -> Program:
 
 def to_bytes(program: Program) -> bytes:
     """Return the object file's bytes; raise ObjectError where there is not the memory for them."""
-    held = [segment.data for core in program.cores for segment in core.segments]
-    held += [symbol.default or b"" for core in program.cores for symbol in core.symbols]
-    held += [check.expected for check in program.checks]
-    _check_room("the object file and its sections", 2 * sum(map(len, held)))
+    _check_room("the object file and its sections", 2 * program.data_bytes)
     sections = to_sections(program)
     offset = HEADER.size + ENTRY.size * len(sections) + 4
     head = HEADER.pack(MAGIC, VERSION, len(sections))
@@ -128,6 +128,8 @@ def _split(data: memoryview) -> dict[str, memoryview]:
 
 def _json(value: object) -> bytes:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if "\\n" in text and (broken := next((one for one in _texts(value) if "\n" in one), None)):
+        raise ObjectError(f"{shown(broken)} has a line break", "names, and the lines of the text, are one line each")
     if "\\ud" in text:
         # Half of a UTF-16 pair, which Python's texts can hold, could not be read again.
         try:
@@ -137,6 +139,17 @@ def _json(value: object) -> bytes:
             help = "names and lines are Unicode text: a file's name is os.fsencode(name).decode(errors='replace')"
             raise ObjectError(f"a name or a line of the program has half of a character, {half}", help) from None
     return text.encode()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in a value that json takes."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value.keys(), *value.values()])
+    elif isinstance(value, list | tuple):
+        for element in value:
+            yield from _texts(element)
 
 
 def to_sections(program: Program) -> dict[str, bytes]:
@@ -159,7 +172,7 @@ def to_sections(program: Program) -> dict[str, bytes]:
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
-                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers, s.stored),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers, s.stored, s.axes),
             ]
             for s in core.symbols
         ]
@@ -254,7 +267,7 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
-    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored = fields
+    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored, axes = fields
     return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
@@ -267,4 +280,5 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         blob.take(length),
         buffers,
         _count(stored),
+        tuple(_count(axis, MAX_SYMBOL_RANK - 1) for axis in axes),
     )

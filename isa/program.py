@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa.chip import Chip
+from isa.diagnostic import Diagnostic
 from isa.dtypes import DType
 from isa.instruction import Instruction
 from isa.kept import declared
@@ -55,7 +56,9 @@ class Symbol:
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
     (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise), of one task or
     of all. An input or an output has `buffers` of them in memory, one behind another; task t has number t % buffers.
-    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor.
+    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor. `axes` says in which order the host has
+    the dimensions of an input or an output, as numpy.transpose(declared, axes) does; () where it has them as declared.
+    What lies in memory, `default` among it, is in the declared order; what is given and taken is in the host's.
     """
 
     name: str
@@ -69,6 +72,20 @@ class Symbol:
     default: bytes | None = None
     buffers: int = 1
     stored: int = 0
+    axes: tuple[int, ...] = ()
+
+    @property
+    def host_shape(self) -> tuple[int, ...]:
+        """The shape that the host's tensor has."""
+        return tuple(self.shape[axis] for axis in self.axes) if self.axes else self.shape
+
+    def to_host(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return a tensor of the declared shape, or a batch of them, as the host has it; a view."""
+        return _permuted(tensor, self.axes)
+
+    def from_host(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return a tensor of the host's shape, or a batch of them, as the program has declared it; a view."""
+        return _permuted(tensor, sorted(range(len(self.axes)), key=self.axes.__getitem__))
 
     def array(self, data: bytes) -> NDArray[Any]:
         """Return bytes as a tensor of the symbol's type and shape."""
@@ -105,6 +122,12 @@ class Symbol:
         return dense(self.memory, self.address, self.dtype, self.shape, self.terms)
 
 
+def _permuted(tensor: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+    """Return a tensor with its last dimensions in another order; those before them, of a batch, stay."""
+    before = tensor.ndim - len(axes)
+    return tensor.transpose(*range(before), *(before + axis for axis in axes)) if axes else tensor
+
+
 @dataclass(frozen=True)
 class Segment:
     """Initial bytes of a memory: a weight or a constant."""
@@ -123,8 +146,8 @@ class Check:
     """A condition on an output, evaluated by run.
 
     top1: the share of rows whose greatest element stands where `expected` (i32 labels) says is at least `bound`.
-    exact: equal to `expected` (the output's type and shape). within: |difference| at most `bound` everywhere.
-    They are for the program's own number of tasks, one after another where it is more than one.
+    exact: equal to `expected`. within: |difference| at most `bound` everywhere. These have the output's type and the
+    host's shape; all are for the program's own number of tasks, one after another where it is more than one.
     `source` is the file that the expectation came from, for messages.
     """
 
@@ -244,6 +267,13 @@ class Program:
         on = f"{cores} cores, " if cores > 1 else ""
         return f"<Program {self.name!r} for {self.chip.label}: {on}{count} instructions>"
 
+    @property
+    def data_bytes(self) -> int:
+        """The bytes of all data that it holds: of weights and constants, of inputs by default, of checks."""
+        held = [len(segment.data) for core in self.cores for segment in core.segments]
+        held += [len(symbol.default or b"") for core in self.cores for symbol in core.symbols]
+        return sum(held) + sum(len(check.expected) for check in self.checks)
+
     def of_kind(self, kind: str) -> Iterator[tuple[int, Symbol]]:
         """Yield (core, symbol) of all cores; names of inputs and of outputs are unique among them."""
         return ((k, symbol) for k, core in enumerate(self.cores) for symbol in core.of_kind(kind))
@@ -271,7 +301,7 @@ class Program:
         """Write the object file (.npo); the same program always gives the same bytes.
 
         The file is written whole or not at all. Raises ObjectError where it cannot be, or its name is that of another
-        kind: a text, a tensor, a chip file.
+        kind: a text, a tensor, a chip file; and for a program that could not be read again, put together by hand.
         """
         from isa.object_file import save
 
@@ -283,6 +313,13 @@ class Program:
         from isa.object_file import load
 
         return load(path)
+
+
+class Assembly(NamedTuple):
+    """A program, and what is odd about the text that it was made of; nothing is where it was an object file."""
+
+    program: Program
+    warnings: tuple[Diagnostic[Any], ...] = ()
 
 
 def memory_needs(core: Core, tasks: int = 1) -> dict[str, int]:

@@ -5,7 +5,7 @@ Whoever takes a program from elsewhere asks here: the object file's reader, and 
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from math import prod
 
@@ -81,6 +81,11 @@ def is_count(value: object, most: int) -> bool:
     return type(value) is int and 1 <= value <= most
 
 
+def is_order(axes: Collection[int], rank: int) -> bool:
+    """Whether axes name each of so many dimensions once."""
+    return all(type(axis) is int for axis in axes) and sorted(axes) == list(range(rank))
+
+
 def check_core(core: Core, number: int, program: Program) -> Iterator[Diagnostic[Place | None]]:
     place = f"core {number}: " if len(program.cores) > 1 else ""
     for index, problem in check_code(core.code):
@@ -142,6 +147,9 @@ def check_symbol(symbol: Symbol, tasks: int) -> Iterator[Diagnostic[Place | None
     if not is_count(symbol.buffers, MAX_BUFFERS if symbol.kind in BUFFERED else 1):
         yield _wrong(f"{name}, of kind {symbol.kind}, has {shown(symbol.buffers)} buffers")
         return
+    if symbol.axes and (symbol.kind not in BUFFERED or not is_order(symbol.axes, len(symbol.shape))):
+        yield _wrong(f"{name}, of kind {symbol.kind} and shape {list(symbol.shape)}, has axes {shown(symbol.axes)}")
+        return
     if symbol.stored:
         elements = prod(symbol.shape)
         weight = symbol.kind == "weight" and symbol.dtype.is_quantised and elements < 2**31
@@ -166,7 +174,7 @@ def check_check(check: Check, program: Program) -> Iterator[Diagnostic[Place | N
     if output is None:
         yield _wrong(f"a check names the unknown output {shown(check.output)}")
         return
-    rows = output.bytes // output.dtype.bytes // output.shape[-1]
+    rows = output.bytes // output.dtype.bytes // output.host_shape[-1]
     expected = program.tasks * (4 * rows if check.kind == "top1" else output.bytes)
     low, high = CHECK_BOUNDS.get(check.kind, (1, 0))
     if not low <= check.bound <= high or len(check.expected) != expected:

@@ -21,6 +21,8 @@ def main() -> int:
     leave_when_told()
     # numpy's linear algebra would start a thread for each processor, and is not used: half of what loading it takes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Neither are numba's threads; a number of them that it does not take would end it as it loads.
+    os.environ["NUMBA_NUM_THREADS"] = "1"
     # What is loaded stays: to look through it for garbage, a dozen times, takes a twelfth of a short command.
     gc.set_threshold(100_000)
     from ratel.cli.main import main

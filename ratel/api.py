@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite
@@ -13,8 +13,11 @@ from isa.bounds_chip import RooflineChip
 from isa.chip import Chip, load_chip, load_description
 from isa.diagnostic import Place
 from isa.errors import CheckWarning, ChipError, InputError, Trap, shown, warn_outside
-from isa.memory import limited
+from isa.memory import HELP, limited, shortage
 from isa.program import Program
+
+# What an element takes at most as a number of Python, in two lists, and in words.
+JSON_BYTES = 100
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +52,15 @@ def assemble(
         return assemble(text, path, None if chip is None else load_chip(chip), strict=strict)
 
 
-def disassemble(program: Program) -> str:
-    """Return text that assembles to a program equal in all but its source lines; data stands inline."""
+def disassemble(program: Program, *, memory: int | None = None) -> str:
+    """Return text that assembles to a program equal in all but its source lines; data stands inline.
+
+    `memory` is how many bytes the data may take in the text; None is what is free. Raises RatelError where it is more.
+    """
     from assembler.disassemble import disassemble
 
-    return disassemble(program)
+    with limited(memory):
+        return disassemble(program)
 
 
 def format(text: str, path: str | Path | None = None) -> str:
@@ -71,8 +78,9 @@ class Run:
     """The results of one run.
 
     `outputs` are arrays by name, of the declared type, and the declared shape, or [tasks, *shape] where several tasks
-    ran or an input was a batch. `checks` are the program's conditions evaluated; `dumps` the tensors asked for, by what
-    was asked; `instructions` counts what was executed, loops included. `schedule` gives the timeline.
+    ran or an input was a batch; those with `axes` have their dimensions in that order. `checks` are the program's
+    conditions evaluated; `dumps` the tensors asked for, as declared, by what was asked; `instructions` counts what was
+    executed, loops included. `schedule` gives the timeline.
 
     A stream of other tasks than the program's own number has no checks: they are not for it.
     """
@@ -116,8 +124,12 @@ class Run:
     def summary(self, differences: Mapping[str, str | None] | None = None) -> dict[str, Any]:
         """Return what `run --json` prints, ready for json; where there is no timeline its numbers are None.
 
-        `differences` says of outputs how they differ from what was expected; None where they do not.
+        `differences` says of outputs how they differ from what was expected; None where they do not. Raises Trap where
+        there is not the memory for the numbers of dumps.
         """
+        elements = sum(tensor.size for tensor in self.dumps.values())
+        if short := shortage({"the numbers of dumps, in JSON": JSON_BYTES * elements}):
+            raise Trap(f"{self.plan.program.name}: {short}", f"dump smaller tensors, {HELP}")
         times = {} if self.untimed else self.timeline.summary(path=False)
         return {
             "chip": self.plan.chip.name,
@@ -194,7 +206,7 @@ class Session:
         *,
         tasks: int | None = None,
         poison: int | None = None,
-        dumps: Sequence[str] = (),
+        dumps: Iterable[str] = (),
         threads: int = 1,
         check: bool = True,
         memory: int | None = None,
@@ -210,11 +222,11 @@ class Session:
         self._plan = plan_for(program, chip, tasks)
         # By number of tasks; the addresses of each were looked at.
         self._plans = {self._plan.tasks: self._plan}
-        self._dumps, self._on_compile, self._memory = dumps, on_compile, memory
-        wanted = [parse_dump(text) for text in dumps]
+        self._dumps, self._on_compile, self._memory = tuple(dumps), on_compile, memory
+        wanted = [parse_dump(text) for text in self._dumps]
         self._check = check
         if check:
-            must_not_race(self._plan, bool(dumps))
+            must_not_race(self._plan, bool(self._dumps))
         compile_run(self._plan.opcodes, on_compile)
         with limited(memory):
             self._session = execute.Session(
@@ -270,7 +282,7 @@ def run(
     *,
     tasks: int | None = None,
     poison: int | None = None,
-    dumps: Sequence[str] = (),
+    dumps: Iterable[str] = (),
     threads: int = 1,
     check: bool = True,
     memory: int | None = None,
@@ -279,10 +291,11 @@ def run(
 ) -> Run:
     """Run a program bit for bit, once: one task, or a stream of them.
 
-    `inputs` are arrays by name, of the declared shape and type; an input with a scale also takes floats, which are
-    quantised; an input with a default may be left out. An array with one dimension more in front is a batch: a tensor
-    for each task; outputs then are batches too. There are as many tasks as batches say, else `tasks`, else the
-    program's own number. `chip` is a Chip, a name or a file; None is the program's own.
+    `inputs` are arrays by name, of the declared shape and type, their dimensions in the order of `axes` where the input
+    has these; an input with a scale also takes floats, which are quantised; an input with a default may be left out. An
+    array with one dimension more in front is a batch: a tensor for each task; outputs then are batches too. There are
+    as many tasks as batches say, else `tasks`, else the program's own number. `chip` is a Chip, a name or a file; None
+    is the program's own.
     `poison` fills unwritten bytes with noise of that seed instead of 0. `dumps` names local tensors to keep, as in
     "a1" or "a1@3" (as iteration 3 of its outermost loop ends); "core1.a1" where several cores have one.
     `threads` of this computer share large instructions; results are the same, bit for bit, for any number.
@@ -314,17 +327,20 @@ def run(
 
 
 def not_proven(verdict: Verdict) -> str:
-    """Return what is said of a run that may have races."""
+    """Return what is said of a program that may have races; "" of one that is proven to have none."""
+    if verdict.verdict == "proven":
+        return ""
     return f"{verdict.plan.program.name} is not proven free of races (`ratel check` looks further): {verdict.why}"
 
 
 def must_not_race(plan: Plan, dumps: bool = False) -> None:
     """Raise Trap where a plan has a race, or is a deadlock; issue as CheckWarning what else a run would hide."""
-    from emulator.checker.check import check_run
+    from emulator.checker.check import judge_run
 
-    verdict = check_run(plan, dumps)
-    for finding in verdict.errors[:1]:
+    verdict, stops = judge_run(plan, dumps)
+    if stops:
         # A race stands at an instruction.
+        finding = verdict.errors[0]
         at = finding.place or Place(0, 0)
         raise Trap(
             f"{plan.program.name} is not run: {finding.message}, at {plan.cores[at.core].where(at.index)}",
@@ -334,8 +350,8 @@ def must_not_race(plan: Plan, dumps: bool = False) -> None:
             line=plan.cores[at.core].line(at.index).number,
             diagnostics=verdict.errors,
         )
-    if verdict.verdict != "proven":
-        warn_outside(CheckWarning(not_proven(verdict)))
+    if unproven := not_proven(verdict):
+        warn_outside(CheckWarning(unproven))
     for finding in verdict.findings:
         warn_outside(CheckWarning(f"{finding.message} [{finding.code}]\nhelp: {finding.help}"))
 

@@ -15,10 +15,10 @@ from assembler.syntax.edits import CannotEdit, LineEdit, declaration, edited, fi
 from assembler.syntax.format import format_text
 from emulator.checker.check import check, fixes, sure_fixes
 from emulator.checker.findings import Edit, Verdict
-from emulator.checker.overflow import length
 from emulator.checker.synchronisation import useless_waits
 from emulator.plan.plan import Plan
 from isa.errors import RatelError
+from isa.instruction import products_of_sum
 
 # Texts that a round tries, each way; and what all may cost together: an instruction that is checked 1, a text 1,000.
 MOST_TRIED, MOST_WORK, OF_A_TEXT = 16, 400_000, 1_000
@@ -157,7 +157,7 @@ def _said(line: LineEdit, text: str) -> str:
     if line.kind == "split sum":
         length, parts = map(int, line.text.split())
         return f"the sum of {length:,} products cut into {parts} parts"
-    return SAID[line.kind].format(line.text)
+    return SAID[line.kind].format(line.text.replace("\n", "; "))
 
 
 def _badness(verdict: Verdict) -> tuple[int, ...]:
@@ -186,11 +186,11 @@ def _line_edits(fixed: Fixed, file: str, edit: Edit) -> list[LineEdit]:
     if edit.kind != "split sum":
         return [LineEdit(line.number, edit.kind, edit.text)]
     instruction = core.code[edit.index]
-    x, w, out = (instruction.operand(name) for name in ("x", "w", "out"))
-    assert x is not None and w is not None and out is not None
+    out = instruction.operand("out")
+    assert out is not None
     name = next((s.name for s in core.symbols if (s.memory, s.address) == (out.memory, out.address)), "")
     shape = ", ".join(map(str, out.shape))
     return [
         LineEdit(declaration(fixed.text, edit.core, name), "after", f".local {name}_part f32[{shape}]"),
-        LineEdit(line.number, edit.kind, f"{length(instruction, x, w)} {edit.text}"),
+        LineEdit(line.number, edit.kind, f"{products_of_sum(instruction)} {edit.text}"),
     ]

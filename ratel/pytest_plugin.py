@@ -45,7 +45,8 @@ def _failure(error: BaseException, kind: type) -> Any:
 def save(failure: Any, folder: Path) -> str:
     """Save a failing program as text, with its tensors; return where, and the command that shows the failure."""
     from assembler.disassemble import disassemble_files
-    from isa.files import npy, write_whole
+    from isa.files import write_whole
+    from isa.npy import npy
 
     folder.mkdir(parents=True, exist_ok=True)
     text, files = disassemble_files(failure.program)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assembler import spelling
-from assembler.assemble import Assembly, assemble_nodes
+from assembler.assemble import assemble_nodes
 from assembler.builder.methods import method_of
 from assembler.builder.sections import CoreContext, LoopContext, OriginContext, Section, Synchroniser, Written
 from assembler.builder.values import (
@@ -35,8 +36,11 @@ from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of
 from isa.errors import InputError, RatelError
-from isa.files import npy, other_kind, write_whole
-from isa.program import CHECK_KINDS, Program
+from isa.file_kinds import other_kind
+from isa.files import write_whole
+from isa.memory import limited
+from isa.npy import npy
+from isa.program import CHECK_KINDS, Assembly, Program
 from isa.table import ROWS
 from isa.verify_program import NAME
 
@@ -124,6 +128,7 @@ class Builder(Instructions):
         *,
         scale: Any = None,
         zero: int | None = None,
+        axes: Sequence[int] | None = None,
         buffers: int | None = None,
         memory: str | None = None,
         at: Any = None,
@@ -131,13 +136,14 @@ class Builder(Instructions):
     ) -> Tensor:
         """Declare an input, which the task's DMA fills.
 
-        `name` None makes one. `scale` is a number, or one for each channel; `buffers` says in how many places the
-        tensors of tasks take turns; `memory` is lm, dev or host; `at` an address, a tensor, or (tensor, bytes behind
-        it). `default` is what it holds where a run gives nothing: a number for all elements, a list, or an array (of
-        floats, where it has a scale), which may have a dimension in front for the tasks.
+        `name` None makes one. `scale` is a number, or one for each channel; `axes` is the order in which the host has
+        the dimensions, as numpy.transpose(declared, axes) has them; `buffers` says in how many places the tensors of
+        tasks take turns; `memory` is lm, dev or host; `at` an address, a tensor, or (tensor, bytes behind it).
+        `default` is what it holds where a run gives nothing: a number for all elements, a list, or an array (of floats,
+        where it has a scale), which may have a dimension in front for the tasks; it is in the host's order.
         """
         data = NOTHING if default is None else default
-        clauses = {"scale": scale, "zero": zero, "buffers": buffers, "memory": memory, "at": at}
+        clauses = {"scale": scale, "zero": zero, "axes": axes, "buffers": buffers, "memory": memory, "at": at}
         return self._declare("input", name, dtype, shape, data, **clauses)
 
     def output(
@@ -148,12 +154,13 @@ class Builder(Instructions):
         *,
         scale: Any = None,
         zero: int | None = None,
+        axes: Sequence[int] | None = None,
         buffers: int | None = None,
         memory: str | None = None,
         at: Any = None,
     ) -> Tensor:
         """Declare an output, which the task's DMA drains; see `input`."""
-        clauses = {"scale": scale, "zero": zero, "buffers": buffers, "memory": memory, "at": at}
+        clauses = {"scale": scale, "zero": zero, "axes": axes, "buffers": buffers, "memory": memory, "at": at}
         return self._declare("output", name, dtype, shape, **clauses)
 
     def local(
@@ -355,9 +362,12 @@ class Builder(Instructions):
         """Return the program as text; its data is in `files`, by the names that the text calls them."""
         return "\n".join([*map(_line, self._listing()), ""])
 
-    def build(self, chip: str | Path | Chip | None = None, *, strict: bool = False) -> Program:
+    def build(
+        self, chip: str | Path | Chip | None = None, *, strict: bool = False, memory: int | None = None
+    ) -> Program:
         """Assemble the program; `chip` takes the place of its own. Its lines are those of the Python code.
 
+        `memory` is how many bytes its data may take of this computer; None is what is free.
         Raises AssemblyError with all that is wrong in `.diagnostics`, and ChipError for a `chip` that cannot be read.
         What is odd is issued as AssemblyWarning, or raised too where `strict`.
         """
@@ -377,7 +387,8 @@ class Builder(Instructions):
         done: Assembly | None = None
         while True:
             try:
-                done = self._assembled(listing, given, shown)
+                with limited(memory):
+                    done = self._assembled(listing, given, shown)
                 told: Sequence[Diagnostic[Span]] = done.warnings
             except AssemblyError as error:
                 done, told = None, error.diagnostics
@@ -470,7 +481,13 @@ class Builder(Instructions):
         """Write a declaration; `clauses` are what may follow its shape."""
         own = _name(name) if name is not None else self._free_name(kind)
         if not isinstance(dtype, str):
-            refuse("E207", f"{kind_of(dtype)} is no type", f"expected {listed(map(repr, DTYPES))}")
+            meant = None
+            if isinstance(dtype, type | np.dtype):
+                with suppress(TypeError):
+                    meant = dtype_of(np.dtype(dtype))
+            said = getattr(dtype, "__name__", None) if isinstance(dtype, type) else kind_of(dtype)
+            help = f'did you mean "{meant.name}"?' if meant else ""
+            refuse("E207", f"{said} is no type", f"expected {listed(map(repr, DTYPES))}", help)
         sizes = _shape(shape)
         self._section.names.add(own)
         span = self._here()
@@ -490,6 +507,10 @@ class Builder(Instructions):
                 return nodes.Clause(span, keyword, _word(span, value))
             case "at":
                 return nodes.Clause(span, keyword, self._place(span, value))
+            case "axes":
+                axes = self._value(span, clause, value)
+                axes = nodes.List(span, axes.items) if isinstance(axes, nodes.Tuple) else axes
+                return nodes.Clause(span, keyword, axes)
             case "compressed":
                 return nodes.Clause(span, keyword, keyword)
         return nodes.Clause(span, keyword, self._value(span, clause, value))
@@ -505,7 +526,9 @@ class Builder(Instructions):
             found = dtype_of(array.dtype)
             if found is None and dtype is None:
                 label = f"expected {listed(held.numpy.name for held in DTYPES.values())}"
-                help = 'convert it: array.astype("float32"), or quantise.weights(array) for integers'
+                wanted = "int32" if array.dtype.kind in "iub" else "float32"
+                floats = ", or quantise.weights(array) for integers" if wanted == "float32" else ""
+                help = f'convert it: array.astype("{wanted}"){floats}'
                 refuse("E504", f"the array is of type {array.dtype}", label, help)
             dtype = found.name if dtype is None and found is not None else dtype
             return dtype, array.shape if shape is None else shape

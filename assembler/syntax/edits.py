@@ -59,7 +59,7 @@ def _drop_wait(line: str, text: str) -> list[str]:
 
 
 def _before(line: str, text: str) -> list[str]:
-    return [_indent(line) + text, line]
+    return [*(_indent(line) + each for each in text.split("\n")), line]
 
 
 def _after(line: str, text: str) -> list[str]:

@@ -17,7 +17,7 @@ INDENT = "    "
 ALIGN_WIDTH = 88
 OPERATORS = {"+", "-", "*", "/", "//", "%"}
 TIGHT_OPERATORS = {"*", "/", "//"}
-CLAUSES = {"scale", "zero", "buffers", "stored", "min", "atol", "source"}
+CLAUSES = {"scale", "zero", "axes", "buffers", "stored", "min", "atol", "source"}
 
 
 def format_text(text: str, path: str | Path | None = None) -> str:

@@ -18,8 +18,8 @@ USAGE = {
     ".tasks": ".tasks COUNT",
     ".equ": ".equ NAME = VALUE",
     ".include": '.include "FILE.npu"',
-    ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER buffers=COUNT in MEMORY at ADDRESS = DATA",
-    ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER buffers=COUNT in MEMORY at ADDRESS",
+    ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER axes=[ORDER] buffers=COUNT in MEMORY at ADDRESS = DATA",
+    ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER axes=[ORDER] buffers=COUNT in MEMORY at ADDRESS",
     ".weight": ".weight NAME TYPE[SHAPE] compressed scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
     ".const": ".const NAME TYPE[SHAPE] scale=NUMBER at ADDRESS = DATA",
     ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
@@ -34,7 +34,7 @@ USAGE = {
     ".endrepeat": ".endrepeat",
 }
 TENSORS = (".input", ".output", ".weight", ".const", ".local")
-CLAUSES = ("scale", "zero", "buffers", "in", "at", "compressed", "stored")
+CLAUSES = ("scale", "zero", "axes", "buffers", "in", "at", "compressed", "stored")
 WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
 WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
 # What an instruction takes with `=`.
@@ -56,6 +56,7 @@ TERMINALS = {
     "RSQB": "`]`",
     "SCALE": "`scale=`",
     "ZERO": "`zero=`",
+    "AXES": "`axes=`",
     "BUFFERS": "`buffers=`",
     "IN": "`in`",
     "AT": "`at`",

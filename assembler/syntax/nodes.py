@@ -134,7 +134,7 @@ class Synchroniser(Node):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clause(Node):
-    """A setting of a tensor or a check: `scale=`, `in`, `at`, `buffers=`, `compressed` (its own value), `min=`, ...
+    """A setting of a tensor or a check: `scale=`, `in`, `at`, `axes=`, `buffers=`, `compressed` (its own value), ...
 
     Of a chip, the keyword is a key of its file: `te.latency=`.
     """

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from emulator.checker.findings import Edit, Finding, Verdict
 from emulator.checker.float_sums import can_stall
-from emulator.checker.happens_before import MOST_EXECUTIONS
+from emulator.checker.happens_before import MOST_WALKED
 from emulator.checker.initialisation import find_dataflow, nothing_out, unwritten_outputs
 from emulator.checker.overflow import can_overflow
 from emulator.checker.race_report import race_finding
@@ -13,15 +13,16 @@ from emulator.checker.races import find_races
 from emulator.checker.synchronisation import deadlock_finding, left_signalled, useless_waits
 from emulator.plan.deadlock import Deadlock
 from emulator.plan.plan import Plan
+from isa.diagnostic import strictly
 
 # Instructions that are followed one by one before a run, some tenths of a second; `check` takes its time.
-MOST_SOON = 20_000
+MOST_WALKED_SOON = 20_000
 
 
 def check_order(plan: Plan) -> Verdict:
     """Return whether a plan is free of races and deadlocks."""
     try:
-        return _order(plan, MOST_EXECUTIONS)
+        return _order(plan, MOST_WALKED)
     except Deadlock as deadlock:
         return Verdict(plan, "deadlock", (deadlock_finding(plan, deadlock),))
 
@@ -32,15 +33,32 @@ def _order(plan: Plan, most: int) -> Verdict:
     return Verdict(plan, races.verdict, tuple(race_finding(plan, race) for race in races.races), races.why)
 
 
+def judge_run(plan: Plan, dumps: bool = False, whole: bool = False, strict: bool = False) -> tuple[Verdict, bool]:
+    """Return what is said before a run, and whether the plan is not to be run for it.
+
+    That is where something is wrong; where the plan is to be checked as a `whole`, or where `strict`, which makes
+    warnings errors, also where its order is not proven. `dumps` are as in `check_run`; raises Deadlock as it does.
+    """
+    verdict = check(plan) if whole else check_run(plan, dumps)
+    if strict:
+        verdict = replace(verdict, findings=strictly(verdict.findings))
+    return verdict, bool(verdict.errors) or (verdict.verdict != "proven" and (whole or strict))
+
+
 def check_run(plan: Plan, dumps: bool = False) -> Verdict:
     """Return what a run would hide, as far as that is found soon: races, and what does not come out, as warnings.
 
     Execution is in order, so no race would show; bytes that nothing writes are as good as any. With `dumps` a run shows
     more than outputs. Raises Deadlock, as the run itself would.
     """
-    order = _order(plan, MOST_SOON) if can_race(plan) else Verdict(plan, "proven")
+    order = order_soon(plan)
     odd = [*unwritten_outputs(plan), *([] if dumps else nothing_out(plan))]
     return replace(order, findings=(*order.findings, *(replace(one, severity="warning") for one in odd)))
+
+
+def order_soon(plan: Plan) -> Verdict:
+    """Return whether a plan is free of races, as far as that is found soon; raise Deadlock where it is one."""
+    return _order(plan, MOST_WALKED_SOON) if can_race(plan) else Verdict(plan, "proven")
 
 
 def can_race(plan: Plan) -> bool:

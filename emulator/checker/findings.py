@@ -1,10 +1,10 @@
 """Findings: what the checker says of a program, as values; rendering is the front door's, with the assembler's errors.
 
-    Plan --+--> races.find_races --> witness    accesses that nothing orders
-           +--> tokens                          deadlocks, semaphores left signalled, waits that order nothing
-           +--> dataflow                        what is read and never written, written and never read
-           +--> overflow, float_sums            accumulators that are too narrow, sums that are too long
-           `--> check.check                     all of them, and the verdict
+    Plan --+--> races.find_races --> race_report    accesses that nothing orders
+           +--> synchronisation                     deadlocks, semaphores left signalled, waits that order nothing
+           +--> initialisation                      what is read and never written, written and never read
+           +--> overflow, float_sums                accumulators that are too narrow, sums that are too long
+           `--> check.check                         all of them, and the verdict
 
 A finding stands at an instruction; what else it concerns are its notes. Its edits mend it where they are applied to
 the text (assembler/syntax/edits.py).

@@ -38,7 +38,7 @@ from isa.program import Core
 from isa.row import ENGINES
 
 # What is walked at most: 10 to 30 us each.
-MOST_EXECUTIONS = 200_000
+MOST_WALKED = 200_000
 
 Clock = tuple[int, ...]
 
@@ -91,9 +91,9 @@ class Walk:
         task: int,
         wanted: Set[tuple[int, int]],
         skips: bool = True,
-        most: int = MOST_EXECUTIONS,
+        most: int = MOST_WALKED,
     ) -> None:
-        self._plan, self._task, self._wanted, self._most = plan, task, wanted, min(most, MOST_EXECUTIONS)
+        self._plan, self._task, self._wanted, self._most = plan, task, wanted, min(most, MOST_WALKED)
         self._skips = skips and plan.program.order == "compiler"
         self._queues = len(plan.cores) * len(ENGINES)
         self._scoreboards = [Scoreboard() for _ in plan.cores] if plan.program.order == "hardware" else None

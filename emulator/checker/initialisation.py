@@ -21,15 +21,16 @@ from emulator.checker.race_report import tensor_byte, when
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
 from isa.instruction import Instruction
+from isa.intervals import Interval, covers, union
 from isa.operand import SHARED, Operand, Term, region
 from isa.program import Symbol
 
 # Executions that are followed one by one, 10 to 50 us each, and bytes that they touch, up to 5 ns each; bytes of
 # all memories that are followed; bytes that an operand touches over all iterations, each time counted; arrays of
 # them.
-MOST_EXECUTIONS, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED, MOST_ARRAYS = 20_000, 2**30, 2**28, 2**28, 2**16
+MOST_IN_ORDER, MOST_FOLLOWED, MOST_BYTES, MOST_TOUCHED, MOST_ARRAYS = 20_000, 2**30, 2**28, 2**28, 2**16
 # Bytes that are written, each time counted, where it has to be found out soon.
-MOST_SOON = 2**26
+MOST_BYTES_SOON = 2**26
 # Of memories with tensors that overlap in part, who has written a byte last: instruction k of all is FIRST + k.
 FIRST = 1
 
@@ -54,32 +55,26 @@ def unwritten_outputs(plan: Plan) -> list[Finding]:
     """
     outputs = [(region(core, symbol.memory), symbol) for core, symbol in plan.program.of_kind("output")]
     places = {place for place, _ in outputs}
-    written: dict[tuple[int, str], list[tuple[int, int, bool]]] = {place: [] for place in places}
+    whole: dict[tuple[int, str], list[Interval]] = {place: [] for place in places}
     for part in plan.cores:
         for segment in part.core.segments:
             if (place := region(part.number, segment.memory)) in places:
-                written[place].append((segment.address, segment.end, True))
+                whole[place].append((segment.address, segment.end))
         for symbol in part.core.of_kind("input"):
             if (place := region(part.number, symbol.memory)) in places:
-                written[place].append((symbol.address, symbol.address + symbol.bytes, True))
+                whole[place].append((symbol.address, symbol.address + symbol.bytes))
         for instruction, trips in zip(part.core.code, part.core.trips()):
             for kind, operand in instruction.accesses():
                 place = region(part.number if operand.core is None else operand.core, operand.memory)
                 if kind == "write" and place in places:
                     low, high = operand.extent(trips)
-                    written[place].append((low, high, high - low == operand.bytes))
-    doubtful = False
-    for place, symbol in outputs:
-        reach = symbol.address
-        for low, high, _ in sorted(one for one in written[place] if one[2]):
-            if low > reach:
-                break
-            reach = max(reach, high)
-        doubtful |= reach < symbol.address + symbol.bytes
-    if not doubtful:
+                    if high - low == operand.bytes:
+                        whole[place].append((low, high))
+    united = {place: union(found) for place, found in whole.items()}
+    if all(covers(united[place], symbol.address, symbol.address + symbol.bytes) for place, symbol in outputs):
         return []
     flow = _Flow(plan)
-    return list(flow.outputs()) if flow.write_all(places, MOST_SOON) else []
+    return list(flow.outputs()) if flow.write_all(places, MOST_BYTES_SOON) else []
 
 
 def nothing_out(plan: Plan) -> list[Finding]:
@@ -93,7 +88,7 @@ def nothing_out(plan: Plan) -> list[Finding]:
 
 def _is_short(plan: Plan) -> bool:
     """Return whether all executions of a task can be followed."""
-    if sum(part.core.executions for part in plan.cores) > MOST_EXECUTIONS:
+    if sum(part.core.executions for part in plan.cores) > MOST_IN_ORDER:
         return False
     touched = (
         times * operand.bytes

@@ -23,7 +23,7 @@ from emulator.plan.plan import Plan
 from isa.compressed import expand
 from isa.diagnostic import Place
 from isa.dtypes import I16, I32, DType
-from isa.instruction import Instruction
+from isa.instruction import Instruction, products_of_sum
 from isa.memory import shortage
 from isa.operand import Operand, region
 from isa.program import Segment
@@ -87,16 +87,6 @@ def _is_sum(instruction: Instruction) -> bool:
     return out is not None and out.dtype == I32 and instruction.word("op") == "sum"
 
 
-def length(instruction: Instruction, x: Operand, w: Operand) -> int:
-    """Return how many products each sum has."""
-    match instruction.row.mnemonic:
-        case "matmul":
-            return x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
-        case "dwconv":
-            return w.elements // w.shape[-1]
-    return w.elements // w.shape[0]
-
-
 class _Sums:
     """The sums of a program's products, by the constants that it holds."""
 
@@ -134,7 +124,7 @@ class _Sums:
             if at_w not in sums:
                 factors = self._factors(core, instruction, w, at_w) if is_held else None
                 if factors is None:
-                    each = length(instruction, x, w)
+                    each = products_of_sum(instruction)
                     sums[at_w] = _reach(np.array(of_w)[:, None, None], 0, (each * of_x[0], each * of_x[1]))
                 else:
                     _make_room("the sums of its channels", (len(sums) + 1) * factors.shape[-1] * 2 * np.int64().nbytes)
@@ -168,7 +158,7 @@ class _Sums:
             for name, operand in (("x_zero", x), ("w_zero", w))
         ]
         biases = self._biases(core, bias, trips, kept)
-        return length(instruction, x, w) * prod(factors) + max(int(np.abs(each).max()) for each in biases.values())
+        return products_of_sum(instruction) * prod(factors) + max(int(np.abs(each).max()) for each in biases.values())
 
     def _biases(
         self, core: int, bias: Operand | None, trips: Sequence[int], kept: "_Kept"

@@ -4,8 +4,13 @@ from emulator.checker.findings import Edit, Finding
 from emulator.checker.races import Access, Race
 from emulator.plan.plan import Plan
 from isa.diagnostic import Note, Place
+from isa.loops import Loop
 from isa.operand import TASK_COUNTER
-from isa.row import WAIT_LETTERS
+from isa.row import ENGINES, WAIT_LETTERS
+from isa.synchronisation import Use
+
+# Free buffers that are signalled ahead, a line each.
+MOST_CREDITS = 4
 
 
 def race_finding(plan: Plan, race: Race) -> Finding:
@@ -21,32 +26,107 @@ def race_finding(plan: Plan, race: Race) -> Finding:
     note = f"the {first.kind}, which may come before it or after{when(plan, first)}"
     if first.core == second.core:
         letter = wait_letter(code[first.index].engine)
-        edits: tuple[Edit, ...] = (Edit(second.core, second.index, "add wait", letter),)
+        edits: tuple[Edit, ...]
+        instead: tuple[Edit, ...] = ()
+        edits = (Edit(second.core, second.index, "add wait", letter),)
         help = f"let it wait for engine {code[first.index].engine}: add the wait bit `{letter}`"
     else:
-        edits = _semaphore(plan, first, second)
-        queues = code[first.index].engine, plan.cores[second.core].core.code[second.index].engine
-        if second.kind == "read" and _in_loops(plan, first, second) and first.counters > second.counters:
-            # The write of a later iteration: this reads what an earlier one has brought.
-            help = (
-                f"let the write wait until this has read: signal a semaphore behind this, in queue {queues[1]}, and "
-                f"wait for it before the write, in queue {queues[0]}; signal it once more in the beginning for each "
-                "free buffer"
-            )
-        else:
-            help = (
-                f"signal a semaphore behind the {first.kind}, in queue {queues[0]}, and wait for it before this, "
-                f"in queue {queues[1]}, equally often"
-            )
+        help, edits, instead = _between_cores(plan, first, second)
     help += f"\n{_orders(plan, race)}"
     notes = (Note(note, _place(first)),)
-    return Finding("C101", _place(second), message, help, notes, edits, _other_buffer(plan, first, second))
+    other = _other_buffer(plan, first, second) or instead
+    return Finding("C101", _place(second), message, help, notes, edits, other)
 
 
-def _in_loops(plan: Plan, *accesses: Access) -> bool:
-    return all(
-        any(loop.first < access.index < loop.last for loop in plan.cores[access.core].core.loops) for access in accesses
+def _between_cores(plan: Plan, first: Access, second: Access) -> tuple[str, tuple[Edit, ...], tuple[Edit, ...]]:
+    """Return how two accesses of different cores are ordered: in words, the edits, and other edits that may do it."""
+    queues = tuple(plan.cores[access.core].core.code[access.index].engine for access in (first, second))
+    in_loops = bool(second.kind == "read" and _loops(plan, first) and _loops(plan, second))
+    if in_loops and first.counters > second.counters:
+        # The write of a later iteration: this reads what an earlier one has brought.
+        help = (
+            f"let the write wait until this has read: signal a semaphore behind this, in queue {queues[1]}, and "
+            f"wait for it before the write, in queue {queues[0]}; signal it once more in the beginning for each "
+            "free buffer"
+        )
+        said, edits = _by_another(plan, second, first)
+        return said or help, edits or _credits(plan, first, second), ()
+    help = (
+        f"signal a semaphore behind the {first.kind}, in queue {queues[0]}, and wait for it before this, "
+        f"in queue {queues[1]}, equally often"
     )
+    said, bits = _by_another(plan, first, second)
+    semaphore = _semaphore(plan, first, second)
+    edits = bits or semaphore
+    credits = _credits(plan, first, second) if in_loops and edits else ()
+    # The next write may come too early, too.
+    return said or help, (*edits, *credits), edits if credits else semaphore if bits else ()
+
+
+def _loops(plan: Plan, at: Access | Use) -> list[Loop]:
+    """Return the loops around an instruction, from the outside in."""
+    return [loop for loop in plan.cores[at.core].core.loops if loop.first < at.index < loop.last]
+
+
+def _by_another(plan: Plan, first: Access, second: Access) -> tuple[str, tuple[Edit, ...]]:
+    """Return which wait bits are missing for a semaphore to order two accesses: in words, and the edits; else nothing.
+
+    It is signalled behind the first and waited for before the second, in the same loops, but in another queue.
+    """
+
+    def uses(mnemonic: str, number: int, access: Access) -> list[Use]:
+        found = plan.program.uses.get((mnemonic, number), [])
+        return [use for use in found if use.core == access.core and _loops(plan, use) == _loops(plan, access)]
+
+    for number, name in enumerate(plan.program.semaphores):
+        signals = [use for use in uses("signal", number, first) if use.index > first.index]
+        waits = [use for use in uses("wait", number, second) if use.index < second.index]
+        if not signals or not waits:
+            continue
+        signal, wait = signals[0], waits[-1]
+        sides = (
+            (signal, plan.cores[first.core].core.code[first.index].engine, "its signal"),
+            (second, wait.engine, f"this {second.kind}"),
+        )
+        edits, said = [], []
+        for at, engine, what in sides:
+            own = plan.cores[at.core].core.code[at.index]
+            if own.engine != engine and not own.waits >> ENGINES.index(engine) & 1:
+                edits.append(Edit(at.core, at.index, "add wait", wait_letter(engine)))
+                line = plan.cores[at.core].line(at.index).number
+                said.append(
+                    f"{what}, of queue {own.engine}, does not wait for queue {engine}: add the wait bit "
+                    f"`{wait_letter(engine)}` in line {line}"
+                )
+        if edits:
+            return f"the semaphore `{name}` is there for it, but {', and '.join(said)}", tuple(edits)
+    return "", ()
+
+
+def _credits(plan: Plan, write: Access, read: Access) -> tuple[Edit, ...]:
+    """Return the edits by which a write into one of some buffers waits until it has been read; none where unknown."""
+    out = plan.cores[write.core].core.code[write.index].operand("out")
+    sides = [(plan.cores[access.core].core, access.index) for access in (write, read)]
+    if write.kind != "write" or out is None or len({core.times[index] for core, index in sides}) > 1:
+        return ()
+    moduli = {term.modulus for term in out.terms if term.counter != TASK_COUNTER} or {1}
+    (buffers,) = moduli if len(moduli) == 1 else (0,)
+    if not 1 <= buffers <= MOST_CREDITS:
+        return ()
+    queues = [core.code[index].engine for core, index in sides]
+    name = _new_name(plan, "free")
+    signal = f"signal {name}, {queues[1]}"
+    return (
+        Edit(0, 0, "declare", f".semaphore {name}"),
+        Edit(write.core, write.index, "before", f"wait {name}, {queues[0]}"),
+        Edit(read.core, read.index, "after", signal),
+        Edit(read.core, _loops(plan, read)[0].first, "before", "\n".join([signal] * buffers)),
+    )
+
+
+def _new_name(plan: Plan, stem: str) -> str:
+    known = set(plan.program.semaphores)
+    return next(f"{stem}{k}" for k in range(len(known) + 1) if f"{stem}{k}" not in known)
 
 
 def _place(access: Access) -> Place:
@@ -84,8 +164,7 @@ def _semaphore(plan: Plan, first: Access, second: Access) -> tuple[Edit, ...]:
     times = [core.times[index] for core, index in sides]
     if times[0] != times[1]:
         return ()
-    known = set(plan.program.semaphores)
-    name = next(f"ready{k}" for k in range(len(known) + 1) if f"ready{k}" not in known)
+    name = _new_name(plan, "ready")
     queues = [core.code[index].engine for core, index in sides]
     return (
         Edit(0, 0, "declare", f".semaphore {name}"),

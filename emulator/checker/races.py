@@ -22,11 +22,11 @@ from typing import Literal
 
 import numpy as np
 
-from emulator.checker.happens_before import MOST_EXECUTIONS, Walk
+from emulator.checker.happens_before import MOST_WALKED, Walk
 from emulator.checker.iteration_sets import Effort, Family, Undecided, common_byte
-from emulator.checker.scoreboard import Intervals
 from emulator.plan.plan import Plan, repeats_after
 from isa.diagnostic import Place
+from isa.intervals import Intervals
 from isa.operand import Operand, region, runs
 from isa.row import ENGINES
 
@@ -91,7 +91,7 @@ def find_races(
     plan: Plan,
     skips: bool = True,
     every: bool = False,
-    most: int = MOST_EXECUTIONS,
+    most: int = MOST_WALKED,
     first: bool = False,
     wanted: set[Key] | None = None,
 ) -> Races:
@@ -113,15 +113,15 @@ def find_races(
 
 def may_race(plan: Plan) -> set[Key]:
     """Return the instructions, by (core, index), that may race by what they access, whatever waits for what."""
-    return _Search(plan, True, False, MOST_EXECUTIONS, MOST_RACES, None).wanted
+    return _Search(plan, True, False, MOST_WALKED, MOST_RACES, None).wanted
 
 
 def _find(plan: Plan, skips: bool, every: bool, most: int, most_races: int, wanted: set[Key] | None) -> Races:
     search, why = _Search(plan, skips, every, most, most_races, wanted), ""
     try:
         _look(plan, search, skips)
-    except Undecided as doubt:
-        why = str(doubt)
+    except Undecided as undecided:
+        why = str(undecided)
     verdict: Literal["proven", "race", "not proven"] = "race" if search.races else "not proven" if why else "proven"
     return Races(verdict, tuple(search.races.values()), why, search.walked)
 

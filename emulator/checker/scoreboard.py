@@ -1,32 +1,12 @@
 """What conflicts with what for the scoreboard of a core in `hardware` order, as happens_before.py needs it."""
 
-import numpy as np
-
 from isa.instruction import Instruction
+from isa.intervals import Intervals
 from isa.row import ENGINES
 
 Clock = tuple[int, ...]
 # The memory, the core that the operand names, the kind of access, the engine.
 Key = tuple[str, int | None, str, int]
-
-
-class Intervals:
-    """Byte intervals of accesses of one kind by one engine, each with a number; the numbers rise."""
-
-    def __init__(self) -> None:
-        self._rows, self._count = np.zeros((16, 3), np.int64), 0
-
-    def add(self, number: int, low: int, high: int) -> None:
-        if self._count == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
-        self._rows[self._count] = number, low, high
-        self._count += 1
-
-    def meeting(self, after: int, low: int, high: int) -> np.ndarray:
-        """Return the numbers, greater than `after`, of the intervals that overlap [low, high)."""
-        first = np.searchsorted(self._rows[: self._count, 0], after, side="right")
-        numbers, lows, highs = self._rows[first : self._count].T
-        return numbers[(lows < high) & (low < highs)]
 
 
 class Scoreboard:

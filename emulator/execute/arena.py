@@ -1,18 +1,19 @@
 """The arena: the bytes of all memories of a plan, and the tensors in it."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
-from emulator.kernels.stripes import scratch_bytes, stripe
 from emulator.plan.plan import Plan
+from emulator.plan.scratch import scratch_bytes, stripe
 from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
 from isa.instruction import Instruction
+from isa.intervals import Interval, union
 from isa.memory import HELP, shortage
 from isa.operand import region
 from isa.program import BUFFERED, Segment, Symbol
@@ -63,9 +64,9 @@ def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]
     return Needs(memories + weights, working)
 
 
-def check_outputs(plan: Plan) -> int:
-    """Return the bytes of the outputs of all tasks; raise Trap where there is not the memory for them."""
-    needs = _outputs(plan)
+def check_outputs(plan: Plan, dumped: Iterable[tuple[int, Symbol]]) -> int:
+    """Return the bytes of the outputs of all tasks, and of what is dumped; raise Trap where there is not the memory."""
+    needs = {**_outputs(plan), "tensors that are dumped": sum(symbol.bytes for _, symbol in dumped)}
     check_room(plan, needs)
     return sum(needs.values())
 
@@ -89,7 +90,7 @@ def scratch_of(instruction: Instruction, packed: bool) -> int:
 
 def touched_bytes(plan: Plan) -> int:
     """Return how many bytes of the memories the program's tensors, data and code reach: others are never made."""
-    intervals: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+    intervals: dict[tuple[int, str], list[Interval]] = defaultdict(list)
     for part in plan.cores:
         held: list[Symbol | Segment] = [*part.core.symbols, *part.core.segments]
         for one in held:
@@ -98,13 +99,7 @@ def touched_bytes(plan: Plan) -> int:
             for _, operand in instruction.accesses():
                 home = part.number if operand.core is None else operand.core
                 intervals[region(home, operand.memory)].append(operand.extent(trips))
-    total = 0
-    for found in intervals.values():
-        reached = 0
-        for low, high in sorted(found):
-            total += max(high - max(low, reached), 0)
-            reached = max(reached, high)
-    return total
+    return sum(high - low for found in intervals.values() for low, high in union(found))
 
 
 @contextmanager

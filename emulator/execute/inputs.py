@@ -97,15 +97,20 @@ def _default(symbol: Symbol, data: bytes, tasks: int) -> np.ndarray:
 def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
     """Return a value in the type and shape of an input, or a batch; raise InputError where that would need a guess.
 
+    The value is in the host's order, and what is returned in that of the declaration.
     Raises Trap where there is not the memory for what is made of it.
     """
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"input {symbol.name} is not an array: {error}", f"give {_form(symbol)}") from error
-    if array.shape not in (symbol.shape, (tasks, *symbol.shape)):
+    shape = symbol.host_shape
+    if array.shape not in (shape, (tasks, *shape)):
         help = f"give {_form(symbol)}; a batch has one dimension more in front"
+        if array.shape in (symbol.shape, (tasks, *symbol.shape)):
+            help = f"that is the program's order, from which axes={list(symbol.axes)} make the host's; {help}"
         raise InputError(f"input {symbol.name} has shape {list(array.shape)}", help)
+    array = symbol.from_host(array)
     if not isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "i" and fits(symbol, array):
         # Python's own numbers have no width to disagree.
         _make_room(symbol, array)
@@ -136,8 +141,11 @@ def fits(symbol: Symbol, array: np.ndarray) -> bool:
 
 
 def quantise(symbol: Symbol, values: np.ndarray) -> np.ndarray:
-    """Return floats in the symbol's type; raise InputError for NaN, and for scales that are not one a channel."""
-    at = first_nan(values)
+    """Return floats of the declared shape in the symbol's type.
+
+    Raises InputError for NaN, and for scales that are not one a channel.
+    """
+    at = first_nan(symbol.to_host(values))
     if at is not None:
         raise InputError(f"input {symbol.name} has NaN at {at}, which has no quantised value", "mend the data")
     if len(symbol.scale) not in (1, symbol.shape[-1]):
@@ -179,7 +187,7 @@ def read_tensor(path: str | Path) -> np.ndarray:
 def _form(symbol: Symbol) -> str:
     """Return what an input should look like."""
     floats = ", or floats, which are quantised" if symbol.scale and not symbol.dtype.is_float else ""
-    return f"a tensor of shape {list(symbol.shape)} and type {symbol.dtype.numpy.name}{floats}"
+    return f"a tensor of shape {list(symbol.host_shape)} and type {symbol.dtype.numpy.name}{floats}"
 
 
 def _unknown(name: object, symbols: Mapping[str, Symbol]) -> InputError:

@@ -31,7 +31,7 @@ from isa.program import Core
 from isa.row import ENGINES
 
 # Executions of a task, at most: each is compared with all before it on its core, and takes a row.
-MOST_EXECUTIONS = 10_000
+MOST_INTERLEAVED = 10_000
 # How much faster some queues go than others, as the deviation of a logarithm: not at all, somewhat, so that one stands
 # still until nothing else can go on. How fast each goes is drawn anew after so many steps, on average.
 DEVIATIONS, CHANGES = (0.0, 2.0, 16.0), (8, 64, 10**9)
@@ -59,9 +59,9 @@ class Interleaver:
         Each of the `observers` is told of every instruction as it runs.
         """
         total = sum(part.core.executions for part in plan.cores)
-        if total > MOST_EXECUTIONS:
+        if total > MOST_INTERLEAVED:
             raise Trap(
-                f"{plan.program.name}: a task executes {total:,} instructions, but at most {MOST_EXECUTIONS:,} can be "
+                f"{plan.program.name}: a task executes {total:,} instructions, but at most {MOST_INTERLEAVED:,} can be "
                 "followed one by one",
                 "give its loops smaller counts",
             )

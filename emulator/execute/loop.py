@@ -5,7 +5,7 @@ wait, for a signal or at a barrier, or ends; then the next one goes on.
 
 Several walkers, each in a thread and with all state of its own, walk the same instructions in the same order. One that
 is BY_ALL is computed by all of them, each a share, and they meet before and after; all other instructions are left to
-walker 0, and the others pass on. So all of them use up a budget, stop and doubt at the same instruction.
+walker 0, and the others pass on. So all of them use up a budget, stop and ask about overlaps at the same instruction.
 
 Kernels are called by their addresses, all of one type, KERNEL: the loop never changes as the table grows, and each
 kernel is compiled and cached by itself. It costs about 20 ns an instruction, and 2 ns for each
@@ -111,11 +111,11 @@ class Walk(Columns):
 class WalkStop(Columns):
     """Why `walk` returned."""
 
-    # No core can go on, an instruction to stop at, the budget used up, a distance not yet known.
+    # No core can go on, an instruction to stop at, the budget used up, a result that may overlap what is read.
     STUCK = auto()
     STOPPED = auto()
     PAUSED = auto()
-    DOUBTED = auto()
+    MAY_OVERLAP = auto()
     # A kernel that set the status of its row; that another walker has failed; not told by `walk`: no memory to be had.
     TRAPPED = auto()
     LEFT = auto()
@@ -180,8 +180,8 @@ def walk(
             for w in range(code[at, Decoded.FIRST_WATCH], code[at + 1, Decoded.FIRST_WATCH]):
                 distance = rows[at, watches[w, Watch.READS]] - rows[at, RESULT_SLOT * FIELDS + Field.ADDRESS]
                 if watches[w, Watch.ABOVE] < distance < watches[w, Watch.BELOW] and not holds(known[w], distance):
-                    why = WalkStop.DOUBTED
-            if why == WalkStop.DOUBTED:
+                    why = WalkStop.MAY_OVERLAP
+            if why == WalkStop.MAY_OVERLAP:
                 break
             shared = code[at, Decoded.BY_ALL]
             if shared and progress[Walk.ALONE]:

@@ -15,9 +15,9 @@ from emulator.execute.arena import ALIGNMENT
 from emulator.jit.compile import types
 from emulator.jit.jobs import Job, compile_all
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
-from emulator.kernels.stripes import MOST_SCRATCH, scratch_bytes, width_of
 from emulator.plan.plan import Plan
 from emulator.plan.row import Call
+from emulator.plan.scratch import MOST_SCRATCH, scratch_bytes, width_of
 from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.operand import Operand, region

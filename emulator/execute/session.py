@@ -182,8 +182,8 @@ class Session:
 
         `plan` is one of the same program, on the same chip, for another number of tasks; the session's own where None.
         An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
-        tasks, or where an input is one. `on_progress` is called with the instructions done and those of the whole run,
-        some times a second.
+        tasks, or where an input is one. Both are in the host's order. `on_progress` is called with the instructions
+        done and those of the whole run, some times a second.
         Raises InputError for wrong inputs, for a `runner` where a dump is of an iteration, which only walkers take, and
         where the session is closed or runs already; Trap when an instruction's result overlaps what it reads, an index
         is out of range, no core can go on, or there is not the memory. The session can go on after either.
@@ -225,9 +225,10 @@ class Session:
         with enough_memory(plan), limited(None):
             hold(needs.kept, taken=self._has_run)
             hold(needs.working, taken=False)
-            hold(check_outputs(plan), taken=False)
+            hold(check_outputs(plan, wanted), taken=False)
             prepared = prepare(program, inputs, plan.tasks)
-            outputs = {s.name: np.empty((plan.tasks, *s.shape), s.dtype.numpy) for _, s in program.of_kind("output")}
+            taken = [symbol for _, symbol in program.of_kind("output")]
+            outputs = {s.name: np.empty((plan.tasks, *s.host_shape), s.dtype.numpy) for s in taken}
         shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
         is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
         batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
@@ -253,7 +254,7 @@ class Session:
                 interrupt.add_note(self._so_far(plan, task, runner.done - before, runner.places))
                 raise
             for core, symbol in program.of_kind("output"):
-                outputs[symbol.name][task] = tensor(arena, self.plan, core, symbol, task)
+                outputs[symbol.name][task] = symbol.to_host(tensor(arena, self.plan, core, symbol, task))
         for k, dump in enumerate(self._dumps):
             if dump.iteration is None:
                 shown[k] = copy_out(arena, self.plan, *wanted[k], last)

@@ -36,13 +36,14 @@ from emulator.execute.prepack import ConstantWeight, pack_weights
 from emulator.execute.spin_barrier import SPIN_BARRIER_WORDS, SpinBarrier
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job, addresses_of, compile_all
-from emulator.kernels.stripes import cuts, in_stripes, stripe, width_of
+from emulator.kernels.stripes import in_stripes
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.load import shares_bytes
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
 from emulator.plan.plan import Plan
 from emulator.plan.row import Call, starts
+from emulator.plan.scratch import cuts, stripe, width_of
 from emulator.plan.traps import in_task, overlap_trap, wrong_index
 from isa.errors import InputError, Trap, shown
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -250,7 +251,7 @@ class Walkers:
             now = time.perf_counter()
             if why == WalkStop.STOPPED:
                 on_stop()
-            elif why == WalkStop.DOUBTED:
+            elif why == WalkStop.MAY_OVERLAP:
                 self._decide()
             elif why == WalkStop.PAUSED and not takes_long:
                 self._budget = next_budget(self._budget, now - began, MOST_BUDGET)

@@ -26,7 +26,7 @@ from isa.errors import Trap
 from isa.row import ENGINES
 
 # Executions in a trace, some 600 bytes each, and averages of one bandwidth.
-MOST_EXECUTIONS, MOST_AVERAGES = 200_000, 2_000
+MOST_TRACED, MOST_AVERAGES = 200_000, 2_000
 # Tracks of the chip's process; those of a core are its engines.
 DMA_IN, DMA_OUT, PATH = 0, 1, 2
 
@@ -35,9 +35,9 @@ Event = dict[str, Any]
 
 def trace(timed: Schedule) -> str:
     """Return the JSON of a run; the same run always gives the same text. Raises Trap where it is too long."""
-    if timed.instructions > MOST_EXECUTIONS:
+    if timed.instructions > MOST_TRACED:
         raise Trap(
-            f"a trace of {timed.instructions:,} instructions is too long: at most {MOST_EXECUTIONS:,}",
+            f"a trace of {timed.instructions:,} instructions is too long: at most {MOST_TRACED:,}",
             "ask for fewer tasks, or give the longest loop a smaller count: one iteration soon looks like the next",
         )
     chip, program = timed.plan.chip, timed.plan.program

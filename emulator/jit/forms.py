@@ -1,8 +1,8 @@
-"""The forms of integer products: a set of vector instructions each, of which a host has some."""
+"""The forms of integer products: a set of vector instructions each, of which a host has some, and its register tile."""
 
 import os
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import binding
 from numba.core import config as _config
@@ -10,6 +10,17 @@ from numba.core import config as _config
 from isa.errors import InputError
 
 config: Any = _config
+
+
+class Tile(NamedTuple):
+    """A register tile: lines x (vectors of so many 32-bit lanes), of elements of so many bytes."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    element: int
+
+
 # The fastest first, and the host's features that each needs.
 FORMS = {
     "vnni": ("avx512vnni",),
@@ -17,6 +28,13 @@ FORMS = {
     "avx512": ("avx512bw",),
     "avx2": ("avx2",),
     "portable": (),
+}
+TILES = {
+    "vnni": Tile(14, 2, 16, 1),
+    "avxvnni": Tile(6, 2, 8, 1),
+    "avx512": Tile(14, 2, 16, 2),
+    "avx2": Tile(6, 2, 8, 2),
+    "portable": Tile(4, 4, 4, 2),
 }
 
 

@@ -69,7 +69,6 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.rows import (
-    LANES,
     OUT,
     Attribute,
     Slot,
@@ -81,15 +80,15 @@ from emulator.kernels.rows import (
     store_rows,
 )
 from emulator.kernels.workspace import room
+from emulator.plan.blocks import CONSTANTS, LANES, LINE, TABLE_ELEMENTS
 from emulator.plan.row import ABSENT, Call, Field
 
-LINE = 256
 FAR = 2.0**72
-TABLE_ELEMENTS = whole(256)
 
 # The constants of the stages in the order in which a chain holds them: slots, and what changes nothing; then the table.
 CONSTANT_SLOTS = ((Slot.EW1_SCALE, 1.0), (Slot.EW1_BIAS, -0.0), (Slot.EW2_SCALE, 1.0), (Slot.EW3_SCALE, 1.0))
-SCALE_1, BIAS_1, SCALE_2, SCALE_3, CONSTANTS = (whole(k) for k in range(len(CONSTANT_SLOTS) + 1))
+SCALE_1, BIAS_1, SCALE_2, SCALE_3 = (whole(k) for k in range(len(CONSTANT_SLOTS)))
+assert len(CONSTANT_SLOTS) == CONSTANTS
 
 
 class Chain(NamedTuple):

@@ -20,13 +20,11 @@ from emulator.kernels.elements import PRODUCT_CHAIN, W, accumulators, elements_o
 from emulator.kernels.numbers import i32, i64, u64
 from emulator.kernels.rows import OUT, X
 from emulator.kernels.workspace import is_ended, share
+from emulator.plan.blocks import NINE, RUN
 from emulator.plan.row import ABSENT, Field, attribute_slot, operand_slot
 
 DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
 assert (operand_slot("dwconv", "w"), operand_slot("dwconv", "ew1_scale")) == (W, PRODUCT_CHAIN)
-
-NINE = 9
-RUN = 512
 
 
 class Dwconv(Columns):

@@ -9,8 +9,9 @@ from emulator.kernels.arithmetic import NO_EW3
 from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
 from emulator.kernels.numbers import I8_CODE, address, load_integers
-from emulator.kernels.rows import LANES, OUT, Attribute, X, load_rows, row_count, row_start, rows_in_run
+from emulator.kernels.rows import OUT, Attribute, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import is_ended, share
+from emulator.plan.blocks import LANES
 from emulator.plan.row import Field, attribute_slot, operand_slot
 
 ELTWISE_CHAIN, ELTWISE_STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))

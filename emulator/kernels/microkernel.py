@@ -25,7 +25,7 @@ core of a Zen 4 at about 3.7 GHz, 64 steps; with panels and lines in the second-
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -35,29 +35,12 @@ from emulator.jit.arrays import Array, Bytes, Integers, Words
 from emulator.jit.compile import inner
 from emulator.jit.forms import chosen_form
 from emulator.jit.intrinsics import whole
+from emulator.plan.blocks import COLUMNS, ELEMENT, ROWS, STEP, TILE
 
 FORM = chosen_form()
 
 
-class Form(NamedTuple):
-    """A register tile: lines x (vectors of so many 32-bit lanes), of elements of so many bytes."""
-
-    rows: int
-    vectors: int
-    lanes: int
-    element: int
-
-
-TILE = {
-    "vnni": Form(14, 2, 16, 1),
-    "avxvnni": Form(6, 2, 8, 1),
-    "avx512": Form(14, 2, 16, 2),
-    "avx2": Form(6, 2, 8, 2),
-    "portable": Form(4, 4, 4, 2),
-}[FORM]
-# Bytes of a step, and of an element of 8 bits as it is packed.
-STEP, ELEMENT = whole(4), whole(TILE.element)
-ROWS, HALF, COLUMNS = whole(TILE.rows), whole(TILE.rows // 2), whole(TILE.vectors * TILE.lanes)
+HALF = whole(TILE.rows // 2)
 # Sums of 64 bits take twice the registers.
 WIDE_ROWS = whole(4 if TILE.rows > 6 else 2)
 

@@ -27,10 +27,11 @@ from emulator.jit.arrays import Bytes, Columns, Integers, Row
 from emulator.jit.compile import hot_and_inner, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.elements import BIAS, ZERO, Elements, W, weights_of
-from emulator.kernels.microkernel import COLUMNS, ELEMENT, STEP, pack_run
+from emulator.kernels.microkernel import pack_run
 from emulator.kernels.numbers import I8_CODE, I16_CODE, i32, i64, padded, u32, u64
 from emulator.kernels.rows import OUT, X
-from emulator.kernels.workspace import CACHE_LINE, is_ended
+from emulator.kernels.workspace import is_ended
+from emulator.plan.blocks import CACHE_LINE, COLUMNS, ELEMENT, STEP
 from emulator.plan.row import ABSENT, Field, attribute_slot
 
 ONE = whole(1)

@@ -28,8 +28,9 @@ from emulator.kernels.numbers import (
     store_numbers,
     u64,
 )
-from emulator.kernels.rows import LANES, OUT, X, load_multiplier, row_count, row_start
+from emulator.kernels.rows import OUT, X, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import is_ended, share
+from emulator.plan.blocks import LANES
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 

@@ -16,8 +16,6 @@ from emulator.plan.row import ABSENT, FIELDS, Call, Field, attribute_slot, opera
 
 # Every kernel that has a result and a first tensor has them in front.
 OUT, X = whole(0), whole(FIELDS)
-# How many elements of a long row are worked on at a time: they stay in the first-level cache.
-LANES = 4096
 # Where the chain begins in the row of a conv; its parts are as far apart in each row.
 _OPERANDS, _ATTRIBUTES = operand_slot("conv", "ew1_scale"), attribute_slot("conv", "ew2_op")
 

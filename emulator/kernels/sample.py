@@ -28,8 +28,9 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.pool import keep_greater, pixel_start
-from emulator.kernels.rows import LANES, OUT, X, float_attribute, load_multiplier, row_count, row_start
+from emulator.kernels.rows import OUT, X, float_attribute, load_multiplier, row_count, row_start
 from emulator.kernels.workspace import is_ended, share
+from emulator.plan.blocks import LANES
 from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 

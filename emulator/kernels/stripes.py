@@ -1,43 +1,19 @@
-"""Stripes: a result too wide for scratch memory, a stripe of its columns at a time.
+"""Stripes: a result too wide for scratch memory, a stripe of its columns at a time (emulator/plan/scratch.py).
 
-Kernels hold whole rows of the result: of the chain, of a pixel, panels of all columns of w. So what they take beside
-the arena grows with the columns. Where that is more than MOST_SCRATCH, `in_stripes` calls the kernel once for each
-stripe, with a row of the plan that has the operands cut; no bit depends on it, for columns know nothing of each other.
-What is left is in `scratch_bytes`, for those who add up what a program takes: lines of x in a product without end, or
-the lines that a tall window sees.
+`in_stripes` calls the kernel once for each stripe, with a row of the plan that has the operands cut; no bit depends on
+it, for columns know nothing of each other.
 """
 
 from emulator.jit.arrays import Bytes, Row
 from emulator.jit.compile import hot
 from emulator.jit.intrinsics import call_kernel, whole
-from emulator.kernels.chain import CONSTANTS, LINE, TABLE_ELEMENTS
-from emulator.kernels.depthwise import NINE, RUN
-from emulator.kernels.microkernel import COLUMNS, ELEMENT, ROWS, STEP
 from emulator.kernels.numbers import address
-from emulator.kernels.rows import LANES, OUT
-from emulator.kernels.tensor import BLOCK_BYTES
-from emulator.kernels.workspace import CACHE_LINE, is_ended
+from emulator.kernels.rows import OUT
+from emulator.kernels.workspace import is_ended
+from emulator.plan.blocks import CUT_BITS
 from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Call, Field
-from isa.dtypes import I16
-from isa.instruction import Instruction
-from isa.operand import MAX_RANK, Operand
 
-# What a call of a kernel may take beside the arena, as far as stripes can see to it.
-MOST_SCRATCH = 2**25
-# A dimension in CUT takes so many bits, and is one more than it is.
-CUT_BITS = whole(4)
 INNER = whole(Call.INNER)
-# What is cut of each instruction, beside what all have: operands whose last dimension runs with the columns.
-_ALL = ("out", "bias", "ew1_scale", "ew1_bias", "ew2", "ew2_scale", "ew3_scale")
-_ALSO = {
-    "eltwise": ("x",),
-    "dwconv": ("x", "w"),
-    "conv": (),
-    "matmul": (),
-    "maxpool": ("x",),
-    "avgpool": ("x",),
-    "roipool": ("x",),
-}
 
 
 @hot
@@ -60,89 +36,3 @@ def in_stripes(arena: Bytes, row: Row) -> None:
         row[Call.STATUS] = copy[Call.STATUS]
         if row[Call.STATUS] != 0:
             return
-
-
-def width_of(instruction: Instruction) -> int:
-    """Return how many columns an instruction's result has; 0 where it has none."""
-    out = instruction.operands[0] if instruction.operands else None
-    return 0 if out is None else out.shape[-1]
-
-
-def stripe(instruction: Instruction, packed: bool) -> int:
-    """Return how many columns of the result to compute at a time; all of them where that takes little.
-
-    `packed` says whether w has been packed before the run.
-    """
-    width = columns = width_of(instruction)
-    if instruction.row.mnemonic not in _ALSO:
-        return columns
-    w = instruction.operand("w") if any(spec.name == "w" for spec in instruction.row.operands) else None
-    grouped = instruction.row.mnemonic == "conv" and instruction.attribute("groups")[0] > 1
-    if grouped or packed or (w is not None and w.stored):
-        return columns
-    while width > COLUMNS and scratch_bytes(instruction, packed, width) > MOST_SCRATCH:
-        width = -(-(width // 2) // int(COLUMNS)) * int(COLUMNS)
-    return min(width, columns)
-
-
-def cuts(instruction: Instruction) -> int:
-    """Return which dimension of each operand the columns of the result are, as CUT has it."""
-    mnemonic, found = instruction.row.mnemonic, 0
-    for slot, spec in enumerate(instruction.row.operands):
-        dimension = 3 if spec.name in _ALL + _ALSO[mnemonic] else -1
-        if spec.name == "w" and mnemonic == "conv":
-            dimension = 0
-        elif spec.name == "w" and mnemonic == "matmul":
-            dimension = 2 if instruction.attribute("transpose_w")[0] else 3
-        found |= (dimension + 1) << slot * int(CUT_BITS)
-    return found
-
-
-def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
-    """Return about how many bytes a kernel takes beside the arena, at most, for so many columns of the result."""
-    mnemonic = instruction.row.mnemonic
-    if mnemonic not in _ALSO:
-        return 0
-    out, x = instruction.operand("out"), instruction.operand("x")
-    assert out is not None and x is not None
-    if mnemonic in ("maxpool", "avgpool", "roipool"):
-        return 24 * columns
-    rows = out.elements // out.shape[-1]
-    block, line = (columns * max(1, min(most // columns, rows)) for most in (LANES, LINE))
-    chain = 4 * (2 * block + int(CONSTANTS) * line + int(TABLE_ELEMENTS))
-    if mnemonic == "eltwise":
-        return chain + 4 * block
-    w = instruction.operand("w")
-    assert w is not None
-    size = 2 if x.dtype == I16 else 1
-    dense = 2 * w.elements * w.dtype.bytes if w.stored else 0
-    if mnemonic == "dwconv":
-        return chain + dense + _ring_bytes(instruction, x, w, columns) + 8 * block
-    if mnemonic == "conv":
-        k = w.elements // w.shape[0]
-    else:
-        k = x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
-    wide = int(STEP) if x.dtype == I16 else int(ELEMENT)
-    stride = -(-k * wide // CACHE_LINE) * CACHE_LINE + CACHE_LINE
-    tile = min(int(ROWS), rows)
-    lines = max(min(BLOCK_BYTES, rows * stride), tile * stride)
-    sums = max(min(BLOCK_BYTES, 4 * size * rows * columns), 4 * size * tile * (columns + 2 * int(COLUMNS)))
-    padded = columns + int(COLUMNS)
-    own = 0 if packed else padded * (k * wide + 2 * int(STEP)) + int(COLUMNS) * stride
-    return chain + dense + lines + sums + 8 * padded + own
-
-
-def _ring_bytes(instruction: Instruction, x: Operand, w: Operand, columns: int) -> int:
-    """Return what dwconv holds of x and w: the lines that a window sees, and the weights repeated for a run."""
-    height, width = w.shape[-3:-1]
-    stride, pad, dilation = (instruction.attribute(name) for name in ("stride", "pad", "dilation"))
-    out = instruction.operand("out")
-    assert out is not None
-    pitch = int(pad[1]) + x.shape[2] + int(pad[3])
-    span = (height - 1) * int(dilation[0]) + 1
-    run = min(max(1, RUN // columns), out.shape[2]) if stride[1] == 1 else 1
-    weights = 4 * (max(height * width, NINE) + 2) * run * columns
-    return span * pitch * columns * x.dtype.bytes + weights
-
-
-assert ATTRIBUTES // FIELDS * int(CUT_BITS) < 64 and 1 << int(CUT_BITS) > MAX_RANK

@@ -13,7 +13,7 @@ from emulator.jit.compile import hot, inlined, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.chain import open_chain, run_chain
 from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
-from emulator.kernels.microkernel import COLUMNS, ROWS, multiply, multiply_wide
+from emulator.kernels.microkernel import multiply, multiply_wide
 from emulator.kernels.numbers import I16_CODE, address, i64, padded
 from emulator.kernels.packing import (
     ONE,
@@ -38,13 +38,12 @@ from emulator.kernels.packing import (
 )
 from emulator.kernels.rows import OUT, Slot, X, row_count, row_start
 from emulator.kernels.workspace import behind, is_ended, room, share
+from emulator.plan.blocks import BLOCK_BYTES, COLUMNS, ROWS
 from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Call, Field, attribute_slot
 
 # The dimension of w that the columns of a convolution are.
 FILTERS = whole(0)
 CONV_STAGES, MATMUL_STAGES = (whole(attribute_slot(name, "ew2_op")) for name in ("conv", "matmul"))
-
-BLOCK_BYTES = 256 * 1024
 
 
 @inner

@@ -18,9 +18,8 @@ from emulator.jit.arrays import Bytes, Row
 from emulator.jit.atomics import atomic_load
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import viewed
+from emulator.plan.blocks import CACHE_LINE
 from emulator.plan.row import Call
-
-CACHE_LINE = 64
 
 
 @inner

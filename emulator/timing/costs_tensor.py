@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from isa.chip import SYSTOLIC, Chip
-from isa.instruction import Instruction
+from isa.instruction import Instruction, products_of_sum
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,16 @@ def product_of(instruction: Instruction) -> Product | None:
     """Return the product of conv, dwconv or matmul, whatever the chip; None of other instructions."""
     if instruction.row.mnemonic not in ("conv", "dwconv", "matmul"):
         return None
-    out, x, w = (instruction.operand(name) for name in ("out", "x", "w"))
-    assert out is not None and x is not None and w is not None
+    out, w, length = instruction.operand("out"), instruction.operand("w"), products_of_sum(instruction)
+    assert out is not None and w is not None
     if instruction.row.mnemonic == "conv":
         filters, groups = w.shape[0], int(instruction.attribute("groups")[0])
-        return Product(out.elements // filters, filters // groups, w.elements // filters, groups)
+        return Product(out.elements // filters, filters // groups, length, groups)
     if instruction.row.mnemonic == "dwconv":
         # One filter a channel: of the multipliers that sum one result only the taps work.
         channels = w.shape[3]
-        return Product(out.elements // channels, channels, w.elements // channels, own_channel=True)
+        return Product(out.elements // channels, channels, length, own_channel=True)
     rows, columns = out.shape[-2:]
-    length = x.shape[-2 if instruction.attribute("transpose_x")[0] else -1]
     # A weight that all of the batch shares makes one tall matrix; otherwise each of the batch begins anew.
     batch = out.elements // (rows * columns)
     pixels, repeats = (batch * rows, 1) if w.elements == length * columns else (rows, batch)

@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from isa.chip import load_chip
 from isa.diagnostic import Diagnostic
 from isa.errors import RatelError
-from isa.file_kinds import MOST, refuse_foreign
+from isa.file_kinds import MOST, other_kind, refuse_foreign
 from isa.files import (
     MAX_OBJECT_BYTES,
     MAX_TEXT_BYTES,
@@ -20,14 +20,13 @@ from isa.files import (
     is_input,
     is_plain,
     led_to,
-    npy,
     open_given,
-    other_kind,
     read_at_most,
     reason,
     write_whole,
 )
-from isa.program import Program
+from isa.memory import hold
+from isa.program import Assembly, Program
 from ratel.cli.options import UsageError, overrides
 
 if TYPE_CHECKING:
@@ -70,29 +69,23 @@ def text_of(data: bytes, path: str) -> str:
         raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
 
 
-class Loaded(NamedTuple):
-    """A program, and what is odd about its text, for `tell`."""
-
-    program: Program
-    warnings: tuple[Diagnostic[Any], ...] = ()
-
-
 def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = (), strict: bool = False) -> Program:
     """Return the program of a text or an object file, for the chip to run it on; tell what is odd, as `tell` does.
 
     That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
     """
     program, odd = load_quietly(path, chip, numbers)
+    hold(program.data_bytes)
     tell(odd, strict)
     return program
 
 
-def load_quietly(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Loaded:
+def load_quietly(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Assembly:
     """Load a program as `load_program` does; its caller tells what is odd."""
     return program_of(read_program(path), path, chip, numbers)
 
 
-def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Loaded:
+def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Assembly:
     """Return the program of what was read of a file, as `load_quietly` has it."""
     from isa.object_file import named_from_bytes
 
@@ -100,18 +93,18 @@ def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: 
         return assemble_text(found, path, chip, numbers)
     program = named_from_bytes(found, path)
     if chip is None and not numbers:
-        return Loaded(program)
-    return Loaded(replace(program, chip=load_chip(chip or program.chip, **overrides(numbers))))
+        return Assembly(program)
+    return Assembly(replace(program, chip=load_chip(chip or program.chip, **overrides(numbers))))
 
 
-def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Loaded:
+def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Assembly:
     """Return the program of a text, for the chip to run it on, as `load_quietly` has it."""
     from assembler.assemble import assemble_for
 
     changes = overrides(numbers)
     # What came through a pipe has no folder, so it names files in the current one.
     place = path if is_plain(path) else None
-    return Loaded(*assemble_for(text, place, None if chip is None else load_chip(chip, **changes), changes))
+    return assemble_for(text, place, None if chip is None else load_chip(chip, **changes), changes)
 
 
 def tell(odd: Sequence[Diagnostic[Any]], strict: bool) -> None:
@@ -125,6 +118,8 @@ def tell(odd: Sequence[Diagnostic[Any]], strict: bool) -> None:
 
 
 def save_tensor(path: str, tensor: np.ndarray) -> None:
+    from isa.npy import npy
+
     write_whole(path, npy(tensor))
 
 

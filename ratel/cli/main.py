@@ -7,14 +7,16 @@ It is the same where a reader of what is printed has gone.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from isa.errors import RatelError, RatelWarning
+from isa.errors import RatelError, RatelWarning, shown
 from isa.files import inputs_are_kept
 from isa.memory import limited
+from isa.suggest import did_you_mean
 from isa.visible import escaped
 from ratel import __version__
 from ratel.cli.check import declare as declare_check
@@ -41,7 +43,11 @@ def command(arguments: Sequence[str] | None) -> int:
             # Of a message that quotes it, the rest would stand there as a line of ours.
             print(f"ratel: error: a line break stands in {escaped(argument)}", file=sys.stderr)
             return USAGE
-    options = parser().parse_args(arguments)
+    try:
+        options = parsed(arguments)
+    except UsageError as error:
+        print(f"ratel: error: {error}", file=sys.stderr)
+        return USAGE
     hearing = Hearing()
     try:
         with hearing, limited(getattr(options, "memory", None)), warnings.catch_warnings():
@@ -88,7 +94,27 @@ def print_error(error: RatelError | RatelWarning) -> None:
     to_stderr(error.printed)
 
 
-def parser() -> argparse.ArgumentParser:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what arguments ask for; raise UsageError for a command or an option that there is not."""
+    top, commands = parser()
+    first = next(iter(arguments), "-")
+    if not first.startswith("-") and first not in commands:
+        listed = f"commands: {', '.join(commands)}"
+        raise UsageError(f"there is no command {shown(first)}; {did_you_mean(first, commands, listed)}")
+    options, rest = top.parse_known_args(arguments)
+    for word in rest:
+        name = word.partition("=")[0]
+        if name.startswith("-") and len(name) > 1:
+            known = re.findall(r"(?<=[\s\[])--?[a-z][a-z-]*", commands[options.command].format_help())
+            listed = f"`ratel {options.command} --help` lists what there is"
+            raise UsageError(f"{options.command} has no option {shown(name)}; {did_you_mean(name, known, listed)}")
+    if rest:
+        raise UsageError(f"{options.command} does not take {', '.join(map(shown, rest))} besides")
+    return options
+
+
+def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser of command lines, and that of each command by its name."""
     top = argparse.ArgumentParser("ratel", description="Assemble, run and time programs for a T-Head-like NPU.")
     top.add_argument("--version", action="version", version=f"ratel {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -100,4 +126,4 @@ def parser() -> argparse.ArgumentParser:
 
     for declare in (declare_text, declare_run, declare_check, declare_time, declare_reference):
         declare(command)
-    return top
+    return top, commands.choices

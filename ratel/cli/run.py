@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isa.diagnostic import strictly
 from isa.errors import InputError
 from isa.suggest import did_you_mean
 from ratel.cli.files import check_targets, load_program, print_json, save_tensor
@@ -139,16 +137,13 @@ def may_run(plan: Plan, options: argparse.Namespace) -> bool:
 
     Execution is in order, so a race would show in no result.
     """
-    from emulator.checker.check import check, check_run, fixes
+    from emulator.checker.check import fixes, judge_run
     from ratel.api import not_proven
     from ratel.show.findings import print_findings, print_verdict
     from ratel.show.tables import to_stderr
 
-    verdict = check(plan) if options.check else check_run(plan, dumps=bool(options.dump))
-    if options.strict:
-        verdict = replace(verdict, findings=strictly(verdict.findings))
-    proven = verdict.verdict == "proven"
-    if verdict.errors or (not proven and (options.check or options.strict)):
+    verdict, stops = judge_run(plan, bool(options.dump), options.check, options.strict)
+    if stops:
         print_verdict(verdict)
         hides = "--no-check runs it in program order, which hides a race"
         said = "--check stops at an error" if options.check else hides
@@ -157,6 +152,6 @@ def may_run(plan: Plan, options: argparse.Namespace) -> bool:
         to_stderr(f"not run; {said}")
         return False
     print_findings(verdict)
-    if not proven:
-        to_stderr(f"warning: {not_proven(verdict)}")
+    if unproven := not_proven(verdict):
+        to_stderr(f"warning: {unproven}")
     return True

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from isa.files import is_plain, rewrite_whole, write_whole
+from isa.memory import hold
 from isa.program import Program
 from ratel.cli.files import assemble_text, check_targets, read_text, tell
 from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_memory, add_strict
@@ -38,6 +39,7 @@ def assemble(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.file} is no plain file, with an object file beside it: name one with -o")
     target = options.object or str(source.with_suffix(".npo"))
     program, odd = assemble_text(text, options.file, options.chip, options.set)
+    hold(program.data_bytes)
     check_targets([target], ".npo")
     tell(odd, options.strict)
     program.save(target)
@@ -52,6 +54,7 @@ def disassemble(options: argparse.Namespace) -> int:
     from assembler.disassemble import disassemble
 
     program = Program.load(options.file)
+    hold(program.data_bytes)
     if options.text is None:
         sys.stdout.write(disassemble(program))
     else:

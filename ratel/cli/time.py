@@ -63,6 +63,7 @@ def time(options: argparse.Namespace) -> int:
     from ratel import api
     from ratel.show.bounds import print_bounds, print_comparison
     from ratel.show.explained import print_explained, print_what_if
+    from ratel.show.findings import warn_of_order
     from ratel.show.progress import Progress
     from ratel.show.schedules import print_schedule
 
@@ -101,6 +102,9 @@ def time(options: argparse.Namespace) -> int:
             for timeline in results
             if options.what_if and not isinstance(timeline, Bounds)
         }
+    # Whatever the chip.
+    for timed in [one for one in results if not isinstance(one, Bounds)][:1]:
+        warn_of_order(timed.plan)
     if options.trace is not None and not isinstance(results[0], Bounds):
         from emulator.explain.chrome_trace import trace
 
@@ -165,12 +169,14 @@ def annotate(options: argparse.Namespace) -> int:
     from emulator.timing.timeline import MOST_RECORDS
     from ratel import api
     from ratel.show.explained import print_annotated, sources
+    from ratel.show.findings import warn_of_order
     from ratel.show.progress import Progress
 
     program = load_program(options.file, options.chip, options.set, options.strict)
     check_length(program, MOST_RECORDS, "the records of")
     with Progress(program.name) as progress:
         timed = api.time(program, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
+    warn_of_order(timed.plan)
     timeline = task_of(timed)
     lines = annotate(timeline)
     if options.json:
@@ -185,18 +191,20 @@ def annotate(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     from emulator.explain.annotate import annotate
-    from emulator.explain.chrome_trace import MOST_EXECUTIONS
     from emulator.timing.stream import task_of
     from ratel import api
     from ratel.show.explained import sources
+    from ratel.show.findings import warn_of_order
+    from ratel.show.gantt import MOST_DRAWN
     from ratel.show.progress import Progress
     from ratel.show.report import report
 
     program = load_program(options.file, options.chip, options.set, options.strict)
     check_targets([options.page], ".html", program, options.file)
-    check_length(program, MOST_EXECUTIONS, "a report of")
+    check_length(program, MOST_DRAWN, "a report of")
     with Progress(program.name) as progress:
         timed = api.time(program, tasks=options.tasks, on_compile=progress.compiling, on_progress=progress.advance)
+    warn_of_order(timed.plan)
     lines = annotate(task_of(timed))
     page = report(timed, lines, sources(options.file, program))
     write_whole(options.page, page.encode())

@@ -44,6 +44,20 @@ def print_findings(verdict: Verdict) -> None:
         to_stderr(f"not looked at: {said}")
 
 
+def warn_of_order(plan: Plan) -> None:
+    """Print a line on stderr where a plan that was scheduled has a race, or is not soon proven to have none."""
+    from emulator.checker.check import order_soon
+    from ratel.api import not_proven
+    from ratel.show.tables import to_stderr
+
+    verdict = order_soon(plan)
+    if verdict.errors:
+        name = plan.program.name
+        to_stderr(f"warning: {name} has a race, so what it computes in these cycles is open: `ratel check` shows it")
+    elif unproven := not_proven(verdict):
+        to_stderr(f"warning: {unproven}")
+
+
 def rendered(plan: Plan, finding: Finding) -> str:
     """Return a finding as lines of text: the place with a caret, the help, the other places."""
     if finding.place is None:

@@ -18,7 +18,7 @@ from isa.row import ENGINES
 from ratel.show.terminal import escaped
 
 # Slices drawn alone, about 200 bytes each; of a longer run those that are short are drawn together. Executions drawn.
-MOST_SLICES, MOST_EXECUTIONS = 8_000, 200_000
+MOST_SLICES, MOST_DRAWN = 8_000, 200_000
 TRACK, LABEL, WIDTH = 24, 110, 1120
 
 
@@ -146,7 +146,7 @@ def _executions(timed: Schedule, found: Spans, critical: np.ndarray, made: Mappi
 def gantt(timed: Schedule) -> str:
     """Return the picture, with a line that says what it leaves out."""
     each = max(1, timed.instructions // timed.plan.tasks)
-    tasks = min(timed.plan.tasks, max(1, MOST_EXECUTIONS // each))
+    tasks = min(timed.plan.tasks, max(1, MOST_DRAWN // each))
     made, width = tracks(timed, tasks)
     last = max([1, *(slices[-1].end for slices in made.values())])
     notes = [] if tasks == timed.plan.tasks else [f"The first {tasks:,} of {timed.plan.tasks:,} tasks."]

@@ -96,7 +96,7 @@ def tensors(draw: st.DrawFn, dtype: str, shape: Sequence[int] | st.SearchStrateg
 def inputs(program: Program) -> st.SearchStrategy[dict[str, np.ndarray]]:
     """Draw a tensor for each input of a program, by name; for a stream of tasks, one for all of them."""
     symbols = [symbol for _, symbol in program.of_kind("input")]
-    return st.fixed_dictionaries({symbol.name: tensors(str(symbol.dtype), symbol.shape) for symbol in symbols})
+    return st.fixed_dictionaries({symbol.name: tensors(str(symbol.dtype), symbol.host_shape) for symbol in symbols})
 
 
 @st.composite

@@ -128,7 +128,9 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
         if kind != "local":
             # Buffers of no more bytes than the place between two symbols.
             most = max(1, 1536 // symbol.bytes)
-            symbol = replace(symbol, buffers=draw(st.sampled_from([n for n in (1, 2, 3, 16) if n <= most])))
+            buffers = draw(st.sampled_from([n for n in (1, 2, 3, 16) if n <= most]))
+            axes = draw(st.just(()) | st.permutations(range(len(shape))).map(tuple))
+            symbol = replace(symbol, buffers=buffers, axes=axes)
         if kind == "input" and draw(st.booleans()):
             count = draw(st.sampled_from((1, tasks))) * symbol.bytes // dtype.bytes
             symbol = replace(symbol, default=random_data(seed + k, dtype, count))
@@ -279,8 +281,8 @@ def _meaning(draw: Draw, dtype: DType, channels: int) -> tuple[tuple[float, ...]
 def _check(draw: Draw, output: Symbol, tasks: int, seed: int) -> Check:
     kind = draw(st.sampled_from(("top1", "exact", "within")))
     if kind == "top1":
-        rows = tasks * output.bytes // output.dtype.bytes // output.shape[-1]
-        labels = np.random.default_rng(seed).integers(0, output.shape[-1], rows).astype("<i4")
+        rows = tasks * output.bytes // output.dtype.bytes // output.host_shape[-1]
+        labels = np.random.default_rng(seed).integers(0, output.host_shape[-1], rows).astype("<i4")
         return Check(output.name, kind, draw(st.floats(0, 1)), "labels.npy", labels.tobytes())
     data = random_data(seed, output.dtype, tasks * output.bytes // output.dtype.bytes)
     return Check(output.name, kind, 0.0 if kind == "exact" else draw(st.floats(0, 10)), "expected.npy", data)

@@ -14,7 +14,7 @@ GOOD = """\
 .equ BATCH = 2*(1 + 1)
 .tasks BATCH // 4
 .equ STEP = 0.05
-.input  x i8[8, 8, 8, 4] scale=STEP zero=3 = 1      ; the default is a splat
+.input  x i8[8, 8, 8, 4] scale=STEP zero=3 axes=[0, 3, 1, 2] = 1      ; the default is a splat
 .output y i8[8, 8, 8, 8] scale=0.1
 .output z f32[8, 8] buffers=3
 .weight w i8[8, 3, 3, 4] scale=[0.1, 0.2, 0.3, 0.4,

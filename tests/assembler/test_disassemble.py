@@ -137,6 +137,14 @@ def test_large_data_goes_to_files(tmp_path: Path) -> None:
     assert sections(assemble(disassemble(program))) == sections(program)
 
 
+def test_no_file_has_a_name_that_reads_as_an_option() -> None:
+    (core,) = assemble(".weight w i8[300] = [" + "1, 2, 3, " * 100 + "]\nend\n").cores
+    program = Program(
+        "p", load_chip("edge"), "hardware", (replace(core, symbols=(replace(core.symbols[0], name="-rf"),)),)
+    )
+    assert set(disassemble_files(program)[1]) == {"_rf.npy"}
+
+
 def test_compressed_weights_go_to_files_dense(tmp_path: Path) -> None:
     """A large one has fewer bytes than its data: its file has the shape of the declaration."""
     w = np.arange(64 * 64).reshape(64, 64) % 5 // 4

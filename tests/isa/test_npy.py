@@ -11,8 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from isa.files import npy
-from isa.npy import NoTensor, read_npy
+from isa.npy import NoTensor, npy, read_npy
 
 
 def file_of(header: str, data: bytes = b"", version: int = 1) -> bytes:

@@ -39,7 +39,7 @@ CODE = (
 )
 SYMBOLS = (
     Symbol("x", "input", "host", 0, I8, (2, 2, 4), (0.5,), 3, bytes(16), 5),
-    Symbol("y", "output", "lm", 0, I8, (2, 4)),
+    Symbol("y", "output", "lm", 0, I8, (4, 2), axes=(1, 0)),
     Symbol("s", "const", "cb", 0, F32, (4,), (), 0),
     Symbol("t", "local", "lm", 256, I8, (2, 4), (0.5, 0.25, 1.0, 2.0), -128),
 )
@@ -253,8 +253,12 @@ def refused(name: str, old: str, new: str) -> ObjectError:
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[0.5],128,16', "zero point 128, which i8 does not hold"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,0],[0.5],3,16', "has the impossible shape [2, 2, 0]"),
         ("syms.0", '"i8",[2,2,4],[0.5],3,16', '"i8",[2,2,4],[-0.5],3,16', "has a scale that is not positive"),
-        ("syms.0", "3,16,5,0]", "3,16,17,0]", "symbol 'x', of kind input, has 17 buffers"),
-        ("syms.0", "-128,null,1,0]", "-128,null,2,0]", "symbol 't', of kind local, has 2 buffers"),
+        ("syms.0", "3,16,5,0,[]]", "3,16,17,0,[]]", "symbol 'x', of kind input, has 17 buffers"),
+        ("syms.0", "-128,null,1,0,[]]", "-128,null,2,0,[]]", "symbol 't', of kind local, has 2 buffers"),
+        ("syms.0", "0,[1,0]]", "0,[1,1]]", "symbol 'y', of kind output and shape [4, 2], has axes (1, 1)"),
+        ("syms.0", "0,[1,0]]", "0,[0]]", "symbol 'y', of kind output and shape [4, 2], has axes (0,)"),
+        ("syms.0", "0,[1,0]]", "0,[1,true]]", "holds True where a number from 0 to 4 is expected"),
+        ("syms.0", "-128,null,1,0,[]]", "-128,null,1,0,[0,1]]", "of kind local and shape [2, 4], has axes (0, 1)"),
         ("head", '"tasks":2', '"tasks":0', "the program is for 0 tasks"),
         ("head", '"tasks":2', '"tasks":3', "the check of 'y' does not fit it"),
         ("syms.0", '["s","const","cb",0', '["s","const","cb",2', "symbol 's' is not aligned"),
@@ -276,9 +280,9 @@ def test_what_is_wrong_is_said(name, old, new, message):
         (b"", "this is not an object file, but empty", "object files are written by `ratel asm FILE.npu`"),
         (b"\x08\x08\x12\x07pytorch:", "this is not an object file, but an ONNX model", "object files are written by"),
         (b"nonsense" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
-        (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 3", "assemble its source"),
+        (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 4", "assemble its source"),
         (b"RATELNPO\x03" + bytes(3), "this is not an object file", "object files"),
-        (b"RATELNPO\x03" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
+        (b"RATELNPO\x04" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
         (to_bytes(PROGRAM)[:-1], "the object file is truncated in section 'debug'", ""),
         (to_bytes(PROGRAM)[:-1] + b"x", "the object file's section 'debug' is damaged: its checksum differs", ""),
         (to_bytes(PROGRAM) + b"x", "bytes follow the object file's last section", ""),
@@ -324,6 +328,26 @@ def test_half_characters_are_refused_before_they_are_written(change, tmp_path):
     assert not os.listdir(tmp_path)
     whole = dataclasses.replace(PROGRAM, name="\U0001f600")
     assert from_bytes(to_bytes(whole)).name == whole.name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "a\nb"}, "'a\\nb' has a line break"),
+        ({"sources": (("a.npu", "1\n2"),)}, "has a line break"),
+        ({"tasks": 0}, "the program is for 0 tasks"),
+        ({"semaphores": ("a b",)}, "'a b' cannot name a semaphore"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(change, said, tmp_path):
+    line = dataclasses.replace(PROGRAM.cores[0].lines[0], file="a.npu")
+    cores = (dataclasses.replace(PROGRAM.cores[0], lines=(line, *PROGRAM.cores[0].lines[1:])), *PROGRAM.cores[1:])
+    with pytest.raises(ObjectError) as caught:
+        dataclasses.replace(PROGRAM, cores=cores, **change).save(tmp_path / "small.npo")
+    assert said in caught.value.message and not os.listdir(tmp_path)
+    # A backslash before an n is none.
+    fine = dataclasses.replace(PROGRAM, name="a\\nb")
+    assert from_bytes(to_bytes(fine)).name == fine.name
 
 
 def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):

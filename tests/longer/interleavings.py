@@ -53,7 +53,7 @@ def hold_in_any_order(program: Program, interleavings: int) -> str:
     if sum(part.core.executions for part in plan.cores) > MOST_EXECUTIONS:
         return "too long"
     assert find_races(plan).verdict == "proven"
-    zeros = {s.name: np.zeros(s.shape, s.dtype.numpy) for _, s in program.of_kind("input")}
+    zeros = {s.name: np.zeros(s.host_shape, s.dtype.numpy) for _, s in program.of_kind("input")}
     try:
         expected = by_reference(plan, 0)
     except Trap:

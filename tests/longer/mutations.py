@@ -120,7 +120,8 @@ def judge(name: str, program: Program, interleavings: int, seen: Seen) -> None:
 
 def _interleave(name: str, plan: Plan, interleavings: int, seen: Seen) -> None:
     noise = np.random.default_rng(0)
-    given = {s.name: noise.integers(0, 100, s.shape).astype(s.dtype.numpy) for _, s in plan.program.of_kind("input")}
+    inputs = (symbol for _, symbol in plan.program.of_kind("input"))
+    given = {s.name: noise.integers(0, 100, s.host_shape).astype(s.dtype.numpy) for s in inputs}
     first = None
     with Interleaver(plan) as interleaver:
         for seed in range(interleavings):

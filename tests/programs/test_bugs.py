@@ -74,7 +74,7 @@ def test_a_bug_is_mended_where_it_is(name: str, tmp_path: Path, capsys: pytest.C
     assert "proven free of races and deadlocks" in capsys.readouterr().out
     # What comes out no longer depends on the order.
     program = ratel.assemble(path.read_text(), path)
-    ones = {s.name: np.ones(s.shape, s.dtype.numpy) for _, s in program.of_kind("input")}
+    ones = {s.name: np.ones(s.host_shape, s.dtype.numpy) for _, s in program.of_kind("input")}
     testing.assert_equivalent(program, program, ones, seeds=range(10))
 
 

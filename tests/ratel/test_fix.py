@@ -87,3 +87,81 @@ def test_it_ends_by_a_bound(monkeypatch: pytest.MonkeyPatch, checks: list[int]) 
     # All, which does not help, the first half, and no more.
     assert found.ended and len(found.done) == 3 * 4 and len(found.verdict.findings) == 4
     assert not fixed(two_cores(8)).ended
+
+
+# Core 0 brings a tile in each iteration, or one for all, and core 1 reads it.
+BROUGHT = """
+.chip hanguang800
+{declared}.core 0
+.input x i8[8, 4, 64] = 1
+loop i, 8
+{before}copy core1.inbox{to}, x[i]
+{behind}brnz i
+end
+
+.core 1
+.local inbox i8[{buffers}4, 64]
+.weight w i8[64, 8] = 2
+.output y i32[8, 4, 8]
+loop i, 8
+{wait}matmul y[i], inbox{to}, w
+brnz i
+end
+"""
+PLAIN = {"declared": "", "before": "", "behind": "", "wait": "", "to": "", "buffers": ""}
+READY = {"declared": ".semaphore ready\n", "behind": "signal ready, me\n", "wait": "wait ready, te\n"}
+TWO = {"to": "[i % 2]", "buffers": "2, "}
+LOOPS = {
+    "nothing is ordered": (PLAIN, 7),
+    "two buffers": (PLAIN | TWO, 7),
+    "what is brought is waited for": (PLAIN | READY, 4),
+    "and there are two buffers": (PLAIN | READY | TWO, 4),
+    "but not by what reads it": (PLAIN | READY | {"wait": "wait ready, me\n"}, 5),
+    "but not by the signal": (PLAIN | READY | {"behind": "signal ready, te\n"}, 5),
+}
+
+
+@pytest.mark.parametrize("case", LOOPS)
+def test_the_loops_of_a_writer_and_a_reader_are_ordered(case: str) -> None:
+    """By a signal that it is there, and by one that it is free again; what is there for it is used."""
+    parts, edits = LOOPS[case]
+    text = BROUGHT.format(**parts)
+    found = fixed(text)
+    assert found.verdict.passed and len(found.done) == edits, found.done
+    assert found.text.count(".semaphore") == 2
+    assert (ratel.run(ratel.assemble(found.text)).outputs["y"] == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("signal", "wait", "said"),
+    [
+        ("me", "me", "but this read, of queue te, does not wait for queue me: add the wait bit `m` in line 11"),
+        ("te", "te", "but its signal, of queue te, does not wait for queue me: add the wait bit `m` in line 5"),
+        (
+            "te",
+            "me",
+            "in line 5, and this read, of queue te, does not wait for queue me: add the wait bit `m` in line 11",
+        ),
+    ],
+)
+def test_a_semaphore_that_lacks_a_wait_bit_is_told_and_mended(signal: str, wait: str, said: str) -> None:
+    text = f""".chip hanguang800
+.semaphore ready
+.core 0
+copy core1.inbox, x
+signal ready, {signal}
+.input x i8[4, 64] = 1
+end
+.core 1
+.local inbox i8[4, 64]
+wait ready, {wait}
+matmul y, inbox, w
+.weight w i8[64, 8] = 2
+.output y i32[4, 8]
+end
+"""
+    (race,) = ratel.check(ratel.assemble(text)).findings
+    assert race.help.startswith("the semaphore `ready` is there for it, but ") and said in race.help
+    found = fixed(text)
+    assert found.verdict.passed and len(found.done) == (signal != "me") + (wait != "te")
+    assert "ready0" not in found.text

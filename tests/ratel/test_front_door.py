@@ -61,8 +61,6 @@ def documented() -> Iterator[tuple[str, str]]:
 ROOMS = ("ratel", "isa", "assembler", "emulator")
 METHODS = (FunctionType, staticmethod, classmethod, property, cached_property)
 DOCUMENTED = dict(documented())
-# What can go wrong in them, the file system apart, is that they are given something else than a Program.
-NEVER_FAIL = {"disassemble"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -75,5 +73,4 @@ def test_a_public_name_says_what_it_does(name: str):
 @pytest.mark.parametrize("name", [name for name in DOCUMENTED if inspect.isfunction(getattr(ratel, name, None))])
 def test_a_public_function_says_what_it_raises(name: str):
     named = re.findall(r"\b(?:\w+Error|Trap)\b", DOCUMENTED[name])
-    assert bool(named) == (name not in NEVER_FAIL)
-    assert set(named) <= set(ratel.__all__)
+    assert named and set(named) <= set(ratel.__all__)

@@ -135,6 +135,11 @@ def test_a_session_runs_one_thing_at_a_time() -> None:
     assert refused and all("the session is running" in message for message in refused)
 
 
+def test_dumps_may_be_asked_for_by_what_is_gone_through_once() -> None:
+    program = ratel.assemble(TEXT, chip="edge")
+    assert set(ratel.run(program, {"x": np.ones(4, np.int8)}, dumps=iter(["total"])).dumps) == {"total"}
+
+
 @pytest.mark.parametrize("dump", [1, None, b"y"])
 def test_dumps_are_asked_for_by_names(dump: object) -> None:
     with pytest.raises(ratel.InputError, match="names no tensor to dump"):

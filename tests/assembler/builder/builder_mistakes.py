@@ -242,7 +242,7 @@ def declarations(b: Any, t: Tensors) -> None:
     b.local("i", "i8", 4, at=(t.y, 3000))
     # error[E404]: `i` takes bytes 3000 to 3004 of `y`, which has 512
     b.local("j", np.int8, 4)
-    # error[E207]: a type is no type
+    # error[E207]: int8 is no type
 
 
 def a_shape_of_words(b: Any, t: Tensors) -> None:

@@ -53,7 +53,8 @@ def rebuilt(program: Program) -> Builder:
     for check in program.checks:
         symbol = core.symbol(check.output)
         is_label = check.kind == "top1"
-        expected = np.frombuffer(check.expected, "<i4") if is_label else of_tasks(symbol, check.expected)
+        held = check.expected
+        expected = np.frombuffer(held, "<i4") if is_label else of_tasks(symbol, held, symbol.host_shape)
         bound = {"top1": "min", "within": "atol"}.get(check.kind)
         b.check(handles[check.output], **{check.kind: expected}, **({bound: check.bound} if bound else {}))
     loops: list[tuple[Any, Any]] = []
@@ -72,9 +73,9 @@ def rebuilt(program: Program) -> Builder:
     return b
 
 
-def of_tasks(symbol: Symbol, data: bytes) -> np.ndarray:
+def of_tasks(symbol: Symbol, data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Return the tensor, or those of several tasks."""
-    tensors = np.frombuffer(data, symbol.dtype.numpy).reshape(-1, *symbol.shape)
+    tensors = np.frombuffer(data, symbol.dtype.numpy).reshape(-1, *shape)
     return tensors if len(tensors) > 1 else tensors[0]
 
 
@@ -87,9 +88,9 @@ def declared(b: Builder, symbol: Symbol) -> Any:
     if symbol.kind == "weight":
         return b.weight(symbol.name, None, symbol.dtype.name, symbol.shape, **where, stored=symbol.stored or None)
     if symbol.kind != "local":
-        where["buffers"] = symbol.buffers
+        where |= {"buffers": symbol.buffers, "axes": symbol.axes or None}
     if symbol.default is not None:
-        where["default"] = of_tasks(symbol, symbol.default)
+        where["default"] = symbol.to_host(of_tasks(symbol, symbol.default, symbol.shape))
     return getattr(b, symbol.kind)(symbol.name, symbol.dtype.name, symbol.shape, **where)
 
 

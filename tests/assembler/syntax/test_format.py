@@ -36,6 +36,7 @@ MEANING = to_sections(assemble(GOOD))
         ("conv y,x,w,pad = ( 0,0 ,1, -1 ),clip=(-1,2)", "conv y, x, w, pad=(0, 0, 1, -1), clip=(-1, 2)\n"),
         (".equ A=1+2*3//4", ".equ A = 1 + 2*3//4\n"),
         (".equ A=-(1-2)", ".equ A = -(1 - 2)\n"),
+        (".input a i8[1,2]axes = [1 ,0] = [1,2]", ".input a i8[1, 2] axes=[1, 0] = [1, 2]\n"),
         (".local a i8 [ 4 ]scale = 0.1 zero= 3 in lm at 0x10=1", ".local a i8[4] scale=0.1 zero=3 in lm at 0x10 = 1\n"),
         ('.check y exact[1,2]source="x;y"', '.check y exact [1, 2] source="x;y"\n'),
         (".macro m a,b = 1\nfill a\n.endmacro", ".macro m a, b=1\n    fill a\n.endmacro\n"),

@@ -166,7 +166,7 @@ def test_what_is_long_or_large_is_not_followed_one_by_one(monkeypatch: pytest.Mo
     """A read then counts as of written bytes wherever the write is."""
     body = "copy y, a\ncopy a, x"
     assert [line[:11] for line in shown(body)] == ["error[C401]"]
-    for limit, most in (("MOST_EXECUTIONS", 1), ("MOST_FOLLOWED", 255)):
+    for limit, most in (("MOST_IN_ORDER", 1), ("MOST_FOLLOWED", 255)):
         with monkeypatch.context() as context:
             context.setattr(f"emulator.checker.initialisation.{limit}", most)
             assert shown(body) == []

@@ -91,7 +91,7 @@ def test_a_million_iterations_are_not_unrolled(
 def test_searches_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where those of a program are too many together, what is short enough is followed one by one."""
     monkeypatch.setattr("emulator.checker.iteration_sets.MOST_EFFORT", 100)
-    monkeypatch.setattr("emulator.checker.happens_before.MOST_EXECUTIONS", 1_000)
+    monkeypatch.setattr("emulator.checker.happens_before.MOST_WALKED", 1_000)
     long = find_races(load(ratel.assemble(KERNEL), load_chip("zhenwu810e"), 1))
     assert long.verdict == "not proven" and long.why.startswith("more than 1,000 instructions")
     short = KERNEL.replace("ROWS = 1000", "ROWS = 4").replace("COLUMNS = 1001", "COLUMNS = 4")

@@ -155,7 +155,7 @@ end
 
 @pytest.fixture
 def follow_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.checker.happens_before.MOST_EXECUTIONS", 1_000)
+    monkeypatch.setattr("emulator.checker.happens_before.MOST_WALKED", 1_000)
 
 
 TOO_LONG = "more than 1,000 instructions would have to be followed one by one"

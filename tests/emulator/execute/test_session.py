@@ -102,20 +102,21 @@ def test_execute_is_reference(drawn: Program, poison: int | None) -> None:
         return
     rng = np.random.default_rng(1)
     given = {
-        symbol.name: rng.integers(-9, 9, (drawn.tasks, *symbol.shape)).astype(symbol.dtype.numpy)
+        symbol.name: rng.integers(-9, 9, (drawn.tasks, *symbol.host_shape)).astype(symbol.dtype.numpy)
         for symbol in core.of_kind("input")
     }
     names = [symbol.name for symbol in core.symbols]
     arena = open_arena(plan, poison)
     memories = {memory: arena[plan.bases[0, memory] :][: plan.sizes[0, memory]] for memory in MEMORIES}
+    axes = {symbol.name: symbol.axes or range(len(symbol.shape)) for symbol in core.symbols}
     expected: dict[str, list[bytes]] = {symbol.name: [] for symbol in core.of_kind("output")}
     try:
         for task in range(drawn.tasks):
             for name, value in given.items():
-                tensor(arena, plan, 0, core.symbol(name), task)[...] = value[task]
+                np.transpose(tensor(arena, plan, 0, core.symbol(name), task), axes[name])[...] = value[task]
             interpret([core], [memories], EDGE.formats, task)
             for name, results in expected.items():
-                results.append(tensor(arena, plan, 0, core.symbol(name), task).tobytes())
+                results.append(np.transpose(tensor(arena, plan, 0, core.symbol(name), task), axes[name]).tobytes())
     except Trap as trap:
         with pytest.raises(Trap) as caught:
             execute(plan, given, poison=poison)

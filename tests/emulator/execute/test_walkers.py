@@ -255,7 +255,7 @@ def test_what_takes_long_changes_no_bit(drawn: Program) -> None:
     def result() -> tuple[dict[str, np.ndarray], str]:
         try:
             return execute(
-                plan, {s.name: np.zeros(s.shape, s.dtype.numpy) for _, s in drawn.of_kind("input")}
+                plan, {s.name: np.zeros(s.host_shape, s.dtype.numpy) for _, s in drawn.of_kind("input")}
             ).outputs, ""
         except Trap as trap:
             return {}, str(trap)

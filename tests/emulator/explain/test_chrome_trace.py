@@ -130,6 +130,6 @@ def test_pieces_of_the_critical_path_are_executions(name: str) -> None:
 
 
 def test_what_is_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator.explain.chrome_trace, "MOST_EXECUTIONS", 5)
+    monkeypatch.setattr(emulator.explain.chrome_trace, "MOST_TRACED", 5)
     with pytest.raises(Trap, match=r"a trace of .* instructions is too long: at most 5"):
         trace(timed("digits/digits"))

@@ -5,9 +5,10 @@ import pytest
 
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import addresses_of, compile_all
-from emulator.kernels.stripes import MOST_SCRATCH, cuts, in_stripes, scratch_bytes, stripe, width_of
+from emulator.kernels.stripes import in_stripes
 from emulator.kernels.table import KERNELS, kernel_jobs
 from emulator.plan.row import Call, flat_row
+from emulator.plan.scratch import MOST_SCRATCH, cuts, scratch_bytes, stripe, width_of
 from isa.dtypes import F32, I8
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, dense

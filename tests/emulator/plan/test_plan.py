@@ -115,4 +115,4 @@ def test_overlap_in_some_iteration_is_watched() -> None:
 
 
 def test_compiled_code_is_made_of_the_row_alone_and_not_of_loading_or_its_wording() -> None:
-    assert {path.name for path in sources() if path.parent.name == "plan"} == {"row.py", "barriers.py"}
+    assert {path.name for path in sources() if path.parent.name == "plan"} == {"row.py", "barriers.py", "blocks.py"}

@@ -45,9 +45,7 @@ class Commands:
     def __init__(self) -> None:
         # Making the parser takes as long as most commands.
         command_line.parser = cache(command_line.parser)
-        kind = argparse._SubParsersAction
-        (commands,) = (action for action in command_line.parser()._actions if isinstance(action, kind))
-        self._commands = {name: sub._actions for name, sub in commands.choices.items()}
+        self._commands = {name: sub._actions for name, sub in command_line.parser()[1].items()}
         self._kept: dict[str, tuple[bytes, int]] = {}
 
     def case(self, chance: random.Random) -> str:

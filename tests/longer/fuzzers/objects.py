@@ -105,7 +105,7 @@ def loaded(program: Program, runs: bool = False) -> str:
         return "valid"
     noise = np.random.default_rng(size)
     given = {
-        symbol.name: np.frombuffer(noise.bytes(symbol.bytes), symbol.dtype.numpy).reshape(symbol.shape)
+        symbol.name: np.frombuffer(noise.bytes(symbol.bytes), symbol.dtype.numpy).reshape(symbol.host_shape)
         for _, symbol in program.of_kind("input")
     }
     try:

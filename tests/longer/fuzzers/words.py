@@ -8,7 +8,7 @@ PROGRAMS = Path(__file__).parents[3] / "programs"
 NUMBERS = ("0", "-1", "1", "2", "255", "65536", "2147483647", "2147483648", "9223372036854775807", "1" + "0" * 30)
 SIGNS = (*'()[],"\\;=.{}', "", "\n", "\t", "\0", "\ufeff", "\u2028", "é", "\U0001f9a1", "\x1b[31m")
 WORDS = (*NUMBERS, "1e999", "nan", "-inf", "0x", "1K", "1.5", "%", "//", ":", "::", "+1", "in", "host", "dev")
-WORDS += ("core1.a", "strides", "at", "scale=0.1", "zero=3", "task", "value=1")
+WORDS += ("core1.a", "strides", "at", "scale=0.1", "zero=3", "axes=[1, 0]", "task", "value=1")
 HEADS = (
     "",
     ".chip edge\n.local a i8[2, 4, 8, 8, 8]\n.local l i8[8, 8]\n",
@@ -29,8 +29,8 @@ SHORT = (
     ".local b i8[8]\ntwice a, b\nend",
     ".chip hanguang800\n.semaphore s\n.barrier m\n.core 0\n.local a i8[8]\ncopy core1.b, a\nsignal s, me\n"
     "barrier m, me\nend\n.core 1\n.local b i8[8]\nwait s, me\ncopy b[0:4], b[4:8]\nbarrier m, te\nend",
-    ".chip edge\n.tasks 3\n.input x f32[2, 4] buffers=2\n.output y f32[2, 4]\n.const t f32[256] = 0.5\n"
-    "eltwise y, x[::-1], tanh\neltwise y, x, table=t\nend",
+    ".chip edge\n.tasks 3\n.input x f32[2, 4] buffers=2 axes=[1, 0]\n.output y f32[2, 4] axes=[1, 0]\n"
+    ".const t f32[256] = 0.5\neltwise y, x[::-1], tanh\neltwise y, x, table=t\nend",
 )
 
 

@@ -241,7 +241,7 @@ def test_links_that_lie_where_something_is_written_are_not_followed(
     assert main(["asm", "p.npu"]) != 0
 
 
-@pytest.mark.parametrize("suffix", [".npu", ".inc", ".npy", ".toml"])
+@pytest.mark.parametrize("suffix", [".npu", ".inc", ".npy", ".toml", ".onnx", ".PY"])
 def test_an_object_takes_no_other_files_place(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"p{suffix}"
     path.write_text("kept")
@@ -251,6 +251,12 @@ def test_an_object_takes_no_other_files_place(suffix: str, tmp_path: Path) -> No
         with pytest.raises(ratel.RatelError, match="or pass for one"):
             ratel.Builder().save(path)
     assert path.read_text() == "kept"
+
+
+def test_a_path_with_half_a_character_gives_a_name_that_can_be_written(tmp_path: Path) -> None:
+    program = ratel.assemble(".output y i8[4]\nfill y\nend\n", "\ud800.npu")
+    program.save(tmp_path / "small.npo")
+    assert Program.load(tmp_path / "small.npo").name == "\\ud800"
 
 
 def test_a_source_that_is_no_text_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

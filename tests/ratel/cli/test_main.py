@@ -161,6 +161,14 @@ def test_without_a_compiler(command: str, source: Path, x: Path) -> None:
     assert done.stderr.startswith("error: numba is told not to compile") and "unset NUMBA_DISABLE_JIT" in done.stderr
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "many"])
+def test_numbas_own_threads_are_not_asked_for(threads: str, source: Path) -> None:
+    environment = {**os.environ, "NUMBA_NUM_THREADS": threads}
+    command = [sys.executable, "-m", "ratel", "time", str(source), "--json"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
 FOREIGN = [
     *("isa", "emulator", "assembler", "programs", "numpy", "numba", "llvmlite", "lark", "rich", "ml_dtypes", "random"),
     *("typing", "re", "argparse", "json", "collections", "contextlib", "dataclasses", "tomllib", "gc", "warnings"),
@@ -234,3 +242,19 @@ def test_what_is_kept_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_argument_makes_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "no\nerror: forged.npu"]) == 2
     assert capsys.readouterr().err == "ratel: error: a line break stands in no\\nerror: forged.npu\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("runn p.npu", "there is no command 'runn'; did you mean `run`?"),
+        ("p.npu", "there is no command 'p.npu'; commands: asm, dis, fmt, run, check, time, "),
+        ("time p.npu --josn", "time has no option '--josn'; did you mean `--json`?"),
+        ("run p.npu --ouput=y=y.npy", "run has no option '--ouput'; did you mean `--output`?"),
+        ("fmt p.npu -q", "fmt has no option '-q'; `ratel fmt --help` lists what there is"),
+        ("check p.npu q.npu", "check does not take 'q.npu' besides"),
+    ],
+)
+def test_slips_are_told_with_what_was_meant(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.startswith(f"ratel: error: {said}")

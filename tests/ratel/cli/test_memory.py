@@ -14,6 +14,7 @@ import ratel
 from emulator.execute.inputs import read_tensor
 from isa.errors import InputError
 from isa.memory import UNITS, free, hold, limited, shortage, size_of, spelled
+from ratel.cli.main import main
 
 SPLATS = "\n".join(f".weight w{k} i8[1024, 1024, 1024] = 3" for k in range(8)) + "\nend\n"
 SIGNALS = ".semaphore s\nloop i, 2000000\nsignal s, me\nbrnz i\nend\n"
@@ -133,7 +134,7 @@ def sparse(path: Path, dtype: str, *shape: int) -> None:
             "<f4",
             "260M",
             500,
-            "input x: it needs 257.0 MiB for what is held already, 64.0 MiB for what ",
+            "input x: it needs 258.0 MiB for what is held already, 64.0 MiB for what ",
         ),
         (
             "--expect y",
@@ -179,6 +180,32 @@ def test_floats_that_a_text_names_are_refused_before_they_are_read(
     sparse(Path("t.npy"), "<f8", 8, 8, 2**20)
     status, said, megabytes = measured("asm", "a.npu")
     assert status == 1 and megabytes < 700, said
+
+
+def test_all_that_takes_a_programs_data_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As text, which is longer; as a file beside what is in memory; from a Builder; and dumped, as numbers."""
+    monkeypatch.chdir(tmp_path)
+    b = ratel.Builder("p", chip="hanguang800")
+    w = b.weight("w", np.arange(10**6).astype(np.int8).reshape(10, -1))
+    b.copy(b.output("y", "i8", (10, 10**5)), w)
+    with pytest.raises(ratel.AssemblyError, match="for the data of 1 tensors"):
+        b.build(memory=10**5)
+    program = b.build(memory=3 * 10**6)
+    with pytest.raises(ratel.RatelError, match=r"it needs 3.8 MiB for w as text; 2.9 MiB is the limit"):
+        ratel.disassemble(program, memory=3 * 10**6)
+    assert len(ratel.disassemble(program, memory=5 * 10**6)) > 2 * 10**6
+    b.save("p.npu")
+    # The data, the file and its sections: 1 MB each.
+    for memory, status in (("2800K", 1), ("3200K", 0)):
+        assert main(["asm", "p.npu", "--memory", memory]) == status
+    assert "976.6 KiB for what is held already" in capsys.readouterr().err
+    for memory, status in (("1800K", 1), ("2200K", 0)):
+        assert main(["dis", "p.npo", "-o", "q.npu", "--memory", str(memory)]) == status, memory
+    for memory, status in (("90M", 1), ("110M", 0)):
+        assert main(["run", "p.npu", "--dump", "w", "--json", "--memory", memory]) == status
+    assert "for the numbers of dumps, in JSON" in capsys.readouterr().err
 
 
 def test_a_batch_counts_as_it_is_converted() -> None:

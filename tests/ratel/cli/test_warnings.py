@@ -199,13 +199,29 @@ def test_what_is_not_proven_runs_with_a_warning(
 ) -> None:
     path = tmp_path / "long.npu"
     path.write_text(ORDERED["reader first"])
-    monkeypatch.setattr("emulator.checker.check.MOST_SOON", 1)
+    monkeypatch.setattr("emulator.checker.check.MOST_WALKED_SOON", 1)
     assert main(["run", str(path)]) == 0
     assert "warning: long is not proven free of races (`ratel check` looks further): " in capsys.readouterr().err
     assert main(["run", str(path), "--strict"]) == 1
     assert "not run" in capsys.readouterr().err
     with pytest.warns(ratel.CheckWarning, match="not proven free of races"):
         ratel.run(ratel.assemble(ORDERED["reader first"]))
+
+
+@pytest.mark.parametrize("command", ["time", "annotate", "report"])
+def test_cycles_of_what_has_a_race_are_shown_with_a_warning(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "race.npu"
+    words = [command, str(path)] + ["-o", str(tmp_path / "page.html")] * (command == "report")
+    for text, said in ((RACES["reader first"], "warning: race has a race"), (ORDERED["reader first"], "")):
+        path.write_text(text)
+        assert main(words) == 0
+        err = capsys.readouterr().err
+        assert err.startswith(said) and err.count("\n") == bool(said), err
+    monkeypatch.setattr("emulator.checker.check.MOST_WALKED_SOON", 1)
+    assert main(words) == 0
+    assert "warning: race is not proven free of races (`ratel check` looks further): " in capsys.readouterr().err
 
 
 HALF = ".chip edge\n.input x i8[8] = 1\n.output y i8[8]\n{}end\n"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ratel
-from emulator.execute.interleave import MOST_EXECUTIONS
+from emulator.execute.interleave import MOST_INTERLEAVED
 from isa.chip import CHIPS, Chip, load_chip
 from isa.errors import InputError, Trap
 from isa.program import Program
@@ -127,7 +127,7 @@ def test_a_seed_is_an_order() -> None:
 
 
 def test_what_is_too_long_is_not_interleaved() -> None:
-    text = f".chip edge\n.local a i8[4]\n.local b i8[4]\nloop n, {MOST_EXECUTIONS + 1}\ncopy a, b\nbrnz n\nend\n"
+    text = f".chip edge\n.local a i8[4]\n.local b i8[4]\nloop n, {MOST_INTERLEAVED + 1}\ncopy a, b\nbrnz n\nend\n"
     program = ratel.assemble(text)
     with pytest.raises(Trap, match="at most 10,000 can be followed one by one"):
         testing.run_interleaved(program, 0)

@@ -4,24 +4,22 @@ By the bytes that operands can reach over all iterations, between their first an
 so that nothing is said of what may be read.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from assembler.declarations import Declarations, Declared
 from assembler.resolve import Resolver
 from assembler.syntax.diagnostics import Note, Span
+from isa.intervals import Interval, meets, union
 from isa.loops import trips_at
 from isa.operand import region
 
 Region = tuple[int, str]
-# First and last byte + 1 of an access.
-Reach = tuple[int, int]
 
 
-def doubt(declarations: Declarations, resolvers: Sequence[Resolver], tasks: int) -> None:
+def lint(declarations: Declarations, resolvers: Sequence[Resolver], tasks: int) -> None:
     """Warn of what is odd in a program without errors."""
-    reads: dict[Region, list[Reach]] = {}
-    written: dict[int, list[tuple[Reach, Span]]] = {}
+    reads: dict[Region, list[Interval]] = {}
+    written: dict[int, list[tuple[Interval, Span]]] = {}
     for core, resolver in enumerate(resolvers):
         trips = trips_at(resolver.code, tasks)
         for instruction, counts, span, out in zip(resolver.code, trips, resolver.spans, resolver.outs, strict=True):
@@ -35,29 +33,13 @@ def doubt(declarations: Declarations, resolvers: Sequence[Resolver], tasks: int)
         if declared.kind == "output":
             where = region(declared.core, declared.symbol.memory)
             reads.setdefault(where, []).append((declared.symbol.address, declared.symbol.end))
-    _unread(declarations, {where: _union(held) for where, held in reads.items()})
+    _unread(declarations, {where: union(held) for where, held in reads.items()})
     _written(declarations, written)
     for kind in ("input", "output"):
         _together(declarations, kind, written)
 
 
-def _union(reaches: Iterable[Reach]) -> list[Reach]:
-    """Return the bytes of intervals as intervals that do not meet, in order."""
-    found: list[Reach] = []
-    for low, high in sorted(reaches):
-        if found and low <= found[-1][1]:
-            found[-1] = found[-1][0], max(high, found[-1][1])
-        else:
-            found.append((low, high))
-    return found
-
-
-def _meets(reaches: Sequence[Reach], low: int, high: int) -> bool:
-    at = bisect_right(reaches, (high - 1, high))
-    return at > 0 and reaches[at - 1][1] > low
-
-
-def _unread(declarations: Declarations, reads: dict[Region, list[Reach]]) -> None:
+def _unread(declarations: Declarations, reads: dict[Region, list[Interval]]) -> None:
     """Warn of data that no instruction reads, and no output has; what is included may be for other programs."""
     names = declarations.names
     for declared in declarations.declared:
@@ -65,13 +47,13 @@ def _unread(declarations: Declarations, reads: dict[Region, list[Reach]]) -> Non
         # What a Builder declares has no file yet.
         if declared.kind not in ("input", "weight", "const") or span.file not in ("", names.report.main):
             continue
-        if not _meets(reads.get(region(declared.core, symbol.memory), []), symbol.address, symbol.end):
+        if not meets(reads.get(region(declared.core, symbol.memory), []), symbol.address, symbol.end):
             message = f"nothing reads the {declared.kind.replace('const', 'constant')} `{declared.key}`"
             help = "name it in an instruction, or take it out"
             names.warning(declared.scope, "W403", span, message, "", help)
 
 
-def _written(declarations: Declarations, written: dict[int, list[tuple[Reach, Span]]]) -> None:
+def _written(declarations: Declarations, written: dict[int, list[tuple[Interval, Span]]]) -> None:
     """Warn of weights and constants that an instruction names as its result."""
     for declared in declarations.declared:
         found = written.get(id(_named(declarations, declared)), []) if declared.kind in ("weight", "const") else []
@@ -86,19 +68,19 @@ def _written(declarations: Declarations, written: dict[int, list[tuple[Reach, Sp
             declarations.names.warning(declared.scope, "W402", found[0][1], message, "", help, note)
 
 
-def _together(declarations: Declarations, kind: str, written: dict[int, list[tuple[Reach, Span]]]) -> None:
+def _together(declarations: Declarations, kind: str, written: dict[int, list[tuple[Interval, Span]]]) -> None:
     """Warn of inputs that share bytes, and of outputs that share bytes which both are written to by name."""
-    reaches: dict[Region, list[tuple[Reach, Declared]]] = {}
+    reaches: dict[Region, list[tuple[Interval, Declared]]] = {}
     for declared in declarations.declared:
         if declared.kind == kind:
             symbol = declared.symbol
-            taken: Iterator[Reach] = iter([(symbol.address, symbol.end)])
+            taken: Iterator[Interval] = iter([(symbol.address, symbol.end)])
             if kind == "output":
                 taken = (reach for reach, _ in written.get(id(_named(declarations, declared)), []))
             where = region(declared.core, symbol.memory)
             reaches.setdefault(where, []).extend((reach, declared) for reach in taken)
     for held in reaches.values():
-        last: tuple[Reach, Declared] | None = None
+        last: tuple[Interval, Declared] | None = None
         told: set[tuple[int, str]] = set()
         for (low, high), declared in sorted(held, key=lambda one: one[0]):
             key = declared.core, declared.key
