@@ -30,7 +30,7 @@ from isa.program import CHECK_KINDS, MAX_CORES, ORDERS, Check, Core, Line, Progr
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
