@@ -9,6 +9,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "mul": "v = v * d",
         "max": "v = v if v > d else d",
         "min": "v = v if v < d else d",
+        "div": "v = v / d",
     },
     "sf": {
         "none": "v = v",
@@ -17,7 +18,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "leaky_relu": "v = v * slope if v < 0 else v",
         "sigmoid": "v = 1 / (1 + exp(-v))",
         "tanh": "v = tanh(v)",
-        "table": "v = table[clamp(rne(v), -128, 127) + 128]",
+        "table": "v = table[clamp(rne(v) + table_offset, -128, 127) + 128]",
         "gelu": "v = v * (1 + erf(v / sqrt(2))) / 2",
         "silu": "v = v / (1 + exp(-v))",
         "exp": "v = exp(v)",
@@ -25,6 +26,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "rsqrt": "v = 1 / sqrt(v)",
         "hard_sigmoid": "v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v",
         "hard_swish": "a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a",
+        "sqrt": "v = sqrt(v)",
     },
     # The accumulator goes to EW3 as it is, with relu at most before; m and s are the channel's in ew3_scale.
     "ew3_op": {
@@ -33,11 +35,13 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "round_twice": "a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; "
         "a / 2**max(-s, 0), rounded to the nearest, half away from 0",
         "round_away": "acc * m / 2**(31 - s), rounded to the nearest, half away from 0",
+        "zero_first": "v = v * ew3_scale, where given; v = v + out_zero, rounded by rne",
     },
     "op": {
         "sum": "v = float(sum) * scale",
         "mean": "v = float(sum) * (scale / count)",
         "max": "out = max over i of x[i]",
+        "min": "out = min over i of x[i]",
         "argmax": "out = the first place in i where x[i] is the greatest",
     },
     "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},

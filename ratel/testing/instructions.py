@@ -18,6 +18,7 @@ from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build, counted
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
+from isa.rows_tensor import FIXED_POINT
 from isa.table import MNEMONICS, ROWS, by_opcode
 from isa.verify import check_instruction
 
@@ -232,17 +233,20 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...], w
         fields["slope"], fields["offset"] = draw(set_f32), draw(set_f32)
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
+        fields["table_offset"] = draw(st.integers(-128, 127))
+    if out_dtype.is_quantised and place.pins.get("ew3_scale", F32) == F32:
+        fields["ew3_op"] = place.pick(draw, "ew3_op", ("none", "none", "zero_first"))
     return fields | _zeros(draw, out=out_dtype)
 
 
 def _fixed_point(draw: Draw, place: Place, channels: int) -> Fields:
     """Return what scales and rounds by whole numbers, or nothing: then EW3 is a floating one."""
-    pins, words = place.pins, _words("ew3_op")[1:]
+    pins, words = place.pins, FIXED_POINT
     if pins.get("ew2_op", "none") != "none" or pins.get("sf", "none") not in ("none", "relu") or "ew2" in pins:
         return {}
     usual = words if pins.get("ew3_scale") == I32 else ("none", "none", "none", *words)
     word = pins.get("ew3_op") or draw(st.sampled_from(usual))
-    if word == "none" or pins.get("ew3_scale", I32) != I32:
+    if word not in words or pins.get("ew3_scale", I32) != I32:
         return {}
     count = draw(st.sampled_from((1, channels)))
     scale = replace(place.vector(draw, I32, 2 * count), shape=(2, count), strides=(count, 1))
@@ -424,8 +428,8 @@ def _reduce(draw: Draw, place: Place) -> Fields:
     op = place.pick(draw, "op", _words("op"))
     # An i32 is summed to i32 alone.
     to_i32 = op == "sum" and place.pins.get("out", I32) == I32
-    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax") or to_i32 else VALUES)
-    out_dtype = dtype if op == "max" else I32
+    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax", "min") or to_i32 else VALUES)
+    out_dtype = dtype if op in ("max", "min") else I32
     if op in ("sum", "mean") and dtype != I32:
         sums = {"sum": ANY, "mean": VALUES}[op]
         out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])

@@ -281,7 +281,7 @@ def test_what_is_wrong_is_said(name, old, new, message):
         (b"\x08\x08\x12\x07pytorch:", "this is not an object file, but an ONNX model", "object files are written by"),
         (b"nonsense" + bytes(60), "this is not an object file", "object files are written by `ratel asm FILE.npu`"),
         (b"RATELNPO\x01" + bytes(60), "the object file has version 1, but this ratel reads 4", "assemble its source"),
-        (b"RATELNPO\x03" + bytes(3), "this is not an object file", "object files"),
+        (b"RATELNPO\x04" + bytes(3), "this is not an object file", "object files"),
         (b"RATELNPO\x04" + bytes(3) + b"\xff" * 60, "the object file is truncated", ""),
         (to_bytes(PROGRAM)[:-1], "the object file is truncated in section 'debug'", ""),
         (to_bytes(PROGRAM)[:-1] + b"x", "the object file's section 'debug' is damaged: its checksum differs", ""),
