@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler import regions, tables
+from compiler.arrange import arranged, banded
 from compiler.emit import emit
 from compiler.graph import Graph, Node, Refusal
 from compiler.homes import homes
@@ -12,7 +13,7 @@ from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import Lowering
 from compiler.lower.table import LOWER
 from compiler.read import read
-from compiler.roll import rolled
+from compiler.roll import Item, rolled
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
 from compiler.tile import tiled
@@ -85,7 +86,11 @@ def _part(region: regions.Region, whole: Graph, chip: Chip, order: str, keep: bo
     if region.side == regions.CHIP:
         plan = lowered(graph)
         at_home = homes(plan, chip)
-        b = emit(plan, rolled(tiled(plan.steps, at_home, chip)), at_home, graph, chip, order, keep)
+        if set(at_home.values()) <= {"lm", "cb"}:
+            items: Sequence[Item] = arranged(banded(plan.steps, chip), chip)
+        else:
+            items = rolled(tiled(plan.steps, at_home, chip))
+        b = emit(plan, items, at_home, graph, chip, order, keep)
         return Part(region.side, graph, b.build(), b.text(), plan)
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}

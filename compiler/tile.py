@@ -14,7 +14,7 @@ from typing import Any
 from compiler.cut import Follows, Range, Rules, part, rules
 from compiler.place import aligned, lives, together
 from compiler.steps import BYTES, Step, Tensor, View, dense
-from emulator.timing.costs import cost_of
+from emulator.timing.costs import Cost, cost_of
 from isa.chip import Chip
 from isa.dtypes import DTYPES
 from isa.errors import InputError
@@ -181,13 +181,13 @@ def _chosen(
                 least = min(least, lm)
                 if lm > local or cb > constants:
                     continue
-                engine = cycles(chip, middle) * _times(shape, tiling)
+                engine = cost(chip, middle).occupancy * _times(shape, tiling)
                 memory = moved / (chip["memory.dev_bytes_per_cycle"] or chip["memory.pcie_bytes_per_cycle"])
                 # What no other tile hides: the first one's loads and the last one's store.
                 count = prod(ceil(shape[axis] / size) for axis, size in tiling.sizes)
-                cost = (max(engine, memory) + (engine + memory) / count, moved)
-                if best is None or cost < best[0]:
-                    best = cost, tiling
+                price = (max(engine, memory) + (engine + memory) / count, moved)
+                if best is None or price < best[0]:
+                    best = price, tiling
                 if (found_one := found_one + 1) == 2:
                     break
     if best is None:
@@ -247,8 +247,8 @@ def _needs(step: Step, outside: Sequence[str], found: Rules, tiling: Tiling) -> 
     return lm, cb, moved, first
 
 
-def cycles(chip: Chip, step: Step) -> int:
-    """Return the cycles that a step occupies its engine."""
+def cost(chip: Chip, step: Step) -> Cost:
+    """Return what a step costs on a chip, by the emulator's own formulas."""
     row = MNEMONICS[step.mnemonic]
     given: dict[str, Any] = {}
     for name, view in step.operands.items():
@@ -261,7 +261,8 @@ def cycles(chip: Chip, step: Step) -> int:
         if spec.default is None and spec.name not in given:
             given[spec.name] = next((word for word in spec.words if step.attributes.get(word)), 0)
     found = cost_of(chip, build(step.mnemonic, **given))
-    return found.occupancy if found is not None else 0
+    assert found is not None, "steps are instructions of engines"
+    return found
 
 
 def _buffers(stem: str, parts: Sequence[Step], outside: Sequence[str]) -> Buffers:
