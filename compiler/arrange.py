@@ -93,9 +93,8 @@ def _dependencies(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]
     needs: list[set[int]] = [set() for _ in steps]
     waited: list[set[int]] = [set() for _ in steps]
     for k, step in enumerate(steps):
-        here = [
-            (view, name == "out") for name, view in step.operands.items() if view.tensor.kind not in ("weight", "const")
-        ]
+        views = ((view, name == "out") for name, view in step.operands.items())
+        here = [(view, writes) for view, writes in views if view.tensor.kind not in ("weight", "const")]
         for view, writes in here:
             begin, end = _reach(view)
             for other in touched.get(view.tensor, ()):

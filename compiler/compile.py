@@ -6,11 +6,12 @@ from typing import Any
 
 from compiler import regions, tables
 from compiler.arrange import arranged, banded
-from compiler.emit import emit
+from compiler.batch import batched
+from compiler.emit import Section, emit
 from compiler.graph import Graph, Node, Refusal
 from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
-from compiler.lower.lowering import Lowering
+from compiler.lower.lowering import MAX_DECLARED, Lowering
 from compiler.lower.table import LOWER
 from compiler.read import read
 from compiler.roll import Item, rolled
@@ -22,18 +23,28 @@ from isa.errors import InputError
 from isa.program import Program
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a network is compiled; `compile` says what they mean."""
+
+    order: str = "hardware"
+    cores: int = 1
+    batch: int = 1
+    keep: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """What one side computes at once: `inputs` and `outputs` are names of values of the network.
 
-    The chip's parts have a program and its text, and the plan that it was made of; the host's a model.
+    The chip's parts have a program and its text, and for each core the plan that it was made of; the host's a model.
     """
 
     side: str
     graph: Graph
     program: Program | None = None
     text: str = ""
-    plan: Plan | None = None
+    plans: tuple[Plan, ...] = ()
     model: bytes = b""
 
 
@@ -63,12 +74,15 @@ def compile(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     order: str = "hardware",
+    cores: int = 1,
+    batch: int = 1,
     host: bool = True,
     keep: bool = False,
 ) -> Compiled:
     """Compile an ONNX network for a chip.
 
-    `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open; with `host`
+    `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open. `order` is
+    hardware or compiler, which has wait bits. Each of `cores` computes `batch` images of its own a task. With `host`
     False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so that each can
     be dumped behind a run. Raises InputError and ChipError.
     """
@@ -77,25 +91,41 @@ def compile(
     if refused and not host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
         raise InputError(f"the chip does not compute {len(refused)} nodes of {graph.name}:\n{listed}")
-    parts = [_part(region, graph, on, order, keep) for region in regions.regions(graph, refused)]
+    options = Options(order, cores, batch, keep)
+    if not 1 <= cores <= on["chip.cores"]:
+        raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
+    if batch < 1:
+        raise InputError(f"a batch of {batch}: each core computes at least one image")
+    parts = [_part(region, graph, on, options) for region in regions.regions(graph, refused)]
     return Compiled(graph, on, tuple(parts), refused)
 
 
-def _part(region: regions.Region, whole: Graph, chip: Chip, order: str, keep: bool) -> Part:
+def _part(region: regions.Region, whole: Graph, chip: Chip, options: Options) -> Part:
     graph = region.graph
     if region.side == regions.CHIP:
-        plan = lowered(graph)
-        at_home = homes(plan, chip)
-        if set(at_home.values()) <= {"lm", "cb"}:
-            items: Sequence[Item] = arranged(banded(plan.steps, chip), chip)
-        else:
-            items = rolled(tiled(plan.steps, at_home, chip))
-        b = emit(plan, items, at_home, graph, chip, order, keep)
-        return Part(region.side, graph, b.build(), b.text(), plan)
+        sections = _sections(lowered(graph), graph, chip, options)
+        b = emit(sections, graph, chip, options.order, options.keep)
+        return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections))
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}
     constants = {name: data for name in read if (data := whole.values[name].data) is not None}
     return Part(region.side, graph, model=model_of(graph.nodes, given, constants, graph.outputs, whole.opsets))
+
+
+def _sections(plan: Plan, graph: Graph, chip: Chip, options: Options) -> list[Section]:
+    """Return what each core does: the same, for images of its own."""
+    buffers = 2 if options.cores * options.batch > 1 else 1
+    sections = []
+    for core in range(options.cores):
+        suffix = str(core) if options.cores > 1 else ""
+        own = batched(plan, graph, options.batch, suffix, buffers)
+        at_home = homes(own, chip)
+        if set(at_home.values()) <= {"lm", "cb"}:
+            items: Sequence[Item] = arranged(banded(own.steps, chip), chip)
+        else:
+            items = rolled(tiled(own.steps, at_home, chip))
+        sections.append(Section(own, items, at_home))
+    return sections
 
 
 def refusals(graph: Graph) -> dict[Node, str]:
@@ -168,8 +198,7 @@ def _input(low: Lowering, name: str, value: str) -> Tensor:
     shape = low.value(name).shape
     order = (0, *range(2, len(shape)), 1) if len(shape) in (3, 4) else tuple(range(len(shape)))
     view = low.local(low.dtype(value), shape, order, name)
-    view.tensor.kind = "input"
-    view.tensor.axes = tuple(order.index(k) for k in range(len(shape)))
+    view.tensor.kind, view.tensor.axes = "input", _axes(order)
     low.inputs[name] = view.tensor
     low.views[value] = view
     return view.tensor
@@ -177,11 +206,18 @@ def _input(low: Lowering, name: str, value: str) -> Tensor:
 
 def _output(low: Lowering, name: str) -> Tensor:
     view = low.view(name)
-    if view.tensor.kind != "local" or not view.is_whole:
-        view = low.copied(view, range(view.rank))
+    # A dimension of 1 lies wherever one says: the batch in front.
+    order = view.order if view.shape[:1] != (1,) else (0, *(k for k in view.order if k))
+    if view.tensor.kind != "local" or not view.is_whole or view.rank > MAX_DECLARED:
+        order = tuple(range(view.rank))
+        view = low.copied(view, order)
     tensor = view.tensor
-    tensor.kind = "output"
-    order = view.order
-    tensor.shape = tuple(view.shape[k] for k in order) or (1,)
-    tensor.axes = tuple(order.index(k) for k in range(view.rank))
+    tensor.kind, tensor.axes = "output", _axes(order)
+    if tensor.axes:
+        tensor.shape = tuple(view.shape[k] for k in order)
     return tensor
+
+
+def _axes(order: Sequence[int]) -> tuple[int, ...]:
+    """Return where each of the network's dimensions lies; () for more of them than are declared."""
+    return tuple(order.index(k) for k in range(len(order))) if len(order) <= MAX_DECLARED else ()

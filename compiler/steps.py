@@ -22,7 +22,8 @@ class Tensor:
     """A tensor that is declared: `kind` is input, output, weight, const or local; weights and constants have `data`.
 
     `shape` is as it lies in memory. `scale` and `zero` are given where the host quantises what it hands in; `axes` says
-    in which order the host has the dimensions, () where it is this one.
+    in which order the host has the dimensions, () where it is this one; an input or an output of a stream of tasks has
+    several `buffers`, in turn.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Tensor:
     scale: float | None = None
     zero: int = 0
     axes: tuple[int, ...] = ()
+    buffers: int = 1
 
     @property
     def elements(self) -> int:
