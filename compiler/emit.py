@@ -101,14 +101,7 @@ def _declare(b: Builder, tensor: Tensor, place: Place) -> Any:
             return b.weight(tensor.name, tensor.data, memory=named, at=at)
         case "input":
             zero = tensor.zero or None
-            ends: dict[str, Any] = {
-                "scale": tensor.scale,
-                "zero": zero,
-                "buffers": buffers,
-                "axes": axes,
-                "memory": named,
-                "at": at,
-            }
+            ends: dict[str, Any] = {"scale": tensor.scale, "zero": zero, "buffers": buffers, "axes": axes}
             return b.input(tensor.name, tensor.dtype, tensor.shape, memory=named, at=at, **ends)
         case "output":
             return b.output(tensor.name, tensor.dtype, tensor.shape, buffers=buffers, axes=axes, memory=named, at=at)
