@@ -75,7 +75,7 @@ class _Writer:
         address: Any = at + view.offset * size
         if tensor.buffers > 1:
             address = self.b.task % tensor.buffers * tensor.bytes + address
-        for height, modulus, stride in view.terms:
+        for height, modulus, stride, _ in view.terms:
             turn = counters[height] % modulus if modulus else counters[height]
             address = turn * (stride * size) + address
         return self.b.operand(view.dtype, view.shape, memory, address, None if is_dense else _strides(view))

@@ -66,7 +66,7 @@ def _rolled(items: Sequence[Item]) -> Iterator[Item]:
         blocks = [items[at + k * size : at + (k + 1) * size] for k in range(3)]
         height = 1 + max(item.height if isinstance(item, Loop) else 0 for item in blocks[0])
         offsets = [_offsets(block) for block in blocks]
-        terms = iter([_term(height, *places) for places in zip(*offsets)])
+        terms = iter([_term(height, turns, *places) for places in zip(*offsets)])
         yield Loop(turns, [_following(item, terms) for item in blocks[0]], height)
         at += turns * size
 
@@ -114,11 +114,11 @@ def _offsets(items: Sequence[Item]) -> list[int]:
     return found
 
 
-def _term(height: int, first: int, second: int, third: int) -> Term | None:
+def _term(height: int, count: int, first: int, second: int, third: int) -> Term | None:
     """Return how an operand follows a loop, from where it begins in the first three turns."""
     if first == second:
         return None
-    return Term(height, 2 if third == first else 0, second - first)
+    return Term(height, 2 if third == first else 0, second - first, count)
 
 
 def _following(item: Item, terms: Iterator[Term | None]) -> Item:

@@ -52,12 +52,13 @@ class Tensor:
 class Term(NamedTuple):
     """How a view follows a loop: `stride` elements on with each turn, counted modulo `modulus` where that is not 0.
 
-    `height` says which of the loops around it: 1 for one without loops inside.
+    `height` says which of the loops around it, 1 for one without loops inside, and `turns` how often that comes.
     """
 
     height: int
     modulus: int
     stride: int
+    turns: int
 
 
 @dataclass(frozen=True)

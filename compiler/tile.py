@@ -1,7 +1,7 @@
 """Steps whose tensors lie behind local memory, in tiles: loads, the step on what was loaded, stores.
 
 Each operand that is at home elsewhere has a buffer, or two in turn where it changes from tile to tile. The next tile's
-loads stand before this one's step and store, so that the memory engine is a tile ahead. How a step is cut is chosen by
+loads stand before this one's stores, so that the memory engine is a tile ahead. How a step is cut is chosen by
 what the chip's own costs say: the cycles of the engine, or those of the memory behind, whichever are more.
 """
 
@@ -296,20 +296,17 @@ def _tile(step: Step, outside: Sequence[str], buffers: Buffers) -> Tile:
 
 
 def _overlapped(tiles: Sequence[Tile]) -> Iterator[Step]:
-    """Yield the steps of tiles, each tile's loads before the step of the tile before it.
+    """Yield the steps of tiles, each tile's loads between the step and the stores of the tile before it.
 
-    Behind that is loaded what it stores, and what goes to a place that it uses.
+    What those store is loaded behind them. So the memory engine has the next loads before it waits for the stores, and
+    in compiler order a step waits for no load but its own.
     """
-    early = list(tiles[0].loads) if tiles else []
-    yield from early
+    yield from tiles[0].loads if tiles else []
     for tile, following in zip(tiles, [*tiles[1:], None]):
-        done = [*tile.steps, *tile.stores]
-        written = {step.out.tensor for step in done}
-        used = {(view.tensor, view.offset) for step in done for view in step.operands.values()}
+        written = {step.out.tensor for step in (*tile.steps, *tile.stores)}
         loads = following.loads if following else []
-        late = [
-            load for load in loads if load.operands["x"].tensor in written or (load.out.tensor, load.out.offset) in used
-        ]
+        late = [load for load in loads if load.operands["x"].tensor in written]
+        yield from tile.steps
         yield from (load for load in loads if load not in late)
-        yield from done
+        yield from tile.stores
         yield from late
