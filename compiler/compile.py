@@ -1,6 +1,7 @@
 """From an ONNX network to programs: the passes in turn."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,10 +161,14 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
         low.begin(node)
         made = [name for name in node.outputs if name]
         try:
+            if not all(low.value(name).elements for name in made):
+                raise Refusal("its result has no elements")
             if node in by_host:
                 tensor = _input(low, node.inputs[0], made[0])
                 tensor.scale, tensor.zero = float(by_host[node].one_scale), by_host[node].zero
-            elif all(name in found for name in made) and not _is_direct(node, found, by_tables):
+            elif all(name in found for name in made) and not (
+                made[0] not in by_tables and tables.is_direct(graph, node, found[made[0]])
+            ):
                 if made[0] in by_tables:
                     by_table(low, node, found[made[0]], values.get(made[0]))
             elif node.op not in LOWER:
@@ -179,18 +184,11 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
     return low
 
 
-def _is_direct(node: Node, found: Mapping[str, str], by_tables: Mapping[str, str]) -> bool:
-    """Return whether a single step makes what a node makes of an 8-bit tensor."""
-    name = node.outputs[0]
-    return name not in by_tables and node.op in ("DequantizeLinear", "Identity") and node.inputs[0] == found[name]
-
-
 def _given(low: Lowering, name: str) -> None:
     """Take a value as given, where the chip has its type; who reads it else is refused."""
-    try:
-        _input(low, name, name)
-    except Refusal:
-        return
+    if low.value(name).elements:
+        with suppress(Refusal):
+            _input(low, name, name)
 
 
 def _input(low: Lowering, name: str, value: str) -> Tensor:

@@ -25,6 +25,8 @@ DTYPES = {
     "bool": "u8",
 }
 MAX_RANK = 4
+# What `fill` writes at most; it has neither infinities nor NaN.
+MOST_FILLED = 3.4e38
 # Declared tensors may have one more.
 MAX_DECLARED = 5
 # Names that mean something else in a text.
@@ -149,6 +151,15 @@ class Lowering:
             return
         for k in range(out.shape[0]):
             self.move(_inner(out, k), _inner(x, k))
+
+    def fill(self, out: View, value: Any) -> None:
+        """Write one value to all elements; a number that `fill` has not is copied."""
+        if abs(value) <= MOST_FILLED:
+            (out,) = collapsed(out)
+            assert out.rank <= MAX_RANK, "what is filled is dense"
+            self.emit("fill", out, value=float(value) or None)
+        else:
+            self.move(out, self.weight(np.asarray([value], _numpy(out.dtype)), "value").repeated(out.shape))
 
     # Constants.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from compiler.graph import Node
-from compiler.lower import elementwise, movement, pooling, products
+from compiler.lower import elementwise, movement, picking, pooling, products, reductions
 from compiler.lower.lowering import Lowering
 
 LOWER: dict[str, Callable[[Lowering, Node], None]] = {
@@ -18,13 +18,26 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "MaxPool": pooling.max_pool,
     "QLinearGlobalAveragePool": pooling.global_average,
     "Identity": movement.same,
-    "Dropout": movement.same,
+    "Dropout": movement.dropout,
     "Reshape": movement.same,
     "Flatten": movement.same,
     "Squeeze": movement.same,
     "Unsqueeze": movement.same,
     "Transpose": movement.transpose,
     "Concat": movement.concat,
+    "QLinearConcat": movement.quantised_concat,
     "Split": movement.split,
     "Slice": movement.slices,
+    "Pad": movement.pad,
+    "Expand": movement.expand,
+    "Tile": movement.tile,
+    "DepthToSpace": movement.depth_to_space,
+    "SpaceToDepth": movement.space_to_depth,
+    "Cast": movement.cast,
+    "Gather": picking.gather,
+    "Where": picking.where,
+    "ReduceMax": reductions.maximum,
+    "ReduceMin": reductions.minimum,
+    "ReduceSum": reductions.total,
+    "ArgMax": reductions.place,
 }
