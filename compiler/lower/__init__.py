@@ -7,6 +7,7 @@
 | products | Conv, MatMul and Gemm of integers |
 | elementwise | sums, products, quantising, and functions of one 8-bit tensor as tables |
 | pooling | windows: maxima and averages |
+| resizing | nearest pixels |
 | reductions | dimensions that become one element each |
 | picking | elements at places along a dimension |
 | movement | what moves elements, or only names them anew |

@@ -1,6 +1,6 @@
 """What only moves elements: mostly views, which move nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def pad(low: Lowering, node: Node) -> None:
     axes = low.known(node, 3, "dimensions").reshape(-1).tolist() if node.input(3) else range(view.rank)
     by_axis = {axis % view.rank: (pads[k], pads[k + len(pads) // 2]) for k, axis in enumerate(axes)}
     if mode == "constant":
-        low.views[node.outputs[0]] = _surrounded(low, node, view, by_axis, value)
+        low.views[node.outputs[0]] = surrounded(low, view, by_axis, value)
         return
     for axis, (before, behind) in by_axis.items():
         if min(before, behind) < 0 or max(before, behind) > view.shape[axis] - (mode == "reflect"):
@@ -160,17 +160,18 @@ def pad(low: Lowering, node: Node) -> None:
     low.views[node.outputs[0]] = view
 
 
-def _surrounded(low: Lowering, node: Node, view: View, pads: dict[int, tuple[int, int]], value: Any) -> View:
-    """Return a tensor with a margin of one value around it; a negative margin cuts."""
-    inside = view
+def surrounded(low: Lowering, view: View, pads: Mapping[int, tuple[int, int]], value: Any) -> View:
+    """Return a tensor with a margin of one value around it, before and behind by dimension; a negative margin cuts."""
+    inside, shape = view, list(view.shape)
     for axis, (before, behind) in pads.items():
-        cut, size = max(-before, 0), inside.shape[axis] + min(before, 0) + min(behind, 0)
+        size = inside.shape[axis] + min(before, 0) + min(behind, 0)
         if size < 1:
             raise Refusal("its padding leaves nothing of the tensor")
-        inside = inside.sliced(axis, cut, size)
-    if all(before <= 0 and behind <= 0 for before, behind in pads.values()):
+        inside = inside.sliced(axis, max(-before, 0), size)
+        shape[axis] += before + behind
+    if inside.shape == tuple(shape):
         return inside
-    out = low.result(node, view.order)
+    out = low.local(view.dtype, shape, view.order, f"{view.tensor.name}_padded")
     low.fill(out, value)
     to = out
     for axis, (before, _) in pads.items():

@@ -1,9 +1,13 @@
 """Reductions: dimensions that become one element each."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
+import numpy as np
+
 from compiler.graph import Node, Refusal
+from compiler.lower.elementwise import write
 from compiler.lower.lowering import MAX_RANK, Lowering
 from compiler.steps import View, collapsed
 
@@ -64,16 +68,53 @@ def minimum(low: Lowering, node: Node) -> None:
 
 
 def total(low: Lowering, node: Node) -> None:
-    """ReduceSum of integers, exact: they wrap at 32 bits, as onnxruntime's do."""
+    """ReduceSum: of integers exact, wrapped at 32 bits as onnxruntime's are; of floats see `rows`."""
     kind, x = low.value(node.inputs[0]).dtype.name, low.view(node.inputs[0])
-    if kind != "int32":
-        raise Refusal(
-            "onnxruntime adds its floats in an order of its own, and each order has other bits"
-            if kind == "float32"
-            else f"its sums of {kind} may pass 32 bits"
-        )
     axes = axes_of(low, node, x.rank)
-    reduced(low, result(low, node, x, axes), x, "sum")
+    if kind == "float32":
+        floats, out = rows(low, node, x, axes)
+        low.emit("reduce", out, x=floats, sum=True)
+    elif kind == "int32":
+        reduced(low, result(low, node, x, axes), x, "sum")
+    else:
+        raise Refusal(f"its sums of {kind} may pass 32 bits")
+
+
+def mean(low: Lowering, node: Node) -> None:
+    """ReduceMean of floats: sum / count, one true division; see `rows`."""
+    x = low.view(node.inputs[0])
+    if x.dtype != "f32":
+        raise Refusal(f"its mean of {low.value(node.inputs[0]).dtype} cuts fractions off")
+    axes = axes_of(low, node, x.rank)
+    floats, out = rows(low, node, x, axes)
+    sums = low.local("f32", out.shape, name="sums")
+    low.emit("reduce", sums, x=floats, sum=True)
+    divide(low, out, sums, floats.shape[0])
+
+
+def rows(low: Lowering, node: Node, x: View, axes: Sequence[int]) -> tuple[View, View]:
+    """Return what is added as rows, [count, kept], and the result, [1, kept]: from the first row on.
+
+    So onnxruntime adds where all dimensions that are added stand before all others, or where there are two elements to
+    add. Else it has an order of its own, by the vectors of its host.
+    """
+    kept = [axis for axis in x.order if axis not in axes]
+    count = prod(x.shape[axis] for axis in axes)
+    leads = max(axes, default=-1) < min(kept, default=0)
+    if count > 2 and not (leads and x.elements > count):
+        raise Refusal("onnxruntime adds these floats in an order of its own, and each order has other bits")
+    order, size = [*axes, *kept], x.elements // count
+    out = result(low, node, x, axes).permuted(order).reshaped((1, size))
+    assert out is not None, "it lies in this order"
+    return low.innermost(low.reshaped(x.permuted(order), (count, size)), 1), out
+
+
+def divide(low: Lowering, out: View, x: View, by: Any) -> None:
+    """Write x / by, one true division for each element; `by` is one number, or is broadcast to the result."""
+    numbers = np.asarray(by, np.float32)
+    if (numbers == numbers.reshape(-1)[0]).all():
+        numbers = numbers.reshape(-1)[:1]
+    write(low, out, {"x": x, "div": low.weight(numbers, "counts")})
 
 
 def place(low: Lowering, node: Node) -> None:

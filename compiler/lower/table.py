@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from compiler.graph import Node
-from compiler.lower import elementwise, movement, picking, pooling, products, reductions
+from compiler.lower import elementwise, movement, picking, pooling, products, reductions, resizing
 from compiler.lower.lowering import Lowering
 
 LOWER: dict[str, Callable[[Lowering, Node], None]] = {
@@ -16,6 +16,11 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "DequantizeLinear": elementwise.dequantise,
     "Relu": elementwise.relu,
     "MaxPool": pooling.max_pool,
+    "NhwcMaxPool": pooling.max_pool,
+    "GlobalMaxPool": pooling.global_maximum,
+    "AveragePool": pooling.average_pool,
+    "QLinearAveragePool": pooling.quantised_average_pool,
+    "GlobalAveragePool": pooling.global_float_average,
     "QLinearGlobalAveragePool": pooling.global_average,
     "Identity": movement.same,
     "Dropout": movement.dropout,
@@ -36,8 +41,24 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "Cast": movement.cast,
     "Gather": picking.gather,
     "Where": picking.where,
+    "Resize": resizing.resize,
+    "Upsample": resizing.resize,
     "ReduceMax": reductions.maximum,
     "ReduceMin": reductions.minimum,
     "ReduceSum": reductions.total,
+    "ReduceMean": reductions.mean,
     "ArgMax": reductions.place,
 }
+
+_OF_FLOATS = "it multiplies floats, and the tensor engine multiplies integers: quantise it"
+# Why the others are the host's, where more can be said than that no engine computes them.
+UNABLE = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention"), _OF_FLOATS),
+    "DynamicQuantizeLinear": "its scale follows the data, and so would that of all that read it",
+    "DynamicQuantizeLSTM": "its scales follow the data",
+}
+
+# Those whose images lie with their channels innermost.
+OF_IMAGES = frozenset(
+    ("QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "QLinearAveragePool", "QLinearGlobalAveragePool", "Resize")
+)
