@@ -155,7 +155,7 @@ def pad(low: Lowering, node: Node) -> None:
         if min(before, behind) < 0 or max(before, behind) > view.shape[axis] - (mode == "reflect"):
             raise Refusal(f"its padding of mode {mode} is negative, or wider than the tensor")
         if before or behind:
-            places = np.pad(np.arange(view.shape[axis]), (before, behind), mode)  # type: ignore[call-overload]
+            places = np.pad(np.arange(view.shape[axis]), (before, behind), mode)
             view = picked(low, view, axis, places)
     low.views[node.outputs[0]] = view
 
@@ -214,9 +214,7 @@ def space_to_depth(low: Lowering, node: Node) -> None:
     """SpaceToDepth: blocks of b x b pixels become channels [b, b, c]."""
     view, block = low.view(node.inputs[0]), int(node.attributes["blocksize"])
     batch, channels, height, width = view.shape
-    _rearranged(
-        low, node, view, (batch, channels, height // block, block, width // block, block), (0, 3, 5, 1, 2, 4)
-    )
+    _rearranged(low, node, view, (batch, channels, height // block, block, width // block, block), (0, 3, 5, 1, 2, 4))
 
 
 def _rearranged(low: Lowering, node: Node, view: View, parts: Sequence[int], order: Sequence[int]) -> None:
@@ -228,14 +226,14 @@ def _rearranged(low: Lowering, node: Node, view: View, parts: Sequence[int], ord
 def cast(low: Lowering, node: Node) -> None:
     """Cast, where each value stays: a view, or element by element; integers become i32 as sums of one element."""
     view, to = low.view(node.inputs[0]), low.dtype(node.outputs[0])
-    kinds = [low.value(name).dtype for name in (node.inputs[0], node.outputs[0])]
-    if view.dtype == to and np.can_cast(*kinds, "same_kind"):
+    held, made = (low.value(name).dtype for name in (node.inputs[0], node.outputs[0]))
+    if view.dtype == to and (made != np.bool_ or held == made):
         low.views[node.outputs[0]] = view
     elif view.dtype in SMALL and to == "i32":
         reduced(low, low.result(node, view.order), view, "sum")
-    elif to == "f32" or (view.dtype in SMALL and (to == "i16" or kinds[0] == np.bool_)):
+    elif to == "f32" or (view.dtype in SMALL and (to == "i16" or held == np.bool_)):
         write(low, low.result(node, view.order), {"x": view})
-    elif kinds[1].kind in "iu" and kinds[0].kind == "f":
-        raise Refusal(f"it cuts the fractions of {kinds[0]} off, which the chip rounds")
+    elif made.kind in "iu" and held.kind == "f":
+        raise Refusal(f"it cuts the fractions of {held} off, which the chip rounds")
     else:
-        raise Refusal(f"it makes {kinds[1]} of {kinds[0]}, whose values it may not hold")
+        raise Refusal(f"it makes {made} of {held}, whose values it may not hold")

@@ -247,4 +247,3 @@ def global_float_average(low: Lowering, node: Node) -> None:
         total = fresh(1)
         low.emit("reduce", total, x=rows, sum=True)
     divide(low, out, total, pixels)
-

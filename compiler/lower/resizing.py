@@ -24,7 +24,7 @@ def resize(low: Lowering, node: Node) -> None:
     """Resize, Upsample: `resize` where it has the same pixels, else `gather` along each dimension."""
     mode = node.attributes.get("mode", b"nearest").decode()
     if mode != "nearest":
-        raise Refusal(f"it is {mode}: onnxruntime weights pixels, and cuts fractions off, in steps that the chip has not")
+        raise Refusal(f"it is {mode}: onnxruntime weights pixels in steps of its own, which have other bits")
     if node.attributes.get("coordinate_transformation_mode") == b"tf_crop_and_resize":
         raise Refusal("it crops as it resizes")
     if node.attributes.get("keep_aspect_ratio_policy", b"stretch") != b"stretch":
@@ -66,9 +66,5 @@ def _words(shape: tuple[int, ...], places: list[NDArray[Any]]) -> dict[str, Any]
                 np.array_equal(nearest(rounding, *coordinates(word, len(at), size), size), at)
                 for size, at in zip(shape, places)
             ):
-                return {
-                    name: True
-                    for name in (word, rounding)
-                    if name not in ("half_pixel", "prefer_floor")
-                }
+                return {name: True for name in (word, rounding) if name not in ("half_pixel", "prefer_floor")}
     return None

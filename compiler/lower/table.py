@@ -52,8 +52,11 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
 
 _OF_FLOATS = "it multiplies floats, and the tensor engine multiplies integers: quantise it"
 # Why the others are the host's, where more can be said than that no engine computes them.
+# Why others are the host's, where more can be said than that no engine computes them.
 UNABLE = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention"), _OF_FLOATS),
+    **dict.fromkeys(
+        ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention"), _OF_FLOATS
+    ),
     "DynamicQuantizeLinear": "its scale follows the data, and so would that of all that read it",
     "DynamicQuantizeLSTM": "its scales follow the data",
 }

@@ -109,7 +109,9 @@ def _difference(graph: Graph, name: str, right: np.ndarray, found: np.ndarray) -
     if not unequal.any():
         return ""
     at = tuple(np.argwhere(unequal)[0].tolist())
-    return f"{label}: {int(unequal.sum())} of {right.size} differ, the first at {list(at)}: {found[at]}, not {right[at]}"
+    return (
+        f"{label}: {int(unequal.sum())} of {right.size} differ, the first at {list(at)}: {found[at]}, not {right[at]}"
+    )
 
 
 def check(net: Network, *, host: bool = False) -> Compiled:
