@@ -1,6 +1,7 @@
 """From an ONNX network to programs: the passes in turn."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from compiler.graph import Graph, Node, Refusal
 from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import MAX_DECLARED, Lowering
-from compiler.lower.table import LOWER
+from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
 from compiler.read import read
 from compiler.roll import Item, rolled
 from compiler.runtime import model_of
@@ -147,11 +148,10 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
     low = Lowering(graph)
     by_tables = tables.chosen(graph, found := tables.sources(graph))
     values = tables.filled(graph, by_tables) if refused is None else {}
-    users = graph.users()
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
     by_host = {}
     for name in graph.inputs:
-        reader = users[name][0] if len(users[name]) == 1 and name not in graph.outputs else None
+        reader = low.users[name][0] if len(low.users[name]) == 1 and name not in graph.outputs else None
         if reader is not None and (scale := quantise_input(low, reader)) is not None:
             by_host[reader] = scale
         else:
@@ -160,14 +160,18 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
         low.begin(node)
         made = [name for name in node.outputs if name]
         try:
+            if not all(low.value(name).elements for name in made):
+                raise Refusal("its result has no elements")
             if node in by_host:
                 tensor = _input(low, node.inputs[0], made[0])
                 tensor.scale, tensor.zero = float(by_host[node].one_scale), by_host[node].zero
-            elif all(name in found for name in made) and not _is_direct(node, found, by_tables):
+            elif all(name in found for name in made) and not (
+                made[0] not in by_tables and tables.is_direct(graph, node, found[made[0]])
+            ):
                 if made[0] in by_tables:
                     by_table(low, node, found[made[0]], values.get(made[0]))
             elif node.op not in LOWER:
-                raise Refusal(f"no engine computes {node.op}")
+                raise Refusal(UNABLE.get(node.op, f"no engine computes {node.op}"))
             else:
                 LOWER[node.op](low, node)
         except Refusal as refusal:
@@ -179,29 +183,30 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
     return low
 
 
-def _is_direct(node: Node, found: Mapping[str, str], by_tables: Mapping[str, str]) -> bool:
-    """Return whether a single step makes what a node makes of an 8-bit tensor."""
-    name = node.outputs[0]
-    return name not in by_tables and node.op in ("DequantizeLinear", "Identity") and node.inputs[0] == found[name]
-
-
 def _given(low: Lowering, name: str) -> None:
     """Take a value as given, where the chip has its type; who reads it else is refused."""
-    try:
-        _input(low, name, name)
-    except Refusal:
-        return
+    if low.value(name).elements:
+        with suppress(Refusal):
+            _input(low, name, name)
 
 
 def _input(low: Lowering, name: str, value: str) -> Tensor:
     """Declare an input, which lies as its first reader wants it."""
     shape = low.value(name).shape
-    order = (0, *range(2, len(shape)), 1) if len(shape) in (3, 4) else tuple(range(len(shape)))
+    order = (0, *range(2, len(shape)), 1) if _holds_images(low, value) else tuple(range(len(shape)))
     view = low.local(low.dtype(value), shape, order, name)
     view.tensor.kind, view.tensor.axes = "input", _axes(order)
     low.inputs[name] = view.tensor
     low.views[value] = view
     return view.tensor
+
+
+def _holds_images(low: Lowering, value: str) -> bool:
+    """Return whether the first reader of a value that cares how it lies wants channels innermost."""
+    readers = low.users[value]
+    while readers and readers[0].op in tables.ELEMENT_WISE:
+        readers = low.users[readers[0].outputs[0]]
+    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(readers[0].inputs[0]).shape) in (3, 4)
 
 
 def _output(low: Lowering, name: str) -> Tensor:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Node
@@ -161,6 +162,13 @@ class View:
         while view.rank < len(shape):
             view = view.expanded(0)
         return view
+
+    def repeated(self, shape: Sequence[int]) -> "View":
+        """Return it broadcast to a shape, or its own elements where that has 1: those repeated are at stride 0."""
+        view = self.broadcast(shape)
+        shape = np.broadcast_shapes(view.shape, tuple(shape))
+        strides = (stride if own == size else 0 for stride, own, size in zip(view.strides, view.shape, shape))
+        return replace(view, shape=shape, strides=tuple(strides))
 
 
 def dense(shape: Sequence[int], order: Sequence[int] | None = None) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ section [roofline], give bounds alone (isa/bounds_chip.py).
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,14 @@ def differences(chip: Chip) -> tuple[str, dict[str, Any]]:
 
     It is the one of the same name, else the one that it differs least from: `load_chip(name, **differing)` equals it.
     """
-    shipped = [one for one in map(load_description, chip_names()) if isinstance(one, Chip)]
-    found = {one.name: {k: v for k, v in chip.values.items() if one.values.get(k) != v} for one in shipped}
+    found = {one.name: {k: v for k, v in chip.values.items() if one.values.get(k) != v} for one in _shipped()}
     name = chip.name if chip.name in found else min(found, key=lambda name: len(found[name]))
     return name, found[name]
+
+
+@cache
+def _shipped() -> tuple[Chip, ...]:
+    return tuple(one for one in map(load_description, chip_names()) if isinstance(one, Chip))
 
 
 def with_cycles(chip: Chip | RooflineChip) -> Chip:

@@ -6,7 +6,10 @@
 | quantised | scales and zero points of QLinear operators, and their multipliers |
 | products | Conv, MatMul and Gemm of integers |
 | elementwise | sums, products, quantising, and functions of one 8-bit tensor as tables |
-| pooling | maxima, averages, reductions, resizing |
+| pooling | windows: maxima and averages |
+| resizing | nearest pixels |
+| reductions | dimensions that become one element each |
+| picking | elements at places along a dimension |
 | movement | what moves elements, or only names them anew |
 | table | which function lowers which operator |
 """
