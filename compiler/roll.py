@@ -52,14 +52,13 @@ def _rolled(items: Sequence[Item]) -> Iterator[Item]:
     forms = _numbered([form(item) for item in items])
     at = 0
     while at < len(items):
-        best = 0, 0
-        for size in range(1, MOST_STEPS + 1):
+        # The shortest body; one that holds repetitions of its own waits until these are loops.
+        turns = size = 0
+        while turns < LEAST_TURNS and size < MOST_STEPS:
+            size += 1
             if forms[at : at + size] == forms[at + size : at + 2 * size]:
                 turns = _turns(items, forms, at, size)
-                if turns >= LEAST_TURNS and turns * size - size > best[0] * best[1] - best[1]:
-                    best = turns, size
-        turns, size = best
-        if not turns:
+        if turns < LEAST_TURNS or (size > 1 and len(list(_rolled(items[at : at + size]))) < size):
             yield items[at]
             at += 1
             continue
