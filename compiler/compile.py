@@ -14,6 +14,7 @@ from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import MAX_DECLARED, Lowering
 from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
+from compiler.place import placed
 from compiler.read import read
 from compiler.roll import Item, rolled
 from compiler.runtime import model_of
@@ -22,6 +23,9 @@ from compiler.tile import tiled
 from isa.chip import Chip, load_chip
 from isa.errors import InputError
 from isa.program import Program
+
+# Of what is free of local memory, tiles are given so much at first, and less where places are not found.
+SHARES = (1.0, 0.85, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,23 @@ def _sections(plan: Plan, graph: Graph, chip: Chip, options: Options) -> list[Se
         if set(at_home.values()) <= {"lm", "cb"}:
             items: Sequence[Item] = arranged(banded(own.steps, chip), chip)
         else:
-            items = rolled(tiled(own.steps, at_home, chip))
+            items = _in_tiles(own, at_home, chip)
         sections.append(Section(own, items, at_home))
     return sections
+
+
+def _in_tiles(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[Item]:
+    """Return a plan in tiles: smaller ones where their buffers find no places between what stays."""
+    for share in SHARES:
+        items = rolled(tiled(plan.steps, at_home, chip, share))
+        try:
+            placed(items, [*plan.inputs.values(), *plan.outputs.values()], at_home, chip)
+        except InputError:
+            if share == SHARES[-1]:
+                raise
+        else:
+            break
+    return items
 
 
 def refusals(graph: Graph) -> dict[Node, str]:
