@@ -33,9 +33,9 @@ def _bands(step: Step, chip: Chip) -> list[Step]:
     if step.mnemonic not in ("conv", "dwconv", "eltwise", "maxpool", "avgpool"):
         return [step]
     found, axes = rules(step)
-    # Rows of images; of what is collapsed to fewer dimensions, the outermost.
-    axis = 1 if step.out.rank == 4 and step.mnemonic != "eltwise" else 0
-    if axis not in axes:
+    # Rows of images, or what else is outermost.
+    axis = next((axis for axis, size in enumerate(step.out.shape) if size > 1), 0)
+    if axis not in axes or axis == step.out.rank - 1:
         return [step]
     whole, size = cost(chip, step).occupancy, step.out.shape[axis]
     for count in range(min(MOST_BANDS, size), 1, -1):

@@ -6,14 +6,14 @@ what the chip's own costs say: the cycles of the engine, or those of the memory 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
 
 from compiler.cut import Follows, Range, Rules, part, rules
 from compiler.place import aligned, lives, together
-from compiler.steps import BYTES, Step, Tensor, View, dense
+from compiler.steps import BYTES, Step, Tensor, View
 from emulator.timing.costs import Cost, cost_of
 from isa.chip import Chip
 from isa.dtypes import DTYPES
@@ -76,10 +76,12 @@ class Buffers:
 
     def place(self, name: str, view: View) -> View:
         """Return where the operand's next part goes."""
-        buffer = self.tensors[name]
-        turn = self.turns.get(name, -1) + 1
-        self.turns[name] = turn
-        return View(buffer, turn % buffer.shape[0] * buffer.shape[1], view.shape, dense(view.shape))
+        buffer = self.tensors[name].view()
+        turn = self.turns[name] = self.turns.get(name, -1) + 1
+        offset = 0
+        if buffer.rank > view.rank:
+            offset, buffer = turn % 2 * buffer.strides[0], buffer.inner()
+        return replace(buffer, offset=offset, shape=view.shape)
 
 
 @dataclass
@@ -292,8 +294,9 @@ def _buffers(stem: str, parts: Sequence[Step], outside: Sequence[str]) -> Buffer
     buffers = Buffers()
     for name in outside:
         views = [one.operands[name] for one in parts]
-        count = 2 if any(a != b for a, b in pairwise(views)) else 1
-        shape = (count, max(view.elements for view in views))
+        shape = tuple(max(view.shape[k] for view in views) for k in range(views[0].rank))
+        if any(a != b for a, b in pairwise(views)):
+            shape = (2, *shape)
         kind = "staged" if views[0].tensor.kind == "const" else "local"
         buffers.tensors[name] = Tensor(f"{stem}_{name}", views[0].dtype, shape, kind)
     return buffers
