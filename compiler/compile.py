@@ -140,7 +140,9 @@ def lowered(graph: Graph) -> Plan:
     """Return what the chip does for a part of a network all of whose nodes it computes."""
     low = _lower(graph, None)
     outputs = {name: _output(low, name) for name in graph.outputs}
-    return Plan(tuple(low.steps), low.inputs, outputs, low.views)
+    read = {view.tensor for step in low.steps for view in step.operands.values()}
+    inputs = {name: tensor for name, tensor in low.inputs.items() if tensor in read}
+    return Plan(tuple(low.steps), inputs, outputs, low.views)
 
 
 def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:

@@ -152,7 +152,8 @@ def pad(low: Lowering, node: Node) -> None:
         low.views[node.outputs[0]] = surrounded(low, view, by_axis, value)
         return
     for axis, (before, behind) in by_axis.items():
-        if min(before, behind) < 0 or max(before, behind) > view.shape[axis] - (mode == "reflect"):
+        most = {"reflect": view.shape[axis] - 1, "wrap": view.shape[axis]}.get(mode, before + behind)
+        if min(before, behind) < 0 or max(before, behind) > most:
             raise Refusal(f"its padding of mode {mode} is negative, or wider than the tensor")
         if before or behind:
             places = np.pad(np.arange(view.shape[axis]), (before, behind), mode)
