@@ -212,10 +212,12 @@ def depth_to_space(low: Lowering, node: Node) -> None:
 
 
 def space_to_depth(low: Lowering, node: Node) -> None:
-    """SpaceToDepth: blocks of b x b pixels become channels [b, b, c]."""
+    """SpaceToDepth: blocks of b x b pixels become channels [b, b, c] (DCR) or [c, b, b] (CRD)."""
     view, block = low.view(node.inputs[0]), int(node.attributes["blocksize"])
     batch, channels, height, width = view.shape
-    _rearranged(low, node, view, (batch, channels, height // block, block, width // block, block), (0, 3, 5, 1, 2, 4))
+    parts = (batch, channels, height // block, block, width // block, block)
+    is_deep = node.attributes.get("mode", b"DCR") == b"DCR"
+    _rearranged(low, node, view, parts, (0, 3, 5, 1, 2, 4) if is_deep else (0, 1, 3, 5, 2, 4))
 
 
 def _rearranged(low: Lowering, node: Node, view: View, parts: Sequence[int], order: Sequence[int]) -> None:
