@@ -158,7 +158,9 @@ def lowered(graph: Graph) -> Plan:
     """Return what the chip does for a part of a network all of whose nodes it computes."""
     low = _lower(graph, None)
     outputs = {name: _output(low, name) for name in graph.outputs}
-    return Plan(tuple(low.steps), low.inputs, outputs, low.views)
+    read = {view.tensor for step in low.steps for view in step.operands.values()}
+    inputs = {name: tensor for name, tensor in low.inputs.items() if tensor in read}
+    return Plan(tuple(low.steps), inputs, outputs, low.views)
 
 
 def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
@@ -213,7 +215,9 @@ def _input(low: Lowering, name: str, value: str) -> Tensor:
     shape = low.value(name).shape
     order = (0, *range(2, len(shape)), 1) if _holds_images(low, value) else tuple(range(len(shape)))
     view = low.local(low.dtype(value), shape, order, name)
-    view.tensor.kind, view.tensor.axes = "input", _axes(order)
+    view.tensor.kind = "input"
+    if len(view.tensor.shape) == len(order):
+        view.tensor.axes = _axes(order)
     low.inputs[name] = view.tensor
     low.views[value] = view
     return view.tensor
@@ -224,7 +228,7 @@ def _holds_images(low: Lowering, value: str) -> bool:
     readers = low.users[value]
     while readers and readers[0].op in tables.ELEMENT_WISE:
         readers = low.users[readers[0].outputs[0]]
-    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(readers[0].inputs[0]).shape) in (3, 4)
+    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(value).shape) in (3, 4)
 
 
 def _output(low: Lowering, name: str) -> Tensor:

@@ -93,6 +93,9 @@ def _made(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> li
         if node.op in RULES:
             return [RULES[node.op](node, read)]
         return _tried(node, values, opsets, name)
+    if node.attributes.get("ceil_mode"):
+        # Where the last window would begin behind the tensor, ONNX's rule has one more than onnxruntime computes.
+        return _tried(node, values, opsets, name)
     package = onnx()
     try:
         schema = package.defs.get_schema(node.op, opsets[""], "")
@@ -130,16 +133,33 @@ def _type(value: Value) -> Any:
 
 
 def _tried(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> list[tuple[Any, Shape]]:
-    """Return types and shapes of what onnxruntime makes of zeros: of operators whose rules nobody states."""
-    given = {}
-    for value in (values[one] for one in node.inputs if one):
-        if value.data is None and value.elements > MAX_TRIED:
-            raise InputError(f"{node.label} of {name}: the shape of its result is not known")
-        given[value.name] = np.zeros(value.shape, value.dtype) if value.data is None else value.data
+    """Return types and shapes of what onnxruntime makes of zeros and of ones: of operators whose rules nobody states.
+
+    Raises InputError where they have other shapes: these follow the data.
+    """
+    read = [values[one] for one in node.inputs if one]
+    if any(value.data is None and value.elements > MAX_TRIED for value in read):
+        raise InputError(f"{node.label} of {name}: the shape of its result is not known")
     made = [one for one in node.outputs if one]
-    found = dict(zip(made, evaluate([node], given, made, opsets)))
+    shapes = []
+    for fill in (0, 1):
+        given = {
+            value.name: np.full(value.shape, fill, value.dtype) if value.data is None else value.data for value in read
+        }
+        try:
+            found = dict(zip(made, evaluate([node], given, made, opsets)))
+        except InputError as error:
+            found, failed = {}, error
+        shapes.append({one: (array.dtype, array.shape) for one, array in found.items()})
+    if not any(shapes):
+        raise failed
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"{node.label} of {name}: the shape of its result follows the data",
+            "the chip's shapes are fixed: make the input that says it a constant, and export the model again",
+        )
     nothing: tuple[Any, Shape] = (np.dtype(np.float32), ())
-    return [(found[one].dtype, found[one].shape) if one else nothing for one in node.outputs]
+    return [shapes[0][one] if one else nothing for one in node.outputs]
 
 
 def broadcast(*shapes: Shape) -> Shape:

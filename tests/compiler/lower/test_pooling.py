@@ -94,6 +94,12 @@ def test_averages_of_images_of_either_layout(order: tuple[int, ...]) -> None:
     check(net)
 
 
+def test_no_window_begins_behind_the_tensor() -> None:
+    """Where ceil_mode would have one begin there, ONNX's rule of shapes says one more than onnxruntime computes."""
+    attributes = {"kernel_shape": [1, 1], "strides": [1, 2], "ceil_mode": 1}
+    check(network(("MaxPool", "x", "y", attributes), given={"x": noise(1, "int8", (2, 1, 2, 2))}))
+
+
 def test_why_pooling_is_refused() -> None:
     x = {"x": noise(1, "float32", (1, 2, 4, 4))}
     window = {"kernel_shape": [2, 2]}
