@@ -11,6 +11,7 @@ from isa.dtypes import F32, I32, DType
 from isa.instruction import Value
 from isa.operand import Operand, Term
 from isa.row import Row
+from isa.rows_tensor import FIXED_POINT
 
 
 class Pool:
@@ -71,7 +72,7 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
             raise ScaleProblem("out", "the scales of these slices do not move together", help)
     sf = words.get("sf", "none")
     scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
-    if words.get("ew3_op", "none") != "none":
+    if words.get("ew3_op") in FIXED_POINT:
         return {"ew3_scale": pool.operand(fixed_point(scaled), window, I32)}
     return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}
 

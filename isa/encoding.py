@@ -21,7 +21,7 @@ from isa.table import TABLE
 
 WORD_BYTES = 64
 HEADER_BYTES = 4
-KIND_FORMAT = {"u8": "B", "u16": "H", "i16": "h", "u32": "I", "f32": "f", "f64": "d"}
+KIND_FORMAT = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "f32": "f", "f64": "d"}
 
 # Unused dimensions and terms are all zero.
 DESCRIPTOR = np.dtype(

@@ -206,6 +206,31 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
   instructions of the pooling engine, also those that compare. What only moves elements keeps their bits: the memory
   engine's instructions, and `resize` with `nearest`.
 - A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
+- `div` divides, as IEEE 754 has it: x / 0 is an infinity, 0 / 0 a NaN. A quotient is rounded once, which a product with
+  `reciprocal` is not: 49 * (1 / 49) is below 1 in float32.
+- `zero_first` adds the zero point before v is rounded, as ONNX's QLinearMul does; without it the zero point is added to
+  whole numbers. The two part at ties: 0.5 + 1 is rounded to 2, but 0.5 to 0.
+- The table's index is clamp(rne(v) + table_offset, -128, 127), and the first of its values is that of -128. With the
+  zero point of a result of 8 bits as its offset, less 128 for u8, a table has a value for each number that the result
+  could be, so that a convolution and any function behind it are one instruction
+  ([compositions](compositions.md)).
+
+```npu
+.chip hanguang800
+.input  x u8[4] = [1, 3, 5, 254]
+.input  d i8[4] = [2, 2, 0, 0]
+.const  half f32[1] = 0.5
+.output quotient f32[4]
+.output behind u8[4]
+.output before u8[4]
+eltwise quotient, x, div=d
+eltwise behind, x, ew1_scale=half, out_zero=1
+eltwise before, x, ew1_scale=half, out_zero=1, zero_first
+end
+; quotient = [0.5, 1.5, inf, inf]
+; behind = [1, 3, 3, 128]
+; before = [2, 2, 4, 128]
+```
 
 ```npu
 .input  x f32[1, 1, 1, 2] = "hex:0100c0ff010080ff"

@@ -14,6 +14,7 @@ from isa.dtypes import I8, I32, DType
 from isa.errors import index_trap
 from isa.formats import multiply_add, round_to
 from isa.row import ENGINES
+from isa.rows_tensor import FIXED_POINT
 from isa.table import by_opcode
 
 
@@ -83,13 +84,16 @@ def chain(given: Given, acc: np.ndarray) -> np.ndarray:
     if given.dtype == I32:
         second = given.tensors["ew2"]
         return (acc if second is None else acc.astype(np.int64) + second).astype(np.int32)
-    if given.attributes["ew3_op"][0] != "none":
+    if given.attributes["ew3_op"][0] in FIXED_POINT:
         return fixed_point(given, np.broadcast_to(acc, given.shape).astype(np.int64))
     with np.errstate(all="ignore"):
         v = given.rounded(np.broadcast_to(acc, given.shape).astype(np.float64))
         v = special_function(given, second_operand(given, first_stage(given, v)))
         if given.tensors["ew3_scale"] is not None:
             v = given.rounded(v * given.constant("ew3_scale"))
+        if given.attributes["ew3_op"][0] == "zero_first":
+            zero = given.rounded(np.array(float(given.attributes["out_zero"][0])))
+            return saturate(given.rounded(v + zero), 0, given.dtype)
         return stored(given, v)
 
 
@@ -137,7 +141,7 @@ def second_operand(given: Given, v: np.ndarray) -> np.ndarray:
         return np.where(v > d, v, d)
     if operation == "min":
         return np.where(v < d, v, d)
-    return given.rounded({"add": np.add, "sub": np.subtract, "mul": np.multiply}[operation](v, d))
+    return given.rounded({"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}[operation](v, d))
 
 
 def special_function(given: Given, v: np.ndarray) -> np.ndarray:
@@ -158,7 +162,7 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
     if word == "hard_swish":
         return given.rounded(v * unit(given.rounded(given.rounded(v / 6) + 0.5)))
     if word == "table":
-        return given.constant("table")[saturate(v, 0, I8).astype(np.int64) + 128]
+        return given.constant("table")[saturate(v, given.attributes["table_offset"][0], I8).astype(np.int64) + 128]
     if word == "none":
         return v
     return given.rounded(getattr(functions, word)(v.astype(np.float32)).astype(np.float64))

@@ -50,7 +50,7 @@ class OperandSpec:
 class AttributeSpec:
     """What an instruction accepts for one attribute.
 
-    `kind` is the encoding of one element: u8, u16, i16, u32, f32 or f64. `count` elements are written as a tuple,
+    `kind` is the encoding of one element: u8, i8, u16, i16, u32, f32 or f64. `count` elements are written as a tuple,
     `names` says what each is; a single value in the text stands for all of them. `default` None makes it required.
     `words` turns the attribute into a choice that is written as one of these words; `takes` names the operand or the
     attributes that a word brings with it, as in `add=residual` or `clip=(0, 6)`; they are absent with another word.
@@ -59,7 +59,7 @@ class AttributeSpec:
     """
 
     name: str
-    kind: Literal["u8", "u16", "i16", "u32", "f32", "f64"]
+    kind: Literal["u8", "i8", "u16", "i16", "u32", "f32", "f64"]
     low: float
     high: float
     default: tuple[float, ...] | None
@@ -164,7 +164,7 @@ def flag(name: str, meaning: str) -> AttributeSpec:
     return AttributeSpec(name, "u8", 0, 1, (0,), meaning)
 
 
-STRIDE = AttributeSpec("stride", "u8", 1, 255, (1, 1), "step of the window, in input pixels", ("height", "width"))
+STRIDE = AttributeSpec("stride", "u16", 1, 65535, (1, 1), "step of the window, in input pixels", ("height", "width"))
 PAD = AttributeSpec("pad", "u8", 0, 255, (0, 0, 0, 0), "pixels of padding", ("top", "left", "bottom", "right"))
 DILATION = AttributeSpec("dilation", "u8", 1, 255, (1, 1), "distance of the taps, in input pixels", ("height", "width"))
 WINDOW = AttributeSpec(

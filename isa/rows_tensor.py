@@ -28,13 +28,16 @@ def weights(ranks: tuple[int, int], meaning: str) -> OperandSpec:
 
 ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output channel or one for all")
 
+# The words of EW3 that scale and round by whole numbers.
+FIXED_POINT = ("round_once", "round_twice", "round_away")
+
 # EW1 -> EW2 -> SF -> EW3, behind ACC or entered at EW1.
 CHAIN_OPERANDS = (
     constant("ew1_scale", F32, "EW1: multiplier, for each output channel or one for all"),
     constant("ew1_bias", F32, "EW1: added to the product, for each output channel or one for all"),
     OperandSpec("ew2", "read", ("lm",), ANY, (1, 4), "EW2: second tensor, broadcast to out", optional=True),
     constant("ew2_scale", F32, "EW2: de-quantises the second tensor, for each channel or one for all"),
-    constant("table", F32, "SF: 256 values, for v rounded to -128 ... 127"),
+    constant("table", F32, "SF: 256 values, for indices of -128 ... 127"),
     OperandSpec(
         "ew3_scale",
         "read",
@@ -51,11 +54,11 @@ CHAIN_ATTRIBUTES = (
         "ew2_op",
         "u8",
         0,
-        5,
+        6,
         (0,),
         "EW2: operation with the second tensor",
-        words=("none", "add", "sub", "mul", "max", "min"),
-        takes=dict.fromkeys(("add", "sub", "mul", "max", "min"), ("ew2",)),
+        words=("none", "add", "sub", "mul", "max", "min", "div"),
+        takes=dict.fromkeys(("add", "sub", "mul", "max", "min", "div"), ("ew2",)),
     ),
     AttributeSpec(
         "sf",
@@ -79,16 +82,17 @@ CHAIN_ATTRIBUTES = (
     AttributeSpec("clip_high", "f32", -3.4e38, 3.4e38, (0.0,), "SF: upper bound of clip"),
     AttributeSpec("slope", "f32", -3.4e38, 3.4e38, (0.0,), "SF: factor of leaky_relu below 0, of hard_sigmoid"),
     AttributeSpec("offset", "f32", -3.4e38, 3.4e38, (0.0,), "SF: added by hard_sigmoid"),
+    AttributeSpec("table_offset", "i8", -128, 127, (0,), "SF: added to what the table takes for its index"),
     zero_point("ew2_zero", "EW2: zero point of the second tensor"),
     zero_point("out_zero", "EW3: zero point of the result"),
     AttributeSpec(
         "ew3_op",
         "u8",
         0,
-        3,
+        4,
         (0,),
         "EW3: how the result is scaled and rounded",
-        words=("none", "round_once", "round_twice", "round_away"),
+        words=("none", *FIXED_POINT, "zero_first"),
     ),
 )
 CHAIN_FORMULA = """
@@ -99,6 +103,7 @@ v   = v ew2_op d                                      ; EW2, where a second tens
 v   = sf(v)                                           ; SF
 v   = v * ew3_scale                                   ; EW3, where given
 out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
 out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
 out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage"""

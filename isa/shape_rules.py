@@ -14,6 +14,7 @@ from isa.dtypes import I16, I32
 from isa.errors import shown
 from isa.operand import Operand
 from isa.row import ALL_ENGINES
+from isa.rows_tensor import FIXED_POINT
 from isa.table import by_opcode
 from isa.view import View
 
@@ -29,7 +30,7 @@ def same(name: str, actual: Sequence[int], expected: Sequence[int], why: str) ->
 def chain(view: View) -> Iterator[Diagnostic[str]]:
     out = view.tensor("out")
     channels = out.shape[-1]
-    fixed = view.word("ew3_op") != "none"
+    fixed = view.word("ew3_op") in FIXED_POINT
     for name in ("bias", "ew1_scale", "ew1_bias", "ew2_scale", *(() if fixed else ("ew3_scale",))):
         vector = view.operands.get(name)
         if vector is not None and vector.shape[0] not in (1, channels):
@@ -40,6 +41,8 @@ def chain(view: View) -> Iterator[Diagnostic[str]]:
     table = view.operands["table"]
     if table is not None and table.shape[0] != 256:
         yield Diagnostic("shape", "table", f"`table` has {table.shape[0]} elements", "expected 256")
+    if table is None and view.ints("table_offset")[0]:
+        yield Diagnostic("chain", "table_offset", "`table_offset` is given, but no table", "name one: `table=...`")
     ew2 = view.operands["ew2"]
     if ew2 is not None:
         yield from broadcast("ew2", ew2, out)
@@ -65,7 +68,9 @@ def chain(view: View) -> Iterator[Diagnostic[str]]:
 
 
 def floating(view: View) -> Iterator[Diagnostic[str]]:
-    """Yield what is wrong with the multiplier of EW3 where it is a float."""
+    """Yield what is wrong with EW3 where its multiplier is a float."""
+    if view.word("ew3_op") == "zero_first" and not (dtype := view.tensor("out").dtype).is_quantised:
+        yield Diagnostic("type", "out", f"out has type {dtype}", "zero_first rounds to i8, u8 or i16")
     scale = view.operands["ew3_scale"]
     if scale is not None and scale.dtype == I32:
         help = "expected f32; whole numbers go with `round_once` and its like"

@@ -9,6 +9,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "mul": "v = v * d",
         "max": "v = v if v > d else d",
         "min": "v = v if v < d else d",
+        "div": "v = v / d",
     },
     "sf": {
         "none": "v = v",
@@ -17,7 +18,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "leaky_relu": "v = v * slope if v < 0 else v",
         "sigmoid": "v = 1 / (1 + exp(-v))",
         "tanh": "v = tanh(v)",
-        "table": "v = table[clamp(rne(v), -128, 127) + 128]",
+        "table": "v = table[clamp(rne(v) + table_offset, -128, 127) + 128]",
         "gelu": "v = v * (1 + erf(v / sqrt(2))) / 2",
         "silu": "v = v / (1 + exp(-v))",
         "exp": "v = exp(v)",
@@ -33,6 +34,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "round_twice": "a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; "
         "a / 2**max(-s, 0), rounded to the nearest, half away from 0",
         "round_away": "acc * m / 2**(31 - s), rounded to the nearest, half away from 0",
+        "zero_first": "v = v * ew3_scale, where given; v = v + out_zero, rounded by rne",
     },
     "op": {
         "sum": "v = float(sum) * scale",

@@ -40,6 +40,7 @@ class Instructions:
         mul: _Operand | None = None,
         max: _Operand | None = None,
         min: _Operand | None = None,
+        div: _Operand | None = None,
         relu: _Flag | None = False,
         clip: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         leaky_relu: _Number | None = None,
@@ -53,11 +54,13 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
         round_once: _Flag | None = False,
         round_twice: _Flag | None = False,
         round_away: _Flag | None = False,
+        zero_first: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Convolve an image with weights, then run the chain.
@@ -73,6 +76,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
@@ -96,12 +100,13 @@ class Instructions:
         mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
         sigmoid: SF: special function, v = 1 / (1 + exp(-v))
         tanh: SF: special function, v = tanh(v)
-        table: SF: special function, v = table[clamp(rne(v), -128, 127) + 128]; takes SF: 256 values, for v rounded to -128 ... 127; f32, rank 1, in cb
+        table: SF: special function, v = table[clamp(rne(v) + table_offset, -128, 127) + 128]; takes SF: 256 values, for indices of -128 ... 127; f32, rank 1, in cb
         gelu: SF: special function, v = v * (1 + erf(v / sqrt(2))) / 2
         silu: SF: special function, v = v / (1 + exp(-v))
         exp: SF: special function, v = exp(v)
@@ -109,11 +114,13 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
         round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
         round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
         round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
+        zero_first: EW3: how the result is scaled and rounded, v = v * ew3_scale, where given; v = v + out_zero, rounded by rne
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: conv out, x, w, bias=b, stride=2, pad=(0, 0, 1, 1), add=residual, relu
@@ -140,6 +147,7 @@ class Instructions:
         mul: _Operand | None = None,
         max: _Operand | None = None,
         min: _Operand | None = None,
+        div: _Operand | None = None,
         relu: _Flag | None = False,
         clip: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         leaky_relu: _Number | None = None,
@@ -153,11 +161,13 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
         round_once: _Flag | None = False,
         round_twice: _Flag | None = False,
         round_away: _Flag | None = False,
+        zero_first: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Convolve each channel with a filter of its own (depthwise), then run the chain.
@@ -172,6 +182,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
@@ -194,12 +205,13 @@ class Instructions:
         mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
         sigmoid: SF: special function, v = 1 / (1 + exp(-v))
         tanh: SF: special function, v = tanh(v)
-        table: SF: special function, v = table[clamp(rne(v), -128, 127) + 128]; takes SF: 256 values, for v rounded to -128 ... 127; f32, rank 1, in cb
+        table: SF: special function, v = table[clamp(rne(v) + table_offset, -128, 127) + 128]; takes SF: 256 values, for indices of -128 ... 127; f32, rank 1, in cb
         gelu: SF: special function, v = v * (1 + erf(v / sqrt(2))) / 2
         silu: SF: special function, v = v / (1 + exp(-v))
         exp: SF: special function, v = exp(v)
@@ -207,11 +219,13 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
         round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
         round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
         round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
+        zero_first: EW3: how the result is scaled and rounded, v = v * ew3_scale, where given; v = v + out_zero, rounded by rne
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: dwconv out, x, w, bias=b, pad=1, clip=(0, 6)
@@ -237,6 +251,7 @@ class Instructions:
         mul: _Operand | None = None,
         max: _Operand | None = None,
         min: _Operand | None = None,
+        div: _Operand | None = None,
         relu: _Flag | None = False,
         clip: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         leaky_relu: _Number | None = None,
@@ -250,11 +265,13 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
         round_once: _Flag | None = False,
         round_twice: _Flag | None = False,
         round_away: _Flag | None = False,
+        zero_first: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Multiply matrices, then run the chain.
@@ -268,6 +285,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
@@ -289,12 +307,13 @@ class Instructions:
         mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
         sigmoid: SF: special function, v = 1 / (1 + exp(-v))
         tanh: SF: special function, v = tanh(v)
-        table: SF: special function, v = table[clamp(rne(v), -128, 127) + 128]; takes SF: 256 values, for v rounded to -128 ... 127; f32, rank 1, in cb
+        table: SF: special function, v = table[clamp(rne(v) + table_offset, -128, 127) + 128]; takes SF: 256 values, for indices of -128 ... 127; f32, rank 1, in cb
         gelu: SF: special function, v = v * (1 + erf(v / sqrt(2))) / 2
         silu: SF: special function, v = v / (1 + exp(-v))
         exp: SF: special function, v = exp(v)
@@ -302,11 +321,13 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
         round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
         round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
         round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
+        zero_first: EW3: how the result is scaled and rounded, v = v * ew3_scale, where given; v = v + out_zero, rounded by rne
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: matmul out, x, w, bias=b, transpose_w, relu
@@ -327,6 +348,7 @@ class Instructions:
         mul: _Operand | None = None,
         max: _Operand | None = None,
         min: _Operand | None = None,
+        div: _Operand | None = None,
         relu: _Flag | None = False,
         clip: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         leaky_relu: _Number | None = None,
@@ -340,11 +362,13 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
         round_once: _Flag | None = False,
         round_twice: _Flag | None = False,
         round_away: _Flag | None = False,
+        zero_first: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
         """Enter the chain at EW1: element by element, with broadcasting.
@@ -357,6 +381,7 @@ class Instructions:
             v   = sf(v)                                           ; SF
             v   = v * ew3_scale                                   ; EW3, where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
+            out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
             out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
 
@@ -372,12 +397,13 @@ class Instructions:
         mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
         sigmoid: SF: special function, v = 1 / (1 + exp(-v))
         tanh: SF: special function, v = tanh(v)
-        table: SF: special function, v = table[clamp(rne(v), -128, 127) + 128]; takes SF: 256 values, for v rounded to -128 ... 127; f32, rank 1, in cb
+        table: SF: special function, v = table[clamp(rne(v) + table_offset, -128, 127) + 128]; takes SF: 256 values, for indices of -128 ... 127; f32, rank 1, in cb
         gelu: SF: special function, v = v * (1 + erf(v / sqrt(2))) / 2
         silu: SF: special function, v = v / (1 + exp(-v))
         exp: SF: special function, v = exp(v)
@@ -385,11 +411,13 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
         round_once: EW3: how the result is scaled and rounded, floor(acc * m / 2**(31 - s) + 1/2)
         round_twice: EW3: how the result is scaled and rounded, a = acc * 2**max(s, 0), kept within 32 bits; a = floor(a * m / 2**31 + 1/2), kept so too; a / 2**max(-s, 0), rounded to the nearest, half away from 0
         round_away: EW3: how the result is scaled and rounded, acc * m / 2**(31 - s), rounded to the nearest, half away from 0
+        zero_first: EW3: how the result is scaled and rounded, v = v * ew3_scale, where given; v = v + out_zero, rounded by rne
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: eltwise out, x, mul=gate, tanh

@@ -27,6 +27,7 @@ from emulator.kernels.numbers import (
 from emulator.kernels.rows import Attribute, float_attribute
 from emulator.kernels.special_functions import exp, gelu, sigmoid, silu, tanh, unit
 from emulator.plan.row import Call
+from isa.rows_tensor import FIXED_POINT
 from isa.table import MNEMONICS
 
 
@@ -34,14 +35,14 @@ def _words(name: str) -> tuple[str, ...]:
     return next(spec.words for spec in MNEMONICS["conv"].choices if spec.name == name)
 
 
-NO_EW2, ADD, SUB, MUL, MAX, MIN = (
-    whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min")
+NO_EW2, ADD, SUB, MUL, MAX, MIN, DIV = (
+    whole(_words("ew2_op").index(word)) for word in ("none", "add", "sub", "mul", "max", "min", "div")
 )
 NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
     _words("sf").index(word) for word in ("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")
 )
-NO_EW3, ROUND_ONCE, ROUND_TWICE, ROUND_AWAY = (whole(k) for k in range(len(_words("ew3_op"))))
-assert _words("ew3_op") == ("none", "round_once", "round_twice", "round_away")
+NO_EW3, ROUND_ONCE, ROUND_TWICE, ROUND_AWAY, ZERO_FIRST = (whole(k) for k in range(len(_words("ew3_op"))))
+assert _words("ew3_op") == ("none", *FIXED_POINT, "zero_first")
 GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
     _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
 )
@@ -63,12 +64,18 @@ def combine(v: Floats, d: Floats, operation: int, fraction: int) -> None:
         elif operation == SUB:
             for k in range(v.size):
                 v[k] = v[k] - d[k]
+        elif operation == DIV:
+            for k in range(v.size):
+                v[k] = v[k] / d[k]
         else:
             for k in range(v.size):
                 v[k] = v[k] * d[k]
     elif operation == MUL:
         for k in range(v.size):
             v[k] = f32(round_bits(np.float64(v[k]) * np.float64(d[k]), fraction))
+    elif operation == DIV:
+        for k in range(v.size):
+            v[k] = f32(round_bits(np.float64(v[k]) / np.float64(d[k]), fraction))
     else:
         sign = 1.0 if operation == ADD else -1.0
         for k in range(v.size):
@@ -129,6 +136,12 @@ def load_accumulators(acc: Integers, at: int, scale: Floats, v: Floats, fraction
     else:
         for k in range(n):
             v[k] = f32(round_bits(np.float64(acc[start + k]), fraction))
+
+
+@inner
+def is_fixed(row: Row, stages: int) -> bool:
+    """Return whether EW3 scales and rounds by whole numbers."""
+    return row[stages + Attribute.EW3_OP] not in (NO_EW3, ZERO_FIRST)
 
 
 @inner
@@ -227,8 +240,10 @@ def special_function(row: Row, stages: int, v: Floats, table: Floats) -> None:
             a = unit(f32(round_bits(np.float64(a) + 0.5, fraction)))
             v[k] = f32(round_bits(np.float64(v[k]) * np.float64(a), fraction))
     elif word == BY_TABLE:
+        shift = i32(row[stages + Attribute.TABLE_OFFSET])
+        first, last = f32(-128 - shift), f32(127 - shift)
         for k in range(v.size):
-            v[k] = table[saturated(v[k], f32(-128), f32(127), 0) + 128]
+            v[k] = table[saturated(v[k], first, last, shift) + 128]
 
 
 @inner

@@ -36,11 +36,13 @@ from emulator.kernels.arithmetic import (
     ROUND_AWAY,
     ROUND_TWICE,
     SUB,
+    ZERO_FIRST,
     add_scaled,
     are_moderate,
     begin_short,
     bounds,
     combine,
+    is_fixed,
     load_accumulators,
     scale_and_add,
     scaled_once,
@@ -338,7 +340,7 @@ def run_chain(
     if row[OUT + Field.DTYPE] == I32_CODE:
         store_sums(arena, row, chain, acc, pitch, first, count)
         return
-    if row[stages + Attribute.EW3_OP] != NO_EW3:
+    if is_fixed(row, stages):
         store_fixed(arena, row, chain, acc, pitch, first, count)
         return
     if chain.at_once and acc.size:
@@ -351,7 +353,9 @@ def run_chain(
     # With a bias the product is not rounded.
     early = scale if bias.size == 0 else bias[:0]
     low, high, clamped = f32(-np.inf), f32(np.inf), False
-    if function in (RELU, CLIP) and last_scale.size == 0 and not is_floating(row[OUT + Field.DTYPE]):
+    zero, zero_first = row[stages + Attribute.OUT_ZERO], row[stages + Attribute.EW3_OP] == ZERO_FIRST
+    last = last_scale.size or zero_first
+    if function in (RELU, CLIP) and not last and not is_floating(row[OUT + Field.DTYPE]):
         least, greatest = bounds(row, stages)
         # A NaN counts as 0 there, and only once it is stored.
         if least <= f32(0) and greatest >= f32(0):
@@ -391,4 +395,8 @@ def run_chain(
             special_function(row, stages, v, chain.floats[2 * chain.apart + CONSTANTS * chain.step :])
         if last_scale.size:
             with_constant(v, last_scale, MUL, fraction)
-        store_rows(arena, row, row[stages + Attribute.OUT_ZERO], first + done, v, low, high)
+        if zero_first:
+            d = chain.floats[chain.apart : chain.apart + v.size]
+            d[:] = f32(round_bits(np.float64(zero), fraction))
+            combine(v, d, ADD, fraction)
+        store_rows(arena, row, 0 if zero_first else zero, first + done, v, low, high)

@@ -5,11 +5,11 @@ import numpy as np
 from emulator.jit.arrays import Bytes, Columns, Integers, Row
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
-from emulator.kernels.arithmetic import NO_EW3
+from emulator.kernels.arithmetic import is_fixed
 from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
 from emulator.kernels.numbers import I8_CODE, address, load_integers
-from emulator.kernels.rows import OUT, Attribute, X, load_rows, row_count, row_start, rows_in_run
+from emulator.kernels.rows import OUT, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import is_ended, share
 from emulator.plan.blocks import LANES
 from emulator.plan.row import Field, attribute_slot, operand_slot
@@ -58,7 +58,7 @@ def eltwise(arena: Bytes, row: Row) -> None:
             first += count
         return
     block = chain.block // channels
-    fixed = row[ELTWISE_STAGES + Attribute.EW3_OP] != NO_EW3
+    fixed = is_fixed(row, ELTWISE_STAGES)
     acc, sums = accumulators(block if fixed else 0, channels, False)
     for first in range(mine, end, block):
         if is_ended(arena, row):

@@ -40,6 +40,7 @@ class Attribute(Columns):
     CLIP_HIGH = attribute_slot("conv", "clip_high") - _ATTRIBUTES
     SLOPE = attribute_slot("conv", "slope") - _ATTRIBUTES
     OFFSET = attribute_slot("conv", "offset") - _ATTRIBUTES
+    TABLE_OFFSET = attribute_slot("conv", "table_offset") - _ATTRIBUTES
     EW2_ZERO = attribute_slot("conv", "ew2_zero") - _ATTRIBUTES
     OUT_ZERO = attribute_slot("conv", "out_zero") - _ATTRIBUTES
     EW3_OP = attribute_slot("conv", "ew3_op") - _ATTRIBUTES

@@ -18,6 +18,7 @@ from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build, counted
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
+from isa.rows_tensor import FIXED_POINT
 from isa.table import MNEMONICS, ROWS, by_opcode
 from isa.verify import check_instruction
 
@@ -200,17 +201,20 @@ def _chain(draw: Draw, place: Place, out_dtype: DType, shape: tuple[int, ...], w
         fields["slope"], fields["offset"] = draw(set_f32), draw(set_f32)
     elif fields["sf"] == "table":
         fields["table"] = place.vector(draw, F32, 256)
+        fields["table_offset"] = draw(st.integers(-128, 127))
+    if out_dtype.is_quantised and place.pins.get("ew3_scale", F32) == F32:
+        fields["ew3_op"] = place.pick(draw, "ew3_op", ("none", "none", "zero_first"))
     return fields | _zeros(draw, out=out_dtype)
 
 
 def _fixed_point(draw: Draw, place: Place, channels: int) -> Fields:
     """Return what scales and rounds by whole numbers, or nothing: then EW3 is a floating one."""
-    pins, words = place.pins, _words("ew3_op")[1:]
+    pins, words = place.pins, FIXED_POINT
     if pins.get("ew2_op", "none") != "none" or pins.get("sf", "none") not in ("none", "relu") or "ew2" in pins:
         return {}
     usual = words if pins.get("ew3_scale") == I32 else ("none", "none", "none", *words)
     word = pins.get("ew3_op") or draw(st.sampled_from(usual))
-    if word == "none" or pins.get("ew3_scale", I32) != I32:
+    if word not in words or pins.get("ew3_scale", I32) != I32:
         return {}
     count = draw(st.sampled_from((1, channels)))
     scale = replace(place.vector(draw, I32, 2 * count), shape=(2, count), strides=(count, 1))

@@ -131,8 +131,17 @@ CONV = [
     ),
     Bad({"sf": "table", "table": cb(255)}, "table", "shape", "`table` has 255 elements", "expected 256"),
     Bad({"sf": "table"}, "table", "chain", "sf table needs `table`"),
+    Bad({"table_offset": 3}, "table_offset", "chain", "`table_offset` is given, but no table", "name one: `table=...`"),
+    Bad(
+        {"sf": "table", "table": cb(256), "table_offset": -129},
+        "table_offset",
+        "range",
+        "`table_offset` is -129",
+        "it must be from -128 to 127",
+    ),
     Bad({"table": cb(256)}, "table", "chain", "sf none does not take `table`"),
     Bad({"ew2_op": "add"}, "ew2", "chain", "ew2_op add needs `ew2`"),
+    Bad({"ew2_op": "div"}, "ew2", "chain", "ew2_op div needs `ew2`"),
     Bad({"ew2": lm(1, 4, 4, 6)}, "ew2", "chain", "ew2_op none does not take `ew2`"),
     Bad({"slope": 0.5}, "slope", "chain", "sf none does not take `slope`"),
     Bad({"sf": "relu", "clip_low": 1}, "clip_low", "chain", "sf relu does not take `clip_low`"),
@@ -192,6 +201,8 @@ MULTIPLIERS = dense("cb", 0, I32, (2, 6))
 CONV += [
     Bad({"ew3_scale": cb(6, I32)}, "ew3_scale", "type", "`ew3_scale` has type i32"),
     Bad({"ew3_scale": dense("cb", 0, F32, (2, 6))}, "ew3_scale", "rank", "`ew3_scale` has 2 dimensions [2, 6]"),
+    Bad({**F32_OUT, "ew3_op": "zero_first"}, "out", "type", "out has type f32", "zero_first rounds to i8, u8 or i16"),
+    Bad({"ew3_op": "zero_first", "ew3_scale": MULTIPLIERS}, "ew3_scale", "type", "`ew3_scale` has type i32"),
     Bad({"ew3_op": "round_once"}, "ew3_scale", "missing", "round_once needs `ew3_scale`", WHOLE),
     Bad({"ew3_op": "round_once", "ew3_scale": cb(6)}, "ew3_scale", "type", "`ew3_scale` has type f32", WHOLE),
     Bad(

@@ -6,7 +6,7 @@ It shares no code with isa.reference, apart from isa.functions, which are defini
 import struct
 from fractions import Fraction
 from itertools import product
-from math import ceil, floor, inf, isfinite, isnan
+from math import ceil, copysign, floor, inf, isfinite, isnan, nan
 
 import numpy as np
 
@@ -17,7 +17,16 @@ from isa.operand import Operand
 
 BITS = {"fp32": 23, "fp24": 15, "fp19": 10}
 CODES = {I8: "<b", U8: "<B", I16: "<h", I32: "<i", F16: "<e", F32: "<f"}
-OPERATIONS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
+
+
+def divided(a, b):
+    """Return a / b, of floats by 0 too, where Python refuses."""
+    if isinstance(b, Fraction) or b:
+        return a / b
+    return nan if a == 0 or isnan(a) else copysign(inf, a) * copysign(1, b)
+
+
+OPERATIONS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": divided}
 
 
 def nearest(value: Fraction, bits: int) -> float:
@@ -105,7 +114,7 @@ class Element:
     def operate(self, operation: str, a: float, b: float, bits: int | None = None) -> float:
         """Return an operation of two numbers of the format, exact and then rounded once."""
         plain = OPERATIONS[operation](a, b)
-        if not isfinite(a) or not isfinite(b):
+        if not isfinite(a) or not isfinite(b) or (operation == "div" and b == 0):
             return plain
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
         return nearest(exact, self.bits if bits is None else bits) if exact else plain
@@ -145,7 +154,7 @@ class Element:
         if self.out.dtype == I32:
             second = 0 if self.operands["ew2"] is None else self.broadcast("ew2", index)
             return struct.pack("<i", (acc + second + 2**31) % 2**32 - 2**31)
-        if (word := self.instruction.word("ew3_op")) != "none":
+        if (word := self.instruction.word("ew3_op")).startswith("round"):
             return self.fixed(word, acc, channel)
         # Accumulators of 64 bits pass through float64, where Python rounds half to even too.
         v = self.rounded(float(acc))
@@ -160,6 +169,9 @@ class Element:
         scale = self.channel("ew3_scale", channel)
         if scale is not None:
             v = self.operate("mul", v, self.rounded(scale))
+        if word == "zero_first":
+            v = self.operate("add", v, self.rounded(Fraction(self.one("out_zero"))))
+            return struct.pack(CODES[self.out.dtype], self.saturated(v, 0, self.out.dtype))
         return self.stored(v)
 
     def fixed(self, word: str, acc: int, channel: int) -> bytes:
@@ -215,7 +227,7 @@ class Element:
             a = self.rounded(Fraction(v) / 6) if v and isfinite(v) else v
             return self.operate("mul", v, self.unit(self.operate("add", a, 0.5)))
         if word == "table":
-            return self.rounded(self.load("table", self.saturated(v, 0) + 128))
+            return self.rounded(self.load("table", self.saturated(v, self.one("table_offset")) + 128))
         if word == "none":
             return v
         with np.errstate(all="ignore"):

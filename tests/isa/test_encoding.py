@@ -161,6 +161,7 @@ CHAIN = {
     "clip_high",
     "slope",
     "offset",
+    "table_offset",
 }
 NEEDS_SF = {
     "clip_low": {"clip"},
@@ -168,6 +169,7 @@ NEEDS_SF = {
     "slope": {"leaky_relu", "hard_sigmoid"},
     "offset": {"hard_sigmoid"},
     "table": {"table"},
+    "table_offset": {"table"},
 }
 NEEDS_EW2 = {"ew2", "ew2_scale", "ew2_zero"}
 
@@ -197,7 +199,9 @@ def excluded(first: Feature, second: Feature) -> bool:
             return True
         if (name, value) in FIXED and not_beside_fixed(other, what):
             return True
-        if {(name, value), (other, what)} == {("ew3_op", "none"), ("ew3_scale", I32)}:
+        if name == "ew3_op" and value in ("none", "zero_first") and (other, what) == ("ew3_scale", I32):
+            return True
+        if (name, value) == ("ew3_op", "zero_first") and other == "out" and not what.is_quantised:
             return True
         if name == "sf" and other in NEEDS_SF and value not in NEEDS_SF[other]:
             return True

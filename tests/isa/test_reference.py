@@ -82,7 +82,7 @@ def test_every_row_against_loops(mnemonic):
 
 
 CHAIN_WORDS = [("sf", word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")]
-CHAIN_WORDS += [("ew2_op", word) for word in ("add", "sub", "mul", "max", "min")]
+CHAIN_WORDS += [("ew2_op", word) for word in ("add", "sub", "mul", "max", "min", "div")]
 
 
 @pytest.mark.parametrize(("choice", "word"), CHAIN_WORDS)
@@ -196,6 +196,12 @@ QUIET_NAN = 0x7FC00000
         ([1 + 2**-11], {"ew2_op": "sub", "ew2": [1 + 2**-12], "ew2_scale": [1 + 2**-12], "ew3_scale": [2.0**24]}, [-1]),
         ([0, 0], {"ew2_op": "max", "ew2": [3e38, -3e38], "ew2_scale": [3e38]}, [127, 0]),
         ([10, 20, 30], {"ew2_op": "sub", "ew2": [1.0, 2.0, 3.0], "ew2_scale": [2.0]}, [8, 16, 24]),
+        # A quotient is rounded once: times the float32 1 / 49 it would be below 1.
+        ([49.0, -49.0], {"ew2_op": "div", "ew2": [49.0], "ew3_scale": [2.0**24], "ew1_scale": [2.0**-20]}, [16, -16]),
+        ([1, -1, 0, NAN, INF], {"ew2_op": "div", "ew2": [0.0, 0.0, 0.0, 1.0, INF]}, [127, -128, 0, 0, 0]),
+        # The zero point before the rounding: 2.5 + 1 is a tie that goes up, 2.5 by itself one that goes down.
+        ([2.5, -0.5, 200, NAN], {"ew3_op": "zero_first", "out_zero": 1}, [4, 0, 127, 0]),
+        ([2.5, -0.5, 200, NAN], {"out_zero": 1}, [3, 1, 127, 1]),
         # SF.
         ([NAN, -3, 0, 3], {"sf": "relu"}, [0, 0, 0, 3]),
         ([NAN, -3, 3, 9], {"sf": "clip", "clip_low": -1, "clip_high": 6}, [0, -1, 3, 6]),
@@ -206,6 +212,11 @@ QUIET_NAN = 0x7FC00000
             [-200, -128, -0.5, 0.5, 1.5, 127, 500, NAN],
             {"sf": "table", "table": [float(k - 128) for k in range(256)]},
             [-128, -128, 0, 0, 2, 127, 127, 0],
+        ),
+        (
+            [-200, 28, 29.5, 155, 156, 500, NAN],
+            {"sf": "table", "table": [float(k - 128) for k in range(256)], "table_offset": -28},
+            [-128, 0, 2, 127, 127, 127, -28],
         ),
     ],
 )

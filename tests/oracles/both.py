@@ -80,7 +80,7 @@ class Both:
     def node(
         self,
         operator: str,
-        inputs: Sequence[np.ndarray | None],
+        inputs: Sequence[np.ndarray | str | None],
         dtype: np.dtype,
         domain: str = "",
         channels_last: bool = False,
@@ -88,18 +88,25 @@ class Both:
     ) -> None:
         """Add a case to the graph: the first input is fed, the others are initialisers; None leaves one out.
 
-        `channels_last` turns its result, NCHW, before it is compared.
+        Text names the result of another case, as `result()` says it. `channels_last` turns its own, NCHW, before it is
+        compared.
         """
         case, names = len(self.nodes), []
         for k, value in enumerate(inputs):
             names.append("" if value is None else f"i{case}_{k}")
-            if value is not None and k:
+            if isinstance(value, str):
+                names[-1] = value
+            elif value is not None and k:
                 self.initialisers.append(numpy_helper.from_array(np.asarray(value), names[-1]))
             elif value is not None:
                 self.values[names[-1]] = value
         self.nodes.append(helper.make_node(operator, names, [f"o{case}"], domain=domain, **attributes))
         self.results.append(helper.make_tensor_value_info(f"o{case}", helper.np_dtype_to_tensor_dtype(dtype), None))
         self.channels_last.append(channels_last)
+
+    def result(self) -> str:
+        """Return what the result of the last case is called."""
+        return self.results[-1].name
 
     def program(
         self,
@@ -109,23 +116,27 @@ class Both:
         weights: Mapping[str, Tensor] = NOTHING,
         constants: Mapping[str, np.ndarray] = NOTHING,
         locals: Mapping[str, Tensor] = NOTHING,
+        tables: Mapping[str, Tensor] = NOTHING,
     ) -> None:
-        """Add the same case to the program: in `code`, `{x}` stands for the name of its own tensor x."""
+        """Add the same case to the program: in `code`, `{x}` stands for the name of its own tensor x.
+
+        Tables are constants too, with the scale of their index.
+        """
         case = len(self.nodes) - 1
-        names = {name: f"{name}{case}" for name in (*inputs, *weights, *constants, *locals, "out")}
+        names = {name: f"{name}{case}" for name in (*inputs, *weights, *constants, *locals, *tables, "out")}
         for name, tensor in inputs.items():
             self.text.append(tensor.declaration("input", names[name]))
             self.inputs[names[name]] = tensor.data
         for name, tensor in weights.items():
             self.text.append(f'{tensor.declaration("weight", names[name])} = "hex:{tensor.data.tobytes().hex()}"')
-        for name, values in constants.items():
-            self.text.append(f'{Tensor(values).declaration("const", names[name])} = "hex:{values.tobytes().hex()}"')
+        for name, table in {**{name: Tensor(values) for name, values in constants.items()}, **tables}.items():
+            self.text.append(f'{table.declaration("const", names[name])} = "hex:{table.data.tobytes().hex()}"')
         for name, tensor in locals.items():
             self.text.append(tensor.declaration("local", names[name]))
         self.text += [out.declaration("output", names["out"]), code.format(**names)]
 
-    def run(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return (onnxruntime's result, ratel's) of each case."""
+    def expected(self) -> list[np.ndarray]:
+        """Return onnxruntime's result of each case."""
         feeds = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
             for name, value in self.values.items()
@@ -137,9 +148,11 @@ class Both:
         options.intra_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        expected = session.run([result.name for result in self.results], self.values)
+        found = session.run([result.name for result in self.results], self.values)
+        return [nhwc(value) if last else value for value, last in zip(found, self.channels_last, strict=True)]
+
+    def run(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return (onnxruntime's result, ratel's) of each case."""
+        expected = self.expected()
         outputs = ratel.run(ratel.assemble("\n".join([*self.text, "end"])), self.inputs, CHIP).outputs
-        return [
-            (nhwc(value) if last else value, outputs[f"out{case}"])
-            for case, (value, last) in enumerate(zip(expected, self.channels_last, strict=True))
-        ]
+        return [(value, outputs[f"out{case}"]) for case, value in enumerate(expected)]

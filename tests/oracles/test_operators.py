@@ -26,6 +26,22 @@ def check_equal(both: Both, tolerance: float = 0) -> None:
         np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), tolerance, tolerance)
 
 
+def test_division() -> None:
+    """Of all kinds of numbers by all kinds, one a row, the same bits but for those of a NaN."""
+    rng, both = np.random.default_rng(13), Both()
+    special = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 3e38, 1e-38, 1e-45], f32)
+    for case in range(CASES):
+        shape = (8, int(rng.integers(1, 99)))
+        a, b = ((rng.normal(0, 1, shape) * 2.0 ** rng.integers(-60, 60, shape)).astype(f32) for _ in range(2))
+        if case % 4 == 0:
+            a, b = np.resize(special, (10, 10)), np.repeat(special, 10).reshape(10, 10)
+        both.node("Div", [a, b], a.dtype)
+        both.program("eltwise {out}, {a}, div={b}", Tensor(np.zeros_like(a)), {"a": Tensor(a), "b": Tensor(b)})
+    for expected, found in both.run():
+        expected = np.where(np.isnan(expected), f32(np.nan), expected)
+        assert expected.tobytes() == found.tobytes()
+
+
 @pytest.mark.parametrize("dtype", (*DTYPES, "float32"))
 def test_max_pool(dtype: str) -> None:
     rng, both = np.random.default_rng(1), Both()

@@ -48,7 +48,8 @@ def bias_for(rng: np.random.Generator, channels: int, spread: float) -> np.ndarr
     return rng.integers(-int(spread), int(spread) + 1, channels).astype(np.int32) if rng.random() < 0.7 else None
 
 
-def conv(rng: np.random.Generator, both: Both, dtype: str) -> None:
+def conv(rng: np.random.Generator, both: Both, dtype: str, function: str = "") -> None:
+    """Add a convolution; with a function another one too, with the function's table, held against both nodes."""
     depthwise = rng.random() < 0.35
     groups = int(rng.integers(2, 9)) if depthwise else int(rng.choice([1, 1, 2, 3]))
     depth, per_group = (1, 1) if depthwise else (int(rng.integers(1, 10)), int(rng.integers(1, 8)))
@@ -80,7 +81,29 @@ def conv(rng: np.random.Generator, both: Both, dtype: str) -> None:
         w = Tensor(np.moveaxis(w.data[..., 0], 0, -1)[None], w.scale, w.zero)
     text = f"{mnemonic} {{out}}, {{x}}, {{w}}, stride={tuple(stride.tolist())}, dilation={tuple(dilation.tolist())}"
     text += f", pad={tuple(pad.tolist())}{more}" + (", bias={b}" if bias is not None else "")
-    both.program(text, out, {"x": x}, {"w": w}, {} if bias is None else {"b": bias})
+    constants = {} if bias is None else {"b": bias}
+    both.program(text, out, {"x": x}, {"w": w}, constants)
+    if function:
+        behind = quantised(rng, dtype, out.data.shape, f32(rng.uniform(0.5, 1) / 128))
+        more = {"alpha": 0.1} if function == "QLinearLeakyRelu" else {}
+        given = [*out.quantised(), *behind.quantised()]
+        both.node(function, [both.result(), *given], x.data.dtype, MICROSOFT, channels_last=True, **more)
+        alone, low = Both(), np.iinfo(dtype).min
+        alone.node(function, [np.arange(low, low + 256).astype(dtype), *given], x.data.dtype, MICROSOFT, **more)
+        table = Tensor(alone.expected()[0].astype(f32), out.scale)
+        text += f", table={{t}}, table_offset={out.zero - low - 128}"
+        both.program(text, Tensor(out.data, f32(1)), {"x": x}, {"w": w}, constants, tables={"t": table})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", ["QLinearSigmoid", "QLinearLeakyRelu"])
+def test_a_convolution_and_a_function_are_one_instruction(function: str, dtype: str) -> None:
+    """The table's index has the scale and the zero point of what the convolution would give, whatever they are."""
+    rng, both = np.random.default_rng(17), Both()
+    for _ in range(CASES):
+        conv(rng, both, dtype, function)
+    for k, (expected, found) in enumerate(both.run()):
+        assert expected.dtype == found.dtype and expected.tobytes() == found.tobytes(), k
 
 
 def matmul(rng: np.random.Generator, both: Both, dtype: str) -> None:
