@@ -251,8 +251,8 @@ end
 """
 
 FUNCTIONS = """\
-`relu`, `clip`, `leaky_relu`, `hard_sigmoid` and `hard_swish` are the operations listed, each rounded to the vector
-format, with slope, offset and bounds rounded as they are loaded. The others are computed in float32
+`relu`, `clip`, `leaky_relu`, `hard_sigmoid`, `hard_swish` and `sqrt` are the operations listed, each rounded once to
+the vector format, with slope, offset and bounds rounded as they are loaded. The others are computed in float32
 (`isa/functions.py` says how, to the bit), then rounded. Their greatest errors there, in units in the last place of
 float32, are those of the test: exp 1.2, tanh 2.0, sigmoid 2.3, silu 2.8, gelu 6.5, rsqrt and reciprocal 0.5.
 
@@ -270,6 +270,7 @@ Where a formula above has no value, as infinity / infinity has none, the functio
 .output reciprocal f32[5]
 .output rsqrt f32[5]
 .output hard_swish f32[5]
+.output sqrt f32[5]
 eltwise sigmoid, x, sigmoid
 eltwise tanh, x, tanh
 eltwise gelu, x, gelu
@@ -278,6 +279,7 @@ eltwise exp, x, exp
 eltwise reciprocal, x, reciprocal
 eltwise rsqrt, x, rsqrt
 eltwise hard_swish, x, hard_swish       ; -infinity * 0 by its formula
+eltwise sqrt, x, sqrt
 end
 ; sigmoid = [0.0, 0.5, 0.5, 1.0, nan]
 ; tanh = [-1.0, 0.0, 0.0, 1.0, nan]
@@ -287,6 +289,7 @@ end
 ; reciprocal = [-0.0, -inf, inf, 0.0, nan]
 ; rsqrt = [nan, -inf, inf, 0.0, nan]
 ; hard_swish = [nan, -0.0, 0.0, inf, nan]
+; sqrt = [nan, -0.0, 0.0, inf, nan]
 ```
 """
 

@@ -161,6 +161,8 @@ def special_function(given: Given, v: np.ndarray) -> np.ndarray:
         return unit(given.rounded(given.rounded(v * slope) + offset))
     if word == "hard_swish":
         return given.rounded(v * unit(given.rounded(given.rounded(v / 6) + 0.5)))
+    if word == "sqrt":
+        return given.rounded(np.sqrt(v))
     if word == "table":
         return given.constant("table")[saturate(v, given.attributes["table_offset"][0], I8).astype(np.int64) + 128]
     if word == "none":
@@ -299,10 +301,10 @@ def reduce(given: Given) -> np.ndarray:
         """Return what becomes one element as lines of the last dimension, in row-major order."""
         return tensor.transpose(last).reshape(*given.shape, -1)
 
-    if op in ("max", "argmax"):
-        # NaN counts as the greatest here too.
+    if op in ("max", "argmax", "min"):
+        # NaN counts as the greatest here too, and as the least.
         with np.errstate(invalid="ignore"):
-            place = np.argmax(lines(x).astype(np.float64), axis=-1)
+            place = (np.argmin if op == "min" else np.argmax)(lines(x).astype(np.float64), axis=-1)
         if op == "argmax":
             return place.astype(np.int32)
         found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]

@@ -106,11 +106,13 @@ end
             POOL_SCALE,
         ),
         (
-            AttributeSpec("op", "u8", 0, 3, None, "what many elements become", words=("sum", "mean", "max", "argmax")),
+            AttributeSpec(
+                "op", "u8", 0, 4, None, "what many elements become", words=("sum", "mean", "max", "argmax", "min")
+            ),
             zero_point("x_zero", "zero point of x"),
             zero_point("out_zero", "zero point of the result"),
         ),
-        "Reduce dimensions to one element: sum, mean, greatest, or place of the greatest.",
+        "Reduce dimensions to one element: sum, mean, greatest, least, or place of the greatest.",
         """\
 i   = the elements of x that become one of out, in row-major order; count of them
 sum = total over i of (x[i] - x_zero), exact where x is an integer"""
@@ -122,6 +124,7 @@ v   = float(sum) * m                                  ; sum, mean"""
         + """
 out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale
 out = max over i of x[i]                              ; max: the first of equals; a NaN is greater than any number
+out = min over i of x[i]                              ; min: the first of equals; a NaN is less than any number
 out = the first place in i where x[i] is the greatest ; argmax, i32""",
         ("bounds", "memory", "overlap"),
         """\
@@ -131,7 +134,7 @@ out = the first place in i where x[i] is the greatest ; argmax, i32""",
 reduce out, x, mean
 end
 """,
-        keeping_words=("max", "argmax"),
+        keeping_words=("max", "argmax", "min"),
     ),
     Row(
         0x23,

@@ -64,12 +64,12 @@ CHAIN_ATTRIBUTES = (
         "sf",
         "u8",
         0,
-        13,
+        14,
         (0,),
         "SF: special function",
         words=(
             *("none", "relu", "clip", "leaky_relu", "sigmoid", "tanh", "table"),
-            *("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish"),
+            *("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish", "sqrt"),
         ),
         takes={
             "clip": ("clip_low", "clip_high"),

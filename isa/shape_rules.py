@@ -252,8 +252,8 @@ def reduce(view: View) -> Iterator[Diagnostic[str]]:
     if x.rank != out.rank or any(size not in (1, of_x) for size, of_x in zip(out.shape, x.shape, strict=True)):
         expected = f"expected {list(x.shape)}, with 1 for each dimension that is to be reduced"
         yield Diagnostic("shape", "out", f"`out` has shape {list(out.shape)}", expected)
-    if word == "max":
-        yield from keeps_type(view, "the greatest value keeps its type")
+    if word in ("max", "min"):
+        yield from keeps_type(view, f"the {'greatest' if word == 'max' else 'least'} value keeps its type")
     elif word == "argmax" and out.dtype != I32:
         yield Diagnostic("type", "out", f"out has type {out.dtype}", "argmax gives places: expected i32")
     elif word == "mean" and I32 in (x.dtype, out.dtype):

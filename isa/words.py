@@ -26,6 +26,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "rsqrt": "v = 1 / sqrt(v)",
         "hard_sigmoid": "v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v",
         "hard_swish": "a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a",
+        "sqrt": "v = sqrt(v)",
     },
     # The accumulator goes to EW3 as it is, with relu at most before; m and s are the channel's in ew3_scale.
     "ew3_op": {
@@ -40,6 +41,7 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "sum": "v = float(sum) * scale",
         "mean": "v = float(sum) * (scale / count)",
         "max": "out = max over i of x[i]",
+        "min": "out = min over i of x[i]",
         "argmax": "out = the first place in i where x[i] is the greatest",
     },
     "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},

@@ -54,6 +54,7 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        sqrt: _Flag | None = False,
         table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
@@ -114,6 +115,7 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        sqrt: SF: special function, v = sqrt(v)
         table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
@@ -161,6 +163,7 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        sqrt: _Flag | None = False,
         table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
@@ -219,6 +222,7 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        sqrt: SF: special function, v = sqrt(v)
         table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
@@ -265,6 +269,7 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        sqrt: _Flag | None = False,
         table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
@@ -321,6 +326,7 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        sqrt: SF: special function, v = sqrt(v)
         table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
@@ -362,6 +368,7 @@ class Instructions:
         rsqrt: _Flag | None = False,
         hard_sigmoid: Sequence[_Number] | NDArray[np.number[Any]] | None = None,
         hard_swish: _Flag | None = False,
+        sqrt: _Flag | None = False,
         table_offset: _Whole | None = 0,
         ew2_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
@@ -411,6 +418,7 @@ class Instructions:
         rsqrt: SF: special function, v = 1 / sqrt(v)
         hard_sigmoid: SF: special function, v = v * slope; v = v + offset; v = 0 if v < 0 else v; v = 1 if v > 1 else v; takes (SF: factor of leaky_relu below 0, of hard_sigmoid, SF: added by hard_sigmoid)
         hard_swish: SF: special function, a = v / 6; a = a + 0.5; a = 0 if a < 0 else a; a = 1 if a > 1 else a; v = v * a
+        sqrt: SF: special function, v = sqrt(v)
         table_offset: SF: added to what the table takes for its index
         ew2_zero: EW2: zero point of the second tensor
         out_zero: EW3: zero point of the result
@@ -503,11 +511,12 @@ class Instructions:
         mean: _Flag | None = False,
         max: _Flag | None = False,
         argmax: _Flag | None = False,
+        min: _Flag | None = False,
         x_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
         wait: str | None = "",
     ) -> _Out:
-        """Reduce dimensions to one element: sum, mean, greatest, or place of the greatest.
+        """Reduce dimensions to one element: sum, mean, greatest, least, or place of the greatest.
 
             i   = the elements of x that become one of out, in row-major order; count of them
             sum = total over i of (x[i] - x_zero), exact where x is an integer
@@ -518,6 +527,7 @@ class Instructions:
             out = v, rounded to the type                          ; f16, bf16, f32
             out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale
             out = max over i of x[i]                              ; max: the first of equals; a NaN is greater than any number
+            out = min over i of x[i]                              ; min: the first of equals; a NaN is less than any number
             out = the first place in i where x[i] is the greatest ; argmax, i32
 
         out: result, of the rank of x: each dimension has the size of x's, or 1, which reduces it; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
@@ -527,6 +537,7 @@ class Instructions:
         mean: what many elements become, v = float(sum) * (scale / count)
         max: what many elements become, out = max over i of x[i]
         argmax: what many elements become, out = the first place in i where x[i] is the greatest
+        min: what many elements become, out = min over i of x[i]
         x_zero: zero point of x
         out_zero: zero point of the result
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)

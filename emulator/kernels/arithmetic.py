@@ -43,8 +43,9 @@ NO_SF, RELU, CLIP, LEAKY_RELU, SIGMOID, TANH, BY_TABLE = (
 )
 NO_EW3, ROUND_ONCE, ROUND_TWICE, ROUND_AWAY, ZERO_FIRST = (whole(k) for k in range(len(_words("ew3_op"))))
 assert _words("ew3_op") == ("none", *FIXED_POINT, "zero_first")
-GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH = (
-    _words("sf").index(word) for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish")
+GELU, SILU, EXP, RECIPROCAL, RSQRT, HARD_SIGMOID, HARD_SWISH, SQRT = (
+    _words("sf").index(word)
+    for word in ("gelu", "silu", "exp", "reciprocal", "rsqrt", "hard_sigmoid", "hard_swish", "sqrt")
 )
 
 
@@ -227,6 +228,10 @@ def special_function(row: Row, stages: int, v: Floats, table: Floats) -> None:
         for k in range(v.size):
             v[k] = f32(1 / np.sqrt(np.float64(v[k])))
         round_all(v, fraction)
+    elif word == SQRT:
+        for k in range(v.size):
+            # One rounding is left of both: float64 has bits to spare.
+            v[k] = f32(round_bits(np.sqrt(np.float64(v[k])), fraction))
     elif word == HARD_SIGMOID:
         factor = np.float64(f32(round_bits(float_attribute(row, stages + Attribute.SLOPE), fraction)))
         offset = np.float64(f32(round_bits(float_attribute(row, stages + Attribute.OFFSET), fraction)))

@@ -52,6 +52,7 @@ class Reduction(IntEnum):
     MEAN = 1
     MAX = 2
     ARGMAX = 3
+    MIN = 4
 
 
 assert [word.name.lower() for word in Reduction] == list(MNEMONICS["reduce"].choices[0].words)
@@ -90,12 +91,16 @@ def add_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
 
 
 @inner
-def keep_greatest(best: Array, places: Integers, values: Array, place: int, kept: bool) -> None:
-    """Keep the greatest and where it was first seen; a NaN is greater than any number. `place` is of values[0]."""
+def keep_best(best: Array, places: Integers, values: Array, place: int, kept: bool, least: bool) -> None:
+    """Keep the greatest, or the least, and where it was first seen; a NaN is beyond any number.
+
+    `place` is that of values[0].
+    """
     for k in range(values.size):
         to, at = (k, place) if kept else (0, place + k)
         v, b = values[k], best[to]
-        if places[to] < 0 or v > b or (v != v and b == b):
+        beyond = v < b if least else v > b
+        if places[to] < 0 or beyond or (v != v and b == b):
             best[to], places[to] = v, np.int32(at)
 
 
@@ -110,7 +115,7 @@ def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
 
 @hot
 def reduce(arena: Bytes, row: Row) -> None:
-    """out = sum, mean, max or argmax of x over the dimensions where out has size 1."""
+    """out = sum, mean, max, min or argmax of x over the dimensions where out has size 1."""
     channels, dtype, op = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP]
     fraction, of_sum = row[Call.FRACTION], row[Call.SUM_FRACTION]
     kept = row[OUT + Field.SHAPE + 3] == channels
@@ -118,6 +123,7 @@ def reduce(arena: Bytes, row: Row) -> None:
     outer = folded(row, 0) * high * wide
     count = outer if kept else outer * channels
     floating, adding = is_floating(dtype), op in (Reduction.SUM, Reduction.MEAN)
+    least = op == Reduction.MIN
     size = min(channels, LANES)
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
@@ -143,18 +149,18 @@ def reduce(arena: Bytes, row: Row) -> None:
                         if adding:
                             add_floats(sums[:n], numbers[:some], kept, of_sum)
                         else:
-                            keep_greatest(best[:n], places[:n], numbers[:some], place, kept)
+                            keep_best(best[:n], places[:n], numbers[:some], place, kept, least)
                     else:
                         load_integers(arena, dtype, at, integers[:some])
                         if adding:
                             add_integers(totals[:n], integers[:some], kept)
                         else:
-                            keep_greatest(best_integer[:n], places[:n], integers[:some], place, kept)
+                            keep_best(best_integer[:n], places[:n], integers[:some], place, kept, least)
                     place += 1 if kept else some
             at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
             if op == Reduction.ARGMAX:
                 store_integers(arena, I32_CODE, at, places[:n])
-            elif op == Reduction.MAX:
+            elif op in (Reduction.MAX, Reduction.MIN):
                 if floating:
                     store_numbers(arena, dtype, at, 0, best[:n])
                 else:

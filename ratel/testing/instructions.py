@@ -396,8 +396,8 @@ def _reduce(draw: Draw, place: Place) -> Fields:
     op = place.pick(draw, "op", _words("op"))
     # An i32 is summed to i32 alone.
     to_i32 = op == "sum" and place.pins.get("out", I32) == I32
-    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax") or to_i32 else VALUES)
-    out_dtype = dtype if op == "max" else I32
+    dtype = place.pick(draw, "x", ANY if op in ("max", "argmax", "min") or to_i32 else VALUES)
+    out_dtype = dtype if op in ("max", "min") else I32
     if op in ("sum", "mean") and dtype != I32:
         sums = {"sum": ANY, "mean": VALUES}[op]
         out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])

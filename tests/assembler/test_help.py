@@ -34,7 +34,7 @@ def only(text: str, path: Path | None = None) -> Diagnostic:
 @pytest.mark.parametrize(
     ("line", "help"),
     [
-        ("eltwise y, x, mish", "exp, reciprocal, rsqrt, hard_sigmoid or hard_swish; any other goes by `table=`"),
+        ("eltwise y, x, mish", "exp, reciprocal, rsqrt, hard_sigmoid, hard_swish or sqrt; any other goes by `table=`"),
         ("eltwise y, x, mish=1", "functions are relu, clip, leaky_relu, sigmoid, tanh, gelu, silu, exp, reciprocal, "),
         ("eltwise y, x, rleu", "did you mean `relu`? functions are"),
         ("eltwise y, x, clip=(6, 0)", "write `clip=(CLIP_LOW, CLIP_HIGH)`"),
@@ -160,7 +160,7 @@ def test_what_is_not_printable_keeps_its_column() -> None:
 
 def test_a_required_word_is_named() -> None:
     diagnostic = only(DECLARED + "reduce y, x, men\nend\n")
-    assert diagnostic.label.startswith("expected sum, mean, max or argmax:") and "`mean`" in diagnostic.help
+    assert diagnostic.label.startswith("expected sum, mean, max, argmax or min:") and "`mean`" in diagnostic.help
     queue = only(DECLARED + ".semaphore ready\nwait ready, mee\nend\n")
     assert queue.label.startswith("expected te, pe or me:")
 

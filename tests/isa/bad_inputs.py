@@ -79,6 +79,7 @@ OF_THE_REGIONS = "expected [3, 4, 6, 4]: the regions, and the channels of x"
 REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
 NO_MEAN = "expected any other: i32 has sums of integers alone"
 KEEPS = "the greatest value keeps its type"
+LEAST_KEEPS = "the least value keeps its type"
 NO_EMPTY_WINDOW = "it must be less than the window, so that no window is empty"
 NOT_REMOTE = {
     "read": "nothing reads another core's lm: let that core `copy` it here, and wait for it",
@@ -108,6 +109,7 @@ CONV = [
     Bad({"groups": 5}, "groups", "shape", "5 groups divide neither 4 input nor 6 output channels evenly"),
     Bad({"stride": 1}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 8, 8, 6]: {FROM_WINDOW}"),
     Bad({"pad": 0}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 3, 3, 6]: {FROM_WINDOW}"),
+    Bad({"stride": (65536, 1)}, "stride", "range", "`stride` is 65536", "it must be from 1 to 65535"),
     Bad({"dilation": 2}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [1, 3, 3, 6]: {FROM_WINDOW}"),
     Bad({"x": lm(2, 8, 8, 4)}, "out", "shape", "`out` has shape [1, 4, 4, 6]", f"expected [2, 4, 4, 6]: {FROM_WINDOW}"),
     Bad(
@@ -430,6 +432,8 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"out": lm(3, 2)}, "out", "shape", "`out` has shape [3, 2]", REDUCED),
         Bad({"out": lm(4)}, "out", "shape", "`out` has shape [4]", REDUCED),
         Bad({"op": "max", "x": lm(3, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS),
+        Bad({"op": "min", "x": lm(3, 4, dtype=F32)}, "x", "type", "x has type f32 but out i8", LEAST_KEEPS),
+        Bad({"op": "min", "scale": cb(1)}, "scale", "chain", "reduce min does not take `scale`"),
         Bad({"op": "argmax"}, "out", "type", "out has type i8", "argmax gives places: expected i32"),
         Bad({"x": lm(3, 4, dtype=I32)}, "x", "type", "x has type i32", NO_MEAN),
         Bad({"out": lm(1, 4, dtype=I32)}, "out", "type", "out has type i32", NO_MEAN),

@@ -6,7 +6,7 @@ It shares no code with isa.reference, apart from isa.functions, which are defini
 import struct
 from fractions import Fraction
 from itertools import product
-from math import ceil, copysign, floor, inf, isfinite, isnan, nan
+from math import ceil, copysign, floor, inf, isfinite, isnan, isqrt, nan
 
 import numpy as np
 
@@ -230,8 +230,19 @@ class Element:
             return self.rounded(self.load("table", self.saturated(v, self.one("table_offset")) + 128))
         if word == "none":
             return v
+        if word == "sqrt":
+            return self.root(v)
         with np.errstate(all="ignore"):
             return self.rounded(float(getattr(functions, word)(np.array([v], np.float32))[0]))
+
+    def root(self, v: float) -> float:
+        """Return the root, rounded once. It is no tie, of which the square would have more bits than a number has."""
+        if v <= 0 or not isfinite(v):
+            return nan if v < 0 else v
+        whole = int(Fraction(v) * 4**200)
+        below = isqrt(whole)
+        exact = below * below == whole
+        return nearest((Fraction(below) if exact else below + Fraction(1, 2)) / 2**200, self.bits)
 
     @staticmethod
     def unit(v: float) -> float:
@@ -348,6 +359,9 @@ class Element:
         values = [self.load("x", *place) for place in product(*spans)]
         if op == "argmax":
             return struct.pack("<i", self.greatest(values)[1])
+        if op == "min":
+            # As of the greatest, but for the first NaN.
+            return self.unchanged(next((value for value in values if value != value), min(values)))
         if op == "max":
             return self.unchanged(self.greatest(values)[0])
         if self.out.dtype == I32:

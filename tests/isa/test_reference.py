@@ -81,7 +81,7 @@ def test_every_row_against_loops(mnemonic):
     check()
 
 
-CHAIN_WORDS = [("sf", word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table")]
+CHAIN_WORDS = [("sf", word) for word in ("relu", "clip", "leaky_relu", "sigmoid", "tanh", "table", "sqrt")]
 CHAIN_WORDS += [("ew2_op", word) for word in ("add", "sub", "mul", "max", "min", "div")]
 
 
@@ -322,6 +322,8 @@ def test_a_sum_times_a_constant_is_the_global_average_of_onnxruntime(dtype):
     ("x", "fields", "expected"),
     [
         ([1.0, NAN, 3.0, NAN], {"op": "max"}, NAN),
+        ([1.0, NAN, 3.0, NAN], {"op": "min"}, NAN),
+        ([1.0, -INF, 3.0, 0.0], {"op": "min"}, -INF),
         ([1.0, NAN, 3.0, NAN], {"op": "argmax"}, 1),
         ([1.0, 3.0, 3.0, -INF], {"op": "argmax"}, 1),
         ([-0.0, 0.0], {"op": "argmax"}, 0),

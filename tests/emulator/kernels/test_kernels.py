@@ -319,8 +319,8 @@ def large_reductions(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,))))
     out = tuple(draw(st.sampled_from((1, size))) for size in shape)
-    x, op = draw(st.sampled_from((I8, I32, I16, F16, F32))), draw(st.sampled_from(("sum", "max", "argmax")))
-    dtype = {"sum": F32 if x.is_float else I32, "max": x, "argmax": I32}[op]
+    x, op = draw(st.sampled_from((I8, I32, I16, F16, F32))), draw(st.sampled_from(("sum", "max", "min", "argmax")))
+    dtype = {"sum": F32 if x.is_float else I32, "max": x, "min": x, "argmax": I32}[op]
     return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
 
 
@@ -373,9 +373,9 @@ def test_regions_inside_and_across_the_border(mnemonic: str, vector_format: str)
 @pytest.mark.parametrize(("dtype", "zero"), [(I8, -128), (U8, 255), (I16, 32767), (F32, 0)], ids=str)
 def test_every_choice_of_dimensions_is_reduced(dtype: DType, zero: int) -> None:
     shape = (2, 3, 4, 5)
-    for places, op in product(product((0, 1), repeat=4), ("sum", "mean", "max", "argmax")):
+    for places, op in product(product((0, 1), repeat=4), ("sum", "mean", "max", "min", "argmax")):
         taken: dict[str, int] = {}
-        out_dtype = {"sum": F32 if dtype == F32 else I32, "mean": I16, "max": dtype, "argmax": I32}[op]
+        out_dtype = {"sum": F32 if dtype == F32 else I32, "mean": I16, "max": dtype, "min": dtype, "argmax": I32}[op]
         x = slot("lm", dtype, shape, taken)
         out = slot("lm", out_dtype, tuple(size if keep else 1 for size, keep in zip(shape, places, strict=True)), taken)
         zeros = {"sum": {"x_zero": zero}, "mean": {"x_zero": zero, "out_zero": -7}}.get(op, {})
@@ -542,9 +542,23 @@ def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
         "rsqrt": {},
         "hard_sigmoid": {"slope": 0.25, "offset": 0.5},
         "hard_swish": {},
+        "sqrt": {},
     }.items():
         given = {"x": np.resize(values, 1024)}
         check(build("eltwise", out=out, x=x, sf=function, **fields), 0, vector_format, **given)
+
+
+@pytest.mark.parametrize("mnemonic", ["conv", "dwconv", "maxpool", "avgpool", "flatten"])
+def test_strides_of_sixteen_bits(mnemonic: str) -> None:
+    taken: dict[str, int] = {}
+    channels = 6 if mnemonic == "flatten" else 3
+    x, out = slot("lm", I8, (1, 4, 1501, 3), taken), slot("lm", I8, (1, 2, 6, channels), taken)
+    fields = {"window": (2, 1)} if "conv" not in mnemonic else {}
+    if mnemonic == "conv":
+        fields["w"] = slot("lm", I8, (3, 2, 1, 3), taken)
+    elif mnemonic == "dwconv":
+        fields["w"] = slot("lm", I8, (1, 2, 1, 3), taken)
+    check(build(mnemonic, out=out, x=x, stride=(2, 300), **fields), 1, "fp32")
 
 
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)
