@@ -273,7 +273,9 @@ def pins(row: Row, pair: frozenset[Feature]) -> dict[str, object]:
     What goes with few functions is looked for beside one of them.
     """
     fixed = {name: value for name, value in pair if value not in ("set", "present")}
-    fixed |= {"sf": min(NEEDS_SF[name]) for name, _ in pair if name in NEEDS_SF and "sf" not in fixed}
+    for name, _ in pair:
+        if name in NEEDS_SF:
+            fixed.setdefault("sf", min(NEEDS_SF[name]))
     return {"out": I8, **fixed} if row.choices else fixed
 
 
