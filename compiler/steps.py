@@ -204,15 +204,26 @@ def collapsed(*views: View, keep_last: bool = False) -> tuple[View, ...]:
     """Return views of one shape, or broadcast to the first's, as instructions take them: of 4 dimensions at most.
 
     The outermost in the memory of the first comes first. Where there are more, those that each view has side by side
-    become one, but with the innermost one where it is kept; there may be too many still.
+    become one; there may be too many still.
     """
     first = views[0]
-    # The innermost is one of several elements.
-    order = sorted(first.order, key=lambda axis: first.shape[axis] != 1) if first.rank else []
-    order = list(first.order) if first.rank and first.shape[first.order[-1]] != 1 else order
-    if 0 < first.rank <= MAX_RANK:
-        return tuple(view.permuted(order) for view in views)
-    axes = [axis for axis in order if first.shape[axis] != 1]
+    if not 0 < first.rank <= MAX_RANK:
+        return merged(*views, keep_last=keep_last)
+    order = first.order
+    if first.shape[order[-1]] == 1:
+        # The innermost is one of several elements.
+        order = tuple(sorted(order, key=lambda axis: first.shape[axis] != 1))
+    return tuple(view.permuted(order) for view in views)
+
+
+def merged(*views: View, keep_last: bool = False) -> tuple[View, ...]:
+    """Return views of one shape, or broadcast to the first's, with as few dimensions as they have together.
+
+    The outermost in the memory of the first comes first. Dimensions that each view has side by side become one, but
+    with the innermost one where it is kept.
+    """
+    first = views[0]
+    axes = [axis for axis in first.order if first.shape[axis] != 1]
     dims: list[list[tuple[int, int]]] = []
     for axis in axes:
         here = [(view.shape[axis], view.strides[axis]) for view in views]
