@@ -1,4 +1,4 @@
-"""What is odd about a program that is right: data that nothing reads, weights that are written, tensors in one place.
+"""What is odd about a program that is right: data that nothing reads, what is held is written, tensors in one place.
 
 By the bytes that operands can reach over all iterations, between their first and their last: more than they do reach,
 so that nothing is said of what may be read.
@@ -54,16 +54,17 @@ def _unread(declarations: Declarations, reads: dict[Region, list[Interval]]) -> 
 
 
 def _written(declarations: Declarations, written: dict[int, list[tuple[Interval, Span]]]) -> None:
-    """Warn of weights that an instruction names as its result."""
+    """Warn of weights and constants that an instruction names as its result."""
     for declared in declarations.declared:
-        found = written.get(id(_named(declarations, declared)), []) if declared.kind == "weight" else []
+        found = written.get(id(_named(declarations, declared)), []) if declared.kind in ("weight", "const") else []
         if found:
+            kind = declared.kind.replace("const", "constant")
             help = (
-                "is it meant to be read? a weight is set up once, before the first task; what changes is a `.local`, "
-                f"and one that begins as this weight a view of it: `.local NAME TYPE[SHAPE] at {declared.key}`"
+                f"is it meant to be read? a {kind} is set up once, before the first task; what changes is a `.local`, "
+                f"and one that begins as this {kind} a view of it: `.local NAME TYPE[SHAPE] at {declared.key}`"
             )
             note = Note("it is declared here", declared.statement.name.span)
-            message = f"the weight `{declared.key}` is written"
+            message = f"the {kind} `{declared.key}` is written"
             declarations.names.warning(declared.scope, "W402", found[0][1], message, "", help, note)
 
 

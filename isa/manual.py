@@ -46,11 +46,11 @@ of three engines, which run side by side:
 
                      +-->  TE  tensor engine    {te}  <-->  LM,  <--  CB
     IB --> SEQ ------+-->  PE  pooling engine   {pe}  <-->  LM,  <--  CB
-                     +-->  ME  memory engine    {me}  <-->  LM, host, dev
+                     +-->  ME  memory engine    {me}  <-->  LM, host, dev,  -->  CB
 
 The sequencer (SEQ) fetches code from the instruction buffer (IB) and runs the loops itself. Tensors lie in the local
-memory (LM); scales, biases and tables in the constant buffer (CB). A chip has one such core or several, on a ring; see
-[Cores](#cores).
+memory (LM); scales, biases and tables in the constant buffer (CB), where the host puts them before the first task, and
+`load` and `copy` those that it has no room for. A chip has one such core or several, on a ring; see [Cores](#cores).
 """
 
 TYPES = """\

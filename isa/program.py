@@ -36,7 +36,7 @@ MEMORIES_OF_KIND = {
     "output": ("lm", "dev", "host"),
     "weight": ("lm", "dev", "host"),
     "const": ("cb",),
-    "local": ("lm", "dev", "host"),
+    "local": ("lm", "cb", "dev", "host"),
 }
 
 

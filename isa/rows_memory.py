@@ -23,11 +23,11 @@ ROWS = (
         "load",
         "me",
         (
-            moved("out", "write", "lm", "where the tensor goes"),
+            moved("out", "write", "lm cb", "where the tensor goes"),
             moved("x", "read", "host dev", "tensor in host or device memory"),
         ),
         (),
-        "Copy a tensor from host or device memory into local memory.",
+        "Copy a tensor from host or device memory into local memory or the constant buffer.",
         "out = x",
         ("bounds", "memory", "overlap"),
         """\
@@ -65,11 +65,14 @@ end
         "copy",
         "me",
         (
-            moved("out", "write", "lm", "where the tensor goes; may lie in another core's local memory", remote=True),
+            moved(
+                "out", "write", "lm cb", "where the tensor goes; may lie in another core's local memory", remote=True
+            ),
             moved("x", "read", "lm", "tensor in local memory"),
         ),
         (),
-        "Copy a tensor within local memory, or to another core's; slices make it a concatenation or a cut.",
+        "Copy a tensor within local memory, to another core's or into the constant buffer; slices make it a "
+        "concatenation or a cut.",
         "out = x",
         ("bounds", "memory", "overlap"),
         """\

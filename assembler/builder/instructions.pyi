@@ -642,11 +642,11 @@ class Instructions:
         *,
         wait: str | None = "",
     ) -> _Out:
-        """Copy a tensor from host or device memory into local memory.
+        """Copy a tensor from host or device memory into local memory or the constant buffer.
 
             out = x
 
-        out: where the tensor goes; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: where the tensor goes; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or cb
         x: tensor in host or device memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in host or dev
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
@@ -678,11 +678,11 @@ class Instructions:
         *,
         wait: str | None = "",
     ) -> _Out:
-        """Copy a tensor within local memory, or to another core's; slices make it a concatenation or a cut.
+        """Copy a tensor within local memory, to another core's or into the constant buffer; slices make it a concatenation or a cut.
 
             out = x
 
-        out: where the tensor goes; may lie in another core's local memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: where the tensor goes; may lie in another core's local memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or cb
         x: tensor in local memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 

@@ -61,7 +61,7 @@ CODES = {
     "E803": "a semaphore or a barrier is used by the wrong queues",
     "E804": "the chip has fewer cores, semaphores or barriers",
     "W401": "inputs, or outputs, share bytes",
-    "W402": "a weight is written",
+    "W402": "a weight or a constant is written",
     "W403": "nothing reads a tensor that has data",
     "W601": "a scale is left out: a result has none, though what it is made of has",
     "W602": "a scale is left out: integers, or a sum, have none, and are read beside scales",

@@ -6,6 +6,7 @@ their type allows; where they follow counters, those of each iteration go togeth
 accumulator of 64, which no sum passes.
 
 An i32 result that is added to i32 values, and a sum of such, is bounded by its types and by all that those are made of.
+A bias that the program writes is bounded by whatever is moved to where it lies: by the constants that it streams.
 """
 
 from bisect import bisect_left, bisect_right
@@ -109,16 +110,17 @@ class _Sums:
             if self._kept.most(core, out, trips) > I32.high:
                 raise _Unknown("it adds i32 sums: by their types they can pass 32 bits, taken together")
             return None
-        if self.by_types(core, instruction, trips) <= I32.high:
+        if self.by_types(core, instruction, trips, self._kept) <= I32.high:
             return None
         w_zero = int(instruction.attribute("w_zero")[0])
         of_x, of_w = _ends(x.dtype, int(instruction.attribute("x_zero")[0])), _ends(w.dtype, w_zero)
-        biases = self._biases(core, bias, trips)
+        biases = self._biases(core, bias, trips, self._kept)
         if not self._held.is_written(core, x, trips) and self._held.tensor(core, x, 0) is not None:
             raise _Unknown("x is a constant, too: the worst that its type allows is not there")
         is_held = not self._held.is_written(core, w, trips)
         sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for (at_w, at_bias), counters in _together((w if is_held else None, bias), trips).items():
+        moving = bias if len(biases) > 1 else None
+        for (at_w, at_bias), counters in _together((w if is_held else None, moving), trips).items():
             if at_w not in sums:
                 factors = self._factors(core, instruction, w, at_w) if is_held else None
                 if factors is None:
@@ -127,7 +129,8 @@ class _Sums:
                 else:
                     _make_room("the sums of its channels", (len(sums) + 1) * factors.shape[-1] * 2 * np.int64().nbytes)
                     sums[at_w] = _reach(factors, w_zero, of_x)
-            least, most = (each + biases[at_bias] for each in sums[at_w])
+            low, high = biases[at_bias]
+            least, most = sums[at_w][0] + low, sums[at_w][1] + high
             passes = np.flatnonzero((least < I32.low) | (most > I32.high))
             if len(passes):
                 channel = int(passes[0])
@@ -146,7 +149,7 @@ class _Sums:
         if x.elements // out.elements * most > I32.high:
             raise _Unknown(f"it adds {x.elements // out.elements:,} integers that reach {most:,} by their types")
 
-    def by_types(self, core: int, instruction: Instruction, trips: Sequence[int]) -> int:
+    def by_types(self, core: int, instruction: Instruction, trips: Sequence[int], kept: "_Kept") -> int:
         """Return what a sum of products and its bias reach at most, by the types of the factors; raise _Unknown."""
         x, w, bias = (instruction.operand(name) for name in ("x", "w", "bias"))
         assert x is not None and w is not None
@@ -154,18 +157,25 @@ class _Sums:
             max(map(abs, _ends(operand.dtype, int(instruction.attribute(name)[0]))))
             for name, operand in (("x_zero", x), ("w_zero", w))
         ]
-        biases = self._biases(core, bias, trips)
+        biases = self._biases(core, bias, trips, kept)
         return products_of_sum(instruction) * prod(factors) + max(int(np.abs(each).max()) for each in biases.values())
 
-    def _biases(self, core: int, bias: Operand | None, trips: Sequence[int]) -> dict[int, np.ndarray]:
-        """Return the bias of each channel, or of all, by what counters add to its address; 0 where there is none."""
+    def _biases(
+        self, core: int, bias: Operand | None, trips: Sequence[int], kept: "_Kept"
+    ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Return the least and the greatest bias of each channel, or of all, by what counters add to its address.
+
+        0 where there is none; one for all counters where the program writes it.
+        """
         if bias is not None and self._held.is_written(core, bias, trips):
-            raise _Unknown("the program writes its bias")
-        found: dict[int, np.ndarray] = {}
+            most = np.array([kept.most_moved(core, bias, trips)])
+            return {0: (-most, most)}
+        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for (at,) in _together((bias,), trips):
             _make_room("its biases", (len(found) + 1) * (bias.elements if bias else 1) * np.int64().nbytes)
             known = None if bias is None else self._held.tensor(core, bias, at)
-            found[at] = np.zeros(1, np.int64) if known is None else known.astype(np.int64)
+            values = np.zeros(1, np.int64) if known is None else known.astype(np.int64)
+            found[at] = values, values
         return found
 
     def _factors(self, core: int, instruction: Instruction, w: Operand, at: int) -> np.ndarray | None:
@@ -319,7 +329,7 @@ class _Kept:
     of the first, and all that may be added.
     """
 
-    def __init__(self, plan: Plan, by_types: Callable[[int, Instruction, Sequence[int]], int]) -> None:
+    def __init__(self, plan: Plan, by_types: Callable[[int, Instruction, Sequence[int], "_Kept"], int]) -> None:
         makers: list[tuple[int, Instruction, tuple[int, ...]]] = []
         others: dict[tuple[int, str], list[tuple[int, int]]] = {}
         self._ends: dict[tuple[int, str], list[int]] = {}
@@ -328,7 +338,7 @@ class _Kept:
             for instruction, trips in zip(part.core.code, part.core.trips(plan.tasks)):
                 for kind, operand in instruction.accesses():
                     place, extent = _place(part.number, operand), operand.extent(trips)
-                    if operand.dtype == I32 and operand.memory != "cb":
+                    if operand.dtype == I32:
                         spans.setdefault(place, []).append(extent)
                         if kind == "write":
                             makers.append((part.number, instruction, trips))
@@ -356,7 +366,10 @@ class _Kept:
                 self._doubt(place, [(symbol.address, end)], f"`{symbol.name}`, an input, may have any value")
             for segment in part.core.segments:
                 self._hold(region(part.number, segment.memory), segment)
-        for maker in makers:
+        products = [maker for maker in makers if _is_product(maker[1])]
+        self._products = {self._pool(core, out, trips) for core, i, trips in products if (out := i.operand("out"))}
+        # Products last: of their biases is known then what is moved there.
+        for maker in sorted(makers, key=lambda maker: _is_product(maker[1])):
             self._enter(*maker, by_types)
 
     def most(self, core: int, operand: Operand, trips: Sequence[int]) -> int:
@@ -366,12 +379,20 @@ class _Kept:
             raise _Unknown(f"it adds i32 sums: {self._why[pool]}")
         return self._first[pool] + self._added[pool]
 
+    def most_moved(self, core: int, bias: Operand, trips: Sequence[int]) -> int:
+        """Return what a bias that is written reaches at most, where none is a sum of products; raise _Unknown."""
+        pool = self._pool(core, bias, trips)
+        why = "it is a sum of products" if pool in self._products else self._why.get(pool)
+        if why is not None:
+            raise _Unknown(f"the program writes its bias: {why}")
+        return self._first[pool] + self._added[pool]
+
     def _enter(
         self,
         core: int,
         instruction: Instruction,
         trips: Sequence[int],
-        by_types: Callable[[int, Instruction, Sequence[int]], int],
+        by_types: Callable[[int, Instruction, Sequence[int], "_Kept"], int],
     ) -> None:
         """Enter what an instruction puts into a pool, or adds to it."""
         out, x = instruction.operand("out"), None
@@ -379,7 +400,7 @@ class _Kept:
         pool, taken = self._pool(core, out, trips), _taken(instruction)
         if _is_product(instruction):
             try:
-                most = by_types(core, instruction, trips)
+                most = by_types(core, instruction, trips, self)
             except _Unknown as unknown:
                 self._why[pool] = str(unknown)
                 return

@@ -22,8 +22,6 @@ class Scoreboard:
         `first` is the core's first queue among all.
         """
         for kind, operand in instruction.accesses():
-            if operand.memory == "cb":
-                continue
             low, high = (operand.address_at(counters) + end for end in operand.span())
             for other in ("write",) if kind == "read" else ("write", "read"):
                 for engine, finishes in enumerate(self._finishes):

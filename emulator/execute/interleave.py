@@ -154,8 +154,6 @@ class _Board:
             return needs
         rows = []
         for kind, operand in instruction.accesses():
-            if operand.memory == "cb":
-                continue
             memory = self._memories.setdefault((operand.memory, operand.core), len(self._memories))
             low, high = (operand.address_at(counters) + end for end in operand.span())
             known = self._rows[: self._count]

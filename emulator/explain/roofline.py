@@ -139,6 +139,7 @@ def ideal(chip: Chip, instruction: Instruction, cost: Cost) -> dict[str, float]:
         for name, size, rate in (
             ("LM read", cost.read, port),
             ("LM write", cost.written, port),
+            ("CB write", cost.written, port),
             ("ring", cost.written, ring),
         ):
             if name in least:

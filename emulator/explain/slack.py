@@ -9,11 +9,12 @@ those that won.
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from emulator.plan.plan import CorePlan, Plan
+from emulator.plan.plan import CorePlan, Plan, writes_constants
 from emulator.plan.row import ABSENT, FIELDS, SEQ, WRITE, Field
 from emulator.timing.columns import Record
 from emulator.timing.costs import holds
@@ -73,7 +74,8 @@ def unroll(timeline: Timeline, core: CorePlan, first: int) -> Executed:
     chip, found = timeline.plan.chip, Executed(first)
     counters = [0] * (MAX_LOOP_DEPTH + 1)
     counters[TASK_COUNTER] = timeline.task
-    operands = [_operands(core, k) for k in range(len(core.opcodes))]
+    unwritten = () if writes_constants(core) else ("cb",)
+    operands = [_operands(core, k, unwritten) for k in range(len(core.opcodes))]
     engines, loops = core.engines.tolist(), core.loops.tolist()
     at = gap = 0
     while engines[at] != SEQ or loops[at][1]:
@@ -103,12 +105,15 @@ def unroll(timeline: Timeline, core: CorePlan, first: int) -> Executed:
     return found
 
 
-def _operands(core: CorePlan, k: int) -> list[tuple[int, int, bool, list[list[int]]]]:
-    """Return low, high, whether it is written, and terms of each operand of an instruction that may conflict."""
+def _operands(core: CorePlan, k: int, unwritten: Sequence[str]) -> list[tuple[int, int, bool, list[list[int]]]]:
+    """Return low, high, whether it is written, and terms of each operand of an instruction that may conflict.
+
+    Those in memories that are `unwritten` do not.
+    """
     found = []
     for slot, operand in enumerate(core.core.code[k].operands):
         address = int(core.rows[k, slot * FIELDS + Field.ADDRESS])
-        if operand is not None and operand.memory != "cb" and address != ABSENT:
+        if operand is not None and operand.memory not in unwritten and address != ABSENT:
             low, high = (core.spans[k, slot] + address).tolist()
             terms = [[term.counter, term.modulus, term.stride] for term in operand.terms]
             found.append((low, high, bool(core.access[k, slot] & WRITE), terms))

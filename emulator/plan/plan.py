@@ -87,6 +87,11 @@ def repeats_after(plan: Plan) -> int:
     return plan.tasks if 0 in moduli else min(lcm(*moduli), plan.tasks)
 
 
+def writes_constants(part: CorePlan) -> bool:
+    """Whether an instruction of a core writes to its constant buffer: else no access there conflicts with another."""
+    return any(kind == "write" and o.memory == "cb" for i in part.core.code for kind, o in i.accesses())
+
+
 def where(core: Core, k: int) -> str:
     """Return the place of an instruction and, where it is known, its text."""
     line = core.lines[k]

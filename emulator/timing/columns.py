@@ -153,7 +153,7 @@ class Sync(Columns):
 
 
 class Access(Columns):
-    """An operand of an instruction that is no constant."""
+    """An operand of an instruction that may conflict with another."""
 
     # Its bytes at counters 0, READ or WRITE.
     LOW = auto()

@@ -41,8 +41,12 @@ class Cost:
 
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
-    """Return the bytes that an instruction reads or writes, each operand counted once, constants left out."""
-    return sum(operand.bytes for kind, operand in instruction.accesses() if kind == access and operand.memory != "cb")
+    """Return the bytes that an instruction reads or writes, each operand once, but for the constants that it reads."""
+    return sum(
+        operand.bytes
+        for kind, operand in instruction.accesses()
+        if kind == access and (kind == "write" or operand.memory != "cb")
+    )
 
 
 def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], macs: int = 0) -> Cost:
@@ -148,8 +152,8 @@ def move(chip: Chip, instruction: Instruction) -> Cost:
             bandwidth = min(chip["ring.bytes_per_cycle"], chip["me.bytes_per_cycle"])
             demands["ring"] = moved_cycles(chip, operand, run_length(operand), bandwidth)
             latency += chip["ring.latency"]
-        elif operand.memory == "lm":
-            demands[f"LM {access}"] = moved_cycles(chip, operand, run_length(operand))
+        elif operand.memory in ("lm", "cb"):
+            demands[f"{operand.memory.upper()} {access}"] = moved_cycles(chip, operand, run_length(operand))
         else:
             path = "pcie" if operand.memory == "host" else "dev"
             bandwidth = min(chip[f"memory.{path}_bytes_per_cycle"], chip["me.bytes_per_cycle"])

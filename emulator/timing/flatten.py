@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from emulator.jit.arrays import Matrix
-from emulator.plan.plan import Plan
+from emulator.plan.plan import Plan, writes_constants
 from emulator.plan.row import FIELDS, Field
 from emulator.timing.columns import FIRST_LINK, NONE, Access, Code, Held, Sync, Term
 from emulator.timing.costs import Cost, holds
@@ -22,7 +22,8 @@ SYNCS = {
 def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[Matrix, ...]:
     """Return what `walk` reads of a plan and the costs of its cores: code, operands, terms and what is held.
 
-    What is absent is left out, and constants: no instruction writes them. An index counts through all cores' code.
+    What is absent is left out, and the constants of a core that writes none: nothing there conflicts. An index counts
+    through all cores' code.
     """
     code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, len(Code)), np.int64)
     chip, blocks_each = plan.chip, plan.chip["memory.lm_blocks"]
@@ -40,6 +41,7 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[Matrix, ...]:
         slots = part.spans.shape[1]
         bounds = (part.rows[:, Field.ADDRESS : slots * FIELDS : FIELDS, None] + part.spans).tolist()
         access, cycles, firsts = part.access.tolist(), [], []
+        unwritten = () if writes_constants(part) else ("cb",)
         for k, instruction in enumerate(part.core.code):
             cost = of_core.get(k)
             cycles.append((cost.occupancy, cost.latency) if cost else (0, 0))
@@ -48,7 +50,7 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[Matrix, ...]:
             if instruction.opcode in SYNCS:
                 mine[k, Code.SYNC], mine[k, Code.NUMBER] = SYNCS[instruction.opcode], instruction.attributes[0][0]
             for slot, operand in enumerate(instruction.operands):
-                if operand is not None and operand.memory != "cb":
+                if operand is not None and operand.memory not in unwritten:
                     owner, block = part.number if operand.core is None else operand.core, NONE
                     if blocks_each and operand.memory == "lm":
                         block = FIRST_LINK + 2 * chip["chip.cores"] + owner * blocks_each

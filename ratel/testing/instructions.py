@@ -49,6 +49,28 @@ INDEX_AREA, INDICES = 248 * 1024, 2048
 COMPRESSED_AREA = 184 * 1024
 
 
+# Bytes of a constant buffer that one instruction writes at most.
+MOST_WRITTEN = 1024
+
+
+@dataclass
+class Constants:
+    """A constant buffer as it fills: where it ends, where vectors lie that need data, and what instructions write.
+
+    Of what is written: first byte, byte behind the last, type; it has no data, and may be read as vectors.
+    """
+
+    end: int = 0
+    held: set[int] = field(default_factory=set)
+    written: list[tuple[int, int, DType]] = field(default_factory=list)
+
+    def take(self, draw: Draw, dtype: DType, size: int) -> int:
+        """Return where so many bytes begin that nobody has had."""
+        start = self.end + -self.end % dtype.bytes + draw(st.sampled_from((0, 0, 4)))
+        self.end = start + size
+        return start
+
+
 @dataclass
 class Place:
     """Gives each operand of one instruction bytes of its own; `trips` are the counts of the open loops, task first.
@@ -58,7 +80,7 @@ class Place:
 
     trips: tuple[int, ...] = (1,)
     areas: bool = False
-    constants: int = 0
+    constants: Constants = field(default_factory=Constants)
     pins: Fields = field(default_factory=dict)
     cursors: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
@@ -80,9 +102,15 @@ class Place:
         strides = draw(_strides(tuple(shape), write, free))
         operand = Operand(memory, 0, dtype, tuple(shape), strides, draw(_terms(self.trips, dtype.bytes)))
         low, high = operand.extent(self.trips)
+        if memory == "cb" and high - low > MOST_WRITTEN:
+            memory = "lm"
+        if memory == "cb":
+            start = self.constants.take(draw, dtype, high - low)
+            self.constants.written.append((start, start + high - low, dtype))
+            return replace(operand, address=start - low)
         area = INDEX_AREA if index else AREAS[dtype]
         start = self._take(draw, memory, dtype, area, high - low)
-        return Operand(memory, start - low, dtype, operand.shape, strides, operand.terms)
+        return replace(operand, memory=memory, address=start - low)
 
     def weight(self, draw: Draw, dtype: DType, shape: Sequence[int]) -> Operand:
         """Return a dense or a compressed weight; of the latter the data need not hold what its mask tells of."""
@@ -98,10 +126,14 @@ class Place:
 
     def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
         """Return a dense vector in the constant buffer."""
-        self.constants += -self.constants % dtype.bytes + draw(st.sampled_from((0, 0, 4)))
-        operand = Operand("cb", self.constants, dtype, (length,), (1,))
-        self.constants += operand.bytes
-        return operand
+        size = length * dtype.bytes
+        written = [low for low, high, held in self.constants.written if held == dtype and high - low >= size]
+        if written and draw(st.booleans()):
+            start = draw(st.sampled_from(written))
+        else:
+            start = self.constants.take(draw, dtype, size)
+            self.constants.held.add(start)
+        return Operand("cb", start, dtype, (length,), (1,))
 
     def _take(self, draw: Draw, memory: str, dtype: DType, area: int, size: int) -> int:
         key = (memory, area if self.areas else None)
@@ -562,9 +594,9 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "resize": _resize,
         "roisample": _roisample,
         "roipool": _roipool,
-        "load": _moved(("lm",), ("host", "dev")),
+        "load": _moved(("lm", "lm", "cb"), ("host", "dev")),
         "store": _moved(("host", "dev"), ("lm",)),
-        "copy": _moved(("lm",), ("lm",)),
+        "copy": _moved(("lm", "lm", "cb"), ("lm",)),
         "fill": _fill,
         "transpose": _transpose,
         "gather": _gather,

@@ -47,13 +47,17 @@ def _body(draw: Draw, place: Place, code: list[Instruction], budget: list[int], 
             code.append(build("loop", counter=len(place.trips), count=count))
             inner = Place((*place.trips, count), True, place.constants)
             _body(draw, inner, code, budget, mnemonics)
-            place.constants = inner.constants
             code.append(build("brnz", counter=len(place.trips)))
         else:
             waits = draw(st.sets(st.sampled_from(ENGINES))) if draw(st.integers(0, 2)) == 0 else ()
             own = Place(place.trips, True, place.constants)
             code.append(instruction_at(draw, draw(st.sampled_from(mnemonics)), own, sorted(waits)))
-            place.constants = own.constants
+
+
+def _constants(code: Sequence[Instruction], place: Place) -> list[Operand]:
+    """Return the vectors in the constant buffer that need data, each once."""
+    found = (op for instruction in code for _, op in instruction.accesses() if op.memory == "cb")
+    return list(dict.fromkeys(op for op in found if op.address in place.constants.held))
 
 
 # Changes of a chip that no bit of a result depends on.
@@ -74,16 +78,15 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
     """
     code: list[Instruction] = []
     tasks = draw(st.sampled_from((1, 1, 2, 3)))
-    _body(draw, Place((tasks,), areas=True), code, [max_instructions], ENGINE_MNEMONICS)
+    place = Place((tasks,), areas=True)
+    _body(draw, place, code, [max_instructions], ENGINE_MNEMONICS)
     code.append(build("end"))
     if not dev:
         code = [_without_dev(instruction) for instruction in code]
     seed = draw(st.integers(0, 2**32 - 1))
     symbols: list[Symbol] = []
     segments: list[Segment] = []
-    for k, operand in enumerate(
-        dict.fromkeys(op for instruction in code for _, op in instruction.accesses() if op.memory == "cb")
-    ):
+    for k, operand in enumerate(_constants(code, place)):
         data = random_data(seed + k, operand.dtype, operand.elements)
         symbols.append(Symbol(f"c{k}", "const", "cb", operand.address, operand.dtype, operand.shape))
         segments.append(Segment("cb", operand.address, data))
@@ -186,8 +189,7 @@ class _Team:
         self.places = [Place((*place.trips, count), True, place.constants) for place in before]
         self.codes = [[] for _ in codes]
         self.body(depth + 1)
-        for place, inner, code, looped in zip(before, self.places, codes, self.codes, strict=True):
-            place.constants = inner.constants
+        for place, code, looped in zip(before, codes, self.codes, strict=True):
             if looped:
                 counter = len(place.trips)
                 code += [build("loop", counter=counter, count=count), *looped, build("brnz", counter=counter)]
@@ -238,7 +240,7 @@ def programs_of_cores(draw: Draw, least: int = 1) -> Program:
         code = [_moved_in_host(_without_dev(instruction), number * AREA_END) for instruction in code]
         code.append(build("end"))
         lines = tuple(Line("drawn.npu", 1 + k, str(instruction.row.mnemonic)) for k, instruction in enumerate(code))
-        constants = dict.fromkeys(op for instruction in code for _, op in instruction.accesses() if op.memory == "cb")
+        constants = _constants(code, team.places[number])
         segments = [Segment("cb", op.address, random_data(number, op.dtype, op.elements)) for op in constants]
         symbols = [
             Symbol("slots", "local", "lm", SLOTS, I8, (TAKEN - SLOTS,)),

@@ -224,10 +224,9 @@ def bounds(e: Executed) -> Bounds:
     """Return what the scoreboard holds of an execution: whether it writes, the memory, and the bounding bytes."""
     found = []
     for kind, operand in e.instruction.accesses():
-        if operand.memory != "cb":
-            low, high = operand.span()
-            address = operand.address_at(e.counters)
-            found.append((kind == "write", (operand.memory, operand.core), address + low, address + high))
+        low, high = operand.span()
+        address = operand.address_at(e.counters)
+        found.append((kind == "write", (operand.memory, operand.core), address + low, address + high))
     return found
 
 

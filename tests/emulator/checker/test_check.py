@@ -452,6 +452,52 @@ def test_what_i32_sums_are_added_to_is_bounded_or_told(held: int, lines: list[st
     assert len(verdict.unseen) == bool(why) and all(why in line for line in verdict.unseen)
 
 
+STREAMED = """
+.chip edge
+.input x i8[1, 1000]
+.weight w i8[1000, 1] = 127
+.weight biases i32[4, 1] in dev = {}
+.local b i32[2, 1] in cb
+.output y i32[1, 1]
+loop k, 4
+load b[k % 2], biases[k]
+matmul y, x, w, bias=b[k % 2]
+brnz k
+{}
+end
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("held", "line", "codes", "why"),
+    [
+        ("[[1], [2], [3], [2000000000]]", "", [], ""),
+        ("[[1], [2], [3], [2140000000]]", "", ["C501"], ""),
+        ("[[-2140000000], [2], [3], [4]]", "", ["C501"], ""),
+        (
+            "3",
+            ".input v i32[1, 1]\ncopy b[0], v[0]\nmatmul y, x, w, bias=b[0]",
+            [],
+            "`v`, an input, may have any value",
+        ),
+        (
+            "3",
+            ".local t i32[1, 1]\nmatmul t, x, w\ncopy b[0], t[0]\nmatmul y, x, w, bias=b[0]",
+            [],
+            "a sum of products",
+        ),
+        ("3", ".local o i8[4] at b\n.local t i8[4]\nfill t\ncopy o, t", [], "is no i32"),
+    ],
+)
+def test_a_streamed_bias_is_bounded_by_all_that_comes_to_its_place(
+    held: str, line: str, codes: list[str], why: str
+) -> None:
+    verdict = ratel.check(ratel.assemble(STREAMED.format(held, line)))
+    assert [finding.code for finding in verdict.findings if finding.code == "C501"] == codes
+    assert bool(verdict.unseen) == bool(why) and all(why in text for text in verdict.unseen)
+
+
 FAR = """
 .chip edge
 .order compiler

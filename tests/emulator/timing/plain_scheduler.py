@@ -78,8 +78,6 @@ def unroll(program: Program, core: int, chip: Chip) -> tuple[list[Executed], int
             if instruction.row.mnemonic != "end":
                 touched = []
                 for access, operand in instruction.accesses():
-                    if operand.memory == "cb":
-                        continue
                     low, high = operand.span()
                     address = operand.address_at(counters)
                     touched.append((access, operand.memory, operand.core, address + low, address + high))
@@ -131,7 +129,7 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
     """Return what an instruction holds, each with its cycles; one that it needs for two operands comes twice."""
     held: list[tuple[object, int]] = []
     cores, blocks = chip["chip.cores"], chip["memory.lm_blocks"]
-    operands = [operand for _, operand in e.instruction.accesses() if operand.memory != "cb"]
+    operands = [operand for _, operand in e.instruction.accesses()]
     for operand, (access, memory, core, low, high) in zip(operands, e.touched, strict=True):
         if core is not None:
             cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
