@@ -19,7 +19,7 @@ from emulator.timing.costs_tensor import products_a_cycle
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Step
 from emulator.timing.timeline import Timeline, longest, schedule
 from isa.chip import DATAFLOWS, SYSTOLIC, Chip, load_chip
-from isa.dtypes import I8
+from isa.dtypes import F32, I8
 from isa.errors import Trap
 from isa.instruction import Instruction, build
 from isa.operand import Operand, Term, dense
@@ -88,12 +88,15 @@ def core_of(code: list[Instruction]) -> Core:
 
 @st.composite
 def crowds(draw: st.DrawFn) -> Program:
-    """Draw a program of two to four cores that all move bytes at once: to and from dev and host, and to each other."""
+    """Draw a program of two to four cores that all move bytes at once: to and from dev and host, and to each other.
+
+    Some is moved to constants, which are read.
+    """
     cores, sizes = draw(st.integers(2, 4)), st.sampled_from((64, 1024))
 
     def instruction(core: int) -> Instruction:
         kind, size = (
-            draw(st.sampled_from(("load", "store", "send", "send", "send", "copy", "fill", "eltwise"))),
+            draw(st.sampled_from(("load", "store", "send", "send", "send", "copy", "fill", "eltwise", "cb", "scale"))),
             draw(sizes),
         )
         out, x = (dense("lm", 1024 * slot, I8, (size,)) for slot in draw(st.permutations(range(8)))[:2])
@@ -101,6 +104,13 @@ def crowds(draw: st.DrawFn) -> Program:
         waits = tuple(draw(st.sets(st.sampled_from(ENGINES), max_size=1)))
         if kind == "load":
             return build("load", waits, out=out, x=outside)
+        constants = dense("cb", 4 * draw(st.integers(0, 3)), F32, (draw(st.sampled_from((1, 64))),))
+        if kind == "cb":
+            return build("load", waits, out=constants, x=replace(outside, dtype=F32, shape=constants.shape))
+        if kind == "scale":
+            shape = size // constants.elements, constants.elements
+            out, x = (dense("lm", operand.address, I8, shape) for operand in (out, x))
+            return build("eltwise", waits, out=out, x=x, ew1_scale=constants)
         if kind == "store":
             return build("store", waits, out=outside, x=x)
         if kind == "fill":
