@@ -47,6 +47,10 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "seq.issue_cycles": (_COUNT, 1, 1e6, "cycles that the sequencer takes for an instruction"),
     "seq.loop_cycles": (_COUNT, 0, 1e6, "cycles that the sequencer takes for loop and brnz"),
     "seq.queue_depth": (_COUNT, 1, 4096, "instructions that wait in an engine's queue"),
+    "seq.fetch_bytes_per_cycle": (
+        *(_RATE, 0, 1e9),
+        "code from device memory through the instruction buffer; 0: what does not fit there does not run",
+    ),
     "sync.semaphores": (_COUNT, 0, 65536, "semaphores"),
     "sync.barriers": (_COUNT, 0, 65536, "barriers"),
     "sync.cycles": (_COUNT, 1, 1e6, "cycles of its queue that signal, wait or barrier takes"),
@@ -138,6 +142,11 @@ class Chip:
     def memory_bytes(self, memory: str) -> int:
         """Return the size of a memory in bytes, 0 where the chip has none."""
         return int(self.values[f"memory.{memory}_bytes"])
+
+    @property
+    def fetches(self) -> bool:
+        """Whether code that the instruction buffer does not hold is fetched through it, from device memory."""
+        return bool(self.values["memory.dev_bytes"] and self.values["seq.fetch_bytes_per_cycle"])
 
     def replace(self, **overrides: Any) -> "Chip":
         """Return the chip with numbers changed: `te__latency=20` or `**{"te.latency": 20}`.
