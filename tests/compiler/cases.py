@@ -202,8 +202,8 @@ def section(found: list[Outcome]) -> str:
     lines = [
         BEGIN,
         "",
-        f"Of the {len(found)} cases {counts['chip']} are computed by the chip alone and {counts['host']} by the host or",
-        f"by both, with the results that the standard expects; {counts['refused']} are refused.",
+        f"Of the {len(found)} cases {counts['chip']} are computed by the chip alone and {counts['host']} by the host",
+        f"or by both, with the results that the standard expects; {counts['refused']} are refused.",
         "",
         "| operator | chip | host | refused |",
         "| --- | --- | --- | --- |",
