@@ -151,7 +151,7 @@ class Lowering:
 
     def fill(self, out: View, value: Any) -> None:
         """Write one value to all elements; a number that `fill` has not is copied."""
-        if abs(value) <= MOST_FILLED:
+        if abs(float(value)) <= MOST_FILLED:
             (out,) = collapsed(out)
             assert out.rank <= MAX_RANK, "what is filled is dense"
             self.emit("fill", out, value=float(value) or None)

@@ -22,12 +22,14 @@ from isa.errors import InputError
 from isa.program import Program
 from ratel import api
 from ratel.testing.instructions import instructions, random_data
+from ratel.testing.networks import Network, networks
 from ratel.testing.programs import looped_programs, programs, programs_of_cores, race_free_programs, racy_programs
 
 if TYPE_CHECKING:
     from emulator.execute.interleave import Interleaver
 
 __all__ = [
+    "Network",
     "ProgramFailure",
     "assert_equivalent",
     "assert_laws_of_time",
@@ -36,6 +38,7 @@ __all__ = [
     "inputs",
     "instructions",
     "looped_programs",
+    "networks",
     "programs",
     "programs_of_cores",
     "quantisations",

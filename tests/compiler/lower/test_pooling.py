@@ -40,6 +40,11 @@ def test_greatest(data: st.DataObject) -> None:
     check(network(("MaxPool", "x", "y", attributes), given={"x": x}))
 
 
+def test_greatest_of_channels_last() -> None:
+    attributes = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
+    check(network(("NhwcMaxPool", "x", "y", attributes), given={"x": noise(1, "int8", (2, 7, 5, 4))}))
+
+
 @few
 @given(st.data())
 def test_averages_of_floats(data: st.DataObject) -> None:
