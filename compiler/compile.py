@@ -104,7 +104,7 @@ def lowered(graph: Graph) -> Plan:
     """Return what the chip does for a part of a network all of whose nodes it computes."""
     low = _lower(graph, None)
     outputs = {name: _output(low, name) for name in graph.outputs}
-    return Plan(tuple(low.steps), low.inputs, outputs, low.views)
+    return Plan(tuple(low.steps), low.inputs, outputs, low.views, low.inexact)
 
 
 def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:

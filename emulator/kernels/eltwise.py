@@ -9,7 +9,7 @@ from emulator.kernels.arithmetic import is_fixed
 from emulator.kernels.chain import all_at_once, open_chain, run_chain
 from emulator.kernels.elements import accumulators
 from emulator.kernels.numbers import I8_CODE, address, load_integers
-from emulator.kernels.rows import OUT, Attribute, X, load_rows, row_count, row_start, rows_in_run
+from emulator.kernels.rows import OUT, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import is_ended, share
 from emulator.plan.blocks import LANES
 from emulator.plan.row import Field, attribute_slot, operand_slot
