@@ -275,11 +275,12 @@ def _check_sizes(resolver: Resolver, pool: Pool, chip: Chip, last: Span, report:
             f"expected {MAX_DISTINCT_OPERANDS:,}",
             help,
         )
-    elif size > chip["memory.ib_bytes"]:
+    elif size > chip["memory.ib_bytes"] and not chip.fetches:
         message = (
             f"the code takes {size:,} bytes: {len(resolver.code):,} instructions of {WORD_BYTES}, "
             f"{len(distinct):,} operands of {DESCRIPTOR.itemsize}"
         )
+        help = f"{help}; {chip.name} does not fetch code from device memory, as others do"
         report.error(
             "E405", last, message, f"the instruction buffer of {chip.name} has {chip['memory.ib_bytes']:,}", help
         )

@@ -28,37 +28,34 @@ def mending(
     instruction: Instruction, statement: nodes.Instruction, bound: Arguments, given: Mapping[str, Given]
 ) -> str:
     """Return how an instruction with problems would be right, "" where nothing simple helps."""
-    return (
-        _swapped(instruction, statement, given)
-        or _sized(instruction, bound)
-        or _laid_out(instruction)
-        or _elsewhere(instruction, given)
-    )
+    return _swapped(instruction, statement, given) or _sized(instruction, bound) or _laid_out(instruction)
 
 
 def _fits(instruction: Instruction) -> bool:
     return not check_instruction(instruction)
 
 
-def _elsewhere(instruction: Instruction, given: Mapping[str, Given]) -> str:
-    """Say how a tensor comes into the memory that it has to be in, or to the type of a bias."""
-    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
-        if operand is None:
-            continue
-        symbol = held.symbol if (held := given.get(spec.name)) else None
-        name = symbol.name if symbol else spec.name
-        if spec.name == "bias" and operand.dtype.is_float:
-            return (
-                "a bias is counted in steps of x.scale * w.scale: `ratel.quantise.bias` makes it of floats; "
-                "`ew1_bias=` takes floats, which are added behind the sum, once it is scaled"
-            )
-        if operand.memory in spec.memories or operand.core is not None:
-            continue
-        if spec.memories == ("cb",):
-            return f"biases, scales and tables lie in the constant buffer: declare `{name}` with `.const`"
-        if operand.memory in SHARED and "lm" in spec.memories:
-            way = "`load` it into a `.local` first" if spec.access == "read" else "write a `.local`, and `store` that"
-            return f"`{name}` is in {operand.memory}, which only load and store reach: {way}"
+def elsewhere(instruction: Instruction, name: str, given: Mapping[str, Given]) -> str:
+    """Return how what is given for an operand comes into the memory that it must be in, or to the type of a bias."""
+    names = [spec.name for spec in instruction.row.operands]
+    operand = instruction.operand(name) if name in names else None
+    if operand is None or operand.core is not None:
+        return ""
+    spec = instruction.row.operands[names.index(name)]
+    symbol = held.symbol if (held := given.get(name)) else None
+    own = symbol.name if symbol else name
+    if name == "bias" and operand.dtype.is_float:
+        return (
+            "a bias is counted in steps of x.scale * w.scale: `ratel.quantise.bias` makes it of floats; "
+            "`ew1_bias=` takes floats, which are added behind the sum, once it is scaled"
+        )
+    if operand.memory in spec.memories:
+        return ""
+    if spec.memories == ("cb",):
+        return f"biases, scales and tables lie in the constant buffer: declare `{own}` with `.const`"
+    if operand.memory in SHARED and "lm" in spec.memories:
+        way = "`load` it into a `.local` first" if spec.access == "read" else "write a `.local`, and `store` that"
+        return f"`{own}` is in {operand.memory}, which only load and store reach: {way}"
     return ""
 
 

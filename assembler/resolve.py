@@ -1,14 +1,14 @@
 """From statements to instructions: operands, attributes, words and waits, loops, zero points and multipliers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from assembler.arguments import Arguments, bind
 from assembler.attributes import Attributes
 from assembler.expressions import Evaluator
 from assembler.multipliers import Pool, automatic, chosen
-from assembler.near_misses import mending
+from assembler.near_misses import elsewhere, mending
 from assembler.operands import Given, operand
 from assembler.requantise import MULTIPLIERS, ScaleProblem
 from assembler.scales import Scales
@@ -278,7 +278,7 @@ class Resolver:
         for problem in firsts[-1:] if mend else firsts:
             span = bound.spans.get(problem.place, statement.mnemonic.span)
             message = self._in_words_of_the_text(problem.message, row, bound)
-            help = mend or _help(problem, row, bound)
+            help = mend or _help(problem, row, bound) or elsewhere(instruction, problem.place, given)
             self.names.error(scope, CODE_OF[problem.code], span, message, problem.help, help)
         if problems:
             raise Failed
@@ -315,6 +315,11 @@ def _help(problem: Diagnostic[str], row: Row, bound: Arguments) -> str:
     if problem.code != "chain" or not words:
         return ""
     for word in words.keys() & set(bound.words.values()):
-        return f"write `{word}=({', '.join(name.upper() for name in words[word])})`"
-    written = [f"`{word}={names[0].upper()}`" if len(names) == 1 else f"`{word}`" for word, names in words.items()]
-    return f"`{problem.place}` comes with {listed(written)}"
+        return f"write {_written(word, words[word])}"
+    return f"`{problem.place}` comes with {listed(_written(*taken) for taken in words.items())}"
+
+
+def _written(word: str, names: Sequence[str]) -> str:
+    """Return how a word is written with what it takes, `add=EW2`."""
+    values = ", ".join(name.upper() for name in names)
+    return f"`{word}={values}`" if len(names) == 1 else f"`{word}=({values})`"

@@ -1,18 +1,21 @@
 """From an ONNX network to programs: the passes in turn."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from compiler import regions, tables
-from compiler.emit import emit
+from compiler.arrange import arranged, banded
+from compiler.batch import batched
+from compiler.emit import Section, emit
 from compiler.graph import Graph, Node, Refusal
 from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
-from compiler.lower.lowering import Lowering
-from compiler.lower.table import LOWER
+from compiler.lower.lowering import MAX_DECLARED, Lowering
+from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
 from compiler.read import read
-from compiler.roll import rolled
+from compiler.roll import Item, rolled
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
 from compiler.tile import tiled
@@ -21,18 +24,28 @@ from isa.errors import InputError
 from isa.program import Program
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a network is compiled; `compile` says what they mean."""
+
+    order: str = "hardware"
+    cores: int = 1
+    batch: int = 1
+    keep: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """What one side computes at once: `inputs` and `outputs` are names of values of the network.
 
-    The chip's parts have a program and its text, and the plan that it was made of; the host's a model.
+    The chip's parts have a program and its text, and for each core the plan that it was made of; the host's a model.
     """
 
     side: str
     graph: Graph
     program: Program | None = None
     text: str = ""
-    plan: Plan | None = None
+    plans: tuple[Plan, ...] = ()
     model: bytes = b""
 
 
@@ -62,12 +75,15 @@ def compile(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     order: str = "hardware",
+    cores: int = 1,
+    batch: int = 1,
     host: bool = True,
     keep: bool = False,
 ) -> Compiled:
     """Compile an ONNX network for a chip.
 
-    `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open; with `host`
+    `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open. `order` is
+    hardware or compiler, which has wait bits. Each of `cores` computes `batch` images of its own a task. With `host`
     False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so that each can
     be dumped behind a run. Raises InputError and ChipError.
     """
@@ -76,21 +92,41 @@ def compile(
     if refused and not host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
         raise InputError(f"the chip does not compute {len(refused)} nodes of {graph.name}:\n{listed}")
-    parts = [_part(region, graph, on, order, keep) for region in regions.regions(graph, refused)]
+    options = Options(order, cores, batch, keep)
+    if not 1 <= cores <= on["chip.cores"]:
+        raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
+    if batch < 1:
+        raise InputError(f"a batch of {batch}: each core computes at least one image")
+    parts = [_part(region, graph, on, options) for region in regions.regions(graph, refused)]
     return Compiled(graph, on, tuple(parts), refused)
 
 
-def _part(region: regions.Region, whole: Graph, chip: Chip, order: str, keep: bool) -> Part:
+def _part(region: regions.Region, whole: Graph, chip: Chip, options: Options) -> Part:
     graph = region.graph
     if region.side == regions.CHIP:
-        plan = lowered(graph)
-        at_home = homes(plan, chip)
-        b = emit(plan, rolled(tiled(plan.steps, at_home, chip)), at_home, graph, chip, order, keep)
-        return Part(region.side, graph, b.build(), b.text(), plan)
+        sections = _sections(lowered(graph), graph, chip, options)
+        b = emit(sections, graph, chip, options.order, options.keep)
+        return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections))
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}
     constants = {name: data for name in read if (data := whole.values[name].data) is not None}
     return Part(region.side, graph, model=model_of(graph.nodes, given, constants, graph.outputs, whole.opsets))
+
+
+def _sections(plan: Plan, graph: Graph, chip: Chip, options: Options) -> list[Section]:
+    """Return what each core does: the same, for images of its own."""
+    buffers = 2 if options.cores * options.batch > 1 else 1
+    sections = []
+    for core in range(options.cores):
+        suffix = str(core) if options.cores > 1 else ""
+        own = batched(plan, graph, options.batch, suffix, buffers)
+        at_home = homes(own, chip)
+        if set(at_home.values()) <= {"lm", "cb"}:
+            items: Sequence[Item] = arranged(banded(own.steps, chip), chip)
+        else:
+            items = rolled(tiled(own.steps, at_home, chip))
+        sections.append(Section(own, items, at_home))
+    return sections
 
 
 def refusals(graph: Graph) -> dict[Node, str]:
@@ -112,11 +148,10 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
     low = Lowering(graph)
     by_tables = tables.chosen(graph, found := tables.sources(graph))
     values = tables.filled(graph, by_tables) if refused is None else {}
-    users = graph.users()
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
     by_host = {}
     for name in graph.inputs:
-        reader = users[name][0] if len(users[name]) == 1 and name not in graph.outputs else None
+        reader = low.users[name][0] if len(low.users[name]) == 1 and name not in graph.outputs else None
         if reader is not None and (scale := quantise_input(low, reader)) is not None:
             by_host[reader] = scale
         else:
@@ -125,14 +160,18 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
         low.begin(node)
         made = [name for name in node.outputs if name]
         try:
+            if not all(low.value(name).elements for name in made):
+                raise Refusal("its result has no elements")
             if node in by_host:
                 tensor = _input(low, node.inputs[0], made[0])
                 tensor.scale, tensor.zero = float(by_host[node].one_scale), by_host[node].zero
-            elif all(name in found for name in made) and not _is_direct(node, found, by_tables):
+            elif all(name in found for name in made) and not (
+                made[0] not in by_tables and tables.is_direct(graph, node, found[made[0]])
+            ):
                 if made[0] in by_tables:
                     by_table(low, node, found[made[0]], values.get(made[0]))
             elif node.op not in LOWER:
-                raise Refusal(f"no engine computes {node.op}")
+                raise Refusal(UNABLE.get(node.op, f"no engine computes {node.op}"))
             else:
                 LOWER[node.op](low, node)
         except Refusal as refusal:
@@ -144,39 +183,46 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
     return low
 
 
-def _is_direct(node: Node, found: Mapping[str, str], by_tables: Mapping[str, str]) -> bool:
-    """Return whether a single step makes what a node makes of an 8-bit tensor."""
-    name = node.outputs[0]
-    return name not in by_tables and node.op in ("DequantizeLinear", "Identity") and node.inputs[0] == found[name]
-
-
 def _given(low: Lowering, name: str) -> None:
     """Take a value as given, where the chip has its type; who reads it else is refused."""
-    try:
-        _input(low, name, name)
-    except Refusal:
-        return
+    if low.value(name).elements:
+        with suppress(Refusal):
+            _input(low, name, name)
 
 
 def _input(low: Lowering, name: str, value: str) -> Tensor:
     """Declare an input, which lies as its first reader wants it."""
     shape = low.value(name).shape
-    order = (0, *range(2, len(shape)), 1) if len(shape) in (3, 4) else tuple(range(len(shape)))
+    order = (0, *range(2, len(shape)), 1) if _holds_images(low, value) else tuple(range(len(shape)))
     view = low.local(low.dtype(value), shape, order, name)
-    view.tensor.kind = "input"
-    view.tensor.axes = tuple(order.index(k) for k in range(len(shape)))
+    view.tensor.kind, view.tensor.axes = "input", _axes(order)
     low.inputs[name] = view.tensor
     low.views[value] = view
     return view.tensor
 
 
+def _holds_images(low: Lowering, value: str) -> bool:
+    """Return whether the first reader of a value that cares how it lies wants channels innermost."""
+    readers = low.users[value]
+    while readers and readers[0].op in tables.ELEMENT_WISE:
+        readers = low.users[readers[0].outputs[0]]
+    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(readers[0].inputs[0]).shape) in (3, 4)
+
+
 def _output(low: Lowering, name: str) -> Tensor:
     view = low.view(name)
-    if view.tensor.kind != "local" or not view.is_whole:
-        view = low.copied(view, range(view.rank))
+    # A dimension of 1 lies wherever one says: the batch in front.
+    order = view.order if view.shape[:1] != (1,) else (0, *(k for k in view.order if k))
+    if view.tensor.kind != "local" or not view.is_whole or view.rank > MAX_DECLARED:
+        order = tuple(range(view.rank))
+        view = low.copied(view, order)
     tensor = view.tensor
-    tensor.kind = "output"
-    order = view.order
-    tensor.shape = tuple(view.shape[k] for k in order) or (1,)
-    tensor.axes = tuple(order.index(k) for k in range(view.rank))
+    tensor.kind, tensor.axes = "output", _axes(order)
+    if tensor.axes:
+        tensor.shape = tuple(view.shape[k] for k in order)
     return tensor
+
+
+def _axes(order: Sequence[int]) -> tuple[int, ...]:
+    """Return where each of the network's dimensions lies; () for more of them than are declared."""
+    return tuple(order.index(k) for k in range(len(order))) if len(order) <= MAX_DECLARED else ()

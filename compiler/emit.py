@@ -1,6 +1,7 @@
 """Steps as calls of the Builder: names of the network, a comment and an origin for each node."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,20 +9,31 @@ from assembler.builder.builder import Builder
 from compiler.graph import Graph, Node
 from compiler.place import Place, placed
 from compiler.roll import Item, Loop, flat
-from compiler.steps import BYTES, Plan, Tensor, View, dense
+from compiler.steps import BYTES, Plan, Step, Tensor, View, dense
+from compiler.waits import waits
 from isa.chip import Chip
 
 
-def emit(
-    plan: Plan, items: Sequence[Item], homes: Mapping[Tensor, str], graph: Graph, chip: Chip, order: str, keep: bool
-) -> Builder:
-    """Return the program of items that compute a plan; with `keep` no tensor takes the place of another."""
+@dataclass(frozen=True)
+class Section:
+    """What one core does: its plan, the items that compute it, and the memory of each tensor."""
+
+    plan: Plan
+    items: Sequence[Item]
+    homes: Mapping[Tensor, str]
+
+
+def emit(sections: Sequence[Section], graph: Graph, chip: Chip, order: str, keep: bool) -> Builder:
+    """Return the program of one core, or of several; with `keep` no tensor takes the place of another."""
     b = Builder(graph.name, chip, order, scales="explicit")
     b.comment(f"{graph.name}, read with {graph.reader}")
-    ends = [*plan.inputs.values(), *plan.outputs.values()]
-    places = placed(items, ends, homes, chip, keep)
-    handles = {tensor: _declare(b, tensor, place) for tensor, place in places.items()}
-    _Writer(b, graph, places, handles).write(items, {})
+    for number, section in enumerate(sections):
+        with b.core(number) if len(sections) > 1 else nullcontext():
+            ends = [*section.plan.inputs.values(), *section.plan.outputs.values()]
+            places = placed(section.items, ends, section.homes, chip, keep)
+            handles = {tensor: _declare(b, tensor, place) for tensor, place in places.items()}
+            held = waits(section.items, places) if order == "compiler" else {}
+            _Writer(b, graph, places, handles, held).write(section.items, {})
     return b
 
 
@@ -33,6 +45,7 @@ class _Writer:
     graph: Graph
     places: Mapping[Tensor, Place]
     handles: Mapping[Tensor, Any]
+    waits: Mapping[Step, str]
     node: Node | None = None
 
     def write(self, items: Sequence[Item], counters: Mapping[int, Any]) -> None:
@@ -49,7 +62,7 @@ class _Writer:
                         self.write(item.body, {**counters, item.height: counter})
                 else:
                     operands = {name: self.operand(view, counters) for name, view in item.operands.items()}
-                    getattr(self.b, item.mnemonic)(**operands, **item.attributes)
+                    getattr(self.b, item.mnemonic)(**operands, **item.attributes, wait=self.waits.get(item))
 
     def operand(self, view: View, counters: Mapping[int, Any]) -> Any:
         """Return a view as the Builder has it: a tensor, or a place with strides."""
@@ -60,7 +73,9 @@ class _Writer:
         memory, at = self.places[tensor]
         size = BYTES[view.dtype]
         address: Any = at + view.offset * size
-        for height, modulus, stride in view.terms:
+        if tensor.buffers > 1:
+            address = self.b.task % tensor.buffers * tensor.bytes + address
+        for height, modulus, stride, _ in view.terms:
             turn = counters[height] % modulus if modulus else counters[height]
             address = turn * (stride * size) + address
         return self.b.operand(view.dtype, view.shape, memory, address, None if is_dense else _strides(view))
@@ -77,6 +92,8 @@ def described(node: Node, graph: Graph) -> str:
 def _declare(b: Builder, tensor: Tensor, place: Place) -> Any:
     memory, at = place
     named = None if memory == "lm" else memory
+    buffers = tensor.buffers if tensor.buffers > 1 else None
+    axes = tensor.axes if tensor.axes != tuple(range(len(tensor.axes))) else None
     match tensor.kind:
         case "const" if memory == "cb":
             return b.const(tensor.name, tensor.data, at=at)
@@ -84,9 +101,10 @@ def _declare(b: Builder, tensor: Tensor, place: Place) -> Any:
             return b.weight(tensor.name, tensor.data, memory=named, at=at)
         case "input":
             zero = tensor.zero or None
-            return b.input(tensor.name, tensor.dtype, tensor.shape, scale=tensor.scale, zero=zero, memory=named, at=at)
+            ends: dict[str, Any] = {"scale": tensor.scale, "zero": zero, "buffers": buffers, "axes": axes}
+            return b.input(tensor.name, tensor.dtype, tensor.shape, memory=named, at=at, **ends)
         case "output":
-            return b.output(tensor.name, tensor.dtype, tensor.shape, memory=named, at=at)
+            return b.output(tensor.name, tensor.dtype, tensor.shape, buffers=buffers, axes=axes, memory=named, at=at)
     return b.local(tensor.name, tensor.dtype, tensor.shape, memory=named, at=at)
 
 

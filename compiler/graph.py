@@ -1,7 +1,7 @@
 """A network as it is read: values by name, and nodes in the order in which they are computed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,14 @@ class Node:
     def input(self, place: int) -> str:
         """Return the name of an input; "" where it is left out."""
         return self.inputs[place] if place < len(self.inputs) else ""
+
+    def reading(self, *inputs: str) -> "Node":
+        """Return the node with other inputs."""
+        proto = type(self.proto)()
+        proto.CopyFrom(self.proto)
+        del proto.input[:]
+        proto.input.extend(inputs)
+        return replace(self, inputs=inputs, proto=proto)
 
     @property
     def label(self) -> str:

@@ -81,7 +81,7 @@ def placed(
         for tensor in mine:
             if tensor not in living:
                 found[tensor] = Place(memory, at)
-                at += aligned(tensor.bytes)
+                at += aligned(tensor.bytes * tensor.buffers)
         shared, size = greedy({tensor: living[tensor] for tensor in mine if tensor in living})
         found |= {tensor: Place(memory, at + place) for tensor, place in shared.items()}
         if mine and at + size > chip[f"memory.{memory}_bytes"]:
@@ -99,4 +99,4 @@ def memory_of(tensor: Tensor, homes: Mapping[Tensor, str]) -> str:
 
 def together(tensors: Iterable[Tensor]) -> int:
     """Return the bytes of tensors that lie one behind the other."""
-    return sum(aligned(tensor.bytes) for tensor in tensors)
+    return sum(aligned(tensor.bytes * tensor.buffers) for tensor in tensors)

@@ -52,21 +52,20 @@ def _rolled(items: Sequence[Item]) -> Iterator[Item]:
     forms = _numbered([form(item) for item in items])
     at = 0
     while at < len(items):
-        best = 0, 0
-        for size in range(1, MOST_STEPS + 1):
+        # The shortest body; one that holds repetitions of its own waits until these are loops.
+        turns = size = 0
+        while turns < LEAST_TURNS and size < MOST_STEPS:
+            size += 1
             if forms[at : at + size] == forms[at + size : at + 2 * size]:
                 turns = _turns(items, forms, at, size)
-                if turns >= LEAST_TURNS and turns * size - size > best[0] * best[1] - best[1]:
-                    best = turns, size
-        turns, size = best
-        if not turns:
+        if turns < LEAST_TURNS or (size > 1 and len(list(_rolled(items[at : at + size]))) < size):
             yield items[at]
             at += 1
             continue
         blocks = [items[at + k * size : at + (k + 1) * size] for k in range(3)]
         height = 1 + max(item.height if isinstance(item, Loop) else 0 for item in blocks[0])
         offsets = [_offsets(block) for block in blocks]
-        terms = iter([_term(height, *places) for places in zip(*offsets)])
+        terms = iter([_term(height, turns, *places) for places in zip(*offsets)])
         yield Loop(turns, [_following(item, terms) for item in blocks[0]], height)
         at += turns * size
 
@@ -114,11 +113,11 @@ def _offsets(items: Sequence[Item]) -> list[int]:
     return found
 
 
-def _term(height: int, first: int, second: int, third: int) -> Term | None:
+def _term(height: int, count: int, first: int, second: int, third: int) -> Term | None:
     """Return how an operand follows a loop, from where it begins in the first three turns."""
     if first == second:
         return None
-    return Term(height, 2 if third == first else 0, second - first)
+    return Term(height, 2 if third == first else 0, second - first, count)
 
 
 def _following(item: Item, terms: Iterator[Term | None]) -> Item:

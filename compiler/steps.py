@@ -10,6 +10,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Node
@@ -22,7 +23,8 @@ class Tensor:
     """A tensor that is declared: `kind` is input, output, weight, const or local; weights and constants have `data`.
 
     `shape` is as it lies in memory. `scale` and `zero` are given where the host quantises what it hands in; `axes` says
-    in which order the host has the dimensions, () where it is this one.
+    in which order the host has the dimensions, () where it is this one; an input or an output of a stream of tasks has
+    several `buffers`, in turn.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Tensor:
     scale: float | None = None
     zero: int = 0
     axes: tuple[int, ...] = ()
+    buffers: int = 1
 
     @property
     def elements(self) -> int:
@@ -50,12 +53,13 @@ class Tensor:
 class Term(NamedTuple):
     """How a view follows a loop: `stride` elements on with each turn, counted modulo `modulus` where that is not 0.
 
-    `height` says which of the loops around it: 1 for one without loops inside.
+    `height` says which of the loops around it, 1 for one without loops inside, and `turns` how often that comes.
     """
 
     height: int
     modulus: int
     stride: int
+    turns: int
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,13 @@ class View:
         while view.rank < len(shape):
             view = view.expanded(0)
         return view
+
+    def repeated(self, shape: Sequence[int]) -> "View":
+        """Return it broadcast to a shape, or its own elements where that has 1: those repeated are at stride 0."""
+        view = self.broadcast(shape)
+        shape = np.broadcast_shapes(view.shape, tuple(shape))
+        strides = (stride if own == size else 0 for stride, own, size in zip(view.strides, view.shape, shape))
+        return replace(view, shape=shape, strides=tuple(strides))
 
 
 def dense(shape: Sequence[int], order: Sequence[int] | None = None) -> tuple[int, ...]:

@@ -90,6 +90,8 @@ ELEMENT_WISE = frozenset(
     ]
 )
 EIGHT_BITS = ("uint8", "int8")
+# What a table's values may become.
+TABLED = (*EIGHT_BITS, "bool", "float32")
 
 
 def sources(graph: Graph) -> dict[str, str]:
@@ -117,13 +119,14 @@ def chosen(graph: Graph, found: Mapping[str, str]) -> dict[str, str]:
     The values between, which nobody else reads, are not made at all.
     """
     makers = {name: node for node in graph.nodes for name in node.outputs}
-    direct = {
-        name
-        for name, source in found.items()
-        if makers[name].op in ("DequantizeLinear", "Identity") and makers[name].inputs[0] == source
-    }
-    inside = {name for name in found if name not in direct}
+    inside = {name for name, source in found.items() if not is_direct(graph, makers[name], source)}
     return {name: source for name, source in found.items() if name in inside and _is_read(graph, name, inside)}
+
+
+def is_direct(graph: Graph, node: Node, source: str) -> bool:
+    """Return whether a single step makes what a node makes of an 8-bit tensor, other than by a table."""
+    is_cast = node.op == "Cast" and graph.values[node.outputs[0]].dtype.name not in TABLED
+    return (is_cast or node.op in ("DequantizeLinear", "Identity")) and node.inputs[0] == source
 
 
 def _is_read(graph: Graph, name: str, inside: Iterable[str]) -> bool:

@@ -1,7 +1,7 @@
 """Steps whose tensors lie behind local memory, in tiles: loads, the step on what was loaded, stores.
 
 Each operand that is at home elsewhere has a buffer, or two in turn where it changes from tile to tile. The next tile's
-loads stand before this one's step and store, so that the memory engine is a tile ahead. How a step is cut is chosen by
+loads stand before this one's stores, so that the memory engine is a tile ahead. How a step is cut is chosen by
 what the chip's own costs say: the cycles of the engine, or those of the memory behind, whichever are more.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from compiler.cut import Follows, Range, Rules, part, rules
 from compiler.place import aligned, lives, together
 from compiler.steps import BYTES, Step, Tensor, View, dense
-from emulator.timing.costs import cost_of
+from emulator.timing.costs import Cost, cost_of
 from isa.chip import Chip
 from isa.dtypes import DTYPES
 from isa.errors import InputError
@@ -181,13 +181,13 @@ def _chosen(
                 least = min(least, lm)
                 if lm > local or cb > constants:
                     continue
-                engine = cycles(chip, middle) * _times(shape, tiling)
+                engine = cost(chip, middle).occupancy * _times(shape, tiling)
                 memory = moved / (chip["memory.dev_bytes_per_cycle"] or chip["memory.pcie_bytes_per_cycle"])
                 # What no other tile hides: the first one's loads and the last one's store.
                 count = prod(ceil(shape[axis] / size) for axis, size in tiling.sizes)
-                cost = (max(engine, memory) + (engine + memory) / count, moved)
-                if best is None or cost < best[0]:
-                    best = cost, tiling
+                price = (max(engine, memory) + (engine + memory) / count, moved)
+                if best is None or price < best[0]:
+                    best = price, tiling
                 if (found_one := found_one + 1) == 2:
                     break
     if best is None:
@@ -247,8 +247,8 @@ def _needs(step: Step, outside: Sequence[str], found: Rules, tiling: Tiling) -> 
     return lm, cb, moved, first
 
 
-def cycles(chip: Chip, step: Step) -> int:
-    """Return the cycles that a step occupies its engine."""
+def cost(chip: Chip, step: Step) -> Cost:
+    """Return what a step costs on a chip, by the emulator's own formulas."""
     row = MNEMONICS[step.mnemonic]
     given: dict[str, Any] = {}
     for name, view in step.operands.items():
@@ -261,7 +261,8 @@ def cycles(chip: Chip, step: Step) -> int:
         if spec.default is None and spec.name not in given:
             given[spec.name] = next((word for word in spec.words if step.attributes.get(word)), 0)
     found = cost_of(chip, build(step.mnemonic, **given))
-    return found.occupancy if found is not None else 0
+    assert found is not None, "steps are instructions of engines"
+    return found
 
 
 def _buffers(stem: str, parts: Sequence[Step], outside: Sequence[str]) -> Buffers:
@@ -295,20 +296,17 @@ def _tile(step: Step, outside: Sequence[str], buffers: Buffers) -> Tile:
 
 
 def _overlapped(tiles: Sequence[Tile]) -> Iterator[Step]:
-    """Yield the steps of tiles, each tile's loads before the step of the tile before it.
+    """Yield the steps of tiles, each tile's loads between the step and the stores of the tile before it.
 
-    Behind that is loaded what it stores, and what goes to a place that it uses.
+    What those store is loaded behind them. So the memory engine has the next loads before it waits for the stores, and
+    in compiler order a step waits for no load but its own.
     """
-    early = list(tiles[0].loads) if tiles else []
-    yield from early
+    yield from tiles[0].loads if tiles else []
     for tile, following in zip(tiles, [*tiles[1:], None]):
-        done = [*tile.steps, *tile.stores]
-        written = {step.out.tensor for step in done}
-        used = {(view.tensor, view.offset) for step in done for view in step.operands.values()}
+        written = {step.out.tensor for step in (*tile.steps, *tile.stores)}
         loads = following.loads if following else []
-        late = [
-            load for load in loads if load.operands["x"].tensor in written or (load.out.tensor, load.out.offset) in used
-        ]
+        late = [load for load in loads if load.operands["x"].tensor in written]
+        yield from tile.steps
         yield from (load for load in loads if load not in late)
-        yield from done
+        yield from tile.stores
         yield from late

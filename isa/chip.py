@@ -9,6 +9,7 @@ section [roofline], give bounds alone (isa/bounds_chip.py).
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "seq.issue_cycles": (_COUNT, 1, 1e6, "cycles that the sequencer takes for an instruction"),
     "seq.loop_cycles": (_COUNT, 0, 1e6, "cycles that the sequencer takes for loop and brnz"),
     "seq.queue_depth": (_COUNT, 1, 4096, "instructions that wait in an engine's queue"),
+    "seq.fetch_bytes_per_cycle": (
+        *(_RATE, 0, 1e9),
+        "code from device memory through the instruction buffer; 0: what does not fit there does not run",
+    ),
     "sync.semaphores": (_COUNT, 0, 65536, "semaphores"),
     "sync.barriers": (_COUNT, 0, 65536, "barriers"),
     "sync.cycles": (_COUNT, 1, 1e6, "cycles of its queue that signal, wait or barrier takes"),
@@ -139,6 +144,11 @@ class Chip:
         """Return the size of a memory in bytes, 0 where the chip has none."""
         return int(self.values[f"memory.{memory}_bytes"])
 
+    @property
+    def fetches(self) -> bool:
+        """Whether code that the instruction buffer does not hold is fetched through it, from device memory."""
+        return bool(self.values["memory.dev_bytes"] and self.values["seq.fetch_bytes_per_cycle"])
+
     def replace(self, **overrides: Any) -> "Chip":
         """Return the chip with numbers changed: `te__latency=20` or `**{"te.latency": 20}`.
 
@@ -193,10 +203,14 @@ def differences(chip: Chip) -> tuple[str, dict[str, Any]]:
 
     It is the one of the same name, else the one that it differs least from: `load_chip(name, **differing)` equals it.
     """
-    shipped = [one for one in map(load_description, chip_names()) if isinstance(one, Chip)]
-    found = {one.name: {k: v for k, v in chip.values.items() if one.values.get(k) != v} for one in shipped}
+    found = {one.name: {k: v for k, v in chip.values.items() if one.values.get(k) != v} for one in _shipped()}
     name = chip.name if chip.name in found else min(found, key=lambda name: len(found[name]))
     return name, found[name]
+
+
+@cache
+def _shipped() -> tuple[Chip, ...]:
+    return tuple(one for one in map(load_description, chip_names()) if isinstance(one, Chip))
 
 
 def with_cycles(chip: Chip | RooflineChip) -> Chip:

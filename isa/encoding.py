@@ -57,6 +57,11 @@ for _row in TABLE.values():
     assert struct.calcsize(word_format(_row)) <= WORD_BYTES, f"{_row.mnemonic} does not fit its word"
 
 
+def fetched_bytes(instruction: Instruction) -> int:
+    """Return the bytes that are fetched for an instruction: its word, and the descriptor of each of its operands."""
+    return WORD_BYTES + DESCRIPTOR.itemsize * sum(operand is not None for operand in instruction.operands)
+
+
 def encode(code: Sequence[Instruction]) -> tuple[bytes, bytes]:
     """Return (words, descriptors) of valid code.
 

@@ -22,7 +22,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 def meets(united: Sequence[Interval], low: int, high: int) -> bool:
     """Return whether any byte of [low, high) is in what `union` has given."""
-    at = bisect_right(united, (high - 1, high))
+    at = bisect_right(united, high - 1, key=lambda interval: interval[0])
     return at > 0 and united[at - 1][1] > low
 
 

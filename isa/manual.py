@@ -48,9 +48,10 @@ of three engines, which run side by side:
     IB --> SEQ ------+-->  PE  pooling engine   {pe}  <-->  LM,  <--  CB
                      +-->  ME  memory engine    {me}  <-->  LM, host, dev,  -->  CB
 
-The sequencer (SEQ) fetches code from the instruction buffer (IB) and runs the loops itself. Tensors lie in the local
-memory (LM); scales, biases and tables in the constant buffer (CB), where the host puts them before the first task, and
-`load` and `copy` those that it has no room for. A chip has one such core or several, on a ring; see [Cores](#cores).
+The sequencer (SEQ) takes code from the instruction buffer (IB), which holds it or through which it is fetched from
+device memory, and runs the loops itself. Tensors lie in the local memory (LM); scales, biases and tables in the
+constant buffer (CB), where the host puts them before the first task, and `load` and `copy` those that it has no room
+for. A chip has one such core or several, on a ring; see [Cores](#cores).
 """
 
 TYPES = """\
@@ -128,7 +129,8 @@ where the stored value is other than 0; zeros up to a multiple of the element's 
 expanded on its way to DP: the results are those of the dense form. Values that are missing are 0.
 
 A descriptor holds an operand in {DESCRIPTOR.itemsize} bytes, little-endian. Equal operands share one; descriptors are
-numbered by first use, and count against the instruction buffer as the words do.
+numbered by first use, and count against the instruction buffer as the words do. Code that is fetched has those of each
+instruction beside its word.
 """
 
 VECTOR = """\

@@ -8,7 +8,10 @@
 | elementwise | sums, products, quantising, and functions of one 8-bit tensor as tables |
 | floats | arithmetic and functions of floats, and how near those are that are the chip's own |
 | normalise | batches, layers and softmax |
-| pooling | maxima, averages, reductions, resizing |
+| pooling | windows: maxima and averages |
+| resizing | nearest pixels |
+| reductions | dimensions that become one element each |
+| picking | elements at places along a dimension |
 | movement | what moves elements, or only names them anew |
 | table | which function lowers which operator |
 """

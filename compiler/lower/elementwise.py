@@ -20,7 +20,11 @@ def write(low: Lowering, out: View, views: Mapping[str, View], channels: bool = 
     """Write an eltwise instruction: operands are broadcast to the result; `channels` keeps its last dimension whole."""
     names = list(views)
     given = [_in_order(low, view.broadcast(out.shape), out) for view in views.values()]
-    _write(low, names, collapsed(out, *given, keep_last=channels), chain)
+    found = collapsed(out, *given, keep_last=channels)
+    if found[0].strides[-1] != 1:
+        # A part of a tensor, one element wide where that has its elements side by side.
+        found = tuple(view.expanded(view.rank) for view in found)
+    _write(low, names, found, chain)
 
 
 def _in_order(low: Lowering, view: View, out: View) -> View:
@@ -172,5 +176,9 @@ def by_table(low: Lowering, node: Node, source: str, values: NDArray[Any] | None
     out = low.result(node, given.order)
     if out.dtype not in ("i8", "u8", "f32"):
         raise Refusal(f"its result is {out.dtype}, which no table has")
-    values = np.zeros(256, f32) if values is None else values
+    look_up(low, out, given, np.zeros(256, f32) if values is None else values)
+
+
+def look_up(low: Lowering, out: View, given: View, values: NDArray[Any]) -> None:
+    """Write for each element of 8 bits what a table has, which begins with the least of the type."""
     write(low, out, {"x": given}, x_zero=128 if given.dtype == "u8" else None, table=low.table(values))

@@ -25,6 +25,8 @@ DTYPES = {
     "bool": "u8",
 }
 MAX_RANK = 4
+# What `fill` writes at most; it has neither infinities nor NaN.
+MOST_FILLED = 3.4e38
 # Declared tensors may have one more.
 MAX_DECLARED = 5
 # Names that mean something else in a text.
@@ -36,6 +38,7 @@ class Lowering:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.users = graph.users()
         self.steps: list[Step] = []
         self.views: dict[str, View] = {}
         self.inputs: dict[str, Tensor] = {}
@@ -107,10 +110,7 @@ class Lowering:
     ) -> View:
         """Return a new tensor of a shape, its dimensions in memory in this order."""
         order = tuple(order) if order is not None else tuple(range(len(shape)))
-        lies = tuple(shape[k] for k in order)
-        while len(lies) > MAX_DECLARED or (len(lies) > MAX_RANK and lies[0] == 1):
-            lies = (lies[0] * lies[1], *lies[2:])
-        tensor = Tensor(self.name(name), dtype, lies or (1,))
+        tensor = Tensor(self.name(name), dtype, declared([shape[k] for k in order]))
         return View(tensor, 0, tuple(shape), dense(shape, order))
 
     def innermost(self, view: View, axis: int) -> View:
@@ -158,6 +158,15 @@ class Lowering:
             return
         for k in range(out.shape[0]):
             self.move(_inner(out, k), _inner(x, k))
+
+    def fill(self, out: View, value: Any) -> None:
+        """Write one value to all elements; a number that `fill` has not is copied."""
+        if abs(value) <= MOST_FILLED:
+            (out,) = collapsed(out)
+            assert out.rank <= MAX_RANK, "what is filled is dense"
+            self.emit("fill", out, value=float(value) or None)
+        else:
+            self.move(out, self.weight(np.asarray([value], _numpy(out.dtype)), "value").repeated(out.shape))
 
     # Constants.
 
@@ -213,6 +222,14 @@ class Lowering:
             name = f"{stem}_{count}"
         self._names.add(name.lower())
         return name
+
+
+def declared(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape that a text may declare: outer dimensions are put together where there are too many."""
+    lies = tuple(shape)
+    while len(lies) > MAX_DECLARED or (len(lies) > MAX_RANK and lies[0] == 1):
+        lies = (lies[0] * lies[1], *lies[2:])
+    return lies or (1,)
 
 
 def _inner(view: View, k: int) -> View:

@@ -12,7 +12,7 @@ from compiler.lower.quantised import f32, multiplier, quantised
 from compiler.steps import View
 
 MAX_PAD = MAX_DILATION = 255
-MAX_STRIDE = 255
+MAX_STRIDE = 65535
 MAX_GROUPS = 65535
 
 
@@ -36,8 +36,10 @@ def window(node: Node, x: Sequence[int], kernel: Sequence[int]) -> dict[str, Any
         strides, dilations, pads = [1, *strides], [1, *dilations], [0, pads[0], 0, pads[1]]
     if min(pads) < 0:
         raise Refusal("its padding is negative")
-    if max(pads) > MAX_PAD or max(dilations) > MAX_DILATION or max(strides) > MAX_STRIDE:
-        raise Refusal(f"its stride, padding or dilation is more than {MAX_STRIDE}")
+    if max(pads) > MAX_PAD or max(dilations) > MAX_DILATION:
+        raise Refusal(f"its padding or dilation is more than {MAX_PAD}")
+    if max(strides) > MAX_STRIDE:
+        raise Refusal(f"its stride is more than {MAX_STRIDE}")
     return {
         "stride": tuple(strides) if set(strides) != {1} else None,
         "pad": tuple(pads) if any(pads) else None,

@@ -14,7 +14,7 @@ from emulator.timing.timeline import transfer_bytes
 from isa.loops import Loop
 
 COMPUTE, LM, MEMORY, DEPENDENCE = "compute", "LM bandwidth", "memory bandwidth", "dependence"
-RESOURCE, SYNC, ISSUE, FILL = "shared resource", SYNCHRONISATION, "issue", "fill/drain"
+RESOURCE, SYNC, ISSUE, FETCH, FILL = "shared resource", SYNCHRONISATION, "issue", "fetch", "fill/drain"
 # Each kind, and which cycles of the path it has.
 KINDS = {
     COMPUTE: "occupancy that products, their weights' expansion, vector or pooling lanes limit",
@@ -24,6 +24,7 @@ KINDS = {
     RESOURCE: "until another gave up device memory, PCIe, a ring link or a block of local memory",
     SYNC: "signal, wait and barrier, and until whoever waits knows",
     ISSUE: "the sequencer's: issuing, and loops",
+    FETCH: "until code was there that the instruction buffer does not hold",
     FILL: "latency beyond the occupancy of what finishes last, and of the task's DMA",
 }
 _LIMITS = {
@@ -84,8 +85,8 @@ def _kinds(timeline: Schedule, step: Step, count: int) -> Iterator[tuple[str, in
         moved = transfer_bytes(timeline.plan, {TRANSFER_IN: "input", TRANSFER_OUT: "output"}[step.reason])
         held = min(count * transfer_occupancy(timeline.plan.chip, moved), step.cycles)
         yield from ((MEMORY, held), (FILL, step.cycles - held))
-    elif step.reason == "issue":
-        yield ISSUE, step.cycles
+    elif step.reason in ("issue", "fetch"):
+        yield {"issue": ISSUE, "fetch": FETCH}[step.reason], step.cycles
     elif step.reason == "token":
         yield SYNC, step.cycles
     elif step.reason == "resource":

@@ -16,8 +16,8 @@ import numpy as np
 
 from emulator.plan.plan import CorePlan, Plan, writes_constants
 from emulator.plan.row import ABSENT, FIELDS, SEQ, WRITE, Field
-from emulator.timing.columns import Record
-from emulator.timing.costs import holds
+from emulator.timing.columns import NONE, Record
+from emulator.timing.costs import fetch_cycles, holds
 from emulator.timing.timeline import Timeline
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
 from isa.row import ENGINES
@@ -139,6 +139,8 @@ class _Backwards:
         self.bounds = [[_bounds(table) for table in tables] for tables in self.tables]
         self.partners = self._partners()
         self.fixed = contested(timeline.plan)
+        # By core, when what is fetched next must begin to arrive.
+        self.fetch = [end] * len(self.executed)
         self.left = [len(executed.indices) for executed in self.executed]
         self.reached: set[int] = set()
         self.passed: set[int] = set()
@@ -211,6 +213,8 @@ class _Backwards:
         self.passed.add(record)
 
         issue = min(self.issue[record], arrived)
+        if self.timeline.records[record, Record.FETCHED] != NONE:
+            self._fetch_by(core, record, issue - self.chip["seq.issue_cycles"])
         if record > executed.first:
             gap = executed.gaps[record - executed.first]
             self.issue[record - 1] = min(self.issue[record - 1], issue - gap)
@@ -237,6 +241,13 @@ class _Backwards:
 
     def _finish_by(self, record: int, cycle: int) -> None:
         self.finish[record] = min(self.finish[record], cycle)
+
+    def _fetch_by(self, core: int, record: int, cycle: int) -> None:
+        size = int(self.timeline.plan.cores[core].fetched[self.timeline.records[record, Record.INDEX]])
+        self.fetch[core] = min(self.fetch[core], cycle) - fetch_cycles(self.chip, size)
+        room = int(self.timeline.records[record, Record.ROOM_BY])
+        if room != NONE:
+            self.issue[room] = min(self.issue[room], self.fetch[core] - self.chip["memory.dev_latency"])
 
     def _last_before(self, core: int, record: int, engine: int) -> int | None:
         of_engine = self.members[core][engine]

@@ -9,7 +9,7 @@ from emulator.plan.plan import CorePlan, Plan, where
 from emulator.plan.row import READ, ROW, WRITE, flat_row
 from emulator.plan.traps import overlap_trap
 from isa.chip import Chip
-from isa.encoding import encode
+from isa.encoding import WORD_BYTES, encode, fetched_bytes
 from isa.errors import Trap
 from isa.instruction import Instruction
 from isa.operand import (
@@ -25,6 +25,9 @@ from isa.program import Core, Program, memory_needs, reaches
 from isa.row import ENGINES, TRAPS
 from isa.table import MAX_OPERANDS
 from isa.verify_program import check_program
+
+# What makes code shorter.
+LOOPS = "put what repeats into hardware loops"
 
 
 def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
@@ -45,17 +48,22 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
         if len(held) > chip[key]:
             what = key.split(".")[1]
             raise Trap(f"{program.name} has {len(held)} {what}, but {chip.name} has {chip[key]}", f"see {key}")
+    fetched = [_fetched(k, core, chip) for k, core in enumerate(program.cores)]
     for k, core in enumerate(program.cores):
         _check_memories(k, core, chip)
         _check_bounds(k, core, chip, tasks)
     sizes = _sizes(program.cores, tasks)
+    code, tensors = sum(int(of_core.sum()) for of_core in fetched), sizes[region(0, "dev")]
+    if code and tensors + code > chip.memory_bytes("dev"):
+        what = f"{program.name} has {code} bytes of code in dev, beside {tensors} of tensors"
+        raise Trap(f"{what}, but {_has(chip, 'dev')}", LOOPS)
     bases, offset = {}, 0
     for place, size in sizes.items():
         bases[place] = offset
         offset += size
     compressed = _compressed(program.cores)
     overlaps_of = [_find_overlaps(k, core, tasks, compressed) for k, core in enumerate(program.cores)]
-    cores = tuple(_load(k, core, chip, bases, overlaps_of[k]) for k, core in enumerate(program.cores))
+    cores = tuple(_load(k, core, chip, bases, overlaps_of[k], fetched[k]) for k, core in enumerate(program.cores))
     return Plan(program, chip, cores, bases, sizes, tasks)
 
 
@@ -72,7 +80,9 @@ def _sizes(cores: Sequence[Core], tasks: int) -> dict[tuple[int, str], int]:
     return {place: -(-end // PLACEMENT_ALIGNMENT) * PLACEMENT_ALIGNMENT for place, end in needs.items()}
 
 
-def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int], overlap: np.ndarray) -> CorePlan:
+def _load(
+    number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int], overlap: np.ndarray, fetched: np.ndarray
+) -> CorePlan:
     """Return the plan of one core, with memories at the given offsets."""
 
     def base(operand: Operand) -> int:
@@ -109,18 +119,47 @@ def _load(number: int, core: Core, chip: Chip, bases: dict[tuple[int, str], int]
         waits=np.array([instruction.waits for instruction in core.code], np.int64),
         loops=loops,
         overlap=overlap,
+        fetched=fetched,
     )
 
 
-def _check_memories(number: int, core: Core, chip: Chip) -> None:
+def _fetched(number: int, core: Core, chip: Chip) -> np.ndarray:
+    """Return the bytes that are fetched with each instruction of a core: 0 where the instruction buffer holds all.
+
+    A `loop` comes with the instruction of an engine behind it, `brnz` and `end` with the one before.
+    """
     words, descriptors = encode(core.code)
-    if len(words) + len(descriptors) > chip["memory.ib_bytes"]:
+    size, buffer, sizes = len(words) + len(descriptors), chip["memory.ib_bytes"], np.zeros(len(core.code), np.int64)
+    if size <= buffer:
+        return sizes
+    if not chip.fetches:
         raise Trap(
-            f"the code takes {len(words) + len(descriptors)} bytes, but the instruction buffer of {chip.name} "
-            f"has {chip['memory.ib_bytes']}",
-            "put what repeats into hardware loops",
+            f"the code takes {size} bytes, but the instruction buffer of {chip.name} has {buffer}",
+            f"{LOOPS}; {chip.name} does not fetch code from device memory, as others do",
             core=number,
         )
+    last, loops = None, 0
+    for k, instruction in enumerate(core.code):
+        if instruction.row.engine != "seq":
+            sizes[k], last, loops = fetched_bytes(instruction) + loops, k, 0
+        elif instruction.row.mnemonic == "loop" or last is None:
+            loops += WORD_BYTES
+        else:
+            sizes[last] += WORD_BYTES
+    longest = int(sizes.argmax())
+    if sizes[longest] > buffer:
+        what = f"{where(core, longest)}: {sizes[longest]} bytes of code are fetched together"
+        raise Trap(
+            f"{what}, but the instruction buffer of {chip.name} has {buffer}",
+            "see memory.ib_bytes",
+            core=number,
+            instruction=longest,
+            line=core.lines[longest].number,
+        )
+    return sizes
+
+
+def _check_memories(number: int, core: Core, chip: Chip) -> None:
     held = [(symbol.name, symbol.memory, symbol.end) for symbol in core.symbols]
     held += [("a constant", segment.memory, segment.end) for segment in core.segments]
     for name, memory, end in held:

@@ -23,7 +23,8 @@ class CorePlan:
     spans [n, MAX_OPERANDS, 2]: bounding byte interval relative to the operand's address; access [n, MAX_OPERANDS]:
     0 absent, READ or WRITE; engines [n]: index in ENGINES, or SEQ; waits [n]: bit k waits for engine k;
     loops [n, 3] for loop and brnz: (counter, count, index of the other end), zeros elsewhere;
-    overlap [n]: whether the result may share bytes with what it reads, so that execute has to look each time.
+    overlap [n]: whether the result may share bytes with what it reads, so that execute has to look each time;
+    fetched [n]: bytes that are fetched with an instruction of an engine, all 0 where the instruction buffer holds them.
     """
 
     number: int
@@ -37,6 +38,7 @@ class CorePlan:
     waits: np.ndarray
     loops: np.ndarray
     overlap: np.ndarray
+    fetched: np.ndarray
 
     def line(self, index: int) -> Line:
         return self.core.lines[index]

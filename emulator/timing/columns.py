@@ -22,11 +22,12 @@ class Reason(Columns):
     DEPENDENCE = auto()
     WAIT = auto()
     ISSUE = auto()
+    FETCH = auto()
     TOKEN = auto()
     RESOURCE = auto()
 
 
-REASONS = ("engine busy", "dependence", "wait", "issue", "token", "resource")
+REASONS = ("engine busy", "dependence", "wait", "issue", "fetch", "token", "resource")
 
 
 class Resource(Columns):
@@ -44,6 +45,12 @@ FIRST_LINK = len(Resource)
 class Record(Columns):
     """An instruction executed; the records of a core stand together, in program order."""
 
+    # When its code had been fetched (NONE: it lay in the instruction buffer), the record whose issue made room for it
+    # there (NONE: there was room from the start), and the record whose code was fetched just before (NONE: the fetch
+    # began when there was room, and no fetch before held it up).
+    FETCHED = auto()
+    ROOM_BY = auto()
+    FETCHED_AFTER = auto()
     # Whose code, and where in it.
     CORE = auto()
     INDEX = auto()
@@ -53,7 +60,7 @@ class Record(Columns):
     FREE = auto()
     DEPENDS_UNTIL = auto()
     WAITS_UNTIL = auto()
-    # The latest of them; which one that is, a Reason; the record behind it (NONE for ISSUE).
+    # The latest of them; which one that is, a Reason; the record behind it (NONE for ISSUE and FETCH).
     ARRIVED = auto()
     WHY = auto()
     CAUSE = auto()
@@ -141,6 +148,8 @@ class Code(Columns):
     # A Sync, and the number of its semaphore or barrier.
     SYNC = auto()
     NUMBER = auto()
+    # The bytes that are fetched with it; of a loop or brnz those of the whole loop. 0 where nothing is fetched.
+    FETCHED_BYTES = auto()
 
 
 class Sync(Columns):
@@ -211,6 +220,33 @@ class Sequencer(Columns):
     COUNTERS = auto()
 
 
+class Fetch(Columns):
+    """What a core has fetched of its code, in the order of its execution: bytes, counted from the first on."""
+
+    # Code before this index is in the buffer, as far as it will be executed; bytes fetched so far.
+    UP_TO = auto()
+    BYTES = auto()
+    # When the last is there, of the record LAST.
+    THERE = auto()
+    LAST = auto()
+    ROOM_BY = auto()
+    FETCHED_AFTER = auto()
+    # Where the loop begins that is kept whole, and the bytes before it; NONE where none is.
+    LOOP = auto()
+    KEPT = auto()
+    # Its issues that made room: the first that may matter, the one behind the last.
+    OLDEST = auto()
+    NEWEST = auto()
+
+
+class Room(Columns):
+    """An issue that made room in the instruction buffer: bytes that are not needed any more, when, and the record."""
+
+    BYTES = auto()
+    ISSUED = auto()
+    BY = auto()
+
+
 class Semaphore(Columns):
     """Signals given, those waited for, and how many are waited for in the whole task: of others nobody asks when."""
 
@@ -254,8 +290,10 @@ class Window(Columns):
 
 
 class Moment(Columns):
-    """Of a record on the critical path: when it was issued, when all of its own core let it start, when it started."""
+    """Of a record on the critical path: when its code was there, when it was issued, when all of its own core let it
+    start, when it started."""
 
+    IS_FETCHED = auto()
     IS_ISSUED = auto()
     HAS_ARRIVED = auto()
     STARTED = auto()

@@ -282,6 +282,11 @@ def resource_names(chip: Chip) -> list[str]:
     return ["dev", "pcie in", "pcie out", *ring, *blocks]
 
 
+def fetch_cycles(chip: Chip, size: int) -> int:
+    """Return the least cycles that a core takes to fetch so many bytes of code; 0 for none."""
+    return ceil(size / chip["seq.fetch_bytes_per_cycle"]) if size else 0
+
+
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
     """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe: latency, then the bytes."""
     cycles = transfer_occupancy(chip, amounts)

@@ -37,6 +37,9 @@ def flat(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> tuple[Matrix, ...]:
         mine[:, Code.RUNS_ON], mine[:, Code.WAITS] = part.engines, part.waits
         mine[:, Code.COUNTER : Code.OTHER + 1] = part.loops
         mine[:, Code.OTHER] += start
+        mine[:, Code.FETCHED_BYTES] = part.fetched
+        for loop in part.core.loops if part.fetched.any() else ():
+            mine[[loop.first, loop.last], Code.FETCHED_BYTES] = part.fetched[loop.first : loop.last].sum()
         # Numbers of Python from here on: those of numpy take ten times as long, one by one.
         slots = part.spans.shape[1]
         bounds = (part.rows[:, Field.ADDRESS : slots * FIELDS : FIELDS, None] + part.spans).tolist()

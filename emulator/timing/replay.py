@@ -21,11 +21,13 @@ from emulator.timing.columns import (
     NONE,
     ClockStop,
     Engine,
+    Fetch,
     Meeting,
     Queued,
     Recent,
     Record,
     Resource,
+    Room,
     Semaphore,
     Sequencer,
     Shared,
@@ -34,6 +36,7 @@ from emulator.timing.columns import (
 )
 from emulator.timing.program_order import goes_on
 from emulator.timing.schedule import Fixed, State, walk
+from isa.encoding import WORD_BYTES
 from isa.errors import Trap
 from isa.memory import HELP, shortage
 from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER
@@ -68,6 +71,11 @@ class Clock:
             (len(Resource) + chip["chip.cores"] * (2 + chip["memory.lm_blocks"]), len(Shared)), np.int64
         )
         resources[:, [Shared.FREE_AT, Shared.HELD_BY]] = NONE
+        fetches = np.zeros((cores, len(Fetch)), np.int64)
+        fetches[:, [Fetch.LAST, Fetch.LOOP, Fetch.KEPT]] = NONE
+        fetches[:, Fetch.UP_TO] = sequencers[:, Sequencer.BEGIN]
+        # Each that makes room leaves a word behind at least.
+        rooms = chip["memory.ib_bytes"] // WORD_BYTES + 4 if any(part.fetched.any() for part in plan.cores) else 1
         counts = np.zeros((semaphores, len(Semaphore)), np.int64)
         for (mnemonic, number), found in plan.program.uses.items():
             if mnemonic == "wait":
@@ -83,6 +91,8 @@ class Clock:
             signals=np.zeros((semaphores, FIRST_SIGNALS, len(Signal)), np.int64),
             arrivals=np.zeros((cores, barriers), np.int64),
             meetings=np.zeros((barriers, 2, len(Meeting)), np.int64),
+            fetches=fetches,
+            rooms=np.zeros((cores, rooms, len(Room)), np.int64),
             steps=np.zeros(1, np.int64),
         )
 
@@ -142,6 +152,7 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
     for (mnemonic, k), found in plan.program.uses.items():
         if mnemonic == "barrier":
             users[[use.core for use in found], k] = 1
+    fetches = any(part.fetched.any() for part in plan.cores)
     fixed = Fixed(
         code,
         operands,
@@ -154,6 +165,9 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
         chip["sync.latency"],
         -(-chip["memory.lm_bytes"] // chip["memory.lm_blocks"]) if chip["memory.lm_blocks"] else 0,
         float(chip["memory.lm_block_bytes_per_cycle"]) if chip["memory.lm_blocks"] else 0.0,
+        chip["memory.ib_bytes"] if fetches else 0,
+        float(chip["seq.fetch_bytes_per_cycle"]) if fetches else 0.0,
+        chip["memory.dev_latency"] if fetches else 0,
         plan.program.order == "hardware",
     )
     return Clock(fixed, np.array(starts(part.core.executions for part in plan.cores), np.int64))

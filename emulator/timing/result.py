@@ -20,7 +20,7 @@ class Step:
     `reason`: "engine busy": it occupies its engine, which the next needs; "dependence" and "wait": the next needs its
     result, or waits for its engine; "resource": it holds the shared `resource` that the next needs; "token": the next,
     on another queue, waits for its signal, or for its arrival at a barrier; "last": it finishes last; "issue": the
-    sequencer issues it; or a transfer.
+    sequencer issues it; "fetch": its code comes from device memory; or a transfer.
     """
 
     core: int

@@ -2,8 +2,9 @@
 
 For the k-th instruction issued on a core, on engine e, all in cycles from the end of the task's DMA in:
 
-    issue[k] = max(issue[k-1] + issue cycles + cycles of loops in between, start of the instruction that is queue_depth
-                   places earlier on e)
+    issue[k] = max(max(issue[k-1] + cycles of loops in between, fetched[k]) + issue cycles,
+                   start of the instruction that is queue_depth places earlier on e)
+    fetched[k] = max(fetched[the one before], issue[r] + latency) + cycles of its code    where the code is fetched
     arrived[k] = max(issue[k], end of e's occupancy by its previous instruction, finish of what it depends on,
                      finish of the tickets of its wait bits)
     start[k] = max(arrived[k], token, when each shared resource that it holds is free)
@@ -19,6 +20,10 @@ Starts are committed in time order. Each sequencer fetches as far as it can issu
 of all queues whose terms are known the one with the earliest start is committed; of equals the one that has arrived
 first, then that of the least core, then engine. A head whose terms are not known, and what is not fetched yet, needs
 the start or the finish of one that is not committed, so it starts no earlier: resources are granted by arrival.
+
+Code that the instruction buffer does not hold is fetched in the order of its execution, through the buffer: r is the
+first instruction whose issue makes room for it, for what is issued is not needed any more. A loop that fits is fetched
+once, and kept until it is left.
 
 The token of a wait is the finish of its signal plus the latency of synchronisation; that of a barrier the last arrival
 plus the same. A signal or an arrival depends on all before it on its engine.
@@ -48,12 +53,14 @@ from emulator.timing.columns import (
     ClockStop,
     Code,
     Engine,
+    Fetch,
     Held,
     Meeting,
     Queued,
     Reason,
     Recent,
     Record,
+    Room,
     Semaphore,
     Sequencer,
     Shared,
@@ -88,6 +95,9 @@ class Fixed(NamedTuple):
     token_cycles: int
     block_bytes: int
     block_rate: float
+    buffer_bytes: int
+    fetch_rate: float
+    fetch_latency: int
     hardware: bool
 
 
@@ -95,7 +105,8 @@ class State(NamedTuple):
     """What the clock carries: sequencers [cores, Sequencer and counters], queues [cores, engines, places, ENTRY], heads
     [cores, engines], recents [cores, engines, Recent, room], totals [cores, engines, Engine], resources [resources,
     Shared], semaphores [semaphores, Semaphore], signals [semaphores, room, Signal] that are not waited for yet, how
-    often cores have arrived [cores, barriers], meetings [barriers, 2, Meeting], and [1] the steps taken.
+    often cores have arrived [cores, barriers], meetings [barriers, 2, Meeting], fetches [cores, Fetch], what made room
+    for them [cores, room, Room], and [1] the steps taken.
 
     A queue is a ring: its places are a power of two, no fewer than its depth. Of the head of each, `heads` has when it
     could start but for the resources: LATE until that is known, and constant from then on.
@@ -111,6 +122,8 @@ class State(NamedTuple):
     signals: Tables
     arrivals: Matrix
     meetings: Tables
+    fetches: Matrix
+    rooms: Tables
     steps: Words
 
 
@@ -131,6 +144,9 @@ def walk(fixed: Fixed, state: State, window: Matrix, records: Matrix, budget: in
         fixed.token_cycles,
         fixed.block_bytes,
         fixed.block_rate,
+        fixed.buffer_bytes,
+        fixed.fetch_rate,
+        fixed.fetch_latency,
         fixed.hardware,
     )
     state = State(
@@ -144,6 +160,8 @@ def walk(fixed: Fixed, state: State, window: Matrix, records: Matrix, budget: in
         borrowed(state.signals),
         borrowed(state.arrivals),
         borrowed(state.meetings),
+        borrowed(state.fetches),
+        borrowed(state.rooms),
         borrowed(state.steps),
     )
     before = budget
@@ -189,6 +207,8 @@ def fetch(fixed: Fixed, state: State, core: int, window: Matrix, records: Matrix
                 break
             sequencer[Sequencer.AT] = jump(row, at, counters)
             sequencer[Sequencer.CLOCK] += fixed.loop_cycles
+            if row[Code.FETCHED_BYTES] > 0:
+                keep_loop(fixed, state, core, at, sequencer[Sequencer.AT])
             budget -= 1
             continue
         total = totals[natural(engine)]
@@ -198,12 +218,16 @@ def fetch(fixed: Fixed, state: State, core: int, window: Matrix, records: Matrix
         if total[Engine.NEWEST] > most and not make_room(state, core, engine, most):
             return -budget
         issued, freed_by = sequencer[Sequencer.CLOCK] + fixed.issue_cycles, NONE
+        if row[Code.FETCHED_BYTES] > 0:
+            fetch_code(fixed, state, core, at)
+            issued = max(issued, state.fetches[natural(core), Fetch.THERE] + fixed.issue_cycles)
         if total[Engine.COUNT] >= fixed.depth:
             freed = queues[natural(engine), natural((total[Engine.COUNT] - fixed.depth) & mask)]
             if freed[Record.START] > issued:
                 issued, freed_by = freed[Record.START], freed[Queued.NUMBER]
         place = total[Engine.COUNT] & mask
         entry = queues[natural(engine), natural(place)]
+        # What is fetched is set of each or of none.
         for k in range(ENTRY):
             entry[k] = NONE
         entry[Record.CORE], entry[Record.INDEX] = core, at - sequencer[Sequencer.BEGIN]
@@ -218,9 +242,71 @@ def fetch(fixed: Fixed, state: State, core: int, window: Matrix, records: Matrix
         sequencer[Sequencer.CLOCK], sequencer[Sequencer.AT] = issued, at + 1
         sequencer[Sequencer.NEXT] += 1
         sequencer[Sequencer.LAST_ISSUED] = issued
+        if row[Code.FETCHED_BYTES] > 0:
+            note_fetch(entry, state, core)
         write(entry, window, records)
         budget -= 1
     return budget
+
+
+@inner
+def fetch_code(fixed: Fixed, state: State, core: int, at: int) -> None:
+    """Find when the code of the next instruction is there, if it has to be fetched."""
+    mine, rooms, sequencer = state.fetches[core], state.rooms[core], state.sequencers[core]
+    if at < mine[Fetch.UP_TO]:
+        return
+    size, room = fixed.code[at, Code.FETCHED_BYTES], 0
+    mine[Fetch.UP_TO] = at + 1
+    mine[Fetch.BYTES] += size
+    mine[Fetch.ROOM_BY], mine[Fetch.FETCHED_AFTER] = NONE, mine[Fetch.LAST]
+    needed = mine[Fetch.BYTES] - fixed.buffer_bytes
+    if needed > 0:
+        while rooms[mine[Fetch.OLDEST] % len(rooms), Room.BYTES] < needed:
+            mine[Fetch.OLDEST] += 1
+        first = rooms[mine[Fetch.OLDEST] % len(rooms)]
+        room, mine[Fetch.ROOM_BY] = first[Room.ISSUED], first[Room.BY]
+    if mine[Fetch.LAST] == NONE or room + fixed.fetch_latency > mine[Fetch.THERE]:
+        mine[Fetch.THERE], mine[Fetch.FETCHED_AFTER] = room + fixed.fetch_latency, NONE
+    mine[Fetch.THERE] += int(np.ceil(size / fixed.fetch_rate))
+    mine[Fetch.LAST] = sequencer[Sequencer.NEXT]
+
+
+@inner
+def note_fetch(entry: Row, state: State, core: int) -> None:
+    """Note what was fetched for an instruction as it is issued, and what room that makes."""
+    mine = state.fetches[core]
+    entry[Record.FETCHED] = entry[Record.ROOM_BY] = entry[Record.FETCHED_AFTER] = NONE
+    if mine[Fetch.LAST] == entry[Queued.NUMBER]:
+        entry[Record.FETCHED], entry[Record.ROOM_BY] = mine[Fetch.THERE], mine[Fetch.ROOM_BY]
+        entry[Record.FETCHED_AFTER] = mine[Fetch.FETCHED_AFTER]
+    make_room_for_code(state, core)
+
+
+@inner
+def make_room_for_code(state: State, core: int) -> None:
+    """Note that what the last instruction issued leaves behind is not needed any more, but for a loop that is kept."""
+    mine, rooms, sequencer = state.fetches[core], state.rooms[core], state.sequencers[core]
+    done = mine[Fetch.BYTES] if mine[Fetch.KEPT] == NONE else mine[Fetch.KEPT]
+    newest = mine[Fetch.NEWEST]
+    if done > (rooms[(newest - 1) % len(rooms), Room.BYTES] if newest > 0 else 0):
+        room = rooms[newest % len(rooms)]
+        room[Room.BYTES], room[Room.ISSUED] = done, sequencer[Sequencer.LAST_ISSUED]
+        room[Room.BY] = sequencer[Sequencer.NEXT] - 1
+        mine[Fetch.NEWEST] += 1
+
+
+@inner
+def keep_loop(fixed: Fixed, state: State, core: int, at: int, after: int) -> None:
+    """Keep a loop that fits the instruction buffer, until it is left; fetch one again that does not."""
+    mine, fits = state.fetches[core], fixed.code[at, Code.FETCHED_BYTES] <= fixed.buffer_bytes
+    begins = fixed.code[at, Code.OTHER] > at
+    if begins and fits and mine[Fetch.KEPT] == NONE:
+        mine[Fetch.KEPT], mine[Fetch.LOOP] = mine[Fetch.BYTES], at
+    elif not begins and after <= at and not fits:
+        mine[Fetch.UP_TO] = after
+    elif not begins and after > at and mine[Fetch.LOOP] == fixed.code[at, Code.OTHER]:
+        mine[Fetch.KEPT], mine[Fetch.LOOP] = NONE, NONE
+        make_room_for_code(state, core)
 
 
 @inner
@@ -391,6 +477,8 @@ def settle(fixed: Fixed, state: State, entry: Row, total: Row) -> None:
         entry[Record.WHY], entry[Record.CAUSE] = Reason.WAIT, entry[Queued.WAITS_BY]
     else:
         entry[Record.WHY] = Reason.ISSUE
+        if entry[Record.FETCHED] != NONE and entry[Record.FETCHED] + fixed.issue_cycles == issued:
+            entry[Record.WHY] = Reason.FETCH
     entry[Record.FREE], entry[Record.ARRIVED] = free, arrived
     if sync == Sync.MEETS:
         arrive(

@@ -21,6 +21,7 @@ from emulator.timing.columns import (
     REASONS,
     RESOURCE_KINDS,
     Engine,
+    Fetch,
     Moment,
     PathStep,
     PathSum,
@@ -30,7 +31,7 @@ from emulator.timing.columns import (
     Shared,
     Trail,
 )
-from emulator.timing.costs import Cost, cost_of, resource_names, transfer_cycles
+from emulator.timing.costs import Cost, cost_of, fetch_cycles, resource_names, transfer_cycles
 from emulator.timing.critical_path import walk_back
 from emulator.timing.flatten import flat
 from emulator.timing.replay import Clock, clock_of, run
@@ -47,7 +48,7 @@ STALLS = {
     "token": Engine.STALL_TOKEN,
     "resource": Engine.STALL_RESOURCE,
 }
-# What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 144 bytes.
+# What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 168 bytes.
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
 # What the clock, in 64 bits, counts with room to spare.
 MOST_CYCLES = 2**62
@@ -97,10 +98,17 @@ class Timeline(Schedule):
 
     @cached_property
     def held(self) -> dict[str, int]:
-        """The cycles for which each shared resource was held, by name, of those that were."""
+        """The cycles for which each shared resource was held, by name, of those that were; and each core's fetch."""
         names = resource_names(self.plan.chip)
         cycles = self.states[-1].resources[:, Shared.HELD_FOR].tolist()
+        names += [f"core{core}.fetch" for core in range(len(self.totals))]
+        cycles += [fetch_cycles(self.plan.chip, size) for size in self.fetched]
         return {name: held for name, held in zip(names, cycles, strict=True) if held}
+
+    @cached_property
+    def fetched(self) -> list[int]:
+        """The bytes of code that each core fetched from device memory."""
+        return [int(size) for size in self.states[-1].fetches[:, Fetch.BYTES]]
 
     @cached_property
     def engines(self) -> dict[str, EngineTime]:
@@ -133,9 +141,9 @@ class Timeline(Schedule):
         pieces = self.clock.segments(self.states)
         while trail[Trail.MOMENT] != NONE:
             window, records = next(pieces)
-            # Each record has three moments.
-            steps = np.empty((3 * len(records) + 2 if with_steps else 0, len(PathStep)), np.int64)
-            walk_back(records, window, first_block, trail, path, steps)
+            # Each record has four moments.
+            steps = np.empty((4 * len(records) + 2 if with_steps else 0, len(PathStep)), np.int64)
+            walk_back(records, window, first_block, self.plan.chip["seq.issue_cycles"], trail, path, steps)
             yield path, steps[: trail[Trail.STEPS]]
 
     def _end(self) -> np.ndarray:
@@ -158,7 +166,11 @@ class Timeline(Schedule):
     def _step(self, core: int, index: int, why: int, cycles: int) -> Step:
         kind = RESOURCE_KINDS[why - Reason.RESOURCE] if Reason.RESOURCE <= why < FINISHES else ""
         reason = "last" if why == FINISHES else REASONS[min(why, Reason.RESOURCE)]
-        engine = "seq" if why == Reason.ISSUE else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
+        engine = (
+            "seq"
+            if why in (Reason.ISSUE, Reason.FETCH)
+            else f"core{core}.{self.plan.cores[core].core.code[index].engine}"
+        )
         return Step(core, index, engine, reason, cycles, kind)
 
     def path_steps(self) -> list[tuple[Step, int]]:
@@ -217,7 +229,7 @@ def schedule(
             # What the critical path needs is compiled with the rest.
             nothing, trail = np.empty((0, len(Record)), np.int64), np.full(len(Trail), NONE, np.int64)
             path, steps = np.zeros((0, 0, 0, len(PathSum)), np.int64), np.zeros((0, len(PathStep)), np.int64)
-            walk_back(nothing, clock.no_window(), 0, trail, path, steps)
+            walk_back(nothing, clock.no_window(), 0, 0, trail, path, steps)
     except MemoryError as error:
         raise Trap(f"there is no memory for the schedule of {total:,} instructions", FEWER) from error
     last = states[-1]
@@ -254,6 +266,8 @@ def longest(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> float:
     for part, of_core in zip(plan.cores, costs, strict=True):
         for k, (instruction, times) in enumerate(zip(part.core.code, part.core.times, strict=True)):
             cycles += times * (each + (of_core[k].latency if k in of_core else 0))
+            if part.fetched[k]:
+                cycles += times * (chip["memory.dev_latency"] + fetch_cycles(chip, part.fetched[k]))
             if block:
                 cycles += times * sum(operand.bytes for _, operand in instruction.accesses()) / block
     return cycles

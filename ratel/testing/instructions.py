@@ -129,7 +129,7 @@ class Place:
         """Return a dense vector in the constant buffer."""
         size = length * dtype.bytes
         written = [low for low, high, held in self.constants.written if held == dtype and high - low >= size]
-        if written and draw(st.booleans()):
+        if written and draw(st.integers(0, 3)):
             start = draw(st.sampled_from(written))
         else:
             start = self.constants.take(draw, dtype, size)
@@ -506,9 +506,11 @@ def _scaled(draw: Draw, place: Place, dtype: DType, out_dtype: DType) -> Fields:
 
 def _moved(out_memories: tuple[str, ...], x_memories: tuple[str, ...]) -> Callable[[Draw, Place], Fields]:
     def build_fields(draw: Draw, place: Place) -> Fields:
-        shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
+        shape, memory = _shape(draw), draw(st.sampled_from(out_memories))
+        # Of these types vectors are read.
+        dtype = place.pick(draw, "out", (F32, F32, F32, I32, I32, *ANY) if memory == "cb" else ANY)
         return {
-            "out": place.tensor(draw, draw(st.sampled_from(out_memories)), dtype, shape, write=True, free=True),
+            "out": place.tensor(draw, memory, dtype, shape, write=True, free=True),
             "x": place.tensor(draw, draw(st.sampled_from(x_memories)), dtype, shape, free=True),
         }
 

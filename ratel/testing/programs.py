@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from isa.chip import load_chip
 from isa.compressed import compress
-from isa.dtypes import I8, I16, I32, U8, DType
+from isa.dtypes import F32, I8, I16, I32, U8, DType
 from isa.instruction import Instruction, build
 from isa.loops import trips_at
 from isa.operand import Operand, Term, dense, region
@@ -329,7 +329,8 @@ def _matrices(draw: Draw, half: int, counters: list[int], shape: tuple[int, int]
 def looped_programs(draw: Draw, most_trips: int = 6) -> Program:
     """Draw a program of one core, of copies and pools in nested loops of at most so many iterations, in compiler order.
 
-    Any wait bits, and bytes that meet often: it may race, in some iterations or in none.
+    Some copies write constants that others scale by. Any wait bits, and bytes that meet often: it may race, in some
+    iterations or in none.
     """
 
     def body(counters: list[int], most: int) -> list[Instruction]:
@@ -344,11 +345,17 @@ def looped_programs(draw: Draw, most_trips: int = 6) -> Program:
             half, shape = draw(st.integers(0, 1)), draw(st.sampled_from(((2, 4), (2, 8), (4, 8))))
             x, out = draw(_matrices(half, counters, shape)), draw(_matrices(1 - half, counters, shape))
             waits = [engine for engine in ENGINES if draw(st.booleans())]
-            code.append(
-                build("copy", waits, x=x, out=out)
-                if draw(st.booleans())
-                else build("maxpool", waits, x=x, out=out, window=(1, 1))
-            )
+            steps = st.sampled_from((16, 16, 32, -16))
+            terms = tuple(Term(k, 2, draw(steps)) for k in counters if draw(st.booleans()))
+            constants = replace(dense("cb", 64 + 16 * draw(st.integers(0, 1)), F32, (4,)), terms=terms)
+            kind = draw(st.sampled_from(("copy", "copy", "maxpool", "maxpool", "stream", "scale")))
+            if kind == "stream":
+                code.append(build("copy", waits, x=dense("lm", 2**14, F32, (4,)), out=constants))
+            elif kind == "scale":
+                x, out = (replace(o, shape=(1, 1, 2, 4)) for o in (x, out))
+                code.append(build("eltwise", waits, x=x, out=out, ew1_scale=constants))
+            else:
+                code.append(build(kind, waits, x=x, out=out, **({"window": (1, 1)} if kind == "maxpool" else {})))
         return code
 
     code = (*body([], 5), build("end"))

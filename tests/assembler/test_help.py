@@ -38,7 +38,7 @@ def only(text: str, path: Path | None = None) -> Diagnostic:
         ("eltwise y, x, mish=1", "functions are relu, clip, leaky_relu, sigmoid, tanh, gelu, silu, exp, reciprocal, "),
         ("eltwise y, x, rleu", "did you mean `relu`? functions are"),
         ("eltwise y, x, clip=(6, 0)", "write `clip=(CLIP_LOW, CLIP_HIGH)`"),
-        ("eltwise y, x, slope=3", "`slope` comes with `leaky_relu`"),
+        ("eltwise y, x, slope=3", "`slope` comes with `leaky_relu=SLOPE` or `hard_sigmoid=(SLOPE, OFFSET)`"),
         ("conv y, x, w", "is `pad=1` missing? it is 0"),
         ("conv half, x, w, pad=1", "is `stride=2` missing? it is 1"),
         ("maxpool half, x, window=2", "is `stride=2` missing? it is 1"),
@@ -64,6 +64,13 @@ def only(text: str, path: Path | None = None) -> Diagnostic:
         (".local b i8[4] at 262142", "the last address that it fits at is 262,140"),
         ("exp y, x", "`exp` goes with an instruction of the tensor engine: eltwise out, x, exp"),
         ("copy core1.y, x", "each core has a section `.core N`"),
+        (".weight b i32[4] = 1\nmatmul a, a, w4, bias=b", "declare `b` with `.const`"),
+        (".const b f32[4] = 1\nmatmul a, a, w4, bias=b", "`ratel.quantise.bias` makes it of floats; `ew1_bias=` takes"),
+        (".local d i8[8, 4] in dev\nmatmul a, d, w4", "only load and store reach: `load` it into a `.local` first"),
+        (".local d i8[8, 4] in dev\nmatmul d, a, w4", "only load and store reach: write a `.local`, and `store` that"),
+        ("eltwise a, a, v", "named: add=, sub=, mul=, max=, min=, "),
+        ("eltwise a, a, ew2=v", "`ew2` comes with `add=EW2`, `sub=EW2`"),
+        ("loop i, 2\ncopy a[i : 4], v[0 : 4]\nbrnz i", "let both ends follow the same counters, as in `i*2 : i*2 + 4`"),
         (".macro m\n.endm", "did you mean `.endmacro`?"),
     ],
 )
@@ -84,6 +91,9 @@ def test_no_order_is_proposed_that_would_write_what_is_given(kind: str) -> None:
 def test_a_full_memory_counts_what_is_free_behind_the_last_tensor() -> None:
     found = only(".chip edge\n.local small i8[20]\n.local big i8[300000]\nend\n")
     assert "the widest gap left has 262,124 bytes" in found.help
+    assert found.help.endswith("worked on in parts: declare it `in dev` or `in host`, and `load` one at a time")
+    both = only(".chip edge\n.local one i8[200000]\n.local other i8[200000]\nend\n")
+    assert both.help.endswith("can share a place with `at`")
 
 
 def test_a_path_given_as_text_is_recognised() -> None:

@@ -20,6 +20,7 @@ from compiler import exchange
 from compiler.compile import Compiled, compile
 from compiler.graph import Graph
 from compiler.runtime import model_of, session
+from compiler.steps import Tensor
 from isa.chip import Chip, load_chip
 
 OPSET = 21
@@ -86,18 +87,24 @@ def differences(compiled: Compiled, given: Arrays) -> list[str]:
     right = wanted(graph, given)
     wrong = []
     for part in compiled.parts:
-        if part.plan is None or part.program is None:
+        if part.program is None:
             continue
-        fed = exchange.given(part.plan, {name: right[name] for name in part.plan.inputs})
-        views = {name: view for name, view in part.plan.views.items() if view.tensor.kind in ("local", "output")}
+        (plan,) = part.plans
+        fed = exchange.given(part.plans, {name: right[name] for name in plan.inputs})
+        views = {name: view for name, view in plan.views.items() if view.tensor.kind in ("local", "output")}
         local = sorted({view.tensor.name for view in views.values() if view.tensor.kind == "local"})
         run = ratel.run(part.program, fed, dumps=local)
-        arrays = {**run.dumps, **run.outputs}
+        arrays = run.dumps | {tensor.name: _lying(tensor, run.outputs[tensor.name]) for tensor in plan.outputs.values()}
         found = {name: exchange.seen(view, arrays[view.tensor.name]) for name, view in views.items() if name in right}
         # What lies as it is, and what the host gets.
-        for values in (found, exchange.made(part.plan, graph, run.outputs)):
+        for values in (found, exchange.made(part.plans, graph, run.outputs)):
             wrong += [said for name, value in values.items() if (said := _difference(graph, name, right[name], value))]
     return wrong
+
+
+def _lying(tensor: Tensor, output: np.ndarray) -> np.ndarray:
+    """Return an output as it lies in memory."""
+    return np.transpose(output.reshape(exchange.hosted(tensor)), np.argsort(tensor.axes)) if tensor.axes else output
 
 
 def _difference(graph: Graph, name: str, right: np.ndarray, found: np.ndarray) -> str:
@@ -129,7 +136,7 @@ def refusals(net: Network) -> list[str]:
 
 def mnemonics(compiled: Compiled) -> list[str]:
     """Return the instructions of a network that the chip computes alone."""
-    return [step.mnemonic for part in compiled.parts if part.plan for step in part.plan.steps]
+    return [step.mnemonic for part in compiled.parts for plan in part.plans for step in plan.steps]
 
 
 def noise(seed: int, dtype: Any, shape: Sequence[int]) -> np.ndarray:

@@ -407,3 +407,14 @@ def test_help_speaks_python() -> None:
     with pytest.raises(AssemblyError) as caught:
         b.build()
     assert caught.value.diagnostics[0].help == "write `with b.loop(...):`, which closes it"
+
+
+def test_types_of_numpy_are_told_by_the_name_that_is_meant() -> None:
+    b = Builder("p", chip="edge")
+    for dtype, meant in ((np.int8, 'did you mean "i8"?'), (np.dtype("float32"), 'did you mean "f32"?'), (int, "")):
+        with pytest.raises(AssemblyError) as caught:
+            b.local("j", dtype, 4)
+        assert caught.value.diagnostics[0].help == meant
+    for array, wanted in ((np.arange(4), 'array.astype("int32")'), (np.ones(4), 'array.astype("float32"), or')):
+        with pytest.raises(AssemblyError, match=re.escape(f"convert it: {wanted}")):
+            b.const(None, array)

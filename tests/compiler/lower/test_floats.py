@@ -17,7 +17,7 @@ from tests.compiler.oracle import Network, check, chip, mnemonics, network, nois
 
 
 def steps(compiled: Compiled) -> list[Step]:
-    return [step for part in compiled.parts if part.plan for step in part.plan.steps]
+    return [step for part in compiled.parts for plan in part.plans for step in plan.steps]
 
 
 UNARY: dict[str, dict[str, Any]] = {
@@ -109,12 +109,13 @@ def distance(net: Network) -> tuple[np.ndarray, np.ndarray]:
     """Return how far a network's result is from onnxruntime's: absolute, and in its units in the last place."""
     compiled = compile(net.model, chip(), host=False)
     (part,) = compiled.parts
-    assert part.plan is not None and part.program is not None
-    assert [node.op for node in part.plan.inexact] == [compiled.graph.nodes[-1].op]
+    (plan,) = part.plans
+    assert part.program is not None
+    assert [node.op for node in plan.inexact] == [compiled.graph.nodes[-1].op]
     right = wanted(compiled.graph, net.given)
-    run = ratel.run(part.program, exchange.given(part.plan, right))
+    run = ratel.run(part.program, exchange.given(part.plans, right))
     (name,) = compiled.graph.outputs
-    found = exchange.made(part.plan, compiled.graph, run.outputs)[name]
+    found = exchange.made(part.plans, compiled.graph, run.outputs)[name]
     far = np.abs(found.astype(np.float64) - right[name])
     return far, far / np.spacing(np.abs(right[name]))
 

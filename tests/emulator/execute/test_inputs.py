@@ -218,7 +218,7 @@ def test_lists_of_whole_numbers_are_taken_where_they_fit() -> None:
 @pytest.mark.parametrize("given", [[1], "x", {3: 1}], ids=str)
 def test_inputs_without_names_are_refused(given: object) -> None:
     with pytest.raises(InputError, match=r"the inputs are|the program has no input 3"):
-        ratel.run(ratel.assemble(".chip edge\n.input x i8[4] = 0\nend"), given)  # type: ignore[arg-type]
+        ratel.run(ratel.assemble(".chip edge\n.input x i8[4] = 0\n.output y i8[4]\ncopy y, x\nend"), given)  # type: ignore[arg-type]
 
 
 def test_a_wrong_index_names_its_task() -> None:

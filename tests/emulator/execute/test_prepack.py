@@ -1,12 +1,13 @@
 """Which weights are constant, and so packed once."""
 
 import numpy as np
+import pytest
 
 from emulator.execute.prepack import constant_weights
 from emulator.execute.session import execute
 from emulator.plan.load import load
 from isa.chip import load_chip
-from ratel import assemble
+from ratel import AssemblyWarning, assemble
 
 EDGE = load_chip("edge")
 TEXT = """\
@@ -32,7 +33,8 @@ end
 
 def test_only_what_nothing_writes_is_packed_once() -> None:
     """Two instructions share one packed form; what an instruction writes or an input brings is packed each time."""
-    plan = load(assemble(TEXT), EDGE)
+    with pytest.warns(AssemblyWarning, match="W402.*`changed` is written"):
+        plan = load(assemble(TEXT), EDGE)
     weights, arena_bytes = constant_weights(plan)
     code = plan.program.cores[0].code
     users = [k for k, instruction in enumerate(code) if instruction.row.mnemonic == "matmul"]

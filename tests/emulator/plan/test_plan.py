@@ -87,9 +87,23 @@ def test_symbols_and_data_must_fit() -> None:
         load(program_of(segments=(Segment("cb", CHIP["memory.cb_bytes"], b"1234"),)), CHIP)
 
 
-def test_code_must_fit_the_instruction_buffer() -> None:
-    with pytest.raises(Trap, match="instruction buffer of edge has 128"):
-        load(program_of(build("copy", out=at(0), x=at(64))), CHIP.replace(memory__ib_bytes=128))
+def test_code_must_fit_the_instruction_buffer_or_be_fetched_through_it() -> None:
+    copies = program_of(*(build("copy", out=at(64 * k), x=at(64 * k + 32)) for k in range(3)))
+    for changes, message, help in (
+        ({"memory__ib_bytes": 384}, "", ""),
+        ({"memory__ib_bytes": 383}, "copy: 384 bytes of code .* buffer of edge has 383", "memory.ib_bytes"),
+        ({"memory__ib_bytes": 384, "seq__fetch_bytes_per_cycle": 0}, "the code takes 1024 bytes", "does not fetch"),
+        ({"memory__ib_bytes": 384, "memory__dev_bytes": 0}, "the code takes 1024 bytes", "does not fetch"),
+        ({"memory__ib_bytes": 384, "memory__dev_bytes": 1000}, "1024 bytes of code in dev, beside 0", "hardware loops"),
+    ):
+        if not help:
+            # Each its word and two descriptors, the last with `end`.
+            assert load(copies, CHIP.replace(**changes)).cores[0].fetched.tolist() == [320, 320, 384, 0]
+            continue
+        with pytest.raises(Trap, match=message) as caught:
+            load(copies, CHIP.replace(**changes))
+        assert help in caught.value.help
+    assert not load(copies, CHIP).cores[0].fetched.any()
 
 
 def test_in_place_eltwise_and_interleaved_copies_may_share_an_interval() -> None:

@@ -4,12 +4,15 @@ Shares with the scheduler the costs and the rules, but no code and no method: th
 can happen in a cycle is tried until nothing more does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
 from emulator.timing.costs import cost_of
 from isa.chip import Chip
+from isa.encoding import encode
 from isa.instruction import Instruction
+from isa.loops import find_loops
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Program
 from isa.row import ENGINES
@@ -24,6 +27,7 @@ class Executed:
     instruction: Instruction
     gap: int  # cycles of the sequencer since the instruction before
     touched: list[tuple[str, str, int | None, int, int]]  # access, memory, core, first byte, byte behind the last
+    counters: tuple[int, ...]
     tickets: list["Executed"] = field(default_factory=list)
     before: list["Executed"] = field(default_factory=list)  # of every engine of its core, in program order
     partners: list["Executed"] = field(default_factory=list)  # its signal, or all that meet at its barrier
@@ -38,6 +42,11 @@ class Executed:
     reason_to_start: str = ""  # that, or the token or the resource that came after
     holders: list["Executed"] = field(default_factory=list)  # who held what it waited for last
     causes: list["Executed"] = field(default_factory=list)  # those whose occupancy or latency that is due to
+    # Of code that is fetched: its bytes, where they end among all that are fetched, and where what is needed begins.
+    code: int = 0
+    code_end: int = 0
+    code_kept: int = 0
+    fetched: int | None = None
 
 
 @dataclass
@@ -86,7 +95,7 @@ def unroll(program: Program, core: int, chip: Chip) -> tuple[list[Executed], int
                     earlier = [e for e in executed if e.instruction.engine == engine]
                     if instruction.waits >> k & 1 and earlier:
                         tickets.append(earlier[-1])
-                executed.append(Executed(core, at, instruction, gap, touched, tickets, list(executed)))
+                executed.append(Executed(core, at, instruction, gap, touched, tuple(counters), tickets, list(executed)))
                 gap = 0
             at += 1
 
@@ -100,6 +109,35 @@ def unroll(program: Program, core: int, chip: Chip) -> tuple[list[Executed], int
 
     block(0, len(code))
     return executed, gap
+
+
+def note_fetches(code: Sequence[Instruction], executed: list[Executed], chip: Chip) -> None:
+    """Note what each execution has to fetch of a core's code, where the instruction buffer does not hold it."""
+    buffer, engines = chip["memory.ib_bytes"], [k for k, i in enumerate(code) if i.row.engine != "seq"]
+    if sum(map(len, encode(code))) <= buffer:
+        return
+    sizes = dict.fromkeys(engines, 0)
+    for k, instruction in enumerate(code):
+        before, behind = [e for e in engines if e < k], [e for e in engines if e > k]
+        if k in sizes:
+            sizes[k] += 64 + 128 * sum(operand is not None for operand in instruction.operands)
+        elif instruction.row.mnemonic == "loop" or not before:
+            for owner in behind[:1]:
+                sizes[owner] += 64
+        else:
+            sizes[before[-1]] += 64
+    fits = [x for x in find_loops(code) if sum(sizes.get(k, 0) for k in range(x.first, x.last)) <= buffer]
+    position, there, began = 0, set(), dict[object, int]()
+    for e in executed:
+        # The outermost loop that fits, as often as it is entered.
+        around = [(x.first, e.counters[: x.depth]) for x in fits if x.first < e.index < x.last]
+        entered = around[0] if around else None
+        e.code_kept = position if entered is None else began.setdefault(entered, position)
+        if entered is None or (entered, e.index) not in there:
+            e.code = sizes[e.index]
+            position += e.code
+            there.add((entered, e.index))
+        e.code_end = position
 
 
 def conflict(a: Executed, b: Executed) -> bool:
@@ -160,6 +198,10 @@ def simulate(
     unrolled = [unroll(program, core, chip) for core in range(len(program.cores))]
     executed = [of_core for of_core, _ in unrolled]
     match(executed)
+    for part, of_core in zip(program.cores, executed, strict=True):
+        note_fetches(part.code, of_core, chip)
+    to_fetch = [[e for e in of_core if e.code] for of_core in executed]
+    last_fetched = [0] * len(executed)
     delayed = executed[late[0]][late[1]] if late[2] else None
     delayed_until: dict[int, int] = {}
     depth = chip["seq.queue_depth"]
@@ -198,6 +240,19 @@ def simulate(
         while progress:
             progress = False
             for core, left in enumerate(to_issue):
+                kept = left[0].code_kept if left else 0
+                while left and to_fetch[core] and to_fetch[core][0].code_end - kept <= chip["memory.ib_bytes"]:
+                    fetching = to_fetch[core].pop(0)
+                    cycles = ceil(fetching.code / chip["seq.fetch_bytes_per_cycle"])
+                    fetching.fetched = max(now + chip["memory.dev_latency"], last_fetched[core]) + cycles
+                    last_fetched[core] = fetching.fetched
+                    events.add(fetching.fetched + chip["seq.issue_cycles"])
+                if (
+                    left
+                    and left[0].code
+                    and not (left[0].fetched is not None and left[0].fetched + chip["seq.issue_cycles"] <= now)
+                ):
+                    continue
                 if left and ready[core] <= now and len(queues[core, left[0].instruction.engine]) < depth:
                     issuing = left.pop(0)
                     issuing.issued = now
@@ -223,7 +278,7 @@ def simulate(
                     earlier.finish is not None and earlier.finish <= now for earlier in needed + head.tickets
                 ):
                     head.arrived = now
-                    explain(head, same_engine, free[engine], needed, costs[head.core])
+                    explain(head, same_engine, free[engine], needed, costs[head.core], chip)
                     progress = True
                 there = head.arrived is not None and token(head)
                 if there and head is delayed:
@@ -274,7 +329,9 @@ def simulate(
     return executed, {f"core{core}.{engine}": cycles for (core, engine), cycles in spent.items()}, end
 
 
-def explain(head: Executed, same_engine: list[Executed], free: int, needed: list[Executed], costs: dict) -> None:
+def explain(
+    head: Executed, same_engine: list[Executed], free: int, needed: list[Executed], costs: dict, chip: Chip
+) -> None:
     """Note why an instruction that has arrived had not in the cycle before."""
     now = head.arrived
     assert now is not None and head.issued is not None
@@ -288,7 +345,8 @@ def explain(head: Executed, same_engine: list[Executed], free: int, needed: list
     elif any(earlier.finish == now for earlier in head.tickets):
         head.reason, head.causes = "wait", [due(e, costs) for e in head.tickets if e.finish == now]
     else:
-        head.reason = "issue"
+        is_late = head.fetched is not None and head.fetched + chip["seq.issue_cycles"] == head.issued
+        head.reason = "fetch" if is_late else "issue"
 
 
 def due(late: Executed, costs: dict) -> Executed:

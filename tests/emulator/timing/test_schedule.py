@@ -19,7 +19,7 @@ from emulator.timing.costs_tensor import products_a_cycle
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Step
 from emulator.timing.timeline import Timeline, longest, schedule
 from isa.chip import DATAFLOWS, SYSTOLIC, Chip, load_chip
-from isa.dtypes import I8
+from isa.dtypes import F32, I8
 from isa.errors import Trap
 from isa.instruction import Instruction, build
 from isa.operand import Operand, Term, dense
@@ -38,6 +38,9 @@ def dot_product_chips(draw: st.DrawFn) -> Chip:
     return load_chip("edge").replace(
         chip__cores=draw(st.integers(4, 6)),
         memory__lm_bytes=2**20,
+        # Now and then less than the code takes: but for one instruction with the words of loops around it.
+        memory__ib_bytes=draw(st.sampled_from((2**16, 1792, 1792, 2560))),
+        seq__fetch_bytes_per_cycle=draw(rate),
         sync__cycles=draw(st.integers(1, 9)),
         sync__latency=draw(st.sampled_from((0, 1, 100))),
         ring__bytes_per_cycle=draw(rate),
@@ -88,12 +91,15 @@ def core_of(code: list[Instruction]) -> Core:
 
 @st.composite
 def crowds(draw: st.DrawFn) -> Program:
-    """Draw a program of two to four cores that all move bytes at once: to and from dev and host, and to each other."""
+    """Draw a program of two to four cores that all move bytes at once: to and from dev and host, and to each other.
+
+    Some is moved to constants, which are read.
+    """
     cores, sizes = draw(st.integers(2, 4)), st.sampled_from((64, 1024))
 
     def instruction(core: int) -> Instruction:
         kind, size = (
-            draw(st.sampled_from(("load", "store", "send", "send", "send", "copy", "fill", "eltwise"))),
+            draw(st.sampled_from(("load", "store", "send", "send", "send", "copy", "fill", "eltwise", "cb", "scale"))),
             draw(sizes),
         )
         out, x = (dense("lm", 1024 * slot, I8, (size,)) for slot in draw(st.permutations(range(8)))[:2])
@@ -101,6 +107,13 @@ def crowds(draw: st.DrawFn) -> Program:
         waits = tuple(draw(st.sets(st.sampled_from(ENGINES), max_size=1)))
         if kind == "load":
             return build("load", waits, out=out, x=outside)
+        constants = dense("cb", 4 * draw(st.integers(0, 3)), F32, (draw(st.sampled_from((1, 64))),))
+        if kind == "cb":
+            return build("load", waits, out=constants, x=replace(outside, dtype=F32, shape=constants.shape))
+        if kind == "scale":
+            shape = size // constants.elements, constants.elements
+            out, x = (dense("lm", operand.address, I8, shape) for operand in (out, x))
+            return build("eltwise", waits, out=out, x=x, ew1_scale=constants)
         if kind == "store":
             return build("store", waits, out=outside, x=x)
         if kind == "fill":
@@ -119,8 +132,29 @@ def crowds(draw: st.DrawFn) -> Program:
     return Program("test", load_chip("edge"), draw(st.sampled_from(("hardware", "compiler"))), parts)
 
 
-# Cores that pass tensors on, those that keep to themselves, and those that want the same paths.
-any_programs = st.one_of(programs(), programs_of_cores(least=2), crowds())
+@st.composite
+def long_ones(draw: st.DrawFn) -> Program:
+    """Draw a program of one core or two whose code, in nested loops, small instruction buffers may not hold."""
+    moves = {"eltwise": {}, "maxpool": {"window": (1, 1)}, "copy": {}}
+
+    def body(depth: int) -> list[Instruction]:
+        code = []
+        for _ in range(draw(st.integers(2, 5))):
+            if depth < 3 and draw(st.integers(0, 3)) == 0:
+                count = draw(st.integers(1, 4))
+                code += [build("loop", counter=depth, count=count), *body(depth + 1), build("brnz", counter=depth)]
+            else:
+                kind, waits = draw(st.sampled_from(list(moves))), tuple(draw(st.sets(st.sampled_from(ENGINES))))
+                x, out = (dense("lm", 64 * draw(st.integers(0, 63)) + half, I8, (1, 1, 1, 64)) for half in (0, 2**13))
+                code.append(build(kind, waits, out=out, x=x, **moves[kind]))
+        return code
+
+    parts = tuple(core_of([*body(1), *body(1)]) for _ in range(draw(st.integers(1, 2))))
+    return Program("test", load_chip("edge"), draw(st.sampled_from(("hardware", "compiler"))), parts)
+
+
+# Cores that pass tensors on, those that keep to themselves, those that want the same paths, and much code.
+any_programs = st.one_of(programs(), programs_of_cores(least=2), crowds(), long_ones())
 
 
 @quick
@@ -140,10 +174,11 @@ def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
         Record.DEPENDS_UNTIL,
         Record.WAITS_UNTIL,
         Record.TOKEN_UNTIL,
+        Record.FETCHED,
     ]
     expected = [
         [e.core, e.index, e.issued, e.arrived, e.start, e.finish]
-        + [or_none(cycle) for cycle in (e.depends_until, e.waits_until, e.token_until)]
+        + [or_none(cycle) for cycle in (e.depends_until, e.waits_until, e.token_until, e.fetched)]
         for e in executed
     ]
     assert timeline.records[:, columns].tolist() == expected
@@ -200,6 +235,9 @@ def check_step(timeline: Timeline, step: Step) -> None:
         assert step.cycles == chip["sync.latency"] + signals * chip["sync.cycles"]
     elif step.reason == "resource":
         assert step.resource and step.cycles > 0
+    elif step.reason == "fetch":
+        cycles = ceil(int(timeline.plan.cores[step.core].fetched[step.index]) / chip["seq.fetch_bytes_per_cycle"])
+        assert step.cycles in (cycles, cycles + chip["memory.dev_latency"])
     elif step.reason == "issue":
         loops = step.cycles - chip["seq.issue_cycles"]
         assert loops >= 0 and (loops == 0 or loops % chip["seq.loop_cycles"] == 0)
@@ -286,6 +324,7 @@ BANDWIDTHS = (
     *("te.vector_lanes", "te.read_bytes_per_cycle", "pe.lanes"),
     *("te.write_bytes_per_cycle", "pe.read_bytes_per_cycle", "pe.write_bytes_per_cycle", "me.bytes_per_cycle"),
     *("memory.dev_bytes_per_cycle", "memory.pcie_bytes_per_cycle", "ring.bytes_per_cycle", "seq.queue_depth"),
+    "seq.fetch_bytes_per_cycle",
 )
 
 

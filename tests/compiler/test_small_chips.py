@@ -1,0 +1,124 @@
+"""Networks on chips smaller than they are: the same bits in tiles, in both orders, and proven free of races."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ratel
+from compiler import exchange
+from compiler.compile import compile
+from isa.chip import Chip, load_chip
+from isa.errors import InputError
+from tests.compiler.oracle import Network, network, wanted
+
+
+def small(lm: int, cb: int = 4096, **changed: Any) -> Chip:
+    """Return a chip of one core with little memory of its own, and device memory behind it."""
+    return load_chip("edge").replace(memory__lm_bytes=lm, memory__cb_bytes=cb, **changed)
+
+
+def scale(rng: np.random.Generator, low: float = 0.01, high: float = 0.05) -> np.ndarray:
+    return rng.uniform(low, high, ()).astype(np.float32)
+
+
+def chain(rng: np.random.Generator, rows: int, columns: int, channels: tuple[int, ...]) -> Network:
+    """Return a network of convolutions, a pool, a sum and a product, with noise for weights."""
+    x = rng.integers(0, 256, (1, channels[0], rows, columns), dtype=np.uint8)
+    zero, s = np.uint8(rng.integers(100, 150)), scale(rng)
+    held: dict[str, np.ndarray] = {
+        "s": s,
+        "z": np.asarray(zero),
+        "ws": scale(rng, 0.001, 0.003),
+        "wz": np.asarray(np.uint8(128)),
+    }
+    nodes: list[Any] = []
+    last = "x"
+    for k, (before, after) in enumerate(pairwise(channels)):
+        size = int(rng.choice((1, 3)))
+        stride = int(rng.choice((1, 1, 2)))
+        held |= {
+            f"w{k}": rng.integers(0, 256, (after, before, size, size), dtype=np.uint8),
+            f"b{k}": rng.integers(-2000, 2000, after, dtype=np.int32),
+        }
+        attributes = {"pads": [size // 2] * 4, "strides": [stride, stride]}
+        nodes.append(("QLinearConv", f"{last} s z w{k} ws wz s z b{k}", f"c{k}", attributes))
+        last = f"c{k}"
+    nodes.append(("MaxPool", last, "p", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1]}))
+    nodes.append(("QLinearAdd", f"p s z {last} s z s z", "y"))
+    return network(*nodes, given={"x": x}, constants=held)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(3, 20),
+    columns=st.integers(3, 20),
+    channels=st.lists(st.sampled_from((3, 8, 17, 32)), min_size=2, max_size=4).map(tuple),
+    lm=st.sampled_from((6144, 12288, 40960)),
+    order=st.sampled_from(("hardware", "compiler")),
+)
+def test_tiles_keep_the_bits(
+    seed: int, rows: int, columns: int, channels: tuple[int, ...], lm: int, order: str
+) -> None:
+    net = chain(np.random.default_rng(seed), rows, columns, channels)
+    chip = small(lm)
+    try:
+        compiled = compile(net.model, chip, order=order, host=False)
+    except InputError as error:
+        assert "cannot be cut to fit" in error.message
+        return
+    (part,) = compiled.parts
+    assert part.program is not None
+    assert ratel.check(part.program).verdict == "proven"
+    outputs = ratel.run(part.program, exchange.given(part.plans, net.given), check=False).outputs
+    right = wanted(compiled.graph, net.given)
+    for name, array in exchange.made(part.plans, compiled.graph, outputs).items():
+        assert np.array_equal(array, right[name])
+
+
+def test_tiles_are_loops() -> None:
+    """A convolution of 64 rows in tiles takes no more instructions than one of 32."""
+    lengths = []
+    for rows in (32, 64):
+        net = chain(np.random.default_rng(1), rows, 16, (16, 16))
+        compiled = compile(net.model, small(8192), host=False)
+        lengths.append(len(compiled.program.cores[0].lines))
+        assert "loop" in compiled.parts[0].text
+    assert lengths[1] <= lengths[0] + 8
+
+
+def test_too_small() -> None:
+    net = chain(np.random.default_rng(1), 64, 64, (256, 256))
+    with pytest.raises(InputError, match=r"QLinearConv 'c0' cannot be cut to fit .* its least part needs"):
+        compile(net.model, small(1024), host=False)
+
+
+@pytest.mark.parametrize("order", ["hardware", "compiler"])
+def test_cores_have_images_of_their_own(order: str) -> None:
+    net = chain(np.random.default_rng(3), 12, 12, (3, 16, 16))
+    chip = load_chip("hanguang800").replace(te__vector_format="fp32", pe__vector_format="fp32")
+    compiled = compile(net.model, chip, cores=2, batch=2, order=order, host=False)
+    (part,) = compiled.parts
+    assert part.program is not None and len(part.program.cores) == 2
+    images = np.random.default_rng(4).integers(0, 256, (4, *net.given["x"].shape[1:]), dtype=np.uint8)
+    outputs = ratel.run(part.program, exchange.given(part.plans, {"x": images})).outputs
+    found = exchange.made(part.plans, compiled.graph, outputs)["y"]
+    right = np.concatenate([wanted(compiled.graph, {"x": image[None]})["y"] for image in images])
+    assert np.array_equal(found, right)
+
+
+def test_a_batch_of_what_is_no_image() -> None:
+    net = network(("Relu", "x", "y"), given={"x": np.ones((2, 4), np.float32)})
+    with pytest.raises(InputError, match="is not of one image"):
+        compile(net.model, batch=2)
+
+
+@pytest.mark.parametrize(("cores", "batch", "said"), [(5, 1, "5 cores are asked for"), (1, 0, "a batch of 0")])
+def test_wrong_numbers(cores: int, batch: int, said: str) -> None:
+    net = network(("Relu", "x", "y"), given={"x": np.ones((1, 4), np.float32)})
+    with pytest.raises(InputError, match=said):
+        compile(net.model, cores=cores, batch=batch)
