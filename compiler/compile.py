@@ -160,7 +160,7 @@ def lowered(graph: Graph) -> Plan:
     outputs = {name: _output(low, name) for name in graph.outputs}
     read = {view.tensor for step in low.steps for view in step.operands.values()}
     inputs = {name: tensor for name, tensor in low.inputs.items() if tensor in read}
-    return Plan(tuple(low.steps), inputs, outputs, low.views)
+    return Plan(tuple(low.steps), inputs, outputs, low.views, low.inexact)
 
 
 def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:

@@ -265,9 +265,13 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What the chip does for a part of a network: its steps in order, its inputs and outputs by the network's names."""
+    """What the chip does for a part of a network: its steps in order, its inputs and outputs by the network's names.
+
+    `inexact` are the nodes that the chip computes in its own way, each with how far it may be from onnxruntime's.
+    """
 
     steps: tuple[Step, ...]
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     views: Mapping[str, View] = field(default_factory=dict)
+    inexact: Mapping[Node, str] = field(default_factory=dict)

@@ -46,6 +46,8 @@ class Lowering:
         self._constants: dict[tuple[Any, ...], tuple[View, NDArray[Any]]] = {}
         self._copies: dict[tuple[Any, ...], View] = {}
         self._names: set[str] = set()
+        # Nodes whose results are the chip's own, with how far they are from onnxruntime's.
+        self.inexact: dict[Node, str] = {}
         # Values that are other values, reshaped in a way that has to move elements: until somebody asks.
         self._postponed: dict[str, tuple[str, tuple[int, ...]]] = {}
 
@@ -126,6 +128,13 @@ class Lowering:
             self._copies[key] = copy
         return self._copies[key]
 
+    def turned(self, view: View, order: Sequence[int]) -> View:
+        """Return a whole constant as another one whose dimensions lie in this order."""
+        data = view.tensor.data
+        assert data is not None, "a constant"
+        lies = data.reshape([view.shape[k] for k in view.order]).transpose([view.order.index(k) for k in order])
+        return self.weight(lies, f"{view.tensor.name}_turned").permuted(np.argsort(order).tolist())
+
     def reshaped(self, view: View, shape: Sequence[int]) -> View:
         """Return a view with other dimensions, of a copy where elements have to move.
 
@@ -196,6 +205,11 @@ class Lowering:
 
     def begin(self, node: Node) -> None:
         self._node = node
+
+    def note(self, error: object) -> None:
+        """Note how far the node's result may be from onnxruntime's; None where it has its bits."""
+        if error is not None and self._node is not None:
+            self.inexact[self._node] = str(error)
 
     def name(self, wanted: str) -> str:
         """Return a name for a text, made of a name of the network."""

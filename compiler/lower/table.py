@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from compiler.graph import Node
-from compiler.lower import elementwise, movement, picking, pooling, products, reductions, resizing
+from compiler.lower import elementwise, movement, normalise, picking, pooling, products, reductions, resizing
+from compiler.lower.floats import FLOATS
 from compiler.lower.lowering import Lowering
 
 LOWER: dict[str, Callable[[Lowering, Node], None]] = {
@@ -13,8 +14,14 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "MatMulInteger": products.matmul_integer,
     "QGemm": products.gemm,
     "QLinearAdd": elementwise.add,
+    "QLinearMul": elementwise.multiply,
     "DequantizeLinear": elementwise.dequantise,
-    "Relu": elementwise.relu,
+    "QuantizeLinear": elementwise.quantise,
+    **FLOATS,
+    "BatchNormalization": normalise.batch,
+    "LayerNormalization": normalise.layer,
+    "Softmax": normalise.softmax,
+    "QLinearSoftmax": normalise.quantised_softmax,
     "MaxPool": pooling.max_pool,
     "NhwcMaxPool": pooling.max_pool,
     "GlobalMaxPool": pooling.global_maximum,

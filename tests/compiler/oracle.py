@@ -26,7 +26,7 @@ from isa.chip import Chip, load_chip
 OPSET = 21
 MICROSOFT = "com.microsoft"
 # Of onnxruntime's own operators, which stand in another domain than ONNX's.
-CONTRIBUTED = ("QLinear", "QGemm", "Nhwc")
+CONTRIBUTED = ("QLinear", "QGemm", "Nhwc", "FastGelu", "BiasGelu", "QuickGelu")
 IN_ONNX = ("QLinearConv", "QLinearMatMul")
 
 Arrays = Mapping[str, np.ndarray]

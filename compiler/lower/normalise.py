@@ -1,0 +1,122 @@
+"""Normalising: batches by constants, rows by their own mean and deviation or by the sum of their exponentials."""
+
+import math
+from math import prod
+
+import numpy as np
+
+from compiler.graph import Node, Refusal
+from compiler.lower.elementwise import write
+from compiler.lower.floats import INEXACT, floats
+from compiler.lower.lowering import Lowering
+from compiler.lower.quantised import f32, quantised
+from compiler.steps import View
+
+
+def batch(low: Lowering, node: Node) -> None:
+    """BatchNormalization: x * k, rounded, + o, rounded; k = (1 / sqrt(var + eps)) * g, o = b - mean * k in float32."""
+    if node.attributes.get("training_mode") or any(node.outputs[1:]):
+        raise Refusal("it is in training mode")
+    if (dtype := low.value(node.inputs[0]).dtype) != np.float32:
+        raise Refusal(f"it is of {dtype}; the chip normalises float32")
+    g, b, mean, variance = (low.known(node, place, "statistics").astype(f32) for place in range(1, 5))
+    k = (f32(1) / np.sqrt(variance + f32(node.attributes.get("epsilon", 1e-5)))) * g
+    o = b - mean * k
+    x = low.view(node.inputs[0])
+    shape = (-1, *[1] * (x.rank - 2))
+    views = {"x": x, "add": low.weight(o.reshape(shape))}
+    if x.rank < 2:
+        raise Refusal("it has no channels")
+    order = (*(axis for axis in x.order if axis != 1), 1)
+    write(low, low.result(node, order), views, channels=True, ew1_scale=low.const(k))
+
+
+def rows(low: Lowering, node: Node, name: str, since: int) -> tuple[View, View]:
+    """Return an operand and a new result as [rows, elements], what is normalised side by side.
+
+    `since` is the dimension that is normalised, alone or with all behind it as the node has it.
+    """
+    x = low.view(name)
+    alone = _is_alone(low, node)
+    kept = [axis for axis in x.order if axis != since] if alone else list(range(since))
+    inner = [since] if alone else list(range(since, x.rank))
+    order = (*kept, *inner)
+    size = prod(x.shape[axis] for axis in inner)
+    shape = (x.elements // size, size)
+    out = low.result(node, order).permuted(order).reshaped(shape)
+    assert out is not None, "it lies in this order"
+    return low.innermost(low.reshaped(x.permuted(order), shape), 1), out
+
+
+def _is_alone(low: Lowering, node: Node) -> bool:
+    version = int(node.attributes["opset"]) if "opset" in node.attributes else low.graph.opsets.get(node.domain, 1)
+    return version >= 13 and node.op != "LayerNormalization"
+
+
+def _axis(low: Lowering, node: Node) -> int:
+    default = 1 if node.op == "Softmax" and not _is_alone(low, node) else -1
+    return int(node.attributes.get("axis", default)) % len(low.value(node.inputs[0]).shape)
+
+
+def softmax(low: Lowering, node: Node) -> None:
+    """Softmax: e = exp(x - max), e / sum of e, from the first to the last."""
+    floats(low, node)
+    x, out = rows(low, node, node.inputs[0], _axis(low, node))
+    top, total = (low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_{what}") for what in ("top", "sum"))
+    low.emit("reduce", top, x=x, max=True)
+    write(low, out, {"x": x, "sub": top}, exp=True)
+    low.emit("reduce", total, x=out, sum=True)
+    write(low, out, {"x": out, "div": total})
+    low.note(INEXACT["Softmax"])
+
+
+def quantised_softmax(low: Lowering, node: Node) -> None:
+    """QLinearSoftmax: e = E[x - max], rne(floor(1 / sy) * e / sum of e) + zero, the sum from the first to the last.
+
+    E[-k] = f32(exp(S - k * sx)), with S such that the sum of a row does not pass what float32 holds. onnxruntime takes
+    the quotient in float64: within 2^-24 of half of a step the results may be one apart.
+    """
+    x_scale = quantised(low, node, 1, 2).one_scale
+    y = quantised(low, node, 3, 4)
+    x, out = rows(low, node, node.inputs[0], _axis(low, node))
+    size = x.shape[1]
+    if size == 1:
+        raise Refusal("its rows have one element")
+    whole = f32(np.floor(f32(1) / y.one_scale))
+    shift = max(0.0, float(f32(math.log(np.finfo(f32).max / f32(size)))) - 5)
+    table = np.exp(np.arange(-255, 1) * float(x_scale) + shift).astype(f32)
+    top = low.local(x.dtype, (x.shape[0], 1), name=f"{node.outputs[0]}_top")
+    total = low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_sum")
+    made = low.local("f32", x.shape, name=f"{node.outputs[0]}_exp")
+    low.emit("reduce", top, x=x, max=True)
+    write(low, made, {"x": x, "sub": top}, table=low.table(table), table_offset=127)
+    low.emit("reduce", total, x=made, sum=True)
+    write(low, out, {"x": made, "div": total}, ew1_scale=low.const(whole), out_zero=y.zero or None)
+
+
+def layer(low: Lowering, node: Node) -> None:
+    """LayerNormalization: c = x - mean, fma(c * (1 / sqrt(mean of c * c + eps)), g, b)."""
+    if any(node.outputs[1:]):
+        raise Refusal("its mean or deviation is wanted")
+    floats(low, node)
+    x, out = rows(low, node, node.inputs[0], _axis(low, node))
+    size = x.shape[1]
+    g, b = (low.known(node, place, what) if node.input(place) else None for place, what in ((1, "scale"), (2, "bias")))
+    if any(one is not None and one.size not in (1, size) for one in (g, b)):
+        raise Refusal("its scale or bias has other dimensions than it normalises")
+    mean = low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_mean")
+    squares = low.local("f32", x.shape, name=f"{node.outputs[0]}_squares")
+    low.emit("reduce", mean, x=x, mean=True)
+    write(low, out, {"x": x, "sub": mean})
+    write(low, squares, {"x": out, "mul": out})
+    low.emit("reduce", mean, x=squares, mean=True)
+    epsilon = low.const(f32(node.attributes.get("epsilon", 1e-5)))
+    write(low, mean, {"x": mean}, ew1_bias=epsilon, rsqrt=True)
+    chain = {name: low.const(one.reshape(-1)) for name, one in (("ew3_scale", g),) if one is not None}
+    if b is None:
+        write(low, out, {"x": out, "mul": mean}, channels=True, **chain)
+    else:
+        write(low, out, {"x": out, "mul": mean})
+        scale = {} if g is None else {"ew1_scale": low.const(g.reshape(-1))}
+        write(low, out, {"x": out}, channels=True, ew1_bias=low.const(b.reshape(-1)), **scale)
+    low.note(INEXACT["LayerNormalization"])
