@@ -6,7 +6,10 @@
 | file | what it does |
 |---|---|
 | compile | the passes in turn: `compile(model, chip)` |
+| compiled | what comes of it: parts, programs, texts, what went where |
+| keep | that as bytes, and back |
 | graph | a network as it is read: values, nodes |
+| model | the file of a model, its weights and what lies beside it |
 | read | an ONNX file as a graph; what is wrong with it |
 | shapes | shapes and types of all values; what is constant is computed |
 | runtime | onnx and onnxruntime, asked in ways that keep bits |
