@@ -44,9 +44,10 @@ class InferenceSession:
     """A network, compiled for a chip and ready to run again and again; a context manager, `close` ends its threads.
 
     `path_or_bytes` is a file, its bytes, onnx's ModelProto, or what `ratel.compile` gives. `shapes` fix what the file
-    leaves open; each of `cores` computes `batch` images of its own at a time; with `host` False a node that no engine computes is an error; `threads` of this computer share large
-    instructions, results are the same. `memory` is how many bytes it may take of this computer, None what is free.
-    What onnxruntime's own session takes beside, options and providers, is taken, and means nothing here.
+    leaves open; each of `cores` computes `batch` images of its own at a time; with `host` False a node that no engine
+    computes is an error; `threads` of this computer share large instructions, results are the same. `memory` is how
+    many bytes it may take of this computer, None what is free. What onnxruntime's own session takes beside, options
+    and providers, is taken, and means nothing here.
     Raises InputError, ChipError and Trap.
     """
 

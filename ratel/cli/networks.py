@@ -103,7 +103,8 @@ def run_network(options: argparse.Namespace, compute: Computing) -> int:
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     model = given(options)
     assert not isinstance(model, bytes | str), "the file is a network"
-    model.fits = {name: tensor.shape for name, tensor in tensors.items()}
+    images = (options.cores or 1) * (options.batch or 1)
+    model.fits = {name: (*(size // images for size in one.shape[:1]), *one.shape[1:]) for name, one in tensors.items()}
     compiled = compiled_for(options, options.chip, keep=bool(options.dump))
     graph = compiled.graph
     tensors, outputs, wanted = (
