@@ -5,18 +5,21 @@
 
 | file | what it does |
 |---|---|
-| compile | the passes in turn: `compile(model, chip)` |
-| graph | a network as it is read: values, nodes |
-| read | an ONNX file as a graph; what is wrong with it |
-| shapes | shapes and types of all values; what is constant is computed |
-| runtime | onnx and onnxruntime, asked in ways that keep bits |
-| tables | functions of one 8-bit tensor as tables of 256 values |
-| regions | which nodes the chip computes, and which the host |
-| lower/ | nodes as steps: one function for each operator |
-| steps | tensors, views of them, and steps: what the chip does, before anything has a place |
-| place | where tensors lie |
-| emit | steps as calls of the Builder, with names and origins of the network |
-| exchange | values of a network as a program has them, and back |
+| `compile` | the passes in turn: `compile(model, chip)` |
+| `compiled` | what comes of it: parts, programs, texts, what went where |
+| `keep` | that as bytes, and back |
+| `graph` | a network as it is read: values, nodes |
+| `model` | the file of a model, its weights and what lies beside it |
+| `read` | an ONNX file as a graph; what is wrong with it |
+| `shapes` | shapes and types of all values; what is constant is computed |
+| `runtime` | onnx and onnxruntime, asked in ways that keep bits |
+| `tables` | functions of one 8-bit tensor as tables of 256 values |
+| `regions` | which nodes the chip computes, and which the host |
+| `lower` | nodes as steps: one function for each operator |
+| `steps` | tensors, views of them, and steps: what the chip does, before anything has a place |
+| `place` | where tensors lie |
+| `emit` | steps as calls of the Builder, with names and origins of the network |
+| `exchange` | values of a network as a program has them, and back |
 
 A value has no layout of its own. Its view has the network's dimensions in the network's order, and strides that say how
 they lie: transposes, slices and most reshapes are views, and an operator that needs elements side by side has them

@@ -1,13 +1,13 @@
 """From an ONNX network to programs: the passes in turn."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from compiler import regions, tables
 from compiler.arrange import arranged, banded
 from compiler.batch import batched
+from compiler.compiled import Compiled, Part
 from compiler.emit import Section, emit
 from compiler.graph import Graph, Node, Refusal
 from compiler.homes import homes
@@ -21,8 +21,9 @@ from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
 from compiler.tile import tiled
 from isa.chip import Chip, load_chip
-from isa.errors import InputError
-from isa.program import Program
+from isa.errors import InputError, shown
+from isa.program import ORDERS
+from isa.suggest import did_you_mean
 
 # Of what is free of local memory, tiles are given so much at first, and less where places are not found.
 SHARES = (1.0, 0.85, 0.7, 0.5)
@@ -36,41 +37,6 @@ class Options:
     cores: int = 1
     batch: int = 1
     keep: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one side computes at once: `inputs` and `outputs` are names of values of the network.
-
-    The chip's parts have a program and its text, and for each core the plan that it was made of; the host's a model.
-    """
-
-    side: str
-    graph: Graph
-    program: Program | None = None
-    text: str = ""
-    plans: tuple[Plan, ...] = ()
-    model: bytes = b""
-
-
-@dataclass(frozen=True, eq=False)
-class Compiled:
-    """A network, compiled: its parts in the order in which they run, and why nodes are the host's."""
-
-    graph: Graph
-    chip: Chip
-    parts: tuple[Part, ...]
-    refused: Mapping[Node, str]
-
-    @property
-    def program(self) -> Program:
-        """The program of a network that the chip computes alone; raises InputError where the host has a part."""
-        if len(self.parts) == 1 and self.parts[0].program is not None:
-            return self.parts[0].program
-        raise InputError(
-            f"{self.graph.name} is not one program: the host computes {len(self.refused)} of its nodes",
-            "ratel.onnx.InferenceSession runs all parts; `--no-host` lists why",
-        )
 
 
 def compile(
@@ -91,18 +57,27 @@ def compile(
     False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so that each can
     be dumped behind a run. Raises InputError and ChipError.
     """
+    if order not in ORDERS:
+        help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
+        raise InputError(f"there is no order {shown(order)}", help)
     graph, on = read(model, shapes), load_chip(chip)
     refused = refusals(graph)
     if refused and not host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
-        raise InputError(f"the chip does not compute {len(refused)} nodes of {graph.name}:\n{listed}")
+        nodes = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
+        raise InputError(f"the chip does not compute {nodes} of {graph.name}:\n{listed}", "the host does, where it may")
+    if refused and cores * batch > 1:
+        raise InputError(
+            f"{graph.name} is not the chip's alone, so it is for one core, and one image a task",
+            "leave cores and batch out, or see what the host computes: `ratel compile`",
+        )
     options = Options(order, cores, batch, keep)
     if not 1 <= cores <= on["chip.cores"]:
         raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
     if batch < 1:
         raise InputError(f"a batch of {batch}: each core computes at least one image")
     parts = [_part(region, graph, on, options) for region in regions.regions(graph, refused)]
-    return Compiled(graph, on, tuple(parts), refused)
+    return Compiled(graph, on, tuple(parts), refused, cores * batch)
 
 
 def _part(region: regions.Region, whole: Graph, chip: Chip, options: Options) -> Part:
@@ -110,7 +85,7 @@ def _part(region: regions.Region, whole: Graph, chip: Chip, options: Options) ->
     if region.side == regions.CHIP:
         sections = _sections(lowered(graph), graph, chip, options)
         b = emit(sections, graph, chip, options.order, options.keep)
-        return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections))
+        return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections), files=b.files)
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}
     constants = {name: data for name in read if (data := whole.values[name].data) is not None}
@@ -170,18 +145,23 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
     values = tables.filled(graph, by_tables) if refused is None else {}
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
     by_host = {}
+    # Why values are not to be had on the chip.
+    lost: dict[str, str] = {}
     for name in graph.inputs:
         reader = low.users[name][0] if len(low.users[name]) == 1 and name not in graph.outputs else None
         if reader is not None and (scale := quantise_input(low, reader)) is not None:
             by_host[reader] = scale
-        else:
-            _given(low, name)
+        elif why := _given(low, name):
+            lost[name] = why
     for node in graph.nodes:
         low.begin(node)
         made = [name for name in node.outputs if name]
         try:
             if not all(low.value(name).elements for name in made):
                 raise Refusal("its result has no elements")
+            for name in node.inputs:
+                if name in lost:
+                    raise Refusal(lost[name])
             if node in by_host:
                 tensor = _input(low, node.inputs[0], made[0])
                 tensor.scale, tensor.zero = float(by_host[node].one_scale), by_host[node].zero
@@ -198,16 +178,19 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
             if refused is None:
                 raise
             refused[node] = str(refusal)
-            for name in made:
-                _given(low, name)
+            lost |= {name: why for name in made if (why := _given(low, name))}
     return low
 
 
-def _given(low: Lowering, name: str) -> None:
-    """Take a value as given, where the chip has its type; who reads it else is refused."""
-    if low.value(name).elements:
-        with suppress(Refusal):
-            _input(low, name, name)
+def _given(low: Lowering, name: str) -> str:
+    """Take a value as given, where the chip has its type; return why not, for whoever reads it is refused then."""
+    if not low.value(name).elements:
+        return f"{name!r} has no elements"
+    try:
+        _input(low, name, name)
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
 
 
 def _input(low: Lowering, name: str, value: str) -> Tensor:

@@ -5,84 +5,46 @@ give it: that is what onnxruntime computes by default, and its other levels have
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from compiler.graph import Graph, Node
+from compiler.model import Model, loaded, serialised, weights_of, without_weights
 from compiler.runtime import extended, onnx
 from compiler.shapes import infer
-from isa.errors import InputError
-from isa.files import Refused, open_given, open_inside, reason
-from isa.memory import HELP, shortage
+from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
 
-# Protocol buffers hold no more; a larger model has external data.
-MAX_MODEL_BYTES = 2**31
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 SMALL_FLOATS = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a model comes from: its name for messages, and the folder that its external data lie in."""
-
-    name: str
-    folder: Path | None = None
-
-
 def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
-    """Return the graph of a model: a path, its bytes, or onnx's ModelProto.
+    """Return the graph of a model: a Model, a path, its bytes, or onnx's ModelProto.
 
     `shapes` fix inputs whose dimensions the file leaves open. Raises InputError for what is no model, or one that no
     graph is made of: it says where, and how to mend it.
     """
-    proto, source = _loaded(model)
+    proto, source = loaded(model)
     proto = _checked(proto, source)
     reader = f"onnx {onnx().__version__}"
     if _is_of_floats_and_scales(proto):
-        proto, reader = extended(proto.SerializeToString())
+        data = serialised(proto, source)
+        del proto
+        proto, reader = extended(data, source.name)
+        del data
+    weights = weights_of(proto, source)
+    proto = without_weights(proto)
     opsets = {one.domain: one.version for one in proto.opset_import}
     # Written so, the operators' own domain has another name.
     if "ai.onnx" in opsets:
         opsets[""] = opsets.pop("ai.onnx")
     nodes = tuple(_node(node, number) for number, node in enumerate(proto.graph.node, 1))
-    return infer(proto, source.name, nodes, opsets, reader, _fixed(proto, source, shapes or {}))
+    return infer(proto, source.name, nodes, weights, opsets, reader, _fixed(proto, source, weights, shapes or {}))
 
 
-def _loaded(model: Any) -> tuple[Any, Source]:
-    if isinstance(model, str | Path):
-        source = Source(Path(model).name, Path(model).parent)
-        try:
-            with open_given(model) as file:
-                data = file.read(MAX_MODEL_BYTES + 1)
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {model}: {reason(error)}") from error
-    elif isinstance(model, bytes):
-        source, data = Source("network"), model
-    elif hasattr(model, "graph") and hasattr(model, "opset_import"):
-        copied = onnx().ModelProto()
-        copied.CopyFrom(model)
-        return copied, Source(model.graph.name or "network")
-    else:
-        raise InputError(
-            f"a {type(model).__name__} is no network", "give the path of an ONNX file, or an onnx.ModelProto"
-        )
-    if len(data) > MAX_MODEL_BYTES:
-        raise InputError(f"{source.name} has more than 2 GiB", "keep its weights as external data")
-    short = shortage({f"reading {source.name}": 2 * len(data)})
-    if short:
-        raise InputError(f"cannot read {source.name}: {short}", HELP)
-    try:
-        proto = onnx().load_model_from_string(data)
-    except Exception as error:  # protobuf's DecodeError, which is not imported by name.
-        raise InputError(f"{source.name} is no ONNX model, or is damaged: {error}") from error
-    if not proto.opset_import or not proto.graph.node:
-        raise InputError(f"{source.name} is no ONNX model, or an empty one: it has no nodes")
-    return proto, source
-
-
-def _checked(proto: Any, source: Source) -> Any:
+def _checked(proto: Any, source: Model) -> Any:
     """Return a model with its external data read and its functions expanded; raise InputError for what is not taken."""
     package = onnx()
     if proto.ir_version > package.IR_VERSION:
@@ -92,6 +54,7 @@ def _checked(proto: Any, source: Source) -> Any:
             "install a newer onnx, or export the model again for an older one",
         )
     known = package.defs.onnx_opset_version()
+    domains = {one.domain for one in proto.opset_import} | {"", "ai.onnx"}
     for one in proto.opset_import:
         if one.domain in ("", "ai.onnx") and one.version > known:
             raise InputError(
@@ -105,61 +68,46 @@ def _checked(proto: Any, source: Source) -> Any:
         proto = inliner.inline_local_functions(proto)
     if proto.graph.sparse_initializer:
         first = proto.graph.sparse_initializer[0].values.name
-        raise InputError(
-            f"{source.name} has a sparse tensor, {first!r}", "store it dense: the chip compresses weights itself"
-        )
+        raise InputError(f"{source.name} has a sparse tensor, {first!r}", "store it dense, as an ordinary weight")
     names = {value: name for name, value in package.TensorProto.DataType.items()}
     for tensor in proto.graph.initializer:
+        if tensor.data_type not in names:
+            raise InputError(
+                f"the weight {tensor.name!r} of {source.name} is of a type that onnx {package.__version__} does not "
+                f"know, number {tensor.data_type}",
+                "install a newer onnx, or export the model again",
+            )
         _refuse_type(names[tensor.data_type], f"the weight {tensor.name!r}", source)
-        if tensor.data_location == package.TensorProto.EXTERNAL:
-            _read_external(tensor, source)
     for value in proto.graph.input:
         if not value.type.HasField("tensor_type"):
             raise InputError(
                 f"the input {value.name!r} of {source.name} is no tensor", "export the model with tensors alone"
             )
-        _refuse_type(names[value.type.tensor_type.elem_type], f"the input {value.name!r}", source)
+        if not value.type.tensor_type.elem_type:
+            raise InputError(f"the input {value.name!r} of {source.name} has no type", "export the model again")
+        _refuse_type(names.get(value.type.tensor_type.elem_type, ""), f"the input {value.name!r}", source)
     for number, node in enumerate(proto.graph.node, 1):
         if node.op_type in CONTROL_FLOW:
             raise InputError(
-                f"node {number} of {source.name}, {node.name or node.op_type!r}, is a {node.op_type}: control flow "
-                "that follows data",
-                "the chip's loops count; export the model for fixed sizes, which unrolls it",
+                f"node {number} of {source.name}, {node.op_type} {node.name or node.output[0]!r}, is control flow that "
+                "follows data, which the chip has not",
+                "export the model for fixed sizes, and for one case, which unrolls loops and takes branches",
+            )
+        if node.domain not in domains:
+            raise InputError(
+                f"node {number} of {source.name}, {node.op_type} {node.name or node.output[0]!r}, is an operator of "
+                f"{node.domain!r}, of which the file names no version",
+                "export the model again",
             )
     return proto
 
 
-def _refuse_type(kind: str, what: str, source: Source) -> None:
+def _refuse_type(kind: str, what: str, source: Model) -> None:
     if kind in SMALL_FLOATS:
         raise InputError(
             f"{source.name} computes in {kind.lower()}: {what} is of it",
-            "export it in float32, and quantise it: `ratel quantise`",
+            "export it in float32, and quantise it to integers of 8 bits: onnxruntime.quantization",
         )
-
-
-def _read_external(tensor: Any, source: Source) -> None:
-    """Put the external data of a tensor into it."""
-    where = {entry.key: entry.value for entry in tensor.external_data}
-    name = where.get("location", "")
-    if source.folder is None:
-        raise InputError(f"the data of {tensor.name!r} are in {name!r}", "give the path of the model, not its bytes")
-    try:
-        at, size = int(where.get("offset", 0)), int(where.get("length", -1))
-        with open_inside(source.folder, name)[0] as file:
-            file.seek(at)
-            data = file.read(size if size >= 0 else -1)
-    except Refused as error:
-        raise InputError(
-            f"the data of {tensor.name!r} in {source.name} are not read: {name!r} {error.said}", error.help
-        ) from error
-    except (OSError, ValueError) as error:
-        help = f"keep {name!r} in the folder of the model"
-        raise InputError(
-            f"the data of {tensor.name!r} in {source.name} cannot be read: {reason(error)}", help
-        ) from error
-    tensor.raw_data = data
-    tensor.data_location = onnx().TensorProto.DEFAULT
-    del tensor.external_data[:]
 
 
 def _is_of_floats_and_scales(proto: Any) -> bool:
@@ -180,33 +128,59 @@ def _node(proto: Any, number: int) -> Node:
     return Node(proto.op_type, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes, number, proto)
 
 
-def _fixed(proto: Any, source: Source, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+def _fixed(
+    proto: Any, source: Model, held: Mapping[str, NDArray[Any]], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the inputs: those of the file, with its open dimensions as `shapes` has them."""
-    held = {tensor.name for tensor in proto.graph.initializer}
     inputs = {value.name: value for value in proto.graph.input if value.name not in held}
-    for name in shapes:
+    shapes, fits = _by_name(shapes, inputs, source), _by_name(source.fits, inputs, source)
+    found = {}
+    for name, value in inputs.items():
+        dims = value.type.tensor_type.shape.dim
+        if name not in shapes and name in fits and not all(dim.HasField("dim_value") for dim in dims):
+            source.fitted, shapes = True, {**shapes, name: fits[name]}
+        found[name] = _shape(value, source, shapes.get(name))
+    return found
+
+
+def _by_name(shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, Any], source: Model) -> dict[str, Sequence[int]]:
+    """Return shapes by names of inputs; that without a name, "", is of the only one."""
+    named = {next(iter(inputs)) if name == "" and len(inputs) == 1 else name: shape for name, shape in shapes.items()}
+    for name in named:
+        if name == "":
+            help = f"inputs: {', '.join(inputs)}"
+            raise InputError(f"{source.name} has {len(inputs)} inputs: say which one is meant", help)
         if name not in inputs:
             help = did_you_mean(name, list(inputs), f"inputs: {', '.join(inputs) or 'none'}")
             raise InputError(f"{source.name} has no input {name!r}", help)
-    return {name: _shape(value, source, shapes.get(name)) for name, value in inputs.items()}
+    return named
 
 
-def _shape(value: Any, source: Source, given: Sequence[int] | None) -> tuple[int, ...]:
+def _shape(value: Any, source: Model, given: Sequence[int] | None) -> tuple[int, ...]:
     """Return the shape of an input; an open first dimension, the batch, is 1 where nothing is given."""
-    dims = value.type.tensor_type.shape.dim
-    written = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
-    text = f"[{', '.join(str(size or dim.dim_param or '?') for dim, size in zip(dims, written))}]"
-    what = f"the input {value.name!r} of {source.name}"
+    kind, what = value.type.tensor_type, f"the input {value.name!r} of {source.name}"
+    dims = kind.shape.dim if kind.HasField("shape") else None
+    written = None if dims is None else [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
     if given is None:
-        one = [1 if k == 0 and size is None else size for k, size in enumerate(written)]
-        if None in one:
-            example = ",".join("N" if size is None else str(size) for size in one)
-            help = f"fix them: --shape {value.name}={example} (in Python: shapes={{{value.name!r}: (...)}})"
-            raise InputError(f"{what} has dimensions that are open: {text}", help)
-        given = [size for size in one if size is not None]
+        one = [1 if k == 0 and size is None else size for k, size in enumerate(written or [])]
+        if written is not None and None not in one:
+            return tuple(size for size in one if size is not None)
+        example = "N,N" if written is None else ",".join("N" if size is None else str(size) for size in one)
+        open_ = "no shape in the file" if written is None else f"dimensions that are open: {_spelled(dims)}"
+        help = f"fix them: --shape {value.name}={example} (in Python: shapes={{{value.name!r}: (...)}})"
+        raise InputError(f"{what} has {open_}", help)
+    if isinstance(given, str) or not all(isinstance(size, int) or hasattr(size, "__index__") for size in given):
+        raise InputError(f"{shown(given)} is no shape for {what}", "give whole numbers, as in (1, 3, 224, 224)")
     chosen = tuple(int(size) for size in given)
-    if len(chosen) != len(written) or any(
-        size < 1 or fixed not in (None, size) for size, fixed in zip(chosen, written)
+    if min(chosen, default=1) < 1:
+        raise InputError(f"{what} cannot be {list(chosen)}", "sizes are 1 or more")
+    if written is not None and (
+        len(chosen) != len(written) or any(fixed not in (None, size) for size, fixed in zip(chosen, written))
     ):
-        raise InputError(f"{what} is {text}, not {list(chosen)}", "fix what is open, with sizes of 1 or more")
+        raise InputError(f"{what} is {_spelled(dims)}, not {list(chosen)}", "only dimensions that are open are chosen")
     return chosen
+
+
+def _spelled(dims: Any) -> str:
+    sizes = (str(dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?") for dim in dims)
+    return f"[{', '.join(sizes)}]"

@@ -137,6 +137,16 @@ def hash_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
+def hash_of_file(file: BinaryIO) -> str:
+    """Return the SHA-256 of an open file, from where it is to its end, in hexadecimal digits."""
+    from hashlib import sha256
+
+    digest = sha256()
+    while piece := file.read(2**20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def read_same(folder: Path, inside: str, hashed: str) -> str | None:
     """Return the text of a plain file in a folder or below it, if its bytes have this hash; None otherwise."""
     try:
