@@ -9,9 +9,10 @@ from assembler.builder.builder import Builder
 from compiler.graph import Graph, Node
 from compiler.place import Place, placed
 from compiler.roll import Item, Loop, flat
-from compiler.steps import BYTES, Plan, Step, Tensor, View, dense
+from compiler.steps import BYTES, EW2_WORDS, Plan, Step, Tensor, View, dense
 from compiler.waits import waits
 from isa.chip import Chip
+from isa.table import MNEMONICS
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class _Writer:
                         self.write(item.body, {**counters, item.height: counter})
                 else:
                     operands = {name: self.operand(view, counters) for name, view in item.operands.items()}
-                    getattr(self.b, item.mnemonic)(**operands, **item.attributes, wait=self.waits.get(item))
+                    getattr(self.b, item.mnemonic)(**operands, **_attributes(item), wait=self.waits.get(item))
 
     def operand(self, view: View, counters: Mapping[int, Any]) -> Any:
         """Return a view as the Builder has it: a tensor, a slice of it, or where that says it, a place with strides."""
@@ -123,6 +124,14 @@ def _slices(view: View, counters: Mapping[int, Any]) -> tuple[Any, ...] | None:
     while places and is_all[len(places) - 1] and len(places) > more:
         places.pop()
     return tuple(places)
+
+
+def _attributes(step: Step) -> dict[str, Any]:
+    """Return the attributes of a step: zero points too, of 0 where an input is declared with one for the host."""
+    names = {"x": "x_zero", "w": "w_zero", **dict.fromkeys(EW2_WORDS, "ew2_zero")}
+    declared = {names[name]: 0 for name, view in step.operands.items() if name in names and view.tensor.zero}
+    has = {spec.name for spec in MNEMONICS[step.mnemonic].attributes}
+    return {name: zero for name, zero in declared.items() if name in has} | step.attributes
 
 
 def described(node: Node, graph: Graph) -> str:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from compiler.graph import Node
 
+# Operands of the second element-wise stage go by its words.
+EW2_WORDS = ("add", "sub", "mul", "div", "max", "min")
 # What an operand may have of dimensions.
 MAX_RANK = 4
 BYTES = {"i8": 1, "u8": 1, "i16": 2, "i32": 4, "f32": 4}

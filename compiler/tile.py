@@ -13,7 +13,7 @@ from typing import Any
 
 from compiler.cut import Follows, Range, Rules, part, rules
 from compiler.place import aligned, lives, together
-from compiler.steps import BYTES, Step, Tensor, View
+from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View
 from emulator.timing.costs import Cost, cost_of
 from isa.chip import Chip
 from isa.dtypes import DTYPES
@@ -23,10 +23,8 @@ from isa.memory import spelled
 from isa.operand import Operand
 from isa.table import MNEMONICS
 
-# Operands that the second element-wise stage reads, by its words.
 # What a tiling may take longer than the fastest, where it moves less.
 SLOWER = 1.05
-WORDS = ("add", "sub", "mul", "div", "max", "min")
 
 
 @dataclass
@@ -278,7 +276,7 @@ def cost(chip: Chip, step: Step) -> Cost:
     given: dict[str, Any] = {}
     for name, view in step.operands.items():
         memory = "cb" if view.tensor.kind == "const" else "lm"
-        slot = "ew2" if name in WORDS else name
+        slot = "ew2" if name in EW2_WORDS else name
         given[slot] = Operand(memory, 0, DTYPES[view.dtype], view.shape, view.strides)
     names = {spec.name: spec for spec in row.attributes}
     given |= {name: value for name, value in step.attributes.items() if name in names and value is not True}
