@@ -13,7 +13,7 @@ from compiler.lower.lowering import Lowering, channels_last, images
 from compiler.lower.movement import surrounded
 from compiler.lower.products import MAX_PAD, window
 from compiler.lower.quantised import Quantised, f32, quantised
-from compiler.lower.reductions import divide, reduced
+from compiler.lower.reductions import added, divide, reduced
 from compiler.steps import View
 
 
@@ -123,8 +123,20 @@ def global_maximum(low: Lowering, node: Node) -> None:
 
 
 def average_pool(low: Lowering, node: Node) -> None:
-    """AveragePool of floats: sum / count, each window's sum in the order of its elements, one true division."""
-    _averaged(low, node, None, None)
+    """AveragePool of floats: sum / count, each window's sum in the order of its elements, one true division.
+
+    A window that is the whole image is added as GlobalAveragePool's is.
+    """
+    shape = low.value(node.inputs[0]).shape
+    kernel = list(node.attributes["kernel_shape"])
+    if (
+        kernel == list(shape[2:])
+        and not window(node, shape[2:], kernel)["pad"]
+        and low.value(node.outputs[0]).elements == shape[0] * shape[1]
+    ):
+        global_float_average(low, node)
+    else:
+        _averaged(low, node, None, None)
 
 
 def quantised_average_pool(low: Lowering, node: Node) -> None:
@@ -218,32 +230,11 @@ def global_average(low: Lowering, node: Node) -> None:
 
 
 def global_float_average(low: Lowering, node: Node) -> None:
-    """GlobalAveragePool of floats, as onnxruntime adds: every fourth pixel in turn, (0 + 2) + (1 + 3) of these four
-    sums, what is left over in order, and a true division by the number of pixels.
-    """
+    """GlobalAveragePool of floats: the sum of all pixels by lanes of 4, and a true division by their number."""
     given = low.view(node.inputs[0])
     batch, channels = given.shape[:2]
     pixels = given.elements // (batch * channels)
     rows = low.innermost(low.reshaped(given, (batch, channels, pixels)).permuted((0, 2, 1)), 2)
     out = low.result(node).reshaped((batch, 1, channels))
-    assert out is not None
-    fours = pixels // 4
-    tail = rows.sliced(1, 4 * fours, pixels - 4 * fours) if pixels % 4 else None
-
-    def fresh(count: int) -> View:
-        return low.local("f32", (batch, count, channels), name="sums")
-
-    if fours:
-        lanes = rows.sliced(1, 0, 4 * fours).reshaped((batch, fours, 4, channels))
-        assert lanes is not None, "a dimension is always cut in two"
-        four, two, total = fresh(4), fresh(2), fresh(1)
-        low.emit("reduce", four.expanded(1), x=lanes, sum=True)
-        write(low, two, {"x": four.sliced(1, 0, 2), "add": four.sliced(1, 2, 2)})
-        write(low, total, {"x": two.sliced(1, 0, 1), "add": two.sliced(1, 1, 1)})
-        for k in range(pixels % 4):
-            assert tail is not None
-            write(low, total, {"x": total, "add": tail.sliced(1, k, 1)})
-    else:
-        total = fresh(1)
-        low.emit("reduce", total, x=rows, sum=True)
-    divide(low, out, total, pixels)
+    assert out is not None, "a new tensor takes any shape"
+    divide(low, out, added(low, rows, 4), pixels)

@@ -105,6 +105,11 @@ def test_no_window_begins_behind_the_tensor() -> None:
     check(network(("MaxPool", "x", "y", attributes), given={"x": noise(1, "int8", (2, 1, 2, 2))}))
 
 
+def test_a_window_that_is_the_whole_image() -> None:
+    attributes = {"kernel_shape": [5, 3]}
+    check(network(("AveragePool", "x", "y", attributes), given={"x": noise(1, "float32", (2, 9, 5, 3))}))
+
+
 def test_why_pooling_is_refused() -> None:
     x = {"x": noise(1, "float32", (1, 2, 4, 4))}
     window = {"kernel_shape": [2, 2]}
