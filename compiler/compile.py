@@ -61,7 +61,7 @@ def compile(
         help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
         raise InputError(f"there is no order {shown(order)}", help)
     graph, on = read(model, shapes), load_chip(chip)
-    refused = refusals(graph)
+    divided, refused = _divided(graph)
     if refused and not host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
         nodes = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
@@ -76,14 +76,29 @@ def compile(
         raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
     if batch < 1:
         raise InputError(f"a batch of {batch}: each core computes at least one image")
-    parts = [_part(region, graph, on, options) for region in regions.regions(graph, refused)]
+    parts = [_part(region, plan, graph, on, options) for region, plan in divided]
     return Compiled(graph, on, tuple(parts), refused, cores * batch)
 
 
-def _part(region: regions.Region, whole: Graph, chip: Chip, options: Options) -> Part:
+def _divided(graph: Graph) -> tuple[list[tuple[regions.Region, Plan | None]], dict[Node, str]]:
+    """Return the parts of a network, what the chip does for its own, and why nodes are the host's.
+
+    What a host's node reads has to be made, if it was passed over by a table; a node that cannot make it is the host's
+    too, and so on.
+    """
+    refused = refusals(graph)
+    while True:
+        parts, late = regions.regions(graph, refused), dict[Node, str]()
+        plans = [lowered(part.graph, late) if part.side == regions.CHIP else None for part in parts]
+        if not late:
+            return list(zip(parts, plans)), refused
+        refused |= late
+
+
+def _part(region: regions.Region, plan: Plan | None, whole: Graph, chip: Chip, options: Options) -> Part:
     graph = region.graph
-    if region.side == regions.CHIP:
-        sections = _sections(lowered(graph), graph, chip, options)
+    if plan is not None:
+        sections = _sections(plan, graph, chip, options)
         b = emit(sections, graph, chip, options.order, options.keep)
         return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections), files=b.files)
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
@@ -129,20 +144,22 @@ def refusals(graph: Graph) -> dict[Node, str]:
     return refused
 
 
-def lowered(graph: Graph) -> Plan:
-    """Return what the chip does for a part of a network all of whose nodes it computes."""
-    low = _lower(graph, None)
+def lowered(graph: Graph, refused: dict[Node, str]) -> Plan | None:
+    """Return what the chip does for a part of a network; None where it does not compute all of it, which is noted."""
+    low = _lower(graph, refused, with_tables=True)
+    if refused:
+        return None
     outputs = {name: _output(low, name) for name in graph.outputs}
     read = {view.tensor for step in low.steps for view in step.operands.values()}
     inputs = {name: tensor for name, tensor in low.inputs.items() if tensor in read}
     return Plan(tuple(low.steps), inputs, outputs, low.views, low.inexact)
 
 
-def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
+def _lower(graph: Graph, refused: dict[Node, str], with_tables: bool = False) -> Lowering:
     """Lower all nodes; note those that are refused, whose results are then taken as given."""
     low = Lowering(graph)
     by_tables = tables.chosen(graph, found := tables.sources(graph))
-    values = tables.filled(graph, by_tables) if refused is None else {}
+    values = tables.filled(graph, by_tables) if with_tables else {}
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
     by_host = {}
     # Why values are not to be had on the chip.
@@ -175,8 +192,6 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
             else:
                 LOWER[node.op](low, node)
         except Refusal as refusal:
-            if refused is None:
-                raise
             refused[node] = str(refusal)
             lost |= {name: why for name in made if (why := _given(low, name))}
     return low
