@@ -14,6 +14,8 @@
 | `shapes` | shapes and types of all values; what is constant is computed |
 | `runtime` | onnx and onnxruntime, asked in ways that keep bits |
 | `tables` | functions of one 8-bit tensor as tables of 256 values |
+| `fuse` | steps that become one instruction |
+| `report` | how far results are from onnxruntime's |
 | `regions` | which nodes the chip computes, and which the host |
 | `lower` | nodes as steps: one function for each operator |
 | `steps` | tensors, views of them, and steps: what the chip does, before anything has a place |

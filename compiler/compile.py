@@ -9,6 +9,7 @@ from compiler.arrange import arranged, banded
 from compiler.batch import batched
 from compiler.compiled import Compiled, Part
 from compiler.emit import Section, emit
+from compiler.fuse import fused, joined
 from compiler.graph import Graph, Node, Refusal
 from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
@@ -37,6 +38,7 @@ class Options:
     cores: int = 1
     batch: int = 1
     keep: bool = False
+    round_once: bool = False
 
 
 def compile(
@@ -49,13 +51,15 @@ def compile(
     batch: int = 1,
     host: bool = True,
     keep: bool = False,
+    round_once: bool = False,
 ) -> Compiled:
     """Compile an ONNX network for a chip.
 
     `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open. `order` is
     hardware or compiler, which has wait bits. Each of `cores` computes `batch` images of its own a task. With `host`
     False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so that each can
-    be dumped behind a run. Raises InputError and ChipError.
+    be dumped behind a run; with `round_once` a sum takes a product before it is rounded to 8 bits, and results differ
+    from onnxruntime's (`compiler.report` says by how much). Raises InputError and ChipError.
     """
     if order not in ORDERS:
         help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
@@ -71,7 +75,7 @@ def compile(
             f"{graph.name} is not the chip's alone, so it is for one core, and one image a task",
             "leave cores and batch out, or see what the host computes: `ratel compile`",
         )
-    options = Options(order, cores, batch, keep)
+    options = Options(order, cores, batch, keep, round_once)
     if not 1 <= cores <= on["chip.cores"]:
         raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
     if batch < 1:
@@ -98,6 +102,7 @@ def _divided(graph: Graph) -> tuple[list[tuple[regions.Region, Plan | None]], di
 def _part(region: regions.Region, plan: Plan | None, whole: Graph, chip: Chip, options: Options) -> Part:
     graph = region.graph
     if plan is not None:
+        plan = fused(joined(plan) if options.round_once else plan)
         sections = _sections(plan, graph, chip, options)
         b = emit(sections, graph, chip, options.order, options.keep)
         return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections), files=b.files)

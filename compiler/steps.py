@@ -270,6 +270,7 @@ class Plan:
     """What the chip does for a part of a network: its steps in order, its inputs and outputs by the network's names.
 
     `inexact` are the nodes that the chip computes in its own way, each with how far it may be from onnxruntime's.
+    `fused` says which nodes share an instruction, `unfused` which could not and why.
     """
 
     steps: tuple[Step, ...]
@@ -277,3 +278,5 @@ class Plan:
     outputs: Mapping[str, Tensor]
     views: Mapping[str, View] = field(default_factory=dict)
     inexact: Mapping[Node, str] = field(default_factory=dict)
+    fused: tuple[str, ...] = ()
+    unfused: tuple[str, ...] = ()

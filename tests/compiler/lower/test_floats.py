@@ -42,7 +42,7 @@ def test_of_one_tensor(op: str) -> None:
 @given(st.data())
 def test_of_two_tensors_and_more(data: st.DataObject) -> None:
     """Broadcast in every way, constants on either side, behind a transpose."""
-    shape = data.draw(shapes((1, 5), 5))
+    shape = data.draw(shapes((1, 4), 5))
     op = data.draw(st.sampled_from(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum")))
     count = data.draw(st.integers(1, 3)) if op in ("Max", "Min", "Sum") else 2
     axes = data.draw(st.permutations(range(len(shape))))
