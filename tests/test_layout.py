@@ -105,5 +105,10 @@ def test_mypy_looks_at_all_rooms() -> None:
 def test_import_linter_looks_at_all_rooms() -> None:
     assert {*ROOMS, "programs"} == set(SETTINGS["importlinter"]["root_packages"])
     containers = [c["containers"] for c in SETTINGS["importlinter"]["contracts"] if "containers" in c]
-    assert sorted(containers) == [["assembler"], ["compiler"], ["emulator"], ["ratel"]]  # isa is flat, and may have no circle
+    assert sorted(containers) == [
+        ["assembler"],
+        ["compiler"],
+        ["emulator"],
+        ["ratel"],
+    ]  # isa is flat, and may have no circle
     assert [path for path in (ROOT / "isa").rglob("*.py") if path.parent != ROOT / "isa"] == []
