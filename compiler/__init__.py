@@ -19,6 +19,13 @@
 | `regions` | which nodes the chip computes, and which the host |
 | `lower` | nodes as steps: one function for each operator |
 | `steps` | tensors, views of them, and steps: what the chip does, before anything has a place |
+| `cut` | which part of each operand makes which part of a step's result |
+| `homes` | which memory each tensor is at home in |
+| `tile` | steps whose tensors lie behind local memory, in tiles: loads, steps, stores |
+| `roll` | repeated steps as hardware loops |
+| `arrange` | the order of steps in local memory: bands of rows that hide latency |
+| `batch` | a plan for several images |
+| `waits` | wait bits, where a program is in compiler order |
 | `place` | where tensors lie |
 | `emit` | steps as calls of the Builder, with names and origins of the network |
 | `exchange` | values of a network as a program has them, and back |

@@ -83,10 +83,16 @@ def _checked(proto: Any, source: Model) -> Any:
             raise InputError(
                 f"the input {value.name!r} of {source.name} is no tensor", "export the model with tensors alone"
             )
-        if not value.type.tensor_type.elem_type:
-            raise InputError(f"the input {value.name!r} of {source.name} has no type", "export the model again")
-        _refuse_type(names.get(value.type.tensor_type.elem_type, ""), f"the input {value.name!r}", source)
+        kind = value.type.tensor_type.elem_type
+        if not kind or kind not in names:
+            said = f"a type that onnx {package.__version__} does not know" if kind else "no type"
+            raise InputError(f"the input {value.name!r} of {source.name} has {said}", "export the model again")
+        _refuse_type(names[kind], f"the input {value.name!r}", source)
     for number, node in enumerate(proto.graph.node, 1):
+        if not any(node.output):
+            raise InputError(
+                f"node {number} of {source.name}, {node.op_type} {node.name!r}, makes nothing", "export the model again"
+            )
         if node.op_type in CONTROL_FLOW:
             raise InputError(
                 f"node {number} of {source.name}, {node.op_type} {node.name or node.output[0]!r}, is control flow that "

@@ -59,7 +59,8 @@ def session(model: Any, optimised: Path | None = None, name: str = "this network
         # Else integers of s8 stay in floats.
         options.add_session_config_entry("session.qdqisint8allowed", "1")
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Else it prints what is wrong itself, and tries the same again.
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # Of a dozen kinds, which share no base.
         raise InputError(f"onnxruntime does not take {name}: {said(error)}") from error
 

@@ -112,7 +112,14 @@ def _ruled(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> l
     """Return types and shapes of what a node makes, by a rule; None where there is none."""
     read = [values[one] if one else None for one in node.inputs]
     if node.domain:
-        return [RULES[node.op](node, read)] if node.op in RULES else None
+        if node.op not in RULES:
+            return None
+        try:
+            return [RULES[node.op](node, read)]
+        except (InputError, ValueError, LookupError, TypeError) as error:
+            given = ", ".join(str(value) for value in read if value is not None)
+            said = f"{node.label} of {name} does not fit its inputs, {given}"
+            raise InputError(said, "export the model again") from error
     if node.attributes.get("ceil_mode"):
         # Where the last window would begin behind the tensor, ONNX's rule has one more than onnxruntime computes.
         return None

@@ -158,6 +158,12 @@ def doubled() -> onnx.ModelProto:
     return model([node("Relu", "x"), node("Neg", "x")])
 
 
+def silent() -> onnx.ModelProto:
+    made = model([node("Relu", "x")])
+    del made.graph.node[0].output[:]
+    return made
+
+
 WRONG: dict[str, Wrong] = {
     "empty": Wrong(raw(b"")),
     "text": Wrong(raw(b"this is no model, but a text that somebody wrote\n")),
@@ -204,6 +210,9 @@ WRONG: dict[str, Wrong] = {
     "training": Wrong(strange("Adam", "ai.onnx.preview.training")),
     "reads_nothing": Wrong(plain(model([node("Relu", "missing")]))),
     "order": Wrong(plain(model([node("Relu", "t"), node("Neg", "x", made="t")]))),
+    "makes_nothing": Wrong(plain(silent())),
+    "input_untyped": Wrong(plain(model([node("Relu", "x")], [value("x", 0, [1, 4])]))),
+    "input_strange": Wrong(plain(model([node("Relu", "x")], [value("x", 127, [1, 4])]))),
     "output_missing": Wrong(plain(model([node("Relu", "x", made="t")]))),
     "made_twice": Wrong(plain(doubled())),
     "shapes_clash": Wrong(plain(model([node("MatMul", "x", "w")], weights={"w": np.ones((3, 4), np.float32)}))),
