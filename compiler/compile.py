@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler import regions, tables
-from compiler.arrange import arranged, banded
-from compiler.batch import batched
 from compiler.compiled import Compiled, Part
 from compiler.emit import Section, emit
-from compiler.fuse import fused, joined
+from compiler.fit.arrange import arranged, banded
+from compiler.fit.batch import batched
+from compiler.fit.fuse import fused, joined
+from compiler.fit.homes import homes
+from compiler.fit.place import placed
+from compiler.fit.roll import Item, rolled
+from compiler.fit.tile import tiled
 from compiler.graph import Graph, Node, Refusal
-from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import MAX_DECLARED, Lowering
 from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
-from compiler.place import placed
-from compiler.read import read
-from compiler.roll import Item, rolled
+from compiler.read.network import read
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
-from compiler.tile import tiled
 from isa.chip import Chip, load_chip
 from isa.errors import InputError, shown
 from isa.program import ORDERS

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from assembler.builder.builder import Builder
+from compiler.fit.place import Place, placed
+from compiler.fit.roll import Item, Loop, flat
+from compiler.fit.waits import waits
 from compiler.graph import Graph, Node
-from compiler.place import Place, placed
-from compiler.roll import Item, Loop, flat
 from compiler.steps import BYTES, EW2_WORDS, Plan, Step, Tensor, View, dense
-from compiler.waits import waits
 from isa.chip import Chip
 from isa.table import MNEMONICS
 

@@ -22,7 +22,7 @@ from isa.memory import shortage
 
 if TYPE_CHECKING:
     from compiler.compiled import Compiled
-    from compiler.model import Model
+    from compiler.read.model import Model
 
 ROOT = Path(__file__).parents[1]
 ROOMS = "compiler", "assembler", "isa"

@@ -124,7 +124,7 @@ class InferenceSession:
 
 def _compiled(model: Any, chip: Chip, **options: Any) -> Compiled:
     from compiler.compiled import Compiled
-    from compiler.model import Model, opened
+    from compiler.read.model import Model, opened
 
     if isinstance(model, Compiled):
         return model

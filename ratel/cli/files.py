@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compiler.compiled import Compiled
-    from compiler.model import Model
+    from compiler.read.model import Model
 
 
 def read_program(path: str) -> bytes | str | Model:
@@ -53,7 +53,7 @@ def read_program(path: str) -> bytes | str | Model:
             beginning = file.read(MOST)
             is_object = beginning.startswith(MAGIC) or path.endswith(".npo")
             if not is_object and is_network(path, beginning):
-                from compiler.model import opened
+                from compiler.read.model import opened
 
                 return opened(path, file, beginning)
             if not is_object:
@@ -133,7 +133,7 @@ def compiled_for(options: argparse.Namespace, chip: str | None, **more: Any) -> 
 
     `more` are further options of `ratel.kept.compiled`.
     """
-    from compiler.model import Model
+    from compiler.read.model import Model
     from ratel import kept
     from ratel.show.progress import Progress
 

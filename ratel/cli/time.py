@@ -27,7 +27,7 @@ from ratel.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from compiler.model import Model
+    from compiler.read.model import Model
     from emulator.timing.result import Schedule
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from compiler.cut import Range, part, rules
+from compiler.fit.cut import Range, part, rules
+from compiler.fit.tile import cost
 from compiler.steps import BYTES, Step, Tensor, View
-from compiler.tile import cost
 from isa.chip import Chip
 from isa.table import MNEMONICS
 

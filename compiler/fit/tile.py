@@ -11,8 +11,8 @@ from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
 
-from compiler.cut import Follows, Range, Rules, part, rules
-from compiler.place import aligned, lives, together
+from compiler.fit.cut import Follows, Range, Rules, part, rules
+from compiler.fit.place import aligned, lives, together
 from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View
 from emulator.timing.costs import Cost, cost_of
 from isa.chip import Chip

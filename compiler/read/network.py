@@ -10,9 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Node
-from compiler.model import Model, loaded, serialised, weights_of, without_weights
+from compiler.read.model import Model, loaded, serialised, weights_of, without_weights
+from compiler.read.shapes import infer
 from compiler.runtime import extended, onnx
-from compiler.shapes import infer
 from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
 
