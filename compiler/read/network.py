@@ -27,7 +27,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph
     graph is made of: it says where, and how to mend it.
     """
     proto, source = loaded(model)
-    proto = _checked(proto, source)
+    proto = checked(proto, source)
     reader = f"onnx {onnx().__version__}"
     if _is_of_floats_and_scales(proto):
         data = serialised(proto, source)
@@ -44,7 +44,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph
     return infer(proto, source.name, nodes, weights, opsets, reader, _fixed(proto, source, weights, shapes or {}))
 
 
-def _checked(proto: Any, source: Model) -> Any:
+def checked(proto: Any, source: Model) -> Any:
     """Return a model with its external data read and its functions expanded; raise InputError for what is not taken."""
     package = onnx()
     if proto.ir_version > package.IR_VERSION:
