@@ -37,6 +37,11 @@ def prepared(model: bytes, name: str) -> Any:
     proto.graph.input.extend(inputs)
     proto.ir_version = max(proto.ir_version, LEAST_IR)
     proto = basic(proto.SerializeToString(), name)
+    # It has those of all operators that onnxruntime knows.
+    used = {"", "ai.onnx", *(node.domain for node in proto.graph.node)}
+    versions = [one for one in proto.opset_import if one.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(versions)
     _own_biases(proto)
     _names(proto)
     return proto

@@ -6,6 +6,7 @@ Ranges are taken once; networks with other layers left in floats are made of the
 import copy
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -81,9 +82,8 @@ def ranges(
     for tensor, ends in found.items():
         if not np.isfinite(ends).all():
             raise InputError(
-                f"{name} makes {float(ends[0])} to {float(ends[1])} of the calibration data in {tensor!r}: no 8 bits "
-                "hold that",
-                "mend the data, or keep what makes it in floats",
+                f"{name} makes of the calibration data what no 8 bits hold: {tensor!r} is not finite",
+                "mend the data, or the network",
             )
     return found
 
@@ -165,7 +165,8 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
