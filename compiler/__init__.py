@@ -1,24 +1,24 @@
 """From an ONNX network to programs of the chip, through `assembler.builder`; above assembler and emulator, below ratel.
 
-    model --read, shapes--> Graph --tables, regions--> parts --lower--> steps --place, emit--> Builder --> Program
-                                                         `--> models for the host's runtime
+    model --read--> Graph --tables, regions--> parts --lower--> steps --fit--> items --emit--> Builder --> Program
+                                                 `--> models for the host's runtime
 
 | file | what it does |
 |---|---|
-| compile | the passes in turn: `compile(model, chip)` |
-| graph | a network as it is read: values, nodes |
-| read | an ONNX file as a graph; what is wrong with it |
-| shapes | shapes and types of all values; what is constant is computed |
-| runtime | onnx and onnxruntime, asked in ways that keep bits |
-| tables | functions of one 8-bit tensor as tables of 256 values |
-| fuse | steps that become one instruction |
-| report | how far results are from onnxruntime's |
-| regions | which nodes the chip computes, and which the host |
-| lower/ | nodes as steps: one function for each operator |
-| steps | tensors, views of them, and steps: what the chip does, before anything has a place |
-| place | where tensors lie |
-| emit | steps as calls of the Builder, with names and origins of the network |
-| exchange | values of a network as a program has them, and back |
+| `compile` | the passes in turn: `compile(model, chip)` |
+| `compiled` | what comes of it: parts, programs, texts, what went where |
+| `keep` | that as bytes, and back |
+| `report` | how far results are from onnxruntime's |
+| `exchange` | values of a network as a program has them, and back |
+| `graph` | a network as it is read: values, nodes |
+| `read` | an ONNX file as a graph |
+| `runtime` | onnx and onnxruntime, asked in ways that keep bits |
+| `tables` | functions of one 8-bit tensor as tables of 256 values |
+| `regions` | which nodes the chip computes, and which the host |
+| `steps` | tensors, views of them, and steps: what the chip does, before anything has a place |
+| `lower` | nodes as steps: one function for each operator |
+| `fit` | steps on a chip: fused, in its memories, in an order, in loops |
+| `emit` | steps as calls of the Builder, with names and origins of the network |
 
 A value has no layout of its own. Its view has the network's dimensions in the network's order, and strides that say how
 they lie: transposes, slices and most reshapes are views, and an operator that needs elements side by side has them

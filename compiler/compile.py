@@ -1,28 +1,33 @@
 """From an ONNX network to programs: the passes in turn."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from compiler import regions, tables
-from compiler.arrange import arranged, banded
-from compiler.batch import batched
+from compiler.compiled import Compiled, Part
 from compiler.emit import Section, emit
-from compiler.fuse import fused, joined
+from compiler.fit.arrange import arranged, banded
+from compiler.fit.batch import batched
+from compiler.fit.fuse import fused, joined
+from compiler.fit.homes import homes
+from compiler.fit.place import placed
+from compiler.fit.roll import Item, rolled
+from compiler.fit.tile import tiled
 from compiler.graph import Graph, Node, Refusal
-from compiler.homes import homes
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import MAX_DECLARED, Lowering
 from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
-from compiler.read import read
-from compiler.roll import Item, rolled
+from compiler.read.network import read
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
-from compiler.tile import tiled
 from isa.chip import Chip, load_chip
-from isa.errors import InputError
-from isa.program import Program
+from isa.errors import InputError, shown
+from isa.program import ORDERS
+from isa.suggest import did_you_mean
+
+# Of what is free of local memory, tiles are given so much at first, and less where places are not found.
+SHARES = (1.0, 0.85, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -34,41 +39,6 @@ class Options:
     batch: int = 1
     keep: bool = False
     round_once: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one side computes at once: `inputs` and `outputs` are names of values of the network.
-
-    The chip's parts have a program and its text, and for each core the plan that it was made of; the host's a model.
-    """
-
-    side: str
-    graph: Graph
-    program: Program | None = None
-    text: str = ""
-    plans: tuple[Plan, ...] = ()
-    model: bytes = b""
-
-
-@dataclass(frozen=True, eq=False)
-class Compiled:
-    """A network, compiled: its parts in the order in which they run, and why nodes are the host's."""
-
-    graph: Graph
-    chip: Chip
-    parts: tuple[Part, ...]
-    refused: Mapping[Node, str]
-
-    @property
-    def program(self) -> Program:
-        """The program of a network that the chip computes alone; raises InputError where the host has a part."""
-        if len(self.parts) == 1 and self.parts[0].program is not None:
-            return self.parts[0].program
-        raise InputError(
-            f"{self.graph.name} is not one program: the host computes {len(self.refused)} of its nodes",
-            "ratel.onnx.InferenceSession runs all parts; `--no-host` lists why",
-        )
 
 
 def compile(
@@ -91,28 +61,51 @@ def compile(
     be dumped behind a run; with `round_once` a sum takes a product before it is rounded to 8 bits, and results differ
     from onnxruntime's (`compiler.report` says by how much). Raises InputError and ChipError.
     """
+    if order not in ORDERS:
+        help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
+        raise InputError(f"there is no order {shown(order)}", help)
     graph, on = read(model, shapes), load_chip(chip)
-    refused = refusals(graph)
+    divided, refused = _divided(graph)
     if refused and not host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
-        raise InputError(f"the chip does not compute {len(refused)} nodes of {graph.name}:\n{listed}")
+        nodes = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
+        raise InputError(f"the chip does not compute {nodes} of {graph.name}:\n{listed}", "the host does, where it may")
+    if refused and cores * batch > 1:
+        raise InputError(
+            f"{graph.name} is not the chip's alone, so it is for one core, and one image a task",
+            "leave cores and batch out, or see what the host computes: `ratel compile`",
+        )
     options = Options(order, cores, batch, keep, round_once)
     if not 1 <= cores <= on["chip.cores"]:
         raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
     if batch < 1:
         raise InputError(f"a batch of {batch}: each core computes at least one image")
-    parts = [_part(region, graph, on, options) for region in regions.regions(graph, refused)]
-    return Compiled(graph, on, tuple(parts), refused)
+    parts = [_part(region, plan, graph, on, options) for region, plan in divided]
+    return Compiled(graph, on, tuple(parts), refused, cores * batch)
 
 
-def _part(region: regions.Region, whole: Graph, chip: Chip, options: Options) -> Part:
+def _divided(graph: Graph) -> tuple[list[tuple[regions.Region, Plan | None]], dict[Node, str]]:
+    """Return the parts of a network, what the chip does for its own, and why nodes are the host's.
+
+    What a host's node reads has to be made, if it was passed over by a table; a node that cannot make it is the host's
+    too, and so on.
+    """
+    refused = refusals(graph)
+    while True:
+        parts, late = regions.regions(graph, refused), dict[Node, str]()
+        plans = [lowered(part.graph, late) if part.side == regions.CHIP else None for part in parts]
+        if not late:
+            return list(zip(parts, plans)), refused
+        refused |= late
+
+
+def _part(region: regions.Region, plan: Plan | None, whole: Graph, chip: Chip, options: Options) -> Part:
     graph = region.graph
-    if region.side == regions.CHIP:
-        plan = lowered(graph)
+    if plan is not None:
         plan = fused(joined(plan) if options.round_once else plan)
         sections = _sections(plan, graph, chip, options)
         b = emit(sections, graph, chip, options.order, options.keep)
-        return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections))
+        return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections), files=b.files)
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}
     constants = {name: data for name in read if (data := whole.values[name].data) is not None}
@@ -130,9 +123,23 @@ def _sections(plan: Plan, graph: Graph, chip: Chip, options: Options) -> list[Se
         if set(at_home.values()) <= {"lm", "cb"}:
             items: Sequence[Item] = arranged(banded(own.steps, chip), chip)
         else:
-            items = rolled(tiled(own.steps, at_home, chip))
+            items = _in_tiles(own, at_home, chip)
         sections.append(Section(own, items, at_home))
     return sections
+
+
+def _in_tiles(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[Item]:
+    """Return a plan in tiles: smaller ones where their buffers find no places between what stays."""
+    for share in SHARES:
+        items = rolled(tiled(plan.steps, at_home, chip, share))
+        try:
+            placed(items, [*plan.inputs.values(), *plan.outputs.values()], at_home, chip)
+        except InputError:
+            if share == SHARES[-1]:
+                raise
+        else:
+            break
+    return items
 
 
 def refusals(graph: Graph) -> dict[Node, str]:
@@ -142,32 +149,41 @@ def refusals(graph: Graph) -> dict[Node, str]:
     return refused
 
 
-def lowered(graph: Graph) -> Plan:
-    """Return what the chip does for a part of a network all of whose nodes it computes."""
-    low = _lower(graph, None)
+def lowered(graph: Graph, refused: dict[Node, str]) -> Plan | None:
+    """Return what the chip does for a part of a network; None where it does not compute all of it, which is noted."""
+    low = _lower(graph, refused, with_tables=True)
+    if refused:
+        return None
     outputs = {name: _output(low, name) for name in graph.outputs}
-    return Plan(tuple(low.steps), low.inputs, outputs, low.views, low.inexact)
+    read = {view.tensor for step in low.steps for view in step.operands.values()}
+    inputs = {name: tensor for name, tensor in low.inputs.items() if tensor in read}
+    return Plan(tuple(low.steps), inputs, outputs, low.views, low.inexact)
 
 
-def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
+def _lower(graph: Graph, refused: dict[Node, str], with_tables: bool = False) -> Lowering:
     """Lower all nodes; note those that are refused, whose results are then taken as given."""
     low = Lowering(graph)
     by_tables = tables.chosen(graph, found := tables.sources(graph))
-    values = tables.filled(graph, by_tables) if refused is None else {}
+    values = tables.filled(graph, by_tables) if with_tables else {}
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
     by_host = {}
+    # Why values are not to be had on the chip.
+    lost: dict[str, str] = {}
     for name in graph.inputs:
         reader = low.users[name][0] if len(low.users[name]) == 1 and name not in graph.outputs else None
         if reader is not None and (scale := quantise_input(low, reader)) is not None:
             by_host[reader] = scale
-        else:
-            _given(low, name)
+        elif why := _given(low, name):
+            lost[name] = why
     for node in graph.nodes:
         low.begin(node)
         made = [name for name in node.outputs if name]
         try:
             if not all(low.value(name).elements for name in made):
                 raise Refusal("its result has no elements")
+            for name in node.inputs:
+                if name in lost:
+                    raise Refusal(lost[name])
             if node in by_host:
                 tensor = _input(low, node.inputs[0], made[0])
                 tensor.scale, tensor.zero = float(by_host[node].one_scale), by_host[node].zero
@@ -181,19 +197,20 @@ def _lower(graph: Graph, refused: dict[Node, str] | None) -> Lowering:
             else:
                 LOWER[node.op](low, node)
         except Refusal as refusal:
-            if refused is None:
-                raise
             refused[node] = str(refusal)
-            for name in made:
-                _given(low, name)
+            lost |= {name: why for name in made if (why := _given(low, name))}
     return low
 
 
-def _given(low: Lowering, name: str) -> None:
-    """Take a value as given, where the chip has its type; who reads it else is refused."""
-    if low.value(name).elements:
-        with suppress(Refusal):
-            _input(low, name, name)
+def _given(low: Lowering, name: str) -> str:
+    """Take a value as given, where the chip has its type; return why not, for whoever reads it is refused then."""
+    if not low.value(name).elements:
+        return f"{name!r} has no elements"
+    try:
+        _input(low, name, name)
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
 
 
 def _input(low: Lowering, name: str, value: str) -> Tensor:
@@ -201,7 +218,9 @@ def _input(low: Lowering, name: str, value: str) -> Tensor:
     shape = low.value(name).shape
     order = (0, *range(2, len(shape)), 1) if _holds_images(low, value) else tuple(range(len(shape)))
     view = low.local(low.dtype(value), shape, order, name)
-    view.tensor.kind, view.tensor.axes = "input", _axes(order)
+    view.tensor.kind = "input"
+    if len(view.tensor.shape) == len(order):
+        view.tensor.axes = _axes(order)
     low.inputs[name] = view.tensor
     low.views[value] = view
     return view.tensor
@@ -212,7 +231,7 @@ def _holds_images(low: Lowering, value: str) -> bool:
     readers = low.users[value]
     while readers and readers[0].op in tables.ELEMENT_WISE:
         readers = low.users[readers[0].outputs[0]]
-    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(readers[0].inputs[0]).shape) in (3, 4)
+    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(value).shape) in (3, 4)
 
 
 def _output(low: Lowering, name: str) -> Tensor:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from assembler.builder.builder import Builder
+from compiler.fit.place import Place, placed
+from compiler.fit.roll import Item, Loop, flat
+from compiler.fit.waits import waits
 from compiler.graph import Graph, Node
-from compiler.place import Place, placed
-from compiler.roll import Item, Loop, flat
-from compiler.steps import BYTES, Plan, Step, Tensor, View, dense
-from compiler.waits import waits
+from compiler.steps import BYTES, EW2_WORDS, Plan, Step, Tensor, View, dense
 from isa.chip import Chip
+from isa.table import MNEMONICS
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ class _Writer:
                         self.write(item.body, {**counters, item.height: counter})
                 else:
                     operands = {name: self.operand(view, counters) for name, view in item.operands.items()}
-                    getattr(self.b, item.mnemonic)(**operands, **item.attributes, wait=self.waits.get(item))
+                    getattr(self.b, item.mnemonic)(**operands, **_attributes(item), wait=self.waits.get(item))
 
     def operand(self, view: View, counters: Mapping[int, Any]) -> Any:
-        """Return a view as the Builder has it: a tensor, or a place with strides."""
-        tensor = view.tensor
-        is_dense = all(s == d for s, d, size in zip(view.strides, dense(view.shape), view.shape) if size != 1)
-        if view.offset == 0 and view.shape == tensor.shape and is_dense and not view.terms:
-            return self.handles[tensor]
+        """Return a view as the Builder has it: a tensor, a slice of it, or where that says it, a place with strides."""
+        tensor, handle = view.tensor, self.handles[view.tensor]
+        places = _slices(view, counters)
+        if places is not None:
+            return handle[places] if places else handle
         memory, at = self.places[tensor]
         size = BYTES[view.dtype]
         address: Any = at + view.offset * size
@@ -78,7 +79,59 @@ class _Writer:
         for height, modulus, stride, _ in view.terms:
             turn = counters[height] % modulus if modulus else counters[height]
             address = turn * (stride * size) + address
+        is_dense = all(s == d for s, d, size in zip(view.strides, dense(view.shape), view.shape) if size != 1)
         return self.b.operand(view.dtype, view.shape, memory, address, None if is_dense else _strides(view))
+
+
+def _slices(view: View, counters: Mapping[int, Any]) -> tuple[Any, ...] | None:
+    """Return what of each dimension of its tensor a view sees, () for all of it; None where slices do not say it.
+
+    The first dimension of a tensor that has one more, which counts buffers, is an index.
+    """
+    whole = view.tensor.view()
+    more = whole.rank - view.rank
+    if more not in (0, 1) or view.offset < 0:
+        return None
+    sizes, strides = (1, *view.shape)[1 - more :], (whole.strides[0], *view.strides)[1 - more :]
+    starts: list[Any] = []
+    left = view.offset
+    for stride in whole.strides:
+        starts.append(left // stride)
+        left %= stride
+    steps = []
+    for size, stride, unit, start, most in zip(sizes, strides, whole.strides, starts, whole.shape):
+        step = 1 if size == 1 else stride // unit
+        if step < 1 or (size > 1 and stride % unit) or start + (size - 1) * step >= most:
+            return None
+        steps.append(step)
+    fixed = list(starts)
+    for height, modulus, stride, turns in view.terms:
+        axis = next((k for k, unit in enumerate(whole.strides) if stride % unit == 0), None)
+        last = (min(turns, modulus or turns) - 1) * stride // whole.strides[axis] if axis is not None else 0
+        if axis is None or not 0 <= fixed[axis] + last <= whole.shape[axis] - sizes[axis]:
+            return None
+        turn = counters[height] % modulus if modulus else counters[height]
+        starts[axis] = turn * (stride // whole.strides[axis]) + starts[axis]
+    is_all = [isinstance(start, int) and size == most for start, size, most in zip(starts, sizes, whole.shape)]
+    places = [
+        start if axis < more else slice(start, start + (size - 1) * step + 1, step if step > 1 else None)
+        for axis, (start, size, step) in enumerate(zip(starts, sizes, steps))
+    ]
+    for axis in range(more, whole.rank):
+        if is_all[axis]:
+            places[axis] = slice(None)
+    # Dimensions that are left out behind are whole.
+    while places and is_all[len(places) - 1] and len(places) > more:
+        places.pop()
+    return tuple(places)
+
+
+def _attributes(step: Step) -> dict[str, Any]:
+    """Return the attributes of a step: zero points too, of 0 where an input is declared with one for the host."""
+    names = {"x": "x_zero", "w": "w_zero", **dict.fromkeys(EW2_WORDS, "ew2_zero")}
+    declared = {names[name]: 0 for name, view in step.operands.items() if name in names and view.tensor.zero}
+    has = {spec.name for spec in MNEMONICS[step.mnemonic].attributes}
+    return {name: zero for name, zero in declared.items() if name in has} | step.attributes
 
 
 def described(node: Node, graph: Graph) -> str:

@@ -60,7 +60,7 @@ class Node:
     @property
     def label(self) -> str:
         """What a message calls the node."""
-        return f"{self.op} {self.name or self.outputs[0]!r}"
+        return f"{self.op} {self.name or next(filter(None, self.outputs), '')!r}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ def onnxruntime() -> Any:
     return onnxruntime
 
 
-def session(model: Any, optimised: Path | None = None) -> Any:
+def session(model: Any, optimised: Path | None = None, name: str = "this network") -> Any:
     """Return onnxruntime's session of a model, its bytes or its path; write its extended form to `optimised`, if given.
 
     Raises InputError with what the runtime says where it does not take the model.
@@ -59,24 +59,45 @@ def session(model: Any, optimised: Path | None = None) -> Any:
         # Else integers of s8 stay in floats.
         options.add_session_config_entry("session.qdqisint8allowed", "1")
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Else it prints what is wrong itself, and tries the same again.
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # Of a dozen kinds, which share no base.
-        raise InputError(f"onnxruntime does not take this network: {said(error)}") from error
+        raise InputError(f"onnxruntime does not take {name}: {said(error)}") from error
 
 
 def said(error: Exception) -> str:
     """Return what the runtime says, in one line, without its own places."""
     text = " ".join(str(error).split())
-    return text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
+    text = text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
+    return text.rpartition("Status Message: ")[2]
 
 
-def extended(model: Any) -> tuple[Any, str]:
+def extended(model: Any, name: str) -> tuple[Any, str]:
     """Return the form that onnxruntime's extended optimisations give a model, and how it is called."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "extended.onnx"
-        session(model, path)
+        session(model, path, name)
         found = onnx().load(path)
     return found, f"onnxruntime {onnxruntime().__version__}, extended"
+
+
+def versions() -> dict[str, str]:
+    """Return which onnx and onnxruntime are installed, without loading them; raise InputError where one is missing.
+
+    Of a distribution with another name, such as onnxruntime-gpu, the version is not known: "".
+    """
+    from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
+
+    found = {}
+    for name in ("onnx", "onnxruntime"):
+        if find_spec(name) is None:
+            raise InputError(f"a network is read with {name}, which is not installed", EXTRA)
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
 
 
 def model_of(
@@ -108,7 +129,7 @@ def evaluate(
 ) -> list[NDArray[Any]]:
     """Return what nodes make of arrays; raise InputError with what the runtime says where they do not."""
     kinds = {name: (array.dtype, array.shape) for name, array in given.items()}
-    made = session(model_of(nodes, kinds, {}, outputs, opsets))
+    made = session(model_of(nodes, kinds, {}, outputs, opsets), name=nodes[-1].label)
     try:
         return list(made.run(list(outputs), dict(given)))
     except Exception as error:

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from compiler.graph import Node
 
+# Operands of the second element-wise stage go by its words.
+EW2_WORDS = ("add", "sub", "mul", "div", "max", "min")
+# What an operand may have of dimensions.
+MAX_RANK = 4
 BYTES = {"i8": 1, "u8": 1, "i16": 2, "i32": 4, "f32": 4}
 
 
@@ -127,6 +131,10 @@ class View:
             self, offset=self.offset + start * self.strides[axis], shape=tuple(shape), strides=tuple(strides)
         )
 
+    def inner(self) -> "View":
+        """Return what lies at the first index of the first dimension, without that."""
+        return replace(self, shape=self.shape[1:], strides=self.strides[1:])
+
     def expanded(self, axis: int) -> "View":
         """Return it with a dimension of 1 before `axis`."""
         inner = self.strides[axis] * self.shape[axis] if axis < self.rank else 1
@@ -195,10 +203,26 @@ def regrouped(held: Sequence[int], made: Sequence[int]) -> list[tuple[list[int],
 
 
 def collapsed(*views: View, keep_last: bool = False) -> tuple[View, ...]:
+    """Return views of one shape, or broadcast to the first's, as instructions take them: of 4 dimensions at most.
+
+    The outermost in the memory of the first comes first. Where there are more, those that each view has side by side
+    become one; there may be too many still.
+    """
+    first = views[0]
+    if not 0 < first.rank <= MAX_RANK:
+        return merged(*views, keep_last=keep_last)
+    order = first.order
+    if first.shape[order[-1]] == 1:
+        # The innermost is one of several elements.
+        order = tuple(sorted(order, key=lambda axis: first.shape[axis] != 1))
+    return tuple(view.permuted(order) for view in views)
+
+
+def merged(*views: View, keep_last: bool = False) -> tuple[View, ...]:
     """Return views of one shape, or broadcast to the first's, with as few dimensions as they have together.
 
-    Outermost in the memory of the first comes first. Dimensions that each of them has side by side become one, but with
-    the innermost one where it is kept.
+    The outermost in the memory of the first comes first. Dimensions that each view has side by side become one, but
+    with the innermost one where it is kept.
     """
     first = views[0]
     axes = [axis for axis in first.order if first.shape[axis] != 1]

@@ -1,4 +1,4 @@
-"""What a file is, by how it begins and what it is called: is it a program, and what may take its place."""
+"""What a file is, by how it begins and what it is called: a program, a network, and what may take its place."""
 
 from pathlib import Path
 
@@ -7,15 +7,17 @@ from isa.errors import RatelError
 # As many bytes of a file as its kind is told from.
 MOST = 64
 TEXT_EXPECTED = "expected an assembly text (.npu) or an object file (.npo)"
-NOT_COMPILED = "ratel does not compile models yet: write the program as an assembly text, or with ratel.Builder"
+COMPILED = "`ratel compile` makes a program of it; `run`, `time`, `check`, `annotate` and `report` take it as it is"
+EXPORTED = "export it to ONNX, which `ratel compile` and `ratel run` take"
 A_TENSOR = "a tensor is given to a program: `--input NAME=FILE.npy`, or in its text `.weight NAME TYPE[SHAPE] = FILE`"
 # (what it is, how to go on) by the first bytes of a file, at an offset.
 BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x93NUMPY", "a tensor (.npy)", A_TENSOR),
-    (4, b"TFL3", "a TensorFlow Lite model", NOT_COMPILED),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models", NOT_COMPILED),
-    (0, b"GGUF", "a GGUF model", NOT_COMPILED),
-    (0, b"\x80\x02", "a Python pickle, as PyTorch once wrote its models", NOT_COMPILED),
+    (4, b"TFL3", "a TensorFlow Lite model", EXPORTED),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models", EXPORTED),
+    (0, b"GGUF", "a GGUF model", EXPORTED),
+    (0, b"\x80\x02", "a Python pickle, as PyTorch once wrote its models", EXPORTED),
+    (0, b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (0, b"\x7fELF", "a compiled program of this computer (ELF)", ""),
     (0, b"MZ", "a compiled program of Windows", ""),
     (0, b"\xcf\xfa\xed\xfe", "a compiled program of macOS", ""),
@@ -34,16 +36,16 @@ ENDINGS: dict[str, tuple[str, str]] = {
     ".inc": ("a part of a program's text", ""),
     ".npo": ("an object file", ""),
     ".npy": ("a tensor (.npy)", A_TENSOR),
-    ".onnx": ("an ONNX model", NOT_COMPILED),
-    ".tflite": ("a TensorFlow Lite model", NOT_COMPILED),
-    ".pt": ("a PyTorch model", NOT_COMPILED),
-    ".pth": ("a PyTorch model", NOT_COMPILED),
-    ".pt2": ("a PyTorch model", NOT_COMPILED),
-    ".safetensors": ("a file of weights (safetensors)", NOT_COMPILED),
-    ".h5": ("a Keras model", NOT_COMPILED),
-    ".keras": ("a Keras model", NOT_COMPILED),
-    ".pb": ("a TensorFlow model", NOT_COMPILED),
-    ".mlir": ("an MLIR module", NOT_COMPILED),
+    ".onnx": ("an ONNX model", COMPILED),
+    ".tflite": ("a TensorFlow Lite model", EXPORTED),
+    ".pt": ("a PyTorch model", EXPORTED),
+    ".pth": ("a PyTorch model", EXPORTED),
+    ".pt2": ("a PyTorch model", EXPORTED),
+    ".safetensors": ("a file of weights (safetensors)", EXPORTED),
+    ".h5": ("a Keras model", EXPORTED),
+    ".keras": ("a Keras model", EXPORTED),
+    ".pb": ("a TensorFlow model", EXPORTED),
+    ".mlir": ("an MLIR module", EXPORTED),
     ".npz": ("an archive of tensors (.npz)", A_TENSOR),
     ".toml": ("a chip file or settings (.toml)", "a chip is named beside the program: `--chip FILE.toml`"),
     ".py": ("a Python script", "run it with python: ratel.run runs what its Builder has built"),
@@ -53,6 +55,11 @@ PROGRAMS = (".npu", ".inc", ".npo")
 ZIP = b"PK\x03\x04"
 # What begins an ONNX model: its version of the format, then the name of its producer, its opset, or its graph.
 ONNX_VERSIONS, ONNX_FIELDS = range(1, 32), b"\x12\x3a\x42"
+
+
+def is_network(path: str | Path, beginning: bytes) -> bool:
+    """Return whether a file is an ONNX model, by its first bytes, MOST of them, and its name."""
+    return bool(beginning) and foreign(path, beginning) == ENDINGS[".onnx"]
 
 
 def refuse_foreign(path: str | Path, beginning: bytes) -> None:

@@ -11,6 +11,7 @@ laid, files of several names (hard links would part), read-only ones, and what t
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from isa.errors import RatelError
 # Of a text, and of a chip file; of an object file, which holds the weights.
 MAX_TEXT_BYTES, MAX_OBJECT_BYTES = 16 * 2**20, 2**36
 MOST_LINKS = 40
-# Where links lead to what a process has open.
-SYSTEM = ("/dev/", "/proc/")
+# The folders, links in them resolved, whose own links are the system's: to what it has, and what a process has open.
+# Not what lies below: /dev/shm is everybody's, and /proc/self/cwd leads anywhere.
+SYSTEM = re.compile(r"/dev|/proc/\d+(/task/\d+)?/fd")
 # What some systems do not have.
 _PLAIN_ONLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -137,6 +139,16 @@ def hash_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
+def hash_of_file(file: BinaryIO) -> str:
+    """Return the SHA-256 of an open file, from where it is to its end, in hexadecimal digits."""
+    from hashlib import sha256
+
+    digest = sha256()
+    while piece := file.read(2**20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def read_same(folder: Path, inside: str, hashed: str) -> str | None:
     """Return the text of a plain file in a folder or below it, if its bytes have this hash; None otherwise."""
     try:
@@ -238,7 +250,7 @@ def led_to(path: str | Path, rewritten: bool = False) -> Path:
             return target
         if not stat.S_ISLNK(found.st_mode):
             return target
-        if not rewritten and not os.path.abspath(target).startswith(SYSTEM):
+        if not rewritten and not SYSTEM.fullmatch(os.path.realpath(target.parent)):
             raise Refused("it is a link", f"name the file that is to be written: {os.path.realpath(target)}")
         if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
             raise Refused("it is a link that another user made", "name the file that is to be written")
@@ -304,6 +316,20 @@ def name_of(path: Path) -> str:
         # Half of a character, which no file has in its name, but a path that was made up.
         name = path.name.encode("utf-8", "backslashreplace")
     return name.decode("utf-8", "backslashreplace").replace("\n", "\\n")
+
+
+def free_name(name: str, taken: set[str], suffix: str = ".npy") -> str:
+    """Return a name for a file, made of what something is called, and add it to those `taken`, in small letters.
+
+    It leads nowhere else and is no option, whatever the name holds, and differs by more than the case of letters.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_-]|^-", "_", name)[:160] or "data"
+    choice, number = f"{stem}{suffix}", 1
+    while choice.lower() in taken:
+        number += 1
+        choice = f"{stem}_{number}{suffix}"
+    taken.add(choice.lower())
+    return choice
 
 
 def write_generated(arguments: Sequence[str], command: str, text: Callable[[], str]) -> int:

@@ -30,7 +30,7 @@ from isa.program import CHECK_KINDS, MAX_CORES, MAX_SYMBOL_RANK, ORDERS, Check, 
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 4
+VERSION = 5
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4

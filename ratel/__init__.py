@@ -7,6 +7,8 @@ timeline = ratel.time(program)             # timeline.cycles, timeline.critical_
 verdict = ratel.check(program)             # "proven", "race", "deadlock", "not proven"; .findings
 bounds = ratel.bounds(program, "a800")     # bounds.seconds, bounds.limit: of a chip without cycles
 builder = ratel.Builder("net")             # the same programs from Python
+compiled = ratel.compile("net.onnx")       # a network: compiled.program, .text, .summary()
+session = ratel.onnx.InferenceSession("net.onnx")  # and all of it run, as onnxruntime does
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
@@ -20,6 +22,7 @@ __version__ = "0.1.0"
 # Loaded on first use: `import ratel` costs nothing, and `ratel.assemble` never loads numba.
 _HOMES = {
     "assemble": "ratel.api",
+    "compile": "ratel.api",
     "disassemble": "ratel.api",
     "format": "ratel.api",
     "run": "ratel.api",
@@ -28,6 +31,7 @@ _HOMES = {
     "bounds": "ratel.api",
     "Run": "ratel.api",
     "Session": "ratel.api",
+    "Compiled": "compiler.compiled",
     "Builder": "assembler.builder.builder",
     "load_chip": "isa.chip",
     "Chip": "isa.chip",
@@ -47,7 +51,7 @@ _HOMES = {
     "InputError": "isa.errors",
     "Trap": "isa.errors",
 }
-_MODULES = {"quantise": "isa.quantise"}
+_MODULES = {"quantise": "isa.quantise", "onnx": "ratel.onnx"}
 __all__ = [
     "AssemblyError",
     "AssemblyWarning",
@@ -56,6 +60,7 @@ __all__ = [
     "CheckWarning",
     "Chip",
     "ChipError",
+    "Compiled",
     "InputError",
     "ObjectError",
     "Program",
@@ -72,9 +77,11 @@ __all__ = [
     "assemble",
     "bounds",
     "check",
+    "compile",
     "disassemble",
     "format",
     "load_chip",
+    "onnx",
     "quantise",
     "run",
     "time",
@@ -84,6 +91,7 @@ if TYPE_CHECKING:
     # The same names for editors and type checkers.
     from assembler.builder.builder import Builder
     from assembler.syntax.diagnostics import AssemblyError, AssemblyWarning
+    from compiler.compiled import Compiled
     from emulator.checker.findings import Verdict
     from emulator.timing.bounds import Bounds
     from emulator.timing.result import Schedule
@@ -93,7 +101,8 @@ if TYPE_CHECKING:
     from isa.chip import Chip, load_chip
     from isa.errors import CheckWarning, ChipError, InputError, ObjectError, RatelError, RatelWarning, Trap
     from isa.program import Program
-    from ratel.api import Run, Session, assemble, bounds, check, disassemble, format, run, time
+    from ratel import onnx
+    from ratel.api import Run, Session, assemble, bounds, check, compile, disassemble, format, run, time
 else:
     # Out of the checkers' sight, or a name that is not here would have a type.
     def __getattr__(name: str) -> object:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
-from isa.chip import Chip, load_chip, load_description
+from isa.chip import DEFAULT_CHIP, Chip, load_chip, load_description
 from isa.diagnostic import Place
 from isa.errors import CheckWarning, ChipError, InputError, Trap, shown, warn_outside
 from isa.memory import HELP, limited, shortage
@@ -22,6 +23,7 @@ JSON_BYTES = 100
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from compiler.compiled import Compiled
     from emulator.checker.findings import Verdict
     from emulator.execute.expectations import CheckResult
     from emulator.execute.session import Dump
@@ -50,6 +52,33 @@ def assemble(
 
     with limited(memory):
         return assemble(text, path, None if chip is None else load_chip(chip), strict=strict)
+
+
+def compile(
+    model: Any,
+    chip: str | Chip = DEFAULT_CHIP,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    order: str = "hardware",
+    cores: int = 1,
+    batch: int = 1,
+    host: bool = True,
+    memory: int | None = None,
+) -> Compiled:
+    """Compile an ONNX network for a chip: `.program`, `.text`, `.save(path)`, `.summary()`, `.parts`.
+
+    `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open, as in
+    {"x": (1, 3, 224, 224)}. Nodes that no engine of the chip computes are the host's, in parts of their own; with
+    `host` False they are an error that lists them. `order` is that of the program's instructions, "hardware" or
+    "compiler", with wait bits; each of `cores` computes `batch` images of its own a task. `memory` is how many bytes it
+    may take of this computer, None what is free.
+    Raises InputError for what is no network, or none that is compiled, and where the packages of the extra [onnx] are
+    missing; ChipError for a chip that cannot be read.
+    """
+    from compiler.compile import compile
+
+    with limited(memory):
+        return compile(model, load_chip(chip), shapes=shapes, order=order, cores=cores, batch=batch, host=host)
 
 
 def disassemble(program: Program, *, memory: int | None = None) -> str:
@@ -163,18 +192,25 @@ def finite(value: Any) -> Any:
     return value if isinstance(value, int) or isfinite(value) else None
 
 
-def must_be_a_program(program: object) -> None:
-    """Raise TypeError for what is no Program, such as a text or a path."""
-    if not isinstance(program, Program):
-        raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
+def as_program(program: object) -> Program:
+    """Return a Program, or that of a network compiled to one.
+
+    Raises TypeError for anything else, such as a text or a path, and InputError where the host computes a part.
+    """
+    if isinstance(program, Program):
+        return program
+    # Whoever has a network has loaded the compiler.
+    if "compiler.compiled" in sys.modules and isinstance(program, sys.modules["compiler.compiled"].Compiled):
+        return as_program(program.program)
+    raise TypeError(f"expected a Program, as ratel.assemble or Program.load give, not {type(program).__name__}")
 
 
-def plan_for(program: Program, chip: str | Chip | None, tasks: int | None = None) -> Plan:
+def plan_for(program: Program | Compiled, chip: str | Chip | None, tasks: int | None = None) -> Plan:
     """Return the program loaded for a chip, and for so many tasks: its own of both where None is given."""
     from emulator.execute.inputs import count_tasks
     from emulator.plan.load import load
 
-    must_be_a_program(program)
+    program = as_program(program)
     return load(program, load_chip(program.chip if chip is None else chip), count_tasks(program, {}, tasks))
 
 
@@ -201,7 +237,7 @@ class Session:
 
     def __init__(
         self,
-        program: Program,
+        program: Program | Compiled,
         chip: str | Chip | None = None,
         *,
         tasks: int | None = None,
@@ -276,7 +312,7 @@ class Session:
 
 
 def run(
-    program: Program,
+    program: Program | Compiled,
     inputs: Mapping[str, Any] | None = None,
     chip: str | Chip | None = None,
     *,
@@ -310,7 +346,7 @@ def run(
     """
     from emulator.execute.inputs import count_tasks
 
-    must_be_a_program(program)
+    program = as_program(program)
     tasks = count_tasks(program, inputs or {}, tasks)
     with Session(
         program,
@@ -357,7 +393,7 @@ def must_not_race(plan: Plan, dumps: bool = False) -> None:
 
 
 def time(
-    program: Program,
+    program: Program | Compiled,
     chip: str | Chip | None = None,
     *,
     tasks: int | None = None,
@@ -377,7 +413,7 @@ def time(
 
 
 def check(
-    program: Program, chip: str | Chip | None = None, *, tasks: int | None = None, memory: int | None = None
+    program: Program | Compiled, chip: str | Chip | None = None, *, tasks: int | None = None, memory: int | None = None
 ) -> Verdict:
     """Prove that a program is free of races and deadlocks, whatever the cycles, or say where it is not, or why neither.
 
@@ -391,7 +427,7 @@ def check(
         return check(plan_for(program, chip, tasks))
 
 
-def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:
+def bounds(program: Program | Compiled, chip: str | RooflineChip, *, tasks: int | None = None) -> Bounds:
     """Return the least time of a program, in seconds, on a chip that is described by bounds alone.
 
     `time` gives cycles, on all other chips. There are `tasks`, or the program's own number.
@@ -400,7 +436,7 @@ def bounds(program: Program, chip: str | RooflineChip, *, tasks: int | None = No
     from emulator.execute.inputs import count_tasks
     from emulator.timing.bounds import bounds
 
-    must_be_a_program(program)
+    program = as_program(program)
     given = load_description(chip)
     if isinstance(given, Chip):
         raise ChipError(f"{given.name} is not described by bounds alone", "ratel.time gives its cycles")

@@ -4,16 +4,18 @@ import ast
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("ratel", "isa", "assembler", "emulator")
+ROOMS = ("ratel", "isa", "compiler", "assembler", "emulator")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 PACKAGES = [path.parent for path in FILES if path.name == "__init__.py"]
 WINGS = [folder for folder in PACKAGES if folder.parent == ROOT / "emulator"]
+GRAMMAR = ROOT / "assembler/syntax/grammar.lark"
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
 
 MOST_FILES = 12
@@ -86,6 +88,37 @@ def test_files_are_opened_in_one_place() -> None:
     assert {path for path in found if not path.startswith("emulator/jit/")} == OPENERS, found
 
 
+def patterns(path: Path) -> Iterator[str]:
+    """Yield the texts in a file that regular expressions are made of, and those that have names of capitals."""
+    if path.suffix == ".lark":
+        yield from re.findall(r"(?m)^[A-Z.0-9]+:\s*/(.*)/$", path.read_text("utf-8"))
+        return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        made: ast.AST | None = None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            made = node.args[0] if ast.unparse(node.func.value) == "re" and node.args else None
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper():
+            made = node.value
+        if isinstance(made, ast.Constant | ast.JoinedStr):
+            pieces = made.values if isinstance(made, ast.JoinedStr) else [made]
+            yield "".join(str(piece.value) if isinstance(piece, ast.Constant) else "{}" for piece in pieces)
+
+
+def keeps_turns(pattern: str) -> bool:
+    """Whether a group repeats in it so that re keeps each of its turns, to come back to."""
+    bare = re.sub(r"\\.|\[\]?[^\]]*\]", "x", re.sub(r"\\.", "x", pattern))
+    return re.search(r"\)(?:[*+]|\{\d*,\})(?!\+)", bare) is not None
+
+
+def test_no_pattern_takes_memory_for_each_turn_of_a_group() -> None:
+    """A quoted text of 16 MB, or a number, took 2 GB: groups in what foreign text is read by repeat possessively."""
+    assert all(map(keeps_turns, (r'"(?:a|b)*"', r"\d+(?:_\d+)*x", r"(?:ab)+", r"(ab){2,}")))
+    assert not any(map(keeps_turns, (r"(?:a|b)*+x", r"\)*", r"[()*]+", r"(ab)?c+", r"(a\)[)]b)")))
+    found = [(path, pattern) for path in (*FILES, GRAMMAR) for pattern in patterns(path)]
+    assert len([path for path, _ in found if path == GRAMMAR]) > 15 and len(found) > 100
+    assert [(name(path), pattern) for path, pattern in found if keeps_turns(pattern)] == []
+
+
 def test_all_packages_are_in_the_wheel() -> None:
     include = SETTINGS["setuptools"]["packages"]["find"]["include"]
     packages = [name(folder).replace("/", ".") for folder in PACKAGES]
@@ -105,5 +138,11 @@ def test_mypy_looks_at_all_rooms() -> None:
 def test_import_linter_looks_at_all_rooms() -> None:
     assert {*ROOMS, "programs"} == set(SETTINGS["importlinter"]["root_packages"])
     containers = [c["containers"] for c in SETTINGS["importlinter"]["contracts"] if "containers" in c]
-    assert sorted(containers) == [["assembler"], ["emulator"], ["ratel"]]  # isa is flat, and may have no circle
+    # isa is flat, and may have no circle.
+    assert sorted(containers) == [
+        ["assembler"],
+        ["compiler"],
+        ["emulator"],
+        ["ratel"],
+    ]  # isa is flat, and may have no circle
     assert [path for path in (ROOT / "isa").rglob("*.py") if path.parent != ROOT / "isa"] == []

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Node, Refusal, Value
-from compiler.steps import Step, Tensor, View, collapsed, dense, regrouped
+from compiler.steps import MAX_RANK, Step, Tensor, View, collapsed, dense, regrouped
 
 # The chip's types by NumPy's; what the host has as int64 or bool the chip has in fewer bytes.
 DTYPES = {
@@ -24,10 +24,9 @@ DTYPES = {
     "int64": "i32",
     "bool": "u8",
 }
-MAX_RANK = 4
 # What `fill` writes at most; it has neither infinities nor NaN.
 MOST_FILLED = 3.4e38
-# Declared tensors may have one more.
+# Declared tensors may have one dimension more than operands.
 MAX_DECLARED = 5
 # Names that mean something else in a text.
 RESERVED = frozenset(("task", "none", "inf", "nan"))
@@ -161,7 +160,7 @@ class Lowering:
 
     def fill(self, out: View, value: Any) -> None:
         """Write one value to all elements; a number that `fill` has not is copied."""
-        if abs(value) <= MOST_FILLED:
+        if abs(float(value)) <= MOST_FILLED:
             (out,) = collapsed(out)
             assert out.rank <= MAX_RANK, "what is filled is dense"
             self.emit("fill", out, value=float(value) or None)

@@ -152,7 +152,8 @@ def pad(low: Lowering, node: Node) -> None:
         low.views[node.outputs[0]] = surrounded(low, view, by_axis, value)
         return
     for axis, (before, behind) in by_axis.items():
-        if min(before, behind) < 0 or max(before, behind) > view.shape[axis] - (mode == "reflect"):
+        most = {"reflect": view.shape[axis] - 1, "wrap": view.shape[axis]}.get(mode, before + behind)
+        if min(before, behind) < 0 or max(before, behind) > most:
             raise Refusal(f"its padding of mode {mode} is negative, or wider than the tensor")
         if before or behind:
             places = np.pad(np.arange(view.shape[axis]), (before, behind), mode)
@@ -211,10 +212,12 @@ def depth_to_space(low: Lowering, node: Node) -> None:
 
 
 def space_to_depth(low: Lowering, node: Node) -> None:
-    """SpaceToDepth: blocks of b x b pixels become channels [b, b, c]."""
+    """SpaceToDepth: blocks of b x b pixels become channels [b, b, c] (DCR) or [c, b, b] (CRD)."""
     view, block = low.view(node.inputs[0]), int(node.attributes["blocksize"])
     batch, channels, height, width = view.shape
-    _rearranged(low, node, view, (batch, channels, height // block, block, width // block, block), (0, 3, 5, 1, 2, 4))
+    parts = (batch, channels, height // block, block, width // block, block)
+    is_deep = node.attributes.get("mode", b"DCR") == b"DCR"
+    _rearranged(low, node, view, parts, (0, 3, 5, 1, 2, 4) if is_deep else (0, 1, 3, 5, 2, 4))
 
 
 def _rearranged(low: Lowering, node: Node, view: View, parts: Sequence[int], order: Sequence[int]) -> None:

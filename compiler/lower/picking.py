@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from compiler.graph import Node, Refusal
 from compiler.lower.lowering import MAX_RANK, Lowering
-from compiler.steps import View, collapsed
+from compiler.steps import View, merged
 
 
 def picked(low: Lowering, view: View, axis: int, places: ArrayLike) -> View:
@@ -23,10 +23,10 @@ def gathered(low: Lowering, view: View, axis: int, places: View) -> View:
     """Return the elements at places, [n] of i32, along a dimension; below 0 they count from the end."""
     shape = [*view.shape[:axis], places.elements, *view.shape[axis + 1 :]]
     out = low.local(view.dtype, shape, view.order, f"{view.tensor.name}_picked")
-    rest = collapsed(out.sliced(axis, 0, 1), view.sliced(axis, 0, 1))
+    rest = merged(out.sliced(axis, 0, 1), view.sliced(axis, 0, 1))
     if rest[0].rank >= MAX_RANK:
         view = low.copied(view, view.order)
-        rest = collapsed(out.sliced(axis, 0, 1), view.sliced(axis, 0, 1))
+        rest = merged(out.sliced(axis, 0, 1), view.sliced(axis, 0, 1))
     # Where the dimension lies in the result; what is gathered lies there in x, too.
     at = sum(stride > out.strides[axis] for stride in rest[0].strides)
     to, x = (

@@ -13,8 +13,11 @@ from compiler.lower.lowering import Lowering, channels_last, images
 from compiler.lower.movement import surrounded
 from compiler.lower.products import MAX_PAD, window
 from compiler.lower.quantised import Quantised, f32, quantised
-from compiler.lower.reductions import divide, reduced
+from compiler.lower.reductions import added, divide, reduced
 from compiler.steps import View
+
+# The version since which AveragePool has an implementation of its own in onnxruntime.
+NEW_AVERAGE = 19
 
 
 def _given(low: Lowering, node: Node) -> View:
@@ -123,8 +126,20 @@ def global_maximum(low: Lowering, node: Node) -> None:
 
 
 def average_pool(low: Lowering, node: Node) -> None:
-    """AveragePool of floats: sum / count, each window's sum in the order of its elements, one true division."""
-    _averaged(low, node, None, None)
+    """AveragePool of floats: sum / count, one true division; sums in onnxruntime's order.
+
+    Since version 19 in the order of the window. Before (MLAS) a window that is the whole image, at strides of 1, is
+    added as GlobalAveragePool's is, and one of two dimensions at a stride of 1 or 2 column by column.
+    """
+    if low.graph.opsets[""] >= NEW_AVERAGE:
+        _averaged(low, node, None, None)
+        return
+    kernel, shape = list(node.attributes["kernel_shape"]), low.value(node.inputs[0]).shape
+    given = window(node, shape[2:], kernel)
+    if kernel == list(shape[2:]) and given["pad"] is given["stride"] is None:
+        global_float_average(low, node)
+    else:
+        _averaged(low, node, None, None, by_columns=len(kernel) == 2 and (given["stride"] or (1, 1))[1] <= 2)
 
 
 def quantised_average_pool(low: Lowering, node: Node) -> None:
@@ -135,7 +150,7 @@ def quantised_average_pool(low: Lowering, node: Node) -> None:
     _averaged(low, node, quantised(low, node, 1, 2), quantised(low, node, 3, 4))
 
 
-def _averaged(low: Lowering, node: Node, x: Quantised | None, y: Quantised | None) -> None:
+def _averaged(low: Lowering, node: Node, x: Quantised | None, y: Quantised | None, by_columns: bool = False) -> None:
     kernel, given = list(node.attributes["kernel_shape"]), _given(low, node)
     if len(kernel) > 2:
         raise Refusal(f"its window has {len(kernel)} dimensions; the engine's have 1 or 2")
@@ -150,19 +165,16 @@ def _averaged(low: Lowering, node: Node, x: Quantised | None, y: Quantised | Non
         values = low.local("f32", given.shape, channels_last(given), "values")
         write(low, values, {"x": given}, x_zero=x.zero or None, ew1_scale=low.const(x.one_scale))
     counts = _counts(node, given.shape[2:], kernel, strides, pads, sides, x is None)
-    area, first = prod(kernel), int(counts.reshape(-1)[0])
+    first = int(counts.reshape(-1)[0])
     is_exact = bool((counts == first).all()) and first & (first - 1) == 0
     sums = out if is_exact and y is None else low.local("f32", out.shape, channels_last(out), "sums")
-    # With the count of whole windows the engine's own factor is 1, or a power of two.
-    scale = area / first if is_exact else area
-    low.emit(
-        "avgpool",
-        images(sums),
-        x=images(values),
-        scale=low.const(scale) if scale != 1 else None,
-        count_pad=True,
-        **_as_image(kernel, strides, pads),
-    )
+    if by_columns:
+        (down, right), (above, beside) = strides, pads
+        columns = low.local("f32", (*given.shape[:2], sides[0], given.shape[3]), channels_last(given), "columns")
+        _sum_windows(low, columns, values, (kernel[0], 1), (down, 1), (above, (0, 0)))
+        _sum_windows(low, sums, columns, (1, kernel[1]), (1, right), ((0, 0), beside), first if is_exact else 1)
+    else:
+        _sum_windows(low, sums, values, kernel, strides, pads, first if is_exact else 1)
     if not is_exact:
         means = sums if y is not None else out
         divide(low, means, sums, counts.reshape(1, 1, *counts.shape))
@@ -170,6 +182,30 @@ def _averaged(low: Lowering, node: Node, x: Quantised | None, y: Quantised | Non
     if y is not None:
         steps = low.weight(np.asarray([y.one_scale], f32), "scale")
         write(low, out, {"x": sums, "div": steps}, out_zero=y.zero or None, zero_first=bool(y.zero))
+
+
+def _sum_windows(
+    low: Lowering,
+    out: View,
+    x: View,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    by: int = 1,
+) -> None:
+    """Write sums of windows over a power of two; padding adds nothing.
+
+    The engine's factor is scale / count, and the count that of a whole window: so the quotient is exact.
+    """
+    scale = prod(kernel) / by
+    low.emit(
+        "avgpool",
+        images(out),
+        x=images(x),
+        scale=low.const(scale) if scale != 1 else None,
+        count_pad=True,
+        **_as_image(kernel, strides, pads),
+    )
 
 
 def _counts(
@@ -218,32 +254,11 @@ def global_average(low: Lowering, node: Node) -> None:
 
 
 def global_float_average(low: Lowering, node: Node) -> None:
-    """GlobalAveragePool of floats, as onnxruntime adds: every fourth pixel in turn, (0 + 2) + (1 + 3) of these four
-    sums, what is left over in order, and a true division by the number of pixels.
-    """
+    """GlobalAveragePool of floats: the sum of all pixels by lanes of 4, and a true division by their number."""
     given = low.view(node.inputs[0])
     batch, channels = given.shape[:2]
     pixels = given.elements // (batch * channels)
     rows = low.innermost(low.reshaped(given, (batch, channels, pixels)).permuted((0, 2, 1)), 2)
     out = low.result(node).reshaped((batch, 1, channels))
-    assert out is not None
-    fours = pixels // 4
-    tail = rows.sliced(1, 4 * fours, pixels - 4 * fours) if pixels % 4 else None
-
-    def fresh(count: int) -> View:
-        return low.local("f32", (batch, count, channels), name="sums")
-
-    if fours:
-        lanes = rows.sliced(1, 0, 4 * fours).reshaped((batch, fours, 4, channels))
-        assert lanes is not None, "a dimension is always cut in two"
-        four, two, total = fresh(4), fresh(2), fresh(1)
-        low.emit("reduce", four.expanded(1), x=lanes, sum=True)
-        write(low, two, {"x": four.sliced(1, 0, 2), "add": four.sliced(1, 2, 2)})
-        write(low, total, {"x": two.sliced(1, 0, 1), "add": two.sliced(1, 1, 1)})
-        for k in range(pixels % 4):
-            assert tail is not None
-            write(low, total, {"x": total, "add": tail.sliced(1, k, 1)})
-    else:
-        total = fresh(1)
-        low.emit("reduce", total, x=rows, sum=True)
-    divide(low, out, total, pixels)
+    assert out is not None, "a new tensor takes any shape"
+    divide(low, out, added(low, rows, 4), pixels)

@@ -68,12 +68,12 @@ def minimum(low: Lowering, node: Node) -> None:
 
 
 def total(low: Lowering, node: Node) -> None:
-    """ReduceSum: of integers exact, wrapped at 32 bits as onnxruntime's are; of floats see `rows`."""
+    """ReduceSum: of integers exact, wrapped at 32 bits as onnxruntime's are; of floats see `_float_sum`."""
     kind, x = low.value(node.inputs[0]).dtype.name, low.view(node.inputs[0])
     axes = axes_of(low, node, x.rank)
     if kind == "float32":
-        floats, out = rows(low, node, x, axes)
-        low.emit("reduce", out, x=floats, sum=True)
+        sums, out, _ = _float_sum(low, node, x, axes)
+        low.move(out, sums)
     elif kind == "int32":
         reduced(low, result(low, node, x, axes), x, "sum")
     else:
@@ -81,32 +81,73 @@ def total(low: Lowering, node: Node) -> None:
 
 
 def mean(low: Lowering, node: Node) -> None:
-    """ReduceMean of floats: sum / count, one true division; see `rows`."""
+    """ReduceMean of floats: sum / count, one true division; the sum is that of `_float_sum`."""
     x = low.view(node.inputs[0])
     if x.dtype != "f32":
         raise Refusal(f"its mean of {low.value(node.inputs[0]).dtype} cuts fractions off")
-    axes = axes_of(low, node, x.rank)
-    floats, out = rows(low, node, x, axes)
-    sums = low.local("f32", out.shape, name="sums")
-    low.emit("reduce", sums, x=floats, sum=True)
-    divide(low, out, sums, floats.shape[0])
+    sums, out, count = _float_sum(low, node, x, axes_of(low, node, x.rank))
+    divide(low, out, sums, count)
 
 
-def rows(low: Lowering, node: Node, x: View, axes: Sequence[int]) -> tuple[View, View]:
-    """Return what is added as rows, [count, kept], and the result, [1, kept]: from the first row on.
+def _float_sum(low: Lowering, node: Node, x: View, axes: Sequence[int]) -> tuple[View, View, int]:
+    """Return sums of floats, [1, 1, kept], a result to write them to, and how many elements each has.
 
-    So onnxruntime adds where all dimensions that are added stand before all others, or where there are two elements to
-    add. Else it has an order of its own, by the vectors of its host.
+    They are added as onnxruntime (Eigen, on hosts with AVX) adds them. Where all that is added stands before all that
+    is kept, it is in order. Where it stands behind, each row by lanes of 8, if every row begins with a whole vector of
+    4: other rows have heads of their own. What lies between has an order that follows the host.
     """
     kept = [axis for axis in x.order if axis not in axes]
     count = prod(x.shape[axis] for axis in axes)
-    leads = max(axes, default=-1) < min(kept, default=0)
-    if count > 2 and not (leads and x.elements > count):
+    size = x.elements // count
+    # Dimensions of 1 count where they stand: a column is added in order, a row by lanes.
+    last = max((axis for axis in axes if x.shape[axis] > 1), default=-1)
+    is_ahead = x.rank - 1 not in axes and all(axis > last for axis in kept if x.shape[axis] > 1)
+    is_behind = max(kept, default=-1) < min(axes, default=x.rank)
+    in_order = count <= 2 or is_ahead or (is_behind and count < 4)
+    if not in_order and not (is_behind and (count % 4 == 0 or size == 1)):
         raise Refusal("onnxruntime adds these floats in an order of its own, and each order has other bits")
-    order, size = [*axes, *kept], x.elements // count
-    out = result(low, node, x, axes).permuted(order).reshaped((1, size))
+    order = [*axes, *kept]
+    out = result(low, node, x, axes).permuted(order).reshaped((1, 1, size))
     assert out is not None, "it lies in this order"
-    return low.innermost(low.reshaped(x.permuted(order), (count, size)), 1), out
+    rows = low.innermost(low.reshaped(x.permuted(order), (1, count, size)), 2)
+    return added(low, rows, 1 if in_order else 8), out, count
+
+
+def added(low: Lowering, rows: View, lanes: int) -> View:
+    """Return the sums of [batch, count, channels] of floats over the second dimension, by lanes of 1, 4 or 8.
+
+    Of 4: every fourth in turn, (0 + 2) + (1 + 3) of these sums, then what is left over, in order. Of 8: every eighth in
+    turn, the upper four to the lower four, four more where there are, then as with 4.
+    """
+    batch, count, channels = rows.shape
+
+    def fresh(size: int) -> View:
+        return low.local("f32", (batch, size, channels), name="sums")
+
+    if lanes == 1 or count < 4:
+        total = fresh(1)
+        low.emit("reduce", total, x=rows, sum=True)
+        return total
+    done = count - count % lanes
+    if done:
+        turns = rows.sliced(1, 0, done).reshaped((batch, done // lanes, lanes, channels))
+        assert turns is not None, "a dimension is always cut in two"
+        sums = fresh(lanes)
+        low.emit("reduce", sums.expanded(1), x=turns, sum=True)
+        if lanes == 8:
+            sums, eight = fresh(4), sums
+            write(low, sums, {"x": eight.sliced(1, 0, 4), "add": eight.sliced(1, 4, 4)})
+            if count - done >= 4:
+                write(low, sums, {"x": sums, "add": rows.sliced(1, done, 4)})
+                done += 4
+    else:
+        sums, done = rows.sliced(1, 0, 4), 4
+    two, total = fresh(2), fresh(1)
+    write(low, two, {"x": sums.sliced(1, 0, 2), "add": sums.sliced(1, 2, 2)})
+    write(low, total, {"x": two.sliced(1, 0, 1), "add": two.sliced(1, 1, 1)})
+    for k in range(done, count):
+        write(low, total, {"x": total, "add": rows.sliced(1, k, 1)})
+    return total
 
 
 def divide(low: Lowering, out: View, x: View, by: Any) -> None:

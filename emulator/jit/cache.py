@@ -193,6 +193,20 @@ def _made(folder: Path) -> str:
     return not_ours(folder)
 
 
+def usable(folder: Path) -> bool:
+    """Make a folder of the cache where there is none, marked as used now; return whether it is safe and can be written.
+
+    For what is kept beside compiled functions, by the same rules.
+    """
+    try:
+        if _made(folder):
+            return False
+        _begin(folder)
+    except OSError:
+        return False
+    return True
+
+
 def _begin(folder: Path) -> None:
     """Mark a folder as used now, and an empty one as ours. Raises OSError where it cannot be written."""
     with tempfile.TemporaryFile(dir=folder):

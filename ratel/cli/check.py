@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from isa.diagnostic import Diagnostic, strictly
 from isa.files import rewrite_whole
 from ratel.cli.files import assemble_text, load_quietly, print_json, read_text
-from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_json, add_program, add_tasks
+from ratel.cli.networks import by_part
+from ratel.cli.options import DONE, WRONG, Declare, UsageError, add_chip, add_json, add_part, add_program, add_tasks
 
 if TYPE_CHECKING:
     from assembler.syntax.diagnostics import Span
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
 
 def declare(command: Declare) -> None:
     """Declare check with its options."""
-    sub = command("check", check, "prove that no accesses race and nothing deadlocks, or show what does")
+    sub = command("check", run, "prove that no accesses race and nothing deadlocks, or show what does")
     add_program(sub)
     add_chip(sub)
     add_json(sub)
     sub.add_argument("--fix", action="store_true", help="mend in the text what can be mended there")
     sub.add_argument("--waits", action="store_true", help="find wait bits that order nothing, and what they cost")
     add_tasks(sub)
+    add_part(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    return fix(options) if options.fix else by_part(check)(options)
 
 
 def check(options: argparse.Namespace) -> int:
@@ -34,9 +40,7 @@ def check(options: argparse.Namespace) -> int:
     from ratel import api
     from ratel.show.findings import print_verdict
 
-    if options.fix:
-        return fix(options)
-    program, odd = load_quietly(options.file, options.chip, options.set)
+    program, odd = load_quietly(options)
     plan = api.plan_for(program, None, options.tasks)
     verdict = check(plan, waits=options.waits)
     if options.strict:
@@ -44,7 +48,7 @@ def check(options: argparse.Namespace) -> int:
     saved = cycles_saved(plan, verdict) if options.waits else None
     if options.json:
         said = [diagnostic_summary(one) for one in odd]
-        print_json({**verdict.summary(), "warnings": said, "cycles_saved": saved})
+        print_json({**verdict.summary(), "warnings": said, "cycles_saved": saved}, options)
     else:
         print_verdict(verdict, odd)
         if saved is not None:

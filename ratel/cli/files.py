@@ -1,18 +1,19 @@
-"""Files that commands read and write: programs, tensors, texts made of programs, JSON."""
+"""Files that commands read and write: programs, networks, tensors, texts made of programs, JSON."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa.chip import load_chip
+from isa.chip import DEFAULT_CHIP, load_chip
 from isa.diagnostic import Diagnostic
-from isa.errors import RatelError
-from isa.file_kinds import MOST, other_kind, refuse_foreign
+from isa.errors import InputError, RatelError
+from isa.file_kinds import ENDINGS, MOST, TEXT_EXPECTED, is_network, other_kind, refuse_foreign
 from isa.files import (
     MAX_OBJECT_BYTES,
     MAX_TEXT_BYTES,
@@ -27,14 +28,21 @@ from isa.files import (
 )
 from isa.memory import hold
 from isa.program import Assembly, Program
+from isa.suggest import did_you_mean
 from ratel.cli.options import UsageError, overrides
+
+# Options that only networks have.
+OF_NETWORKS = ("shape", "order", "cores", "batch", "no_host", "part")
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from compiler.compiled import Compiled
+    from compiler.read.model import Model
 
-def read_program(path: str) -> bytes | str:
-    """Return the bytes of an object file, or the text of a program; a pipe is read once.
+
+def read_program(path: str) -> bytes | str | Model:
+    """Return the bytes of an object file, the text of a program, or a network as it is; a pipe is read once.
 
     Raises RatelError for a file of another kind, which is said.
     """
@@ -44,6 +52,10 @@ def read_program(path: str) -> bytes | str:
         with open_given(path) as file:
             beginning = file.read(MOST)
             is_object = beginning.startswith(MAGIC) or path.endswith(".npo")
+            if not is_object and is_network(path, beginning):
+                from compiler.read.model import opened
+
+                return opened(path, file, beginning)
             if not is_object:
                 refuse_foreign(path, beginning)
             data = beginning + read_at_most(file, MAX_OBJECT_BYTES if is_object else MAX_TEXT_BYTES)
@@ -57,6 +69,9 @@ def read_text(path: str) -> str:
     from isa.object_file import MAGIC
 
     found = read_program(path)
+    if not isinstance(found, bytes | str):
+        what, help = ENDINGS[".onnx"]
+        raise RatelError(f"{path} is {what}: {TEXT_EXPECTED}", help)
     if isinstance(found, bytes) and found.startswith(MAGIC):
         raise RatelError(f"{path} is an object file: expected an assembly text (.npu)", "`ratel dis` makes one of it")
     return text_of(found, path) if isinstance(found, bytes) else found
@@ -69,32 +84,101 @@ def text_of(data: bytes, path: str) -> str:
         raise RatelError(f"{path} is not text in UTF-8 (byte {error.start})") from error
 
 
-def load_program(path: str, chip: str | None = None, numbers: Sequence[str] = (), strict: bool = False) -> Program:
-    """Return the program of a text or an object file, for the chip to run it on; tell what is odd, as `tell` does.
-
-    That is the chip named, else the program's own, with `numbers`, of the form KEY=VALUE, changed.
-    """
-    program, odd = load_quietly(path, chip, numbers)
+def load_program(options: argparse.Namespace) -> Program:
+    """Return the program of a command's file, as `load_quietly` does; tell what is odd, as `tell` does."""
+    program, odd = load_quietly(options)
     hold(program.data_bytes)
-    tell(odd, strict)
+    tell(odd, options.strict)
     return program
 
 
-def load_quietly(path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Assembly:
-    """Load a program as `load_program` does; its caller tells what is odd."""
-    return program_of(read_program(path), path, chip, numbers)
+def load_quietly(options: argparse.Namespace) -> Assembly:
+    """Return the program of a command's file, for the chip to run it on; its caller tells what is odd.
+
+    That is the chip named, else the program's own, with numbers, of the form KEY=VALUE, changed. Of a network it is the
+    part that `options.part` numbers.
+    """
+    return program_of(given(options), options, options.chip)
 
 
-def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Assembly:
-    """Return the program of what was read of a file, as `load_quietly` has it."""
+def given(options: argparse.Namespace) -> bytes | str | Model:
+    """Return what a command's file has, as `read_program` does: it is read once, for it may be a pipe."""
+    if not hasattr(options, "given"):
+        options.given = read_program(options.file)
+    found: bytes | str | Model = options.given
+    if isinstance(found, bytes | str) and any(vars(options)[name] for name in OF_NETWORKS):
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in OF_NETWORKS)
+        raise UsageError(f"{words} are for networks (.onnx), and {options.file} is none")
+    return found
+
+
+def program_of(found: bytes | str | Model, options: argparse.Namespace, chip: str | None) -> Assembly:
+    """Return the program of what was read of a command's file, as `load_quietly` has it."""
     from isa.object_file import named_from_bytes
 
     if isinstance(found, str):
-        return assemble_text(found, path, chip, numbers)
-    program = named_from_bytes(found, path)
-    if chip is None and not numbers:
+        return assemble_text(found, options.file, chip, options.set)
+    if not isinstance(found, bytes):
+        program = compiled_for(options, chip).parts[options.part - 1].program
+        assert program is not None, "commands are given parts of the chip"
         return Assembly(program)
-    return Assembly(replace(program, chip=load_chip(chip or program.chip, **overrides(numbers))))
+    program = named_from_bytes(found, options.file)
+    if chip is None and not options.set:
+        return Assembly(program)
+    return Assembly(replace(program, chip=load_chip(chip or program.chip, **overrides(options.set))))
+
+
+def compiled_for(options: argparse.Namespace, chip: str | None, **more: Any) -> Compiled:
+    """Return the network in a command's file, compiled for a chip as the options say, or kept from before.
+
+    `more` are further options of `ratel.kept.compiled`.
+    """
+    from compiler.read.model import Model
+    from ratel import kept
+    from ratel.show.progress import Progress
+
+    if not hasattr(options, "compiled"):
+        options.compiled = {}
+    if chip not in options.compiled:
+        model = given(options)
+        assert isinstance(model, Model), "the file is a network"
+        # The bytes are let go as they are read: only where another chip is to come they are still wanted.
+        model = replace(model) if "," in (options.chip or "") else model
+        with Progress(model.name) as progress:
+            options.compiled[chip] = kept.compiled(
+                model,
+                load_chip(chip or DEFAULT_CHIP, **overrides(options.set)),
+                **network_options(options),
+                on_compile=progress.compiling_network,
+                shapes=shapes(options),
+                **more,
+            )
+    found: Compiled = options.compiled[chip]
+    return found
+
+
+def network_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return how a network is compiled, as `ratel.kept.compiled` takes it."""
+    return {
+        "order": options.order or "hardware",
+        "cores": options.cores or 1,
+        "batch": options.batch or 1,
+        "host": not options.no_host,
+    }
+
+
+def shapes(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that --shape gives, by the names of inputs; "" is the name of the only one."""
+    found = {}
+    for text in options.shape:
+        name, _, sizes = text.rpartition("=")
+        words = [size.strip() for size in sizes.split(",")]
+        if not all(word.isascii() and word.isdecimal() and len(word) < 10 for word in words):
+            raise UsageError(f"--shape {text!r} is not of the form NAME=SIZE,SIZE,..., as in x=1,3,224,224")
+        if name in found:
+            raise UsageError(f"--shape gives {name or 'the input'} twice")
+        found[name] = tuple(map(int, words))
+    return found
 
 
 def assemble_text(text: str, path: str, chip: str | None, numbers: Sequence[str]) -> Assembly:
@@ -115,6 +199,14 @@ def tell(odd: Sequence[Diagnostic[Any]], strict: bool) -> None:
 
         refuse_if_strict(odd, strict)
         to_stderr(rendered(odd, "warning"))
+
+
+def must_be_known(names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise InputError for the name of an output that there is not."""
+    for name in names:
+        if name not in known:
+            outputs_are = f"outputs: {', '.join(known) or 'none'}"
+            raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
 
 
 def save_tensor(path: str, tensor: np.ndarray) -> None:
@@ -159,5 +251,9 @@ def identity(path: Path) -> object:
     return found.st_dev, found.st_ino
 
 
-def print_json(value: object) -> None:
-    print(json.dumps(value, allow_nan=False))
+def print_json(value: object, options: argparse.Namespace | None = None) -> None:
+    """Print a value as one JSON object; keep it in `options.found` where it is of one part of several."""
+    if options is not None and hasattr(options, "found"):
+        options.found.append(value)
+    else:
+        print(json.dumps(value, allow_nan=False))

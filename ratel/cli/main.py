@@ -1,4 +1,4 @@
-"""The command line: `ratel asm | dis | fmt | run | check | time | annotate | report | chips | manual`.
+"""The command line: `ratel asm | dis | fmt | compile | run | check | time | annotate | report | chips | manual`.
 
 Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage; 128 + the number of a signal that ended it.
 It is the same where a reader of what is printed has gone.
@@ -20,6 +20,7 @@ from isa.suggest import did_you_mean
 from isa.visible import escaped
 from ratel import __version__
 from ratel.cli.check import declare as declare_check
+from ratel.cli.compile import declare as declare_compile
 from ratel.cli.options import INTERRUPTED, USAGE, WRONG, UsageError
 from ratel.cli.reference import declare as declare_reference
 from ratel.cli.run import declare as declare_run
@@ -124,6 +125,6 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         sub.set_defaults(action=action)
         return sub
 
-    for declare in (declare_text, declare_run, declare_check, declare_time, declare_reference):
+    for declare in (declare_text, declare_compile, declare_run, declare_check, declare_time, declare_reference):
         declare(command)
     return top, commands.choices

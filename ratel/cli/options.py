@@ -17,9 +17,30 @@ class UsageError(Exception):
 
 
 def add_program(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", metavar="FILE", help="text (.npu) or object file (.npo)")
+    command.add_argument("file", metavar="FILE", help="text (.npu), object file (.npo) or network (.onnx)")
     add_strict(command)
     add_memory(command)
+    add_network(command)
+    command.set_defaults(part=None)
+
+
+def add_network(command: argparse.ArgumentParser) -> None:
+    """Add what is said of networks alone."""
+    command.add_argument(
+        "--shape", action="append", default=[], metavar="NAME=1,3,224,224", help="of a network: fix an input's sizes"
+    )
+    command.add_argument(
+        "--order", choices=("hardware", "compiler"), help="of a network: who orders instructions (default: hardware)"
+    )
+    command.add_argument("--cores", type=count, metavar="N", help="of a network: cores, each with images of its own")
+    command.add_argument("--batch", type=count, metavar="N", help="of a network: images of a core in one task")
+    command.add_argument("--no-host", action="store_true", help="of a network: refuse nodes that no engine computes")
+
+
+def add_part(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--part", type=count, metavar="N", help="of a network: part N, as `ratel compile` counts (default: each)"
+    )
 
 
 def add_strict(command: argparse.ArgumentParser) -> None:

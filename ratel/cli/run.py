@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isa.errors import InputError
-from isa.suggest import did_you_mean
-from ratel.cli.files import check_targets, load_program, print_json, save_tensor
+from ratel.cli.files import check_targets, given, load_program, must_be_known, print_json, save_tensor
+from ratel.cli.networks import run_network
 from ratel.cli.options import (
     DONE,
     WRONG,
@@ -25,7 +26,12 @@ from ratel.cli.options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from emulator.execute.saturation import Saturation
     from emulator.plan.plan import Plan
+    from isa.program import Program
+    from ratel.api import Run
 
 
 def declare(command: Declare) -> None:
@@ -68,27 +74,56 @@ def declare(command: Declare) -> None:
 def run(options: argparse.Namespace) -> int:
     from emulator.execute.expectations import first_difference
     from emulator.execute.inputs import count_tasks, read_tensor
-    from emulator.execute.saturation import find_saturation
-    from emulator.precompile import compile_run
-    from ratel import api
-    from ratel.show.progress import Progress
     from ratel.show.runs import print_run, print_saturation
 
+    if not isinstance(given(options), bytes | str):
+        return run_network(options, partial(computed, options))
     inputs, outputs, expected = (
         pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)
     )
-    program = load_program(options.file, options.chip, options.set, options.strict)
+    program = load_program(options)
     known = [symbol.name for _, symbol in program.of_kind("output")]
-    for name in (*outputs, *expected):
-        if name not in known:
-            outputs_are = f"outputs: {', '.join(known) or 'none'}"
-            raise InputError(f"there is no output {name!r}", did_you_mean(name, known, outputs_are))
+    must_be_known([*outputs, *expected], known)
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     check_targets(list(outputs.values()), ".npy", program, options.file)
     tasks = count_tasks(program, tensors, options.tasks)
-    if not options.no_check and not may_run(api.plan_for(program, None, tasks), options):
+    found = computed(options, program, tensors, options.dump, tasks)
+    if found is None:
         return WRONG
+    result, saturation = found
+    for name, path in outputs.items():
+        save_tensor(path, result.outputs[name])
+    differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
+    if options.json:
+        more = {} if saturation is None else {"saturation": [vars(one) for one in saturation]}
+        print_json({**result.summary(differences), **more})
+    else:
+        print_run(result, differences)
+        if saturation is not None:
+            print_saturation(result.plan, saturation)
+    wrong = not result.passed or any(difference is not None for difference in differences.values())
+    return WRONG if wrong else DONE
+
+
+def computed(
+    options: argparse.Namespace,
+    program: Program,
+    tensors: Mapping[str, np.ndarray],
+    dumps: Sequence[str],
+    tasks: int,
+) -> tuple[Run, Sequence[Saturation] | None] | None:
+    """Run a program as the options say, and schedule it; return what saturated, too, where that is asked for.
+
+    Returns None, and says why, where it is not run.
+    """
+    from emulator.execute.saturation import find_saturation
+    from emulator.precompile import compile_run
+    from ratel import api
+    from ratel.show.progress import Progress
+
+    if not options.no_check and not may_run(api.plan_for(program, None, tasks), options):
+        return None
     with Progress(program.name) as progress:
         if options.max_cycles is not None:
             # Before anything is computed: cycles do not depend on it.
@@ -110,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
             tensors,
             tasks=tasks,
             poison=options.poison,
-            dumps=options.dump,
+            dumps=dumps,
             threads=options.threads,
             on_compile=progress.compiling,
             on_progress=progress.advance,
@@ -118,18 +153,7 @@ def run(options: argparse.Namespace) -> int:
         )
         # Scheduled now, while progress is shown.
         _ = result.untimed
-    for name, path in outputs.items():
-        save_tensor(path, result.outputs[name])
-    differences = {name: first_difference(tensor, result.outputs[name]) for name, tensor in wanted.items()}
-    if options.json:
-        found = {} if saturation is None else {"saturation": [vars(one) for one in saturation]}
-        print_json({**result.summary(differences), **found})
-    else:
-        print_run(result, differences)
-        if saturation is not None:
-            print_saturation(result.plan, saturation)
-    wrong = not result.passed or any(difference is not None for difference in differences.values())
-    return WRONG if wrong else DONE
+    return result, saturation
 
 
 def may_run(plan: Plan, options: argparse.Namespace) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from isa.bounds_chip import RooflineChip
@@ -12,7 +11,8 @@ from isa.diagnostic import Diagnostic
 from isa.errors import Trap
 from isa.files import write_whole
 from isa.program import Program
-from ratel.cli.files import check_targets, load_program, print_json, program_of, read_program, tell
+from ratel.cli.files import check_targets, given, load_program, print_json, program_of, tell
+from ratel.cli.networks import by_part
 from ratel.cli.options import (
     DONE,
     Declare,
@@ -20,18 +20,20 @@ from ratel.cli.options import (
     add_chip,
     add_json,
     add_max_cycles,
+    add_part,
     add_program,
     add_tasks,
     overrides,
 )
 
 if TYPE_CHECKING:
+    from compiler.read.model import Model
     from emulator.timing.result import Schedule
 
 
 def declare(command: Declare) -> None:
     """Declare time, annotate and report, each with its options."""
-    sub = command("time", time, "schedule a program: cycles, engines, critical path")
+    sub = command("time", by_part(time), "schedule a program: cycles, engines, critical path")
     add_program(sub)
     add_chip(sub)
     add_json(sub)
@@ -44,17 +46,20 @@ def declare(command: Declare) -> None:
     )
     add_max_cycles(sub)
     add_tasks(sub)
+    add_part(sub)
 
-    sub = command("annotate", annotate, "print the source with the cycles of each line")
+    sub = command("annotate", by_part(annotate), "print the source with the cycles of each line")
     add_program(sub)
     add_chip(sub)
     add_json(sub)
+    add_part(sub)
 
-    sub = command("report", report, "write a page of pictures and tables: why it takes so long")
+    sub = command("report", by_part(report), "write a page of pictures and tables: why it takes so long")
     add_program(sub)
     sub.add_argument("-o", dest="page", required=True, metavar="FILE.html", help="the page; it loads nothing")
     add_chip(sub)
     add_tasks(sub)
+    add_part(sub)
 
 
 def time(options: argparse.Namespace) -> int:
@@ -73,8 +78,8 @@ def time(options: argparse.Namespace) -> int:
     if options.trace is not None and len(names) > 1:
         raise UsageError("--trace is of one chip: name one with --chip")
     # Once, for it may be a pipe.
-    read = read_program(options.file)
-    found = [load_for_time(read, options.file, name, options.set) for name in names]
+    read = given(options)
+    found = [load_for_time(read, options, name) for name in names]
     # What is odd about the text is mostly so for each chip.
     tell(list(dict.fromkeys(one for _, _, odd in found for one in odd)), options.strict)
     loaded = [(program, chip) for program, chip, _ in found]
@@ -120,7 +125,7 @@ def time(options: argparse.Namespace) -> int:
             }
             for one in results
         ]
-        print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries})
+        print_json(summaries[0] if len(summaries) == 1 else {"chips": summaries}, options)
         return DONE
     for (program, _), one in zip(loaded, results, strict=True):
         if isinstance(one, Bounds):
@@ -137,15 +142,16 @@ def time(options: argparse.Namespace) -> int:
 
 
 def load_for_time(
-    found: bytes | str, path: str, name: str | None, numbers: Sequence[str]
+    found: bytes | str | Model, options: argparse.Namespace, name: str | None
 ) -> tuple[Program, Chip | RooflineChip, tuple[Diagnostic[Any], ...]]:
     """Return the program, the chip to time it on, and what is odd; for a chip of bounds it stays one for its own."""
     if name is not None:
-        chip = load_description(name, **overrides(numbers))
+        chip = load_description(name, **overrides(options.set))
         if isinstance(chip, RooflineChip):
-            program, odd = program_of(found, path)
+            # Its numbers are none of those of the program's own chip.
+            program, odd = program_of(found, argparse.Namespace(**{**vars(options), "set": []}), None)
             return program, chip, odd
-    program, odd = program_of(found, path, name, numbers)
+    program, odd = program_of(found, options, name)
     return program, program.chip, odd
 
 
@@ -172,7 +178,7 @@ def annotate(options: argparse.Namespace) -> int:
     from ratel.show.findings import warn_of_order
     from ratel.show.progress import Progress
 
-    program = load_program(options.file, options.chip, options.set, options.strict)
+    program = load_program(options)
     check_length(program, MOST_RECORDS, "the records of")
     with Progress(program.name) as progress:
         timed = api.time(program, tasks=1, on_compile=progress.compiling, on_progress=progress.advance)
@@ -182,7 +188,8 @@ def annotate(options: argparse.Namespace) -> int:
     if options.json:
         found = [{**vars(line)} for line in lines]
         print_json(
-            {"chip": program.chip.name, "changed": program.chip.changed, "cycles": timeline.cycles, "lines": found}
+            {"chip": program.chip.name, "changed": program.chip.changed, "cycles": timeline.cycles, "lines": found},
+            options,
         )
     else:
         print_annotated(timeline, lines, sources(options.file, program))
@@ -199,7 +206,7 @@ def report(options: argparse.Namespace) -> int:
     from ratel.show.progress import Progress
     from ratel.show.report import report
 
-    program = load_program(options.file, options.chip, options.set, options.strict)
+    program = load_program(options)
     check_targets([options.page], ".html", program, options.file)
     check_length(program, MOST_DRAWN, "a report of")
     with Progress(program.name) as progress:

@@ -34,6 +34,12 @@ class Progress:
         kept = " (once; kept in the cache)" if home().lasts else ""
         print(f"compiling {name}{kept}", file=sys.stderr, flush=True)
 
+    def compiling_network(self, name: str) -> None:
+        """Say that a network is compiled, while it is."""
+        if self.terminal:
+            self.shown = time.monotonic()
+            print(f"\r\x1b[K{escaped(name)}: compiling", end="", file=own(sys.stderr), flush=True)
+
     def advance(self, done: int, total: int) -> None:
         self._show(done, total, "instructions")
 

@@ -46,6 +46,12 @@ def print_run(result: Run, differences: Mapping[str, str | None]) -> None:
         out.print(f"{symbol.name} {symbol.dtype}{list(tensor.shape)}{words}")
     for name, tensor in result.dumps.items():
         out.print(f"{name} {list(tensor.shape)}\n{tensor}")
+    print_times(result)
+
+
+def print_times(result: Run) -> None:
+    """Print the cycles of a run, engines and critical path, or why there are none."""
+    out, chip = console(), result.plan.chip
     if result.untimed:
         out.print(f"{count(result.instructions, 'instruction')}; no cycles: {result.untimed}")
         return

@@ -221,7 +221,9 @@ def of_floats(d: Drawing, x: Value) -> None:
 def quantised_function(d: Drawing, x: Value) -> None:
     op = d.of("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax")
     y = d.quantised(x.dtype, 1 / 256 if op != "QLinearLeakyRelu" else x.scale)
-    more = {"QLinearLeakyRelu": {"alpha": 0.1}, "QLinearSoftmax": {"axis": -1, "opset": 13}}.get(op, {})
+    more: dict[str, Any] = {"alpha": 0.1} if op == "QLinearLeakyRelu" else {}
+    if op == "QLinearSoftmax":
+        more = {"axis": -1, "opset": 13}
     d.node(op, [x.name, *d.scale(x), *d.scale(y)], _sized(y, x.shape), domain=MICROSOFT, **more)
 
 
@@ -402,7 +404,8 @@ def networks(draw: st.DrawFn, least: int = 5, most: int = 30) -> Network:
     from compiler.runtime import IR_VERSION, onnx
 
     helper, numpy_helper = onnx().helper, onnx().numpy_helper
-    d, given = Drawing(draw), {}
+    d = Drawing(draw)
+    given: dict[str, np.ndarray] = {}
     for _ in range(d.number(1, 2)):
         shape = tuple(d.number(1, 6) for _ in range(d.of(4, 4, 3, 2)))
         dtype = d.of("int8", "uint8", "float32")

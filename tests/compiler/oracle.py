@@ -102,6 +102,20 @@ def differences(compiled: Compiled, given: Arrays) -> list[str]:
     return wrong
 
 
+def results(compiled: Compiled, given: Arrays) -> list[np.ndarray]:
+    """Return the outputs of a network: its parts in turn, on the chip and in onnxruntime."""
+    graph = compiled.graph
+    values = {name: value.data for name, value in graph.values.items() if value.data is not None} | dict(given)
+    for part in compiled.parts:
+        if part.program is None:
+            fed = {name: values[name] for name in part.graph.inputs}
+            values |= dict(zip(part.graph.outputs, session(part.model).run(list(part.graph.outputs), fed)))
+        else:
+            fed = exchange.given(part.plans, {name: values[name] for name in part.plans[0].inputs})
+            values |= exchange.made(part.plans, graph, ratel.run(part.program, fed).outputs)
+    return [np.asarray(values[name]) for name in graph.outputs]
+
+
 def _lying(tensor: Tensor, output: np.ndarray) -> np.ndarray:
     """Return an output as it lies in memory."""
     return np.transpose(output.reshape(exchange.hosted(tensor)), np.argsort(tensor.axes)) if tensor.axes else output

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.place import aligned, greedy
+from compiler.fit.place import aligned, greedy
 from compiler.steps import Tensor
 
 LIVES = st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 20), st.integers(0, 6)), min_size=1, max_size=30)

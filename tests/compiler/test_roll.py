@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.roll import Item, Loop, rolled
+from compiler.fit.roll import Item, Loop, rolled
 from compiler.steps import Step, Tensor
 
 

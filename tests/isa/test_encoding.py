@@ -268,8 +268,14 @@ def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
 
 
 def pins(row: Row, pair: frozenset[Feature]) -> dict[str, object]:
-    """Return the types and words of a pair, as the strategy takes them; with a result that has stages, i8 if it may."""
+    """Return the types and words of a pair, as the strategy takes them; with a result that has stages, i8 if it may.
+
+    What goes with few functions is looked for beside one of them.
+    """
     fixed = {name: value for name, value in pair if value not in ("set", "present")}
+    for name, _ in pair:
+        if name in NEEDS_SF:
+            fixed.setdefault("sf", min(NEEDS_SF[name]))
     return {"out": I8, **fixed} if row.choices else fixed
 
 

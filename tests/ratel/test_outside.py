@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("users_script.py")
-ROOMS = ("ratel", "isa", "assembler", "emulator")
+ROOMS = ("ratel", "isa", "compiler", "assembler", "emulator")
 EXPECTED = ["Run", "Schedule", "Program"]
 # What working in a tree leaves there.
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
@@ -46,8 +46,8 @@ def python(tmp_path: Path) -> Path:
 def test_what_the_packages_import_is_installed_with_them():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     installed = {re.split(r"\W", needed)[0] for needed in project["dependencies"]}
-    # numba brings llvmlite; ratel.testing is for those who have the extra `test`.
-    known = installed | {"llvmlite", "hypothesis", "pytest", *ROOMS} | sys.stdlib_module_names
+    # numba brings llvmlite; ratel.testing is for those who have the extra `test`, networks for those with `onnx`.
+    known = installed | {"llvmlite", "hypothesis", "pytest", "onnx", "onnxruntime", *ROOMS} | sys.stdlib_module_names
     imported = set()
     for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

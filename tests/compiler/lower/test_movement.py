@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
+from isa.errors import InputError
 from tests.compiler.lower.drawn import BYTES, TYPES, arrays, few, scales, shapes, zeros
 from tests.compiler.oracle import check, mnemonics, network, noise, refusals
 
@@ -173,7 +174,15 @@ def test_casts_that_keep_each_value(held: str) -> None:
 
 
 def test_why_movement_is_refused() -> None:
-    x = {"x": noise(1, "int8", (2, 3)), "at": np.array([1, 1])}
-    assert refusals(network(("Pad", "x pads", "y"), given={**x, "pads": np.array([0, 1, 0, 1])})) == [
-        "its padding follows the data"
-    ]
+    x = {"x": noise(1, "float32", (2, 3))}
+    constants = {"pads": np.array([0, -1, 0, 2])}
+    (why,) = refusals(network(("Pad", "x pads", "y", {"mode": "edge"}), given=x, constants=constants))
+    assert why == "its padding of mode edge is negative, or wider than the tensor"
+    (why,) = refusals(network(("Dropout", "x", "y mask"), given=x))
+    assert why == "its mask is wanted"
+
+
+def test_a_shape_that_follows_the_data_is_an_error() -> None:
+    net = network(("Reshape", "x shape", "y"), given={"x": noise(1, "int8", (2, 3)), "shape": np.array([3, 2])})
+    with pytest.raises(InputError, match="the shape of its result follows the data"):
+        check(net)

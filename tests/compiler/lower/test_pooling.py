@@ -40,13 +40,19 @@ def test_greatest(data: st.DataObject) -> None:
     check(network(("MaxPool", "x", "y", attributes), given={"x": x}))
 
 
+def test_greatest_of_channels_last() -> None:
+    attributes = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
+    check(network(("NhwcMaxPool", "x", "y", attributes), given={"x": noise(1, "int8", (2, 7, 5, 4))}))
+
+
 @few
 @given(st.data())
 def test_averages_of_floats(data: st.DataObject) -> None:
-    attributes, size = windows(data, data.draw(st.integers(1, 2)))
+    """Their sums have another order since version 19."""
+    attributes, size = windows(data, data.draw(st.sampled_from((1, 2, 2))))
     attributes["count_include_pad"] = data.draw(st.integers(0, 1))
     x = noise(1, "float32", (2, data.draw(st.integers(1, 5)), *size))
-    check(network(("AveragePool", "x", "y", attributes), given={"x": x}))
+    check(network(("AveragePool", "x", "y", attributes), given={"x": x}, opset=data.draw(st.sampled_from((13, 21)))))
 
 
 @few
@@ -92,6 +98,19 @@ def test_averages_of_images_of_either_layout(order: tuple[int, ...]) -> None:
         given={"x": noise(3, "float32", (1, 7, 7, 9))},
     )
     check(net)
+
+
+def test_no_window_begins_behind_the_tensor() -> None:
+    """Where ceil_mode would have one begin there, ONNX's rule of shapes says one more than onnxruntime computes."""
+    attributes = {"kernel_shape": [1, 1], "strides": [1, 2], "ceil_mode": 1}
+    check(network(("MaxPool", "x", "y", attributes), given={"x": noise(1, "int8", (2, 1, 2, 2))}))
+
+
+@pytest.mark.parametrize("opset", [13, 21])
+@pytest.mark.parametrize("strides", [[1, 1], [3, 3]])
+def test_a_window_that_is_the_whole_image(opset: int, strides: list[int]) -> None:
+    attributes = {"kernel_shape": [5, 3], "strides": strides}
+    check(network(("AveragePool", "x", "y", attributes), given={"x": noise(1, "float32", (2, 9, 5, 3))}, opset=opset))
 
 
 def test_why_pooling_is_refused() -> None:

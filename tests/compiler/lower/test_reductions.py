@@ -52,10 +52,10 @@ def test_places_of_the_greatest(data: st.DataObject) -> None:
 @few
 @given(st.data())
 def test_floats_are_added_in_onnxruntimes_order(data: st.DataObject) -> None:
-    """Where leading dimensions are added; else it is refused, and not nearly right."""
-    x = data.draw(arrays(shapes((1, 4), 9), ["float32"]))
+    """Where leading dimensions are added, or rows of whole vectors; else it is refused, and not nearly right."""
+    x = data.draw(arrays(shapes((1, 4), data.draw(st.sampled_from((4, 9, 40 // 3)))), ["float32"]))
     count = data.draw(st.integers(1, x.ndim))
-    chosen = data.draw(st.sampled_from((list(range(count)), [x.ndim - 1])))
+    chosen = data.draw(st.sampled_from((list(range(count)), list(range(-count, 0)), [x.ndim - 1])))
     more = {"keepdims": data.draw(st.integers(0, 1))}
     net = network(
         ("Transpose", "x", "t", {"perm": data.draw(st.permutations(range(x.ndim)))}),

@@ -37,7 +37,33 @@ def test_older_versions() -> None:
     check(network(("Resize", "x scales", "y"), given=x, constants=constants, opset=10))
 
 
+@few
+@given(st.data())
+def test_bilinearly(data: st.DataObject) -> None:
+    """Floats and bytes, which lose their fractions; with all borders."""
+    x = data.draw(arrays(shapes((4, 4), 6), ("float32", "uint8", "int8")))
+    attributes = {
+        "coordinate_transformation_mode": data.draw(st.sampled_from(COORDINATES[:4])),
+        "mode": "linear",
+    }
+    if data.draw(st.booleans()):
+        sizes = [*x.shape[:2], *(data.draw(st.integers(1, 12)) for _ in range(2))]
+        net = network(("Resize", "x _ _ sizes", "y", attributes), given={"x": x}, constants={"sizes": np.array(sizes)})
+    else:
+        constants = {
+            "scales": np.array([1, 1, *(data.draw(st.sampled_from((1, 2, 1.5, 2.7))) for _ in range(2))], "f4")
+        }
+        net = network(("Resize", "x _ scales", "y", attributes), given={"x": x}, constants=constants)
+    check(net)
+
+
+def test_bilinearly_in_older_versions() -> None:
+    x, constants = {"x": noise(1, "float32", (2, 3, 4, 5))}, {"scales": np.array([1, 1, 2, 2.4], np.float32)}
+    check(network(("Upsample", "x scales", "y", {"mode": "linear"}), given=x, constants=constants, opset=9))
+    check(network(("Resize", "x scales", "y", {"mode": "linear"}), given=x, constants=constants, opset=10))
+
+
 def test_why_resizing_is_refused() -> None:
     x, constants = {"x": noise(1, "float32", (1, 1, 4, 5))}, {"scales": np.array([1, 1, 2, 2], np.float32)}
-    (why,) = refusals(network(("Resize", "x _ scales", "y", {"mode": "linear"}), given=x, constants=constants))
-    assert why == "it is linear: onnxruntime weights pixels in steps of its own, which have other bits"
+    (why,) = refusals(network(("Resize", "x _ scales", "y", {"mode": "cubic"}), given=x, constants=constants))
+    assert why == "it is cubic; the engine resizes to the nearest and bilinearly"

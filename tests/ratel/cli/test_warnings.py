@@ -269,8 +269,6 @@ def test_a_program_without_an_output(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 FILES: dict[str, tuple[bytes, str]] = {
-    "net.onnx": (b"\x08\x08\x12\x07pytorch:\xff", "an ONNX model"),
-    "net": (b"\x08\x0a\x12\x07pytorch:\xff", "an ONNX model"),
     "net.tflite": (b"\x1c\x00\x00\x00TFL3", "a TensorFlow Lite model"),
     "net.pt": (b"PK\x03\x04net/data.pkl", "a PyTorch model"),
     "x.npz": (b"PK\x03\x04x.npy", "an archive of tensors"),
@@ -299,11 +297,13 @@ def test_what_is_no_program_is_told_for_what_it_is(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_model_is_said_not_to_be_compiled_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "net.onnx"
-    path.write_bytes(FILES["net.onnx"][0])
-    assert main(["run", str(path)]) == 1
-    assert "does not compile models yet" in capsys.readouterr().err
+def test_a_model_that_is_damaged_is_told_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("net.onnx", "net"):
+        path = tmp_path / name
+        path.write_bytes(b"\x08\x0a\x12\x07pytorch:\xff")
+        for command in ("run", "time", "check", "annotate", "compile"):
+            assert main([command, str(path)]) == 1
+            assert f"{name} is no ONNX model, or is damaged" in capsys.readouterr().err
 
 
 def test_an_object_file_is_no_text(source: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from compiler.cut import Range, part, rules
+from compiler.fit.cut import Range, part, rules
+from compiler.fit.tile import cost
 from compiler.steps import BYTES, Step, Tensor, View
-from compiler.tile import cost
 from isa.chip import Chip
 from isa.table import MNEMONICS
 
@@ -33,9 +33,9 @@ def _bands(step: Step, chip: Chip) -> list[Step]:
     if step.mnemonic not in ("conv", "dwconv", "eltwise", "maxpool", "avgpool"):
         return [step]
     found, axes = rules(step)
-    # Rows of images; of what is collapsed to fewer dimensions, the outermost.
-    axis = 1 if step.out.rank == 4 and step.mnemonic != "eltwise" else 0
-    if axis not in axes:
+    # Rows of images, or what else is outermost.
+    axis = next((axis for axis, size in enumerate(step.out.shape) if size > 1), 0)
+    if axis not in axes or axis == step.out.rank - 1:
         return [step]
     whole, size = cost(chip, step).occupancy, step.out.shape[axis]
     for count in range(min(MOST_BANDS, size), 1, -1):

@@ -6,14 +6,14 @@ what the chip's own costs say: the cycles of the engine, or those of the memory 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
 
-from compiler.cut import Follows, Range, Rules, part, rules
-from compiler.place import aligned, lives, together
-from compiler.steps import BYTES, Step, Tensor, View, dense
+from compiler.fit.cut import Follows, Range, Rules, part, rules
+from compiler.fit.place import aligned, lives, together
+from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View
 from emulator.timing.costs import Cost, cost_of
 from isa.chip import Chip
 from isa.dtypes import DTYPES
@@ -23,8 +23,8 @@ from isa.memory import spelled
 from isa.operand import Operand
 from isa.table import MNEMONICS
 
-# Operands that the second element-wise stage reads, by its words.
-WORDS = ("add", "sub", "mul", "div", "max", "min")
+# What a tiling may take longer than the fastest, where it moves less.
+SLOWER = 1.05
 
 
 @dataclass
@@ -58,6 +58,15 @@ class Buffers:
     turns: dict[str, int] = field(default_factory=dict)
     held: dict[str, tuple[View, View]] = field(default_factory=dict)
 
+    @property
+    def needs(self) -> tuple[int, int]:
+        """Bytes of local memory, and of the constant buffer."""
+        local, constants = (
+            sum(aligned(tensor.bytes) for tensor in self.tensors.values() if tensor.kind == kind)
+            for kind in ("local", "staged")
+        )
+        return local, constants
+
     def begin(self, names: Iterable[str]) -> None:
         """Let the next parts of these operands go to the first of their places."""
         for name in names:
@@ -65,23 +74,36 @@ class Buffers:
 
     def place(self, name: str, view: View) -> View:
         """Return where the operand's next part goes."""
-        buffer = self.tensors[name]
-        turn = self.turns.get(name, -1) + 1
-        self.turns[name] = turn
-        return View(buffer, turn % buffer.shape[0] * buffer.shape[1], view.shape, dense(view.shape))
+        buffer = self.tensors[name].view()
+        turn = self.turns[name] = self.turns.get(name, -1) + 1
+        offset = 0
+        if buffer.rank > view.rank:
+            offset, buffer = turn % 2 * buffer.strides[0], buffer.inner()
+        return replace(buffer, offset=offset, shape=view.shape)
 
 
-def tiled(steps: Sequence[Step], homes: Mapping[Tensor, str], chip: Chip) -> list[Step]:
-    """Return the steps on local memory that do what these do; raise InputError where one cannot be cut to fit."""
-    room = _rooms(steps, homes, chip)
-    tiles: list[Tile] = []
+@dataclass
+class Group:
+    """The tiles of a step, and the bytes that their buffers take of local memory and of the constant buffer."""
+
+    tiles: list[Tile]
+    needs: tuple[int, int] = (0, 0)
+
+
+def tiled(steps: Sequence[Step], homes: Mapping[Tensor, str], chip: Chip, share: float = 1.0) -> list[Step]:
+    """Return the steps on local memory that do what these do; raise InputError where one cannot be cut to fit.
+
+    `share` is the part of what is free of each memory that tiles may take.
+    """
+    rooms = _rooms(steps, homes, chip)
+    groups = []
     taken = {view.tensor.name for step in steps for view in step.operands.values()}
-    for number, (step, (local, constants)) in enumerate(zip(steps, room), 1):
+    for number, (step, room) in enumerate(zip(steps, rooms), 1):
         stem = f"tile{number}"
         while any(name.startswith(stem) for name in taken):
             stem = f"{stem}_"
-        tiles += _tiles(step, stem, homes, chip, local, constants)
-    return list(_overlapped(tiles))
+        groups.append(_tiles(step, stem, homes, chip, tuple(int(size * share) for size in room)))
+    return list(_overlapped(groups, rooms))
 
 
 def _rooms(steps: Sequence[Step], homes: Mapping[Tensor, str], chip: Chip) -> list[tuple[int, int]]:
@@ -93,52 +115,50 @@ def _rooms(steps: Sequence[Step], homes: Mapping[Tensor, str], chip: Chip) -> li
                 local[k] -= aligned(tensor.bytes)
     taken = together(tensor for tensor, home in homes.items() if home == "lm" and tensor.kind != "local")
     constants = chip["memory.cb_bytes"] - together(tensor for tensor, home in homes.items() if home == "cb")
-    # Half of each: the next step's first tile is loaded while this one's last is computed.
-    return [((size - taken) // 2, constants // 2) for size in local]
+    return [(size - taken, constants) for size in local]
 
 
-def _tiles(step: Step, stem: str, homes: Mapping[Tensor, str], chip: Chip, local: int, constants: int) -> list[Tile]:
+def _tiles(step: Step, stem: str, homes: Mapping[Tensor, str], chip: Chip, room: tuple[int, ...]) -> Group:
     outside = [name for name, view in step.operands.items() if homes[view.tensor] not in ("lm", "cb")]
     if not outside:
-        return [Tile([], [step], [])]
+        return Group([Tile([], [step], [])])
     if step.mnemonic == "copy":
-        return _moved(step, stem, homes, local)
+        return _moved(step, stem, homes, room[0])
     found, axes = rules(step)
-    tiling = _chosen(step, outside, found, axes, chip, local, constants)
+    tiling = _chosen(step, outside, found, axes, chip, *room)
     parts = [part(step, ranges, found) for ranges in tiling.ranges(step.out.shape)]
     buffers = _buffers(stem, parts, outside)
     inner = prod(ceil(step.out.shape[axis] / size) for axis, size in tiling.sizes[1:])
-    tiles = []
+    group = Group([], buffers.needs)
     for number, one in enumerate(parts):
         if len(tiling.sizes) > 1 and number % inner == 0:
             # Each row of tiles begins in the same places, so that rows are turns of a loop.
             buffers.begin(name for name in outside if _follows(found[name], tiling.sizes[1:]))
-        tiles.append(_tile(one, outside, buffers))
-    return tiles
+        group.tiles.append(_tile(one, outside, buffers))
+    return group
 
 
 def _follows(rule: Sequence[Follows | None], sizes: Sequence[tuple[int, int]]) -> bool:
     return any(one is not None and one.axis == axis for one in rule for axis, _ in sizes)
 
 
-def _moved(step: Step, stem: str, homes: Mapping[Tensor, str], local: int) -> list[Tile]:
+def _moved(step: Step, stem: str, homes: Mapping[Tensor, str], local: int) -> Group:
     """Return a copy of which one side, or both, lie behind."""
     out, x = step.out, step.operands["x"]
     if homes[out.tensor] == "lm":
-        return [Tile([Step("load", {"out": out, "x": x}, {}, step.node)], [], [])]
+        return Group([Tile([Step("load", {"out": out, "x": x}, {}, step.node)], [], [])])
     if homes[x.tensor] == "lm":
-        return [Tile([], [], [Step("store", {"out": out, "x": x}, {}, step.node)])]
+        return Group([Tile([], [], [Step("store", {"out": out, "x": x}, {}, step.node)])])
     found, axes = rules(step)
-    tiles = []
-    size = local // 2
-    sizes = _halved(step.out.shape, axes, lambda shape: aligned(_bytes(shape, out.dtype)) <= size)
+    sizes = _halved(step.out.shape, axes, lambda shape: 2 * aligned(_bytes(shape, out.dtype)) <= local)
     parts = [part(step, ranges, found) for ranges in Tiling(sizes).ranges(out.shape)]
     buffers = _buffers(stem, parts, ["x"])
+    group = Group([], buffers.needs)
     for one in parts:
         place = buffers.place("x", one.operands["x"])
         load = Step("load", {"out": place, "x": one.operands["x"]}, {}, step.node)
-        tiles.append(Tile([load], [], [Step("store", {"out": one.out, "x": place}, {}, step.node)]))
-    return tiles
+        group.tiles.append(Tile([load], [], [Step("store", {"out": one.out, "x": place}, {}, step.node)]))
+    return group
 
 
 def _halved(shape: Sequence[int], axes: Sequence[int], fits: Any) -> tuple[tuple[int, int], ...]:
@@ -160,14 +180,17 @@ def _bytes(shape: Sequence[int], dtype: str) -> int:
 def _chosen(
     step: Step, outside: Sequence[str], found: Rules, axes: Sequence[int], chip: Chip, local: int, constants: int
 ) -> Tiling:
-    """Return the tiling of the least cycles that fits; images are cut by columns only where rows are not enough."""
+    """Return the tiling that fits and moves the least, of those of hardly more cycles than the fastest.
+
+    Images are cut by columns only where rows are not enough.
+    """
     shape = step.out.shape
     if len(axes) == 3 and step.out.rank == 4:
         try:
             return _chosen(step, outside, found, [axes[0], axes[2]], chip, local, constants)
         except InputError:
             pass
-    best: tuple[tuple[float, float], Tiling] | None = None
+    fitting: list[tuple[float, int, Tiling]] = []
     least = 1 << 62
     for order in _orders(axes, shape):
         *others, longest = order
@@ -185,18 +208,18 @@ def _chosen(
                 memory = moved / (chip["memory.dev_bytes_per_cycle"] or chip["memory.pcie_bytes_per_cycle"])
                 # What no other tile hides: the first one's loads and the last one's store.
                 count = prod(ceil(shape[axis] / size) for axis, size in tiling.sizes)
-                price = (max(engine, memory) + (engine + memory) / count, moved)
-                if best is None or price < best[0]:
-                    best = price, tiling
+                fitting.append((max(engine, memory) + (engine + memory) / count, moved, tiling))
                 if (found_one := found_one + 1) == 2:
                     break
-    if best is None:
+    if not fitting:
         what = step.node.label if step.node else step.mnemonic
         raise InputError(
             f"{what} cannot be cut to fit {spelled(local)} of local memory on {chip.name}: its least part needs "
             f"{spelled(least)}"
         )
-    return best[1]
+    fastest = min(time for time, _, _ in fitting)
+    near = [(moved, time, tiling.sizes) for time, moved, tiling in fitting if time <= fastest * SLOWER]
+    return Tiling(min(near)[2])
 
 
 def _times(shape: Sequence[int], tiling: Tiling) -> float:
@@ -253,7 +276,7 @@ def cost(chip: Chip, step: Step) -> Cost:
     given: dict[str, Any] = {}
     for name, view in step.operands.items():
         memory = "cb" if view.tensor.kind == "const" else "lm"
-        slot = "ew2" if name in WORDS else name
+        slot = "ew2" if name in EW2_WORDS else name
         given[slot] = Operand(memory, 0, DTYPES[view.dtype], view.shape, view.strides)
     names = {spec.name: spec for spec in row.attributes}
     given |= {name: value for name, value in step.attributes.items() if name in names and value is not True}
@@ -269,8 +292,9 @@ def _buffers(stem: str, parts: Sequence[Step], outside: Sequence[str]) -> Buffer
     buffers = Buffers()
     for name in outside:
         views = [one.operands[name] for one in parts]
-        count = 2 if any(a != b for a, b in pairwise(views)) else 1
-        shape = (count, max(view.elements for view in views))
+        shape = tuple(max(view.shape[k] for view in views) for k in range(views[0].rank))
+        if any(a != b for a, b in pairwise(views)):
+            shape = (2, *shape)
         kind = "staged" if views[0].tensor.kind == "const" else "local"
         buffers.tensors[name] = Tensor(f"{stem}_{name}", views[0].dtype, shape, kind)
     return buffers
@@ -295,18 +319,26 @@ def _tile(step: Step, outside: Sequence[str], buffers: Buffers) -> Tile:
     return tile
 
 
-def _overlapped(tiles: Sequence[Tile]) -> Iterator[Step]:
+def _overlapped(groups: Sequence[Group], rooms: Sequence[tuple[int, int]]) -> Iterator[Step]:
     """Yield the steps of tiles, each tile's loads between the step and the stores of the tile before it.
 
-    What those store is loaded behind them. So the memory engine has the next loads before it waits for the stores, and
-    in compiler order a step waits for no load but its own.
+    What those store is loaded behind them, and so is the first tile of a step whose buffers do not fit beside those of
+    the step before. So the memory engine has the next loads before it waits for the stores, and in compiler order a
+    step waits for no load but its own.
     """
-    yield from tiles[0].loads if tiles else []
-    for tile, following in zip(tiles, [*tiles[1:], None]):
-        written = {step.out.tensor for step in (*tile.steps, *tile.stores)}
-        loads = following.loads if following else []
-        late = [load for load in loads if load.operands["x"].tensor in written]
-        yield from tile.steps
-        yield from (load for load in loads if load not in late)
-        yield from tile.stores
-        yield from late
+    for number, (group, room) in enumerate(zip(groups, rooms)):
+        following = groups[number + 1] if number + 1 < len(groups) else None
+        if not number:
+            yield from group.tiles[0].loads
+        fits = following is not None and all(
+            a + b <= size for a, b, size in zip(group.needs, following.needs, map(min, room, rooms[number + 1]))
+        )
+        upcoming = [*group.tiles[1:], following.tiles[0] if following else Tile([], [], [])]
+        for tile, after in zip(group.tiles, upcoming):
+            written = {step.out.tensor for step in (*tile.steps, *tile.stores)}
+            is_beside = fits or tile is not group.tiles[-1]
+            late = [load for load in after.loads if load.operands["x"].tensor in written or not is_beside]
+            yield from tile.steps
+            yield from (load for load in after.loads if load not in late)
+            yield from tile.stores
+            yield from late

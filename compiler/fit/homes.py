@@ -6,7 +6,7 @@ are small for as long as they live: these stay.
 
 from collections.abc import Mapping, Sequence
 
-from compiler.place import aligned, greedy, lives, together
+from compiler.fit.place import aligned, greedy, lives, together
 from compiler.steps import Plan, Step, Tensor
 from isa.chip import Chip
 from isa.errors import InputError

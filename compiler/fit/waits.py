@@ -9,8 +9,8 @@ operands touch in it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compiler.place import Place
-from compiler.roll import Item, Loop, flat
+from compiler.fit.place import Place
+from compiler.fit.roll import Item, Loop, flat
 from compiler.steps import BYTES, Step, Tensor, View
 from isa.table import MNEMONICS
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from compiler.roll import Item, flat
+from compiler.fit.roll import Item, flat
 from compiler.steps import Tensor
 from isa.chip import Chip
 from isa.errors import InputError

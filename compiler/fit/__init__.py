@@ -1,0 +1,17 @@
+"""Steps on a chip: in one instruction where that has the same bits, in its memories, in an order that hides latencies.
+
+    steps --fuse, batch--> steps --homes--> all in local memory? --arrange-------------> items --place, waits
+                                            `-> behind it?       --tile (cut), roll--'
+
+| file | what it does |
+|---|---|
+| `fuse` | steps that become one instruction |
+| `batch` | the same steps for several images |
+| `homes` | the memory that each tensor is at home in |
+| `arrange` | bands of rows, and the order in which each step begins the earliest |
+| `cut` | a part of a step: which part of each operand makes which part of the result |
+| `tile` | steps on tensors behind local memory: loads, parts, stores; the tiling of the least cycles |
+| `roll` | repeated steps as hardware loops |
+| `place` | where tensors lie |
+| `waits` | wait bits, in compiler order |
+"""

@@ -1,0 +1,131 @@
+"""A compiled network as bytes, and back: what is to be run again, without reading or compiling anything.
+
+Programs are object files, and verified as those are; models of the host's parts are ONNX files. Graphs are kept without
+their weights, plans without their steps, for that is in the programs; texts are not kept. A checksum stands in front.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compiler.compiled import Compiled, Part
+from compiler.graph import Graph, Node, Value
+from compiler.steps import Plan, Tensor, View
+from isa.chip import Chip
+from isa.errors import ObjectError
+from isa.object_file import from_bytes, to_bytes
+
+MAGIC = b"RATELNET"
+LENGTH = struct.Struct("<Q")
+DIGEST = hashlib.sha256
+
+
+def packed(compiled: Compiled, notes: Mapping[str, str]) -> bytes:
+    """Return a compiled network as bytes, with notes of who keeps it."""
+    blobs = [to_bytes(part.program) if part.program is not None else part.model for part in compiled.parts]
+    places = {node: place for place, node in enumerate(compiled.graph.nodes)}
+    said = {
+        "notes": dict(notes),
+        "images": compiled.images,
+        "graph": _graph(compiled.graph),
+        "refused": [[places[node], why] for node, why in compiled.refused.items()],
+        "parts": [
+            {
+                "side": part.side,
+                "graph": _graph(part.graph),
+                "plans": [_plan(plan) for plan in part.plans],
+                "bytes": len(blob),
+            }
+            for part, blob in zip(compiled.parts, blobs, strict=True)
+        ],
+    }
+    text = json.dumps(said).encode()
+    pieces, digest = [LENGTH.pack(len(text)), text, *blobs], DIGEST()
+    for piece in pieces:
+        digest.update(piece)
+    return b"".join([MAGIC, digest.digest(), *pieces])
+
+
+def unpacked(data: bytes, chip: Chip, holds: Callable[[Mapping[str, str]], bool]) -> Compiled | None:
+    """Return the network that was kept, for the chip that it was kept for.
+
+    None where it is damaged, or what was noted with it does not hold.
+    """
+    start = len(MAGIC) + DIGEST().digest_size
+    body = memoryview(data)[start:]
+    if data[:start] != MAGIC + DIGEST(body).digest():
+        return None
+    at = LENGTH.size + LENGTH.unpack_from(body)[0]
+    said = json.loads(bytes(body[LENGTH.size : at]))
+    if not holds(said["notes"]):
+        return None
+    graph, parts = _as_graph(said["graph"]), []
+    for one in said["parts"]:
+        blob = bytes(body[at : at + one["bytes"]])
+        at += one["bytes"]
+        own = _as_graph(one["graph"])
+        if not one["plans"]:
+            parts.append(Part(one["side"], own, model=blob))
+            continue
+        try:
+            program = from_bytes(blob)
+        except ObjectError:
+            return None
+        parts.append(Part(one["side"], own, program, plans=tuple(map(_as_plan, one["plans"]))))
+    refused = {graph.nodes[place]: why for place, why in said["refused"]}
+    return Compiled(graph, chip, tuple(parts), refused, said["images"])
+
+
+def _graph(graph: Graph) -> dict[str, Any]:
+    made = {name for node in graph.nodes for name in node.outputs if name}
+    kept = [*dict.fromkeys([*graph.inputs, *graph.outputs, *made])]
+    return {
+        "name": graph.name,
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "values": [[name, graph.values[name].dtype.str, graph.values[name].shape] for name in kept],
+        "nodes": [[node.op, node.domain, node.name, node.inputs, node.outputs, node.number] for node in graph.nodes],
+        "opsets": dict(graph.opsets),
+        "reader": graph.reader,
+    }
+
+
+def _as_graph(said: Mapping[str, Any]) -> Graph:
+    values = {name: Value(name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in said["values"]}
+    nodes = (
+        Node(op, domain, name, tuple(read), tuple(made), {}, number, None)
+        for op, domain, name, read, made, number in said["nodes"]
+    )
+    inputs, outputs = tuple(said["inputs"]), tuple(said["outputs"])
+    return Graph(said["name"], inputs, outputs, values, tuple(nodes), said["opsets"], said["reader"])
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    """Return what a plan says of its ends, and where values lie."""
+    views = {name: view for name, view in plan.views.items() if view.tensor.data is None}
+    ends = [*plan.inputs.values(), *plan.outputs.values()]
+    tensors = list(dict.fromkeys([*ends, *(view.tensor for view in views.values())]))
+    number = {tensor: place for place, tensor in enumerate(tensors)}
+    return {
+        "tensors": [[t.name, t.dtype, t.shape, t.kind, t.scale, t.zero, t.axes] for t in tensors],
+        "inputs": {name: number[tensor] for name, tensor in plan.inputs.items()},
+        "outputs": {name: number[tensor] for name, tensor in plan.outputs.items()},
+        "views": {name: [number[v.tensor], v.offset, v.shape, v.strides] for name, v in views.items()},
+    }
+
+
+def _as_plan(said: Mapping[str, Any]) -> Plan:
+    tensors = [
+        Tensor(name, dtype, tuple(shape), kind, None, scale, zero, tuple(axes))
+        for name, dtype, shape, kind, scale, zero, axes in said["tensors"]
+    ]
+    inputs, outputs = ({name: tensors[k] for name, k in said[ends].items()} for ends in ("inputs", "outputs"))
+    views = {
+        name: View(tensors[k], offset, tuple(shape), tuple(strides))
+        for name, (k, offset, shape, strides) in said["views"].items()
+    }
+    return Plan((), inputs, outputs, views)
