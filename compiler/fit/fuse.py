@@ -305,9 +305,11 @@ def _with_sum(made: Step, step: Step, own: str, other: str) -> Step:
         "out": _moved(made.out, q, out),
         "add": _moved(made.out, q, step.operands[other]),
         "ew1_scale": _const(made, "ew1_scale", _data(made, "ew3_scale", 1.0) * ratio),
-        "ew1_bias": _const(made, "ew1_bias", _data(step, "ew1_bias", 0.0) + zero * ratio),
         "ew2_scale": step.operands["ew2_scale" if other == "add" else "ew1_scale"],
     }
+    bias = _data(step, "ew1_bias", 0.0) + zero * ratio
+    if bias.any():
+        operands["ew1_bias"] = _const(made, "ew1_bias", bias)
     if "table" in step.operands:
         operands["table"] = step.operands["table"]
     attributes = {name: value for name, value in made.attributes.items() if name != "out_zero"}
