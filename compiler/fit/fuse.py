@@ -93,7 +93,7 @@ def _looked_up(plan: Plan) -> Plan:
         if why := _no_table(uses, made, step):
             left.append(f"{_names(made.node, step.node)}: {why}")
         else:
-            changes |= {made: _with_table(made, step), step: None}
+            changes |= {made: None, step: _with_table(made, step)}
             done.append(_names(made.node, step.node))
     if changes:
         return _looked_up(_changed(plan, changes, done, []))
@@ -242,10 +242,9 @@ def _in_place(plan: Plan) -> Plan:
         if made is None or made.mnemonic not in WRITE_ANYWHERE or made in changes or uses.is_shared(made.out.tensor):
             continue
         if step.out.tensor.kind in ("local", "output") and (out := _over(made.out, step.operands["x"], step.out)):
-            changes |= {
-                made: Step(made.mnemonic, {**made.operands, "out": out}, made.attributes, made.node),
-                step: None,
-            }
+            # In the copy's place in the order: what surrounds the part may be filled before it.
+            written = Step(made.mnemonic, {**made.operands, "out": out}, made.attributes, made.node)
+            changes |= {made: None, step: written}
             done.append(_names(made.node, step.node))
     return _changed(plan, changes, done, [])
 
