@@ -201,8 +201,9 @@ def _rows(low: Lowering, node: Node, weights: NDArray[Any] | None) -> tuple[View
                 w = low.weight(np.ascontiguousarray(kept.reshape(columns.shape)), f"{node.name or node.outputs[0]}_w")
                 return lies, w.permuted((1, 0))
     a, held = low.view(name), node.inputs[3]
-    is_held = weights is None or weights is low.constant(held)
-    b = low.view(held) if is_held else low.weight(weights, f"{held}_less_zero")
+    b = low.view(held)
+    if weights is not None and weights is not low.constant(held):
+        b = low.weight(weights, f"{held}_less_zero")
     a = a.permuted((1, 0)) if node.attributes.get("transA") else a
     return a, b.permuted((1, 0)) if turned else b
 
