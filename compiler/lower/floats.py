@@ -263,6 +263,61 @@ def quick_gelu(low: Lowering, node: Node) -> None:
     low.note(INEXACT["QuickGelu"])
 
 
+# By this much, twice, any number that is not 0 becomes at least 1.
+HUGE = 2.0**100
+
+
+def compared(word: str, negated: bool = False, swapped: bool = False) -> Callable[[Lowering, Node], None]:
+    """Return what lowers Equal, Less, Greater and their like: 1 where a difference is not 0, or above it.
+
+    A difference of finite floats is 0 where they are equal alone; what is not 0 is multiplied until it is at least 1.
+    """
+
+    def lower(low: Lowering, node: Node) -> None:
+        views = []
+        for name in node.inputs:
+            if (dtype := low.value(name).dtype).name not in ("float32", "int8", "uint8", "int16", "bool"):
+                raise Refusal(f"it compares {dtype}, which floats do not hold to the last bit")
+            views.append(low.view(name))
+        first, second = reversed(views) if swapped else views
+        out = low.result(node, order_of(low, node, first, second))
+        far = temporary(low, node, out, "far")
+        write(low, far, {"x": first, "sub": second}, **({"leaky_relu": -1.0} if word == "other" else {"relu": True}))
+        write(low, far, {"x": far}, ew1_scale=low.const(HUGE), clip=(0.0, 1.0))
+        bias = low.const(1) if negated else None
+        write(low, out, {"x": far}, ew1_scale=low.const(-HUGE if negated else HUGE), ew1_bias=bias, clip=(0.0, 1.0))
+
+    return lower
+
+
+def denied(low: Lowering, node: Node) -> None:
+    """Not: 1 - x."""
+    x = low.view(node.inputs[0])
+    write(low, low.result(node, x.order), {"x": x}, ew1_scale=low.const(-1), ew1_bias=low.const(1))
+
+
+def both(word: str) -> Callable[[Lowering, Node], None]:
+    """Return what lowers And, as the product, and Or, as the greater one."""
+
+    def lower(low: Lowering, node: Node) -> None:
+        x, y = (low.view(name) for name in node.inputs)
+        write(low, low.result(node, order_of(low, node, x, y)), {"x": x, word: y})
+
+    return lower
+
+
+def blended(low: Lowering, node: Node, out: View, mask: View, x: View, y: View) -> None:
+    """Write x where a mask is 1, y where it is 0: x * mask + y * (1 - mask), of finite values."""
+    if out.dtype == "i32":
+        raise Refusal(f"its mask follows the data, and it takes {low.value(node.outputs[0]).dtype}")
+    left = low.local("u8", mask.shape, mask.order, f"{node.outputs[0]}_left")
+    part = low.local(out.dtype, out.shape, out.order, f"{node.outputs[0]}_part")
+    write(low, left, {"x": mask}, ew1_scale=low.const(-1), ew1_bias=low.const(1))
+    write(low, part, {"x": x, "mul": mask})
+    write(low, out, {"x": y, "mul": left})
+    write(low, out, {"x": out, "add": part})
+
+
 FLOATS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Add": folded("add"),
     "Sum": folded("add"),
@@ -285,6 +340,14 @@ FLOATS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "HardSigmoid": hard_sigmoid,
     "HardSwish": hard_swish,
     "Pow": power,
+    "Equal": compared("other", negated=True),
+    "Greater": compared("above"),
+    "Less": compared("above", swapped=True),
+    "LessOrEqual": compared("above", negated=True),
+    "GreaterOrEqual": compared("above", negated=True, swapped=True),
+    "Not": denied,
+    "And": both("mul"),
+    "Or": both("max"),
     "Elu": elu,
     "Erf": erf,
     "Gelu": gelu,

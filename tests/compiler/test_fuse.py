@@ -74,6 +74,17 @@ def test_sums_and_tables_of_tables_and_what_is_concatenated() -> None:
     assert len(mnemonics(found)) == 2
 
 
+def test_what_is_copied_into_something_filled_stays_there() -> None:
+    """A sum writes the middle of what Pad has filled with zeros, behind the fill."""
+    net = network(
+        ("Add", "a b", "c"),
+        ("Pad", "c pads", "y"),
+        given={name: noise(k, "float32", (1, 3, 4, 5)) for k, name in enumerate("ab")},
+        constants={"pads": np.array([0, 0, 1, 2, 0, 0, 0, 1])},
+    )
+    assert mnemonics(check(net)) == ["fill", "eltwise"]
+
+
 def test_what_others_read_is_not_fused_and_said() -> None:
     s = {"s": np.float32(0.05), "z": np.int8(3)}
     net = network(

@@ -74,6 +74,29 @@ def test_clip(bounds: tuple[float | None, float | None], expected: str) -> None:
     assert words == ([expected] if expected else [])
 
 
+@pytest.mark.parametrize("op", ["Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"])
+def test_comparisons(op: str) -> None:
+    """Of numbers that are equal, next to each other, or the least that there are; and And, Or, Not of the results."""
+    x = noise(1, "float32", (4, 50))
+    y = x.copy()
+    y[1], y[2], y[3] = (
+        np.nextafter(x[1], np.float32(np.inf)),
+        np.nextafter(x[2], np.float32(-np.inf)),
+        noise(2, "float32", 50),
+    )
+    x[0, :4], y[0, :4] = (0, 0, 1e-45, -3e38), (1e-45, -1e-45, 0, 3e38)
+    net = network(
+        (op, "x y", "a"),
+        ("Equal", "u v", "b"),
+        ("Not", "a", "c"),
+        ("And", "c b", "d"),
+        ("Or", "d a", "e"),
+        given={"x": x, "y": y, "u": noise(3, "uint8", (50,)) & 3, "v": noise(4, "uint8", (4, 1)) & 3},
+        outputs="a b c d e",
+    )
+    check(net)
+
+
 @few
 @given(st.data())
 def test_prelu(data: st.DataObject) -> None:
