@@ -20,7 +20,7 @@ from emulator.execute.arena import check_room
 from emulator.execute.session import Execution, Session
 from emulator.execute.stepping import Observer, Stepping
 from emulator.plan.deadlock import deadlock_trap
-from emulator.plan.load import shares_bytes
+from emulator.plan.load import beside_result, shares_bytes
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import overlap_trap
 from isa.diagnostic import Place
@@ -175,10 +175,10 @@ def _check_overlap(part: CorePlan, index: int, counters: Sequence[int]) -> None:
     out = instruction.operand("out")
     assert out is not None
     to = out.address_at(counters)
-    for kind, operand in instruction.accesses():
-        if kind == "write" or (operand.memory, operand.core) != (out.memory, out.core):
-            continue
-        if shares_bytes(instruction, out, to, operand, operand.address_at(counters)):
+    for slot in beside_result(instruction):
+        operand = instruction.operands[slot]
+        assert operand is not None
+        if shares_bytes(instruction, slot, to, operand.address_at(counters)):
             raise overlap_trap(part.number, part.core, index, to)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from emulator.execute.loop import RESULT_SLOT, AddressTerm, Decoded, Stop, Watch
 from emulator.jit.arrays import Matrix
+from emulator.plan.load import beside_result
 from emulator.plan.plan import CorePlan, Plan
-from emulator.plan.row import FIELDS, READ, Field, starts
+from emulator.plan.row import FIELDS, Field, starts
 
 # Instructions of less work are not shared. To meet takes 60 ns where all run, but they seldom arrive together, and what
 # one of them wrote has to come to the other's cache.
@@ -53,18 +54,7 @@ def flat(
 
 def watched(part: CorePlan, k: int) -> list[int]:
     """Return the operands of instruction k, by slot, that its result may overlap in some iteration."""
-    if not part.overlap[k]:
-        return []
-    operands = part.core.code[k].operands
-    out = operands[RESULT_SLOT]
-    assert out is not None
-    return [
-        slot
-        for slot, operand in enumerate(operands)
-        if operand is not None
-        and part.access[k, slot] == READ
-        and (operand.memory, operand.core) == (out.memory, out.core)
-    ]
+    return beside_result(part.core.code[k]) if part.overlap[k] else []
 
 
 def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:

@@ -353,7 +353,7 @@ class Walkers:
             operand = instruction.operands[slot]
             assert operand is not None
             to, address = out.address_at(counters), operand.address_at(counters)
-            if shares_bytes(instruction, out, to, operand, address):
+            if shares_bytes(instruction, slot, to, address):
                 raise overlap_trap(core, part.core, k, to, in_task(self._plan, counters))
             if self._watches[w, Watch.ABOVE] < address - to < self._watches[w, Watch.BELOW]:
                 self._known[w] = [address - to, *self._known[w, :-1]]

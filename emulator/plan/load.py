@@ -185,23 +185,39 @@ def _find_overlaps(
                     line=core.lines[k].number,
                     address=max(out_low, weight.address),
                 )
-        for access, operand in instruction.accesses():
-            if access == "write" or (operand.memory, operand.core) != (out.memory, out.core):
-                continue
+        for slot in beside_result(instruction):
+            operand = instruction.operands[slot]
+            assert operand is not None
             low, high = operand.extent(trips)
             if high <= out_low or out_high <= low:
                 continue
             if operand.terms != out.terms:
                 watch[k] = True
-            elif shares_bytes(instruction, out, out.address, operand, operand.address):
+            elif shares_bytes(instruction, slot, out.address, operand.address):
                 raise overlap_trap(number, core, k, out.address)
     return watch
 
 
-def shares_bytes(instruction: Instruction, out: Operand, out_address: int, operand: Operand, address: int) -> bool:
-    """Return whether a result at `out_address` overlaps what is read at `address`, other than in place."""
+def beside_result(instruction: Instruction) -> list[int]:
+    """Return the operands, by slot, that an instruction reads in the memory which its result is in."""
+    out = instruction.operand("out")
+    assert out is not None
+    return [
+        slot
+        for slot, (spec, operand) in enumerate(zip(instruction.row.operands, instruction.operands, strict=True))
+        if operand is not None and spec.access == "read" and (operand.memory, operand.core) == (out.memory, out.core)
+    ]
+
+
+def shares_bytes(instruction: Instruction, slot: int, out_address: int, address: int) -> bool:
+    """Return whether a result at `out_address` overlaps what `slot` reads at `address`, other than in place.
+
+    The slot says whether it may work in place: equal operands of other slots, or the same object there, may not.
+    """
+    out, operand = instruction.operand("out"), instruction.operands[slot]
+    assert out is not None and operand is not None
     in_place = (
-        any(operand is instruction.operand(name) for name in instruction.row.in_place)
+        instruction.row.operands[slot].name in instruction.row.in_place
         and out_address == address
         and (out.shape, out.strides, out.dtype.bytes) == (operand.shape, operand.strides, operand.dtype.bytes)
     )

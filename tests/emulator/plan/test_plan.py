@@ -9,10 +9,13 @@ from emulator.plan.load import load
 from emulator.plan.row import ABSENT, FIELDS, Field, attribute_slot, operand_slot
 from isa.chip import load_chip
 from isa.dtypes import I8, I32
+from isa.encoding import decode, encode
 from isa.errors import Trap
 from isa.instruction import Instruction, build
 from isa.operand import Operand, Term, dense
 from isa.program import Core, Line, Program, Segment, Symbol
+from ratel import api
+from ratel.testing import run_interleaved
 
 CHIP = load_chip("edge")
 LM = CHIP["memory.lm_bytes"]
@@ -107,6 +110,36 @@ def test_the_result_of_a_product_may_be_its_second_tensor_and_no_factor() -> Non
         given = {"x": x, "w": w, "ew2": sums, **operands}
         with pytest.raises(Trap, match="ew2 of `conv`"):
             load(program_of(build("matmul", out=sums, ew2_op="add", **given)), CHIP)
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize(("mnemonic", "factor"), [("matmul", "x"), ("matmul", "w"), ("conv", "x"), ("dwconv", "x")])
+def test_what_may_be_the_result_is_so_by_its_slot_and_not_as_the_object_that_it_is(
+    mnemonic: str, factor: str, turns: int
+) -> None:
+    """An object file's operands are one object where they are equal: it traps as the text does, at once or as it runs.
+
+    Of two turns it is in the second that the result comes to lie where the factor and the second tensor do.
+    """
+    shape, of_w = {
+        "matmul": ((4, 4), (4, 4)),
+        "conv": ((1, 4, 4, 4), (4, 1, 1, 4)),
+        "dwconv": ((1, 4, 4, 4), (1, 1, 1, 4)),
+    }[mnemonic]
+    one = dense("lm", 64, I8, shape)
+    out = one if turns == 1 else replace(one, address=0, terms=(Term(1, 0, 64),))
+    given = {"x": dense("lm", 256, I8, shape), "w": dense("lm", 512, I8, of_w), "ew2": one, factor: one}
+    code = loop(turns, build(mnemonic, out=out, ew2_op="add", **given))
+    apart = tuple(
+        replace(instruction, operands=tuple(operand and replace(operand) for operand in instruction.operands))
+        for instruction in code
+    )
+    for form in (code, apart, decode(*encode(code))):
+        program = program_of(*form)
+        with pytest.raises(Trap, match="overlaps a tensor that the instruction reads"):
+            api.run(program, check=False)
+        with pytest.raises(Trap, match="overlaps a tensor that the instruction reads"):
+            run_interleaved(program, 0)
 
 
 def test_overlap_in_some_iteration_is_watched() -> None:
