@@ -11,6 +11,7 @@ laid, files of several names (hard links would part), read-only ones, and what t
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from isa.errors import RatelError
 # Of a text, and of a chip file; of an object file, which holds the weights.
 MAX_TEXT_BYTES, MAX_OBJECT_BYTES = 16 * 2**20, 2**36
 MOST_LINKS = 40
-# Where links lead to what a process has open.
-SYSTEM = ("/dev/", "/proc/")
+# The folders, links in them resolved, whose own links are the system's: to what it has, and what a process has open.
+# Not what lies below: /dev/shm is everybody's, and /proc/self/cwd leads anywhere.
+SYSTEM = re.compile(r"/dev|/proc/\d+(/task/\d+)?/fd")
 # What some systems do not have.
 _PLAIN_ONLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -238,7 +240,7 @@ def led_to(path: str | Path, rewritten: bool = False) -> Path:
             return target
         if not stat.S_ISLNK(found.st_mode):
             return target
-        if not rewritten and not os.path.abspath(target).startswith(SYSTEM):
+        if not rewritten and not SYSTEM.fullmatch(os.path.realpath(target.parent)):
             raise Refused("it is a link", f"name the file that is to be written: {os.path.realpath(target)}")
         if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
             raise Refused("it is a link that another user made", "name the file that is to be written")

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,36 @@ def test_links_are_not_followed_to_write(there: bool, tmp_path: Path) -> None:
             write()
     assert real.read_bytes() == b"before" if there else not real.exists()
     nothing_is_left(tmp_path, "link", *(["real"] if there else []))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="a folder of Linux")
+def test_of_the_systems_folders_only_its_own_links_are_followed(tmp_path: Path) -> None:
+    """What everybody may write lies there, too, and ways to any folder."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as made:
+        link = Path(made, "p.npo")
+        link.symlink_to(victim)
+        before = os.open(made, os.O_RDONLY)
+        try:
+            ways = (made, f"/proc/self/fd/{before}", f"/proc/self/root{made}", f"/dev/fd/../root{made}")
+            for path in (Path(way, "p.npo") for way in ways):
+                assert path.samefile(victim)
+                with pytest.raises(RatelError, match="it is a link\nhelp: name the file"):
+                    write_whole(path, b"after")
+        finally:
+            os.close(before)
+        nothing_is_left(Path(made), "p.npo")
+    assert victim.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("name", ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"])
+def test_what_is_open_is_written_to_by_the_systems_links(name: str, tmp_path: Path) -> None:
+    if not Path(name).is_dir():
+        pytest.skip("the system has none")
+    with (tmp_path / "a").open("wb") as file:
+        write_whole(f"{name}/{file.fileno()}", b"after")
+    assert (tmp_path / "a").read_bytes() == b"after"
 
 
 def test_a_file_is_rewritten_by_the_link_that_it_was_read_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,11 +66,11 @@ def first_overlap(core: Core, tasks: int) -> int | None:
             continue
         out = instruction.operand("out")
         assert out is not None
-        for access, operand in instruction.accesses():
-            if access == "read" and operand.memory == out.memory:
-                addresses = out.address_at(counters), operand.address_at(counters)
-                if shares_bytes(instruction, out, addresses[0], operand, addresses[1]):
-                    return k
+        for slot, (spec, operand) in enumerate(zip(instruction.row.operands, instruction.operands, strict=True)):
+            if operand is None or spec.access == "write" or operand.memory != out.memory:
+                continue
+            if shares_bytes(instruction, slot, out.address_at(counters), operand.address_at(counters)):
+                return k
     return None
 
 
