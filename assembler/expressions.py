@@ -11,9 +11,9 @@ from assembler.syntax.diagnostics import Failed
 # Beyond this no quantity of a program can lie.
 LIMIT = 2**63
 SUFFIXES = {"K": 2**10, "M": 2**20}
-_INTEGER = re.compile(r"(\d+(?:_\d+)*)([KM]?)", re.ASCII)
-_HEXADECIMAL = re.compile(r"0[xX]([0-9a-fA-F]+(?:_[0-9a-fA-F]+)*)")
-_FLOAT = re.compile(r"\d+(?:_\d+)*(?:\.\d*)?(?:[eE][+-]?\d{1,6})?", re.ASCII)
+_INTEGER = re.compile(r"(\d+(?:_\d+)*+)([KM]?)", re.ASCII)
+_HEXADECIMAL = re.compile(r"0[xX]([0-9a-fA-F]+(?:_[0-9a-fA-F]+)*+)")
+_FLOAT = re.compile(r"\d+(?:_\d+)*+(?:\.\d*)?(?:[eE][+-]?\d{1,6})?", re.ASCII)
 # Counter and modulus (0: none), as in isa.operand.Term.
 Key = tuple[int, int]
 

@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -14,6 +15,7 @@ ROOMS = ("ratel", "isa", "assembler", "emulator")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 PACKAGES = [path.parent for path in FILES if path.name == "__init__.py"]
 WINGS = [folder for folder in PACKAGES if folder.parent == ROOT / "emulator"]
+GRAMMAR = ROOT / "assembler/syntax/grammar.lark"
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
 
 MOST_FILES = 12
@@ -84,6 +86,37 @@ def test_files_are_opened_in_one_place() -> None:
             if opens or words.rpartition(".")[1:] in {(".", word) for word in OPENING}:
                 found.setdefault(name(path), set()).add(words)
     assert {path for path in found if not path.startswith("emulator/jit/")} == OPENERS, found
+
+
+def patterns(path: Path) -> Iterator[str]:
+    """Yield the texts in a file that regular expressions are made of, and those that have names of capitals."""
+    if path.suffix == ".lark":
+        yield from re.findall(r"(?m)^[A-Z.0-9]+:\s*/(.*)/$", path.read_text("utf-8"))
+        return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        made: ast.AST | None = None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            made = node.args[0] if ast.unparse(node.func.value) == "re" and node.args else None
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper():
+            made = node.value
+        if isinstance(made, ast.Constant | ast.JoinedStr):
+            pieces = made.values if isinstance(made, ast.JoinedStr) else [made]
+            yield "".join(str(piece.value) if isinstance(piece, ast.Constant) else "{}" for piece in pieces)
+
+
+def keeps_turns(pattern: str) -> bool:
+    """Whether a group repeats in it so that re keeps each of its turns, to come back to."""
+    bare = re.sub(r"\\.|\[\]?[^\]]*\]", "x", re.sub(r"\\.", "x", pattern))
+    return re.search(r"\)(?:[*+]|\{\d*,\})(?!\+)", bare) is not None
+
+
+def test_no_pattern_takes_memory_for_each_turn_of_a_group() -> None:
+    """A quoted text of 16 MB, or a number, took 2 GB: groups in what foreign text is read by repeat possessively."""
+    assert all(map(keeps_turns, (r'"(?:a|b)*"', r"\d+(?:_\d+)*x", r"(?:ab)+", r"(ab){2,}")))
+    assert not any(map(keeps_turns, (r"(?:a|b)*+x", r"\)*", r"[()*]+", r"(ab)?c+", r"(a\)[)]b)")))
+    found = [(path, pattern) for path in (*FILES, GRAMMAR) for pattern in patterns(path)]
+    assert len([path for path, _ in found if path == GRAMMAR]) > 15 and len(found) > 100
+    assert [(name(path), pattern) for path, pattern in found if keeps_turns(pattern)] == []
 
 
 def test_all_packages_are_in_the_wheel() -> None:

@@ -25,7 +25,7 @@ class CannotEdit(Exception):
     """Raised where a line has not the form that an edit takes."""
 
 
-_WAITS = r"(?:\(\s*w\s*\.\s*(?P<letters>\w*)\s*\)\s*)?"
+_WAITS = r"(?:\(\s*w\s*\.\s*+(?P<letters>\w*+)\s*\)\s*)?"
 _STATEMENT = re.compile(rf"(?P<indent>\s*){_WAITS}(?P<rest>\S.*)")
 _MATMUL = re.compile(
     rf"(?P<start>\s*{_WAITS})matmul\s+(?P<out>\w+)\s*,\s*(?P<x>\w+)\s*,\s*(?P<w>\w+)\s*(?P<rest>(?:,[^;]*)?)(?P<note>;.*)?"
@@ -71,7 +71,7 @@ def _drop(line: str, text: str) -> list[str]:
 
 
 def _place_freely(line: str, text: str) -> list[str]:
-    changed = re.sub(r"\s+at\s+[^\s=;]+(?=\s*(;|=|$))", "", line)
+    changed = re.sub(r"(?<!\s)\s++at\s+[^\s=;]++(?=\s*(;|=|$))", "", line)
     if changed == line:
         raise CannotEdit("the declaration has no address")
     return [changed]

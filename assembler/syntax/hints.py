@@ -35,7 +35,7 @@ USAGE = {
 }
 TENSORS = (".input", ".output", ".weight", ".const", ".local")
 CLAUSES = ("scale", "zero", "axes", "buffers", "in", "at", "compressed", "stored")
-WAITS = r"\(\s*w\s*\.\s*\w*\s*\)"
+WAITS = r"\(\s*w\s*\.\s*+\w*+\s*\)"
 WAIT_USAGE = "waits are written `(w.t)`, `(w.p)`, `(w.m)`, or several at once: `(w.tp)`"
 # What an instruction takes with `=`.
 NAMED = {spec.name for row in MNEMONICS.values() for spec in row.attributes}

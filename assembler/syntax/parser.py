@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import cache_from_source
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Report, Span
 from assembler.syntax.hints import USAGE, WAIT_USAGE, Mismatch, explain
-from assembler.syntax.source import LogicalLine, SourceFile, logical_lines
+from assembler.syntax.source import QUOTED, LogicalLine, SourceFile, logical_lines
 from isa.chip import SECTIONS
 from isa.suggest import did_you_mean, nearest
 from isa.table import MNEMONICS
@@ -24,7 +25,7 @@ MOST_TOKENS = 100_000
 # What stands before a dot within a token: another core, or a section of a chip file.
 DOTTED = "|".join(("core[0-9]+", *SECTIONS))
 TOKEN = re.compile(
-    rf'"(?:\\.|[^"\\])*"|(?:{DOTTED})\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[eE][+-](?=[0-9])|[\w.])*|\.?[^\W\d]\w*|//|\S'
+    rf"{QUOTED}|(?:{DOTTED})\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[\w.]|(?<=[eE])[+-](?=[0-9]))*+|\.?[^\W\d]\w*|//|\S"
 )
 
 
@@ -55,9 +56,10 @@ def parse_line(line: LogicalLine, report: Report) -> nodes.Statement:
             return _Builder(line, report).statement(tree)
         except Failed:
             pass
-    words = re.findall(r"\.?[^\W\d]\w*", line.text)
+    words = (match[0] for match in re.finditer(r"\.?[^\W\d]\w*", line.text))
     waits = 1 if re.match(r"\s*\(\s*w\b", line.text) else 0
-    return nodes.Broken(line.whole, tuple(_meant(word) if not k else word for k, word in enumerate(words[waits:][:2])))
+    first = islice(words, waits, waits + 2)
+    return nodes.Broken(line.whole, tuple(_meant(word) if not k else word for k, word in enumerate(first)))
 
 
 def _meant(word: str) -> str:
@@ -95,7 +97,7 @@ def _check_start(line: LogicalLine, report: Report) -> None:
     elif text[start] == "(":
         match = re.compile(r"\([^()]*\)?").match(text, start)
         assert match
-        letters = re.fullmatch(r"\(\s*w\s*\.\s*(\w*)\s*\)", match[0])
+        letters = re.fullmatch(r"\(\s*w\s*\.\s*+(\w*+)\s*\)", match[0])
         if not letters or not letters[1] or set(letters[1]) - set("tpm") or len(set(letters[1])) < len(letters[1]):
             message = f"`{match[0]}` is no wait" if not letters else f"`{letters[1]}` is no set of engines"
             message = "the wait names no engine" if letters and not letters[1] else message
@@ -113,7 +115,7 @@ def _explain(line: LogicalLine, error: UnexpectedInput, report: Report) -> Faile
     behind = TOKEN.search(line.text, position + len(found))
     place = Mismatch(found, TOKEN.findall(line.text[:position]), accepts, behind[0] if behind else "")
     span = line.span(position, position + max(1, len(found)))
-    return report.add(explain(place, line.text.split()[0], span))
+    return report.add(explain(place, line.text.split(maxsplit=1)[0], span))
 
 
 class _Builder:

@@ -10,7 +10,10 @@ from isa.visible import is_visible
 
 MAX_NESTING = 32
 CLOSERS = {"(": ")", "[": "]"}
-_MARK = re.compile(r'"(?:\\.|[^"\\])*"|["();\[\]]')
+# A text in quotes. Here and in what else is looked for in foreign text, groups repeat possessively: else re would keep,
+# for each turn of a group, some hundred bytes to come back to.
+QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_MARK = re.compile(rf'{QUOTED}|["();\[\]]')
 # Half of a UTF-16 pair: Python texts may hold one, files and object files cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANKS = " \t\r\f"
@@ -107,7 +110,7 @@ def _odd_character(code: str) -> int:
     """Return the column of the first character outside of quotes that nobody sees, other than usual blanks; else 0."""
     if is_visible(code):
         return 0
-    bare = re.sub(r'"(?:\\.|[^"\\])*"', lambda text: "x" * len(text[0]), code)
+    bare = re.sub(QUOTED, lambda text: "x" * len(text[0]), code)
     return next((k for k, character in enumerate(bare, 1) if not (is_visible(character) or character in _BLANKS)), 0)
 
 

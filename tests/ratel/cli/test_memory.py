@@ -76,6 +76,28 @@ def test_memory_does_not_grow_with_the_run(
     assert megabytes < most
 
 
+LONG = 3_000_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'.name "{"a" * LONG}"',
+        '"' + "a " * (LONG // 2) + '"',
+        f".equ a = {'9' * LONG}",
+        f".equ a = 1{'_1' * (LONG // 2)}",
+        f".equ a = 1{'e+1' * (LONG // 3)}",
+    ],
+    ids=["a name", "words in quotes", "digits", "digits in groups", "exponents"],
+)
+def test_a_long_line_takes_some_bytes_a_character(line: str, tmp_path: Path) -> None:
+    """Quotes and numbers took 130 to 170, so that the longest text took 2 GB."""
+    path = tmp_path / "a.npu"
+    path.write_text(f".output y i8[4]\n{line}\nfill y, value=1\nend\n")
+    _, said, megabytes = measured("asm", str(path))
+    assert "Traceback" not in said and megabytes < 80 + 25 * LONG // 10**6
+
+
 def test_data_that_need_more_than_the_limit_are_refused_before_they_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a.npu"
     path.write_text('.chip "big.toml"\n' + SPLATS)
