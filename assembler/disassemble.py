@@ -1,7 +1,6 @@
 """From Program to text that assembles to the same program: the object file then differs in its debug section only."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from isa.chip import Chip, differences
 from isa.compressed import compress, expand
 from isa.dtypes import F32, I8, I32, DType
 from isa.errors import RatelError
-from isa.files import write_new
+from isa.files import free_name, write_new
 from isa.instruction import Instruction, Value
 from isa.memory import HELP, hold, shortage
 from isa.npy import npy
@@ -41,9 +40,14 @@ def disassemble(program: Program, data_folder: str | Path | None = None) -> str:
     return source
 
 
-def disassemble_files(program: Program, inline: int | None = INLINE_ELEMENTS) -> tuple[str, dict[str, np.ndarray]]:
-    """Return a program's text and the tensors that it expects in files; `inline` None puts all data into the text."""
-    data = _Data(inline)
+def disassemble_files(
+    program: Program, inline: int | None = INLINE_ELEMENTS, taken: Iterable[str] = ()
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Return a program's text and the tensors that it expects in files, none of which is called as those `taken`.
+
+    `inline` None puts all data into the text.
+    """
+    data = _Data(inline, taken)
     order = spelling.name(program.order)
     lines = [
         f".name {spelling.text(program.name)}",
@@ -73,10 +77,10 @@ def _chip(chip: Chip) -> str:
 class _Data:
     """Spells data, in the text or as the name of a file."""
 
-    def __init__(self, inline: int | None) -> None:
+    def __init__(self, inline: int | None, taken: Iterable[str]) -> None:
         self.inline = inline
         self.files: dict[str, np.ndarray] = {}
-        self.taken: set[str] = set()
+        self.taken = {name.lower() for name in taken}
 
     def spell(self, data: bytes, dtype: DType, shape: Sequence[int], name: str, splat: bool = True) -> str:
         count = len(data) // dtype.bytes
@@ -97,16 +101,10 @@ class _Data:
         return spelling.text(HEX + data.hex()) if items is None else spelling.wrapped(items)
 
     def file(self, data: bytes, dtype: DType, shape: Sequence[int], name: str) -> str:
-        """Keep data for a file and return its name; names differ by more than the case of letters."""
-        # One that begins with "-" would be an option to whoever names it.
-        stem = re.sub(r"[^A-Za-z0-9_-]|^-", "_", name)[:80] or "data"
-        choice, number = stem, 1
-        while choice.lower() in self.taken:
-            number += 1
-            choice = f"{stem}_{number}"
-        self.taken.add(choice.lower())
-        self.files[f"{choice}.npy"] = np.frombuffer(data, dtype.numpy).reshape(shape)
-        return f"{choice}.npy"
+        """Keep data for a file and return its name."""
+        choice = free_name(name, self.taken)
+        self.files[choice] = np.frombuffer(data, dtype.numpy).reshape(shape)
+        return choice
 
 
 def _tensors(core: Core, data: _Data) -> list[str]:

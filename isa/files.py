@@ -308,6 +308,20 @@ def name_of(path: Path) -> str:
     return name.decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
+def free_name(name: str, taken: set[str], suffix: str = ".npy") -> str:
+    """Return a name for a file, made of what something is called, and add it to those `taken`, in small letters.
+
+    It leads nowhere else and is no option, whatever the name holds, and differs by more than the case of letters.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_-]|^-", "_", name)[:160] or "data"
+    choice, number = f"{stem}{suffix}", 1
+    while choice.lower() in taken:
+        number += 1
+        choice = f"{stem}_{number}{suffix}"
+    taken.add(choice.lower())
+    return choice
+
+
 def write_generated(arguments: Sequence[str], command: str, text: Callable[[], str]) -> int:
     """Write a generated file as the arguments of `command` say, FILE, or --check FILE: only say whether it is stale.
 

@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from isa.errors import RatelError
+from isa.visible import escaped
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
@@ -32,7 +35,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     failure = _failure(call.excinfo.value, testing.ProgramFailure)
     if failure is not None:
         folder = Path(item.config.rootpath, item.config.getini("ratel_failures"), re.sub(r"[^\w.-]+", "_", item.nodeid))
-        outcome.get_result().sections.append(("ratel", save(failure, folder)))
+        try:
+            said = save(failure, folder)
+        except (RatelError, OSError) as error:
+            # The failure is told all the same, and the tests after it run.
+            said = f"the program could not be saved: {error}"
+        outcome.get_result().sections.append(("ratel", escaped(said, "\n")))
 
 
 def _failure(error: BaseException, kind: type) -> Any:
@@ -49,10 +57,10 @@ def save(failure: Any, folder: Path) -> str:
     from isa.npy import npy
 
     folder.mkdir(parents=True, exist_ok=True)
-    text, files = disassemble_files(failure.program)
+    text, files = disassemble_files(failure.program, taken=failure.tensors)
     write_whole(folder / "program.npu", text.encode())
     # Those of the failure before, of this test, are replaced.
     for name, tensor in {**files, **failure.tensors}.items():
         write_whole(folder / name, npy(tensor))
-    command = failure.command.replace("FILE", "program.npu")
+    command = failure.command.replace("FILE", "program.npu", 1)
     return f"the program is in {folder}; to see it fail again:\n    cd {shlex.quote(str(folder))} && {command}"

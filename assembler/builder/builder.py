@@ -37,7 +37,7 @@ from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of
 from isa.errors import InputError, RatelError
 from isa.file_kinds import other_kind
-from isa.files import write_whole
+from isa.files import free_name, write_whole
 from isa.memory import limited
 from isa.npy import npy
 from isa.program import CHECK_KINDS, Assembly, Program
@@ -563,18 +563,10 @@ class Builder(Instructions):
         return nodes.Text(span, self._file(array, name))
 
     def _file(self, array: np.ndarray, name: str) -> str:
-        """Keep an array under the name of a file, and return that; names differ by more than the case of letters.
-
-        An array that is given again, as by each core, keeps its name.
-        """
+        """Keep an array as a file, and return its name; one that is given again, as by each core, keeps it."""
         if id(array) in self._names_of_arrays:
             return self._names_of_arrays[id(array)]
-        stem = f"{re.sub(r'[^A-Za-z0-9_-]', '_', self.name)[:80] or 'program'}_{name}"
-        choice, count = f"{stem}.npy", 1
-        while choice.lower() in self._taken:
-            count += 1
-            choice = f"{stem}_{count}.npy"
-        self._taken.add(choice.lower())
+        choice = free_name(f"{self.name[:80] or 'program'}_{name}", self._taken)
         self.files[choice], self._names_of_arrays[id(array)] = array, choice
         return choice
 

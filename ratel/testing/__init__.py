@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from isa.chip import Chip, load_chip
 from isa.dtypes import DTYPES, DType
 from isa.errors import InputError
+from isa.files import free_name
 from isa.program import Program
+from isa.visible import escaped
 from ratel import api
 from ratel.testing.instructions import instructions, random_data
 from ratel.testing.programs import looped_programs, programs, programs_of_cores, race_free_programs, racy_programs
@@ -63,7 +65,7 @@ class ProgramFailure(AssertionError):
     """Raised when a program is not what it should be.
 
     `program` is the program, `tensors` files to save with it by name, `command` the command that shows the failure,
-    with FILE for the program's text.
+    with FILE, its third word, for the program's text.
     """
 
     def __init__(
@@ -169,7 +171,7 @@ def assert_equivalent(
     for name, tensor in wanted.items():
         difference = first_difference(np.asarray(tensor), found[name])
         if difference:
-            raise _unequal(f"output {name}: {difference}", program, given, {name: np.asarray(tensor)}, chip)
+            raise _unequal(f"output {escaped(name)}: {difference}", program, given, {name: np.asarray(tensor)}, chip)
     if seeds := tuple(seeds):
         _hold_interleaved(program, found, given, chip, seeds)
 
@@ -188,7 +190,7 @@ def _hold_interleaved(
             for name, tensor in interleaver.interleaved(seed, given).outputs.items():
                 difference = first_difference(outputs[name], tensor)
                 if difference:
-                    message = f"output {name}, interleaved by seed {seed}: {difference}"
+                    message = f"output {escaped(name)}, interleaved by seed {seed}: {difference}"
                     raise ProgramFailure(message, program, _command("check", chip))
 
 
@@ -199,23 +201,26 @@ def _unequal(
     expected: Mapping[str, np.ndarray],
     chip: str | Chip | None,
 ) -> ProgramFailure:
-    files, words = {}, []
-    for name, value in given.items():
-        files[f"{name}.npy"] = np.asarray(value)
-        words.append(f"--input {name}={name}.npy")
-    for name, tensor in expected.items():
-        files[f"{name}_expected.npy"] = tensor
-        words.append(f"--expect {name}={name}_expected.npy")
+    files: dict[str, np.ndarray] = {}
+    words: list[str] = []
+    taken: set[str] = set()
+    for option, held, suffix in (("--input", given, ".npy"), ("--expect", expected, "_expected.npy")):
+        for name, value in held.items():
+            # Names of a program that is not trusted may lead anywhere as a file's, and say anything to a shell.
+            file = free_name(name, taken, suffix)
+            files[file] = np.asarray(value)
+            words += [option, f"{name}={file}"]
     return ProgramFailure(message, program, _command("run", chip, *words), files)
 
 
 def _command(verb: str, chip: str | Chip | None, *words: str) -> str:
     """Return a command on FILE and a chip; a chip read from a file is taken for the one of its name."""
     if isinstance(chip, Chip):
-        words = (*words, "--chip", chip.name, *(f"--set {key}={value}" for key, value in chip.changed.items()))
+        changed = (word for key, value in chip.changed.items() for word in ("--set", f"{key}={value}"))
+        words = (*words, "--chip", chip.name, *changed)
     elif chip is not None:
-        words = (*words, "--chip", shlex.quote(chip))
-    return " ".join(["ratel", verb, "FILE", *words])
+        words = (*words, "--chip", chip)
+    return shlex.join(["ratel", verb, "FILE", *words])
 
 
 def assert_race_free(program: Program, chip: str | Chip | None = None) -> None:

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from isa.errors import InputError, Trap
 from isa.program import Program
 from isa.table import ROWS
 from ratel import testing
+from ratel.cli.main import main
+from ratel.pytest_plugin import save
 from tests.longer import mutations
 from tests.longer.interleavings import hold_in_any_order, race_free
 
@@ -72,6 +76,47 @@ def test_a_failing_program_is_saved_with_its_command(tmp_path: Path) -> None:
     # The least that fails.
     assert "i8[1, 16]" in text
     assert ratel.check(ratel.assemble(text)).verdict == "race"
+
+
+def renamed(program: ratel.Program, names: dict[str, str]) -> ratel.Program:
+    """Return a program whose symbols are called otherwise, as no text could, and an object file can."""
+    (core,) = program.cores
+    symbols = tuple(replace(symbol, name=names.get(symbol.name, symbol.name)) for symbol in core.symbols)
+    return replace(program, cores=(replace(core, symbols=symbols),))
+
+
+def test_names_of_a_foreign_program_lead_nowhere_and_say_nothing_to_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor do two files come to have one name: that of a weight is chosen later, that of an output is made longer."""
+    names = ["../../evil", str(tmp_path / "evil"), "a$(touch evil)b `touch evil`; 'c", "y_expected", "PROFILE", "w/w"]
+    declared = "".join(f".input i{k} i8[4]\n" for k in range(len(names)))
+    text = f".chip edge\n{declared}.weight w_w i8[300] = 1\n.output y i8[4]\neltwise y, i0, add=w_w[0:4]\nend\n"
+    data = np.arange(300).astype(np.int8)
+    program = renamed(ratel.assemble(text), {f"i{k}": name for k, name in enumerate(names)})
+    (core,) = program.cores
+    (segment,) = core.segments
+    program = replace(program, cores=(replace(core, segments=(replace(segment, data=data.tobytes()),)),))
+    inputs = {name: np.full(4, k, np.int8) for k, name in enumerate(names)}
+    with pytest.raises(testing.ProgramFailure, match="output y: ") as raised:
+        testing.assert_equivalent(program, lambda **_: np.full(4, 9, np.int8), inputs, chip=load_chip("edge"))
+    folder = tmp_path / "a" / "b"
+    said = save(raised.value, folder)
+    assert {path.parent for path in tmp_path.rglob("*.*")} == {folder} and len(list(folder.iterdir())) == 9
+    monkeypatch.chdir(folder)
+    assert main(shlex.split(said.splitlines()[-1])[4:]) == 1
+    assert "y: 4 of 4 elements differ, the first at [0]: 0, expected 9" in capsys.readouterr().out
+
+
+def test_what_cannot_be_saved_is_told_and_the_tests_behind_it_run(tmp_path: Path) -> None:
+    (tmp_path / "ratel-failures").write_text("a file, where a folder would be")
+    test = KERNEL_TEST.replace("(w.m) ", "") + "\n\ndef test_behind_it():\n    pass\n"
+    (tmp_path / "test_it.py").write_text(test)
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*f"{sys.executable} -m pytest -q -p ratel.pytest_plugin --rootdir".split(), str(tmp_path), "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "the program could not be saved: " in done.stdout and "error[C101]" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout and done.returncode == 1
 
 
 def test_an_unequal_output_is_saved_with_its_tensors() -> None:
