@@ -18,7 +18,7 @@ from isa.chip_file import RATE as _RATE
 from isa.chip_file import WORD as _WORD
 from isa.chip_file import check_complete, legal, read, sections
 from isa.errors import ChipError
-from isa.files import read_whole
+from isa.files import MAX_CHIP_BYTES, read_whole
 from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
@@ -181,7 +181,7 @@ def load_description(which: str | Path | Chip | RooflineChip, **overrides: Any) 
         known = f"known chips: {', '.join(chip_names())}; or give a .toml file"
         raise ChipError(f"there is no chip {text!r}", did_you_mean(text, chip_names(), known))
     try:
-        data = tomllib.loads(read_whole(path, ChipError).decode("utf-8"))
+        data = tomllib.loads(read_whole(path, ChipError, MAX_CHIP_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ChipError(f"{path} is not TOML: {error}", "it must be UTF-8 text, as https://toml.io has it") from error
     chip = read_roofline_chip(data, text) if "roofline" in data else _read(data, text)

@@ -22,8 +22,8 @@ from typing import BinaryIO
 
 from isa.errors import RatelError
 
-# Of a text, and of a chip file; of an object file, which holds the weights.
-MAX_TEXT_BYTES, MAX_OBJECT_BYTES = 16 * 2**20, 2**36
+# Of a text; of an object file, which holds the weights; of a chip file, whose form takes time in the square of it.
+MAX_TEXT_BYTES, MAX_OBJECT_BYTES, MAX_CHIP_BYTES = 16 * 2**20, 2**36, 2**16
 MOST_LINKS = 40
 # The folders, links in them resolved, whose own links are the system's: to what it has, and what a process has open.
 # Not what lies below: /dev/shm is everybody's, and /proc/self/cwd leads anywhere.
@@ -120,7 +120,24 @@ def read_at_most(file: BinaryIO, most: int) -> bytes:
                 break
         else:
             return b"".join(pieces)
-    raise Refused(f"it is larger than {most >> 20:,} MiB")
+    raise Refused(f"it is larger than {f'{most >> 20:,} M' if most >> 20 else f'{most >> 10:,} K'}iB")
+
+
+def read_on(file: BinaryIO, begin: bytes, length: int) -> bytearray:
+    """Return the bytes of an open file, of which `begin` has been read: `length`, and one more where there is one.
+
+    They are held once. Fewer are returned where there are no more; a plain file's own size counts before it is read.
+    """
+    found = os.fstat(file.fileno())
+    length = min(length, found.st_size) if stat.S_ISREG(found.st_mode) else length
+    data = bytearray(max(length + 1, len(begin)))
+    data[: len(begin)] = begin
+    taken = len(begin)
+    with memoryview(data) as view:
+        while count := file.readinto(view[taken:]):  # type: ignore[attr-defined]
+            taken += count
+    del data[taken:]
+    return data
 
 
 def read_whole(path: str | Path, error: type[RatelError] = RatelError, most: int = MAX_TEXT_BYTES) -> bytes:

@@ -14,7 +14,6 @@ from isa.diagnostic import Diagnostic
 from isa.errors import RatelError
 from isa.file_kinds import MOST, other_kind, refuse_foreign
 from isa.files import (
-    MAX_OBJECT_BYTES,
     MAX_TEXT_BYTES,
     Refused,
     is_input,
@@ -33,33 +32,32 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def read_program(path: str) -> bytes | str:
+def read_program(path: str, text: bool = False) -> bytearray | str:
     """Return the bytes of an object file, or the text of a program; a pipe is read once.
 
-    Raises RatelError for a file of another kind, which is said.
+    Raises RatelError for a file of another kind, which is said, and for an object file where it has to be a `text`.
     """
-    from isa.object_file import MAGIC
+    from isa.object_file import MAGIC, read
 
     try:
         with open_given(path) as file:
             beginning = file.read(MOST)
-            is_object = beginning.startswith(MAGIC) or path.endswith(".npo")
-            if not is_object:
-                refuse_foreign(path, beginning)
-            data = beginning + read_at_most(file, MAX_OBJECT_BYTES if is_object else MAX_TEXT_BYTES)
+            if beginning.startswith(MAGIC) and text:
+                help = "`ratel dis` makes one of it"
+                raise RatelError(f"{path} is an object file: expected an assembly text (.npu)", help)
+            if beginning.startswith(MAGIC) or (path.endswith(".npo") and not text):
+                return read(file, path, beginning)
+            refuse_foreign(path, beginning)
+            return text_of(beginning + read_at_most(file, MAX_TEXT_BYTES), path)
     except (OSError, ValueError) as cause:
         raise RatelError(f"cannot read {path}: {reason(cause)}") from cause
-    return data if is_object else text_of(data, path)
 
 
 def read_text(path: str) -> str:
     """Return the text of a program; raise RatelError for an object file."""
-    from isa.object_file import MAGIC
-
-    found = read_program(path)
-    if isinstance(found, bytes) and found.startswith(MAGIC):
-        raise RatelError(f"{path} is an object file: expected an assembly text (.npu)", "`ratel dis` makes one of it")
-    return text_of(found, path) if isinstance(found, bytes) else found
+    found = read_program(path, text=True)
+    assert isinstance(found, str)
+    return found
 
 
 def text_of(data: bytes, path: str) -> str:
@@ -85,7 +83,7 @@ def load_quietly(path: str, chip: str | None = None, numbers: Sequence[str] = ()
     return program_of(read_program(path), path, chip, numbers)
 
 
-def program_of(found: bytes | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Assembly:
+def program_of(found: bytearray | str, path: str, chip: str | None = None, numbers: Sequence[str] = ()) -> Assembly:
     """Return the program of what was read of a file, as `load_quietly` has it."""
     from isa.object_file import named_from_bytes
 
