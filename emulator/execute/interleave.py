@@ -254,11 +254,14 @@ class _Going:
             self._done[each] += 1
 
     def stuck(self) -> Trap:
-        """Return the trap of a program of which no queue can go on."""
+        """Return the trap of a program of which no queue can go on.
+
+        Those that stand wait for another, or at a barrier; what is behind them, by a wait bit, is no cause.
+        """
         places = [len(part.core.code) - 1 for part in self._plan.cores]
         for queue in range(len(self._queues)):
             e = self._head(queue)
-            if e is not None and self._instruction(e).row.engine == "sync":
+            if e is not None and self._stands(queue):
                 places[e.core] = e.index
         return deadlock_trap(self._plan, places)
 
