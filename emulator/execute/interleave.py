@@ -26,6 +26,7 @@ from emulator.plan.traps import overlap_trap
 from isa.diagnostic import Place
 from isa.errors import Trap
 from isa.instruction import Instruction
+from isa.memory import hold, limited
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Core
 from isa.row import ENGINES
@@ -86,7 +87,9 @@ class Interleaver:
         """
         self.memory[...] = self._first_bytes
         order = partial(self._order, seed)
-        return self._session.run(inputs, runner=Stepping(self._session, order, self._observers))
+        with limited(None):
+            hold(self._first_bytes.nbytes)
+            return self._session.run(inputs, runner=Stepping(self._session, order, self._observers))
 
     @property
     def memory(self) -> np.ndarray:

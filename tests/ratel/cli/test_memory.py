@@ -15,6 +15,8 @@ import pytest
 import emulator.execute.session
 import ratel
 from emulator.execute.inputs import read_tensor
+from emulator.execute.interleave import Interleaver
+from emulator.plan.load import load
 from isa.errors import InputError
 from isa.memory import UNITS, free, hold, limited, shortage, size_of, spelled
 from isa.object_file import ENTRY, HEADER, MAGIC, VERSION, to_sections
@@ -338,6 +340,23 @@ def test_a_session_that_is_interrupted_as_it_grows_goes_on_as_it_was(monkeypatch
             session.run({"x": two})
         assert session.run({"x": one}).outputs["y"][0] == 2
         assert session.run({"x": two}).outputs["y"][:, 0].tolist() == [3, 4]
+
+
+def test_an_order_of_ones_own_has_the_memories_twice_beside_its_outputs() -> None:
+    """As they are, and as they were at first."""
+    program = ratel.assemble(".output y i8[100K]\nfill y, value=1\nend\n")
+    for memory, enough in ((250_000, False), (350_000, True)):
+        with limited(memory), Interleaver(load(program, program.chip)) as interleaver:
+            if enough:
+                assert interleaver.interleaved(0, {}).outputs["y"].all()
+            else:
+                with pytest.raises(ratel.Trap, match=r"it needs 200.* KiB for what is held already, 100.* for outputs"):
+                    interleaver.interleaved(0, {})
+
+
+def test_the_times_of_a_long_stream_are_told_before_they_are_taken() -> None:
+    with pytest.raises(ratel.Trap, match=r"it needs 152.6 MiB for the times of 1,000,000 tasks; 100.0 MiB"):
+        ratel.time(ratel.assemble(STREAM), tasks=10**6, memory=100 * 2**20)
 
 
 def test_tensors_that_are_read_add_up(tmp_path: Path) -> None:
