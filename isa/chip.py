@@ -6,6 +6,7 @@ Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in 
 section [roofline], give bounds alone (isa/bounds_chip.py).
 """
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -202,7 +203,7 @@ def differences(chip: Chip) -> tuple[str, dict[str, Any]]:
 def with_cycles(chip: Chip | RooflineChip) -> Chip:
     """Return a chip that programs are scheduled and run on; raise ChipError for one of bounds alone."""
     if isinstance(chip, RooflineChip):
-        help = f"`ratel time --chip {chip.name} FILE` gives bounds, as ratel.bounds does in Python"
+        help = f"`ratel time --chip {shlex.quote(chip.name)} FILE` gives bounds, as ratel.bounds does in Python"
         raise ChipError(f"{chip.name} is described by bounds alone, without cycles: {NO_CYCLES}", help)
     return chip
 

@@ -12,6 +12,7 @@ laid, files of several names (hard links would part), read-only ones, and what t
 import errno
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -269,7 +270,7 @@ def _check_may_be_replaced(target: Path, found: os.stat_result, rewritten: bool)
     if not rewritten and is_input(target):
         raise Refused("it is an input of this command", "name another file")
     if not found.st_mode & 0o222 or not os.access(target, os.W_OK):
-        raise Refused("it is read-only", f"`chmod u+w {target}` allows it, or name another file")
+        raise Refused("it is read-only", f"`chmod u+w {shlex.quote(str(target))}` allows it, or name another file")
     if found.st_nlink > 1:
         raise Refused(
             f"it has {found.st_nlink} names (hard links), which would part",
