@@ -32,7 +32,7 @@ from isa.suggest import did_you_mean
 from ratel.cli.options import UsageError, overrides
 
 # Options that only networks have.
-OF_NETWORKS = ("shape", "order", "cores", "batch", "no_host", "part")
+OF_NETWORKS = ("shape", "order", "cores", "batch", "round_once", "no_host", "part")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,6 +164,7 @@ def network_options(options: argparse.Namespace) -> dict[str, Any]:
         "cores": options.cores or 1,
         "batch": options.batch or 1,
         "host": not options.no_host,
+        "round_once": options.round_once,
     }
 
 
