@@ -76,9 +76,7 @@ def test_what_the_host_cannot_compute_is_said_with_its_node() -> None:
     session = ratel.onnx.InferenceSession(made)
     assert session.get_inputs()[0].type == "tensor(string)"
     assert session.run(None, {"x": np.array(["1", "2.5"], object)})[0].tolist() == [1, 2.5]
-    with pytest.raises(
-        ratel.InputError, match="onnxruntime cannot compute Cast 'cast_1' of wrong: .*could not convert"
-    ):
+    with pytest.raises(ratel.InputError, match="onnxruntime cannot compute Cast 'cast_1' of wrong: "):
         session.run(None, {"x": np.array(["1", "two"], object)})
 
 
