@@ -7,7 +7,7 @@ functions of the chip's own, and onnxruntime's are its own, too: `INEXACT` says 
 is noted in the plan.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,11 +50,11 @@ INEXACT: Mapping[str, Error] = {
 }
 
 
-def floats(low: Lowering, node: Node) -> list[View]:
-    """Return the inputs of a node, all of which have to be float32."""
+def floats(low: Lowering, node: Node, others: Sequence[str] = ()) -> list[View]:
+    """Return the inputs of a node, all of which have to be float32, or of the other types that are named."""
     views = []
     for name in filter(None, node.inputs):
-        if (dtype := low.value(name).dtype) != np.float32:
+        if (dtype := low.value(name).dtype) != np.float32 and dtype.name not in others:
             raise Refusal(f"it is of {dtype}; element by element the chip computes float32")
         views.append(low.view(name))
     return views
@@ -71,10 +71,14 @@ def temporary(low: Lowering, node: Node, like: View, name: str) -> View:
 
 
 def folded(word: str) -> Callable[[Lowering, Node], None]:
-    """Return what lowers Add, Sub, Mul, Div, Max, Min, Sum: `word` of all inputs, from the first on."""
+    """Return what lowers Add, Sub, Mul, Div, Max, Min, Sum: `word` of all inputs, from the first on.
+
+    Integers, too, where one of them is the result, and a float holds each.
+    """
+    whole = ("int8", "uint8", "int16") if word in ("max", "min") else ()
 
     def lower(low: Lowering, node: Node) -> None:
-        first, *others = floats(low, node)
+        first, *others = floats(low, node, whole)
         if not others:
             low.views[node.outputs[0]] = first
             return
