@@ -29,7 +29,11 @@ def window(node: Node, x: Sequence[int], kernel: Sequence[int]) -> dict[str, Any
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         for k in range(rank):
             reach = (kernel[k] - 1) * dilations[k] + 1
-            total = max((-(-x[k] // strides[k]) - 1) * strides[k] + reach - x[k], 0)
+            total = (-(-x[k] // strides[k]) - 1) * strides[k] + reach - x[k]
+            if total < 0:
+                raise Refusal(
+                    "its stride passes its window, and its padding is chosen: that leaves elements out in front"
+                )
             less, more = total // 2, total - total // 2
             pads[k], pads[k + rank] = (less, more) if auto == "SAME_UPPER" else (more, less)
     if rank == 1:

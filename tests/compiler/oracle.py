@@ -17,7 +17,8 @@ from onnx import helper, numpy_helper
 
 import ratel
 from compiler import exchange
-from compiler.compile import Compiled, compile
+from compiler.compile import compile
+from compiler.compiled import Compiled
 from compiler.graph import Graph
 from compiler.runtime import model_of, session
 from compiler.steps import Plan, Tensor
