@@ -98,6 +98,16 @@ def test_comparisons(op: str) -> None:
     check(net)
 
 
+@pytest.mark.parametrize("op", ["Equal", "Less", "GreaterOrEqual"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_comparisons_of_whole_numbers_with_one(op: str, turned: bool) -> None:
+    """Of 32 bits, also where a float does not hold them."""
+    x = np.array([-(2**31), -257, -256, -255, 0, 2**24, 2**24 + 1, 2**31 - 1], np.int32)
+    for number in (-256, 0, 256):
+        names = "c x" if turned else "x c"
+        check(network((op, names, "y"), given={"x": x}, constants={"c": np.int32(number)}))
+
+
 @few
 @given(st.data())
 def test_prelu(data: st.DataObject) -> None:
