@@ -117,7 +117,7 @@ def program_of(found: bytearray | str | Model, options: argparse.Namespace, chip
 
     if isinstance(found, str):
         return assemble_text(found, options.file, chip, options.set)
-    if not isinstance(found, bytes):
+    if not isinstance(found, bytearray):
         program = compiled_for(options, chip).parts[options.part - 1].program
         assert program is not None, "commands are given parts of the chip"
         return Assembly(program)
