@@ -47,9 +47,18 @@ def quantization() -> Any:
     """Return the package onnxruntime.quantization with those of its modules that are used; raise as `onnxruntime`."""
     onnx()
     onnxruntime()
-    import onnxruntime.quantization as package
-    from onnxruntime.quantization import calibrate, onnx_quantizer, qdq_quantizer, quant_utils, registry  # noqa: F401
-
+    try:
+        import onnxruntime.quantization as package
+        from onnxruntime.quantization import (  # noqa: F401
+            calibrate,
+            onnx_quantizer,
+            qdq_quantizer,
+            quant_utils,
+            registry,
+        )
+    except ImportError as error:
+        # It is part of onnxruntime, and some versions of it need further packages.
+        raise InputError(f"onnxruntime's quantiser cannot be used ({error})", EXTRA) from error
     return package
 
 

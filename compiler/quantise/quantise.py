@@ -178,7 +178,8 @@ def _prepared(proto: Any, source: Model) -> Any:
                 f"{source.name} is quantised already: {node.op_type} {node.name or node.output[0]!r}",
                 "`ratel compile` takes it as it is; quantise the network of floats that it was made of",
             )
-    return prepared(serialised(proto, source), source.name)
+    whole = serialised(proto, source, "its quantiser does", "quantise it in parts")
+    return prepared(whole, source.name)
 
 
 def _inputs(real: Any, name: str) -> list[Input]:

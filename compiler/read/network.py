@@ -112,7 +112,7 @@ def _refuse_type(kind: str, what: str, source: Model) -> None:
     if kind in SMALL_FLOATS:
         raise InputError(
             f"{source.name} computes in {kind.lower()}: {what} is of it",
-            "export it in float32, and quantise it to integers of 8 bits: onnxruntime.quantization",
+            "export it in float32, and quantise it to integers of 8 bits: `ratel quantise`",
         )
 
 

@@ -49,7 +49,7 @@ def quantise(options: argparse.Namespace) -> int:
     from ratel.show.progress import Progress
 
     model = read_program(options.file)
-    if isinstance(model, bytes | str):
+    if isinstance(model, bytearray | str):
         raise RatelError(f"{options.file} is no ONNX network", "networks are quantised, as they were exported: .onnx")
     if options.network is not None:
         if not options.network.endswith(".onnx"):
