@@ -94,16 +94,20 @@ def measured(
 
 
 def output_error(floats: Floats, made: Made, samples: Iterable[Feeds]) -> float:
-    """Return the relative error of a quantised network's worst output."""
+    """Return the relative error of a quantised network's worst output; of floats, where any output is of them.
+
+    Numbers of classes and the like are further apart than what they stand for.
+    """
     runner = session(made.proto.SerializeToString(), name=floats.name)
-    sums = {name: Sums() for name in floats.outputs}
+    sums: dict[str, dict[str, Sums]] = {}
     for feeds in samples:
         right, found = floats.run(feeds), _run(runner, floats.name, floats.outputs, feeds)
-        for name, one in sums.items():
-            # Not texts, nor sequences.
-            if isinstance(right[name], np.ndarray) and right[name].dtype.kind in "fiub":
-                one.add(right[name], found[name])
-    return max((one.error for one in sums.values()), default=0.0)
+        for name in floats.outputs:
+            # Others are texts, or sequences.
+            if isinstance(right[name], np.ndarray) and (kind := right[name].dtype.kind) in "fiub":
+                sums.setdefault(kind, {}).setdefault(name, Sums()).add(right[name], found[name])
+    kinds = [sums["f"]] if "f" in sums else sums.values()
+    return max((one.error for kind in kinds for one in kind.values()), default=0.0)
 
 
 def _run(runner: Any, name: str, names: Sequence[str], feeds: Feeds) -> dict[str, NDArray[Any]]:

@@ -35,6 +35,8 @@ def prepared(model: bytes, name: str) -> Any:
     inputs = [one for one in proto.graph.input if one.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
+    # onnxruntime refuses two of one name.
+    _names(proto)
     proto.ir_version = max(proto.ir_version, LEAST_IR)
     proto = basic(proto.SerializeToString(), name)
     # It has those of all operators that onnxruntime knows.

@@ -123,6 +123,8 @@ def quantise(
     samples = Samples(name, _inputs(real, name), data)
     kinds, sample_bytes = floats_of(Floats(real, name, _results(real)), next(iter(samples)))
     total = len(samples)
+    if not kinds:
+        raise InputError(f"nothing of {name} is quantised: it makes nothing of float32", "export it in float32")
 
     def told(what: str) -> Callable[[int], None]:
         advance(what, 0, total)

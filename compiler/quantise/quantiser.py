@@ -111,6 +111,7 @@ def made(
         else:
             quantiser = package.qdq_quantizer.QDQQuantizer(model, True, False, *behind)
         quantiser.quantize_model()
+        quantiser.model.topological_sort()
         result = quantiser.model.model
         integers = quantiser.quantized_value_map if form == "qoperator" else {}
     return Made(result, _held(proto, result, integers))

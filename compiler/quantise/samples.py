@@ -59,6 +59,8 @@ class Samples:
 
     def __init__(self, network: str, inputs: Sequence[Input], data: Any) -> None:
         """Check all of it; raise InputError for names, types, shapes and values that are not the network's."""
+        if not inputs:
+            raise InputError(f"{network} has no inputs: there is nothing to calibrate it with")
         self.inputs = {one.name: one for one in inputs}
         self.sources = _sources(network, self.inputs, data)
         counts = {}
@@ -67,7 +69,7 @@ class Samples:
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{number} of {name!r}" for name, number in counts.items())
             raise InputError(f"the inputs of {network} have different numbers of samples: {said}", "give as many each")
-        self.count = next(iter(counts.values()), 0)
+        (self.count,) = set(counts.values())
         if not self.count:
             raise InputError(f"the calibration data of {network} hold no samples", GIVE)
 

@@ -62,7 +62,7 @@ def network(change: Callable[[Weights], None] = same, batch: int | str = "N", op
         nodes,
         "small",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 5])],
         [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -84,6 +84,7 @@ def quantise(model: Any, data: Any = None, **options: Any) -> Any:
 def test_what_is_quantised_is_exact_on_the_chip(options: dict) -> None:
     made = quantise(network(batch=1, opset=11), **options)
     model = onnx.load_model_from_string(made.data)
+    onnx.checker.check_model(model)
     check(Network(model, {"x": samples(1)}))
     # The error that is told is that of the network which is written.
     right, found = (
@@ -172,11 +173,10 @@ def test_wrong_files_are_told(tmp_path: Path) -> None:
         assert path.name in refused.value.message and refused.value.help
 
 
-def plain() -> onnx.ModelProto:
+def plain(kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
     """Return a network in which there is nothing to quantise."""
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])
-    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph([helper.make_node("Erf", ["x"], ["y"])], "plain", [value], [out])
+    value, out = (helper.make_tensor_value_info(name, kind, [3]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Exp", ["x"], ["y"])], "plain", [value], [out])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -187,6 +187,7 @@ def test_wrong_networks_and_options_are_told() -> None:
     cases: list[tuple[Any, Any, dict, str]] = [
         (alone(), {"x": samples()}, {}, "is quantised already: QuantizeLinear"),
         (plain(), nothing, {}, "nothing of plain is quantised"),
+        (plain(TensorProto.DOUBLE), {"x": np.ones((2, 3))}, {}, "nothing of float32"),
         (network(), None, {"keep": everything}, "all that would be is kept in floats"),
         (network(), None, {"keep": ["conv4"]}, "has no layer 'conv4' to keep"),
         (network(), None, {"form": "qd"}, "there is no form 'qd'"),
