@@ -1,7 +1,8 @@
 """The passes in turn, from a network of floats and calibration data to one of integers with its errors by layer."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -25,6 +26,8 @@ WORST = 3
 TRIAL_SECONDS = 60.0
 # What a tensor goes through with its values: who mends what an operator reads mends it before them.
 PASSING = ("Relu", "Clip", "LeakyRelu", "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice")
+# An error that is this part of another, or more, is as good as the same.
+COUNTS = 0.95
 # Told what is being done, and how much of how much is.
 Advance = Callable[[str, int, int], None]
 
@@ -70,6 +73,14 @@ class Quantised:
     layers: tuple[Layer, ...]
     trials: tuple[Trial, ...]
 
+    @property
+    def advised(self) -> Trial | None:
+        """The trial of the fewest layers that gains about as much as any; None where none gains a part that counts."""
+        if not self.trials or self.trials[0].error >= COUNTS * self.error:
+            return None
+        good = [trial for trial in self.trials if COUNTS * trial.error <= self.trials[0].error]
+        return min(good, key=lambda trial: len(trial.keep))
+
     def save(self, path: str | Path) -> None:
         """Write the network; raise RatelError where that cannot be."""
         write_whole(path, self.data)
@@ -92,6 +103,7 @@ class Quantised:
             "error": number(self.error),
             "layers": layers,
             "trials": trials,
+            "advised": None if self.advised is None else list(self.advised.keep),
         }
 
 
@@ -111,7 +123,7 @@ def quantise(
 
     `data` are arrays by the names of inputs (or one array, or a list of such by name, one a sample), or the path of an
     .npz file or a folder of them. Nodes named in `keep` stay in floats. The `trials` worst layers are tried in floats,
-    each and with those that make its inputs; no trial begins after `seconds`.
+    each and with those that make its inputs, then all that gained; no trial begins after `seconds`.
     Raises InputError for a model that cannot be quantised, data that are not its inputs, and unknown options.
     """
     _one_of(form, FORMS, "form")
@@ -144,13 +156,16 @@ def quantise(
     tried: dict[tuple[str, ...], float] = {}
     until = time.monotonic() + seconds
     asked = _candidates(real, layers, trials)
-    for done, more in enumerate(asked):
-        advance("trials made", done, len(asked))
-        if time.monotonic() >= until:
-            break
-        one = made(real, name, found, form, [*kept, *more], symmetric)
-        if one.quantises:
-            tried[more] = output_error(outputs, one, samples)
+    for done in range(len(asked) + 1):
+        advance("trials made", done, len(asked) + 1)
+        # At last, together what gains something by itself.
+        more = asked[done] if done < len(asked) else _together(tried, error)
+        if not more or more in tried or time.monotonic() >= until:
+            continue
+        with suppress(InputError):  # The quantiser may not take every network of some floats.
+            one = made(real, name, found, form, [*kept, *more], symmetric)
+            if one.quantises:
+                tried[more] = output_error(outputs, one, samples)
     return Quantised(
         name,
         _bytes(first, name),
@@ -244,6 +259,11 @@ def _candidates(real: Any, layers: Sequence[Layer], most: int) -> list[tuple[str
                 left += node.input[:1]
         found[(layer.name, *before)] = None
     return list(found)
+
+
+def _together(tried: Mapping[tuple[str, ...], float], error: float) -> tuple[str, ...]:
+    """Return all layers without which the error is less by a part that counts."""
+    return tuple(dict.fromkeys(name for names, left in tried.items() if left < COUNTS * error for name in names))
 
 
 def _bytes(first: Made, name: str) -> bytes:

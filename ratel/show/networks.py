@@ -114,11 +114,10 @@ def print_quantised(made: Quantised, path: str | None) -> None:
         for trial in made.trials:
             tried.add_row(",".join(trial.keep), percent(trial.error))
         out.print(tried)
-        best = made.trials[0]
-        if best.error < made.error:
+        if (best := made.advised) is not None:
             out.print(f"--keep {','.join(best.keep)} leaves {percent(best.error)} of {percent(made.error)}")
         else:
-            out.print("none of these gains anything")
+            out.print("none of these gains a part that counts")
     if path is not None:
         out.print(f"written: {path}")
 
