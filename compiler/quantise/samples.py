@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emulator.execute.inputs import read_tensor
 from isa.errors import InputError, Trap, shown
-from isa.files import open_given, reason
+from isa.files import is_plain, open_given, reason
 from isa.memory import HELP, limited, shortage
 from isa.npy import Header, NoTensor, read_npy
 from isa.suggest import did_you_mean
@@ -153,6 +153,8 @@ def _given(name: str, value: Any) -> list[Source]:
 
 def _in_archive(path: Path) -> dict[str, list[Source]]:
     """Return the arrays of an .npz file, each read when it is wanted."""
+    if path.exists() and not is_plain(path):
+        raise InputError(f"{path} is no plain file, and samples are read more than once", GIVE)
     try:
         with open_given(path) as file, zipfile.ZipFile(file) as archive:
             members = [name for name in archive.namelist() if not name.endswith("/")]
