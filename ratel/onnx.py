@@ -192,7 +192,8 @@ def checked(compiled: Compiled, feeds: Mapping[str, Any]) -> dict[str, NDArray[A
     if not isinstance(feeds, Mapping):
         raise InputError(f"expected arrays by the names of inputs, not {shown(feeds)}", "as in {'x': array}")
     graph, wrong = compiled.graph, list[InputError]()
-    values: dict[str, NDArray[Any]] = {}
+    # Outputs that no node makes are there already.
+    values = {name: data for name in graph.outputs if (data := graph.values[name].data) is not None}
     for name in feeds:
         if name not in graph.inputs:
             known = f"inputs: {', '.join(graph.inputs)}" if graph.inputs else "it has no inputs"

@@ -16,6 +16,8 @@ from compiler.runtime import extended, onnx
 from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
 
+# onnxruntime's own: its further operators, and those on images whose channels lie last.
+KNOWN_DOMAINS = ("com.microsoft", "com.ms.internal.nhwc")
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 SMALL_FLOATS = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 
@@ -131,7 +133,9 @@ def _is_of_floats_and_scales(proto: Any) -> bool:
 def _node(proto: Any, number: int) -> Node:
     attributes = {one.name: onnx().helper.get_attribute_value(one) for one in proto.attribute}
     domain = "" if proto.domain == "ai.onnx" else proto.domain
-    return Node(proto.op_type, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes, number, proto)
+    # Of domains that nothing here knows, an operator's name says nothing.
+    op = proto.op_type if domain in ("", *KNOWN_DOMAINS) else f"{domain}.{proto.op_type}"
+    return Node(op, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes, number, proto)
 
 
 def _fixed(
