@@ -7,9 +7,7 @@ from tests.longer.models import model_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("chip", "order"), [("hanguang800", "hardware"), ("edge", "hardware"), ("edge", "compiler")]
-)
+@pytest.mark.parametrize(("chip", "order"), [("hanguang800", "hardware"), ("edge", "hardware"), ("edge", "compiler")])
 def test_squeezenet(chip: str, order: str) -> None:
     if not model_path("squeezenet", "u8u8").exists():
         pytest.skip("`python -m tests.longer.models --only squeezenet` makes it")
