@@ -192,6 +192,10 @@ def _chosen(
             pass
     fitting: list[tuple[float, int, Tiling]] = []
     least = 1 << 62
+    behind = "dev" if chip["memory.dev_bytes"] else "pcie"
+    bandwidth = chip[f"memory.{behind}_bytes_per_cycle"]
+    # Of a load and a store.
+    latency = 2 * (chip["me.latency"] + chip[f"memory.{behind}_latency"])
     for order in _orders(axes, shape):
         *others, longest = order
         for sizes in product(*(_sizes(shape[axis]) for axis in others)):
@@ -204,11 +208,14 @@ def _chosen(
                 least = min(least, lm)
                 if lm > local or cb > constants:
                     continue
-                engine = cost(chip, middle).occupancy * _times(shape, tiling)
-                memory = moved / (chip["memory.dev_bytes_per_cycle"] or chip["memory.pcie_bytes_per_cycle"])
-                # What no other tile hides: the first one's loads and the last one's store.
                 count = prod(ceil(shape[axis] / size) for axis, size in tiling.sizes)
-                fitting.append((max(engine, memory) + (engine + memory) / count, moved, tiling))
+                whole = cost(chip, middle)
+                engine = whole.occupancy * _times(shape, tiling)
+                memory = moved / bandwidth
+                # A tile is loaded, computed and stored, while another one in the other buffers is.
+                chain = (engine + memory) / count + whole.latency - whole.occupancy + latency
+                # What no other tile hides: the first one's loads and the last one's store.
+                fitting.append((max(engine, memory, count * chain / 2) + chain, moved, tiling))
                 if (found_one := found_one + 1) == 2:
                     break
     if not fitting:

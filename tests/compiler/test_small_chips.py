@@ -91,6 +91,17 @@ def test_tiles_are_loops() -> None:
     assert lengths[1] <= lengths[0] + 8
 
 
+def test_tiles_are_larger_where_memory_is_far() -> None:
+    """Of tiles that move as much, those whose own chain of load, product and store is hidden by two buffers."""
+    net = chain(np.random.default_rng(1), 64, 16, (16, 16))
+    loads = []
+    for latency in (0, 2000):
+        compiled = compile(net.model, small(40960, memory__dev_latency=latency), host=False)
+        (core,) = compiled.program.cores
+        loads.append(sum(times for one, times in zip(core.code, core.times) if one.row.mnemonic == "load"))
+    assert loads[1] < loads[0]
+
+
 def test_too_small() -> None:
     net = chain(np.random.default_rng(1), 64, 64, (256, 256))
     with pytest.raises(InputError, match=r"QLinearConv 'c0' cannot be cut to fit .* its least part needs"):
