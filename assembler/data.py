@@ -169,7 +169,7 @@ class Reader:
         """Return labels as i32: one for each row, of any integer type in a file."""
         node, evaluator = self._follow(node)
         i32 = DTYPES["i32"]
-        if not isinstance(node, nodes.Text):
+        if not isinstance(node, nodes.Text) or node.value.startswith(HEX):
             return self.tensor(node, i32, (rows,), splat=False)
         header = self.header(node)
         if header.dtype.kind not in "iu":

@@ -1,6 +1,8 @@
 """From Program to text that assembles to the same program: the object file then differs in its debug section only."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from isa.row import ENGINES, WAIT_LETTERS, AttributeSpec, Row
 
 # Data of more elements goes to files, where there may be files.
 INLINE_ELEMENTS = 256
+_Seen = Mapping[str, tuple[np.ndarray, list[DType]]]
 LETTERS = {engine: letter for letter, engine in WAIT_LETTERS.items()}
 
 
@@ -110,15 +113,15 @@ class _Data:
 def _tensors(core: Core, data: _Data) -> list[str]:
     """Return the declarations: symbols and segments, each in their order."""
     lines: list[str] = []
-    owners = _owners(core)
+    owners, seen = _owners(core), _seen(core)
     written = 0
     for position, symbol in enumerate(core.symbols):
         owned = owners.get(position)
         if owned is not None:
-            lines += [_segment(segment, core, data) for segment in core.segments[written:owned]]
+            lines += [_segment(segment, seen, data) for segment in core.segments[written:owned]]
             written = owned + 1
         lines.append(_symbol(symbol, core.segments[owned].data if owned is not None else None, data))
-    return lines + [_segment(segment, core, data) for segment in core.segments[written:]]
+    return lines + [_segment(segment, seen, data) for segment in core.segments[written:]]
 
 
 def _owners(core: Core) -> dict[int, int]:
@@ -126,12 +129,19 @@ def _owners(core: Core) -> dict[int, int]:
 
     Data that overlaps other data belongs to no symbol: text may say so only without a name.
     """
-    intervals = sorted((s.memory, s.address, s.end) for s in core.segments if s.data)
-    intervals += [(s.memory, s.address, s.end) for s in core.symbols if s.kind == "input"]
+    held: list[Segment | Symbol] = [s for s in core.segments if s.data]
+    held += [s for s in core.symbols if s.kind == "input"]
+    begins, ends = (defaultdict[str, list[int]](list) for _ in range(2))
+    for one in held:
+        begins[one.memory].append(one.address)
+        ends[one.memory].append(one.end)
+    for places_of in (*begins.values(), *ends.values()):
+        places_of.sort()
     places: dict[tuple[str, int, int], list[int]] = {}
     for index, segment in enumerate(core.segments):
         low, high, memory = segment.address, segment.end, segment.memory
-        if sum(m == memory and a < high and low < e for m, a, e in intervals) == 1:
+        # Of those that begin before its end all overlap it but those that end before it begins.
+        if bisect_left(begins[memory], high) - bisect_right(ends[memory], low) == 1:
             places.setdefault((memory, low, len(segment.data)), []).append(index)
     owners: dict[int, int] = {}
     last = -1
@@ -180,22 +190,35 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
     return " ".join(parts)
 
 
-def _segment(segment: Segment, core: Core, data: _Data) -> str:
-    dtype = _content_type(segment, core)
+def _segment(segment: Segment, seen: _Seen, data: _Data) -> str:
+    dtype = _content_type(segment, seen)
     shape = (len(segment.data) // dtype.bytes,)
     spelled = data.spell(segment.data, dtype, shape, f"data_{segment.memory}_{segment.address:x}")
     return f".data {dtype}{list(shape)} in {segment.memory} at {segment.address:#x} = {spelled}"
 
 
-def _content_type(segment: Segment, core: Core) -> DType:
-    """Return the type in which code or a symbol sees a segment; bytes where none does."""
+def _seen(core: Core) -> _Seen:
+    """Return where symbols and code see something in each memory: addresses and bytes of elements, and their types."""
     seen: list[Symbol | Operand] = list(core.symbols)
     seen += [operand for instruction in core.code for _, operand in instruction.accesses()]
-    for held in seen:
-        inside = held.memory == segment.memory and segment.address <= held.address < segment.end
-        if inside and not len(segment.data) % held.dtype.bytes and not segment.address % held.dtype.bytes:
-            return held.dtype
-    return I8
+    found = defaultdict[str, list[Symbol | Operand]](list)
+    for one in seen:
+        found[one.memory].append(one)
+    return {
+        memory: (np.array([(one.address, one.dtype.bytes) for one in held]).T, [one.dtype for one in held])
+        for memory, held in found.items()
+    }
+
+
+def _content_type(segment: Segment, seen: _Seen) -> DType:
+    """Return the type in which a symbol or code first sees a segment; bytes where none does."""
+    if segment.memory not in seen:
+        return I8
+    (addresses, sizes), dtypes = seen[segment.memory]
+    inside = (segment.address <= addresses) & (addresses < segment.end)
+    fits = (len(segment.data) % sizes == 0) & (segment.address % sizes == 0)
+    first = np.flatnonzero(inside & fits)
+    return dtypes[first[0]] if len(first) else I8
 
 
 def _checks(program: Program, data: _Data) -> list[str]:
@@ -227,29 +250,29 @@ def _code(program: Program, number: int) -> list[str]:
         while name in taken:
             name += "_"
         counters.append(name)
+    speller = _Speller(program, number, counters)
     lines, depth = [], 0
     for instruction, trips in zip(core.code, core.trips(), strict=True):
         mnemonic = instruction.row.mnemonic
         if mnemonic == "brnz":
             depth -= 1
-        lines.append("    " * depth + _Speller(program, number, counters, trips).instruction(instruction))
+        lines.append("    " * depth + speller.instruction(instruction, trips))
         if mnemonic == "loop":
             depth += 1
     return lines
 
 
 class _Speller:
-    """Spells the instructions of one place in the loops."""
+    """Spells the instructions of a core."""
 
-    def __init__(self, program: Program, number: int, counters: Sequence[str], trips: Sequence[int]) -> None:
+    def __init__(self, program: Program, number: int, counters: Sequence[str]) -> None:
         self.program = program
         self.number = number
         core = program.cores[number]
         self.by_name = {symbol.name: symbol for symbol in core.symbols}
         self.counters = counters
-        self.trips = trips
 
-    def instruction(self, instruction: Instruction) -> str:
+    def instruction(self, instruction: Instruction, trips: Sequence[int]) -> str:
         row = instruction.row
         if row.mnemonic == "loop":
             (counter,), (count,) = instruction.attributes
@@ -257,7 +280,7 @@ class _Speller:
         if row.mnemonic == "brnz":
             return f"brnz {self.counters[int(instruction.attributes[0][0])]}"
         operands = {
-            spec.name: spelling.operand(operand, self._visible(operand), self.counters, self.trips)
+            spec.name: spelling.operand(operand, self._around(operand, trips), self.counters, trips)
             for spec, operand in zip(row.operands, instruction.operands, strict=True)
             if operand is not None
         }
@@ -282,15 +305,16 @@ class _Speller:
         waits = f"(w.{letters}) " if letters else ""
         return f"{waits}{row.mnemonic} {', '.join(arguments + words)}".rstrip()
 
-    def _visible(self, operand: Operand) -> list[tuple[str, Symbol]]:
-        """Return the tensors that an operand may lie in, each with what stands before its name."""
+    def _around(self, operand: Operand, trips: Sequence[int]) -> list[tuple[str, Symbol]]:
+        """Return the tensors that an operand lies in, each with what stands before its name."""
+        low, high = operand.extent(trips)
         cores = [self.number] if operand.core is None else [operand.core]
         if operand.memory in SHARED:
             cores += [k for k in range(len(self.program.cores)) if k != self.number]
         return [
             ("" if core == self.number else f"core{core}.", symbol)
             for core in cores
-            for symbol in self.program.cores[core].symbols
+            for symbol in self.program.cores[core].around(operand.memory, low, high)
         ]
 
     def _word(self, word: str, choice: AttributeSpec, operands: dict[str, str], attributes: dict[str, Value]) -> str:

@@ -6,14 +6,9 @@ from typing import Any
 
 from compiler import regions, tables
 from compiler.compiled import Compiled, Part
-from compiler.emit import Section, emit
-from compiler.fit.arrange import arranged, banded
-from compiler.fit.batch import batched
+from compiler.emit import emit
 from compiler.fit.fuse import fused, joined
-from compiler.fit.homes import homes
-from compiler.fit.place import placed
-from compiler.fit.roll import Item, rolled
-from compiler.fit.tile import tiled
+from compiler.fit.sections import sections_of
 from compiler.graph import Graph, Node, Refusal
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import MAX_DECLARED, Lowering
@@ -25,9 +20,6 @@ from isa.chip import Chip, load_chip
 from isa.errors import InputError, shown
 from isa.program import ORDERS
 from isa.suggest import did_you_mean
-
-# Of what is free of local memory, tiles are given so much at first, and less where places are not found.
-SHARES = (1.0, 0.85, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -103,43 +95,13 @@ def _part(region: regions.Region, plan: Plan | None, whole: Graph, chip: Chip, o
     graph = region.graph
     if plan is not None:
         plan = fused(joined(plan) if options.round_once else plan)
-        sections = _sections(plan, graph, chip, options)
+        sections = sections_of(plan, graph, chip, options.cores, options.batch)
         b = emit(sections, graph, chip, options.order, options.keep)
         return Part(region.side, graph, b.build(), b.text(), tuple(section.plan for section in sections), files=b.files)
     given = {name: (whole.values[name].dtype, whole.values[name].shape) for name in graph.inputs}
     read = {name for node in graph.nodes for name in node.inputs if name}
     constants = {name: data for name in read if (data := whole.values[name].data) is not None}
     return Part(region.side, graph, model=model_of(graph.nodes, given, constants, graph.outputs, whole.opsets))
-
-
-def _sections(plan: Plan, graph: Graph, chip: Chip, options: Options) -> list[Section]:
-    """Return what each core does: the same, for images of its own."""
-    buffers = 2 if options.cores * options.batch > 1 else 1
-    sections = []
-    for core in range(options.cores):
-        suffix = str(core) if options.cores > 1 else ""
-        own = batched(plan, graph, options.batch, suffix, buffers)
-        at_home = homes(own, chip)
-        if set(at_home.values()) <= {"lm", "cb"}:
-            items: Sequence[Item] = arranged(banded(own.steps, chip), chip)
-        else:
-            items = _in_tiles(own, at_home, chip)
-        sections.append(Section(own, items, at_home))
-    return sections
-
-
-def _in_tiles(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[Item]:
-    """Return a plan in tiles: smaller ones where their buffers find no places between what stays."""
-    for share in SHARES:
-        items = rolled(tiled(plan.steps, at_home, chip, share))
-        try:
-            placed(items, [*plan.inputs.values(), *plan.outputs.values()], at_home, chip)
-        except InputError:
-            if share == SHARES[-1]:
-                raise
-        else:
-            break
-    return items
 
 
 def refusals(graph: Graph) -> dict[Node, str]:

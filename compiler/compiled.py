@@ -84,6 +84,11 @@ class Compiled:
     refused: Mapping[Node, str]
     images: int = 1
 
+    @property
+    def inexact(self) -> dict[Node, str]:
+        """The nodes that the chip computes in its own way, each with how far it may be from onnxruntime's."""
+        return {node: far for part in self.parts for plan in part.plans for node, far in plan.inexact.items()}
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an input or an output as a task has it."""
         first, *rest = self.graph.values[name].shape or (1,)
@@ -144,11 +149,14 @@ class Compiled:
             "instructions": sum(part.get("instructions", 0) for part in parts),
             "cycles": None if None in cycles else sum(cycles),
             "parts": parts,
-            "host": [
-                {"node": node.number, "operator": node.op, "name": node.name or node.outputs[0], "why": why}
-                for node, why in self.refused.items()
-            ],
+            "host": [{**_named(node), "why": why} for node, why in self.refused.items()],
+            "inexact": [{**_named(node), "error": far} for node, far in self.inexact.items()],
+            **{what: self._said(what) for what in ("fused", "unfused")},
         }
+
+    def _said(self, what: str) -> list[str]:
+        """Return what the plans of the parts say, which is the same for each core."""
+        return [one for part in self.parts for plan in part.plans[:1] for one in getattr(plan, what)]
 
 
 def held(program: Program) -> dict[str, int]:
@@ -159,6 +167,10 @@ def held(program: Program) -> dict[str, int]:
         for memory, end in symbols + [(segment.memory, segment.end) for segment in core.segments]:
             most[memory] = max(most.get(memory, 0), end)
     return most
+
+
+def _named(node: Node) -> dict[str, Any]:
+    return {"node": node.number, "operator": node.op, "name": node.name or node.outputs[0]}
 
 
 def _described(graph: Graph, name: str) -> dict[str, Any]:

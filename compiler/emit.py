@@ -8,20 +8,12 @@ from typing import Any
 from assembler.builder.builder import Builder
 from compiler.fit.place import Place, placed
 from compiler.fit.roll import Item, Loop, flat
+from compiler.fit.sections import Section
 from compiler.fit.waits import waits
 from compiler.graph import Graph, Node
-from compiler.steps import BYTES, EW2_WORDS, Plan, Step, Tensor, View, dense
+from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View, dense
 from isa.chip import Chip
 from isa.table import MNEMONICS
-
-
-@dataclass(frozen=True)
-class Section:
-    """What one core does: its plan, the items that compute it, and the memory of each tensor."""
-
-    plan: Plan
-    items: Sequence[Item]
-    homes: Mapping[Tensor, str]
 
 
 def emit(sections: Sequence[Section], graph: Graph, chip: Chip, order: str, keep: bool) -> Builder:

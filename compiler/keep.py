@@ -37,7 +37,7 @@ def packed(compiled: Compiled, notes: Mapping[str, str]) -> bytes:
             {
                 "side": part.side,
                 "graph": _graph(part.graph),
-                "plans": [_plan(plan) for plan in part.plans],
+                "plans": [_plan(plan, part.graph) for plan in part.plans],
                 "bytes": len(blob),
             }
             for part, blob in zip(compiled.parts, blobs, strict=True)
@@ -75,7 +75,8 @@ def unpacked(data: bytes, chip: Chip, holds: Callable[[Mapping[str, str]], bool]
             program = from_bytes(blob)
         except ObjectError:
             return None
-        parts.append(Part(one["side"], own, program, plans=tuple(map(_as_plan, one["plans"]))))
+        plans = tuple(_as_plan(plan, own) for plan in one["plans"])
+        parts.append(Part(one["side"], own, program, plans=plans))
     refused = {graph.nodes[place]: why for place, why in said["refused"]}
     return Compiled(graph, chip, tuple(parts), refused, said["images"])
 
@@ -104,8 +105,8 @@ def _as_graph(said: Mapping[str, Any]) -> Graph:
     return Graph(said["name"], inputs, outputs, values, tuple(nodes), said["opsets"], said["reader"])
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
-    """Return what a plan says of its ends, and where values lie."""
+def _plan(plan: Plan, graph: Graph) -> dict[str, Any]:
+    """Return what a plan says of its ends and of its nodes, and where values lie."""
     views = {name: view for name, view in plan.views.items() if view.tensor.data is None}
     ends = [*plan.inputs.values(), *plan.outputs.values()]
     tensors = list(dict.fromkeys([*ends, *(view.tensor for view in views.values())]))
@@ -115,10 +116,13 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "inputs": {name: number[tensor] for name, tensor in plan.inputs.items()},
         "outputs": {name: number[tensor] for name, tensor in plan.outputs.items()},
         "views": {name: [number[v.tensor], v.offset, v.shape, v.strides] for name, v in views.items()},
+        "inexact": [[graph.nodes.index(node), far] for node, far in plan.inexact.items()],
+        "fused": plan.fused,
+        "unfused": plan.unfused,
     }
 
 
-def _as_plan(said: Mapping[str, Any]) -> Plan:
+def _as_plan(said: Mapping[str, Any], graph: Graph) -> Plan:
     tensors = [
         Tensor(name, dtype, tuple(shape), kind, None, scale, zero, tuple(axes))
         for name, dtype, shape, kind, scale, zero, axes in said["tensors"]
@@ -128,4 +132,5 @@ def _as_plan(said: Mapping[str, Any]) -> Plan:
         name: View(tensors[k], offset, tuple(shape), tuple(strides))
         for name, (k, offset, shape, strides) in said["views"].items()
     }
-    return Plan((), inputs, outputs, views)
+    inexact = {graph.nodes[place]: far for place, far in said["inexact"]}
+    return Plan((), inputs, outputs, views, inexact, tuple(said["fused"]), tuple(said["unfused"]))

@@ -6,6 +6,7 @@ Sizes are in bytes, rates in bytes or elements a cycle, latencies and depths in 
 section [roofline], give bounds alone (isa/bounds_chip.py).
 """
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from isa.chip_file import RATE as _RATE
 from isa.chip_file import WORD as _WORD
 from isa.chip_file import check_complete, legal, read, sections
 from isa.errors import ChipError
-from isa.files import read_whole
+from isa.files import MAX_CHIP_BYTES, read_whole
 from isa.suggest import did_you_mean
 
 CHIPS = Path(__file__).parent / "chips"
@@ -191,7 +192,7 @@ def load_description(which: str | Path | Chip | RooflineChip, **overrides: Any) 
         known = f"known chips: {', '.join(chip_names())}; or give a .toml file"
         raise ChipError(f"there is no chip {text!r}", did_you_mean(text, chip_names(), known))
     try:
-        data = tomllib.loads(read_whole(path, ChipError).decode("utf-8"))
+        data = tomllib.loads(read_whole(path, ChipError, MAX_CHIP_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ChipError(f"{path} is not TOML: {error}", "it must be UTF-8 text, as https://toml.io has it") from error
     chip = read_roofline_chip(data, text) if "roofline" in data else _read(data, text)
@@ -216,7 +217,7 @@ def _shipped() -> tuple[Chip, ...]:
 def with_cycles(chip: Chip | RooflineChip) -> Chip:
     """Return a chip that programs are scheduled and run on; raise ChipError for one of bounds alone."""
     if isinstance(chip, RooflineChip):
-        help = f"`ratel time --chip {chip.name} FILE` gives bounds, as ratel.bounds does in Python"
+        help = f"`ratel time --chip {shlex.quote(chip.name)} FILE` gives bounds, as ratel.bounds does in Python"
         raise ChipError(f"{chip.name} is described by bounds alone, without cycles: {NO_CYCLES}", help)
     return chip
 

@@ -12,6 +12,7 @@ laid, files of several names (hard links would part), read-only ones, and what t
 import errno
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +23,8 @@ from typing import BinaryIO
 
 from isa.errors import RatelError
 
-# Of a text, and of a chip file; of an object file, which holds the weights.
-MAX_TEXT_BYTES, MAX_OBJECT_BYTES = 16 * 2**20, 2**36
+# Of a text; of an object file, which holds the weights; of a chip file, whose form takes time in the square of it.
+MAX_TEXT_BYTES, MAX_OBJECT_BYTES, MAX_CHIP_BYTES = 16 * 2**20, 2**36, 2**16
 MOST_LINKS = 40
 # The folders, links in them resolved, whose own links are the system's: to what it has, and what a process has open.
 # Not what lies below: /dev/shm is everybody's, and /proc/self/cwd leads anywhere.
@@ -120,7 +121,24 @@ def read_at_most(file: BinaryIO, most: int) -> bytes:
                 break
         else:
             return b"".join(pieces)
-    raise Refused(f"it is larger than {most >> 20:,} MiB")
+    raise Refused(f"it is larger than {f'{most >> 20:,} M' if most >> 20 else f'{most >> 10:,} K'}iB")
+
+
+def read_on(file: BinaryIO, begin: bytes, length: int) -> bytearray:
+    """Return the bytes of an open file, of which `begin` has been read: `length`, and one more where there is one.
+
+    They are held once. Fewer are returned where there are no more; a plain file's own size counts before it is read.
+    """
+    found = os.fstat(file.fileno())
+    length = min(length, found.st_size) if stat.S_ISREG(found.st_mode) else length
+    data = bytearray(max(length + 1, len(begin)))
+    data[: len(begin)] = begin
+    taken = len(begin)
+    with memoryview(data) as view:
+        while count := file.readinto(view[taken:]):  # type: ignore[attr-defined]
+            taken += count
+    del data[taken:]
+    return data
 
 
 def read_whole(path: str | Path, error: type[RatelError] = RatelError, most: int = MAX_TEXT_BYTES) -> bytes:
@@ -262,7 +280,7 @@ def _check_may_be_replaced(target: Path, found: os.stat_result, rewritten: bool)
     if not rewritten and is_input(target):
         raise Refused("it is an input of this command", "name another file")
     if not found.st_mode & 0o222 or not os.access(target, os.W_OK):
-        raise Refused("it is read-only", f"`chmod u+w {target}` allows it, or name another file")
+        raise Refused("it is read-only", f"`chmod u+w {shlex.quote(str(target))}` allows it, or name another file")
     if found.st_nlink > 1:
         raise Refused(
             f"it has {found.st_nlink} names (hard links), which would part",

@@ -14,16 +14,17 @@ every field is checked, and what is wrong raises ObjectError.
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from isa.chip import chip_of
 from isa.dtypes import DTYPES
 from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
 from isa.file_kinds import MOST, foreign, other_kind
-from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
+from isa.files import MAX_OBJECT_BYTES, open_given, read_on, reason, write_whole
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
@@ -34,6 +35,24 @@ VERSION = 5
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
+MAX_TABLE_BYTES = HEADER.size + ENTRY.size * MAX_SECTIONS + 4
+# What a section becomes takes at most so many times its own bytes: an instruction of 64 some 1,400, an operand of 128
+# some 500 (tracemalloc, CPython 3.11); data are copied, of JSON its marks are counted: a list or a text some 60 each.
+HELD = {"code": 24, "oper": 6, "data": 1, "json": 0}
+HELD_MARK = 64
+
+
+class _Entry(NamedTuple):
+    """What the table says of a section."""
+
+    name: str
+    offset: int
+    length: int
+    checksum: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
 
 
 def save(program: Program, path: str | Path) -> None:
@@ -48,13 +67,39 @@ def save(program: Program, path: str | Path) -> None:
 
 def load(path: str | Path) -> Program:
     """Read a program from `path`."""
-    return named_from_bytes(read_whole(path, ObjectError, MAX_OBJECT_BYTES), path)
-
-
-def named_from_bytes(data: bytes, path: str | Path) -> Program:
-    """Return the program that the bytes of a file hold; what is wrong is said with its path."""
     try:
+        with open_given(path) as file:
+            data = read(file, path)
+    except (OSError, ValueError) as cause:
+        raise ObjectError(f"cannot read {path}: {reason(cause)}") from cause
+    return named_from_bytes(data, path)
+
+
+def read(file: BinaryIO, path: str | Path, begin: bytes = b"") -> bytearray:
+    """Return the bytes of an open object file, of which `begin` has been read.
+
+    Its table says what they will take of memory: they are not read where it is not right, or there is not so much.
+    """
+    begin += file.read(MAX_TABLE_BYTES - len(begin))
+    with _named(path):
+        entries = _table(memoryview(begin))
+        end = entries[-1].end if entries else len(begin)
+        if end > MAX_OBJECT_BYTES:
+            raise ObjectError(f"it is larger than {MAX_OBJECT_BYTES >> 20:,} MiB")
+        _check_room("what the object file holds", _held(entries))
+    return read_on(file, begin, end)
+
+
+def named_from_bytes(data: bytes | bytearray, path: str | Path) -> Program:
+    """Return the program that the bytes of a file hold; what is wrong is said with its path."""
+    with _named(path):
         return from_bytes(data)
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except ObjectError as error:
         raise ObjectError(f"{path}: {error.message}", error.help, error.diagnostics) from None
 
@@ -71,17 +116,21 @@ def to_bytes(program: Program) -> bytes:
     return head + struct.pack("<I", zlib.crc32(head)) + b"".join(sections.values())
 
 
-def from_bytes(data: bytes) -> Program:
+def from_bytes(data: bytes | bytearray) -> Program:
     """Return the program that an object file's bytes hold; raise ObjectError on any other bytes."""
-    _check_room("what the object file holds", 2 * len(data))
-    sections = _split(memoryview(data))
+    view = memoryview(data)
+    entries = _table(view)
+    sections = _split(view, entries)
+    _check_room("what the object file holds", _held(entries) + sum(map(_held_json, sections.items())))
     try:
         program = _read_sections(sections)
     except ChipError as error:
         raise ObjectError(error.message, error.help) from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise ObjectError(f"the object file is malformed: {type(error).__name__} {str(error)[:100]}") from error
-    if list(to_sections(program).items()) != list(sections.items()):
+    # Data that are read to their end are in order; they are not copied once more to see it.
+    found = ((name, b"" if _kind(name) == "data" else section) for name, section in sections.items())
+    if list(to_sections(program, data=False).items()) != list(found):
         raise ObjectError("the object file is not in canonical form", "assemble it again")
     return program
 
@@ -92,8 +141,28 @@ def _check_room(what: str, size: int) -> None:
         raise ObjectError(short, f"make the program's data smaller, {HELP}")
 
 
-def _split(data: memoryview) -> dict[str, memoryview]:
-    """Return the sections by name, none of them copied: weights may take most of a computer's memory."""
+def _kind(name: str) -> str:
+    """Return what a section holds: "code", "oper", "data", or "json"."""
+    kind = "data" if name == "chckdata" else name.partition(".")[0]
+    return kind if kind in ("code", "oper", "data") else "json"
+
+
+def _held(entries: Sequence[_Entry]) -> int:
+    """Return the bytes that the sections of a file and what they become take, JSON only as it stands there."""
+    return sum(entry.length * (1 + HELD[_kind(entry.name)]) for entry in entries)
+
+
+def _held_json(section: tuple[str, memoryview]) -> int:
+    """Return the bytes that JSON becomes: its text, with four bytes for a character, and what each mark may begin."""
+    name, body = section
+    if _kind(name) != "json":
+        return 0
+    text = bytes(body)
+    return 4 * len(text) + HELD_MARK * sum(text.count(mark) for mark in (b"[", b"{", b",", b":"))
+
+
+def _table(data: memoryview) -> list[_Entry]:
+    """Return the entries of the table that an object file begins with; only these bytes are looked at."""
     if len(data) < HEADER.size or data[:8] != MAGIC:
         what, _ = foreign("", bytes(data[:MOST]))
         said = f", but {what}" if what else ""
@@ -108,20 +177,28 @@ def _split(data: memoryview) -> dict[str, memoryview]:
         raise ObjectError("the object file is truncated")
     if struct.unpack_from("<I", data, table_end)[0] != zlib.crc32(data[:table_end]):
         raise ObjectError("the object file's section table is damaged: its checksum differs")
-    sections: dict[str, memoryview] = {}
+    entries: list[_Entry] = []
     expected = table_end + 4
     for name, offset, length, checksum, zero in ENTRY.iter_unpack(data[HEADER.size : table_end]):
         label = name.rstrip(b"\0").decode("ascii", "replace")
-        if offset != expected or zero or label in sections:
+        if offset != expected or zero or label in {entry.name for entry in entries}:
             raise ObjectError(f"the object file's section {shown(label)} is misplaced")
-        body = data[offset : offset + length]
-        if len(body) != length:
-            raise ObjectError(f"the object file is truncated in section {shown(label)}")
-        if zlib.crc32(body) != checksum:
-            raise ObjectError(f"the object file's section {shown(label)} is damaged: its checksum differs")
-        sections[label] = body
+        entries.append(_Entry(label, offset, length, checksum))
         expected += length
-    if expected != len(data):
+    return entries
+
+
+def _split(data: memoryview, entries: Sequence[_Entry]) -> dict[str, memoryview]:
+    """Return the sections by name, none of them copied: weights may take most of a computer's memory."""
+    sections: dict[str, memoryview] = {}
+    for entry in entries:
+        body = data[entry.offset : entry.end]
+        if len(body) != entry.length:
+            raise ObjectError(f"the object file is truncated in section {shown(entry.name)}")
+        if zlib.crc32(body) != entry.checksum:
+            raise ObjectError(f"the object file's section {shown(entry.name)} is damaged: its checksum differs")
+        sections[entry.name] = body
+    if entries and entries[-1].end != len(data):
         raise ObjectError("bytes follow the object file's last section")
     return sections
 
@@ -152,8 +229,8 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(element)
 
 
-def to_sections(program: Program) -> dict[str, bytes]:
-    """Return the bytes of each section by name."""
+def to_sections(program: Program, data: bool = True) -> dict[str, bytes]:
+    """Return the bytes of each section by name; where not `data`, those of data are empty."""
     head = {
         "name": program.name,
         "chip": dict(program.chip.values),
@@ -178,11 +255,11 @@ def to_sections(program: Program) -> dict[str, bytes]:
         ]
         segments = [[s.memory, s.address, _append(blob, s.data)] for s in core.segments]
         sections[f"syms.{k}"] = _json({"symbols": symbols, "segments": segments})
-        sections[f"data.{k}"] = b"".join(blob)
+        sections[f"data.{k}"] = b"".join(blob) if data else b""
         lines.append([[files.setdefault(line.file, len(files)), line.number, line.text] for line in core.lines])
     blob = []
     checks = [[c.output, c.kind, float(c.bound), c.source, _append(blob, c.expected)] for c in program.checks]
-    sections["chck"], sections["chckdata"] = _json(checks), b"".join(blob)
+    sections["chck"], sections["chckdata"] = _json(checks), b"".join(blob) if data else b""
     hashes = dict(program.sources)
     sections["debug"] = _json({"files": list(files), "hashes": [hashes.get(f, "") for f in files], "lines": lines})
     return sections
@@ -210,6 +287,10 @@ class _Blob:
         if self.position > len(self.data):
             raise ObjectError("the object file's data is truncated")
         return bytes(self.data[start : self.position])
+
+    def check_ended(self) -> None:
+        if self.position != len(self.data):
+            raise ObjectError("the object file is not in canonical form", "assemble it again")
 
 
 def _count(value: Any, high: int = 2**62) -> int:
@@ -239,19 +320,19 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
     debug = json.loads(bytes(sections["debug"]))
     files = [_text(name) for name in debug["files"]]
     sources = tuple((file, _text(hashed)) for file, hashed in zip(files, debug["hashes"], strict=True) if hashed)
-    cores = []
+    cores, blobs = [], list[_Blob]()
     for k in range(_count(head["cores"], MAX_CORES)):
         code = decode(bytes(sections[f"code.{k}"]), bytes(sections[f"oper.{k}"]))
         lines = tuple(Line(files[_count(f)], _count(n), _text(t)) for f, n, t in debug["lines"][k])
         described = json.loads(bytes(sections[f"syms.{k}"]))
-        blob = _Blob(sections[f"data.{k}"])
+        blobs.append(blob := _Blob(sections[f"data.{k}"]))
         symbols = tuple(_read_symbol(fields, blob) for fields in described["symbols"])
         segments = tuple(
             Segment(_text(m, MEMORIES), _count(address), blob.take(_count(length)) or b"")
             for m, address, length in described["segments"]
         )
         cores.append(Core(code, lines, segments, symbols))
-    blob = _Blob(sections["chckdata"])
+    blobs.append(blob := _Blob(sections["chckdata"]))
     checks = tuple(
         Check(_text(o), _text(kind, CHECK_KINDS), _number(bound), _text(source), blob.take(_count(length)) or b"")
         for o, kind, bound, source, length in json.loads(bytes(sections["chck"]))
@@ -263,6 +344,8 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
     program = Program(name, chip, order, tuple(cores), checks, head["tasks"], semaphores, barriers, sources)
     for problem in check_program(program):
         raise ObjectError(problem.message, problem.help, (problem,))
+    for blob in blobs:
+        blob.check_ended()
     return program
 
 

@@ -63,6 +63,7 @@ def compile(
     cores: int = 1,
     batch: int = 1,
     host: bool = True,
+    round_once: bool = False,
     memory: int | None = None,
 ) -> Compiled:
     """Compile an ONNX network for a chip: `.program`, `.text`, `.save(path)`, `.summary()`, `.parts`.
@@ -70,15 +71,25 @@ def compile(
     `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open, as in
     {"x": (1, 3, 224, 224)}. Nodes that no engine of the chip computes are the host's, in parts of their own; with
     `host` False they are an error that lists them. `order` is that of the program's instructions, "hardware" or
-    "compiler", with wait bits; each of `cores` computes `batch` images of its own a task. `memory` is how many bytes it
-    may take of this computer, None what is free.
+    "compiler", with wait bits; each of `cores` computes `batch` images of its own a task. With `round_once` a sum takes
+    a product before it is rounded to 8 bits, which is faster, and other than onnxruntime's bits. `memory` is how many
+    bytes it may take of this computer, None what is free.
     Raises InputError for what is no network, or none that is compiled, and where the packages of the extra [onnx] are
     missing; ChipError for a chip that cannot be read.
     """
     from compiler.compile import compile
 
     with limited(memory):
-        return compile(model, load_chip(chip), shapes=shapes, order=order, cores=cores, batch=batch, host=host)
+        return compile(
+            model,
+            load_chip(chip),
+            shapes=shapes,
+            order=order,
+            cores=cores,
+            batch=batch,
+            host=host,
+            round_once=round_once,
+        )
 
 
 def disassemble(program: Program, *, memory: int | None = None) -> str:

@@ -41,6 +41,7 @@ def compiled(
     batch: int = 1,
     host: bool = True,
     keep: bool = False,
+    round_once: bool = False,
     anew: bool = False,
     on_compile: Callable[[str], None] | None = None,
 ) -> Compiled:
@@ -52,7 +53,8 @@ def compiled(
     from compiler.keep import packed, unpacked
 
     folder, shapes = _folder(), shapes or {}
-    options: dict[str, Any] = {"order": order, "cores": cores, "batch": batch, "host": host, "keep": keep}
+    options: dict[str, Any] = {"order": order, "cores": cores, "batch": batch, "host": host}
+    options |= {"keep": keep, "round_once": round_once}
     digest = _digest(model, chip, options)
 
     def path(shapes: Mapping[str, Sequence[int]]) -> Path | None:

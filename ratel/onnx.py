@@ -45,9 +45,9 @@ class InferenceSession:
 
     `path_or_bytes` is a file, its bytes, onnx's ModelProto, or what `ratel.compile` gives. `shapes` fix what the file
     leaves open; each of `cores` computes `batch` images of its own at a time; with `host` False a node that no engine
-    computes is an error; `threads` of this computer share large instructions, results are the same. `memory` is how
-    many bytes it may take of this computer, None what is free. What onnxruntime's own session takes beside, options
-    and providers, is taken, and means nothing here.
+    computes is an error; `round_once` is as in `ratel.compile`; `threads` of this computer share large instructions,
+    results are the same. `memory` is how many bytes it may take of this computer, None what is free. What onnxruntime's
+    own session takes beside, options and providers, is taken, and means nothing here.
     Raises InputError, ChipError and Trap.
     """
 
@@ -64,13 +64,21 @@ class InferenceSession:
         cores: int = 1,
         batch: int = 1,
         host: bool = True,
+        round_once: bool = False,
         threads: int = 1,
         memory: int | None = None,
     ) -> None:
         self._memory = memory
         with limited(memory):
             self.compiled = _compiled(
-                path_or_bytes, load_chip(chip), shapes=shapes, order=order, cores=cores, batch=batch, host=host
+                path_or_bytes,
+                load_chip(chip),
+                shapes=shapes,
+                order=order,
+                cores=cores,
+                batch=batch,
+                host=host,
+                round_once=round_once,
             )
         self._parts: list[tuple[Part, Any]] = []
         for part in self.compiled.parts:

@@ -5,6 +5,7 @@
 
 | file | what it does |
 |---|---|
+| `sections` | what each core does |
 | `fuse` | steps that become one instruction |
 | `batch` | the same steps for several images |
 | `homes` | the memory that each tensor is at home in |

@@ -8,10 +8,12 @@ pool works on the first rows while the convolution before it makes the last.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from compiler.fit.cut import Range, part, rules
 from compiler.fit.tile import cost
 from compiler.steps import BYTES, Step, Tensor, View
+from emulator.timing.costs import Cost
 from isa.chip import Chip
 from isa.table import MNEMONICS
 
@@ -61,10 +63,12 @@ class _Access:
     writes: bool
 
 
-def arranged(steps: Sequence[Step], chip: Chip) -> list[Step]:
-    """Return the steps in the order in which each can begin the earliest; what depends on another stays behind it."""
+def arranged(steps: Sequence[Step], chip: Chip) -> list[int]:
+    """Return the order in which each step can begin the earliest; what depends on another stays behind it."""
     needs, waited = _dependencies(steps)
-    costs = [cost(chip, step) for step in steps]
+    # Those of other images cost the same.
+    known: dict[Any, Cost] = {}
+    costs = [known.get(key := _form(step)) or known.setdefault(key, cost(chip, step)) for step in steps]
     engines = [MNEMONICS[step.mnemonic].engine for step in steps]
     free = dict.fromkeys(engines, 0)
     done = [0] * len(steps)
@@ -76,7 +80,7 @@ def arranged(steps: Sequence[Step], chip: Chip) -> list[Step]:
         begins = {k: max(free[engines[k]], issued, max((done[j] for j in needs[k]), default=0)) for k in ready}
         k = min(ready, key=lambda k: (begins[k], k))
         ready.remove(k)
-        order.append(steps[k])
+        order.append(k)
         free[engines[k]] = begins[k] + costs[k].occupancy
         done[k] = begins[k] + costs[k].latency
         issued += chip["seq.issue_cycles"]
@@ -85,6 +89,12 @@ def arranged(steps: Sequence[Step], chip: Chip) -> list[Step]:
             if not left[j]:
                 ready.append(j)
     return order
+
+
+def _form(step: Step) -> Any:
+    """Return what a step's cost follows."""
+    views = tuple((name, view.dtype, view.shape, view.strides) for name, view in step.operands.items())
+    return step.mnemonic, views, tuple(step.attributes.items())
 
 
 def _dependencies(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]]:

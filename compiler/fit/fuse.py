@@ -93,7 +93,7 @@ def _looked_up(plan: Plan) -> Plan:
         if why := _no_table(uses, made, step):
             left.append(f"{_names(made.node, step.node)}: {why}")
         else:
-            changes |= {made: _with_table(made, step), step: None}
+            changes |= {made: None, step: _with_table(made, step)}
             done.append(_names(made.node, step.node))
     if changes:
         return _looked_up(_changed(plan, changes, done, []))
@@ -242,10 +242,9 @@ def _in_place(plan: Plan) -> Plan:
         if made is None or made.mnemonic not in WRITE_ANYWHERE or made in changes or uses.is_shared(made.out.tensor):
             continue
         if step.out.tensor.kind in ("local", "output") and (out := _over(made.out, step.operands["x"], step.out)):
-            changes |= {
-                made: Step(made.mnemonic, {**made.operands, "out": out}, made.attributes, made.node),
-                step: None,
-            }
+            # In the copy's place in the order: what surrounds the part may be filled before it.
+            written = Step(made.mnemonic, {**made.operands, "out": out}, made.attributes, made.node)
+            changes |= {made: None, step: written}
             done.append(_names(made.node, step.node))
     return _changed(plan, changes, done, [])
 
@@ -305,9 +304,11 @@ def _with_sum(made: Step, step: Step, own: str, other: str) -> Step:
         "out": _moved(made.out, q, out),
         "add": _moved(made.out, q, step.operands[other]),
         "ew1_scale": _const(made, "ew1_scale", _data(made, "ew3_scale", 1.0) * ratio),
-        "ew1_bias": _const(made, "ew1_bias", _data(step, "ew1_bias", 0.0) + zero * ratio),
         "ew2_scale": step.operands["ew2_scale" if other == "add" else "ew1_scale"],
     }
+    bias = _data(step, "ew1_bias", 0.0) + zero * ratio
+    if bias.any():
+        operands["ew1_bias"] = _const(made, "ew1_bias", bias)
     if "table" in step.operands:
         operands["table"] = step.operands["table"]
     attributes = {name: value for name, value in made.attributes.items() if name != "out_zero"}

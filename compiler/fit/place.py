@@ -16,6 +16,10 @@ NAMES = {"lm": "local memory", "cb": "the constant buffer", "dev": "device memor
 SHARING = ("local", "staged")
 
 
+# So many items a place stays free around the life of a tensor, where there is room.
+APART = (16, 8, 4, 2, 0)
+
+
 class Place(NamedTuple):
     """A memory, and an address in it."""
 
@@ -61,6 +65,19 @@ def greedy(lives: Mapping[Tensor, tuple[int, int]]) -> tuple[dict[Tensor, int], 
     return places, total
 
 
+def _apart(lives: Mapping[Tensor, tuple[int, int]], room: int) -> tuple[dict[Tensor, int], int]:
+    """Return places as `greedy` has them, each free for as many items before and behind as there is room for.
+
+    What is written to a place that was just read has to wait for the reader.
+    """
+    for apart in APART:
+        longer = {tensor: (first - apart, last + apart) for tensor, (first, last) in lives.items()}
+        places, size = greedy(longer)
+        if size <= room:
+            break
+    return places, size
+
+
 def placed(
     items: Sequence[Item], ends: Collection[Tensor], homes: Mapping[Tensor, str], chip: Chip, keep: bool = False
 ) -> dict[Tensor, Place]:
@@ -82,7 +99,8 @@ def placed(
             if tensor not in living:
                 found[tensor] = Place(memory, at)
                 at += aligned(tensor.bytes * tensor.buffers)
-        shared, size = greedy({tensor: living[tensor] for tensor in mine if tensor in living})
+        room = chip[f"memory.{memory}_bytes"] - at
+        shared, size = _apart({tensor: living[tensor] for tensor in mine if tensor in living}, room)
         found |= {tensor: Place(memory, at + place) for tensor, place in shared.items()}
         if mine and at + size > chip[f"memory.{memory}_bytes"]:
             raise InputError(

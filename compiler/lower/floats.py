@@ -7,7 +7,7 @@ functions of the chip's own, and onnxruntime's are its own, too: `INEXACT` says 
 is noted in the plan.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,11 +50,11 @@ INEXACT: Mapping[str, Error] = {
 }
 
 
-def floats(low: Lowering, node: Node) -> list[View]:
-    """Return the inputs of a node, all of which have to be float32."""
+def floats(low: Lowering, node: Node, others: Sequence[str] = ()) -> list[View]:
+    """Return the inputs of a node, all of which have to be float32, or of the other types that are named."""
     views = []
     for name in filter(None, node.inputs):
-        if (dtype := low.value(name).dtype) != np.float32:
+        if (dtype := low.value(name).dtype) != np.float32 and dtype.name not in others:
             raise Refusal(f"it is of {dtype}; element by element the chip computes float32")
         views.append(low.view(name))
     return views
@@ -71,10 +71,14 @@ def temporary(low: Lowering, node: Node, like: View, name: str) -> View:
 
 
 def folded(word: str) -> Callable[[Lowering, Node], None]:
-    """Return what lowers Add, Sub, Mul, Div, Max, Min, Sum: `word` of all inputs, from the first on."""
+    """Return what lowers Add, Sub, Mul, Div, Max, Min, Sum: `word` of all inputs, from the first on.
+
+    Integers, too, where one of them is the result, and a float holds each.
+    """
+    whole = ("int8", "uint8", "int16") if word in ("max", "min") else ()
 
     def lower(low: Lowering, node: Node) -> None:
-        first, *others = floats(low, node)
+        first, *others = floats(low, node, whole)
         if not others:
             low.views[node.outputs[0]] = first
             return
@@ -263,6 +267,69 @@ def quick_gelu(low: Lowering, node: Node) -> None:
     low.note(INEXACT["QuickGelu"])
 
 
+# By this much, twice, any number that is not 0 becomes at least 1.
+HUGE = 2.0**100
+
+
+def compared(word: str, negated: bool = False, swapped: bool = False) -> Callable[[Lowering, Node], None]:
+    """Return what lowers Equal, Less, Greater and their like: 1 where a difference is not 0, or above it.
+
+    A difference of finite floats is 0 where they are equal alone; what is not 0 is multiplied until it is at least 1.
+    Integers of 32 bits are compared with constants of less than 2^24: as they become floats, those beyond stay beyond.
+    """
+
+    def lower(low: Lowering, node: Node) -> None:
+        first, second = reversed(node.inputs) if swapped else node.inputs
+        _comparable(low, first, second)
+        views = {"x": low.view(first), "sub": low.view(second)}
+        out = low.result(node, order_of(low, node, *views.values()))
+        far = temporary(low, node, out, "far")
+        write(low, far, views, **({"leaky_relu": -1.0} if word == "other" else {"relu": True}))
+        write(low, far, {"x": far}, ew1_scale=low.const(HUGE), clip=(0.0, 1.0))
+        bias = low.const(1) if negated else None
+        write(low, out, {"x": far}, ew1_scale=low.const(-HUGE if negated else HUGE), ew1_bias=bias, clip=(0.0, 1.0))
+
+    return lower
+
+
+def _comparable(low: Lowering, *names: str) -> None:
+    """Refuse what floats do not hold as far as a comparison needs it."""
+    kinds = {low.value(name).dtype.name for name in names}
+    known = [data for name in names if (data := low.constant(name)) is not None]
+    if kinds <= {"int32", "int64"} and any(np.abs(data.astype(np.int64)).max() < 2**24 for data in known):
+        return
+    if not kinds <= {"float32", "int8", "uint8", "int16", "bool"}:
+        raise Refusal(f"it compares {' and '.join(sorted(kinds))}, which floats do not hold to the last bit")
+
+
+def denied(low: Lowering, node: Node) -> None:
+    """Not: 1 - x."""
+    x = low.view(node.inputs[0])
+    write(low, low.result(node, x.order), {"x": x}, ew1_scale=low.const(-1), ew1_bias=low.const(1))
+
+
+def both(word: str) -> Callable[[Lowering, Node], None]:
+    """Return what lowers And, as the product, and Or, as the greater one."""
+
+    def lower(low: Lowering, node: Node) -> None:
+        x, y = (low.view(name) for name in node.inputs)
+        write(low, low.result(node, order_of(low, node, x, y)), {"x": x, word: y})
+
+    return lower
+
+
+def blended(low: Lowering, node: Node, out: View, mask: View, x: View, y: View) -> None:
+    """Write x where a mask is 1, y where it is 0: x * mask + y * (1 - mask), of finite values."""
+    if out.dtype == "i32":
+        raise Refusal(f"its mask follows the data, and it takes {low.value(node.outputs[0]).dtype}")
+    left = low.local("u8", mask.shape, mask.order, f"{node.outputs[0]}_left")
+    part = low.local(out.dtype, out.shape, out.order, f"{node.outputs[0]}_part")
+    write(low, left, {"x": mask}, ew1_scale=low.const(-1), ew1_bias=low.const(1))
+    write(low, part, {"x": x, "mul": mask})
+    write(low, out, {"x": y, "mul": left})
+    write(low, out, {"x": out, "add": part})
+
+
 FLOATS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Add": folded("add"),
     "Sum": folded("add"),
@@ -285,6 +352,14 @@ FLOATS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "HardSigmoid": hard_sigmoid,
     "HardSwish": hard_swish,
     "Pow": power,
+    "Equal": compared("other", negated=True),
+    "Greater": compared("above"),
+    "Less": compared("above", swapped=True),
+    "LessOrEqual": compared("above", negated=True),
+    "GreaterOrEqual": compared("above", negated=True, swapped=True),
+    "Not": denied,
+    "And": both("mul"),
+    "Or": both("max"),
     "Elu": elu,
     "Erf": erf,
     "Gelu": gelu,

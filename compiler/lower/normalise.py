@@ -19,7 +19,9 @@ def batch(low: Lowering, node: Node) -> None:
         raise Refusal("it is in training mode")
     if (dtype := low.value(node.inputs[0]).dtype) != np.float32:
         raise Refusal(f"it is of {dtype}; the chip normalises float32")
-    g, b, mean, variance = (low.known(node, place, "statistics").astype(f32) for place in range(1, 5))
+    g, b, mean, variance = (
+        low.known(node, place, "mean, variance, scale or bias").astype(f32) for place in range(1, 5)
+    )
     k = (f32(1) / np.sqrt(variance + f32(node.attributes.get("epsilon", 1e-5)))) * g
     o = b - mean * k
     x = low.view(node.inputs[0])
@@ -95,28 +97,41 @@ def quantised_softmax(low: Lowering, node: Node) -> None:
 
 
 def layer(low: Lowering, node: Node) -> None:
-    """LayerNormalization: c = x - mean, fma(c * (1 / sqrt(mean of c * c + eps)), g, b)."""
-    if any(node.outputs[1:]):
-        raise Refusal("its mean or deviation is wanted")
+    """LayerNormalization: c = x - mean, fma(c * d, g, b), d = 1 / sqrt(mean of c * c + eps)."""
     floats(low, node)
-    x, out = rows(low, node, node.inputs[0], _axis(low, node))
+    axis = _axis(low, node)
+    x, out = rows(low, node, node.inputs[0], axis)
     size = x.shape[1]
-    g, b = (low.known(node, place, what) if node.input(place) else None for place, what in ((1, "scale"), (2, "bias")))
-    if any(one is not None and one.size not in (1, size) for one in (g, b)):
+    vectors = [name for name in (node.input(1), node.input(2)) if name]
+    if any(low.value(name).elements not in (1, size) for name in vectors):
         raise Refusal("its scale or bias has other dimensions than it normalises")
-    mean = low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_mean")
+    mean, deviation = (_statistic(low, node, place, x.shape[0]) for place in (1, 2))
     squares = low.local("f32", x.shape, name=f"{node.outputs[0]}_squares")
     low.emit("reduce", mean, x=x, mean=True)
     write(low, out, {"x": x, "sub": mean})
     write(low, squares, {"x": out, "mul": out})
-    low.emit("reduce", mean, x=squares, mean=True)
+    low.emit("reduce", deviation, x=squares, mean=True)
     epsilon = low.const(f32(node.attributes.get("epsilon", 1e-5)))
-    write(low, mean, {"x": mean}, ew1_bias=epsilon, rsqrt=True)
-    chain = {name: low.const(one.reshape(-1)) for name, one in (("ew3_scale", g),) if one is not None}
-    if b is None:
-        write(low, out, {"x": out, "mul": mean}, channels=True, **chain)
+    write(low, deviation, {"x": deviation}, ew1_bias=epsilon, rsqrt=True)
+    write(low, out, {"x": out, "mul": deviation})
+    known = {name: data for name in vectors if (data := low.constant(name)) is not None}
+    if len(known) == len(vectors):
+        names = ("ew1_scale", "ew1_bias") if node.input(1) else ("ew1_bias",)
+        write(
+            low, out, {"x": out}, channels=True, **{k: low.const(known[v].reshape(-1)) for k, v in zip(names, vectors)}
+        )
     else:
-        write(low, out, {"x": out, "mul": mean})
-        scale = {} if g is None else {"ew1_scale": low.const(g.reshape(-1))}
-        write(low, out, {"x": out}, channels=True, ew1_bias=low.const(b.reshape(-1)), **scale)
+        for word, name in zip(("mul", "add"), (node.input(1), node.input(2))):
+            if name:
+                vector = low.reshaped(low.view(name), (low.value(name).elements,))
+                write(low, out, {"x": out, word: vector})
     low.note(INEXACT["LayerNormalization"])
+
+
+def _statistic(low: Lowering, node: Node, place: int, count: int) -> View:
+    """Return a new tensor of one element for each row: an output of the node, where that is wanted."""
+    if place >= len(node.outputs) or not node.outputs[place]:
+        return low.local("f32", (count, 1), name=f"{node.outputs[0]}_{('', 'mean', 'deviation')[place]}")
+    found = low.result(node, place=place).reshaped((count, 1))
+    assert found is not None, "a new tensor takes any shape"
+    return found

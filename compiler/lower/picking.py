@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compiler.graph import Node, Refusal
+from compiler.lower.elementwise import look_up, order_of
+from compiler.lower.floats import blended
 from compiler.lower.lowering import MAX_RANK, Lowering
+from compiler.lower.quantised import f32, quantised
 from compiler.steps import View, merged
 
 
@@ -58,8 +61,15 @@ def gather(low: Lowering, node: Node) -> None:
 
 
 def where(low: Lowering, node: Node) -> None:
-    """Where, its mask constant: both tensors behind each other, and of them the wanted elements, by places."""
-    mask = low.known(node, 0, "mask")
+    """Where, its mask constant: both tensors behind each other, and of them the wanted elements, by places.
+
+    A mask that follows the data blends them.
+    """
+    mask = low.constant(node.inputs[0])
+    if mask is None:
+        views = [low.view(name) for name in node.inputs]
+        blended(low, node, low.result(node, order_of(low, node, *views)), *views)
+        return
     shape = low.value(node.outputs[0]).shape
     x, y = (low.view(name) for name in node.inputs[1:3])
     if (mask == mask.reshape(-1)[0]).all():
@@ -72,6 +82,23 @@ def where(low: Lowering, node: Node) -> None:
         low.move(to, view)
     places = np.where(mask, _places(x, shape), x.elements + _places(y, shape))
     low.views[node.outputs[0]] = low.reshaped(picked(low, both, 0, places), shape)
+
+
+def quantised_where(low: Lowering, node: Node) -> None:
+    """QLinearWhere: of either tensor, as the mask says, rne(f32(f32((q - zero) * scale) / scale of z)) + zero of z."""
+    z = quantised(low, node, 7, 8)
+    mask, views = low.view(node.inputs[0]), []
+    order = order_of(low, node, *(low.view(node.inputs[place]) for place in (1, 4)))
+    out = low.result(node, order)
+    ends = np.iinfo(low.value(node.outputs[0]).dtype)
+    for place in (1, 4):
+        given = quantised(low, node, place + 1, place + 2)
+        view, kind = low.view(node.inputs[place]), np.iinfo(low.value(node.inputs[place]).dtype)
+        numbers = np.arange(kind.min - given.zero, kind.max + 1 - given.zero).astype(f32) * given.one_scale
+        table = np.clip(np.rint(numbers / z.one_scale) + z.zero, ends.min, ends.max)
+        views.append(low.local(out.dtype, view.shape, view.order, f"{node.outputs[0]}_given"))
+        look_up(low, views[-1], view, table)
+    blended(low, node, out, mask, *views)
 
 
 def _places(view: View, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from compiler.graph import Node, Refusal
 from compiler.lower.lowering import MAX_RANK, Lowering, images
-from compiler.lower.quantised import f32, multiplier, quantised
+from compiler.lower.quantised import Quantised, f32, multiplier, quantised
 from compiler.steps import View
 
 MAX_PAD = MAX_DILATION = 255
@@ -29,7 +29,11 @@ def window(node: Node, x: Sequence[int], kernel: Sequence[int]) -> dict[str, Any
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         for k in range(rank):
             reach = (kernel[k] - 1) * dilations[k] + 1
-            total = max((-(-x[k] // strides[k]) - 1) * strides[k] + reach - x[k], 0)
+            total = (-(-x[k] // strides[k]) - 1) * strides[k] + reach - x[k]
+            if total < 0:
+                raise Refusal(
+                    "its stride passes its window, and its padding is chosen: that leaves elements out in front"
+                )
             less, more = total // 2, total - total // 2
             pads[k], pads[k + rank] = (less, more) if auto == "SAME_UPPER" else (more, less)
     if rank == 1:
@@ -49,18 +53,44 @@ def window(node: Node, x: Sequence[int], kernel: Sequence[int]) -> dict[str, Any
 
 def conv(low: Lowering, node: Node) -> None:
     """QLinearConv: NHWC and OHWI; each channel with filters of its own is `dwconv`."""
-    x = quantised(low, node, 1, 2)
-    w = quantised(low, node, 4, 5)
-    y = quantised(low, node, 6, 7)
-    weights = low.known(node, 3, "weight")
+    x, y = quantised(low, node, 1, 2), quantised(low, node, 6, 7)
+    weights, w_zero = _weights(low, node, 3, 5, 0)
+    w = Quantised(low.known(node, 4, "scale").astype(f32).reshape(-1), w_zero)
     bias = low.known(node, 8, "bias") if node.input(8) else None
     _conv(low, node, weights, bias, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=multiplier(x, w, y))
 
 
 def conv_integer(low: Lowering, node: Node) -> None:
     """ConvInteger: the accumulator itself."""
-    zeros = [int(low.known(node, k, "zero point").reshape(-1)[0]) if node.input(k) else 0 for k in (2, 3)]
-    _conv(low, node, low.known(node, 1, "weight"), None, x_zero=zeros[0], w_zero=zeros[1])
+    weights, w_zero = _weights(low, node, 1, 3, 0)
+    _conv(low, node, weights, None, x_zero=_one_zero(low, node, 2), w_zero=w_zero)
+
+
+def _weights(low: Lowering, node: Node, place: int, zero: int, axis: int) -> tuple[NDArray[Any], int]:
+    """Return constant weights and their zero point, which is one: others go from the weights first.
+
+    What is left has to fit 8 bits, as it does where the zero points are near each other.
+    """
+    weights = low.known(node, place, "weight")
+    zeros = low.known(node, zero, "zero point").astype(np.int32).reshape(-1) if node.input(zero) else np.zeros(1, int)
+    if (zeros == zeros[0]).all():
+        return weights, int(zeros[0])
+    shape = [1] * weights.ndim
+    shape[axis] = -1
+    left = weights.astype(np.int32) - zeros.reshape(shape)
+    least, greatest = int(left.min()), int(left.max())
+    if least >= -128 and greatest <= 127:
+        return left.astype(np.int8), 0
+    if greatest - least > 255:
+        raise Refusal("its weights, less the zero point of each channel, take more than 8 bits")
+    return (left - least).astype(np.uint8), -least
+
+
+def _one_zero(low: Lowering, node: Node, place: int) -> int:
+    zeros = low.known(node, place, "zero point").reshape(-1) if node.input(place) else np.zeros(1, np.int8)
+    if (zeros != zeros[0]).any():
+        raise Refusal("its first input has a zero point for each row; the engine has one")
+    return int(zeros[0])
 
 
 def _conv(
@@ -103,34 +133,44 @@ def _zeros(zeros: dict[str, int]) -> dict[str, int]:
 
 
 def matmul(low: Lowering, node: Node) -> None:
-    """QLinearMatMul."""
-    x, w, y = quantised(low, node, 1, 2), quantised(low, node, 4, 5), quantised(low, node, 6, 7)
-    _matmul(
-        low,
-        node,
-        low.view(node.inputs[0]),
-        low.view(node.inputs[3]),
-        x_zero=x.zero,
-        w_zero=w.zero,
-        out_zero=y.zero,
-        ew3_scale=multiplier(x, w, y),
-    )
+    """QLinearMatMul: of two values, or of constant weights with a scale and a zero point for each column."""
+    x, y = quantised(low, node, 1, 2), quantised(low, node, 6, 7)
+    b, w_zero = _second(low, node, 3, 5)
+    w = Quantised(low.known(node, 4, "scale").astype(f32).reshape(-1), w_zero)
+    if w.scale.size not in (1, b.shape[-1]):
+        raise Refusal("its second input has a scale for each matrix of a batch")
+    a, scale = low.view(node.inputs[0]), multiplier(x, w, y)
+    _matmul(low, node, a, b, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=scale)
 
 
 def matmul_integer(low: Lowering, node: Node) -> None:
     """MatMulInteger: the accumulator itself."""
-    zeros = []
-    for place in (2, 3):
-        found = low.known(node, place, "zero point").reshape(-1) if node.input(place) else np.zeros(1, np.int8)
-        if (found != found[0]).any():
-            raise Refusal("it has a zero point for each row or column")
-        zeros.append(int(found[0]))
-    _matmul(low, node, low.view(node.inputs[0]), low.view(node.inputs[1]), x_zero=zeros[0], w_zero=zeros[1])
+    b, w_zero = _second(low, node, 1, 3)
+    _matmul(low, node, low.view(node.inputs[0]), b, x_zero=_one_zero(low, node, 2), w_zero=w_zero)
+
+
+def _second(low: Lowering, node: Node, place: int, zero: int) -> tuple[View, int]:
+    """Return the second factor of a product and its zero point."""
+    name = node.inputs[place]
+    if low.constant(name) is not None:
+        weights, w_zero = _weights(low, node, place, zero, -1)
+        return (low.view(name) if weights is low.constant(name) else low.weight(weights, f"{name}_less_zero")), w_zero
+    zeros = low.known(node, zero, "zero point").reshape(-1) if node.input(zero) else np.zeros(1, np.int8)
+    if (zeros != zeros[0]).any():
+        raise Refusal("its second input follows the data, and has a zero point for each column")
+    return low.view(name), int(zeros[0])
 
 
 def gemm(low: Lowering, node: Node) -> None:
-    """QGemm: with a scale of y as QLinearMatMul, else f32(acc) * f32(alpha * f32(as * bs))."""
-    x, w = quantised(low, node, 1, 2), quantised(low, node, 4, 5)
+    """QGemm: rne(acc * f32(m / ys)) + zero, m = f32(f32(alpha * as) * bs); without a scale of y acc * m."""
+    x = quantised(low, node, 1, 2)
+    name, turned = node.inputs[3], bool(node.attributes.get("transB"))
+    weights, w_zero = low.constant(name), 0
+    if weights is not None:
+        weights, w_zero = _weights(low, node, 3, 5, 0 if turned else 1)
+    elif node.input(5):
+        w_zero = quantised(low, node, 4, 5).zero
+    w = Quantised(low.known(node, 4, "scale").astype(f32).reshape(-1), w_zero)
     alpha = f32(node.attributes.get("alpha", 1.0))
     scales = ((alpha * x.one_scale).astype(f32) * w.scale).astype(f32)
     bias = low.known(node, 6, "bias") if node.input(6) else None
@@ -142,7 +182,7 @@ def gemm(low: Lowering, node: Node) -> None:
         chain |= {"out_zero": y.zero, "ew3_scale": scales / y.one_scale}
     else:
         chain |= {"ew1_scale": scales}
-    a, b = _rows(low, node, low.constant(node.inputs[3]))
+    a, b = _rows(low, node, weights)
     _matmul(low, node, a, b, bias=bias, **chain)
 
 
@@ -164,7 +204,10 @@ def _rows(low: Lowering, node: Node, weights: NDArray[Any] | None) -> tuple[View
             if lies is not None:
                 w = low.weight(np.ascontiguousarray(kept.reshape(columns.shape)), f"{node.name or node.outputs[0]}_w")
                 return lies, w.permuted((1, 0))
-    a, b = low.view(name), low.view(node.inputs[3])
+    a, held = low.view(name), node.inputs[3]
+    b = low.view(held)
+    if weights is not None and weights is not low.constant(held):
+        b = low.weight(weights, f"{held}_less_zero")
     a = a.permuted((1, 0)) if node.attributes.get("transA") else a
     return a, b.permuted((1, 0)) if turned else b
 

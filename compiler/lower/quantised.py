@@ -22,7 +22,7 @@ class Quantised:
     @property
     def one_scale(self) -> Any:
         if self.scale.size != 1:
-            raise Refusal("a scale for each channel stands where one is expected")
+            raise Refusal("a value has a scale for each channel or row, for which the engine has one")
         return self.scale.reshape(-1)[0]
 
 
@@ -33,7 +33,7 @@ def quantised(low: Lowering, node: Node, scale: int, zero: int) -> Quantised:
         return Quantised(scales.reshape(-1), 0)
     zeros = low.known(node, zero, "zero point").astype(np.int64).reshape(-1)
     if zeros.size == 0 or (zeros != zeros[0]).any():
-        raise Refusal("its weights have a zero point for each channel")
+        raise Refusal("a value has a zero point for each channel or row, for which the engine has one")
     return Quantised(scales.reshape(-1), int(zeros[0]))
 
 

@@ -48,6 +48,7 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "Cast": movement.cast,
     "Gather": picking.gather,
     "Where": picking.where,
+    "QLinearWhere": picking.quantised_where,
     "Resize": resizing.resize,
     "Upsample": resizing.resize,
     "ReduceMax": reductions.maximum,

@@ -198,7 +198,8 @@ def _tried(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> l
             said = f"is an operator of {node.domain or 'ONNX'!r} that neither the chip nor onnxruntime has"
         help = "export the model with other operators, or for other sizes"
         raise InputError(f"{node.label} of {name} {said}", help) from None
-    if shapes[0] != shapes[-1]:
+    # ONNX's own operators have rules: those without an answer here say the shape in an input.
+    if shapes[0] != shapes[-1] or (failed and not node.domain):
         raise InputError(
             f"{node.label} of {name}: the shape of its result follows the data",
             "the chip's shapes are fixed: make the input that says it a constant, and export the model again",

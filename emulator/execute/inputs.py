@@ -1,5 +1,6 @@
 """Inputs: the tensors that a program is given, checked and, where they have a scale, quantised."""
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Integral
@@ -67,10 +68,9 @@ def _prepared(program: Program, given: Mapping[str, Any], tasks: int) -> dict[st
             elif symbol.default is not None:
                 prepared[name] = _default(symbol, symbol.default, tasks)
             else:
-                raise InputError(
-                    f"input {name} is missing",
-                    f'give {_form(symbol)}: --input {name}=FILE.npy, or a default in the program: = "FILE.npy"',
-                )
+                option = f"--input {shlex.quote(name)}=FILE.npy"
+                help = f'give {_form(symbol)}: {option}, or a default in the program: = "FILE.npy"'
+                raise InputError(f"input {name} is missing", help)
         except InputError as error:
             wrong.append(error)
     if len(wrong) == 1:

@@ -26,6 +26,7 @@ from emulator.plan.traps import overlap_trap
 from isa.diagnostic import Place
 from isa.errors import Trap
 from isa.instruction import Instruction
+from isa.memory import hold, limited
 from isa.operand import MAX_LOOP_DEPTH
 from isa.program import Core
 from isa.row import ENGINES
@@ -86,7 +87,9 @@ class Interleaver:
         """
         self.memory[...] = self._first_bytes
         order = partial(self._order, seed)
-        return self._session.run(inputs, runner=Stepping(self._session, order, self._observers))
+        with limited(None):
+            hold(self._first_bytes.nbytes)
+            return self._session.run(inputs, runner=Stepping(self._session, order, self._observers))
 
     @property
     def memory(self) -> np.ndarray:
@@ -252,11 +255,14 @@ class _Going:
             self._done[each] += 1
 
     def stuck(self) -> Trap:
-        """Return the trap of a program of which no queue can go on."""
+        """Return the trap of a program of which no queue can go on.
+
+        Those that stand wait for another, or at a barrier; what is behind them, by a wait bit, is no cause.
+        """
         places = [len(part.core.code) - 1 for part in self._plan.cores]
         for queue in range(len(self._queues)):
             e = self._head(queue)
-            if e is not None and self._instruction(e).row.engine == "sync":
+            if e is not None and self._stands(queue):
                 places[e.core] = e.index
         return deadlock_trap(self._plan, places)
 

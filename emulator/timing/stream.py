@@ -30,8 +30,12 @@ from emulator.plan.plan import Plan, repeats_after
 from emulator.timing.costs import transfer_occupancy
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, EngineTime, Schedule, Step
 from emulator.timing.timeline import Timeline, at_most, executed, schedule, transfer_bytes
+from isa.errors import Trap
+from isa.memory import HELP, shortage
 
 COMPUTE = "compute"
+# What is kept of a task takes some 150 (tracemalloc, CPython 3.11): its Times, and when it ends.
+TIMES_BYTES = 160
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,12 @@ def stream(
     on_progress: Callable[[int, int], None] | None = None,
     max_cycles: int | None = None,
 ) -> Stream:
-    """Return the schedule of a plan's tasks; needs no data. What is called and raised is that of `schedule`."""
+    """Return the schedule of a plan's tasks; needs no data.
+
+    What is called and raised is that of `schedule`, and Trap where there is not the memory for the times of all tasks.
+    """
+    if short := shortage({f"the times of {plan.tasks:,} tasks": plan.tasks * TIMES_BYTES}):
+        raise Trap(f"{plan.program.name}: {short}", f"schedule fewer tasks, {HELP}")
     period = repeats_after(plan)
     each = executed(plan, period)
     timelines = []

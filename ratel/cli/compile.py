@@ -33,7 +33,7 @@ def compile(options: argparse.Namespace) -> int:
     from ratel.show.progress import Progress
 
     model = read_program(options.file)
-    if isinstance(model, bytes | str):
+    if isinstance(model, bytearray | str):
         raise RatelError(f"{options.file} is no ONNX network", "a program (.npu) is assembled: `ratel asm`")
     if options.program is not None:
         suffix = Path(options.program).suffix

@@ -15,7 +15,6 @@ from isa.diagnostic import Diagnostic
 from isa.errors import InputError, RatelError
 from isa.file_kinds import ENDINGS, MOST, TEXT_EXPECTED, is_network, other_kind, refuse_foreign
 from isa.files import (
-    MAX_OBJECT_BYTES,
     MAX_TEXT_BYTES,
     Refused,
     is_input,
@@ -32,7 +31,7 @@ from isa.suggest import did_you_mean
 from ratel.cli.options import UsageError, overrides
 
 # Options that only networks have.
-OF_NETWORKS = ("shape", "order", "cores", "batch", "no_host", "part")
+OF_NETWORKS = ("shape", "order", "cores", "batch", "round_once", "no_host", "part")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,40 +40,40 @@ if TYPE_CHECKING:
     from compiler.read.model import Model
 
 
-def read_program(path: str) -> bytes | str | Model:
+def read_program(path: str, text: bool = False) -> bytearray | str | Model:
     """Return the bytes of an object file, the text of a program, or a network as it is; a pipe is read once.
 
-    Raises RatelError for a file of another kind, which is said.
+    Raises RatelError for a file of another kind, which is said, and for an object file where it has to be a `text`.
     """
-    from isa.object_file import MAGIC
+    from isa.object_file import MAGIC, read
 
     try:
         with open_given(path) as file:
             beginning = file.read(MOST)
-            is_object = beginning.startswith(MAGIC) or path.endswith(".npo")
-            if not is_object and is_network(path, beginning):
+            is_object = beginning.startswith(MAGIC)
+            if is_object and text:
+                help = "`ratel dis` makes one of it"
+                raise RatelError(f"{path} is an object file: expected an assembly text (.npu)", help)
+            if is_object or (path.endswith(".npo") and not text):
+                return read(file, path, beginning)
+            if is_network(path, beginning):
+                if text:
+                    what, help = ENDINGS[".onnx"]
+                    raise RatelError(f"{path} is {what}: {TEXT_EXPECTED}", help)
                 from compiler.read.model import opened
 
                 return opened(path, file, beginning)
-            if not is_object:
-                refuse_foreign(path, beginning)
-            data = beginning + read_at_most(file, MAX_OBJECT_BYTES if is_object else MAX_TEXT_BYTES)
+            refuse_foreign(path, beginning)
+            return text_of(beginning + read_at_most(file, MAX_TEXT_BYTES), path)
     except (OSError, ValueError) as cause:
         raise RatelError(f"cannot read {path}: {reason(cause)}") from cause
-    return data if is_object else text_of(data, path)
 
 
 def read_text(path: str) -> str:
     """Return the text of a program; raise RatelError for an object file."""
-    from isa.object_file import MAGIC
-
-    found = read_program(path)
-    if not isinstance(found, bytes | str):
-        what, help = ENDINGS[".onnx"]
-        raise RatelError(f"{path} is {what}: {TEXT_EXPECTED}", help)
-    if isinstance(found, bytes) and found.startswith(MAGIC):
-        raise RatelError(f"{path} is an object file: expected an assembly text (.npu)", "`ratel dis` makes one of it")
-    return text_of(found, path) if isinstance(found, bytes) else found
+    found = read_program(path, text=True)
+    assert isinstance(found, str)
+    return found
 
 
 def text_of(data: bytes, path: str) -> str:
@@ -101,24 +100,24 @@ def load_quietly(options: argparse.Namespace) -> Assembly:
     return program_of(given(options), options, options.chip)
 
 
-def given(options: argparse.Namespace) -> bytes | str | Model:
+def given(options: argparse.Namespace) -> bytearray | str | Model:
     """Return what a command's file has, as `read_program` does: it is read once, for it may be a pipe."""
     if not hasattr(options, "given"):
         options.given = read_program(options.file)
-    found: bytes | str | Model = options.given
-    if isinstance(found, bytes | str) and any(vars(options)[name] for name in OF_NETWORKS):
+    found: bytearray | str | Model = options.given
+    if isinstance(found, bytearray | str) and any(vars(options)[name] for name in OF_NETWORKS):
         words = ", ".join(f"--{name.replace('_', '-')}" for name in OF_NETWORKS)
         raise UsageError(f"{words} are for networks (.onnx), and {options.file} is none")
     return found
 
 
-def program_of(found: bytes | str | Model, options: argparse.Namespace, chip: str | None) -> Assembly:
+def program_of(found: bytearray | str | Model, options: argparse.Namespace, chip: str | None) -> Assembly:
     """Return the program of what was read of a command's file, as `load_quietly` has it."""
     from isa.object_file import named_from_bytes
 
     if isinstance(found, str):
         return assemble_text(found, options.file, chip, options.set)
-    if not isinstance(found, bytes):
+    if not isinstance(found, bytearray):
         program = compiled_for(options, chip).parts[options.part - 1].program
         assert program is not None, "commands are given parts of the chip"
         return Assembly(program)
@@ -164,6 +163,7 @@ def network_options(options: argparse.Namespace) -> dict[str, Any]:
         "cores": options.cores or 1,
         "batch": options.batch or 1,
         "host": not options.no_host,
+        "round_once": options.round_once,
     }
 
 

@@ -31,7 +31,7 @@ def by_part(command: Command) -> Command:
     """Return a command that takes a program as one that takes a network, too: each of the chip's parts, or --part."""
 
     def action(options: argparse.Namespace) -> int:
-        if isinstance(given(options), bytes | str):
+        if isinstance(given(options), bytearray | str):
             return command(options)
         compiled = compiled_for(options, first_chip(options))
         numbers = chosen_parts(compiled, options)
@@ -102,7 +102,7 @@ def run_network(options: argparse.Namespace, compute: Computing) -> int:
     tensors = {name: read_tensor(path) for name, path in inputs.items()}
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     model = given(options)
-    assert not isinstance(model, bytes | str), "the file is a network"
+    assert not isinstance(model, bytearray | str), "the file is a network"
     images = (options.cores or 1) * (options.batch or 1)
     model.fits = {name: (*(size // images for size in one.shape[:1]), *one.shape[1:]) for name, one in tensors.items()}
     compiled = compiled_for(options, options.chip, keep=bool(options.dump))

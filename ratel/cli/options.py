@@ -34,6 +34,9 @@ def add_network(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--cores", type=count, metavar="N", help="of a network: cores, each with images of its own")
     command.add_argument("--batch", type=count, metavar="N", help="of a network: images of a core in one task")
+    command.add_argument(
+        "--round-once", action="store_true", help="of a network: let sums take products before they are rounded"
+    )
     command.add_argument("--no-host", action="store_true", help="of a network: refuse nodes that no engine computes")
 
 

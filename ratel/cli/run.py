@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     from emulator.execute.inputs import count_tasks, read_tensor
     from ratel.show.runs import print_run, print_saturation
 
-    if not isinstance(given(options), bytes | str):
+    if not isinstance(given(options), bytearray | str):
         return run_network(options, partial(computed, options))
     inputs, outputs, expected = (
         pairs(values, "NAME=FILE.npy") for values in (options.input, options.output, options.expect)

@@ -1,6 +1,7 @@
 """`ratel asm`, `dis` and `fmt`: a program's text and its object file."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def format_file(options: argparse.Namespace) -> int:
     after = api.format(before, options.file)
     if options.check:
         if before != after:
-            print(f"{options.file} is not in the standard form; `ratel fmt {options.file}` rewrites it")
+            print(f"{options.file} is not in the standard form; `ratel fmt {shlex.quote(options.file)}` rewrites it")
         return WRONG if before != after else DONE
     if before != after:
         rewrite_whole(options.file, before.encode(), after.encode())

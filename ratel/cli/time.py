@@ -142,7 +142,7 @@ def time(options: argparse.Namespace) -> int:
 
 
 def load_for_time(
-    found: bytes | str | Model, options: argparse.Namespace, name: str | None
+    found: bytearray | str | Model, options: argparse.Namespace, name: str | None
 ) -> tuple[Program, Chip | RooflineChip, tuple[Diagnostic[Any], ...]]:
     """Return the program, the chip to time it on, and what is odd; for a chip of bounds it stays one for its own."""
     if name is not None:

@@ -35,6 +35,14 @@ def program_of(*code: Instruction, segments: tuple[Segment, ...] = (), symbols: 
     return Program("p", load_chip("edge"), "hardware", (Core(code, lines, segments, symbols),))
 
 
+def test_many_labels_stand_in_the_text() -> None:
+    """As bytes, from where numbers would be too long for people."""
+    rows = ", ".join(str(k % 3) for k in range(300))
+    program = assemble(f".output y i8[300, 3]\n.check y top1 [{rows}] min=0.5\nfill y, value=1\nend\n")
+    text = disassemble(program)
+    assert 'top1 "hex:' in text and sections(assemble(text))["chckdata"] == sections(program)["chckdata"]
+
+
 def test_good_text_round_trips() -> None:
     program = assemble(GOOD)
     text = disassemble(program)

@@ -56,7 +56,7 @@ def test_functions_behind_products_are_tables_of_the_product(data: st.DataObject
         constants=held,
     )
     found = check(net)
-    assert mnemonics(found) == ["conv"]
+    assert set(mnemonics(found)) == {"conv"}
     assert [len(plan.fused) for part in found.parts for plan in part.plans] == [1]
 
 
@@ -72,6 +72,17 @@ def test_sums_and_tables_of_tables_and_what_is_concatenated() -> None:
     )
     found = check(net)
     assert len(mnemonics(found)) == 2
+
+
+def test_what_is_copied_into_something_filled_stays_there() -> None:
+    """A sum writes the middle of what Pad has filled with zeros, behind the fill."""
+    net = network(
+        ("Add", "a b", "c"),
+        ("Pad", "c pads", "y"),
+        given={name: noise(k, "float32", (1, 3, 4, 5)) for k, name in enumerate("ab")},
+        constants={"pads": np.array([0, 0, 1, 2, 0, 0, 0, 1])},
+    )
+    assert mnemonics(check(net)) == ["fill", "eltwise"]
 
 
 def test_what_others_read_is_not_fused_and_said() -> None:
@@ -98,7 +109,8 @@ def test_integers_are_widened_where_they_are_read(op: str) -> None:
         given={name: noise(k, "uint8", (30, 50)) for k, name in enumerate("ab")},
         constants=held,
     )
-    assert len(mnemonics(check(net))) == (2 if op in ("Add", "Sub") else 1)
+    (plan,) = (plan for part in check(net).parts for plan in part.plans)
+    assert len(plan.fused) == (1 if op in ("Add", "Sub") else 2)
 
 
 def results(net: Network, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:
@@ -137,7 +149,7 @@ def test_a_sum_that_is_rounded_once_is_nearer_to_the_numbers() -> None:
     compiled, once = results(net, round_once=True)
     _, twice = results(net)
     # The other summand is given with its rows outermost.
-    assert mnemonics(compiled) == ["copy", "conv"]
+    assert set(mnemonics(compiled)) == {"copy", "conv"}
     (found,) = differences(compiled.graph, net.given, once)
     assert 0 < found.unequal < 0.4 * found.elements and found.greatest == 1 and found.steps == {1: found.unequal}
     assert str(differences(compiled.graph, net.given, twice)[0]) == "y: all 486 elements are onnxruntime's"

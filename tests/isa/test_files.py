@@ -14,8 +14,10 @@ from isa.files import (
     Refused,
     inputs_are_kept,
     name_of,
+    open_given,
     open_inside,
     read_at_most,
+    read_on,
     read_same,
     read_whole,
     rewrite_whole,
@@ -109,6 +111,16 @@ def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
     # What has no size of its own is read as far as it may be.
     with pytest.raises(RatelError, match="cannot read /dev/zero: it is larger than 16 MiB"):
         read_whole("/dev/zero")
+
+
+@pytest.mark.parametrize(("length", "size"), [(8, 9), (10, 10), (20, 10)])
+def test_what_follows_is_read_once_as_far_as_it_is_asked_for(length: int, size: int, tmp_path: Path) -> None:
+    """And one byte more, which says that there is more."""
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with open_given(tmp_path / "a") as file:
+        assert read_on(file, file.read(3), length) == b"0123456789"[:size]
+    with open_given(tmp_path / "a") as file:
+        assert read_on(file, file.read(), 4) == b"0123456789"
 
 
 @pytest.mark.parametrize("size", [0, 5, LONG])

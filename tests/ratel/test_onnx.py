@@ -11,7 +11,7 @@ import ratel
 from emulator.jit import cache
 from ratel import kept
 from tests.compiler.small_networks import CHIP, alone, by_onnxruntime, floats, shared, written
-from tests.compiler.wrong_models import external
+from tests.compiler.wrong_models import external, model, node
 
 X = floats(1, 3, 8, 8)
 BYTES = np.arange(192, dtype=np.uint8).reshape(1, 3, 8, 8)
@@ -71,18 +71,13 @@ def test_feeds_that_do_not_fit() -> None:
 
 
 def test_what_the_host_cannot_compute_is_said_with_its_node() -> None:
-    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    nodes = [node("Gather", ["x", "at"], ["t"], "pick"), node("TopK", ["t", "k"], ["y", "i"])]
-    graph = onnx.helper.make_graph(
-        nodes,
-        "net",
-        [value("x", 1, [4, 8]), value("at", 7, [2]), value("k", 7, [1])],
-        [value("y", 1, None)],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    feeds = {"x": floats(4, 8), "at": np.array([0, 9]), "k": np.array([2])}
-    with pytest.raises(ratel.RatelError, match="9"):
-        ratel.onnx.InferenceSession(model).run(None, feeds)
+    words = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.STRING, [2])
+    made = model([node("Cast", "x", to=onnx.TensorProto.FLOAT)], [words])
+    session = ratel.onnx.InferenceSession(made)
+    assert session.get_inputs()[0].type == "tensor(string)"
+    assert session.run(None, {"x": np.array(["1", "2.5"], object)})[0].tolist() == [1, 2.5]
+    with pytest.raises(ratel.InputError, match="onnxruntime cannot compute Cast 'cast_1' of wrong: "):
+        session.run(None, {"x": np.array(["1", "two"], object)})
 
 
 def test_a_compiled_network_is_taken_as_a_program_is(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_of_two_tensors_and_more(data: st.DataObject) -> None:
     op = data.draw(st.sampled_from(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum")))
     count = data.draw(st.integers(1, 3)) if op in ("Max", "Min", "Sum") else 2
     axes = data.draw(st.permutations(range(len(shape))))
+    dtype = data.draw(st.sampled_from(["float32", "uint8", "int8"])) if op in ("Max", "Min") else "float32"
     held: dict[str, dict[str, np.ndarray]] = {"given": {}, "constants": {}}
     for k in range(count):
         kept = [size if data.draw(st.booleans()) or k == 0 else 1 for size in shape]
@@ -53,7 +54,7 @@ def test_of_two_tensors_and_more(data: st.DataObject) -> None:
         if k == 0:
             kept = [shape[axis] for axis in np.argsort(axes)]
         side = "constants" if k and data.draw(st.booleans()) else "given"
-        held[side][f"x{k}"] = noise(k + sum(shape), "float32", kept)
+        held[side][f"x{k}"] = noise(k + sum(shape), dtype, kept)
     names = ["t", *(f"x{k}" for k in range(1, count))]
     if op != "Sum" and data.draw(st.booleans()):
         names.reverse()
@@ -72,6 +73,39 @@ def test_clip(bounds: tuple[float | None, float | None], expected: str) -> None:
         word for step in steps(found) for word in ("clip", "min", "max") if word in {**step.attributes, **step.operands}
     ]
     assert words == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize("op", ["Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"])
+def test_comparisons(op: str) -> None:
+    """Of numbers that are equal, next to each other, or the least that there are; and And, Or, Not of the results."""
+    x = noise(1, "float32", (4, 50))
+    y = x.copy()
+    y[1], y[2], y[3] = (
+        np.nextafter(x[1], np.float32(np.inf)),
+        np.nextafter(x[2], np.float32(-np.inf)),
+        noise(2, "float32", 50),
+    )
+    x[0, :4], y[0, :4] = (0, 0, 1e-45, -3e38), (1e-45, -1e-45, 0, 3e38)
+    net = network(
+        (op, "x y", "a"),
+        ("Equal", "u v", "b"),
+        ("Not", "a", "c"),
+        ("And", "c b", "d"),
+        ("Or", "d a", "e"),
+        given={"x": x, "y": y, "u": noise(3, "uint8", (50,)) & 3, "v": noise(4, "uint8", (4, 1)) & 3},
+        outputs="a b c d e",
+    )
+    check(net)
+
+
+@pytest.mark.parametrize("op", ["Equal", "Less", "GreaterOrEqual"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_comparisons_of_whole_numbers_with_one(op: str, turned: bool) -> None:
+    """Of 32 bits, also where a float does not hold them."""
+    x = np.array([-(2**31), -257, -256, -255, 0, 2**24, 2**24 + 1, 2**31 - 1], np.int32)
+    for number in (-256, 0, 256):
+        names = "c x" if turned else "x c"
+        check(network((op, names, "y"), given={"x": x}, constants={"c": np.int32(number)}))
 
 
 @few

@@ -20,7 +20,7 @@ def test_batches(shape: tuple[int, ...]) -> None:
         constants=held,
         opset=15,
     )
-    assert mnemonics(check(net)).count("eltwise") == 1
+    assert set(mnemonics(check(net))) <= {"copy", "eltwise"}
 
 
 @few

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.compiler.lower.drawn import arrays, few, shapes
+from tests.compiler.lower.drawn import arrays, few, scales, shapes, zeros
 from tests.compiler.oracle import check, mnemonics, network, noise, refusals
 
 
@@ -49,4 +49,22 @@ def test_where_by_a_constant_mask(data: st.DataObject) -> None:
 
 def test_why_picking_is_refused() -> None:
     x = {"x": noise(1, "int32", (2, 3)), "mask": np.array([True, False, True])}
-    assert refusals(network(("Where", "mask x x", "y"), given=x)) == ["its mask follows the data"]
+    assert refusals(network(("Where", "mask x x", "y"), given=x)) == ["its mask follows the data, and it takes int32"]
+
+
+@few
+@given(st.data())
+def test_where_by_a_mask_that_follows_the_data(data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(("uint8", "int8", "float32")))
+    ones = [data.draw(st.tuples(*[st.booleans()] * 3)) for _ in range(2)]
+    given = {
+        name: noise(k, dtype, [1 if one else size for one, size in zip(flags, (2, 3, 4))])
+        for k, (name, flags) in enumerate(zip("xy", ones))
+    }
+    given["mask"] = noise(data.draw(st.integers(0, 99)), "bool", data.draw(st.sampled_from(((2, 3, 4), (3, 1), (1,)))))
+    nodes, constants = ("Where", "mask x y", "z"), {}
+    if dtype != "float32":
+        nodes = ("QLinearWhere", "mask x sx zx y sy zy sz zz", "z")
+        constants = {f"s{name}": data.draw(scales()) for name in "xyz"}
+        constants |= {f"z{name}": data.draw(zeros(dtype)) for name in "xyz"}
+    check(network(nodes, given=given, constants=constants))

@@ -22,6 +22,8 @@ def windows(data: st.DataObject, rank: int) -> tuple[dict[str, Any], list[int]]:
         attributes["pads"] = [data.draw(st.integers(0, side - 1)) for side in (*kernel, *kernel)]
     elif padding != "none":
         attributes["auto_pad"] = padding
+        # Else onnxruntime has negative padding, which it takes or not.
+        attributes["strides"] = [min(pair) for pair in zip(kernel, strides)]
     if padding in ("none", "pads") and data.draw(st.booleans()):
         attributes["ceil_mode"] = 1
     return attributes, size

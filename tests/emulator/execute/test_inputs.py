@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def test_scales_run_over_channels() -> None:
 WRONG = [
     ((X,), {}, "input image is missing\nhelp: give a tensor of shape [2, 3] and type int8"),
     ((SCALED,), {}, "input scaled is missing\nhelp: give a tensor of shape [2, 2] and type int8, or floats, which are"),
+    (
+        (replace(X, name="a$(b) c"),),
+        {},
+        "input a$(b) c is missing\nhelp: give a tensor of shape [2, 3] and type int8: --input 'a$(b) c'=FILE.npy, or",
+    ),
     ((DEFAULT,), {"knwon": [1]}, "the program has no input 'knwon'\nhelp: did you mean `known`?"),
     ((DEFAULT,), {"q": [1]}, "the program has no input 'q'\nhelp: inputs: known"),
     ((OUTPUT,), {"q": [1]}, "the program has no input 'q'\nhelp: it has no inputs"),

@@ -1,5 +1,6 @@
 """Whole programs: execute against the reference interpreter, traps, dumps, progress."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -415,7 +416,9 @@ attempt([build("fill", out=dense("lm", 0, I8, (4,)))], [Symbol("y", "output", "h
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     first, second = result.stdout.splitlines() or [result.stderr, ""]
     assert first == "ran", result.stderr
-    assert second.startswith("None None ") and "256.0 MiB for outputs; 384.0 MiB are free" in second, second
+    # Python takes a piece of 1 MiB for its objects now and then, and may have done so since the limit was set.
+    assert second.startswith("None None "), second
+    assert re.search(r"256\.0 MiB for outputs; 38(4\.0|3\.\d) MiB are free", second), second
 
 
 def buffered(buffers: int, tasks: int) -> Program:

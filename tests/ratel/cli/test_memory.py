@@ -1,8 +1,11 @@
 """What a short text may take of this computer's memory: refused before it is taken, or bounded."""
 
 import os
+import re
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,11 @@ import pytest
 import emulator.execute.session
 import ratel
 from emulator.execute.inputs import read_tensor
+from emulator.execute.interleave import Interleaver
+from emulator.plan.load import load
 from isa.errors import InputError
 from isa.memory import UNITS, free, hold, limited, shortage, size_of, spelled
+from isa.object_file import ENTRY, HEADER, MAGIC, VERSION, to_sections
 from ratel.cli.main import main
 
 SPLATS = "\n".join(f".weight w{k} i8[1024, 1024, 1024] = 3" for k in range(8)) + "\nend\n"
@@ -96,6 +102,65 @@ def test_a_long_line_takes_some_bytes_a_character(line: str, tmp_path: Path) -> 
     path.write_text(f".output y i8[4]\n{line}\nfill y, value=1\nend\n")
     _, said, megabytes = measured("asm", str(path))
     assert "Traceback" not in said and megabytes < 80 + 25 * LONG // 10**6
+
+
+def table(sections: dict[str, int]) -> bytes:
+    """Return what an object file with sections of such lengths begins with; checksums of sections are 0."""
+    at = HEADER.size + ENTRY.size * len(sections) + 4
+    head = HEADER.pack(MAGIC, VERSION, len(sections))
+    for name, length in sections.items():
+        head += ENTRY.pack(name.encode(), at, length, 0, 0)
+        at += length
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+LARGE = 5 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (b"", "this is not an object file"),
+        (b"RATELNPO", "the object file has version 0"),
+        (table({"head": 100, "data.0": LARGE}), "10.0 GiB for what the object file holds; 100.0 MiB is the limit"),
+        (table({"code.0": 2**23}), "it needs 200.0 MiB for what the object file holds"),
+        (table({"head": 100}), "the object file's section 'head' is damaged"),
+        (table({"data.0": 2**40}), "it is larger than 65,536 MiB"),
+    ],
+    ids=["no magic", "no version", "data", "code", "what follows", "too large"],
+)
+def test_an_object_is_refused_before_it_is_read(begin: bytes, said: str, tmp_path: Path) -> None:
+    """A sparse file takes nothing of a disk, and any name may end in .npo: it was read whole, and twice."""
+    path = tmp_path / "a.npo"
+    with path.open("wb") as file:
+        file.write(begin)
+        file.truncate(LARGE)
+    status, found, megabytes = measured("dis", str(path), "--memory", "100M")
+    assert status == 1 and said in found and megabytes < 90, found
+    with pytest.raises(ratel.ObjectError, match=re.escape(said)), limited(100 * 2**20):
+        ratel.Program.load(path)
+
+
+def test_an_object_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "z.npo").symlink_to("/dev/zero")
+    status, said, megabytes = measured("dis", str(tmp_path / "z.npo"), "--memory", "100M")
+    assert status == 1 and "z.npo: this is not an object file" in said and megabytes < 90
+
+
+def test_what_an_objects_json_becomes_is_counted(tmp_path: Path) -> None:
+    """Lists of nothing took 27 times their text."""
+    sections = to_sections(ratel.assemble(STREAM))
+    sections["debug"] = b'{"files":[' + b"[]," * 10**6 + b'[]],"hashes":[],"lines":[]}'
+    lengths = {name: len(data) for name, data in sections.items()}
+    image = bytearray(table(lengths))
+    at = HEADER.size
+    for data in sections.values():
+        struct.pack_into("<I", image, at + 24, zlib.crc32(data))
+        at += ENTRY.size
+    struct.pack_into("<I", image, at, zlib.crc32(image[:at]))
+    (tmp_path / "a.npo").write_bytes(image + b"".join(sections.values()))
+    status, said, megabytes = measured("dis", str(tmp_path / "a.npo"), "--memory", "100M")
+    assert status == 1 and "MiB for what the object file holds" in said and megabytes < 100, said
 
 
 def test_data_that_need_more_than_the_limit_are_refused_before_they_are_made(tmp_path: Path) -> None:
@@ -275,6 +340,23 @@ def test_a_session_that_is_interrupted_as_it_grows_goes_on_as_it_was(monkeypatch
             session.run({"x": two})
         assert session.run({"x": one}).outputs["y"][0] == 2
         assert session.run({"x": two}).outputs["y"][:, 0].tolist() == [3, 4]
+
+
+def test_an_order_of_ones_own_has_the_memories_twice_beside_its_outputs() -> None:
+    """As they are, and as they were at first."""
+    program = ratel.assemble(".output y i8[100K]\nfill y, value=1\nend\n")
+    for memory, enough in ((250_000, False), (350_000, True)):
+        with limited(memory), Interleaver(load(program, program.chip)) as interleaver:
+            if enough:
+                assert interleaver.interleaved(0, {}).outputs["y"].all()
+            else:
+                with pytest.raises(ratel.Trap, match=r"it needs 200.* KiB for what is held already, 100.* for outputs"):
+                    interleaver.interleaved(0, {})
+
+
+def test_the_times_of_a_long_stream_are_told_before_they_are_taken() -> None:
+    with pytest.raises(ratel.Trap, match=r"it needs 152.6 MiB for the times of 1,000,000 tasks; 100.0 MiB"):
+        ratel.time(ratel.assemble(STREAM), tasks=10**6, memory=100 * 2**20)
 
 
 def test_tensors_that_are_read_add_up(tmp_path: Path) -> None:

@@ -171,6 +171,23 @@ def test_a_seed_is_an_order() -> None:
     assert len(set(outputs)) > 1
 
 
+@pytest.mark.parametrize(
+    ("behind", "declared"),
+    [("signal s, me", ""), ("barrier b, me", ".barrier b\n"), ("signal s, me\nbarrier b, me", ".barrier b\n")],
+)
+def test_a_deadlock_of_any_order_is_a_trap(behind: str, declared: str) -> None:
+    """What a wait bit holds back at the head of its queue does not wait for another core."""
+    text = f".chip hanguang800\n.order compiler\n.semaphore s\n{declared}.core 0\n.output y i8[4]\nfill y, value=1\n"
+    others = "barrier b, me\n" if declared else ""
+    text += f"wait s, te\n(w.t) {behind}\nend\n.core 1\n.output z i8[4]\nfill z, value=1\n{others}end\n"
+    program = ratel.assemble(text)
+    assert ratel.check(program).verdict == "deadlock"
+    for seed in range(5):
+        with pytest.raises(Trap, match="core 0 waits for a signal of semaphore `s`") as caught:
+            testing.run_interleaved(program, seed)
+        assert ("core 1 waits for the others at barrier `b`" in caught.value.message) == bool(declared)
+
+
 def test_what_is_too_long_is_not_interleaved() -> None:
     text = f".chip edge\n.local a i8[4]\n.local b i8[4]\nloop n, {MOST_INTERLEAVED + 1}\ncopy a, b\nbrnz n\nend\n"
     program = ratel.assemble(text)
