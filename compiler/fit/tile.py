@@ -197,12 +197,13 @@ def _chosen(
     # Of a load and a store.
     latency = 2 * (chip["me.latency"] + chip[f"memory.{behind}_latency"])
     for order in _orders(axes, shape):
-        *others, longest = order
+        # Of a step that cannot be cut there is one: the whole.
+        others, longest = order[:-1], order[-1:]
         for sizes in product(*(_sizes(shape[axis]) for axis in others)):
             # The greatest part of the last dimension that fits, and the next one: smaller ones move no less.
             found_one = 0
-            for size in _sizes(shape[longest]):
-                given = zip(order, (*sizes, size))
+            for last in product(*(_sizes(shape[axis]) for axis in longest)):
+                given = zip(order, (*sizes, *last))
                 tiling = Tiling(tuple((axis, size) for axis, size in given if size < shape[axis]))
                 lm, cb, moved, middle = _needs(step, outside, found, tiling)
                 least = min(least, lm)
