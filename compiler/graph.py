@@ -33,6 +33,8 @@ class Value:
 class Node:
     """A node: its operator and domain ("" is ONNX's own), the names of its values ("" where one is left out).
 
+    The operator of a domain that nobody here knows has it in front of its name, which alone says nothing.
+
     `number` counts the nodes of the file from 1; `proto` is ONNX's own form, for the host's runtime.
     """
 
@@ -60,7 +62,8 @@ class Node:
     @property
     def label(self) -> str:
         """What a message calls the node."""
-        return f"{self.op} {self.name or next(filter(None, self.outputs), '')!r}"
+        op = self.op.removeprefix(f"{self.domain}.")
+        return f"{op} {self.name or next(filter(None, self.outputs), '')!r}"
 
 
 @dataclass(frozen=True, eq=False)

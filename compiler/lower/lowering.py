@@ -85,7 +85,7 @@ class Lowering:
             if data is None:
                 raise Refusal(f"{name!r} is made by nothing on the chip")
             held = np.ascontiguousarray(data, _numpy(self.dtype(name)))
-            if data.dtype.kind in "iu" and not np.array_equal(held, data):
+            if data.dtype.kind in "iu" and not np.array_equal(held.reshape(-1), data.reshape(-1)):
                 raise Refusal(f"{name!r} has values beyond 32 bits, which the chip does not have")
             self.views[name] = self.weight(held, name)
         return self.views[name]
