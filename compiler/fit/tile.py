@@ -192,23 +192,31 @@ def _chosen(
             pass
     fitting: list[tuple[float, int, Tiling]] = []
     least = 1 << 62
+    behind = "dev" if chip["memory.dev_bytes"] else "pcie"
+    bandwidth = chip[f"memory.{behind}_bytes_per_cycle"]
+    # Of a load and a store.
+    latency = 2 * (chip["me.latency"] + chip[f"memory.{behind}_latency"])
     for order in _orders(axes, shape):
-        *others, longest = order
+        # Of a step that cannot be cut there is one: the whole.
+        others, longest = order[:-1], order[-1:]
         for sizes in product(*(_sizes(shape[axis]) for axis in others)):
             # The greatest part of the last dimension that fits, and the next one: smaller ones move no less.
             found_one = 0
-            for size in _sizes(shape[longest]):
-                given = zip(order, (*sizes, size))
+            for last in product(*(_sizes(shape[axis]) for axis in longest)):
+                given = zip(order, (*sizes, *last))
                 tiling = Tiling(tuple((axis, size) for axis, size in given if size < shape[axis]))
                 lm, cb, moved, middle = _needs(step, outside, found, tiling)
                 least = min(least, lm)
                 if lm > local or cb > constants:
                     continue
-                engine = cost(chip, middle).occupancy * _times(shape, tiling)
-                memory = moved / (chip["memory.dev_bytes_per_cycle"] or chip["memory.pcie_bytes_per_cycle"])
-                # What no other tile hides: the first one's loads and the last one's store.
                 count = prod(ceil(shape[axis] / size) for axis, size in tiling.sizes)
-                fitting.append((max(engine, memory) + (engine + memory) / count, moved, tiling))
+                whole = cost(chip, middle)
+                engine = whole.occupancy * _times(shape, tiling)
+                memory = moved / bandwidth
+                # A tile is loaded, computed and stored, while another one in the other buffers is.
+                chain = (engine + memory) / count + whole.latency - whole.occupancy + latency
+                # What no other tile hides: the first one's loads and the last one's store.
+                fitting.append((max(engine, memory, count * chain / 2) + chain, moved, tiling))
                 if (found_one := found_one + 1) == 2:
                     break
     if not fitting:

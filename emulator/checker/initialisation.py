@@ -268,7 +268,8 @@ class _Flow:
             if writer < FIRST:
                 continue
             for other in self._accesses[writer - FIRST]:
-                theirs = self._symbols(other, counters)
+                # The writer's loops may have had fewer turns.
+                theirs = self._symbols(other, [min(turn, trips - 1) for turn, trips in zip(counters, other.trips)])
                 if other.kind != "write" or not theirs or {s.name for s in mine} & {s.name for s in theirs}:
                     continue
                 name, over = mine[-1].name, theirs[-1].name

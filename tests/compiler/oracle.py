@@ -19,6 +19,7 @@ import ratel
 from compiler import exchange
 from compiler.compile import compile
 from compiler.compiled import Compiled
+from compiler.fit.homes import homes
 from compiler.graph import Graph
 from compiler.runtime import model_of, session
 from compiler.steps import Plan, Tensor
@@ -83,19 +84,31 @@ def wanted(graph: Graph, given: Arrays) -> dict[str, np.ndarray]:
 
 
 def differences(compiled: Compiled, given: Arrays) -> list[str]:
-    """Return, for each value that the chip makes and that is not onnxruntime's, what is wrong with it.
+    """Return, for each value that the chip makes and that is not onnxruntime's, what is wrong with it."""
+    return [said for said in compared(compiled, given).values() if said]
 
-    Of functions of the chip's own, and of what the same part makes of them, the bits are no matter.
+
+def compared(compiled: Compiled, given: Arrays) -> dict[str, str]:
+    """Return, for each value that the chip makes and that has a place of its own, what is wrong with it, or "".
+
+    Of a network in tiles these are the ones behind local memory. What the host gets is compared as well. Of functions
+    of the chip's own, and of what the same part makes of them, the bits are no matter.
     """
     graph = compiled.graph
     right = wanted(graph, given)
-    wrong = []
+    said = {}
     for part in compiled.parts:
         if part.program is None:
             continue
         (plan,) = part.plans
         fed = exchange.given(part.plans, {name: right[name] for name in plan.inputs})
-        views = {name: view for name, view in plan.views.items() if view.tensor.kind in ("local", "output")}
+        memories = homes(plan, compiled.chip)
+        kept = {tensor for tensor, memory in memories.items() if memory in ("dev", "host")} or set(memories)
+        views = {
+            name: view
+            for name, view in plan.views.items()
+            if view.tensor.kind == "output" or (view.tensor.kind == "local" and view.tensor in kept)
+        }
         local = sorted({view.tensor.name for view in views.values() if view.tensor.kind == "local"})
         run = ratel.run(part.program, fed, dumps=local)
         arrays = run.dumps | {tensor.name: _lying(tensor, run.outputs[tensor.name]) for tensor in plan.outputs.values()}
@@ -103,9 +116,9 @@ def differences(compiled: Compiled, given: Arrays) -> list[str]:
         own = _own(part.graph, plan)
         # What lies as it is, and what the host gets.
         for values in (found, exchange.made(part.plans, graph, run.outputs)):
-            kept = {name: value for name, value in values.items() if name not in own}
-            wrong += [said for name, value in kept.items() if (said := _difference(graph, name, right[name], value))]
-    return wrong
+            for name in values.keys() - own:
+                said[name] = said.get(name) or _difference(graph, name, right[name], values[name])
+    return said
 
 
 def _own(graph: Graph, plan: Plan) -> set[str]:
@@ -117,8 +130,8 @@ def _own(graph: Graph, plan: Plan) -> set[str]:
     return found
 
 
-def results(compiled: Compiled, given: Arrays) -> list[np.ndarray]:
-    """Return the outputs of a network: its parts in turn, on the chip and in onnxruntime."""
+def results(compiled: Compiled, given: Arrays, check: bool = True) -> list[np.ndarray]:
+    """Return the outputs of a network: its parts in turn, on the chip (checked for races first) and in onnxruntime."""
     graph = compiled.graph
     values = {name: value.data for name, value in graph.values.items() if value.data is not None} | dict(given)
     for part in compiled.parts:
@@ -127,7 +140,7 @@ def results(compiled: Compiled, given: Arrays) -> list[np.ndarray]:
             values |= dict(zip(part.graph.outputs, session(part.model).run(list(part.graph.outputs), fed)))
         else:
             fed = exchange.given(part.plans, {name: values[name] for name in part.plans[0].inputs})
-            values |= exchange.made(part.plans, graph, ratel.run(part.program, fed).outputs)
+            values |= exchange.made(part.plans, graph, ratel.run(part.program, fed, check=check).outputs)
     return [np.asarray(values[name]) for name in graph.outputs]
 
 

@@ -91,6 +91,35 @@ def test_tiles_are_loops() -> None:
     assert lengths[1] <= lengths[0] + 8
 
 
+def test_tiles_are_larger_where_memory_is_far() -> None:
+    """Of tiles that move as much, those whose own chain of load, product and store is hidden by two buffers."""
+    net = chain(np.random.default_rng(1), 64, 16, (16, 16))
+    loads = []
+    for latency in (0, 2000):
+        compiled = compile(net.model, small(40960, memory__dev_latency=latency), host=False)
+        (core,) = compiled.program.cores
+        loads.append(sum(times for one, times in zip(core.code, core.times) if one.row.mnemonic == "load"))
+    assert loads[1] < loads[0]
+
+
+def test_one_element_behind_local_memory() -> None:
+    """What makes it cannot be cut, and is one tile."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (1, 16, 64, 16), dtype=np.uint8)
+    held = {"s": np.float32(0.02), "z": np.uint8(120), "ws": np.float32(0.01), "w": x[:, :, :1, :1]}
+    net = network(
+        ("QLinearConv", "x s z w ws z s z", "c"),
+        ("QLinearGlobalAveragePool", "c s z s z", "y"),
+        given={"x": x},
+        constants=held,
+    )
+    compiled = compile(net.model, small(8192), host=False)
+    (part,) = compiled.parts
+    outputs = ratel.run(compiled.program, exchange.given(part.plans, net.given)).outputs
+    found = exchange.made(part.plans, compiled.graph, outputs)["y"]
+    assert np.array_equal(found, wanted(compiled.graph, net.given)["y"])
+
+
 def test_too_small() -> None:
     net = chain(np.random.default_rng(1), 64, 64, (256, 256))
     with pytest.raises(InputError, match=r"QLinearConv 'c0' cannot be cut to fit .* its least part needs"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import ratel
+from compiler.compile import compile
 from emulator.timing.costs import COSTS
 from isa.chip import Chip, load_chip
 from isa.dtypes import I8
@@ -15,10 +16,12 @@ from isa.operand import dense
 from programs.networks import catalogue
 from programs.networks.emit import builder
 from programs.networks.graph import Network, fused
+from tests.longer.models import model_path
 from tests.validation.gemms import gemm, mlp
 
-DOCS = (Path(__file__).parents[2] / "docs/validation.md").read_text("utf-8")
-LINES = (Path(__file__).parent / "scalesim_resnet50.csv").read_text("utf-8").splitlines()
+HERE = Path(__file__).parent
+DOCS = (HERE.parents[1] / "docs/validation.md").read_text("utf-8")
+LINES = (HERE / "scalesim_resnet50.csv").read_text("utf-8").splitlines()
 LAYERS = list(csv.DictReader(line for line in LINES if not line.startswith("#")))
 
 
@@ -82,13 +85,51 @@ def product_cycles(chip: Chip, pixels: int, channels: int, length: int) -> int:
     return COSTS[matmul.opcode](chip, matmul).occupancy
 
 
-def test_gemmini_resnet50() -> None:
+def test_gemmini_array() -> None:
     # Four images, which 40 % of 256 MACs a cycle tells of. A missed point: the bound only pins how far off it is.
     chip = load_chip("gemmini-16", te__read_bytes_per_cycle=1e9, te__vector_lanes=2**20, te__write_bytes_per_cycle=1e9)
     cycles = sum(
         product_cycles(chip, 4 * int(layer["pixels"]), int(layer["filters"]), int(layer["window"])) for layer in LAYERS
     )
-    check("Gemmini ResNet-50, million cycles", cycles / 1e6, 153.709, 0.62)
+    check("Gemmini ResNet-50, its array alone, million cycles", cycles / 1e6, 153.709, 0.62)
+
+
+@pytest.fixture(scope="module")
+def quantised() -> Path:
+    """ResNet-50 in operators of 8-bit integers."""
+    path = model_path("resnet50", "u8u8")
+    if not path.exists():
+        pytest.skip("`python -m tests.longer.models --only resnet50` makes it")
+    return path
+
+
+@pytest.mark.slow
+def test_gemmini_resnet50(quantised: Path) -> None:
+    # As it was reported first, and a month later. Both are missed: the bounds only pin how far off they are.
+    cycles = 4 * ratel.time(compile(quantised, "gemmini-16").program).cycles
+    check("Gemmini ResNet-50, million cycles", cycles / 1e6, 153.709, 0.4)
+    check("Gemmini ResNet-50 a month later, million cycles", cycles / 1e6, 120, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("macs", "published", "within"),
+    [
+        (2048, 269, 0.15),
+        (1024, 153, 0.15),
+        (512, 93, 0.15),
+        (256, 46, 0.15),
+        (64, 7.3, 0.15),
+        # Missed: the bounds only pin how far off they are.
+        (128, 20, 0.2),
+        (32, 3.6, 0.35),
+    ],
+)
+def test_nvdla(quantised: Path, macs: int, published: float, within: float) -> None:
+    # Sums are rounded once: a chain behind the convolution adds what the block began with.
+    chip = load_chip(HERE / f"nvdla/nvdla-{macs}.toml")
+    timeline = ratel.time(compile(quantised, chip, round_once=True).program)
+    check(f"NVDLA {macs} MACs ResNet-50, frames/s", 1 / timeline.seconds, published, within)
 
 
 @pytest.mark.parametrize(("size", "measured"), [(1536, 0.0388), (3072, 0.2067), (6144, 1.5060), (7680, 3.1680)])

@@ -651,3 +651,14 @@ def test_of_wait_bits_those_that_are_left_are_all_needed() -> None:
                     one = Finding("C201", Place(0, index), "", "", (), (Edit(0, index, "drop wait", letter),))
                     assert find_races(without_waits(left, [one])).verdict == "race", lines
     assert told > 20
+
+
+def test_who_wrote_what_is_read_is_told_by_its_own_turns() -> None:
+    """The writer's loop has two turns, the reader's four: in a third turn it would have written `b`."""
+    text = (
+        ".chip edge\n.input x i8[1, 64]\n.output y i8[2, 64]\n.local a i8[2, 64] at 4096\n.local b i8[1, 64] at 4224\n"
+        ".local d i8[1, 64] at 8192\n.local e i8[1, 64] at 8224\n"
+        "loop i, 2\n copy a[i : +1], x\nbrnz i\ncopy b, x\ncopy d, x\n"
+        "loop i, 4\n copy y[:, i*16 : +16], a[:, i*16 : +16]\nbrnz i\nend\n"
+    )
+    assert {finding.code for finding in ratel.check(ratel.assemble(text)).findings} == {"C403"}
