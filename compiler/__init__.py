@@ -8,6 +8,7 @@
 | `compile` | the passes in turn: `compile(model, chip)` |
 | `compiled` | what comes of it: parts, programs, texts, what went where |
 | `keep` | that as bytes, and back |
+| `quantise` | a network of floats as one of 8 bits, before all this, and what that costs |
 | `report` | how far results are from onnxruntime's |
 | `exchange` | values of a network as a program has them, and back |
 | `graph` | a network as it is read: values, nodes |

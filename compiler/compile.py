@@ -56,6 +56,9 @@ def compile(
     if order not in ORDERS:
         help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
         raise InputError(f"there is no order {shown(order)}", help)
+    for name, number in (("cores", cores), ("batch", batch)):
+        if not isinstance(number, int) or number < 1:
+            raise InputError(f"{name} is {shown(number)}", "a whole number, 1 or greater")
     graph, on = read(model, shapes), load_chip(chip)
     divided, refused = _divided(graph)
     if refused and not host:
@@ -68,10 +71,8 @@ def compile(
             "leave cores and batch out, or see what the host computes: `ratel compile`",
         )
     options = Options(order, cores, batch, keep, round_once)
-    if not 1 <= cores <= on["chip.cores"]:
+    if cores > on["chip.cores"]:
         raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
-    if batch < 1:
-        raise InputError(f"a batch of {batch}: each core computes at least one image")
     parts = [_part(region, plan, graph, on, options) for region, plan in divided]
     return Compiled(graph, on, tuple(parts), refused, cores * batch)
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ def _graph(graph: Graph) -> dict[str, Any]:
         "inputs": graph.inputs,
         "outputs": graph.outputs,
         "values": [[name, graph.values[name].dtype.str, graph.values[name].shape] for name in kept],
+        "constants": {name: data.tolist() for name in graph.outputs if (data := graph.values[name].data) is not None},
         "nodes": [[node.op, node.domain, node.name, node.inputs, node.outputs, node.number] for node in graph.nodes],
         "opsets": dict(graph.opsets),
         "reader": graph.reader,
@@ -97,6 +99,8 @@ def _graph(graph: Graph) -> dict[str, Any]:
 
 def _as_graph(said: Mapping[str, Any]) -> Graph:
     values = {name: Value(name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in said["values"]}
+    for name, data in said["constants"].items():
+        values[name] = replace(values[name], data=np.array(data, values[name].dtype).reshape(values[name].shape))
     nodes = (
         Node(op, domain, name, tuple(read), tuple(made), {}, number, None)
         for op, domain, name, read, made, number in said["nodes"]

@@ -27,6 +27,7 @@ def onnx() -> Any:
         import onnx
         import onnx.numpy_helper
         import onnx.shape_inference
+        import onnx.version_converter
     except ImportError as error:
         raise InputError(f"a network is read with onnx, which is not installed ({error})", EXTRA) from error
     return onnx
@@ -42,19 +43,41 @@ def onnxruntime() -> Any:
     return onnxruntime
 
 
-def session(model: Any, optimised: Path | None = None, name: str = "this network") -> Any:
-    """Return onnxruntime's session of a model, its bytes or its path; write its extended form to `optimised`, if given.
+def quantization() -> Any:
+    """Return the package onnxruntime.quantization with those of its modules that are used; raise as `onnxruntime`."""
+    onnx()
+    onnxruntime()
+    try:
+        import onnxruntime.quantization as package
+        from onnxruntime.quantization import (  # noqa: F401
+            calibrate,
+            onnx_quantizer,
+            qdq_quantizer,
+            quant_utils,
+            registry,
+        )
+    except ImportError as error:
+        # It is part of onnxruntime, and some versions of it need further packages.
+        raise InputError(f"onnxruntime's quantiser cannot be used ({error})", EXTRA) from error
+    return package
 
-    Raises InputError with what the runtime says where it does not take the model.
+
+def session(
+    model: Any, optimised: Path | None = None, name: str = "this network", level: str = "ORT_ENABLE_EXTENDED"
+) -> Any:
+    """Return onnxruntime's session of a model, its bytes or its path, and write its form of `level`.
+
+    That goes to `optimised`, where it is given. Raises InputError with what the runtime says where it does not take the
+    model.
     """
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    level = runtime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_DISABLE_ALL
+    levels = runtime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_DISABLE_ALL
     if optimised is not None:
-        options.graph_optimization_level = level.ORT_ENABLE_EXTENDED
+        options.graph_optimization_level = levels.__members__[level]
         options.optimized_model_filepath = str(optimised)
         # Else integers of s8 stay in floats.
         options.add_session_config_entry("session.qdqisint8allowed", "1")
@@ -74,11 +97,19 @@ def said(error: Exception) -> str:
 
 def extended(model: Any, name: str) -> tuple[Any, str]:
     """Return the form that onnxruntime's extended optimisations give a model, and how it is called."""
+    return _rewritten(model, name, "ORT_ENABLE_EXTENDED"), f"onnxruntime {onnxruntime().__version__}, extended"
+
+
+def basic(model: Any, name: str) -> Any:
+    """Return the form that onnxruntime's basic optimisations give a model: its operators are ONNX's own."""
+    return _rewritten(model, name, "ORT_ENABLE_BASIC")
+
+
+def _rewritten(model: Any, name: str, level: str) -> Any:
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "extended.onnx"
-        session(model, path, name)
-        found = onnx().load(path)
-    return found, f"onnxruntime {onnxruntime().__version__}, extended"
+        path = Path(folder) / "rewritten.onnx"
+        session(model, path, name, level)
+        return onnx().load(path)
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ def batched(plan: Plan, graph: Graph, images: int, suffix: str = "", buffers: in
     `suffix` goes behind the names of inputs and outputs, which have `buffers` places each. Raises InputError where an
     input or an output is not of one image: its first dimension is not 1.
     """
-    if images > 1:
+    if images > 1 or suffix:
         for name in (*plan.inputs, *plan.outputs):
             if graph.values[name].shape[:1] != (1,):
                 raise InputError(

@@ -74,7 +74,14 @@ def rules(step: Step) -> tuple[Rules, tuple[int, ...]]:
             pass
         case _:
             axes = ()
-    return found, tuple(axis for axis in axes if out.shape[axis] > 1)
+    beyond = {rule.axis for rule in found.get("x", ()) if rule is not None and _lies_beyond(step, rule)}
+    return found, tuple(axis for axis in axes if out.shape[axis] > 1 and axis not in beyond)
+
+
+def _lies_beyond(step: Step, rule: Follows) -> bool:
+    """Return whether windows lie in the padding, whole: no part of the operand makes their part of the result."""
+    before, behind = (step.attributes.get("pad") or (0, 0, 0, 0))[rule.axis - 1 :: 2] if rule.reach else (0, 0)
+    return bool(rule.reach) and max(before, behind) >= rule.reach
 
 
 def _same(view: View, rank: int) -> tuple[Follows | None, ...]:

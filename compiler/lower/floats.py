@@ -322,6 +322,9 @@ def blended(low: Lowering, node: Node, out: View, mask: View, x: View, y: View) 
     """Write x where a mask is 1, y where it is 0: x * mask + y * (1 - mask), of finite values."""
     if out.dtype == "i32":
         raise Refusal(f"its mask follows the data, and it takes {low.value(node.outputs[0]).dtype}")
+    constants = [data for name in node.inputs if name and (data := low.constant(name)) is not None]
+    if any(data.dtype.kind == "f" and not np.isfinite(data).all() for data in constants):
+        raise Refusal("its mask follows the data, and it takes infinities, which are not masked by a product")
     left = low.local("u8", mask.shape, mask.order, f"{node.outputs[0]}_left")
     part = low.local(out.dtype, out.shape, out.order, f"{node.outputs[0]}_part")
     write(low, left, {"x": mask}, ew1_scale=low.const(-1), ew1_bias=low.const(1))

@@ -84,7 +84,10 @@ class Lowering:
             data = self.constant(name)
             if data is None:
                 raise Refusal(f"{name!r} is made by nothing on the chip")
-            self.views[name] = self.weight(np.ascontiguousarray(data, _numpy(self.dtype(name))), name)
+            held = np.ascontiguousarray(data, _numpy(self.dtype(name)))
+            if data.dtype.kind in "iu" and not np.array_equal(held, data):
+                raise Refusal(f"{name!r} has values beyond 32 bits, which the chip does not have")
+            self.views[name] = self.weight(held, name)
         return self.views[name]
 
     def postpone(self, name: str, source: str, shape: Sequence[int]) -> None:

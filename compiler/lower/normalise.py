@@ -57,7 +57,10 @@ def _is_alone(low: Lowering, node: Node) -> bool:
 
 def _axis(low: Lowering, node: Node) -> int:
     default = 1 if node.op == "Softmax" and not _is_alone(low, node) else -1
-    return int(node.attributes.get("axis", default)) % len(low.value(node.inputs[0]).shape)
+    rank = len(low.value(node.inputs[0]).shape)
+    if not rank:
+        raise Refusal("it is of a single number")
+    return int(node.attributes.get("axis", default)) % rank
 
 
 def softmax(low: Lowering, node: Node) -> None:

@@ -78,7 +78,7 @@ def _weights(low: Lowering, node: Node, place: int, zero: int, axis: int) -> tup
     shape = [1] * weights.ndim
     shape[axis] = -1
     left = weights.astype(np.int32) - zeros.reshape(shape)
-    least, greatest = int(left.min()), int(left.max())
+    least, greatest = min(int(left.min()), 0), int(left.max())
     if least >= -128 and greatest <= 127:
         return left.astype(np.int8), 0
     if greatest - least > 255:

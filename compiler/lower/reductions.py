@@ -163,5 +163,7 @@ def place(low: Lowering, node: Node) -> None:
     if node.attributes.get("select_last_index"):
         raise Refusal("it wants the last place of the greatest; the engine has the first")
     x = low.view(node.inputs[0])
+    if not x.rank:
+        raise Refusal("it is of a single number")
     axis = int(node.attributes.get("axis", 0)) % x.rank
     reduced(low, result(low, node, x, [axis]), x, "argmax")

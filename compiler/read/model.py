@@ -95,8 +95,16 @@ def in_words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def serialised(proto: Any, source: Model) -> bytes:
-    """Return a model in one piece, its external data inside; raise InputError where that is too large."""
+def serialised(
+    proto: Any,
+    source: Model,
+    why: str = "it is one of QuantizeLinear and DequantizeLinear",
+    help: str = "quantise it to operators of integers (QOperator)",
+) -> bytes:
+    """Return a model in one piece, its external data inside; raise InputError where that is too large.
+
+    That says `why` onnxruntime takes it so, and what helps.
+    """
     for tensor in proto.graph.initializer:
         if tensor.data_location == onnx().TensorProto.EXTERNAL:
             tensor.CopyFrom(_with_data(tensor, source))
@@ -104,9 +112,9 @@ def serialised(proto: Any, source: Model) -> bytes:
         return bytes(proto.SerializeToString())
     except Exception as error:  # Of protobuf, which has no more than 2 GiB in one piece.
         raise InputError(
-            f"{source.name} has more than 2 GiB with its external data, and is one of QuantizeLinear and "
-            "DequantizeLinear, which onnxruntime would have to take as one file",
-            "quantise it to operators of integers (QOperator)",
+            f"{source.name} has more than 2 GiB with its external data, and onnxruntime would have to take it as one "
+            f"file: {why}",
+            help,
         ) from error
 
 

@@ -16,6 +16,8 @@ from compiler.runtime import extended, onnx
 from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
 
+# onnxruntime's own: its further operators, and those on images whose channels lie last.
+KNOWN_DOMAINS = ("com.microsoft", "com.ms.internal.nhwc")
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 SMALL_FLOATS = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 
@@ -27,7 +29,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph
     graph is made of: it says where, and how to mend it.
     """
     proto, source = loaded(model)
-    proto = _checked(proto, source)
+    proto = checked(proto, source)
     reader = f"onnx {onnx().__version__}"
     if _is_of_floats_and_scales(proto):
         data = serialised(proto, source)
@@ -44,7 +46,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph
     return infer(proto, source.name, nodes, weights, opsets, reader, _fixed(proto, source, weights, shapes or {}))
 
 
-def _checked(proto: Any, source: Model) -> Any:
+def checked(proto: Any, source: Model) -> Any:
     """Return a model with its external data read and its functions expanded; raise InputError for what is not taken."""
     package = onnx()
     if proto.ir_version > package.IR_VERSION:
@@ -112,7 +114,7 @@ def _refuse_type(kind: str, what: str, source: Model) -> None:
     if kind in SMALL_FLOATS:
         raise InputError(
             f"{source.name} computes in {kind.lower()}: {what} is of it",
-            "export it in float32, and quantise it to integers of 8 bits: onnxruntime.quantization",
+            "export it in float32, and quantise it to integers of 8 bits: `ratel quantise`",
         )
 
 
@@ -131,7 +133,9 @@ def _is_of_floats_and_scales(proto: Any) -> bool:
 def _node(proto: Any, number: int) -> Node:
     attributes = {one.name: onnx().helper.get_attribute_value(one) for one in proto.attribute}
     domain = "" if proto.domain == "ai.onnx" else proto.domain
-    return Node(proto.op_type, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes, number, proto)
+    # Of domains that nothing here knows, an operator's name says nothing.
+    op = proto.op_type if domain in ("", *KNOWN_DOMAINS) else f"{domain}.{proto.op_type}"
+    return Node(op, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes, number, proto)
 
 
 def _fixed(

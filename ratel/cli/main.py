@@ -1,4 +1,4 @@
-"""The command line: `ratel asm | dis | fmt | compile | run | check | time | annotate | report | chips | manual`.
+"""The command line: `ratel asm | dis | fmt | quantise | compile | run | check | time | annotate | ...`.
 
 Exit status: 0 done; 1 the program, its input or a check is wrong; 2 usage; 128 + the number of a signal that ended it.
 It is the same where a reader of what is printed has gone.
@@ -22,6 +22,7 @@ from ratel import __version__
 from ratel.cli.check import declare as declare_check
 from ratel.cli.compile import declare as declare_compile
 from ratel.cli.options import INTERRUPTED, USAGE, WRONG, UsageError
+from ratel.cli.quantise import declare as declare_quantise
 from ratel.cli.reference import declare as declare_reference
 from ratel.cli.run import declare as declare_run
 from ratel.cli.text import declare as declare_text
@@ -125,6 +126,14 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         sub.set_defaults(action=action)
         return sub
 
-    for declare in (declare_text, declare_compile, declare_run, declare_check, declare_time, declare_reference):
+    for declare in (
+        declare_text,
+        declare_quantise,
+        declare_compile,
+        declare_run,
+        declare_check,
+        declare_time,
+        declare_reference,
+    ):
         declare(command)
     return top, commands.choices

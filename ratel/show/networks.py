@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compiler.compiled import Compiled
+    from compiler.quantise.quantise import Quantised
     from emulator.execute.saturation import Saturation
     from ratel.api import Run
 
+# Layers of a quantised network that are shown.
+WORST_SHOWN = 20
 # Nodes of the host that are shown by name, of each reason.
 MOST_NAMED = 3
 MEMORIES = {"lm": "local memory", "cb": "constant buffer", "ib": "code", "dev": "device memory", "host": "host memory"}
@@ -89,3 +92,35 @@ def print_network_run(
         print_times(result)
         if saturation is not None:
             print_saturation(result.plan, saturation)
+
+
+def print_quantised(made: Quantised, path: str | None) -> None:
+    """Print what a quantised network costs, by layer; `path` is where it was written, if it was."""
+    out = console()
+    by = f" in form {made.form}, ranges by {made.method} of {count(made.samples, 'sample')}"
+    out.print(styled((made.network, "bold"), by))
+    out.print(f"error of the worst output: {percent(made.error)}")
+    columns = [("layer", "left"), ("operator", "left"), ("alone", "right"), ("in the network", "right"), ("", "left")]
+    shown = table("errors by layer, the worst first: relative, root of mean square", columns)
+    for one in made.layers[:WORST_SHOWN]:
+        kept = "in floats" if one.kept else ""
+        shown.add_row(one.name, one.operator, percent(one.own), percent(one.error), kept)
+    out.print(shown)
+    if len(made.layers) > WORST_SHOWN:
+        out.print(f"and {count(len(made.layers) - WORST_SHOWN, 'layer')} more: --json lists all")
+    if made.trials:
+        columns = [("left in floats (or 16 bits)", "left"), ("error of the worst output", "right")]
+        tried = table("what would be gained, the most first", columns)
+        for trial in made.trials:
+            tried.add_row(",".join(trial.keep), percent(trial.error))
+        out.print(tried)
+        if (best := made.advised) is not None:
+            out.print(f"--keep {','.join(best.keep)} leaves {percent(best.error)} of {percent(made.error)}")
+        else:
+            out.print("none of these gains a part that counts")
+    if path is not None:
+        out.print(f"written: {path}")
+
+
+def percent(error: float) -> str:
+    return f"{100 * error:.3g} %"

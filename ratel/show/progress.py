@@ -46,6 +46,9 @@ class Progress:
     def trying(self, done: int, total: int) -> None:
         self._show(done, total, "changes of the chip tried")
 
+    def quantising(self, what: str, done: int, total: int) -> None:
+        self._show(done, total, what)
+
     def _show(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
         if now - self.began < PATIENCE_SECONDS or now - self.shown < 0.2 or not self.terminal:

@@ -284,7 +284,13 @@ DRAWN = settings(
 )
 
 
-@pytest.mark.parametrize("mnemonic", MNEMONIC)
+# Of the chain, which they share, one is searched at once, and the others where there is time.
+SLOW = ("conv", "dwconv", "matmul")
+
+
+@pytest.mark.parametrize(
+    "mnemonic", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MNEMONIC]
+)
 def test_strategy_reaches_each_pair_of_type_stage_and_attribute(mnemonic):
     row = MNEMONICS[mnemonic]
     missing = wanted_pairs(row)

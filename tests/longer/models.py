@@ -22,6 +22,7 @@ import onnx
 from platformdirs import user_cache_path
 
 from tests.longer.networks import examples, forms, light, wheels
+from tests.oracles.onnx_tensors import optimised
 
 # How many examples an activation's range is taken of.
 CALIBRATION = 4
@@ -166,7 +167,7 @@ def make(name: str, folder: Path, tell: Callable[[str], None]) -> list[str]:
                 feeds = [example(name, 1000 + k) for k in range(CALIBRATION)]
                 step(f"{form}.onnx", lambda to: forms.quantised(folded, form, feeds, to))  # noqa: B023 called here
             if form == "qdq":
-                step("qdq.extended.onnx", lambda to: forms.optimised(home / "qdq.onnx", to))
+                step("qdq.extended.onnx", lambda to: optimised(home / "qdq.onnx", to))
         except Exception as error:  # The quantiser raises whatever it meets.
             missing.append(f"{name}: no {form}: {type(error).__name__}: {error}")
             tell(missing[-1])

@@ -8,19 +8,15 @@ zero points, s8 weights symmetric by channel. `extended` is what onnxruntime mak
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from tests.oracles.onnx_tensors import optimised
+from compiler.quantise.prepare import prepared
 
 Feeds = dict[str, np.ndarray]
 FORMS = ("u8u8", "s8s8", "qdq")
-# Scales by channel came with it.
-LEAST_OPSET = 13
 SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True}
 OPTIONS = {
     "u8u8": (QuantFormat.QOperator, QuantType.QUInt8, False, {}),
@@ -40,30 +36,8 @@ class Reader(CalibrationDataReader):
 
 
 def folded(path: Path, to: Path) -> None:
-    """Write a float network as the quantiser wants it: of opset 13 at least, constants computed, normalising folded.
-
-    A bias of [1, n] is written as one of [n], for the quantiser cannot take the former by channel. Each bias has one
-    reader: the quantiser gives copies for more of them names that others may have, or the first reader's scale.
-    """
-    model = onnx.load(path)
-    with TemporaryDirectory() as folder:
-        if next(o.version for o in model.opset_import if not o.domain) < LEAST_OPSET:
-            path = Path(folder) / "newer.onnx"
-            onnx.save(onnx.version_converter.convert_version(model, LEAST_OPSET), path)
-        optimised(path, to, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
-    model = onnx.load(to)
-    tensors, read = {tensor.name: tensor for tensor in model.graph.initializer}, set()
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm", "ConvTranspose") and len(node.input) == 3 and node.input[2] in tensors:
-            bias = tensors[node.input[2]]
-            if bias.name in read:
-                bias = model.graph.initializer.add()
-                bias.CopyFrom(tensors[node.input[2]])
-                node.input[2] = bias.name = f"{bias.name}_of_{node.output[0]}"
-            read.add(bias.name)
-            if len(bias.dims) == 2 and bias.dims[0] == 1:
-                del bias.dims[0]
-    onnx.save(model, to)
+    """Write a float network as the quantiser wants it."""
+    onnx.save(prepared(path.read_bytes(), path.name), to)
 
 
 def quantised(path: Path, form: str, feeds: Sequence[Feeds], to: Path) -> None:

@@ -248,7 +248,7 @@ def test_no_argument_makes_lines_of_its_own(capsys: pytest.CaptureFixture[str]) 
     ("words", "said"),
     [
         ("runn p.npu", "there is no command 'runn'; did you mean `run`?"),
-        ("p.npu", "there is no command 'p.npu'; commands: asm, dis, fmt, compile, run, check, time, "),
+        ("p.npu", "there is no command 'p.npu'; commands: asm, dis, fmt, quantise, compile, run, check, time, "),
         ("time p.npu --josn", "time has no option '--josn'; did you mean `--json`?"),
         ("run p.npu --ouput=y=y.npy", "run has no option '--ouput'; did you mean `--output`?"),
         ("fmt p.npu -q", "fmt has no option '-q'; `ratel fmt --help` lists what there is"),

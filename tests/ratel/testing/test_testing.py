@@ -216,6 +216,7 @@ STRATEGIES = {
     "inputs": [testing.inputs(POOLED_RIGHT)],
     "instructions": [testing.instructions(row.mnemonic) for row in ROWS] + [testing.instructions("conv", sf="tanh")],
     "looped_programs": [testing.looped_programs()],
+    "networks": [testing.networks()],
     "programs": [testing.programs(), testing.programs(dev=False)],
     "programs_of_cores": [testing.programs_of_cores(), testing.programs_of_cores(least=2)],
     "quantisations": [testing.quantisations("i8"), testing.quantisations("f32")],
