@@ -6,7 +6,7 @@ The chip has vectors of fp32 and as much memory as it takes. Values are compared
 of its own, and the network's outputs as the host gets them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,9 +20,9 @@ from compiler import exchange
 from compiler.compile import compile
 from compiler.compiled import Compiled
 from compiler.fit.homes import homes
-from compiler.graph import Graph
+from compiler.graph import Graph, Node
 from compiler.runtime import model_of, session
-from compiler.steps import Plan, Tensor
+from compiler.steps import Tensor
 from isa.chip import Chip, load_chip
 
 OPSET = 21
@@ -113,7 +113,7 @@ def compared(compiled: Compiled, given: Arrays) -> dict[str, str]:
         run = ratel.run(part.program, fed, dumps=local)
         arrays = run.dumps | {tensor.name: _lying(tensor, run.outputs[tensor.name]) for tensor in plan.outputs.values()}
         found = {name: exchange.seen(view, arrays[view.tensor.name]) for name, view in views.items() if name in right}
-        own = _own(part.graph, plan)
+        own = of_its_own(part.graph, plan.inexact)
         # What lies as it is, and what the host gets.
         for values in (found, exchange.made(part.plans, graph, run.outputs)):
             for name in values.keys() - own:
@@ -121,11 +121,11 @@ def compared(compiled: Compiled, given: Arrays) -> dict[str, str]:
     return said
 
 
-def _own(graph: Graph, plan: Plan) -> set[str]:
+def of_its_own(graph: Graph, inexact: Collection[Node]) -> set[str]:
     """Return the values that follow what the chip computes in its own way."""
     found: set[str] = set()
     for node in graph.nodes:
-        if node in plan.inexact or found.intersection(node.inputs):
+        if node in inexact or found.intersection(node.inputs):
             found |= set(node.outputs)
     return found
 
