@@ -59,7 +59,6 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
 }
 
 _OF_FLOATS = "it multiplies floats, and the tensor engine multiplies integers: quantise it"
-# Why the others are the host's, where more can be said than that no engine computes them.
 # Why others are the host's, where more can be said than that no engine computes them.
 UNABLE = {
     **dict.fromkeys(
