@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assembler.builder.builder import Builder
-from compiler.fit.place import Place, placed
+from compiler.fit.place import Place, placed, taken
 from compiler.fit.roll import Item, Loop, flat
 from compiler.fit.sections import Section
 from compiler.fit.waits import waits
@@ -14,16 +14,19 @@ from compiler.graph import Graph, Node
 from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View, dense
 from isa.chip import Chip
 from isa.table import MNEMONICS
+from isa.visible import escaped
 
 
 def emit(sections: Sequence[Section], graph: Graph, chip: Chip, order: str, keep: bool) -> Builder:
     """Return the program of one core, or of several; with `keep` no tensor takes the place of another."""
-    b = Builder(graph.name, chip, order, scales="explicit")
+    b = Builder(escaped(graph.name), chip, order, scales="explicit")
     b.comment(f"{graph.name}, read with {graph.reader}")
+    begins: Mapping[str, int] = {}
     for number, section in enumerate(sections):
         with b.core(number) if len(sections) > 1 else nullcontext():
             ends = [*section.plan.inputs.values(), *section.plan.outputs.values()]
-            places = placed(section.items, ends, section.homes, chip, keep)
+            places = placed(section.items, ends, section.homes, chip, keep, begins)
+            begins = taken(places)
             handles = {tensor: _declare(b, tensor, place) for tensor, place in places.items()}
             held = waits(section.items, places) if order == "compiler" else {}
             _Writer(b, graph, places, handles, held).write(section.items, {})
@@ -49,7 +52,7 @@ class _Writer:
                 self.node = node
                 self.b.comment(described(node, self.graph))
             text = described(node, self.graph) if node else ""
-            with self.b.origin(self.graph.name, node.number if node else 1, text):
+            with self.b.origin(escaped(self.graph.name), node.number if node else 1, text):
                 if isinstance(item, Loop):
                     with self.b.loop(item.count) as counter:
                         self.write(item.body, {**counters, item.height: counter})
@@ -131,7 +134,7 @@ def described(node: Node, graph: Graph) -> str:
     made = ", ".join(str(graph.values[name]) for name in node.outputs if name)
     read = ", ".join(name for name in node.inputs if name and graph.values[name].data is None)
     name = f" {node.name}" if node.name else ""
-    return f"{node.number} {node.op}{name}: {read} -> {made}"
+    return escaped(f"{node.number} {node.op}{name}: {read} -> {made}")
 
 
 def _declare(b: Builder, tensor: Tensor, place: Place) -> Any:

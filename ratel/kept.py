@@ -97,7 +97,7 @@ def _digest(model: Model, chip: Chip, options: Mapping[str, Any]) -> hashlib._Ha
 
 def _has(made: Compiled, name: str, shape: Sequence[int]) -> bool:
     """Return whether an input, "" where it is the only one, is of a shape; nothing is said of one that is not there."""
-    name = name or made.graph.inputs[0]
+    name = name or next(iter(made.graph.inputs), "")
     return name not in made.graph.inputs or made.graph.values[name].shape == tuple(shape)
 
 

@@ -282,6 +282,8 @@ def joined(plan: Plan) -> Plan:
 def _no_join(uses: _Uses, made: Step, step: Step, own: str, other: str) -> str:
     """Return why a product cannot go into a sum; "" where it can."""
     q, second, out = (step.operands[name] for name in (own, other, "out"))
+    if second.tensor is q.tensor:
+        return "both summands are the product"
     if uses.is_shared(q.tensor):
         return "others read the product, too"
     if made.out.dtype not in ENDS or made.operands.keys() - {"out", "x", "w", "bias", "ew3_scale"}:

@@ -8,6 +8,7 @@ from compiler.steps import Tensor
 from isa.chip import Chip
 from isa.errors import InputError
 from isa.memory import spelled
+from isa.operand import SHARED
 
 # As the assembler would have them begin.
 ALIGNMENT = 256
@@ -79,11 +80,17 @@ def _apart(lives: Mapping[Tensor, tuple[int, int]], room: int) -> tuple[dict[Ten
 
 
 def placed(
-    items: Sequence[Item], ends: Collection[Tensor], homes: Mapping[Tensor, str], chip: Chip, keep: bool = False
+    items: Sequence[Item],
+    ends: Collection[Tensor],
+    homes: Mapping[Tensor, str],
+    chip: Chip,
+    keep: bool = False,
+    begins: Mapping[str, int] | None = None,
 ) -> dict[Tensor, Place]:
     """Return the place of each tensor of the items, and of the inputs and outputs; with `keep` none is shared.
 
-    Raises InputError where a memory is too small.
+    `begins` says where other cores' tensors end in the memories that all share. Raises InputError where a memory is too
+    small.
     """
     living = lives(items)
     if keep:
@@ -94,7 +101,7 @@ def placed(
     found: dict[Tensor, Place] = {}
     for memory in ("cb", "lm", "dev", "host"):
         mine = [tensor for tensor in tensors if memory_of(tensor, homes) == memory]
-        at = 0
+        at = (begins or {}).get(memory, 0)
         for tensor in mine:
             if tensor not in living:
                 found[tensor] = Place(memory, at)
@@ -108,6 +115,15 @@ def placed(
                 f"{spelled(chip[f'memory.{memory}_bytes'])}"
             )
     return {tensor: found[tensor] for tensor in tensors}
+
+
+def taken(places: Mapping[Tensor, Place]) -> dict[str, int]:
+    """Return where tensors end in the memories that all cores share."""
+    found = dict.fromkeys(SHARED, 0)
+    for tensor, (memory, at) in places.items():
+        if memory in found:
+            found[memory] = max(found[memory], aligned(at + tensor.bytes * tensor.buffers))
+    return found
 
 
 def memory_of(tensor: Tensor, homes: Mapping[Tensor, str]) -> str:

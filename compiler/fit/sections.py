@@ -39,12 +39,22 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int) -
         at_home = homes(own, chip)
         if is_local(own, chip):
             # The first core's order is that of all.
-            order = order or arranged(own.steps, chip)
+            order = order or _order(own, at_home, chip)
             items: Sequence[Item] = [own.steps[k] for k in order]
         else:
             items = _in_tiles(own, at_home, chip)
         sections.append(Section(own, items, at_home))
     return sections
+
+
+def _order(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[int]:
+    """Return the order in which steps begin the earliest; their own where tensors would live too long for it."""
+    order = arranged(plan.steps, chip)
+    try:
+        placed([plan.steps[k] for k in order], [*plan.inputs.values(), *plan.outputs.values()], at_home, chip)
+    except InputError:
+        return range(len(order))
+    return order
 
 
 def is_local(plan: Plan, chip: Chip) -> bool:

@@ -163,6 +163,8 @@ class Lowering:
 
     def fill(self, out: View, value: Any) -> None:
         """Write one value to all elements; a number that `fill` has not is copied."""
+        if out.dtype != "f32" and not np.iinfo(_numpy(out.dtype)).min <= int(value) <= np.iinfo(_numpy(out.dtype)).max:
+            raise Refusal(f"it writes {int(value)}, which {out.dtype} does not hold")
         if abs(float(value)) <= MOST_FILLED:
             (out,) = collapsed(out)
             assert out.rank <= MAX_RANK, "what is filled is dense"

@@ -120,3 +120,16 @@ def test_cores_of_what_has_no_images(options: dict[str, Any], said: str) -> None
     net = network(("Relu", "x", "y"), given={"x": np.float32(1)})
     with pytest.raises(InputError, match=said):
         compile(net.model, **options)
+
+
+def test_names_with_line_breaks() -> None:
+    net = network(("Relu", "x", "y"), given={"x": -np.ones((2, 3), np.float32)})
+    net.model.graph.node[0].name = "two\nlines"
+    compiled = check(net)
+    assert "two\\nlines" in compiled.parts[0].text
+
+
+def test_a_number_that_the_chip_does_not_have() -> None:
+    constants = {"p": np.array([1, 1]), "v": np.array(2**40 + 1)}
+    net = network(("Pad", "x p v", "y"), given={"x": np.array([1, 2])}, constants=constants)
+    assert refusals(net) == ["it writes 1099511627777, which i32 does not hold"]

@@ -11,6 +11,7 @@ import ratel
 from compiler import exchange
 from compiler.compile import compile
 from compiler.report import differences
+from tests.compiler import oracle
 from tests.compiler.lower.drawn import BYTES, few, scales, zeros
 from tests.compiler.oracle import Network, check, chip, mnemonics, network, noise
 
@@ -177,3 +178,16 @@ def test_a_product_whose_clamp_is_a_relu_keeps_it() -> None:
     assert compiled.parts[0].plans[0].unfused == (
         "1 QLinearConv 'q' + 2 QLinearAdd 'y': where the product is clamped is its zero, as behind a Relu",
     )
+
+
+def test_a_product_added_to_itself_is_not_joined() -> None:
+    rng = np.random.default_rng(8)
+    held = {"s": np.float32(0.05), "z": np.uint8(100), "w": rng.integers(0, 256, (4, 3, 1, 1), dtype=np.uint8)}
+    net = network(
+        ("QLinearConv", "x s z w s z s z", "c"),
+        ("Identity", "c", "same"),
+        ("QLinearAdd", "c s z same s z s z", "y"),
+        given={"x": rng.integers(0, 256, (1, 3, 4, 4), dtype=np.uint8)},
+        constants={name: np.asarray(array) for name, array in held.items()},
+    )
+    assert not oracle.differences(compile(net.model, chip(), round_once=True, keep=True), net.given)

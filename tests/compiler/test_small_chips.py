@@ -151,3 +151,16 @@ def test_wrong_numbers(cores: int, batch: int, said: str) -> None:
     net = network(("Relu", "x", "y"), given={"x": np.ones((1, 4), np.float32)})
     with pytest.raises(InputError, match=said):
         compile(net.model, cores=cores, batch=batch)
+
+
+def test_cores_in_tiles_have_memory_of_their_own() -> None:
+    """Behind local memory all cores have one memory, and each a place in it."""
+    net = chain(np.random.default_rng(5), 16, 16, (3, 16, 16))
+    chip = small(12288).replace(chip__cores=2, ring__bytes_per_cycle=16.0)
+    compiled = compile(net.model, chip, cores=2, host=False)
+    (part,) = compiled.parts
+    assert part.program is not None and ratel.check(part.program).verdict == "proven"
+    images = np.random.default_rng(6).integers(0, 256, (2, *net.given["x"].shape[1:]), dtype=np.uint8)
+    outputs = ratel.run(part.program, exchange.given(part.plans, {"x": images})).outputs
+    right = np.concatenate([wanted(compiled.graph, {"x": image[None]})["y"] for image in images])
+    assert np.array_equal(exchange.made(part.plans, compiled.graph, outputs)["y"], right)
