@@ -70,14 +70,20 @@ def print_network_run(
     dumps: Mapping[str, np.ndarray],
     runs: Sequence[tuple[Run, Sequence[Saturation] | None] | None],
     title: Callable[[Compiled, int], str],
+    off: Sequence[str],
 ) -> None:
-    """Print a network's outputs, then the cycles of each of the chip's parts; None stands for the host's."""
+    """Print a network's outputs, how far they are off, then the cycles of each of the chip's parts.
+
+    None stands for the host's.
+    """
     out = console()
     out.print(styled((compiled.graph.name, "bold"), f" on {compiled.chip.label}"))
     for name, difference in differences.items():
         out.print(styled(f"{name}: ", ("as expected", "green") if difference is None else (difference, "red")))
     for name, tensor in outputs.items():
         out.print(f"{name} {tensor.dtype}{list(tensor.shape)}{contents(tensor)}")
+    for line in off:
+        out.print(line)
     for name, tensor in dumps.items():
         out.print(f"{name} {tensor.dtype}{list(tensor.shape)}\n{tensor}")
     for number, done in enumerate(runs, 1):

@@ -1,6 +1,7 @@
 """`ratel compile`, and networks where other commands take programs."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,23 @@ def test_the_network_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     assert "scores float32[1, 10]" in capsys.readouterr().out
     (scores,) = ratel.onnx.InferenceSession("programs/onnx/digits.onnx").run(None, {"image": np.load(image)})
     assert scores.argmax() == 5
+
+
+def test_round_once_says_how_far_results_are_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.compiler.oracle import network
+
+    rng = np.random.default_rng(8)
+    held = {"s": np.float32(0.05), "z": np.uint8(100), "w": rng.integers(0, 256, (4, 4, 1, 1), dtype=np.uint8)}
+    x = rng.integers(0, 256, (1, 4, 8, 8), dtype=np.uint8)
+    nodes = (("QLinearConv", "x s z w s z s z", "c"), ("QLinearAdd", "c s z x s z s z", "y"))
+    net = network(*nodes, given={"x": x}, constants={name: np.asarray(array) for name, array in held.items()})
+    monkeypatch.chdir(tmp_path)
+    Path("net.onnx").write_bytes(net.model.SerializeToString())
+    np.save("x.npy", x)
+    assert main(["run", "net.onnx", "--input", "x=x.npy", "--round-once"]) == 0
+    said = r"y: (all 256 elements are onnxruntime's|\d+ of 256 elements .* by \d+ at most)"
+    assert re.search(said, capsys.readouterr().out)
+    assert main(["run", "net.onnx", "--input", "x=x.npy"]) == 0
+    assert "elements" not in capsys.readouterr().out
