@@ -38,6 +38,7 @@ def silent(_: str) -> None:
     pass
 
 
+@pytest.mark.slow
 def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     results = Results({"machine": "any"})
     for build in SMALL.values():

@@ -284,8 +284,8 @@ DRAWN = settings(
 )
 
 
-# Of the chain, which they share, one is searched at once, and the others where there is time.
-SLOW = ("conv", "dwconv", "matmul")
+# What has the chain, whose stages make most pairs, is searched where there is time.
+SLOW = ("conv", "dwconv", "matmul", "eltwise")
 
 
 @pytest.mark.parametrize(

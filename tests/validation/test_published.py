@@ -39,6 +39,7 @@ def resnet50() -> Network:
     return fused(catalogue.network("resnet50"))
 
 
+@pytest.mark.slow
 def test_hanguang_throughput(resnet50: Network) -> None:
     # The split of the multipliers is calibrated on this one.
     stream = ratel.time(builder(resnet50, cores=4, images=16, tasks=8).build())
