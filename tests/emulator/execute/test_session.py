@@ -416,9 +416,10 @@ attempt([build("fill", out=dense("lm", 0, I8, (4,)))], [Symbol("y", "output", "h
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     first, second = result.stdout.splitlines() or [result.stderr, ""]
     assert first == "ran", result.stderr
-    # Python takes a piece of 1 MiB for its objects now and then, and may have done so since the limit was set.
+    # Python takes pieces of 1 MiB for its objects now and then, and may have done so since the limit was set.
     assert second.startswith("None None "), second
-    assert re.search(r"256\.0 MiB for outputs; 38(4\.0|3\.\d) MiB are free", second), second
+    free = re.search(r"256\.0 MiB for outputs; (\d+\.\d) MiB are free", second)
+    assert free is not None and 376 <= float(free[1]) <= 384, second
 
 
 def buffered(buffers: int, tasks: int) -> Program:

@@ -30,10 +30,11 @@ def lm(*shape: int, dtype=I8) -> Operand:
 def wide() -> list[Instruction]:
     """Return instructions with many columns, of types that take most of it, and of none that reads an odd index."""
     pixel, image = lm(1, 1, 1, WIDE, dtype=F32), lm(1, 2, 2, WIDE, dtype=F32)
+    scales = dense("cb", 0, I32, (2, 1))
     regions = {"rois": lm(1, 4, dtype=F32), "index": lm(1, dtype=I32)}
     found = [
         build("eltwise", out=lm(3, WIDE), x=lm(3, WIDE)),
-        build("eltwise", out=lm(3, WIDE, dtype=I16), x=lm(3, WIDE, dtype=I32), ew3_op="round_away"),
+        build("eltwise", out=lm(3, WIDE, dtype=I16), x=lm(3, WIDE, dtype=I32), ew3_op="round_away", ew3_scale=scales),
         build("maxpool", out=pixel, x=image, window=2, stride=2),
         build("avgpool", out=pixel, x=image, window=2, stride=2),
         build("reduce", out=lm(1, WIDE, dtype=F32), x=lm(4, WIDE, dtype=F32), op="mean"),
