@@ -266,7 +266,7 @@ def joined(d: Drawing, x: Value) -> None:
         same = [a == b or k == axis for k, (a, b) in enumerate(zip(v.shape, x.shape))]
         return v.dtype == x.dtype and len(v.shape) == len(x.shape) and all(same) and v.is_bytes == x.is_bytes
 
-    others = [v for v in d.values if alike(v) and v.shape[axis] < 64]
+    others = [v for v in d.values if alike(v) and v.shape[axis] < 64] or [x]
     parts = [x, *(d.draw(st.sampled_from(others)) for _ in range(d.number(1, 2)))]
     shape = [*x.shape[:axis], sum(part.shape[axis] for part in parts), *x.shape[axis + 1 :]]
     if not x.is_bytes:
