@@ -16,7 +16,7 @@ from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
 from compiler.read.network import read
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
-from isa.chip import Chip, load_chip
+from isa.chip import DEFAULT_CHIP, Chip, load_chip
 from isa.errors import InputError, shown
 from isa.program import ORDERS
 from isa.suggest import did_you_mean
@@ -35,7 +35,7 @@ class Options:
 
 def compile(
     model: Any,
-    chip: str | Chip = "hanguang800",
+    chip: str | Chip = DEFAULT_CHIP,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     order: str = "hardware",
@@ -59,7 +59,10 @@ def compile(
     for name, number in (("cores", cores), ("batch", batch)):
         if not isinstance(number, int) or number < 1:
             raise InputError(f"{name} is {shown(number)}", "a whole number, 1 or greater")
-    graph, on = read(model, shapes), load_chip(chip)
+    on = load_chip(chip)
+    if cores > on["chip.cores"]:
+        raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
+    graph = read(model, shapes)
     divided, refused = _divided(graph)
     if refused and not host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
@@ -71,8 +74,6 @@ def compile(
             "leave cores and batch out, or see what the host computes: `ratel compile`",
         )
     options = Options(order, cores, batch, keep, round_once)
-    if cores > on["chip.cores"]:
-        raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
     parts = [_part(region, plan, graph, on, options) for region, plan in divided]
     return Compiled(graph, on, tuple(parts), refused, cores * batch)
 

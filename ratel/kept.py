@@ -1,9 +1,10 @@
 """Compiled networks that are kept: compiled once, and read back by whoever asks for the same.
 
 They lie in the cache of compiled functions (emulator/jit/cache.py), by its rules: in a folder named after all that
-makes them, the compiler's sources and the versions of onnx and onnxruntime; nothing is read from one that somebody else
-may write; it is removed as those of other sources are. Within it a file is named after the hash of the model, the chip
-and the options, and holds the hashes of the model's external data: where these have others, it is compiled anew.
+makes them, the compiler's sources, what it builds on, and the versions of onnx and onnxruntime; nothing is read from
+one that somebody else may write; it is removed as those of other sources are. Within it a file is named after the hash
+of the model, the chip and the options, and holds the hashes of the model's external data: where these have others, it
+is compiled anew.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from compiler.read.model import Model
 
 ROOT = Path(__file__).parents[1]
-ROOMS = "compiler", "assembler", "isa"
+# Of the emulator, what costs are told by: the compiler chooses by them.
+ROOMS = "compiler", "assembler", "isa", "emulator/timing"
 SUFFIX = ".network"
 # Assumed: bytes of all that is kept, and of one; those that were used last stay.
 MOST, MOST_OF_ONE = 2**31, 2**30

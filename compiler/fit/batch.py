@@ -1,6 +1,7 @@
 """A plan for several images: each has tensors of its own, all share weights, inputs and outputs are of all of them."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from compiler.graph import Graph
 from compiler.steps import Plan, Step, Tensor, View
@@ -30,24 +31,13 @@ def batched(plan: Plan, graph: Graph, images: int, suffix: str = "", buffers: in
         for tensor in (*plan.inputs.values(), *plan.outputs.values())
     }
     steps: list[Step] = []
-    views = dict(plan.views)
+    views: dict[str, View] = {}
     for image in range(images):
-        own: dict[Tensor, Tensor] = {}
-
-        def placed(view: View) -> View:
-            tensor = view.tensor
-            if tensor in ends:
-                return replace(view, tensor=ends[tensor], offset=view.offset + image * tensor.elements)  # noqa: B023
-            if tensor.kind != "local":
-                return view
-            if tensor not in own:  # noqa: B023
-                own[tensor] = replace(tensor, name=f"{tensor.name}_{image}") if image else tensor  # noqa: B023
-            return replace(view, tensor=own[tensor])  # noqa: B023
-
+        own = _Image(image, ends)
         for step in plan.steps:
-            steps.append(replace(step, operands={name: placed(view) for name, view in step.operands.items()}))
-        if not image:
-            views = {name: placed(view) for name, view in plan.views.items()}
+            steps.append(replace(step, operands={name: own.view(view) for name, view in step.operands.items()}))
+        # What can be looked at is the first's.
+        views = views or {name: own.view(view) for name, view in plan.views.items()}
     return replace(
         plan,
         steps=tuple(steps),
@@ -55,3 +45,22 @@ def batched(plan: Plan, graph: Graph, images: int, suffix: str = "", buffers: in
         outputs={name: ends[tensor] for name, tensor in plan.outputs.items()},
         views=views,
     )
+
+
+@dataclass
+class _Image:
+    """The tensors of one image: its part of what all share the ends of, and its own of what is local."""
+
+    number: int
+    ends: Mapping[Tensor, Tensor]
+    local: dict[Tensor, Tensor] = field(default_factory=dict)
+
+    def view(self, view: View) -> View:
+        tensor = view.tensor
+        if tensor in self.ends:
+            return replace(view, tensor=self.ends[tensor], offset=view.offset + self.number * tensor.elements)
+        if tensor.kind != "local" or not self.number:
+            return view
+        if tensor not in self.local:
+            self.local[tensor] = replace(tensor, name=f"{tensor.name}_{self.number}")
+        return replace(view, tensor=self.local[tensor])

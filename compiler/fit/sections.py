@@ -30,14 +30,14 @@ class Section:
 def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int) -> list[Section]:
     """Return what each core does: the same, for so many images of its own."""
     buffers = 2 if cores * images > 1 else 1
-    if is_local(batched(plan, graph, images, buffers=buffers), chip):
+    if is_local(homes(batched(plan, graph, images, buffers=buffers), chip)):
         plan = replace(plan, steps=tuple(banded(plan.steps, chip)))
     sections: list[Section] = []
     order: Sequence[int] = ()
     for core in range(cores):
         own = batched(plan, graph, images, str(core) if cores > 1 else "", buffers)
         at_home = homes(own, chip)
-        if is_local(own, chip):
+        if is_local(at_home):
             # The first core's order is that of all.
             order = order or _order(own, at_home, chip)
             items: Sequence[Item] = [own.steps[k] for k in order]
@@ -57,9 +57,9 @@ def _order(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[in
     return order
 
 
-def is_local(plan: Plan, chip: Chip) -> bool:
-    """Return whether all of a plan fits the memories of one core."""
-    return set(homes(plan, chip).values()) <= {"lm", "cb"}
+def is_local(homes: Mapping[Tensor, str]) -> bool:
+    """Return whether all tensors are at home in the memories of one core."""
+    return set(homes.values()) <= {"lm", "cb"}
 
 
 def _in_tiles(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[Item]:

@@ -16,8 +16,6 @@ from isa.table import MNEMONICS
 
 # Which the others wait for, by the letters of the text.
 ENGINES = {"te": "t", "pe": "p", "me": "m"}
-
-
 # So many turns of a loop: both of a pair of buffers with each other, and each with itself.
 TURNS = 4
 
@@ -55,9 +53,8 @@ class _Engine:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A loop around a step: how often it turns, the turn that is followed, and how many steps engines had before it."""
+    """A loop around a step: the turn that is followed, and how many steps engines had before it."""
 
-    count: int
     turn: int
     begins: Known
 
@@ -81,7 +78,7 @@ class _Waits:
             if isinstance(item, Loop):
                 begins = {name: len(engine.steps) for name, engine in self.engines.items()}
                 for turn in range(min(item.count, TURNS)):
-                    self.follow(item.body, {**around, item.height: _Turn(item.count, turn, begins)})
+                    self.follow(item.body, {**around, item.height: _Turn(turn, begins)})
                 for step in flat(item.body):
                     # What comes behind meets all turns.
                     engine = self.engines[MNEMONICS[step.mnemonic].engine]
