@@ -330,10 +330,12 @@ class _Flow:
 
     def _first_missing(self, access: _Access, held: np.ndarray) -> int:
         """Return the least address of the bytes of an array of them that are not there."""
-        places = np.nonzero(held == 0)
-        first = held.__array_interface__["data"][0] - self._there[access.memory].__array_interface__["data"][0]
-        offsets = np.sum([at * step for at, step in zip(places, held.strides)], axis=0)
-        return int(first + np.min(offsets))
+        there = self._there[access.memory]
+        first = held.__array_interface__["data"][0] - there.__array_interface__["data"][0]
+        # A mark a byte: places and sums of them would take eight for each dimension.
+        missed = np.zeros(there.shape, np.bool_)
+        np.copyto(np.lib.stride_tricks.as_strided(missed[first:], held.shape, held.strides), True, where=held == 0)
+        return int(np.argmax(missed))
 
 
 def _overlapping_in_part(symbols: Sequence[Symbol]) -> set[str]:

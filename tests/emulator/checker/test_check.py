@@ -368,6 +368,19 @@ def test_a_look_at_sums_keeps_to_the_memory_that_it_may_take(monkeypatch: pytest
     assert not verdict.findings and "it needs 512.0 KiB for a copy of its weights; 97.7 KiB is the limit" in unseen
 
 
+def test_what_nothing_wrote_is_found_by_a_mark_for_each_byte() -> None:
+    size = 2**22
+    text = f".local t i8[3, {size}]\n.output y i8[3, {size}]\nfill t[0]\ncopy y[::2], t[::2]\nfill y[1]\nend\n"
+    plan = plan_for(ratel.assemble(text), None)
+    tracemalloc.start()
+    findings, _ = find_dataflow(plan)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [finding.code for finding in findings] == ["C401"] and "element [2, 0] of t" in findings[0].message
+    # The state of both tensors and marks for as many bytes; places of them would be 64 MiB more.
+    assert most < 16 * size
+
+
 REMOTE = """
 .chip hanguang800
 .core 0
