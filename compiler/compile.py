@@ -28,7 +28,7 @@ class Options:
 
     order: str = "hardware"
     cores: int = 1
-    batch: int = 1
+    batch: int | None = None
     keep: bool = False
     round_once: bool = False
 
@@ -40,7 +40,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     order: str = "hardware",
     cores: int = 1,
-    batch: int = 1,
+    batch: int | None = None,
     host: bool = True,
     keep: bool = False,
     round_once: bool = False,
@@ -48,7 +48,8 @@ def compile(
     """Compile an ONNX network for a chip.
 
     `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open. `order` is
-    hardware or compiler, which has wait bits. Each of `cores` computes `batch` images of its own a task. With `host`
+    hardware or compiler, which has wait bits. So many `cores` share what there is to do, by rows
+    or channels; with a `batch` each computes so many images of its own a task. With `host`
     False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so that each can
     be dumped behind a run; with `round_once` a sum takes a product before it is rounded to 8 bits, and results differ
     from onnxruntime's (`compiler.report` says by how much). Raises InputError and ChipError.
@@ -57,7 +58,7 @@ def compile(
         help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
         raise InputError(f"there is no order {shown(order)}", help)
     for name, number in (("cores", cores), ("batch", batch)):
-        if not isinstance(number, int) or number < 1:
+        if number is not None and (not isinstance(number, int) or number < 1):
             raise InputError(f"{name} is {shown(number)}", "a whole number, 1 or greater")
     on = load_chip(chip)
     if cores > on["chip.cores"]:
@@ -68,14 +69,14 @@ def compile(
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
         nodes = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
         raise InputError(f"the chip does not compute {nodes} of {graph.name}:\n{listed}", "the host does, where it may")
-    if refused and cores * batch > 1:
+    if refused and batch is not None and cores * batch > 1:
         raise InputError(
-            f"{graph.name} is not the chip's alone, so it is for one core, and one image a task",
-            "leave cores and batch out, or see what the host computes: `ratel compile`",
+            f"{graph.name} is not the chip's alone, so a task is of one image",
+            "leave the batch out, or see what the host computes: `ratel compile`",
         )
     options = Options(order, cores, batch, keep, round_once)
     parts = [_part(region, plan, graph, on, options) for region, plan in divided]
-    return Compiled(graph, on, tuple(parts), refused, cores * batch)
+    return Compiled(graph, on, tuple(parts), refused, cores * batch if batch else 1)
 
 
 def _divided(graph: Graph) -> tuple[list[tuple[regions.Region, Plan | None]], dict[Node, str]]:

@@ -1,13 +1,13 @@
 """Steps as calls of the Builder: names of the network, a comment and an origin for each node."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from assembler.builder.builder import Builder
 from compiler.fit.place import Place, placed, taken
-from compiler.fit.roll import Item, Loop, flat
+from compiler.fit.roll import Item, Loop, Sync, flat
 from compiler.fit.sections import Section
 from compiler.fit.waits import waits
 from compiler.graph import Graph, Node
@@ -21,16 +21,31 @@ def emit(sections: Sequence[Section], graph: Graph, chip: Chip, order: str, keep
     """Return the program of one core, or of several; with `keep` no tensor takes the place of another."""
     b = Builder(escaped(graph.name), chip, order, scales="explicit")
     b.comment(f"{graph.name}, read with {graph.reader}")
-    begins: Mapping[str, int] = {}
+    places: list[dict[Tensor, Place]] = []
+    handles: list[dict[Tensor, Any]] = []
     for number, section in enumerate(sections):
-        with b.core(number) if len(sections) > 1 else nullcontext():
+        with _core(b, number, sections):
             ends = [*section.plan.inputs.values(), *section.plan.outputs.values()]
-            places = placed(section.items, ends, section.homes, chip, keep, begins)
-            begins = taken(places)
-            handles = {tensor: _declare(b, tensor, place) for tensor, place in places.items()}
-            held = waits(section.items, places) if order == "compiler" else {}
-            _Writer(b, graph, places, handles, held).write(section.items, {})
+            begins = taken(places[-1]) if places else {}
+            places.append(placed(section.items, ends, section.homes, chip, keep, begins))
+            handles.append({tensor: _declare(b, tensor, place) for tensor, place in places[-1].items()})
+    names = dict.fromkeys(item.semaphore for section in sections for item in section.items if isinstance(item, Sync))
+    semaphores = {name: b.declare("semaphore", name) for name in names}
+    for number, section in enumerate(sections):
+        seen, held = dict(places[number]), dict(handles[number])
+        for tensor, core in section.remote.items():
+            memory, at = places[core][tensor]
+            seen[tensor], held[tensor] = Place(f"core{core}.{memory}", at), handles[core][tensor]
+        bits = dict(section.waits)
+        for step, letters in (waits(section.items, seen) if order == "compiler" else {}).items():
+            bits[step] = "".join(sorted({*bits.get(step, ""), *letters}, key="tpm".index))
+        with _core(b, number, sections):
+            _Writer(b, graph, seen, held, semaphores, bits).write(section.items, {})
     return b
+
+
+def _core(b: Builder, number: int, sections: Sequence[Section]) -> AbstractContextManager[Any]:
+    return b.core(number) if len(sections) > 1 else nullcontext()
 
 
 @dataclass
@@ -41,19 +56,22 @@ class _Writer:
     graph: Graph
     places: Mapping[Tensor, Place]
     handles: Mapping[Tensor, Any]
+    semaphores: Mapping[str, Any]
     waits: Mapping[Step, str]
     node: Node | None = None
 
     def write(self, items: Sequence[Item], counters: Mapping[int, Any]) -> None:
         """Write items within loops, whose counters are given by their heights."""
         for item in items:
-            node = next((step.node for step in flat([item])), None)
+            node = next((step.node for step in flat([item])), self.node)
             if node is not self.node and node is not None:
                 self.node = node
                 self.b.comment(described(node, self.graph))
             text = described(node, self.graph) if node else ""
             with self.b.origin(escaped(self.graph.name), node.number if node else 1, text):
-                if isinstance(item, Loop):
+                if isinstance(item, Sync):
+                    getattr(self.b, item.mnemonic)(self.semaphores[item.semaphore], **{item.engine: True})
+                elif isinstance(item, Loop):
                     with self.b.loop(item.count) as counter:
                         self.write(item.body, {**counters, item.height: counter})
                 else:

@@ -12,12 +12,13 @@ from isa.errors import InputError
 
 
 def given(plans: Sequence[Plan], values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the inputs of a program, by its own names, from values of the network; each core has its images."""
+    """Return the inputs of a program, by its own names, from values of the network; each core has its own images."""
     found = {}
     for name in plans[0].inputs:
-        shares = np.split(_typed(name, values[name]), len(plans)) if len(plans) > 1 else [_typed(name, values[name])]
-        for plan, share in zip(plans, shares):
-            tensor = plan.inputs[name]
+        tensors = [plan.inputs[name] for plan in plans if name in plan.inputs]
+        value = _typed(name, values[name])
+        shares = np.split(value, len(tensors)) if len(tensors) > 1 else [value]
+        for tensor, share in zip(tensors, shares):
             found[tensor.name] = np.ascontiguousarray(share).reshape(hosted(tensor))
     return found
 
@@ -40,7 +41,7 @@ def made(plans: Sequence[Plan], graph: Graph, outputs: Mapping[str, NDArray[Any]
     found = {}
     for name in plans[0].outputs:
         value = graph.values[name]
-        shares = [outputs[plan.outputs[name].name] for plan in plans]
+        shares = [outputs[plan.outputs[name].name] for plan in plans if name in plan.outputs]
         images = sum(share.size for share in shares) // max(value.elements, 1)
         shape = (images * value.shape[0], *value.shape[1:]) if images > 1 else value.shape
         found[name] = np.concatenate([share.reshape(-1) for share in shares]).reshape(shape).astype(value.dtype)

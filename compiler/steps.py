@@ -26,6 +26,8 @@ BYTES = {"i8": 1, "u8": 1, "i16": 2, "i32": 4, "f32": 4}
 class Tensor:
     """A tensor that is declared: `kind` is input, output, weight, const or local; weights and constants have `data`.
 
+    What tiles bring of constants is staged, what other cores write is received.
+
     `shape` is as it lies in memory. `scale` and `zero` are given where the host quantises what it hands in; `axes` says
     in which order the host has the dimensions, () where it is this one; an input or an output of a stream of tasks has
     several `buffers`, in turn.
@@ -91,6 +93,12 @@ class View:
     @property
     def bytes(self) -> int:
         return self.elements * BYTES[self.dtype]
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The first element of its tensor that it sees, and the one behind its last."""
+        spans = [(size - 1) * stride for size, stride in zip(self.shape, self.strides)]
+        return self.offset + sum(min(span, 0) for span in spans), self.offset + sum(max(span, 0) for span in spans) + 1
 
     @property
     def is_whole(self) -> bool:

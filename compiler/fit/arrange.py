@@ -118,6 +118,5 @@ def _dependencies(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]
 
 def _reach(view: View) -> tuple[int, int]:
     """Return the bytes of its tensor that a view lies between."""
-    low = view.offset + sum(min((size - 1) * stride, 0) for size, stride in zip(view.shape, view.strides))
-    high = view.offset + sum(max((size - 1) * stride, 0) for size, stride in zip(view.shape, view.strides))
-    return low * BYTES[view.dtype], (high + 1) * BYTES[view.dtype]
+    low, high = view.reach
+    return low * BYTES[view.dtype], high * BYTES[view.dtype]

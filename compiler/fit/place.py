@@ -114,7 +114,7 @@ def placed(
                 f"the network needs {spelled(at + size)} of {NAMES[memory]}, of which {chip.name} has "
                 f"{spelled(chip[f'memory.{memory}_bytes'])}"
             )
-    return {tensor: found[tensor] for tensor in tensors}
+    return {tensor: found[tensor] for tensor in tensors if tensor in found}
 
 
 def taken(places: Mapping[Tensor, Place]) -> dict[str, int]:

@@ -21,11 +21,24 @@ class Loop:
     """Items that come `count` times; operands follow it by terms of its height: 1 for a loop without loops inside."""
 
     count: int
-    body: list["Item"]
+    body: list["Turn"]
     height: int
 
 
-Item = Step | Loop
+# What may come again.
+Turn = Step | Loop
+
+
+@dataclass(frozen=True)
+class Sync:
+    """A `signal` or a `wait` of a semaphore, in an engine's queue."""
+
+    mnemonic: str
+    semaphore: str
+    engine: str
+
+
+Item = Turn | Sync
 
 
 def flat(items: Iterable[Item]) -> Iterator[Step]:
@@ -33,13 +46,13 @@ def flat(items: Iterable[Item]) -> Iterator[Step]:
     for item in items:
         if isinstance(item, Loop):
             yield from flat(item.body)
-        else:
+        elif isinstance(item, Step):
             yield item
 
 
-def rolled(steps: Sequence[Step]) -> list[Item]:
+def rolled(steps: Sequence[Step]) -> list[Turn]:
     """Return the same steps, repeated ones as loops."""
-    items: list[Item] = list(steps)
+    items: list[Turn] = list(steps)
     for _ in range(MAX_DEPTH):
         found = list(_rolled(items))
         if len(found) == len(items):
@@ -48,7 +61,7 @@ def rolled(steps: Sequence[Step]) -> list[Item]:
     return items
 
 
-def _rolled(items: Sequence[Item]) -> Iterator[Item]:
+def _rolled(items: Sequence[Turn]) -> Iterator[Turn]:
     forms = _numbered([form(item) for item in items])
     at = 0
     while at < len(items):
@@ -76,7 +89,7 @@ def _numbered(forms: Sequence[Any]) -> list[int]:
     return [known.setdefault(one, len(known)) for one in forms]
 
 
-def form(item: Item) -> Any:
+def form(item: Turn) -> Any:
     """Return all of an item but where its operands begin."""
     if isinstance(item, Loop):
         return item.count, item.height, tuple(map(form, item.body))
@@ -84,7 +97,7 @@ def form(item: Item) -> Any:
     return item.mnemonic, item.node, operands, tuple(item.attributes.items())
 
 
-def _turns(items: Sequence[Item], forms: Sequence[int], at: int, size: int) -> int:
+def _turns(items: Sequence[Turn], forms: Sequence[int], at: int, size: int) -> int:
     """Return how often the block at a place comes, one behind the other, its operands in step."""
     first, second = _offsets(items[at : at + size]), _offsets(items[at + size : at + 2 * size])
     turns, before = 2, second
@@ -103,7 +116,7 @@ def _turns(items: Sequence[Item], forms: Sequence[int], at: int, size: int) -> i
     return turns
 
 
-def _offsets(items: Sequence[Item]) -> list[int]:
+def _offsets(items: Sequence[Turn]) -> list[int]:
     found: list[int] = []
     for item in items:
         if isinstance(item, Loop):
@@ -120,7 +133,7 @@ def _term(height: int, count: int, first: int, second: int, third: int) -> Term 
     return Term(height, 2 if third == first else 0, second - first, count)
 
 
-def _following(item: Item, terms: Iterator[Term | None]) -> Item:
+def _following(item: Turn, terms: Iterator[Term | None]) -> Turn:
     if isinstance(item, Loop):
         return replace(item, body=[_following(one, terms) for one in item.body])
     operands: dict[str, View] = {}

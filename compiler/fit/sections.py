@@ -1,16 +1,17 @@
 """What each core does: the steps of a plan, for images of its own, in local memory or in tiles."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from compiler.fit.arrange import arranged, banded
 from compiler.fit.batch import batched
 from compiler.fit.homes import homes
 from compiler.fit.place import placed
 from compiler.fit.roll import Item, rolled
+from compiler.fit.share import shared
 from compiler.fit.tile import tiled
 from compiler.graph import Graph
-from compiler.steps import Plan, Tensor
+from compiler.steps import Plan, Step, Tensor
 from isa.chip import Chip
 from isa.errors import InputError
 
@@ -20,15 +21,24 @@ SHARES = (1.0, 0.85, 0.7, 0.5)
 
 @dataclass(frozen=True)
 class Section:
-    """What one core does: its plan, the items that compute it, and the memory of each tensor."""
+    """What one core does: its plan, the items that compute it, and the memory of each tensor.
+
+    Of tensors that it writes on other cores, `remote` says on which; `waits` are steps that wait for other engines in
+    every order.
+    """
 
     plan: Plan
     items: Sequence[Item]
     homes: Mapping[Tensor, str]
+    remote: Mapping[Tensor, int] = field(default_factory=dict)
+    waits: Mapping[Step, str] = field(default_factory=dict)
 
 
-def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int) -> list[Section]:
-    """Return what each core does: the same, for so many images of its own."""
+def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | None) -> list[Section]:
+    """Return what each core does: the same, for so many images of its own, or a share of one where None is given."""
+    if cores > 1 and images is None:
+        return _together(plan, graph, chip, cores)
+    images = images or 1
     buffers = 2 if cores * images > 1 else 1
     if is_local(homes(batched(plan, graph, images, buffers=buffers), chip)):
         plan = replace(plan, steps=tuple(banded(plan.steps, chip)))
@@ -45,6 +55,25 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int) -
             items = _in_tiles(own, at_home, chip)
         sections.append(Section(own, items, at_home))
     return sections
+
+
+def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]:
+    """Return the shares of cores in one image, with as many steps cut by their weights as it takes to fit."""
+    weighty = sum(any(view.tensor.kind == "weight" for view in step.operands.values()) for step in plan.steps)
+    for count in range(weighty + 1):
+        shares = shared(plan, chip, cores, count)
+        at_home = [homes(share.own, chip) for share in shares]
+        if all(map(is_local, at_home)):
+            break
+    else:
+        raise InputError(
+            f"{graph.name} does not fit the local memories of {cores} cores of {chip.name}",
+            "with a batch, of 1 too, each core computes images of its own, in tiles where it has to: `--batch 1`",
+        )
+    return [
+        Section(share.plan, share.items, home | dict.fromkeys(share.remote, "remote"), share.remote, share.waits)
+        for share, home in zip(shares, at_home)
+    ]
 
 
 def _order(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[int]:

@@ -83,7 +83,7 @@ class _Waits:
                     # What comes behind meets all turns.
                     engine = self.engines[MNEMONICS[step.mnemonic].engine]
                     engine.steps[-1] = engine.steps[-1] + self._accesses(step, around)
-            else:
+            elif isinstance(item, Step):
                 self._step(item, around)
 
     def _step(self, step: Step, around: Mapping[int, _Turn]) -> None:
@@ -118,9 +118,7 @@ class _Waits:
 
     def _access(self, view: View, writes: bool, around: Mapping[int, _Turn]) -> _Access:
         memory, at = self.places[view.tensor]
-        low = high = view.offset
-        for size, stride in zip(view.shape, view.strides):
-            low, high = low + min((size - 1) * stride, 0), high + max((size - 1) * stride, 0)
+        low, high = view.reach
         for height, modulus, stride, turns in view.terms:
             if height in around:
                 turn = around[height].turn
@@ -132,4 +130,4 @@ class _Waits:
         size = BYTES[view.dtype]
         # An input or an output has a place for each of its buffers.
         behind = (view.tensor.buffers - 1) * view.tensor.bytes
-        return _Access(memory, at + low * size, at + (high + 1) * size + behind, writes)
+        return _Access(memory, at + low * size, at + high * size + behind, writes)

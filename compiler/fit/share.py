@@ -1,0 +1,355 @@
+"""One image on several cores: steps are cut over them, and what a core lacks of what it reads is sent to it.
+
+Each step is cut along the dimension of its result (rows, channels) with which it ends the earliest by the chip's own
+costs: what has to be sent before, and the longest part. Channels take their weights with them, rows have all of them on
+each core: where these do not fit, the steps with the most of them are cut by channels. What cannot be cut is core 0's, and
+so are inputs and outputs.
+
+What is sent has a place that nothing else has, so no core has to be asked whether it may be written. It is there when
+the tensor engine's queue has waited for the sender's semaphore; other engines wait for that engine where they read it.
+A tensor of which something is written twice is core 0's alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.fit.cut import part, rules
+from compiler.fit.roll import Item, Sync
+from compiler.fit.tile import cost
+from compiler.steps import Plan, Step, Tensor, View
+from isa.chip import Chip
+from isa.table import MNEMONICS
+
+# Cut along no dimension: core 0's.
+ALONE = None
+# The queue that waits for what is sent.
+WAITING = "te"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one core does: its plan, its items, the cores of the tensors that it writes elsewhere, and its wait bits."""
+
+    plan: Plan
+    items: Sequence[Item]
+    remote: Mapping[Tensor, int]
+    waits: Mapping[Step, str]
+
+    @property
+    def own(self) -> Plan:
+        """Its plan, its steps without what they write elsewhere."""
+        steps = (
+            replace(step, operands={name: view for name, view in step.operands.items() if view.tensor not in self.remote})
+            for step in self.plan.steps
+        )
+        return replace(self.plan, steps=tuple(steps))
+
+
+def shared(plan: Plan, chip: Chip, cores: int, by_weights: int) -> list[Share]:
+    """Return what each core does for one image, the steps with the most weights, so many, cut by those."""
+    heavy = sorted((step for step in plan.steps if _weight(step)), key=lambda step: -_weight(step))[:by_weights]
+    cut = _Cut(plan, chip, cores, frozenset(heavy))
+    for step in plan.steps:
+        cut.add(step)
+    cut.gather()
+    owners = _Owners(plan, cut)
+    return [owners.share(core) for core in range(cores)]
+
+
+def _weight(step: Step) -> int:
+    """Return the bytes of a step's weights."""
+    return sum(view.bytes for view in step.operands.values() if view.tensor.kind == "weight")
+
+
+@dataclass(eq=False)
+class _Sent:
+    """A copy to another core."""
+
+    view: View
+    to: int
+    step: Step
+
+
+@dataclass
+class _Where:
+    """Of each element of a tensor the core that made it, and for each core whether it has it, after which wait."""
+
+    maker: NDArray[np.int8]
+    there: NDArray[np.bool_]
+    arrived: NDArray[np.int32]
+
+
+@dataclass
+class _Cut:
+    """Steps cut over cores, one behind another, and who has what by then."""
+
+    plan: Plan
+    chip: Chip
+    cores: int
+    heavy: frozenset[Step]
+    where: dict[Tensor, _Where] = field(default_factory=dict)
+    done: list[list[Step | _Sent | Sync]] = field(init=False)
+    bits: dict[Step, str] = field(default_factory=dict)
+    # How many waits each core's waiting queue has, and how many of them each of its engines knows of.
+    waited: list[int] = field(init=False)
+    knows: dict[tuple[int, str], int] = field(default_factory=dict)
+    alone: set[Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = [[] for _ in range(self.cores)]
+        self.waited = [0] * self.cores
+        self.alone = _written_twice(self.plan)
+        for tensor in self.plan.inputs.values():
+            where = self._where(tensor)
+            where.maker[:] = 0
+            where.there[0] = True
+
+    def add(self, step: Step) -> None:
+        """Cut the next step, and have sent before what its parts lack."""
+        axis = min(self._axes(step), key=lambda axis: self._time(step, axis))
+        parts = self._parts(step, axis)
+        self._send(parts, step)
+        for core, one in parts.items():
+            self.done[core].append(one)
+            engine = MNEMONICS[one.mnemonic].engine
+            needs = max((int(self._of(core, view).max(initial=0)) for view in _values(one)), default=0)
+            if engine != WAITING and needs > self.knows.get((core, engine), 0):
+                self.bits[one] = WAITING[0]
+                self.knows[core, engine] = self.waited[core]
+            where = self._where(one.out.tensor)
+            _seen(where.maker, one.out)[...] = core
+            for other in range(self.cores):
+                _seen(where.there[other], one.out)[...] = other == core
+
+    def gather(self) -> None:
+        """Have sent to core 0 what it lacks of the outputs."""
+        for tensor in self.plan.outputs.values():
+            reads = Step("store", {"out": tensor.view(), "x": tensor.view()}, {}, self.plan.steps[-1].node)
+            self._send({0: reads}, reads)
+
+    def _of(self, core: int, view: View) -> NDArray[np.int32]:
+        return _seen(self._where(view.tensor).arrived[core], view)
+
+    def _where(self, tensor: Tensor) -> _Where:
+        if tensor not in self.where:
+            size = tensor.elements
+            self.where[tensor] = _Where(
+                np.full(size, -1, np.int8), np.zeros((self.cores, size), np.bool_), np.zeros((self.cores, size), np.int32)
+            )
+        return self.where[tensor]
+
+    def _axes(self, step: Step) -> list[int | None]:
+        """Return along which dimensions a step may be cut; that of its weights where they are too many for one core."""
+        if any(view.tensor in self.alone for view in step.operands.values()):
+            return [ALONE]
+        found, axes = rules(step)
+        if step in self.heavy:
+            follows = {rule.axis for rule in found["w"] if rule is not None}
+            return [axis for axis in axes if axis in follows] or [ALONE]
+        return [*axes, ALONE]
+
+    def _parts(self, step: Step, axis: int | None) -> dict[int, Step]:
+        """Return what each core does of a step."""
+        if axis is ALONE:
+            return {0: replace(step)}
+        found, size = rules(step)[0], step.out.shape[axis]
+        bounds = [size * core // self.cores for core in range(self.cores + 1)]
+        ends = zip(bounds, bounds[1:])
+        return {core: part(step, {axis: (a, b - a)}, found) for core, (a, b) in enumerate(ends) if a < b}
+
+    def _time(self, step: Step, axis: int | None) -> float:
+        """Return in how many cycles the step has been done, from the end of what came before."""
+        parts = self._parts(step, axis)
+        sent, received = [0.0] * self.cores, [0.0] * self.cores
+        for maker, core, view in self._lacking(parts):
+            copy = Step("copy", {"out": view, "x": view}, {}, None)
+            cycles = max(view.bytes / self.chip["ring.bytes_per_cycle"], cost(self.chip, copy).occupancy)
+            sent[maker] += cycles
+            received[core] += cycles
+        most = max(*sent, *received)
+        if most:
+            most += self.chip["ring.latency"] + self.chip["me.latency"] + self.chip["sync.latency"]
+        return most + max(cost(self.chip, one).latency for one in parts.values())
+
+    def _lacking(self, parts: Mapping[int, Step]) -> Iterator[tuple[int, int, View]]:
+        """Yield what cores lack of what they read: who made it, who lacks it, and where it is; each part once."""
+        for core, one in parts.items():
+            for number, view in enumerate(_values(one)):
+                if any(view == other for other in _values(one)[:number]):
+                    continue
+                where = self._where(view.tensor)
+                lacks = ~_seen(where.there[core], view)
+                if lacks.any():
+                    makers = _seen(where.maker, view)
+                    for maker in np.unique(makers[lacks]):
+                        for box in _boxes(lacks & (makers == maker)):
+                            found = view
+                            for axis, (first, size) in enumerate(box):
+                                found = found.sliced(axis, first, size)
+                            yield int(maker), core, found
+
+    def _send(self, parts: Mapping[int, Step], step: Step) -> None:
+        meetings: dict[tuple[int, int], list[View]] = {}
+        for maker, core, view in self._lacking(parts):
+            where = self._where(view.tensor)
+            if _seen(where.there[core], view).all():
+                # Another operand of the step has the same.
+                continue
+            _seen(where.there[core], view)[...] = True
+            meetings.setdefault((maker, core), []).append(view)
+        for (maker, core), views in meetings.items():
+            copies = [Step("copy", {"out": view, "x": view}, {}, step.node) for view in views]
+            for copy in copies:
+                needs = int(self._of(maker, copy.operands["x"]).max(initial=0))
+                if needs > self.knows.get((maker, "me"), 0):
+                    self.bits[copy] = WAITING[0]
+                    self.knows[maker, "me"] = self.waited[maker]
+                self.done[maker].append(_Sent(copy.out, core, copy))
+            self.done[maker].append(Sync("signal", f"ready{maker}_{core}", "me"))
+        for (maker, core), views in meetings.items():
+            self.done[core].append(Sync("wait", f"ready{maker}_{core}", WAITING))
+            self.waited[core] += 1
+            for view in views:
+                self._of(core, view)[...] = self.waited[core]
+
+
+def _values(step: Step) -> list[View]:
+    """Return what a step reads that other steps make."""
+    return [view for view in step.reads() if view.tensor.kind not in ("weight", "const")]
+
+
+def _seen(array: NDArray[Any], view: View) -> NDArray[Any]:
+    """Return what a view of a tensor sees of an array with an element for each of its."""
+    strides = [stride * array.itemsize for stride in view.strides]
+    return np.lib.stride_tricks.as_strided(array[view.offset :], view.shape, strides)
+
+
+def _boxes(mask: NDArray[np.bool_]) -> list[tuple[tuple[int, int], ...]]:
+    """Return boxes, (first, size) of each dimension, that hold what a mask has, and nothing else."""
+    if not mask.any():
+        return []
+    box = []
+    for axis in range(mask.ndim):
+        (here,) = np.nonzero(mask.any(axis=tuple(k for k in range(mask.ndim) if k != axis)))
+        box.append((int(here[0]), int(here[-1] - here[0] + 1)))
+    inside = mask[tuple(slice(first, first + size) for first, size in box)]
+    if inside.all():
+        return [tuple(box)]
+    # In two, where the first dimension along which it is not the same changes.
+    for axis in range(mask.ndim):
+        lines = np.moveaxis(inside, axis, 0).reshape(inside.shape[axis], -1)
+        changes = np.nonzero((lines[1:] != lines[:-1]).any(axis=1))[0]
+        if len(changes):
+            at = int(changes[0]) + 1
+            break
+    halves = np.split(inside, [at], axis=axis)
+    found = []
+    for half, behind in zip(halves, (0, at)):
+        for inner in _boxes(half):
+            begins = [first + box[k][0] + (behind if k == axis else 0) for k, (first, _) in enumerate(inner)]
+            found.append(tuple((begin, size) for begin, (_, size) in zip(begins, inner)))
+    return found
+
+
+def _written_twice(plan: Plan) -> set[Tensor]:
+    """Return the tensors with an element that several steps write."""
+    found, counts = set(), dict[Tensor, NDArray[np.bool_]]()
+    for step in plan.steps:
+        tensor = step.out.tensor
+        if tensor not in counts:
+            counts[tensor] = np.zeros(tensor.elements, np.bool_)
+        seen = _seen(counts[tensor], step.out)
+        if seen.any():
+            found.add(tensor)
+        seen[...] = True
+    return found
+
+
+@dataclass
+class _Owners:
+    """What each core has of each tensor: a tensor of its own, and with which element it begins."""
+
+    plan: Plan
+    cut: _Cut
+    own: dict[tuple[int, Tensor], tuple[Tensor, int]] = field(default_factory=dict)
+    weights: dict[tuple[int, View], View] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        reach: dict[tuple[int, Tensor], tuple[int, int]] = {}
+        received = set()
+        for core, items in enumerate(self.cut.done):
+            for item in items:
+                for where, view in _touched(item, core):
+                    low, high = reach.get((where, view.tensor), view.reach)
+                    reach[where, view.tensor] = min(low, view.reach[0]), max(high, view.reach[1])
+                if isinstance(item, _Sent):
+                    received.add((item.to, item.view.tensor))
+        for (core, tensor), ends in reach.items():
+            is_end = tensor.kind in ("input", "output")
+            if tensor.kind in ("weight", "const") or (core == 0 and is_end):
+                self.own[core, tensor] = tensor, 0
+            else:
+                kind = "received" if (core, tensor) in received else "local"
+                self.own[core, tensor] = _part_of(tensor, kind, *ends)
+
+    def view(self, core: int, view: View) -> View:
+        """Return where a core has what a view sees."""
+        if view.tensor.kind == "weight" and not view.is_whole:
+            return self._weights(core, view)
+        tensor, first = self.own[core, view.tensor]
+        return replace(view, tensor=tensor, offset=view.offset - first)
+
+    def _weights(self, core: int, view: View) -> View:
+        """Return a part of a weight as a weight of its own."""
+        if (core, view) not in self.weights:
+            assert view.tensor.data is not None, "a constant"
+            order = view.order
+            data = np.ascontiguousarray(_seen(view.tensor.data.reshape(-1), view.permuted(order)))
+            tensor = replace(view.tensor, shape=data.shape, data=data)
+            self.weights[core, view] = tensor.view().permuted([order.index(k) for k in range(view.rank)])
+        return self.weights[core, view]
+
+    def share(self, core: int) -> Share:
+        items: list[Item] = []
+        remote: dict[Tensor, int] = {}
+        waits: dict[Step, str] = {}
+        for item in self.cut.done[core]:
+            if isinstance(item, Sync):
+                items.append(item)
+                continue
+            step = item.step if isinstance(item, _Sent) else item
+            operands = {name: self.view(core, view) for name, view in step.operands.items() if name != "out"}
+            to = item.to if isinstance(item, _Sent) else core
+            operands = {"out": self.view(to, step.out), **operands}
+            if to != core:
+                remote[operands["out"].tensor] = to
+            items.append(made := replace(step, operands=operands))
+            if step in self.cut.bits:
+                waits[made] = self.cut.bits[step]
+        ends = (self.plan.inputs, self.plan.outputs) if core == 0 else ({}, {})
+        steps = tuple(item for item in items if isinstance(item, Step))
+        return Share(replace(self.plan, steps=steps, inputs=ends[0], outputs=ends[1], views={}), items, remote, waits)
+
+
+def _touched(item: Step | _Sent | Sync, core: int) -> list[tuple[int, View]]:
+    """Return what an item reads and writes, and on which cores."""
+    match item:
+        case Sync():
+            return []
+        case _Sent():
+            return [(core, item.view), (item.to, item.view)]
+    return [(core, view) for view in item.operands.values()]
+
+
+def _part_of(tensor: Tensor, kind: str, low: int, high: int) -> tuple[Tensor, int]:
+    """Return a tensor of the elements of another from `low` to before `high`, in whole rows, and its first."""
+    axis = next((k for k, size in enumerate(tensor.shape) if size > 1), len(tensor.shape) - 1)
+    row = prod(tensor.shape[axis + 1 :])
+    first, last = low // row, -(-high // row)
+    shape = (*tensor.shape[:axis], last - first, *tensor.shape[axis + 1 :])
+    return replace(tensor, shape=shape, kind=kind, scale=None, zero=0, axes=()), first * row
