@@ -61,7 +61,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     order: str = "hardware",
     cores: int = 1,
-    batch: int = 1,
+    batch: int | None = None,
     host: bool = True,
     round_once: bool = False,
     memory: int | None = None,
@@ -71,25 +71,19 @@ def compile(
     `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open, as in
     {"x": (1, 3, 224, 224)}. Nodes that no engine of the chip computes are the host's, in parts of their own; with
     `host` False they are an error that lists them. `order` is that of the program's instructions, "hardware" or
-    "compiler", with wait bits; each of `cores` computes `batch` images of its own a task. With `round_once` a sum takes
-    a product before it is rounded to 8 bits, which is faster, and other than onnxruntime's bits. `memory` is how many
-    bytes it may take of this computer, None what is free.
+    "compiler", with wait bits; so many `cores` share one image, or with a `batch` compute so many each. With
+    `round_once` a sum takes a product before it is rounded to 8 bits, which is faster, and other than onnxruntime's
+    bits. `memory` is how many bytes it may take of this computer, None what is free.
+
     Raises InputError for what is no network, or none that is compiled, and where the packages of the extra [onnx] are
     missing; ChipError for a chip that cannot be read.
     """
     from compiler.compile import compile
+    from compiler.options import Options
 
+    options = Options(shapes or {}, order=order, cores=cores, batch=batch, host=host, round_once=round_once)
     with limited(memory):
-        return compile(
-            model,
-            load_chip(chip),
-            shapes=shapes,
-            order=order,
-            cores=cores,
-            batch=batch,
-            host=host,
-            round_once=round_once,
-        )
+        return compile(model, load_chip(chip), options)
 
 
 def disassemble(program: Program, *, memory: int | None = None) -> str:

@@ -28,6 +28,7 @@ from ratel.api import Session
 
 if TYPE_CHECKING:
     from compiler.compiled import Compiled, Part
+    from compiler.options import Options
     from compiler.quantise.quantise import Quantised
 
 # onnxruntime's words for types.
@@ -76,7 +77,7 @@ class InferenceSession:
     """A network, compiled for a chip and ready to run again and again; a context manager, `close` ends its threads.
 
     `path_or_bytes` is a file, its bytes, onnx's ModelProto, or what `ratel.compile` gives. `shapes` fix what the file
-    leaves open; each of `cores` computes `batch` images of its own at a time; with `host` False a node that no engine
+    leaves open; `cores` share one image, or compute `batch` images each; with `host` False a node that no engine
     computes is an error; `round_once` is as in `ratel.compile`; `threads` of this computer share large instructions,
     results are the same. `memory` is how many bytes it may take of this computer, None what is free. What onnxruntime's
     own session takes beside, options and providers, is taken, and means nothing here.
@@ -94,24 +95,17 @@ class InferenceSession:
         shapes: Mapping[str, Sequence[int]] | None = None,
         order: str = "hardware",
         cores: int = 1,
-        batch: int = 1,
+        batch: int | None = None,
         host: bool = True,
         round_once: bool = False,
         threads: int = 1,
         memory: int | None = None,
     ) -> None:
-        self._memory = memory
+        from compiler.options import Options
+
+        options = Options(shapes or {}, order=order, cores=cores, batch=batch, host=host, round_once=round_once)
         with limited(memory):
-            self.compiled = _compiled(
-                path_or_bytes,
-                load_chip(chip),
-                shapes=shapes,
-                order=order,
-                cores=cores,
-                batch=batch,
-                host=host,
-                round_once=round_once,
-            )
+            self.compiled = _compiled(path_or_bytes, load_chip(chip), options)
         self._parts: list[tuple[Part, Any]] = []
         for part in self.compiled.parts:
             if part.program is None:
@@ -162,7 +156,7 @@ class InferenceSession:
         return [values[name] for name in wanted]
 
 
-def _compiled(model: Any, chip: Chip, **options: Any) -> Compiled:
+def _compiled(model: Any, chip: Chip, options: Options) -> Compiled:
     from compiler.compiled import Compiled
     from compiler.read.model import Model, opened
 
@@ -175,8 +169,8 @@ def _compiled(model: Any, chip: Chip, **options: Any) -> Compiled:
     else:
         from compiler.compile import compile
 
-        return compile(model, chip, **options)
-    return kept.compiled(model, chip, **options)
+        return compile(model, chip, options)
+    return kept.compiled(model, chip, options)
 
 
 def _described(compiled: Compiled, name: str) -> NodeArg:

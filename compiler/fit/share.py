@@ -1,9 +1,9 @@
 """One image on several cores: steps are cut over them, and what a core lacks of what it reads is sent to it.
 
 Each step is cut along the dimension of its result (rows, channels) with which it ends the earliest by the chip's own
-costs: what has to be sent before, and the longest part. Channels take their weights with them, rows have all of them on
-each core: where these do not fit, the steps with the most of them are cut by channels. What cannot be cut is core 0's, and
-so are inputs and outputs.
+costs: what has to be sent before, and the longest part. Channels take their weights with them, rows have all of them
+on each core: where these do not fit, the steps with the most of them are cut by channels. What cannot be cut is core
+0's, and so are inputs and outputs.
 
 What is sent has a place that nothing else has, so no core has to be asked whether it may be written. It is there when
 the tensor engine's queue has waited for the sender's semaphore; other engines wait for that engine where they read it.
@@ -12,6 +12,7 @@ A tensor of which something is written twice is core 0's alone.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from compiler.fit.cut import part, rules
 from compiler.fit.roll import Item, Sync
 from compiler.fit.tile import cost
-from compiler.steps import Plan, Step, Tensor, View
+from compiler.steps import MAX_RANK, Plan, Step, Tensor, View, merged
 from isa.chip import Chip
 from isa.table import MNEMONICS
 
@@ -43,10 +44,10 @@ class Share:
     @property
     def own(self) -> Plan:
         """Its plan, its steps without what they write elsewhere."""
-        steps = (
-            replace(step, operands={name: view for name, view in step.operands.items() if view.tensor not in self.remote})
-            for step in self.plan.steps
-        )
+        steps = []
+        for step in self.plan.steps:
+            operands = {name: view for name, view in step.operands.items() if view.tensor not in self.remote}
+            steps.append(replace(step, operands=operands))
         return replace(self.plan, steps=tuple(steps))
 
 
@@ -129,7 +130,9 @@ class _Cut:
     def gather(self) -> None:
         """Have sent to core 0 what it lacks of the outputs."""
         for tensor in self.plan.outputs.values():
-            reads = Step("store", {"out": tensor.view(), "x": tensor.view()}, {}, self.plan.steps[-1].node)
+            whole = tensor.view()
+            (whole,) = (whole,) if whole.rank <= MAX_RANK else merged(whole)
+            reads = Step("store", {"out": whole, "x": whole}, {}, self.plan.steps[-1].node)
             self._send({0: reads}, reads)
 
     def _of(self, core: int, view: View) -> NDArray[np.int32]:
@@ -138,9 +141,8 @@ class _Cut:
     def _where(self, tensor: Tensor) -> _Where:
         if tensor not in self.where:
             size = tensor.elements
-            self.where[tensor] = _Where(
-                np.full(size, -1, np.int8), np.zeros((self.cores, size), np.bool_), np.zeros((self.cores, size), np.int32)
-            )
+            each = self.cores, size
+            self.where[tensor] = _Where(np.full(size, -1, np.int8), np.zeros(each, np.bool_), np.zeros(each, np.int32))
         return self.where[tensor]
 
     def _axes(self, step: Step) -> list[int | None]:
@@ -159,8 +161,8 @@ class _Cut:
             return {0: replace(step)}
         found, size = rules(step)[0], step.out.shape[axis]
         bounds = [size * core // self.cores for core in range(self.cores + 1)]
-        ends = zip(bounds, bounds[1:])
-        return {core: part(step, {axis: (a, b - a)}, found) for core, (a, b) in enumerate(ends) if a < b}
+        ends = enumerate(pairwise(bounds))
+        return {core: part(step, {axis: (low, high - low)}, found) for core, (low, high) in ends if low < high}
 
     def _time(self, step: Step, axis: int | None) -> float:
         """Return in how many cycles the step has been done, from the end of what came before."""

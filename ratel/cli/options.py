@@ -32,8 +32,8 @@ def add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--order", choices=("hardware", "compiler"), help="of a network: who orders instructions (default: hardware)"
     )
-    command.add_argument("--cores", type=count, metavar="N", help="of a network: cores, each with images of its own")
-    command.add_argument("--batch", type=count, metavar="N", help="of a network: images of a core in one task")
+    command.add_argument("--cores", type=count, metavar="N", help="of a network: cores, which share one image")
+    command.add_argument("--batch", type=count, metavar="N", help="of a network: images that each core has of its own")
     command.add_argument(
         "--round-once", action="store_true", help="of a network: let sums take products before they are rounded"
     )

@@ -115,7 +115,10 @@ def test_infinities_behind_a_mask_are_the_hosts() -> None:
     assert refusals(net) == ["its mask follows the data, and it takes infinities, which are not masked by a product"]
 
 
-@pytest.mark.parametrize(("options", "said"), [({"cores": "2"}, "cores is '2'"), ({"cores": 2}, "is not of one image")])
+NO_IMAGES = [({"cores": "2"}, "cores is '2'"), ({"cores": 2, "batch": 1}, "is not of one image")]
+
+
+@pytest.mark.parametrize(("options", "said"), NO_IMAGES)
 def test_cores_of_what_has_no_images(options: dict[str, Any], said: str) -> None:
     net = network(("Relu", "x", "y"), given={"x": np.float32(1)})
     with pytest.raises(InputError, match=said):

@@ -1,7 +1,7 @@
 """Networks of the corpus, compiled for chips of all sizes: each tensor that the chip makes against onnxruntime's.
 
     python -m tests.longer.compare [--models resnet50,...] [--forms u8u8,s8s8,qdq] [--chips hanguang800,edge,...]
-                                   [--orders hardware,compiler] [--cores 1,2,4] [--own-formats] [--json]
+                                   [--orders hardware,compiler] [--cores 1,2,4] [--batch N] [--own-formats] [--json]
 
 The corpus is made by `python -m tests.longer.models`. Vectors are float32, whatever the chip has, but with
 --own-formats: then only outputs are compared. A network is compiled twice: as it is run, which is timed, checked, and
@@ -49,6 +49,7 @@ class Row:
     chip: str
     order: str
     cores: int
+    batch: int | None
     nodes: int = 0
     instructions: int = 0
     parts: int = 0
@@ -71,13 +72,21 @@ class Row:
         return not (self.error or self.wrong or self.unequal) and set(self.verdicts) <= {"proven"}
 
 
-def compare(network: str, form: str, chip: str, order: str = "hardware", cores: int = 1, own: bool = False) -> Row:
+def compare(
+    network: str,
+    form: str,
+    chip: str,
+    order: str = "hardware",
+    cores: int = 1,
+    batch: int | None = None,
+    own: bool = False,
+) -> Row:
     """Compile a network of the corpus and compare it; with `own` in the chip's own vector formats."""
-    row = Row(network, form, chip, order, cores)
+    row = Row(network, form, chip, order, cores, batch)
     on, path = load_chip(chip, **({} if own else FP32)), model_path(network, form)
     began = time.monotonic()
     try:
-        compiled = compile(path, on, order=order, cores=cores)
+        compiled = compile(path, on, order=order, cores=cores, batch=batch)
     except RatelError as error:
         row.error = str(error).splitlines()[0]
         return row
@@ -86,11 +95,15 @@ def compare(network: str, form: str, chip: str, order: str = "hardware", cores: 
     row.nodes, row.instructions, row.parts = summary["nodes"], summary["instructions"], len(compiled.parts)
     row.host = dict(Counter(f"{one['operator']}: {one['why']}" for one in summary["host"]).most_common())
     _measure(row, compiled)
-    # Images of their own for the cores; each is compared with what onnxruntime makes of it alone.
+    # With a batch cores have images of their own; each is compared with what onnxruntime makes of it alone.
     images = [example(network, 1 + k) for k in range(compiled.images)]
-    fed = images[0] if cores == 1 else {name: np.concatenate([one[name] for one in images]) for name in images[0]}
+    fed = (
+        images[0]
+        if compiled.images == 1
+        else {name: np.concatenate([one[name] for one in images]) for name in images[0]}
+    )
     found = oracle.results(compiled, fed, check=False)
-    shares = [np.split(array, cores) if cores > 1 else [array] for array in found]
+    shares = [np.split(array, compiled.images) if compiled.images > 1 else [array] for array in found]
     # What follows functions that the chip has in its own way is said, but is not wrong.
     inexact = [node for part in compiled.parts for plan in part.plans for node in plan.inexact]
     loose = oracle.of_its_own(compiled.graph, inexact)
@@ -168,10 +181,10 @@ def rows(asked: argparse.Namespace) -> Iterator[Row]:
     divided = set()
     for network, form, chip, order, cores in product(asked.models, asked.forms, asked.chips, asked.orders, asked.cores):
         # What the host has a part of is for one core.
-        is_for_one = cores > 1 and (network, form) in divided
+        is_for_one = asked.batch and (network, form) in divided
         if is_for_one or cores > load_chip(chip)["chip.cores"] or not model_path(network, form).exists():
             continue
-        row = compare(network, form, chip, order, cores, asked.own_formats)
+        row = compare(network, form, chip, order, cores, asked.batch, asked.own_formats)
         if row.parts > 1:
             divided.add((network, form))
         yield row
@@ -187,6 +200,7 @@ def main() -> int:
     }
     for name, (usual, help) in listed.items():
         parser.add_argument(f"--{name}", type=lambda text: text.split(","), default=list(usual), help=help)
+    parser.add_argument("--batch", type=int, help="images of its own for each core; else cores share one")
     parser.add_argument("--cores", type=lambda text: [int(one) for one in text.split(",")], default=[1], help="cores")
     parser.add_argument("--own-formats", action="store_true", help="the chips' own vector formats; outputs alone")
     parser.add_argument("--json", action="store_true")

@@ -10,6 +10,7 @@ import shlex
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +139,11 @@ class Commands:
 
     def _is_written_alone(self, arguments: list[str], name: str) -> bool:
         """Return whether a file is named once at most: as what is written, and not besides as what is read."""
-        files = (argument.rpartition("=")[2] for argument in arguments)
-        return [os.path.normpath(file) for file in files if file].count(name) <= 1
+        # Of several -o the last one counts, so that a file may be named by each.
+        pairs = list(pairwise(["", *arguments]))
+        last = {os.path.normpath(word.rpartition("=")[2]) for before, word in pairs if _names_output(before, word)}
+        others = (word.rpartition("=")[2] for before, word in pairs if not _names_output(before, word))
+        return [os.path.normpath(file) for file in others if file].count(name) + (name in last) <= 1
 
     def _restore(self) -> None:
         """Make the folder as it was for the first case; fast, where a case has changed nothing."""
@@ -189,3 +193,7 @@ class Commands:
     def _write(self, name: str, content: bytes) -> None:
         Path(name).write_bytes(content)
         self._kept[name] = content, os.stat(name).st_mtime_ns
+
+
+def _names_output(before: str, word: str) -> bool:
+    return before == "-o" or word.startswith("-o=")
