@@ -168,11 +168,12 @@ class _Cut:
         """Return in how many cycles the step has been done, from the end of what came before."""
         parts = self._parts(step, axis)
         sent, received = [0.0] * self.cores, [0.0] * self.cores
+        issue = self.chip["seq.issue_cycles"]
         for maker, core, view in self._lacking(parts):
             copy = Step("copy", {"out": view, "x": view}, {}, None)
             cycles = max(view.bytes / self.chip["ring.bytes_per_cycle"], cost(self.chip, copy).occupancy)
-            sent[maker] += cycles
-            received[core] += cycles
+            sent[maker] += max(cycles, 2 * issue)
+            received[core] += cycles + issue
         most = max(*sent, *received)
         if most:
             most += self.chip["ring.latency"] + self.chip["me.latency"] + self.chip["sync.latency"]
