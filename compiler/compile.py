@@ -10,7 +10,7 @@ from compiler.fit.fuse import fused, joined
 from compiler.fit.sections import sections_of
 from compiler.graph import Graph, Node, Refusal
 from compiler.lower.elementwise import by_table, quantise_input
-from compiler.lower.lowering import MAX_DECLARED, Lowering
+from compiler.lower.lowering import MAX_DECLARED, Lowering, has_channels_last
 from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
 from compiler.options import Options
 from compiler.read.network import read
@@ -162,7 +162,9 @@ def _holds_images(low: Lowering, value: str) -> bool:
     readers = low.users[value]
     while readers and readers[0].op in tables.ELEMENT_WISE:
         readers = low.users[readers[0].outputs[0]]
-    return bool(readers) and readers[0].op in OF_IMAGES and len(low.value(value).shape) in (3, 4)
+    if not readers or has_channels_last(readers[0]):
+        return False
+    return readers[0].op in OF_IMAGES and len(low.value(value).shape) in (3, 4)
 
 
 def _output(low: Lowering, name: str) -> Tensor:

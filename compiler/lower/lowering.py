@@ -107,6 +107,23 @@ class Lowering:
         self.views[name] = view
         return view
 
+    def images_read(self, node: Node) -> View:
+        """Return what a node of images reads as [batch, channels, ...], however its operator has them."""
+        view = self.view(node.inputs[0])
+        return view.permuted((0, view.rank - 1, *range(1, view.rank - 1))) if has_channels_last(node) else view
+
+    def images_made(self, node: Node) -> tuple[int, ...]:
+        """Return the sizes of the images that a node makes."""
+        shape = self.value(node.outputs[0]).shape
+        return shape[1:-1] if has_channels_last(node) else shape[2:]
+
+    def images_result(self, node: Node) -> View:
+        """Return a new result of a node of images as [batch, channels, ...], channels innermost."""
+        rank = len(self.value(node.outputs[0]).shape)
+        if has_channels_last(node):
+            return self.result(node).permuted((0, rank - 1, *range(1, rank - 1)))
+        return self.result(node, (0, *range(2, rank), 1))
+
     def local(
         self, dtype: str, shape: Sequence[int], order: Sequence[int] | None = None, name: str = "scratch"
     ) -> View:
@@ -242,6 +259,11 @@ def _inner(view: View, k: int) -> View:
 
 def _numpy(dtype: str) -> Any:
     return {"i8": np.int8, "u8": np.uint8, "i16": np.int16, "i32": np.int32, "f32": np.float32}[dtype]
+
+
+def has_channels_last(node: Node) -> bool:
+    """Return whether a node's operator has images as [batch, ..., channels]."""
+    return node.op.startswith("Nhwc") or bool(node.attributes.get("channels_last"))
 
 
 def channels_last(view: View) -> tuple[int, ...]:

@@ -20,28 +20,6 @@ from compiler.steps import View
 NEW_AVERAGE = 19
 
 
-def _given(low: Lowering, node: Node) -> View:
-    """Return what a node pools as [batch, channels, ...]."""
-    view = low.view(node.inputs[0])
-    if node.op.startswith("Nhwc") or node.attributes.get("channels_last"):
-        return view.permuted((0, view.rank - 1, *range(1, view.rank - 1)))
-    return view
-
-
-def _result(low: Lowering, node: Node, shape: Sequence[int]) -> View:
-    """Return a new result as [batch, channels, ...], channels innermost."""
-    rank = len(shape)
-    if node.op.startswith("Nhwc") or node.attributes.get("channels_last"):
-        return low.result(node).permuted((0, rank - 1, *range(1, rank - 1)))
-    return low.result(node, (0, *range(2, rank), 1))
-
-
-def _sides(low: Lowering, node: Node) -> tuple[int, ...]:
-    """Return how many windows there are, along each dimension."""
-    shape = low.value(node.outputs[0]).shape
-    return shape[1:-1] if node.op.startswith("Nhwc") or node.attributes.get("channels_last") else shape[2:]
-
-
 def max_pool(low: Lowering, node: Node) -> None:
     """MaxPool, NhwcMaxPool: the greatest of each window; padding never wins.
 
@@ -49,16 +27,16 @@ def max_pool(low: Lowering, node: Node) -> None:
     """
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Refusal("the places of the greatest elements are wanted")
-    kernel, given = list(node.attributes["kernel_shape"]), _given(low, node)
-    sides = _sides(low, node)
+    kernel, given = list(node.attributes["kernel_shape"]), low.images_read(node)
+    sides = low.images_made(node)
     strides, pads, dilations = _whole(node, given.shape[2:], kernel, sides)
     if len(kernel) > 2 or set(dilations) != {1}:
         for k, axis in enumerate(range(2, given.rank)):
             given = _swept(low, given, axis, sides[k], kernel[k], strides[k], pads[k], dilations[k])
-        low.move(_result(low, node, given.shape), given)
+        low.move(low.images_result(node), given)
         return
     x = images(low.innermost(given, 1))
-    out = images(_result(low, node, (*given.shape[:2], *sides)))
+    out = images(low.images_result(node))
     low.emit("maxpool", out, x=x, **_as_image(kernel, strides, pads))
 
 
@@ -151,14 +129,14 @@ def quantised_average_pool(low: Lowering, node: Node) -> None:
 
 
 def _averaged(low: Lowering, node: Node, x: Quantised | None, y: Quantised | None, by_columns: bool = False) -> None:
-    kernel, given = list(node.attributes["kernel_shape"]), _given(low, node)
+    kernel, given = list(node.attributes["kernel_shape"]), low.images_read(node)
     if len(kernel) > 2:
         raise Refusal(f"its window has {len(kernel)} dimensions; the engine's have 1 or 2")
-    sides = _sides(low, node)
+    sides = low.images_made(node)
     strides, pads, dilations = _whole(node, given.shape[2:], kernel, sides)
     if set(dilations) != {1}:
         raise Refusal("its window has gaps")
-    out = _result(low, node, (*given.shape[:2], *sides))
+    out = low.images_result(node)
     if x is None:
         values = low.innermost(given, 1)
     else:
@@ -236,7 +214,7 @@ def _counts(
 def global_average(low: Lowering, node: Node) -> None:
     """QLinearGlobalAveragePool: rne(sum * m) + zero, m = xs / (ys * pixels) in float32."""
     x, y = quantised(low, node, 1, 2), quantised(low, node, 3, 4)
-    given = low.innermost(_given(low, node), 1)
+    given = low.innermost(low.images_read(node), 1)
     pixels = given.elements // (given.shape[0] * given.shape[1])
     rows = low.reshaped(given.permuted(channels_last(given)), (given.shape[0], pixels, given.shape[1]))
     out = low.result(node).reshaped((given.shape[0], 1, given.shape[1]))

@@ -101,7 +101,7 @@ def _conv(
     ew3_scale: NDArray[Any] | None = None,
     **zeros: int,
 ) -> None:
-    given = low.view(node.inputs[0])
+    given = low.images_read(node)
     if given.rank not in (3, 4):
         raise Refusal(f"it has {given.rank - 2} dimensions of space; the engine has 1 or 2")
     groups = int(node.attributes.get("group", 1))
@@ -114,7 +114,7 @@ def _conv(
     order = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
     w = low.weight(np.ascontiguousarray(weights.transpose(order)), f"{node.name or node.outputs[0]}_w")
     x = images(low.innermost(given, 1))
-    out = images(low.result(node, (0, *range(2, given.rank), 1)))
+    out = images(low.images_result(node))
     low.emit(
         "dwconv" if depthwise else "conv",
         out,

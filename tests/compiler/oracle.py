@@ -27,7 +27,7 @@ from isa.chip import Chip, load_chip
 
 OPSET = 21
 MICROSOFT = "com.microsoft"
-# Of onnxruntime's own operators, which stand in another domain than ONNX's.
+# Of onnxruntime's own operators, which stand in another domain than ONNX's; so do ONNX's with channels last.
 CONTRIBUTED = ("QLinear", "QGemm", "Nhwc", "FastGelu", "BiasGelu", "QuickGelu")
 IN_ONNX = ("QLinearConv", "QLinearMatMul")
 
@@ -58,9 +58,11 @@ def network(
     """Return a network of some nodes; its outputs are those of the last one, where none are said."""
     made = []
     for operator, read, results, *more in nodes:
-        domain = MICROSOFT if operator.startswith(CONTRIBUTED) and operator not in IN_ONNX else ""
+        attributes = more[0] if more else {}
+        is_own = "channels_last" in attributes or operator not in IN_ONNX
+        domain = MICROSOFT if operator.startswith(CONTRIBUTED) and is_own else ""
         names = [["" if name == "_" else name for name in part.split()] for part in (read, results)]
-        made.append(helper.make_node(operator, *names, domain=domain, **(more[0] if more else {})))
+        made.append(helper.make_node(operator, *names, domain=domain, **attributes))
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in given.items()

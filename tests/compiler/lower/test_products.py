@@ -82,7 +82,7 @@ def test_matrices(data: st.DataObject) -> None:
 @few
 @given(st.data())
 def test_convolutions(data: st.DataObject) -> None:
-    """QLinearConv with scales and zero points by channel, in groups and by channel alone."""
+    """QLinearConv with scales and zero points by channel, in groups and by channel alone, channels last or not."""
     dtype, w_type = data.draw(st.sampled_from([("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")]))
     groups, each, filters = data.draw(st.sampled_from([(1, 3, 4), (2, 2, 3), (4, 1, 1)]))
     size = (groups * filters,) if data.draw(st.booleans()) else ()
@@ -99,10 +99,12 @@ def test_convolutions(data: st.DataObject) -> None:
         "zy": data.draw(zeros(dtype)),
         "b": np.random.default_rng(4).integers(-1000, 1000, groups * filters).astype(np.int32),
     }
-    attributes = {"group": groups, "pads": [1, 0, 1, 1], "strides": [1, 2]}
+    attributes, shape = {"group": groups, "pads": [1, 0, 1, 1], "strides": [1, 2]}, (2, groups * each, 6, 7)
+    if data.draw(st.booleans()):
+        attributes, shape = {**attributes, "channels_last": 1}, (2, 6, 7, groups * each)
     net = network(
         ("QLinearConv", "x sx zx w sw zw sy zy b", "y", attributes),
-        given={"x": noise(1, dtype, (2, groups * each, 6, 7))},
+        given={"x": noise(1, dtype, shape)},
         constants=held,
     )
     assert mnemonics(check(net))[-1] in ("conv", "dwconv")
