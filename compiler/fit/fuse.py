@@ -2,8 +2,8 @@
 
 What `fused` fuses is the same for every input. A product's last stage multiplies by m and rounds to 8 bits, and a
 function of these is a table: EW1 multiplies by the same m, the table's index is rounded as the 8 bits are, and its
-offset is their zero point. Integers that are widened for floats are widened by the instruction that reads them, where
-it rounds the product on its own.
+offset is their zero point. A table that is a Relu is `relu`. Integers that are widened for floats are widened by the
+instruction that reads them, where it rounds the product on its own.
 
 `joined` is for who asks for it: a sum takes a product before that is rounded to 8 bits.
 """
@@ -54,7 +54,7 @@ class _Uses:
 
 def fused(plan: Plan) -> Plan:
     """Return a plan that makes the same bits by fewer instructions; it says what was fused, what was not, and why."""
-    return _in_place(_widened(_looked_up(_needed(plan))))
+    return _in_place(_widened(_rectified(_looked_up(_needed(plan)))))
 
 
 def _needed(plan: Plan) -> Plan:
@@ -135,6 +135,24 @@ def _with_table(made: Step, step: Step) -> Step:
         operands["ew1_scale"] = operands.pop("ew3_scale")
     offset = attributes.pop("out_zero", 0) - _zero(step, "x_zero") + _zero(step, "table_offset")
     return Step(made.mnemonic, operands, {**attributes, **({"table_offset": offset} if offset else {})}, made.node)
+
+
+def _rectified(plan: Plan) -> Plan:
+    """Let a table that is a Relu be one: the greater of 8 bits and their zero point needs no look-up."""
+    return _changed(plan, {step: relu for step in plan.steps if (relu := _as_relu(step))}, [], [])
+
+
+def _as_relu(step: Step) -> Step | None:
+    """Return a step without its table, where that has the greater of what it is looked up with and its zero point."""
+    if "table" not in step.operands or step.out.dtype not in ENDS or _zero(step, "out_zero"):
+        return None
+    least, greatest = ENDS[step.out.dtype]
+    zero = _zero(step, "table_offset") + 128 + least
+    if zero > greatest or not np.array_equal(_data(step, "table"), np.maximum(np.arange(least, greatest + 1), zero)):
+        return None
+    operands = {name: view for name, view in step.operands.items() if name != "table"}
+    attributes = {name: value for name, value in step.attributes.items() if name != "table_offset"} | {"relu": True}
+    return Step(step.mnemonic, operands, attributes | ({"out_zero": zero} if zero else {}), step.node)
 
 
 def _moved(view: View, x: View, out: View) -> View:

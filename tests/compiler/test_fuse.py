@@ -61,6 +61,25 @@ def test_functions_behind_products_are_tables_of_the_product(data: st.DataObject
     assert [len(plan.fused) for part in found.parts for plan in part.plans] == [1]
 
 
+@pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize(("zero", "bound"), [(1, 1), (77, 77), (255, 255), (77, 78)])
+def test_a_relu_needs_no_table(dtype: str, zero: int, bound: int) -> None:
+    """Where what it keeps begins at the zero point of the convolution, both from the least of their type on."""
+    zeros = {name: np.array(np.iinfo(dtype).min + place, dtype) for name, place in (("zy", zero), ("z", bound))}
+    held = {"w": noise(1, "int8", (5, 5, 1, 1)), "s": np.float32(0.1), "sy": np.float32(8), "zw": np.int8(0), **zeros}
+    net = network(
+        ("QLinearConv", "x s z w s zw sy zy", "q"),
+        ("DequantizeLinear", "q s z", "f"),
+        ("Relu", "f", "g"),
+        ("QuantizeLinear", "g s z", "y"),
+        given={"x": noise(1, dtype, (1, 5, 12, 11))},
+        constants=held,
+    )
+    step = [step for part in check(net).parts for plan in part.plans for step in plan.steps][-1]
+    assert step.mnemonic == "conv"
+    assert bool(step.attributes.get("relu")) == ("table" not in step.operands) == (zero == bound)
+
+
 def test_sums_and_tables_of_tables_and_what_is_concatenated() -> None:
     """A sum looks its function up; a table of a table is one; a convolution writes its part of what is concatenated."""
     s, z = {"s": np.float32(0.05), "t": np.float32(0.031)}, {"z": np.int8(-3), "u": np.int8(9)}
