@@ -1,6 +1,6 @@
 """Who runs a network: this emulator, onnxruntime in each form, and numpy's sgemm on the same shapes.
 
-What is done once stays out of the clock: assembling and loading, making a session, packing weights that do not change.
+What is done once stays out of the clock: compiling and loading, making a session, packing weights that do not change.
 Copying the input in and the output out is inside.
 """
 
@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 
-from benchmarks import graphs
 from benchmarks.timing import Contender
+from compiler import exchange
+from compiler.compile import compile
 from emulator.execute.session import Session
 from emulator.plan.load import load
 from isa.chip import Chip, load_chip
-from programs.networks.emit import builder
+from programs.networks import onnx_model
 from programs.networks.graph import Attention, Conv, Dense, Network
 
 f32 = np.float32
@@ -29,24 +30,34 @@ CHIPS = {
 }
 
 
-def emulator(network: Network, x: np.ndarray, chip: Chip, count: int, cores: int = 1, threads: int = 1) -> Contender:
-    """Return the network on a chip, its input NHWC or rows."""
+def emulator(
+    network: Network,
+    x: np.ndarray,
+    chip: Chip,
+    count: int,
+    cores: int = 1,
+    threads: int = 1,
+    round_once: bool = False,
+) -> Contender:
+    """Return the network as described, compiled for a chip, its input NHWC or rows."""
     began = time.perf_counter()
-    program, inputs = builder(network, cores=cores).build(chip), {network.input: x}
-    plan = load(program, chip)
-    assembled = time.perf_counter()
+    compiled = compile(onnx_model.model(network), chip, cores=cores, round_once=round_once)
+    plan = load(compiled.program, chip)
+    prepared = time.perf_counter()
     # Compiles or loads the kernels, too.
     Session(plan, threads=threads).close()
     loaded = time.perf_counter()
     session = Session(plan, threads=threads)
     set_up = time.perf_counter() - loaded
-    result = session.run(inputs).outputs[network.output]
+    (part,) = compiled.parts
+    inputs = exchange.given(part.plans, {network.input: x})
+    result = exchange.made(part.plans, part.graph, session.run(inputs).outputs)[network.output]
 
     def run() -> None:
         for _ in range(count):
             session.run(inputs)
 
-    return Contender(run, count, result, assembled - began, set_up)
+    return Contender(run, count, result, prepared - began, set_up, is_exact=not compiled.inexact)
 
 
 def at_once(several: Sequence[Contender]) -> Contender:
@@ -60,15 +71,15 @@ def at_once(several: Sequence[Contender]) -> Contender:
     return replace(several[-1], run=run, count=sum(one.count for one in several))
 
 
-def runtime(network: Network, x: np.ndarray, form: graphs.Form, count: int) -> Contender:
+def runtime(network: Network, x: np.ndarray, form: onnx_model.Form, count: int) -> Contender:
     """Return onnxruntime on the network in a form, one thread, all optimisations."""
     began = time.perf_counter()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    model = graphs.model(network, form).SerializeToString()
+    model = onnx_model.model(network, form).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    given = {network.input: graphs.given(network, form, x)}
+    given = {network.input: onnx_model.given(network, form, x)}
     (result,) = session.run(None, given)
 
     def run() -> None:

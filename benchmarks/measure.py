@@ -5,18 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import building, graphs, limit, loops, processes
+from benchmarks import building, limit, loops, processes
 from benchmarks.contenders import CHIPS, at_once, emulator, runtime, sgemm
-from benchmarks.results import AT_ONCE, FUSED, THREADS, Measured, Results, Wrong
+from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Measured, Results, Wrong
 from benchmarks.scheduling import scheduling
 from benchmarks.timing import Contender, interleaved
 from benchmarks.workloads import Workload, layers, networks, resnet50
-from programs.networks import reference
+from programs.networks import onnx_model
 
-# onnxruntime's s8 x s8 is slow: so many times fewer computations in its turns.
+# onnxruntime's s8s8 is slow: so many times fewer computations in its turns.
 SLOWER = 6
 # The least correlation of real numbers computed in other steps with those that the integers stand for.
 CORRELATION = 0.99
+AS_DESCRIBED = onnx_model.AS_DESCRIBED.name
 Say = Callable[[str], None]
 
 
@@ -67,14 +68,15 @@ def contenders_of(given: Workload) -> dict[str, Contender]:
     found: dict[str, Contender | None] = {
         name: emulator(network, x, chip, count, given.cores) for name, chip in CHIPS.items()
     }
-    if given.fused is not None:
-        found |= {FUSED + name: emulator(given.fused, x, chip, count, given.cores) for name, chip in CHIPS.items()}
+    if given.sums:
+        for name, chip in CHIPS.items():
+            found[ROUNDED_ONCE + name] = emulator(network, x, chip, count, given.cores, round_once=True)
     if given.threads > 1:
         found[THREADS] = emulator(network, x, CHIPS["fp32"], count, given.cores, given.threads)
         runs = [emulator(network, x, CHIPS["fp32"], count, given.cores) for _ in range(given.threads)]
         found[AT_ONCE] = at_once(runs)
-    for name, form in graphs.FORMS.items():
-        found[name] = runtime(network, x, form, max(1, count // SLOWER) if name == "s8 x s8" else count)
+    for name, form in onnx_model.FORMS.items():
+        found[name] = runtime(network, x, form, max(1, count // SLOWER) if name == AS_DESCRIBED else count)
     found["sgemm"] = sgemm(network, count)
     return {name: contender for name, contender in found.items() if contender is not None}
 
@@ -83,20 +85,16 @@ def check(given: Workload, contenders: Mapping[str, Contender]) -> list[str]:
     """Return what agrees, in words; raise Wrong where something does not."""
     network = given.network
     result = {name: contender.result for name, contender in contenders.items()}
-    expected = reference.run(network, given.x)[network.output]
-    lines = [same("fp32 and the integer reference", result["fp32"], expected)]
-    lines += [same(f"fp32 and {name}", result[name], expected) for name in (THREADS, AT_ONCE) if name in result]
-    if given.fused is not None:
-        other = reference.run(given.fused, given.x)[given.fused.output]
-        lines.append(same("fused fp32 and its integer reference", result[f"{FUSED}fp32"], other))
-        lines.append(close("fused fp24", result[f"{FUSED}fp24"], other))
-    lines.append(close("fp24", result["fp24"], expected))
-    real = expected * network.tensors[network.output].scale
-    for name, form in graphs.FORMS.items():
-        if name == "s8 x s8" and graphs.is_exact(network):
-            lines.append(same(f"fp32 and onnxruntime {name}", result["fp32"], result[name]))
-        else:
-            lines.append(close(f"onnxruntime {name}", graphs.real(network, form, result[name]), real))
+    expected = result[AS_DESCRIBED]
+    to_onnxruntime = same if contenders["fp32"].is_exact else close
+    lines = [to_onnxruntime(f"fp32 and onnxruntime {AS_DESCRIBED}", result["fp32"], expected)]
+    lines += [same(f"fp32 and {name}", result[name], result["fp32"]) for name in (THREADS, AT_ONCE) if name in result]
+    others = ("fp24", *(f"{ROUNDED_ONCE}{name}" for name in CHIPS))
+    lines += [close(name, result[name], expected) for name in others if name in result]
+    real = onnx_model.real(network, onnx_model.AS_DESCRIBED, expected)
+    for name, form in onnx_model.FORMS.items():
+        if name != AS_DESCRIBED:
+            lines.append(close(f"onnxruntime {name}", onnx_model.real(network, form, result[name]), real))
     return lines
 
 

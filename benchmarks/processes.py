@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from benchmarks.results import Memory, Wrong
 from benchmarks.workloads import Workload
+from compiler.compile import compile
 from emulator.execute.prepack import constant_weights
 from emulator.plan.load import load
-from programs.networks.emit import builder
+from programs.networks.onnx_model import model
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "programs/digits/digits.npu"
@@ -70,14 +73,15 @@ def start_up(rounds: int) -> dict[str, float]:
 def memory(given: Workload) -> Memory:
     """Return what `ratel run` of a network takes."""
     with tempfile.TemporaryDirectory() as folder:
-        program = builder(given.network, given.x).build()
+        program = compile(model(given.network)).program
         program.save(f"{folder}/network.npo")
+        np.save(f"{folder}/x.npy", given.x)
         cache = f"{folder}/cache"
         peaks = []
-        for file in (str(DIGITS), f"{folder}/network.npo"):
-            # The first run compiles.
-            ratel(cache, "run", file)
-            peaks.append(ratel(cache, "run", file).peak)
+        for arguments in ([str(DIGITS)], [f"{folder}/network.npo", "--input", f"{given.network.input}={folder}/x.npy"]):
+            # The first run compiles kernels.
+            ratel(cache, "run", *arguments)
+            peaks.append(ratel(cache, "run", *arguments).peak)
     kinds = ("input", "output", "local")
     touched = [(s.address, s.end, k, s.memory) for kind in kinds for k, s in program.of_kind(kind)]
     weights = sum(len(segment.data) for core in program.cores for segment in core.segments)

@@ -17,14 +17,15 @@ from statistics import median
 
 from benchmarks.processes import ratel
 from benchmarks.results import Scheduling, Wrong
+from compiler.compile import compile
 from emulator.plan.load import load
 from emulator.timing.flatten import flat
 from emulator.timing.replay import clock_of, run
 from emulator.timing.timeline import costs_of, executed, schedule
 from isa.chip import load_chip
 from programs.networks.catalogue import network
-from programs.networks.emit import builder
-from programs.networks.graph import Conv, Dense, Network, fused
+from programs.networks.graph import Conv, Dense, Network
+from programs.networks.onnx_model import model
 from ratel import assemble
 
 CHIP, CORES, IMAGES = "hanguang800", 4, 16
@@ -81,7 +82,7 @@ UseRamulatorTrace : False
 
 def scheduling(rounds: int, scalesim: Path | None) -> Scheduling:
     """Return what scheduling takes; with `scalesim`, the Python that has it, also what that takes: minutes."""
-    net = fused(network("resnet50"))
+    net = network("resnet50")
     return replace(
         of_network(net, rounds),
         rates={name: _rate(instruction, rounds) for name, instruction in LOOPS.items()},
@@ -92,7 +93,8 @@ def scheduling(rounds: int, scalesim: Path | None) -> Scheduling:
 
 def of_network(net: Network, rounds: int) -> Scheduling:
     """Return what the schedule of a network takes, each of four cores computing images of its own."""
-    plan = load(builder(net, cores=CORES, images=IMAGES).build(), load_chip(CHIP))
+    compiled = compile(model(net), CHIP, cores=CORES, batch=IMAGES, round_once=True)
+    plan = load(compiled.program, compiled.chip)
     parts = []
     schedule(plan)
     for _ in range(rounds):

@@ -2,11 +2,11 @@
 
 from rich.table import Table
 
-from benchmarks import graphs
-from benchmarks.results import AT_ONCE, FUSED, THREADS, Measured, Results, Scheduling, targets
+from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Measured, Results, Scheduling, targets
+from programs.networks.onnx_model import FORMS
 from ratel.show.tables import console, styled, table
 
-RIVALS = (*graphs.FORMS, "sgemm")
+RIVALS = (*FORMS, "sgemm")
 
 
 def print_results(results: Results) -> None:
@@ -65,11 +65,12 @@ def scheduling(found: Scheduling) -> Table:
 
 def forms(measured: Measured) -> list[tuple[str, str]]:
     """Return the forms that the emulator ran: what stands behind the name, and before the contenders'."""
-    return [("", ""), (", fused", FUSED)] if f"{FUSED}fp32" in measured.timings else [("", "")]
+    once = [(", rounded once", ROUNDED_ONCE)] if f"{ROUNDED_ONCE}fp32" in measured.timings else []
+    return [("", ""), *once]
 
 
 def rates(title: str, measured: list[Measured]) -> Table:
-    headings = ["ratel fp32", "ratel fp24", *graphs.FORMS, "sgemm"]
+    headings = ["ratel fp32", "ratel fp24", *FORMS, "sgemm"]
     shown = table(
         f"{title}: rates of ratel, of onnxruntime by types of activations and weights, and of numpy's sgemm",
         [("", "left"), ("unit", "left"), *((heading, "right") for heading in headings)],
@@ -109,7 +110,7 @@ def ratios(title: str, measured: list[Measured], limit: float | None) -> Table:
 def details(measured: list[Measured]) -> Table:
     columns = ("median, ms", "between quartiles, %", "preparing, s", "packing, ms")
     shown = table(
-        "networks: time of one computation; not in it: assembling or making a session, setting up and packing weights",
+        "networks: time of one computation; not in it: compiling or making a session, setting up and packing weights",
         [("network", "left"), ("contender", "left"), *((column, "right") for column in columns)],
     )
     for one in measured:

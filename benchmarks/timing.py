@@ -11,8 +11,9 @@ from typing import Any
 class Contender:
     """A computation ready to run: `run` does it `count` times, each with its own copy of the input.
 
-    `result` is what the first run gave, `prepared` the seconds before it: assembling, or making a session; `set_up` the
-    seconds of them in which memory was set up and constant weights were packed, where that is known.
+    `result` is what the first run gave, `prepared` the seconds before it: compiling, or making a session; `set_up` the
+    seconds of them in which memory was set up and constant weights were packed, where that is known. `is_exact` says
+    that a program of the chip has to have onnxruntime's bits.
     `macs` is how many products one computation sums, where that is not what its rivals sum.
     """
 
@@ -22,6 +23,7 @@ class Contender:
     prepared: float = 0.0
     set_up: float = 0.0
     macs: int | None = None
+    is_exact: bool = True
 
 
 @dataclass(frozen=True)

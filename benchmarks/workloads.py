@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from programs.networks.catalogue import CORES, NETWORKS, network, seeded_input
-from programs.networks.graph import Add, MaxPool, Network, fused
+from programs.networks.graph import Add, MaxPool, Network
 from programs.networks.seeded import Layers
 
 # Of the input of a single layer, and of its result, which reaches further.
@@ -21,14 +21,14 @@ TURN_LEAST, TURN_MOST = 6, 200
 class Workload:
     """A network (of one layer, maybe), its input, and how much work a computation is.
 
-    `fused` is its other form, in which each sum is part of a product; None where it has no sums. It takes so many
-    `cores` of the chip; with more than one of `threads` it is also run by so many of the host's.
+    With `sums` it is also compiled so that each takes a product before that is rounded. It takes so many `cores` of the
+    chip; with more than one of `threads` it is also run by so many of the host's.
     """
 
     name: str
     network: Network
     x: np.ndarray
-    fused: Network | None = None
+    sums: bool = False
     cores: int = 1
     threads: int = 1
     turn: float = LAYER_TURN
@@ -82,10 +82,9 @@ def resnet50() -> Workload:
 
 
 def whole(described: Network, cores: int = 1) -> Workload:
-    """Return a network as a workload, with its fused form where it has sums."""
+    """Return a network as a workload."""
     sums = any(isinstance(node, Add) for node in described.nodes)
-    other = fused(described) if sums else None
-    return Workload(described.name, described, seeded_input(described), other, cores, 2, NETWORK_TURN)
+    return Workload(described.name, described, seeded_input(described), sums, cores, 2, NETWORK_TURN)
 
 
 def layer(name: str, shape: tuple[int, ...], add: Callable[[Layers, str], str]) -> Workload:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from rich.progress import track
 
+from compiler.compile import compile
 from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from emulator.timing.timeline import schedule
 from isa.chip import load_chip
 from isa.files import write_whole
 from programs.networks.catalogue import network
-from programs.networks.emit import builder
-from programs.networks.graph import fused
+from programs.networks.onnx_model import model
 
 MULTIPLIERS, PUBLISHED, WITHIN = 147_456, 78_563, 0.05
 CHIP, CORES, IMAGES = "hanguang800", 4, 16
@@ -45,7 +45,8 @@ def splits() -> Iterator[Split]:
 
 def of_one_core() -> Plan:
     """Return 16 images on one core: four cores compute the same, each its own, and do not wait for PCIe."""
-    return load(builder(fused(network("resnet50")), images=IMAGES).build(), load_chip(CHIP))
+    compiled = compile(model(network("resnet50")), CHIP, batch=IMAGES, round_once=True)
+    return load(compiled.program, compiled.chip)
 
 
 def throughput(plan: Plan, split: Split) -> float:

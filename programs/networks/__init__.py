@@ -1,1 +1,1 @@
-"""Whole networks of the literature with seeded weights: described once, run as programs, computed again in NumPy."""
+"""Whole networks of the literature with seeded weights, described once, and written as ONNX files for `ratel`."""

@@ -1,15 +1,11 @@
 """The description of a quantised network: activations by name, and nodes in the order in which they are computed.
 
-Everything is a plain integer array or a float32 scale, so that each reader states the arithmetic by itself: `emit.py`
-as a program, `reference.py` in NumPy. A stored integer q means q * scale; there are no zero points. Activations are i8,
-NHWC or [rows, columns]; convolutions' weights OHWI, depthwise ones 1HWC, matrices [outputs, inputs]. Weights have a
-scale for each output channel, biases are i32 in steps of x.scale * weight_scale.
-
-As described, each node rounds its result to the type of its output, as a runtime does that computes node by node.
-`fused` gives the form that a chip would run.
+Everything is a plain integer array or a float32 scale; `onnx_model.py` writes them as ONNX models of several types. A
+stored integer q means q * scale; there are no zero points. Activations are i8, NHWC or [rows, columns]; convolutions'
+weights OHWI, depthwise ones 1HWC, matrices [outputs, inputs]. Weights have a scale for each output channel, biases are
+i32 in steps of x.scale * weight_scale. Each node rounds its result to 8 bits.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -19,11 +15,8 @@ f32 = np.float32
 UNSCALED = f32(1)
 # The scale that makes 127 the 6 of relu6: the clamp to i8 is its ceiling.
 RELU6_SCALE = f32(6 / 127)
-# The scale of a softmax's exponentials, u8: the greatest of a row is 1.
-EXP_SCALE = f32(1 / 255)
 # Added to a layer norm's variance.
 EPSILON = f32(1e-5)
-BYTES = {"i8": 1, "i16": 2}
 
 
 @dataclass(frozen=True)
@@ -32,11 +25,6 @@ class Tensor:
 
     shape: tuple[int, ...]
     scale: f32 = UNSCALED
-    dtype: str = "i8"
-
-    @property
-    def bytes(self) -> int:
-        return int(np.prod(self.shape)) * BYTES[self.dtype]
 
 
 # What a product's result goes through before it is stored: "", "relu", "relu6" or "gelu". Relu of a result that has no
@@ -46,7 +34,7 @@ Activation = str
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A convolution, `pad` rows and columns of 0 around x; with `add`, a residual of out's shape, added first."""
+    """A convolution, `pad` rows and columns of 0 around x."""
 
     out: str
     x: str
@@ -56,7 +44,6 @@ class Conv:
     stride: int = 1
     pad: int = 0
     activation: Activation = ""
-    add: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +70,11 @@ class Dense:
     weight_scale: np.ndarray
     bias: np.ndarray
     activation: Activation = ""
-    add: str = ""
 
 
 @dataclass(frozen=True)
 class Add:
-    """The sum of two activations: rne(fma(a, ra, b * rb)), where ra = f32(a.scale / out.scale), rb the same of b."""
+    """The sum of two activations."""
 
     out: str
     a: str
@@ -109,7 +95,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class GlobalAverage:
-    """The mean over all pixels: rne(sum * m), where m = f32(x.scale / f32(out.scale * pixels))."""
+    """The mean over all pixels."""
 
     out: str
     x: str
@@ -119,9 +105,7 @@ class GlobalAverage:
 class Attention:
     """softmax(q k) v in each of several heads, which lie side by side in the columns of q, k, v and out.
 
-    `scores` names the products q k, i16; the division by the root of a head's size is in the scales of q's weights.
-    Exponentials of the distances from a row's greatest score are u8 in steps of EXP_SCALE, their sum divides behind
-    the product with v.
+    `scores` names the products q k; the division by the root of a head's size is in the scales of q's weights.
     """
 
     out: str
@@ -134,21 +118,19 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class LayerNorm:
-    """Each row less its mean, `centred`, over its deviation, `normal`, both i16; times gain plus offset, float32."""
+    """Each row less its mean, over its deviation; times gain plus offset, float32."""
 
     out: str
     x: str
     gain: np.ndarray
     offset: np.ndarray
-    centred: str
-    normal: str
 
 
 Node = Conv | Depthwise | Dense | Add | MaxPool | GlobalAverage | Attention | LayerNorm
 # Those with weights.
 PRODUCTS = (Conv, Depthwise, Dense)
-READ = ("x", "a", "b", "q", "k", "v", "add")
-MADE = ("scores", "centred", "normal", "out")
+READ = ("x", "a", "b", "q", "k", "v")
+MADE = ("scores", "out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,24 +178,3 @@ def outputs(node: Node) -> tuple[str, ...]:
 def _named(node: Node, fields: tuple[str, ...]) -> tuple[str, ...]:
     names = (getattr(node, field, "") for field in fields)
     return tuple(name for name in names if name)
-
-
-def fused(network: Network) -> Network:
-    """Return the network with each sum done by the product before it, in real units: one rounding instead of two."""
-    uses = Counter(name for node in network.nodes for name in inputs(node))
-    # Where both operands could take the sum, the one computed last does: the other is there by then.
-    makers = {node.out: k for k, node in enumerate(network.nodes)}
-    nodes: list[Node | None] = list(network.nodes)
-    for k, node in enumerate(network.nodes):
-        if not isinstance(node, Add):
-            continue
-        last = max(node.a, node.b, key=lambda name: makers.get(name, -1))
-        other = node.b if last == node.a else node.a
-        maker = nodes[makers[last]] if last in makers else None
-        if isinstance(maker, Conv | Dense) and uses[last] == 1 and not maker.activation and not maker.add:
-            nodes[makers[last]] = None
-            nodes[k] = replace(maker, out=node.out, add=other, activation=node.activation)
-    kept = tuple(node for node in nodes if node is not None)
-    used = {network.input, *(name for node in kept for name in outputs(node))}
-    tensors = {name: tensor for name, tensor in network.tensors.items() if name in used}
-    return replace(network, name=f"{network.name}_fused", tensors=tensors, nodes=kept)

@@ -68,16 +68,14 @@ class Layers:
 
     def attention(self, out: str, q: str, k: str, v: str, heads: int) -> str:
         rows, columns = self.tensors[q].shape
-        self.tensors[f"{out}_scores"] = Tensor((heads, rows, rows), dtype="i16")
+        self.tensors[f"{out}_scores"] = Tensor((heads, rows, rows))
         return self._add(Attention(out, q, k, v, heads, f"{out}_scores"), rows, columns)
 
     def norm(self, out: str, x: str) -> str:
         """Add a layer norm, with a gain of about 1 and an offset of about 0."""
         shape = self.tensors[x].shape
         gain, offset = (self.rng.normal(mean, 0.1, shape[1]).astype(f32) for mean in (1, 0))
-        for part in ("centred", "normal"):
-            self.tensors[f"{out}_{part}"] = Tensor(shape, dtype="i16")
-        return self._add(LayerNorm(out, x, gain, offset, f"{out}_centred", f"{out}_normal"), *shape)
+        return self._add(LayerNorm(out, x, gain, offset), *shape)
 
     def network(self, name: str) -> Network:
         """Return what was built, from its first tensor to its last."""

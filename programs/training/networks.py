@@ -2,79 +2,42 @@
 
     python -m programs.training.networks
 
-Nodes are computed in order, in the integers that the scales found so far give.
+It needs onnxruntime, which computes the nodes one by one, in floats: a bias is in steps of the scale of what its node
+reads, so that one comes after another.
 """
 
 import json
+from dataclasses import replace
 
-import numpy as np
+import onnxruntime
 
-from programs.networks import reference
+from programs.networks import onnx_model
 from programs.networks.catalogue import NETWORKS, SCALES, seeded_input
-from programs.networks.graph import (
-    EPSILON,
-    RELU6_SCALE,
-    Add,
-    Attention,
-    Conv,
-    Dense,
-    Depthwise,
-    GlobalAverage,
-    LayerNorm,
-    MaxPool,
-    Network,
-    Node,
-    inputs,
-)
+from programs.networks.graph import RELU6_SCALE, MaxPool, Network, inputs, outputs
 from ratel import quantise
 
 # Significant digits of a scale in the file.
 DIGITS = 4
+FLOAT = onnx_model.FORMS["float"]
 
 
 def calibrated(network: Network) -> Network:
     """Return the network with scales for which no activation of the seeded input is clamped."""
     scales = dict.fromkeys(network.tensors, 1.0)
     scales[network.input] = float(quantise.scale([3.0], digits=DIGITS))
-    values = {network.input: seeded_input(network, seed=1)}
+    values = {network.input: onnx_model.given(network.scaled(scales), FLOAT, seeded_input(network, seed=1))}
     for node in network.nodes:
-        for name, real in floats(node, network.scaled(scales), values).items():
-            scales[name] = float(quantise.scale(real, network.tensors[name].dtype, digits=DIGITS))
+        part = onnx_model.model(replace(network.scaled(scales), nodes=(node,)), FLOAT, outputs(node))
+        session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+        made = session.run(None, {name: values[name] for name in inputs(node)})
+        for name, value in zip(outputs(node), made, strict=True):
+            values[name] = value
+            scales[name] = float(quantise.scale(value, digits=DIGITS))
         if isinstance(node, MaxPool):
             scales[node.out] = scales[node.x]
         if getattr(node, "activation", "") == "relu6":
             scales[node.out] = float(RELU6_SCALE)
-        values |= reference.compute(network.scaled(scales), node, values)
     return network.scaled(scales)
-
-
-def floats(node: Node, network: Network, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return in real numbers what a node makes of stored integers, by name."""
-    real = {name: values[name] * float(network.tensors[name].scale) for name in inputs(node)}
-    match node:
-        case MaxPool():
-            return {}
-        case Add():
-            v = real[node.a] + real[node.b]
-            return {node.out: np.maximum(v, 0) if node.activation else v}
-        case GlobalAverage():
-            return {node.out: real[node.x].mean(axis=(1, 2))}
-        case Attention():
-            q, k, v = (
-                x.reshape(len(x), node.heads, -1).swapaxes(0, 1) for x in (real[node.q], real[node.k], real[node.v])
-            )
-            scores = q @ k.swapaxes(1, 2)
-            weight = np.exp(scores - scores.max(-1, keepdims=True))
-            return {node.scores: scores, node.out: weight / weight.sum(-1, keepdims=True) @ v}
-        case LayerNorm():
-            centred = real[node.x] - real[node.x].mean(1, keepdims=True)
-            normal = centred / np.sqrt((centred**2).mean(1, keepdims=True) + EPSILON)
-            return {node.centred: centred, node.normal: normal, node.out: normal * node.gain + node.offset}
-        case Conv() | Depthwise() | Dense():
-            steps = float(network.tensors[node.x].scale) * node.weight_scale.astype(float)
-            v = reference.sums(node, values[node.x]) * steps
-            # The greatest value of gelu is that of relu, nearly.
-            return {node.out: np.maximum(v, 0) if node.activation else v}
 
 
 def main() -> None:

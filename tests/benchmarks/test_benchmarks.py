@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import building, graphs, limit, loops, measure, processes, scheduling, tables, timing
+from benchmarks import building, limit, loops, measure, processes, scheduling, tables, timing
 from benchmarks.results import Memory, Results, Wrong, targets
 from benchmarks.workloads import Workload, conv, depthwise, layer, matmul, whole
 from programs.networks.bert_layer import bert_layer
-from programs.networks.graph import Network, fused
+from programs.networks.graph import Network
 from programs.networks.mobilenet_v2 import mobilenet_v2
+from programs.networks.onnx_model import FORMS
 from programs.networks.resnet50 import resnet50
 from programs.networks.vgg16 import vgg16
 from programs.training.networks import calibrated
@@ -48,12 +49,10 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     results.instructions, results.limit = loops.rates(1, share=1e-5), limit.rate(1)
     results.building = building.building(1, share=1e-3)
     results.memory, results.processes = Memory(3, 1, 1, 1), {"ratel run digits": 0.5}
-    results.scheduling = replace(
-        scheduling.of_network(fused(calibrated(SMALL["resnet50"]())), 1), rates={"copies": 1e7}
-    )
+    results.scheduling = replace(scheduling.of_network(calibrated(SMALL["resnet50"]()), 1), rates={"copies": 1e7})
     tables.print_results(results)
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *graphs.FORMS))
+    assert all(name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *FORMS))
     # What can be measured without processes is there, and JSON holds it.
     assert {target.what for target in targets(results) if target.measured is not None} >= {*loops.LOOPS}
     assert "Builder, 10,000 convolutions, emitted and built" in printed
@@ -68,15 +67,15 @@ def test_a_wrong_result_is_said_before_anything_is_timed(
 
     def wrong(given: Workload) -> dict[str, timing.Contender]:
         found = real(given)
-        result = found["s8 x s8"].result.copy()
+        result = found["s8s8"].result.copy()
         result[0, 1] += 1
-        return found | {"s8 x s8": replace(found["s8 x s8"], result=result)}
+        return found | {"s8s8": replace(found["s8s8"], result=result)}
 
     monkeypatch.setattr(measure, "contenders_of", wrong)
     monkeypatch.setattr(measure, "layers", lambda: [LAYERS["matmul"]()])
     monkeypatch.setattr(measure, "interleaved", pytest.fail)
     assert command.main(["--only", "layers"]) == command.WRONG
-    assert "onnxruntime s8 x s8: 1 of 35 results differ; the first, at [0, 1]" in capsys.readouterr().err
+    assert "onnxruntime s8s8: 1 of 35 results differ; the first, at [0, 1]" in capsys.readouterr().err
 
 
 def test_without_onnxruntime_the_command_says_what_to_install(

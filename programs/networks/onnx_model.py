@@ -1,18 +1,18 @@
-"""The networks of programs/networks as onnxruntime takes them: ONNX models of its quantised operators, or of floats.
+"""A network as an ONNX model: of onnxruntime's quantised operators, or of floats.
 
-Every model is made from the description that the emulator's program is made from, with the same integers as weights
-and biases. Quantised models have the channels last, as the emulator does: the runtime would turn convolutions so by
-itself, but pay for transposes at both ends. Form by form:
+Every model has the integers of the description as weights and biases. Quantised models have the channels last, as the
+chip does: onnxruntime would turn convolutions so by itself, but pay for transposes at both ends. Form by form, after
+the types of activations and weights:
 
-- s8 x s8: QLinearConv, QGemm, QLinearAdd, QLinearGlobalAveragePool and NhwcMaxPool on int8 without zero points, what
+- s8s8: QLinearConv, QGemm, QLinearAdd, QLinearGlobalAveragePool and NhwcMaxPool on int8 without zero points, what
   the description says to the last bit. Relu is a node: no zero point makes the clamp of int8 do its work.
-- u8 x u8: its fastest form that is exact on every host. Weights are shifted by 128, their zero point. Activations
+- u8u8: its fastest form that is exact on every host. Weights are shifted by 128, their zero point. Activations
   behind a relu have the zero point 0 and 127/255 of the scale, so that the clamp to uint8 does the relu (or relu6) and
   all 255 steps serve; others are shifted by 128. The results are those of the network up to the steps of its
   activations, not to the bit.
-- u8 x s8: those activations with int8 weights. Exact only where the host has VNNI: the kernels for other hosts add
+- u8s8: those activations with int8 weights. Exact only where the host has VNNI: the kernels for other hosts add
   pairs of products in 16 bits, which saturate.
-- float32: the operators of ONNX itself on de-quantised weights, channels first.
+- float: the operators of ONNX itself on de-quantised weights, channels first.
 
 In an encoder layer all products are quantised, statically; softmax is QLinearSoftmax; gelu, layer norm and the sums
 before it are floats, as there are no quantised operators of them: products before them give floats at once. (Dynamic
@@ -41,6 +41,7 @@ from programs.networks.graph import (
     Network,
     Node,
     inputs,
+    outputs,
 )
 
 f32 = np.float32
@@ -49,8 +50,6 @@ MICROSOFT = "com.microsoft"
 OPSET, IR_VERSION = 21, 10
 # A softmax's results are at most 1.
 SHARE_SCALE = f32(1 / 256)
-# 16-bit activations as 8-bit ones of the same range.
-COARSER = 256
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,38 @@ class Form:
 FORMS = {
     form.name: form
     for form in (
-        Form("u8 x u8", np.uint8, np.uint8),
-        Form("u8 x s8", np.uint8, np.int8),
-        Form("s8 x s8", np.int8, np.int8),
-        Form("float32", np.float32, np.float32),
+        Form("u8u8", np.uint8, np.uint8),
+        Form("u8s8", np.uint8, np.int8),
+        Form("s8s8", np.int8, np.int8),
+        Form("float", np.float32, np.float32),
     )
 }
 
 
-def model(network: Network, form: Form) -> onnx.ModelProto:
-    """Return a network as a model, its input and output of the names that the network has."""
+# What the description says, to the last bit.
+AS_DESCRIBED = FORMS["s8s8"]
+
+
+def model(network: Network, form: Form = AS_DESCRIBED, wanted: Sequence[str] = ()) -> onnx.ModelProto:
+    """Return a network as a model, its activations of the names that the network has.
+
+    What it reads and does not make is given, in the order in which it is read; the activations `wanted` come of it, or
+    the output alone.
+    """
+    made = {name for node in network.nodes for name in outputs(node)}
+    read = dict.fromkeys(name for node in network.nodes for name in inputs(node) if name not in made)
     graph = (_Floats if form.is_float else _Integers)(network, form)
     for node in network.nodes:
         graph.write(node)
     graph.finish()
     element = helper.np_dtype_to_tensor_dtype(np.dtype(form.activations))
-    ends = [helper.make_tensor_value_info(name, element, graph.shape(name)) for name in (network.input, network.output)]
-    made = helper.make_graph(graph.nodes, network.name, ends[:1], ends[1:], graph.initialisers)
+    ends = [
+        [helper.make_tensor_value_info(name, element, graph.shape(name)) for name in names]
+        for names in (read, wanted or [network.output])
+    ]
+    whole = helper.make_graph(graph.nodes, network.name, *ends, graph.initialisers)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
+    return helper.make_model(whole, opset_imports=opsets, ir_version=IR_VERSION)
 
 
 def given(network: Network, form: Form, x: np.ndarray) -> np.ndarray:
@@ -105,12 +117,6 @@ def real(network: Network, form: Form, out: np.ndarray) -> np.ndarray:
     return (out.astype(f32) - zero) * scale
 
 
-def is_exact(network: Network) -> bool:
-    """Return whether s8 x s8 computes what the description says: it has no function that a runtime does in floats."""
-    inexact = (node for node in network.nodes if isinstance(node, Attention | LayerNorm) or _is_gelu(node))
-    return next(inexact, None) is None
-
-
 def steps(network: Network, form: Form) -> dict[str, tuple[np.float32, int]]:
     """Return the scale and the zero point of each activation in a quantised form."""
     rectified: dict[str, bool] = {}
@@ -121,13 +127,12 @@ def steps(network: Network, form: Form) -> dict[str, tuple[np.float32, int]]:
             rectified[node.out] = "relu" in getattr(node, "activation", "")
     found = {}
     for name, tensor in network.tensors.items():
-        scale = f32(tensor.scale * COARSER) if tensor.dtype == "i16" else tensor.scale
         if form.activations is np.int8:
-            found[name] = (scale, 0)
+            found[name] = (tensor.scale, 0)
         elif rectified.get(name):
-            found[name] = (f32(scale * f32(127 / 255)), 0)
+            found[name] = (f32(tensor.scale * f32(127 / 255)), 0)
         else:
-            found[name] = (scale, 128)
+            found[name] = (tensor.scale, 128)
     return found
 
 
