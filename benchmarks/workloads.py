@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from programs.networks.catalogue import CORES, NETWORKS, network, seeded_input
-from programs.networks.graph import Add, MaxPool, Network
+from programs.networks.graph import MaxPool, Network
+from programs.networks.onnx_model import adds_integers
 from programs.networks.seeded import Layers
 
 # Of the input of a single layer, and of its result, which reaches further.
@@ -83,8 +84,8 @@ def resnet50() -> Workload:
 
 def whole(described: Network, cores: int = 1) -> Workload:
     """Return a network as a workload."""
-    sums = any(isinstance(node, Add) for node in described.nodes)
-    return Workload(described.name, described, seeded_input(described), sums, cores, 2, NETWORK_TURN)
+    x, sums = seeded_input(described), adds_integers(described)
+    return Workload(described.name, described, x, sums, cores, 2, NETWORK_TURN)
 
 
 def layer(name: str, shape: tuple[int, ...], add: Callable[[Layers, str], str]) -> Workload:

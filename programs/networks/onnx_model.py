@@ -117,6 +117,12 @@ def real(network: Network, form: Form, out: np.ndarray) -> np.ndarray:
     return (out.astype(f32) - zero) * scale
 
 
+def adds_integers(network: Network) -> bool:
+    """Return whether a quantised model has sums of integers; those before a layer norm are of floats."""
+    of_floats = _float_made(network)
+    return any(isinstance(node, Add) and not of_floats[node.out] for node in network.nodes)
+
+
 def steps(network: Network, form: Form) -> dict[str, tuple[np.float32, int]]:
     """Return the scale and the zero point of each activation in a quantised form."""
     rectified: dict[str, bool] = {}
