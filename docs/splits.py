@@ -44,7 +44,10 @@ def splits() -> Iterator[Split]:
 
 
 def of_one_core() -> Plan:
-    """Return 16 images on one core: four cores compute the same, each its own, and do not wait for PCIe."""
+    """Return 16 images on one core: four cores compute the same, each its own, and do not wait for PCIe.
+
+    They are compiled once, for the split of the chip file, which decides where layers are cut.
+    """
     compiled = compile(model(network("resnet50")), CHIP, batch=IMAGES, round_once=True)
     return load(compiled.program, compiled.chip)
 

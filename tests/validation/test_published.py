@@ -51,7 +51,7 @@ def test_hanguang_throughput(resnet50: bytes) -> None:
 def test_hanguang_latency(resnet50: bytes) -> None:
     # The host's part of the time is in what was measured, and not in the model: the bound pins how far off it is.
     timeline = ratel.time(compile(resnet50, "hanguang800", round_once=True).program)
-    check("Hanguang 800 ResNet-50 one image, us", timeline.seconds * 1e6, 143.2, 0.5)
+    check("Hanguang 800 ResNet-50 one image, us", timeline.seconds * 1e6, 143.2, 0.55)
 
 
 @pytest.mark.parametrize(
