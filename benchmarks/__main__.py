@@ -1,7 +1,7 @@
 """Measure this emulator beside onnxruntime and numpy on the machine at hand: `python -m benchmarks`.
 
-Results are checked before they are timed: the networks' outputs equal their integer references', and onnxruntime's in
-int8, to the last bit. Exit status: 0 measured, whatever the figures; 1 a result is wrong; 2 usage.
+Results are checked before they are timed: in fp32 they equal onnxruntime's of the same model, of int8, to the last bit
+where no function is the chip's own. Exit status: 0 measured, whatever the figures; 1 a result is wrong; 2 usage.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Small instances of the networks of programs/networks, compiled, have onnxruntime's bits, on one core and on two."""
+"""Small instances of the networks of programs/networks, compiled, have onnxruntime's bits, on one core and on more."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import ratel
+from compiler import exchange
+from compiler.compile import compile
 from compiler.compiled import Compiled
 from compiler.runtime import session
 from programs import networks as networks_of_literature
@@ -35,7 +37,7 @@ def networks() -> dict[str, Network]:
 
 
 def compiled(network: Network, form: str = "s8s8", **options: object) -> Compiled:
-    return ratel.compile(onnx_model.model(network, onnx_model.FORMS[form]), SINGLE, host=False, **options)
+    return compile(onnx_model.model(network, onnx_model.FORMS[form]), SINGLE, host=False, **options)
 
 
 def by_onnxruntime(network: Network, given: np.ndarray, form: str = "s8s8") -> np.ndarray:
@@ -73,6 +75,39 @@ def test_each_core_computes_images_of_its_own(networks: dict[str, Network], name
     with ratel.onnx.InferenceSession(compiled(network, cores=2, batch=3)) as cores:
         (found,) = cores.run(None, {network.input: given})
     assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("name", "cores"), [("vgg16", 2), ("vgg16", 3), ("vgg16", 4), ("resnet50", 4)])
+def test_cores_that_share_an_image_give_the_bits_of_one(networks: dict[str, Network], name: str, cores: int) -> None:
+    network = networks[name]
+    given = catalogue.seeded_input(network)
+    (part,) = compiled(network, cores=cores).parts
+    run = ratel.run(part.program, exchange.given(part.plans, {network.input: given}), poison=3)
+    found = exchange.made(part.plans, part.graph, run.outputs)[network.output]
+    assert found.tobytes() == by_onnxruntime(network, given).tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", catalogue.NETWORKS)
+def test_whole_networks_have_the_bits_of_onnxruntime(name: str) -> None:
+    network = catalogue.network(name)
+    given = catalogue.seeded_input(network)
+    made = compiled(network, cores=catalogue.CORES.get(name, 1))
+    with ratel.onnx.InferenceSession(made) as runs:
+        (found,) = runs.run(None, {network.input: given})
+    assert np.abs(found.astype(int) - by_onnxruntime(network, given)).max() <= (1 if made.inexact else 0)
+
+
+@pytest.mark.slow
+def test_weights_of_vgg16_fit_four_cores_and_neither_one_nor_two() -> None:
+    network = catalogue.network("vgg16")
+
+    def memories(**options: object) -> set[str]:
+        return {symbol.memory for _, symbol in compiled(network, **options).program.of_kind("weight")}
+
+    assert memories() == {"host"} and memories(cores=4) == {"lm"}
+    with pytest.raises(ratel.InputError, match="does not fit the local memories of 2 cores"):
+        memories(cores=2)
 
 
 @pytest.mark.parametrize(("name", "sums"), [("resnet50", 16), ("mobilenet_v2", 10)])
