@@ -9,7 +9,6 @@ import pytest
 
 import ratel
 from compiler import exchange
-from compiler.compile import compile
 from compiler.compiled import Compiled
 from compiler.runtime import session
 from programs import networks as networks_of_literature
@@ -37,7 +36,7 @@ def networks() -> dict[str, Network]:
 
 
 def compiled(network: Network, form: str = "s8s8", **options: object) -> Compiled:
-    return compile(onnx_model.model(network, onnx_model.FORMS[form]), SINGLE, host=False, **options)
+    return ratel.compile(onnx_model.model(network, onnx_model.FORMS[form]), SINGLE, host=False, **options)
 
 
 def by_onnxruntime(network: Network, given: np.ndarray, form: str = "s8s8") -> np.ndarray:
