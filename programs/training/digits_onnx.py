@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 PROGRAMS = Path(__file__).parents[1]
 MODEL, IMAGE = PROGRAMS / "onnx/digits.onnx", PROGRAMS / "onnx/digits_image.npy"
 OPSET, IR = 13, 8
+MICROSOFT = "com.microsoft"
 f32 = np.float32
 
 # Of the int8 network, whose weights these are (programs/digits/digits.npu).
@@ -26,9 +27,9 @@ ZEROS = {"image": 0, "conv1": 0, "conv2": 0, "dense": 145}
 WEIGHT_ZERO = 128
 
 
-def load(name):
-    """Return an array of programs/digits."""
-    return np.load(PROGRAMS / "digits" / f"{name}.npy")
+def load(name, program="digits"):
+    """Return an array of a program's folder."""
+    return np.load(PROGRAMS / program / f"{name}.npy")
 
 
 def pixels():
@@ -38,10 +39,14 @@ def pixels():
 
 
 class Graph:
-    """Nodes and initialisers, as they come."""
+    """Nodes and initialisers, as they come; weights are those of a program, activations have scales and zero points."""
 
-    def __init__(self):
+    def __init__(self, program="digits", scales=SCALES, zeros=ZEROS):
+        self.program, self.scales, self.zeros = program, scales, zeros
         self.nodes, self.initialisers = [], []
+
+    def load(self, name):
+        return load(name, self.program)
 
     def constant(self, name, value):
         self.initialisers.append(numpy_helper.from_array(np.asarray(value), name))
@@ -55,19 +60,48 @@ class Graph:
         """Return the names of an activation's scale and zero point."""
         scale, zero = f"{name}_scale", f"{name}_zero_point"
         if scale not in {tensor.name for tensor in self.initialisers}:
-            self.constant(scale, SCALES[name])
-            self.constant(zero, np.uint8(ZEROS[name]))
+            self.constant(scale, self.scales[name])
+            self.constant(zero, np.uint8(self.zeros[name]))
         return scale, zero
 
     def weights(self, layer, weights):
         """Return the names of a layer's weights, their scales and their zero points."""
-        zeros = np.full(len(load(f"{layer}_scale")), WEIGHT_ZERO, np.uint8)
+        scales = self.load(f"{layer}_scale")
         unsigned = np.ascontiguousarray(weights.astype(np.int16) + WEIGHT_ZERO).astype(np.uint8)
         return (
             self.constant(f"{layer}_weight", unsigned),
-            self.constant(f"{layer}_weight_scale", load(f"{layer}_scale")),
-            self.constant(f"{layer}_weight_zero_point", zeros),
+            self.constant(f"{layer}_weight_scale", scales),
+            self.constant(f"{layer}_weight_zero_point", np.full(len(scales), WEIGHT_ZERO, np.uint8)),
         )
+
+    def bias(self, layer, before, trained):
+        """Return a layer's bias, i32, which was trained with another scale of what it reads."""
+        return np.rint(self.load(f"{layer}_bias") * (trained / self.scales[before])).astype(np.int32)
+
+    def convolution(self, x, before, layer, trained, **attributes):
+        """Return the name of a 3x3 convolution's result; `trained` is what its bias was trained with."""
+        # OHWI to OIHW.
+        weights = self.weights(layer, np.moveaxis(self.load(f"{layer}_weight"), -1, 1))
+        bias = self.constant(f"{layer}_bias", self.bias(layer, before, trained))
+        inputs = [x, *self.quantisation(before), *weights, *self.quantisation(layer), bias]
+        return self.node("QLinearConv", inputs, layer, kernel_shape=[3, 3], pads=[1, 1, 1, 1], **attributes)
+
+    def model(self, size, doc, *domains):
+        """Return the model, checked: f32 `image` [1, 1, size, size] to f32 `scores` [1, 10]."""
+        model = helper.make_model(
+            helper.make_graph(
+                self.nodes,
+                self.program,
+                [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, size, size])],
+                [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 10])],
+                self.initialisers,
+            ),
+            opset_imports=[helper.make_opsetid(*one) for one in (("", OPSET), *domains)],
+            ir_version=IR,
+            doc_string=doc,
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
 
 
 def network():
@@ -76,12 +110,7 @@ def network():
     x = graph.node("QuantizeLinear", ["image", *graph.quantisation("image")], "quantised")
     before = "image"
     for k, layer in enumerate(("conv1", "conv2"), 1):
-        # OHWI to OIHW.
-        weights = graph.weights(layer, np.moveaxis(load(f"{layer}_weight"), -1, 1))
-        bias = load(f"{layer}_bias") * (TRAINED_SCALES[layer] / SCALES[before])
-        bias = graph.constant(f"{layer}_bias", np.rint(bias).astype(np.int32))
-        inputs = [x, *graph.quantisation(before), *weights, *graph.quantisation(layer), bias]
-        x = graph.node("QLinearConv", inputs, layer, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        x = graph.convolution(x, before, layer, TRAINED_SCALES[layer])
         x = graph.node("MaxPool", [x], f"pool{k}", kernel_shape=[2, 2], strides=[2, 2])
         before = layer
     x = graph.node("Flatten", [x], "flat")
@@ -92,20 +121,7 @@ def network():
     x = graph.node("DequantizeLinear", [x, *graph.quantisation("dense")], "products")
     bias = load("dense_bias") * (load("dense_scale") * f32(TRAINED_SCALES["dense"]))
     graph.node("Add", [x, graph.constant("dense_bias", bias.astype(f32))], "scores")
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "digits",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 8, 8])],
-            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 10])],
-            graph.initialisers,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR,
-        doc_string="8x8 handwritten digits; see programs/onnx/README.md",
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return graph.model(8, "8x8 handwritten digits; see programs/onnx/README.md")
 
 
 def main():
