@@ -6,6 +6,7 @@
 | file | what it does |
 |---|---|
 | `compile` | the passes in turn: `compile(model, chip)` |
+| `options` | how a network is compiled: options, their defaults, and what may be asked for |
 | `compiled` | what comes of it: parts, programs, texts, what went where |
 | `keep` | that as bytes, and back |
 | `quantise` | a network of floats as one of 8 bits, before all this, and what that costs |

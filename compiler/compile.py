@@ -1,7 +1,6 @@
 """From an ONNX network to programs: the passes in turn."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from compiler import regions, tables
@@ -13,70 +12,37 @@ from compiler.graph import Graph, Node, Refusal
 from compiler.lower.elementwise import by_table, quantise_input
 from compiler.lower.lowering import MAX_DECLARED, Lowering
 from compiler.lower.table import LOWER, OF_IMAGES, UNABLE
+from compiler.options import Options
 from compiler.read.network import read
 from compiler.runtime import model_of
 from compiler.steps import Plan, Tensor
 from isa.chip import DEFAULT_CHIP, Chip, load_chip
-from isa.errors import InputError, shown
-from isa.program import ORDERS
-from isa.suggest import did_you_mean
+from isa.errors import InputError
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a network is compiled; `compile` says what they mean."""
-
-    order: str = "hardware"
-    cores: int = 1
-    batch: int | None = None
-    keep: bool = False
-    round_once: bool = False
-
-
-def compile(
-    model: Any,
-    chip: str | Chip = DEFAULT_CHIP,
-    *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    order: str = "hardware",
-    cores: int = 1,
-    batch: int | None = None,
-    host: bool = True,
-    keep: bool = False,
-    round_once: bool = False,
-) -> Compiled:
+def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None = None, **named: Any) -> Compiled:
     """Compile an ONNX network for a chip.
 
-    `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open. `order` is
-    hardware or compiler, which has wait bits. So many `cores` share what there is to do, by rows
-    or channels; with a `batch` each computes so many images of its own a task. With `host`
-    False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so that each can
-    be dumped behind a run; with `round_once` a sum takes a product before it is rounded to 8 bits, and results differ
-    from onnxruntime's (`compiler.report` says by how much). Raises InputError and ChipError.
+    `model` is a path, the bytes of a file, or onnx's ModelProto; what of `Options` is not the default may be `named`.
+    Raises InputError and ChipError.
     """
-    if order not in ORDERS:
-        help = did_you_mean(str(order), ORDERS, f"orders: {', '.join(ORDERS)}")
-        raise InputError(f"there is no order {shown(order)}", help)
-    for name, number in (("cores", cores), ("batch", batch)):
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise InputError(f"{name} is {shown(number)}", "a whole number, 1 or greater")
+    options = options or Options(**named)
     on = load_chip(chip)
-    if cores > on["chip.cores"]:
-        raise InputError(f"{cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
-    graph = read(model, shapes)
+    if options.cores > on["chip.cores"]:
+        raise InputError(f"{options.cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
+    graph = read(model, options.shapes)
     divided, refused = _divided(graph)
-    if refused and not host:
+    if refused and not options.host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
         nodes = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
         raise InputError(f"the chip does not compute {nodes} of {graph.name}:\n{listed}", "the host does, where it may")
-    if refused and batch is not None and cores * batch > 1:
+    if refused and options.images > 1:
         raise InputError(
             f"{graph.name} is not the chip's alone, so a task is of one image",
             "leave the batch out, or see what the host computes: `ratel compile`",
         )
-    options = Options(order, cores, batch, keep, round_once)
     parts = [_part(region, plan, graph, on, options) for region, plan in divided]
-    return Compiled(graph, on, tuple(parts), refused, cores * batch if batch else 1)
+    return Compiled(graph, on, tuple(parts), refused, options.images)
 
 
 def _divided(graph: Graph) -> tuple[list[tuple[regions.Region, Plan | None]], dict[Node, str]]:

@@ -61,7 +61,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     order: str = "hardware",
     cores: int = 1,
-    batch: int = 1,
+    batch: int | None = None,
     host: bool = True,
     round_once: bool = False,
     memory: int | None = None,
@@ -78,18 +78,11 @@ def compile(
     missing; ChipError for a chip that cannot be read.
     """
     from compiler.compile import compile
+    from compiler.options import Options
 
+    options = Options(shapes or {}, order=order, cores=cores, batch=batch, host=host, round_once=round_once)
     with limited(memory):
-        return compile(
-            model,
-            load_chip(chip),
-            shapes=shapes,
-            order=order,
-            cores=cores,
-            batch=batch,
-            host=host,
-            round_once=round_once,
-        )
+        return compile(model, load_chip(chip), options)
 
 
 def disassemble(program: Program, *, memory: int | None = None) -> str:

@@ -13,8 +13,9 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isa.chip import Chip
 from isa.errors import RatelError
@@ -23,6 +24,7 @@ from isa.memory import shortage
 
 if TYPE_CHECKING:
     from compiler.compiled import Compiled
+    from compiler.options import Options
     from compiler.read.model import Model
 
 ROOT = Path(__file__).parents[1]
@@ -36,14 +38,8 @@ MOST, MOST_OF_ONE = 2**31, 2**30
 def compiled(
     model: Model,
     chip: Chip,
+    options: Options,
     *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    order: str = "hardware",
-    cores: int = 1,
-    batch: int = 1,
-    host: bool = True,
-    keep: bool = False,
-    round_once: bool = False,
     anew: bool = False,
     on_compile: Callable[[str], None] | None = None,
 ) -> Compiled:
@@ -54,22 +50,19 @@ def compiled(
     """
     from compiler.keep import packed, unpacked
 
-    folder, shapes = _folder(), shapes or {}
-    options: dict[str, Any] = {"order": order, "cores": cores, "batch": batch, "host": host}
-    options |= {"keep": keep, "round_once": round_once}
-    digest = _digest(model, chip, options)
+    folder, digest = _folder(), _digest(model, chip)
 
-    def path(shapes: Mapping[str, Sequence[int]]) -> Path | None:
+    def path(options: Options) -> Path | None:
         named = digest.copy()
-        named.update(str(sorted((name, list(shape)) for name, shape in shapes.items())).encode())
+        named.update(f"{replace(options, shapes=dict(sorted(options.shapes.items())))}".encode())
         return folder and folder / f"{named.hexdigest()}{SUFFIX}"
 
-    fitted = {**model.fits, **shapes}
+    fitted = replace(options, shapes={**model.fits, **options.shapes})
 
     def holds(external: Mapping[str, str]) -> bool:
         return all(_hash(model.folder, name) == hashed for name, hashed in external.items())
 
-    for kept in [] if anew else list(dict.fromkeys((path(shapes), path(fitted)))):
+    for kept in [] if anew else list(dict.fromkeys((path(options), path(fitted)))):
         data = None if kept is None else _read(kept)
         found = None if data is None else unpacked(data, chip, holds)
         if found is not None and all(_has(found, name, shape) for name, shape in model.fits.items()):
@@ -78,8 +71,8 @@ def compiled(
 
     if on_compile is not None:
         on_compile(model.name)
-    made = compile(model, chip, shapes=shapes, **options)
-    if (kept := path(fitted if model.fitted else shapes)) is not None:
+    made = compile(model, chip, options)
+    if (kept := path(fitted if model.fitted else options)) is not None:
         size = sum(len(part.model) + (part.program.data_bytes if part.program else 0) for part in made.parts)
         # In memory it is there three times: as it is, as sections, and as one.
         if size <= MOST_OF_ONE and shortage({"keeping it": 3 * size}) is None:
@@ -88,10 +81,10 @@ def compiled(
     return made
 
 
-def _digest(model: Model, chip: Chip, options: Mapping[str, Any]) -> hashlib._Hash:
-    """Return the hash of a model, a chip and options."""
+def _digest(model: Model, chip: Chip) -> hashlib._Hash:
+    """Return the hash of a model and a chip."""
     # The folder of the model is not in it: external data have hashes of their own.
-    said = f"{model.name}\0{sorted(chip.values.items())}\0{chip.changed}\0{options}\0"
+    said = f"{model.name}\0{sorted(chip.values.items())}\0{chip.changed}\0"
     digest = hashlib.sha256(said.encode())
     digest.update(model.data)
     return digest

@@ -28,6 +28,7 @@ from ratel.api import Session
 
 if TYPE_CHECKING:
     from compiler.compiled import Compiled, Part
+    from compiler.options import Options
     from compiler.quantise.quantise import Quantised
 
 # onnxruntime's words for types.
@@ -94,24 +95,17 @@ class InferenceSession:
         shapes: Mapping[str, Sequence[int]] | None = None,
         order: str = "hardware",
         cores: int = 1,
-        batch: int = 1,
+        batch: int | None = None,
         host: bool = True,
         round_once: bool = False,
         threads: int = 1,
         memory: int | None = None,
     ) -> None:
-        self._memory = memory
+        from compiler.options import Options
+
+        options = Options(shapes or {}, order=order, cores=cores, batch=batch, host=host, round_once=round_once)
         with limited(memory):
-            self.compiled = _compiled(
-                path_or_bytes,
-                load_chip(chip),
-                shapes=shapes,
-                order=order,
-                cores=cores,
-                batch=batch,
-                host=host,
-                round_once=round_once,
-            )
+            self.compiled = _compiled(path_or_bytes, load_chip(chip), options)
         self._parts: list[tuple[Part, Any]] = []
         for part in self.compiled.parts:
             if part.program is None:
@@ -162,7 +156,7 @@ class InferenceSession:
         return [values[name] for name in wanted]
 
 
-def _compiled(model: Any, chip: Chip, **options: Any) -> Compiled:
+def _compiled(model: Any, chip: Chip, options: Options) -> Compiled:
     from compiler.compiled import Compiled
     from compiler.read.model import Model, opened
 
@@ -175,8 +169,8 @@ def _compiled(model: Any, chip: Chip, **options: Any) -> Compiled:
     else:
         from compiler.compile import compile
 
-        return compile(model, chip, **options)
-    return kept.compiled(model, chip, **options)
+        return compile(model, chip, options)
+    return kept.compiled(model, chip, options)
 
 
 def _described(compiled: Compiled, name: str) -> NodeArg:

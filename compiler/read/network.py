@@ -13,7 +13,7 @@ from compiler.graph import Graph, Node
 from compiler.read.model import Model, loaded, serialised, weights_of, without_weights
 from compiler.read.shapes import infer
 from compiler.runtime import extended, onnx
-from isa.errors import InputError, shown
+from isa.errors import InputError
 from isa.suggest import did_you_mean
 
 # onnxruntime's own: its further operators, and those on images whose channels lie last.
@@ -179,9 +179,7 @@ def _shape(value: Any, source: Model, given: Sequence[int] | None) -> tuple[int,
         open_ = "no shape in the file" if written is None else f"dimensions that are open: {_spelled(dims)}"
         help = f"fix them: --shape {value.name}={example} (in Python: shapes={{{value.name!r}: (...)}})"
         raise InputError(f"{what} has {open_}", help)
-    if isinstance(given, str) or not all(isinstance(size, int) or hasattr(size, "__index__") for size in given):
-        raise InputError(f"{shown(given)} is no shape for {what}", "give whole numbers, as in (1, 3, 224, 224)")
-    chosen = tuple(int(size) for size in given)
+    chosen = tuple(given)
     if min(chosen, default=1) < 1:
         raise InputError(f"{what} cannot be {list(chosen)}", "sizes are 1 or more")
     if written is not None and (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isa.chip import DEFAULT_CHIP, load_chip
 from isa.errors import RatelError
-from ratel.cli.files import check_targets, network_options, print_json, read_program, shapes
+from ratel.cli.files import check_targets, network_options, print_json, read_program
 from ratel.cli.options import DONE, Declare, UsageError, add_json, add_memory, add_network, overrides
 
 
@@ -45,8 +45,7 @@ def compile(options: argparse.Namespace) -> int:
         compiled = kept.compiled(
             model,
             chip,
-            shapes=shapes(options),
-            **network_options(options),
+            network_options(options),
             anew=True,
             on_compile=progress.compiling_network,
         )

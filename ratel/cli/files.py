@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compiler.compiled import Compiled
+    from compiler.options import Options
     from compiler.read.model import Model
 
 
@@ -127,10 +128,10 @@ def program_of(found: bytearray | str | Model, options: argparse.Namespace, chip
     return Assembly(replace(program, chip=load_chip(chip or program.chip, **overrides(options.set))))
 
 
-def compiled_for(options: argparse.Namespace, chip: str | None, **more: Any) -> Compiled:
+def compiled_for(options: argparse.Namespace, chip: str | None, keep: bool = False) -> Compiled:
     """Return the network in a command's file, compiled for a chip as the options say, or kept from before.
 
-    `more` are further options of `ratel.kept.compiled`.
+    With `keep` each of its tensors has a place of its own.
     """
     from compiler.read.model import Model
     from ratel import kept
@@ -147,24 +148,19 @@ def compiled_for(options: argparse.Namespace, chip: str | None, **more: Any) -> 
             options.compiled[chip] = kept.compiled(
                 model,
                 load_chip(chip or DEFAULT_CHIP, **overrides(options.set)),
-                **network_options(options),
+                network_options(options, keep),
                 on_compile=progress.compiling_network,
-                shapes=shapes(options),
-                **more,
             )
     found: Compiled = options.compiled[chip]
     return found
 
 
-def network_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return how a network is compiled, as `ratel.kept.compiled` takes it."""
-    return {
-        "order": options.order or "hardware",
-        "cores": options.cores or 1,
-        "batch": options.batch or 1,
-        "host": not options.no_host,
-        "round_once": options.round_once,
-    }
+def network_options(options: argparse.Namespace, keep: bool = False) -> Options:
+    """Return how a network is compiled; what a command does not say is as it is by default."""
+    from compiler.options import Options
+
+    said = {name: value for name in ("order", "cores", "batch") if (value := getattr(options, name)) is not None}
+    return Options(shapes(options), host=not options.no_host, keep=keep, round_once=options.round_once, **said)
 
 
 def shapes(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:

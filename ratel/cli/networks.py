@@ -11,7 +11,7 @@ from isa.chip import load_description
 from isa.errors import InputError
 from isa.files import is_plain
 from isa.suggest import did_you_mean
-from ratel.cli.files import check_targets, compiled_for, given, must_be_known, print_json, save_tensor
+from ratel.cli.files import check_targets, compiled_for, given, must_be_known, network_options, print_json, save_tensor
 from ratel.cli.options import DONE, WRONG, UsageError, pairs
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run_network(options: argparse.Namespace, compute: Computing) -> int:
     wanted = {name: read_tensor(path) for name, path in expected.items()}
     model = given(options)
     assert not isinstance(model, bytearray | str), "the file is a network"
-    images = (options.cores or 1) * (options.batch or 1)
+    images = network_options(options).images
     model.fits = {name: (*(size // images for size in one.shape[:1]), *one.shape[1:]) for name, one in tensors.items()}
     compiled = compiled_for(options, options.chip, keep=bool(options.dump))
     graph = compiled.graph

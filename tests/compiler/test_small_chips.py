@@ -146,11 +146,21 @@ def test_a_batch_of_what_is_no_image() -> None:
         compile(net.model, batch=2)
 
 
-@pytest.mark.parametrize(("cores", "batch", "said"), [(5, 1, "5 cores are asked for"), (1, 0, "batch is 0")])
-def test_wrong_numbers(cores: int, batch: int, said: str) -> None:
+WRONG = [
+    ({"cores": 5}, "5 cores are asked for"),
+    ({"batch": 0}, "batch is 0"),
+    ({"cores": True}, "cores is True"),
+    ({"host": "no"}, "host is 'no'"),
+    ({"shapes": {"x": 4}}, "4 is no shape for the input 'x'"),
+    ({"order": "compilers"}, "did you mean `compiler`"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_wrong_options(options: dict[str, Any], said: str) -> None:
     net = network(("Relu", "x", "y"), given={"x": np.ones((1, 4), np.float32)})
     with pytest.raises(InputError, match=said):
-        compile(net.model, cores=cores, batch=batch)
+        compile(net.model, **options)
 
 
 def test_cores_in_tiles_have_memory_of_their_own() -> None:

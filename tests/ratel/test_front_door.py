@@ -3,7 +3,8 @@
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from types import FunctionType
@@ -11,6 +12,7 @@ from types import FunctionType
 import pytest
 
 import ratel
+from compiler.options import Options
 
 SOURCE = Path(inspect.getfile(ratel)).read_text("utf-8")
 
@@ -61,6 +63,14 @@ def documented() -> Iterator[tuple[str, str]]:
 ROOMS = ("ratel", "isa", "assembler", "emulator")
 METHODS = (FunctionType, staticmethod, classmethod, property, cached_property)
 DOCUMENTED = dict(documented())
+
+
+@pytest.mark.parametrize("entry", [ratel.compile, ratel.onnx.InferenceSession])
+def test_options_of_networks_have_one_owner(entry: Callable[..., object]):
+    """What users name is an option of the compiler, all but `keep`, with the compiler's default."""
+    own = {one.name: one.default for one in fields(Options)} | {"shapes": None}
+    taken = {name: one.default for name, one in inspect.signature(entry).parameters.items() if name in own}
+    assert taken == {name: default for name, default in own.items() if name != "keep"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
