@@ -32,6 +32,7 @@ class Follows:
     times: int = 1
 
 
+POOLS = ("maxpool", "avgpool")
 Rules = dict[str, tuple[Follows | None, ...]]
 
 
@@ -66,7 +67,7 @@ def rules(step: Step) -> tuple[Rules, tuple[int, ...]]:
             m, n = out.rank - 2, out.rank - 1
             found["x"] = (*_same(x, out.rank)[:-2], *_pair(Follows(m), None, bool(step.attributes.get("transpose_x"))))
             found["w"] = (*_same(w, out.rank)[:-2], *_pair(None, Follows(n), bool(step.attributes.get("transpose_w"))))
-        case "maxpool" | "avgpool":
+        case mnemonic if mnemonic in POOLS:
             window = step.attributes["window"]
             found["x"] = (Follows(0), *_windows(step, window), Follows(3))
             if step.attributes.get("count_pad") and step.attributes.get("ceil"):
@@ -152,9 +153,9 @@ def part(step: Step, ranges: Mapping[int, Range], rules: Rules) -> Step:
         operands[name] = view
     if "pad" in attributes and not any(attributes["pad"]):
         del attributes["pad"]
-    attributes.pop("ceil", None)
-    if step.attributes.get("ceil") and step.attributes.get("count_pad"):
-        attributes["ceil"] = True
+    if step.mnemonic in POOLS and not step.attributes.get("count_pad"):
+        # The last windows are in the ranges.
+        attributes.pop("ceil", None)
     return replace(step, operands=operands, attributes=attributes)
 
 

@@ -82,26 +82,30 @@ def test_tiles_keep_the_bits(
 
 
 UPSAMPLED = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+ROUNDED = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "ceil"}
 
 
 @pytest.mark.parametrize(
     ("node", "shape"),
     [
         ("a Resize by rows", (1, 1, 160, 128)),
+        ("a Resize by channels", (1, 16, 30, 40)),
         ("a Gather of rows", (1, 16, 32, 40)),
         ("a Gather of channels", (1, 16, 32, 40)),
     ],
 )
 def test_what_picks_is_cut_along_what_it_does_not_pick(node: str, shape: tuple[int, ...]) -> None:
-    """And rows of an image each of which stands thrice in the result in threes; what they are picked of does not fit."""
+    """And rows of an image that stand thrice in the result in threes; what they are picked of does not fit."""
     x = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     places = np.array([3, 3, 0, 7, 1, 15, 9, 9, 2, 12, 14], np.int64)
     written: dict[str, Any] = {
         "a Resize by rows": ("Resize", "x _ n", "y", UPSAMPLED),
+        "a Resize by channels": ("Resize", "x _ _ sizes", "y", ROUNDED),
         "a Gather of rows": ("Gather", "x places", "y", {"axis": 2}),
         "a Gather of channels": ("Gather", "x places", "y", {"axis": 1}),
     }
-    net = network(written[node], given={"x": x}, constants={"n": np.array([1, 1, 3, 2], np.float32), "places": places})
+    constants = {"n": np.array([1, 1, 3, 2], np.float32), "sizes": np.array([1, 16, 50, 40]), "places": places}
+    net = network(written[node], given={"x": x}, constants=constants)
     compiled = compile(net.model, small(16384), host=False)
     assert ratel.check(compiled.program).verdict == "proven"
     instructions = [one.row.mnemonic for one in compiled.program.cores[0].code]
