@@ -225,7 +225,8 @@ def _chosen(
         what = step.node.label if step.node else step.mnemonic
         raise InputError(
             f"{what} cannot be cut to fit {spelled(local)} of local memory on {chip.name}: its least part needs "
-            f"{spelled(least)}"
+            f"{spelled(least)}",
+            "compile for a chip with more local memory, or for smaller sizes, where the network leaves them open",
         )
     fastest = min(time for time, _, _ in fitting)
     near = [(moved, time, tiling.sizes) for time, moved, tiling in fitting if time <= fastest * SLOWER]
