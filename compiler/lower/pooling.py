@@ -145,8 +145,8 @@ def average_pool(low: Lowering, node: Node) -> None:
 def quantised_average_pool(low: Lowering, node: Node) -> None:
     """QLinearAveragePool: rne(sum / count / ys + zero), sum of (x - zero) * xs in the order of the window, in float32.
 
-    What ceil_mode adds counts as padding here, unlike in ONNX's operator. A window that is the whole image is rounded as
-    QLinearGlobalAveragePool rounds, before the zero point.
+    What ceil_mode adds counts as padding here, unlike in ONNX's operator. A window that is the whole image is
+    QLinearGlobalAveragePool's, which rounds before it adds the zero point.
     """
     kernel, sides = list(node.attributes["kernel_shape"]), _given(low, node).shape[2:]
     if kernel == list(sides) and window(node, sides, kernel)["pad"] is None:
