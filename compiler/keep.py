@@ -7,7 +7,7 @@ their weights, plans without their steps, for that is in the programs; texts are
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +18,35 @@ from compiler.graph import Graph, Node, Value
 from compiler.steps import Plan, Tensor, View
 from isa.chip import Chip
 from isa.errors import ObjectError
-from isa.object_file import from_bytes, to_bytes
+from isa.object_file import from_bytes, to_pieces
+from isa.program import Program
 
 MAGIC = b"RATELNET"
 LENGTH = struct.Struct("<Q")
 DIGEST = hashlib.sha256
 
 
-def packed(compiled: Compiled, notes: Mapping[str, str]) -> bytes:
-    """Return a compiled network as bytes, with notes of who keeps it."""
-    blobs = [to_bytes(part.program) if part.program is not None else part.model for part in compiled.parts]
+def packed(compiled: Compiled, notes: Mapping[str, str]) -> list[bytes]:
+    """Return a compiled network as bytes, in pieces, with notes of who keeps it; no program's data are copied."""
+    blobs = [to_pieces(part.program) if part.program is not None else [part.model] for part in compiled.parts]
+    sizes = [sum(map(len, blob)) for blob in blobs]
+    text = json.dumps({"notes": dict(notes), "bytes": sizes, **_said(compiled)}).encode()
+    pieces, digest = [LENGTH.pack(len(text)), text, *(piece for blob in blobs for piece in blob)], DIGEST()
+    for piece in pieces:
+        digest.update(piece)
+    return [MAGIC, digest.digest(), *pieces]
+
+
+def bare(compiled: Compiled) -> Compiled:
+    """Return a compiled network as it is when it was kept: its weights are in the programs alone."""
+    held = [part.program if part.program is not None else part.model for part in compiled.parts]
+    return _as_compiled(_said(compiled), compiled.chip, held)
+
+
+def _said(compiled: Compiled) -> dict[str, Any]:
+    """Return what a compiled network is beside its programs and models, ready for json."""
     places = {node: place for place, node in enumerate(compiled.graph.nodes)}
-    said = {
-        "notes": dict(notes),
+    return {
         "images": compiled.images,
         "graph": _graph(compiled.graph),
         "refused": [[places[node], why] for node, why in compiled.refused.items()],
@@ -39,16 +55,22 @@ def packed(compiled: Compiled, notes: Mapping[str, str]) -> bytes:
                 "side": part.side,
                 "graph": _graph(part.graph),
                 "plans": [_plan(plan, part.graph) for plan in part.plans],
-                "bytes": len(blob),
             }
-            for part, blob in zip(compiled.parts, blobs, strict=True)
+            for part in compiled.parts
         ],
     }
-    text = json.dumps(said).encode()
-    pieces, digest = [LENGTH.pack(len(text)), text, *blobs], DIGEST()
-    for piece in pieces:
-        digest.update(piece)
-    return b"".join([MAGIC, digest.digest(), *pieces])
+
+
+def _as_compiled(said: Mapping[str, Any], chip: Chip, held: Sequence[Program | bytes]) -> Compiled:
+    graph, parts = _as_graph(said["graph"]), []
+    for one, what in zip(said["parts"], held, strict=True):
+        own = _as_graph(one["graph"])
+        if isinstance(what, Program):
+            parts.append(Part(one["side"], own, what, plans=tuple(_as_plan(plan, own) for plan in one["plans"])))
+        else:
+            parts.append(Part(one["side"], own, model=what))
+    refused = {graph.nodes[place]: why for place, why in said["refused"]}
+    return Compiled(graph, chip, tuple(parts), refused, said["images"])
 
 
 def unpacked(data: bytes, chip: Chip, holds: Callable[[Mapping[str, str]], bool]) -> Compiled | None:
@@ -64,22 +86,15 @@ def unpacked(data: bytes, chip: Chip, holds: Callable[[Mapping[str, str]], bool]
     said = json.loads(bytes(body[LENGTH.size : at]))
     if not holds(said["notes"]):
         return None
-    graph, parts = _as_graph(said["graph"]), []
-    for one in said["parts"]:
-        blob = bytes(body[at : at + one["bytes"]])
-        at += one["bytes"]
-        own = _as_graph(one["graph"])
-        if not one["plans"]:
-            parts.append(Part(one["side"], own, model=blob))
-            continue
+    held: list[Program | bytes] = []
+    for one, size in zip(said["parts"], said["bytes"], strict=True):
+        blob = body[at : at + size]
+        at += size
         try:
-            program = from_bytes(blob)
+            held.append(from_bytes(blob) if one["plans"] else bytes(blob))
         except ObjectError:
             return None
-        plans = tuple(_as_plan(plan, own) for plan in one["plans"])
-        parts.append(Part(one["side"], own, program, plans=plans))
-    refused = {graph.nodes[place]: why for place, why in said["refused"]}
-    return Compiled(graph, chip, tuple(parts), refused, said["images"])
+    return _as_compiled(said, chip, held)
 
 
 def _graph(graph: Graph) -> dict[str, Any]:

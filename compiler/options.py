@@ -15,11 +15,11 @@ class Options:
     """How a network is compiled; raises InputError for what cannot be asked for.
 
     `shapes` fix inputs that the file leaves open, by their names; "" is the only one's. `order` of instructions is
-    "hardware" or "compiler", which has wait bits. So many `cores` share one image, by rows or channels; with a `batch`
-    each computes so many images of its own a task.
-    With `host` False a node that no engine computes is an error; with `keep` no tensor takes the place of another, so
-    that each can be dumped behind a run; with `round_once` a sum takes a product before it is rounded to 8 bits, and
-    results differ from onnxruntime's (`compiler.report` says by how much).
+    "hardware" or "compiler", which has wait bits. So many `cores` share one image, by rows or channels; with
+    a `batch` each computes so many images of its own a task. With `host` False a node that no engine computes is an
+    error; with `keep` no tensor takes the place of another, so that each can be dumped behind a run; with `round_once`
+    a sum takes a product before it is rounded to 8 bits, and results differ from onnxruntime's (`compiler.report` says
+    by how much).
     """
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)

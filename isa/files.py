@@ -182,10 +182,13 @@ def is_plain(path: str | Path) -> bool:
     return os.path.isfile(path)
 
 
-def write_whole(path: str | Path, data: bytes, error: type[RatelError] = RatelError) -> None:
-    """Write a file whole or not at all; raise `error` where it cannot be. A pipe or a device is written into."""
+def write_whole(path: str | Path, data: bytes | Sequence[bytes], error: type[RatelError] = RatelError) -> None:
+    """Write a file, of bytes or of pieces of them, whole or not at all; raise `error` where it cannot be.
+
+    A pipe or a device is written into.
+    """
     try:
-        _write(path, data)
+        _write(path, [data] if isinstance(data, bytes) else data)
     except (OSError, ValueError) as cause:
         raise error(f"cannot write {path}: {reason(cause)}", getattr(cause, "help", "")) from cause
 
@@ -211,15 +214,15 @@ def write_new(files: Mapping[Path, bytes]) -> None:
 def rewrite_whole(path: str | Path, before: bytes, data: bytes) -> None:
     """Replace what a file held as it was read; raise RatelError where it cannot be, or holds something else by now."""
     try:
-        _write(path, data, before)
+        _write(path, [data], before)
     except (OSError, ValueError) as cause:
         raise RatelError(f"cannot rewrite {path}: {reason(cause)}", getattr(cause, "help", "")) from cause
 
 
-def _write(path: str | Path, data: bytes, before: bytes | None = None) -> None:
+def _write(path: str | Path, pieces: Sequence[bytes], before: bytes | None = None) -> None:
     found, target = _found(path), led_to(path, before is not None)
     if found is not None and before is None and (stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode)):
-        _write_into(path, data)
+        _write_into(path, pieces)
         return
     if found is not None:
         _must_be_plain(found)
@@ -233,7 +236,7 @@ def _write(path: str | Path, data: bytes, before: bytes | None = None) -> None:
         with os.fdopen(os.open(part, flags, 0o666 if found is None else 0o600), "wb") as file:
             if found is not None:
                 _take_over(part, found)
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         if before is not None and target.read_bytes() != before:
@@ -299,7 +302,7 @@ def _take_over(part: Path, found: os.stat_result) -> None:
     os.chmod(part, stat.S_IMODE(found.st_mode))
 
 
-def _write_into(path: str | Path, data: bytes) -> None:
+def _write_into(path: str | Path, pieces: Sequence[bytes]) -> None:
     """Write to a pipe or a device, which is not replaced; a pipe that nobody reads is refused, not waited for."""
     try:
         descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
@@ -308,7 +311,7 @@ def _write_into(path: str | Path, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         if hasattr(os, "set_blocking"):
             os.set_blocking(descriptor, True)
-        file.write(data)
+        file.writelines(pieces)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -59,10 +59,10 @@ def save(program: Program, path: str | Path) -> None:
     """Write a program to `path`, whole or not at all; raise ObjectError for one that could not be read again."""
     if other := other_kind(path, ".npo"):
         raise ObjectError(f"{path} {other}", "the name of an object file ends in .npo")
-    data = to_bytes(program)
+    pieces = to_pieces(program)
     for problem in check_program(program):
         raise ObjectError(problem.message, problem.help, (problem,))
-    write_whole(path, data, ObjectError)
+    write_whole(path, pieces, ObjectError)
 
 
 def load(path: str | Path) -> Program:
@@ -106,17 +106,25 @@ def _named(path: str | Path) -> Iterator[None]:
 
 def to_bytes(program: Program) -> bytes:
     """Return the object file's bytes; raise ObjectError where there is not the memory for them."""
-    _check_room("the object file and its sections", 2 * program.data_bytes)
-    sections = to_sections(program)
+    _check_room("the object file", program.data_bytes)
+    return b"".join(to_pieces(program))
+
+
+def to_pieces(program: Program) -> list[bytes]:
+    """Return the object file's bytes in pieces; data are the program's own, which are not copied."""
+    sections = _sections(program)
     offset = HEADER.size + ENTRY.size * len(sections) + 4
     head = HEADER.pack(MAGIC, VERSION, len(sections))
-    for name, data in sections.items():
-        head += ENTRY.pack(name.encode(), offset, len(data), zlib.crc32(data), 0)
-        offset += len(data)
-    return head + struct.pack("<I", zlib.crc32(head)) + b"".join(sections.values())
+    for name, pieces in sections.items():
+        length, checksum = sum(map(len, pieces)), 0
+        for piece in pieces:
+            checksum = zlib.crc32(piece, checksum)
+        head += ENTRY.pack(name.encode(), offset, length, checksum, 0)
+        offset += length
+    return [head, struct.pack("<I", zlib.crc32(head)), *(piece for pieces in sections.values() for piece in pieces)]
 
 
-def from_bytes(data: bytes | bytearray) -> Program:
+def from_bytes(data: bytes | bytearray | memoryview) -> Program:
     """Return the program that an object file's bytes hold; raise ObjectError on any other bytes."""
     view = memoryview(data)
     entries = _table(view)
@@ -231,6 +239,12 @@ def _texts(value: object) -> Iterator[str]:
 
 def to_sections(program: Program, data: bool = True) -> dict[str, bytes]:
     """Return the bytes of each section by name; where not `data`, those of data are empty."""
+    sections = _sections(program)
+    return {name: b"" if _kind(name) == "data" and not data else b"".join(one) for name, one in sections.items()}
+
+
+def _sections(program: Program) -> dict[str, list[bytes]]:
+    """Return the pieces of each section by name."""
     head = {
         "name": program.name,
         "chip": dict(program.chip.values),
@@ -240,11 +254,11 @@ def to_sections(program: Program, data: bool = True) -> dict[str, bytes]:
         "semaphores": program.semaphores,
         "barriers": program.barriers,
     }
-    sections = {"head": _json(head)}
+    sections = {"head": [_json(head)]}
     files: dict[str, int] = {}
     lines = []
     for k, core in enumerate(program.cores):
-        sections[f"code.{k}"], sections[f"oper.{k}"] = encode(core.code)
+        sections[f"code.{k}"], sections[f"oper.{k}"] = ([one] for one in encode(core.code))
         blob: list[bytes] = []
         symbols = [
             [
@@ -254,14 +268,14 @@ def to_sections(program: Program, data: bool = True) -> dict[str, bytes]:
             for s in core.symbols
         ]
         segments = [[s.memory, s.address, _append(blob, s.data)] for s in core.segments]
-        sections[f"syms.{k}"] = _json({"symbols": symbols, "segments": segments})
-        sections[f"data.{k}"] = b"".join(blob) if data else b""
+        sections[f"syms.{k}"] = [_json({"symbols": symbols, "segments": segments})]
+        sections[f"data.{k}"] = blob
         lines.append([[files.setdefault(line.file, len(files)), line.number, line.text] for line in core.lines])
     blob = []
     checks = [[c.output, c.kind, float(c.bound), c.source, _append(blob, c.expected)] for c in program.checks]
-    sections["chck"], sections["chckdata"] = _json(checks), b"".join(blob) if data else b""
+    sections["chck"], sections["chckdata"] = [_json(checks)], blob
     hashes = dict(program.sources)
-    sections["debug"] = _json({"files": list(files), "hashes": [hashes.get(f, "") for f in files], "lines": lines})
+    sections["debug"] = [_json({"files": list(files), "hashes": [hashes.get(f, "") for f in files], "lines": lines})]
     return sections
 
 

@@ -9,6 +9,7 @@ is compiled anew.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING
 from isa.chip import Chip
 from isa.errors import RatelError
 from isa.files import MAX_OBJECT_BYTES, Refused, hash_of_file, open_inside, read_whole, write_whole
-from isa.memory import shortage
 
 if TYPE_CHECKING:
     from compiler.compiled import Compiled
@@ -45,10 +45,10 @@ def compiled(
 ) -> Compiled:
     """Return a network as `compiler.compile` compiles it: kept from before, or compiled now, and kept.
 
-    What is kept has neither text nor steps; with `anew` it is compiled in any case. `on_compile` is called with the
+    It has neither text nor steps, but with `anew`: then it is compiled in any case. `on_compile` is called with the
     model's name before it is compiled. Raises InputError and ChipError.
     """
-    from compiler.keep import packed, unpacked
+    from compiler.keep import bare, packed, unpacked
 
     folder, digest = _folder(), _digest(model, chip)
 
@@ -72,10 +72,13 @@ def compiled(
     if on_compile is not None:
         on_compile(model.name)
     made = compile(model, chip, options)
+    if not anew:
+        made = bare(made)
+        # A Builder and its handles know each other: until they are found, weights are held once more.
+        gc.collect()
     if (kept := path(fitted if model.fitted else options)) is not None:
         size = sum(len(part.model) + (part.program.data_bytes if part.program else 0) for part in made.parts)
-        # In memory it is there three times: as it is, as sections, and as one.
-        if size <= MOST_OF_ONE and shortage({"keeping it": 3 * size}) is None:
+        if size <= MOST_OF_ONE:
             with suppress(RatelError, OSError):
                 _write(kept, packed(made, model.external))
     return made
@@ -132,9 +135,9 @@ def _hash(folder: Path | None, name: str) -> str | None:
         return None
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, pieces: Sequence[bytes]) -> None:
     """Keep a network, whole or not at all, and let go of those that were not used for longest."""
-    write_whole(path, data)
+    write_whole(path, pieces)
     entries = [(entry.stat(), entry.path) for entry in os.scandir(path.parent) if entry.name.endswith(SUFFIX)]
     total = 0
     for found, old in sorted(entries, key=lambda one: -one[0].st_mtime_ns):

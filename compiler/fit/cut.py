@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from compiler.lower.resizing import COORDINATES, ROUNDINGS
 from compiler.steps import Step, View
+from isa.reference import coordinates, nearest
 
 # (first, size) of a dimension.
 Range = tuple[int, int]
@@ -16,14 +20,19 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Follows:
-    """A dimension of an operand that follows a dimension of the result, through windows where `reach` is not 0."""
+    """A dimension of an operand that follows a dimension of the result.
+
+    It does so through windows where `reach` is not 0; each of its elements stands `times` in the result.
+    """
 
     axis: int
     stride: int = 1
     reach: int = 0
     before: int = 0
+    times: int = 1
 
 
+POOLS = ("maxpool", "avgpool")
 Rules = dict[str, tuple[Follows | None, ...]]
 
 
@@ -58,7 +67,7 @@ def rules(step: Step) -> tuple[Rules, tuple[int, ...]]:
             m, n = out.rank - 2, out.rank - 1
             found["x"] = (*_same(x, out.rank)[:-2], *_pair(Follows(m), None, bool(step.attributes.get("transpose_x"))))
             found["w"] = (*_same(w, out.rank)[:-2], *_pair(None, Follows(n), bool(step.attributes.get("transpose_w"))))
-        case "maxpool" | "avgpool":
+        case mnemonic if mnemonic in POOLS:
             window = step.attributes["window"]
             found["x"] = (Follows(0), *_windows(step, window), Follows(3))
             if step.attributes.get("count_pad") and step.attributes.get("ceil"):
@@ -69,13 +78,36 @@ def rules(step: Step) -> tuple[Rules, tuple[int, ...]]:
             found["x"] = tuple(Follows(k) if x.shape[k] == out.shape[k] else None for k in range(x.rank))
             axes = tuple(k for k in axes if x.shape[k] == out.shape[k])
         case "resize":
-            found["x"], axes = (Follows(0), None, None, Follows(3)), (0, 3)
+            times = repeats(step)
+            found["x"], axes = (Follows(0), Follows(1, times=times) if times else None, None, Follows(3)), (0, 3)
+        case "gather":
+            assert x is not None
+            along = int(step.attributes.get("axis") or 0)
+            found["x"] = tuple(None if k == along else Follows(k) for k in range(x.rank))
+            found["index"] = (Follows(along),)
         case "eltwise" | "copy" | "fill":
             pass
         case _:
             axes = ()
     beyond = {rule.axis for rule in found.get("x", ()) if rule is not None and _lies_beyond(step, rule)}
     return found, tuple(axis for axis in axes if out.shape[axis] > 1 and axis not in beyond)
+
+
+def repeats(step: Step) -> int:
+    """Return how many times each row of x stands in the result of a `resize`, which can be cut in so many; 0 of others.
+
+    These rows are the same in any part: coordinates go by the ratio of the sizes, but for those that align the corners.
+    """
+    if step.mnemonic != "resize" or "align_corners" in step.attributes:
+        return 0
+    rows, of_x = step.out.shape[1], step.operands["x"].shape[1]
+    word = next((word for word in COORDINATES if word in step.attributes), COORDINATES[0])
+    rounding = next((word for word in ROUNDINGS if word in step.attributes), ROUNDINGS[0])
+    times = rows // of_x
+    if of_x == 1 or times * of_x != rows or "nearest" not in step.attributes:
+        return 0
+    places = nearest(rounding, *coordinates(word, rows, of_x), of_x)
+    return times if np.array_equal(places, np.arange(rows) // times) else 0
 
 
 def _lies_beyond(step: Step, rule: Follows) -> bool:
@@ -115,13 +147,15 @@ def part(step: Step, ranges: Mapping[int, Range], rules: Rules) -> Step:
                 before, behind = max(-begin, 0), max(end - view.shape[k], 0)
                 _pad(attributes, rule.axis - 1, before, behind)
                 first, size = begin + before, end - behind - (begin + before)
+            assert first % rule.times == size % rule.times == 0, "it is cut between what is repeated"
+            first, size = first // rule.times, size // rule.times
             view = view.sliced(k, first, size)
         operands[name] = view
     if "pad" in attributes and not any(attributes["pad"]):
         del attributes["pad"]
-    attributes.pop("ceil", None)
-    if step.attributes.get("ceil") and step.attributes.get("count_pad"):
-        attributes["ceil"] = True
+    if step.mnemonic in POOLS and not step.attributes.get("count_pad"):
+        # The last windows are in the ranges.
+        attributes.pop("ceil", None)
     return replace(step, operands=operands, attributes=attributes)
 
 

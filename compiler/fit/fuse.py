@@ -253,16 +253,28 @@ def _with_widened(reader: Step, step: Step) -> Step | None:
 
 def _in_place(plan: Plan) -> Plan:
     """Let what is made only to be copied be made where the copy is: a part of what is concatenated."""
-    uses, changes = _Uses(plan), Changes()
-    done = []
+    uses = _Uses(plan)
+    found: dict[Tensor, list[tuple[Step, Step, View]]] = {}
     for step in plan.steps:
         made = uses.maker(step.operands["x"]) if step.mnemonic == "copy" else None
-        if made is None or made.mnemonic not in WRITE_ANYWHERE or made in changes or uses.is_shared(made.out.tensor):
+        if made is None or made.mnemonic not in WRITE_ANYWHERE or uses.is_shared(made.out.tensor):
             continue
         if step.out.tensor.kind in ("local", "output") and (out := _over(made.out, step.operands["x"], step.out)):
-            # In the copy's place in the order: what surrounds the part may be filled before it.
+            found.setdefault(step.out.tensor, []).append((made, step, out))
+    order = {step: place for place, step in enumerate(plan.steps)}
+    changes, done = Changes(), []
+    for tensor, moves in found.items():
+        makers = [made for made, _, _ in moves]
+        read = {view.tensor for made in makers for view in made.reads() if view.tensor.kind == "local"}
+        # In the copies' places in the order what the makers read last lives on; in their own the whole result does.
+        waiting = sum(one.bytes for one in read if uses.readers[one][-1] in makers)
+        whole = [one for one in uses.makers[tensor] if one.out.is_whole]
+        for made, step, out in moves:
             written = Step(made.mnemonic, {**made.operands, "out": out}, made.attributes, made.node)
-            changes |= {made: None, step: written}
+            # What surrounds a part is filled before it.
+            is_filled = any(order[made] < order[one] < order[step] for one in whole)
+            own = waiting > tensor.bytes and not is_filled
+            changes |= {made: written, step: None} if own else {made: None, step: written}
             done.append(_names(made.node, step.node))
     return _changed(plan, changes, done, [])
 
@@ -271,7 +283,8 @@ def joined(plan: Plan) -> Plan:
     """Return a plan whose sums of quantised values take a product as it is before it is rounded to 8 bits.
 
     q = rne(acc * m) + z, rne(q * r + other * s + bias) becomes rne(acc * (m * r) + other * s + (bias + z * r)): one
-    rounding less, so that results may be one apart from onnxruntime's.
+    rounding less, which is worth one step of the result. Where the product saturates, its clamp to 8 bits is gone, too,
+    and a result may be as far from onnxruntime's as the product would have gone beyond them.
     """
     uses, changes = _Uses(plan), Changes()
     done, left = [], []

@@ -11,7 +11,7 @@ from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
 
-from compiler.fit.cut import Follows, Range, Rules, part, rules
+from compiler.fit.cut import Follows, Range, Rules, part, repeats, rules
 from compiler.fit.place import aligned, lives, together
 from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View
 from emulator.timing.costs import Cost, cost_of
@@ -125,6 +125,8 @@ def _tiles(step: Step, stem: str, homes: Mapping[Tensor, str], chip: Chip, room:
     if step.mnemonic == "copy":
         return _moved(step, stem, homes, room[0])
     found, axes = rules(step)
+    if repeats(step):
+        axes = tuple(sorted({*axes, 1}))
     tiling = _chosen(step, outside, found, axes, chip, *room)
     parts = [part(step, ranges, found) for ranges in tiling.ranges(step.out.shape)]
     buffers = _buffers(stem, parts, outside)
@@ -199,10 +201,10 @@ def _chosen(
     for order in _orders(axes, shape):
         # Of a step that cannot be cut there is one: the whole.
         others, longest = order[:-1], order[-1:]
-        for sizes in product(*(_sizes(shape[axis]) for axis in others)):
+        for sizes in product(*(_sizes(shape[axis], _unit(found, axis)) for axis in others)):
             # The greatest part of the last dimension that fits, and the next one: smaller ones move no less.
             found_one = 0
-            for last in product(*(_sizes(shape[axis]) for axis in longest)):
+            for last in product(*(_sizes(shape[axis], _unit(found, axis)) for axis in longest)):
                 given = zip(order, (*sizes, *last))
                 tiling = Tiling(tuple((axis, size) for axis, size in given if size < shape[axis]))
                 lm, cb, moved, middle = _needs(step, outside, found, tiling)
@@ -223,7 +225,8 @@ def _chosen(
         what = step.node.label if step.node else step.mnemonic
         raise InputError(
             f"{what} cannot be cut to fit {spelled(local)} of local memory on {chip.name}: its least part needs "
-            f"{spelled(least)}"
+            f"{spelled(least)}",
+            "compile for a chip with more local memory, or for smaller sizes, where the network leaves them open",
         )
     fastest = min(time for time, _, _ in fitting)
     near = [(moved, time, tiling.sizes) for time, moved, tiling in fitting if time <= fastest * SLOWER]
@@ -245,8 +248,15 @@ def _orders(axes: Sequence[int], shape: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(axes), tuple(reversed(axes))]
 
 
-def _sizes(size: int) -> list[int]:
-    """Return sizes of tiles to try, the greatest first: a dimension in 1, 2, 3, 4, 6, 8 ... parts."""
+def _unit(found: Rules, axis: int) -> int:
+    """Return of what a tile has a multiple along a dimension of the result."""
+    return max(rule.times for rule in (*found.get("x", ()), Follows(axis)) if rule is not None and rule.axis == axis)
+
+
+def _sizes(size: int, unit: int) -> list[int]:
+    """Return sizes of tiles to try, the greatest first: a dimension in 1, 2, 3, 4, 6, 8 ... parts, of whole units."""
+    if unit > 1:
+        return [unit * one for one in _sizes(size // unit, 1)]
     counts = [1, *(count for k in range(1, 16) for count in (2**k, 3 * 2 ** (k - 1)) if count < size), size]
     return sorted({ceil(size / count) for count in counts}, reverse=True)
 

@@ -123,9 +123,14 @@ def average_pool(low: Lowering, node: Node) -> None:
 def quantised_average_pool(low: Lowering, node: Node) -> None:
     """QLinearAveragePool: rne(sum / count / ys + zero), sum of (x - zero) * xs in the order of the window, in float32.
 
-    What ceil_mode adds counts as padding here, unlike in ONNX's operator.
+    What ceil_mode adds counts as padding here, unlike in ONNX's operator. A window that is the whole image is
+    QLinearGlobalAveragePool's, which rounds before it adds the zero point.
     """
-    _averaged(low, node, quantised(low, node, 1, 2), quantised(low, node, 3, 4))
+    kernel, sides = list(node.attributes["kernel_shape"]), _given(low, node).shape[2:]
+    if kernel == list(sides) and window(node, sides, kernel)["pad"] is None:
+        global_average(low, node)
+    else:
+        _averaged(low, node, quantised(low, node, 1, 2), quantised(low, node, 3, 4))
 
 
 def _averaged(low: Lowering, node: Node, x: Quantised | None, y: Quantised | None, by_columns: bool = False) -> None:

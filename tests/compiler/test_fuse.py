@@ -105,6 +105,27 @@ def test_what_is_copied_into_something_filled_stays_there() -> None:
     assert mnemonics(check(net)) == ["fill", "eltwise"]
 
 
+def test_branches_that_are_concatenated_do_not_wait_for_each_other() -> None:
+    """Of eight convolutions of 32 KB, each pooled to 2 KB, one lives at a time: local memory of 100 KB is enough."""
+    branches = range(8)
+    constants = {f"w{k}": noise(k, "uint8", (32, 8, 1, 1)) for k in branches} | {
+        "s": np.float32(0.05),
+        "z": np.uint8(9),
+    }
+    convolutions = [("QLinearConv", f"x s z w{k} s z s z", f"c{k}") for k in branches]
+    pools = [("MaxPool", f"c{k}", f"p{k}", {"kernel_shape": [4, 4], "strides": [4, 4]}) for k in branches]
+    net = network(
+        *(node for pair in zip(convolutions, pools) for node in pair),
+        ("QLinearConcat", f"s z {' '.join(f'p{k} s z' for k in branches)}", "y", {"axis": 1}),
+        given={"x": noise(9, "uint8", (1, 8, 32, 32))},
+        constants=constants,
+    )
+    found = check(net)
+    small = compile(net.model, chip().replace(memory__lm_bytes=100 * 2**10))
+    assert all(symbol.memory in ("lm", "cb") for symbol in small.program.cores[0].symbols)
+    assert oracle.results(small, net.given)[0].tolist() == oracle.results(found, net.given)[0].tolist()
+
+
 def test_what_others_read_is_not_fused_and_said() -> None:
     s = {"s": np.float32(0.05), "z": np.int8(3)}
     net = network(

@@ -13,6 +13,7 @@ from compiler import exchange
 from compiler.compile import compile
 from isa.chip import Chip, load_chip
 from isa.errors import InputError
+from tests.compiler import oracle
 from tests.compiler.oracle import Network, network, wanted
 
 
@@ -78,6 +79,39 @@ def test_tiles_keep_the_bits(
     right = wanted(compiled.graph, net.given)
     for name, array in exchange.made(part.plans, compiled.graph, outputs).items():
         assert np.array_equal(array, right[name])
+
+
+UPSAMPLED = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+ROUNDED = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "ceil"}
+
+
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        ("a Resize by rows", (1, 1, 160, 128)),
+        ("a Resize by channels", (1, 16, 30, 40)),
+        ("a Gather of rows", (1, 16, 32, 40)),
+        ("a Gather of channels", (1, 16, 32, 40)),
+    ],
+)
+def test_what_picks_is_cut_along_what_it_does_not_pick(node: str, shape: tuple[int, ...]) -> None:
+    """And rows of an image that stand thrice in the result in threes; what they are picked of does not fit."""
+    x = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    places = np.array([3, 3, 0, 7, 1, 15, 9, 9, 2, 12, 14], np.int64)
+    written: dict[str, Any] = {
+        "a Resize by rows": ("Resize", "x _ n", "y", UPSAMPLED),
+        "a Resize by channels": ("Resize", "x _ _ sizes", "y", ROUNDED),
+        "a Gather of rows": ("Gather", "x places", "y", {"axis": 2}),
+        "a Gather of channels": ("Gather", "x places", "y", {"axis": 1}),
+    }
+    constants = {"n": np.array([1, 1, 3, 2], np.float32), "sizes": np.array([1, 16, 50, 40]), "places": places}
+    net = network(written[node], given={"x": x}, constants=constants)
+    compiled = compile(net.model, small(16384), host=False)
+    assert ratel.check(compiled.program).verdict == "proven"
+    instructions = [one.row.mnemonic for one in compiled.program.cores[0].code]
+    assert instructions.count("store") and {"resize", "gather"}.intersection(instructions)
+    (found,) = oracle.results(compiled, net.given)
+    assert np.array_equal(found, wanted(compiled.graph, net.given)["y"])
 
 
 def test_tiles_are_loops() -> None:

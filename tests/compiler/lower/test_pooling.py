@@ -74,6 +74,32 @@ def test_averages_of_bytes(data: st.DataObject) -> None:
     check(net)
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"strides": [3, 2], "ceil_mode": 1},
+        {"strides": [1, 1], "auto_pad": "SAME_UPPER"},
+        {"strides": [1, 2], "auto_pad": "SAME_UPPER"},
+        {"pads": [0, 0, 0, 1]},
+        {"channels_last": 1},
+        {"kernel_shape": [1, 1]},
+    ],
+    ids=str,
+)
+def test_averages_halfway_between_two_bytes(attributes: dict[str, Any]) -> None:
+    """Of a window that is the whole image they are rounded before the zero point, of others behind it."""
+    shape = (3, 1, 2, 50) if "channels_last" in attributes else (3, 50, 1, 2)
+    constants = {"s": np.float32(0.25), "z": np.int8(-128), "t": np.float32(0.5), "w": np.int8(-83)}
+    for scale in "st":
+        net = network(
+            ("QLinearAveragePool", f"x s z {scale} w", "y", {"kernel_shape": [1, 2], **attributes}),
+            given={"x": noise(1, "int8", shape)},
+            constants=constants,
+        )
+        check(net)
+
+
 @few
 @given(st.data())
 def test_averages_of_whole_images(data: st.DataObject) -> None:
