@@ -126,7 +126,7 @@ def quantised_average_pool(low: Lowering, node: Node) -> None:
     What ceil_mode adds counts as padding here, unlike in ONNX's operator. A window that is the whole image is
     QLinearGlobalAveragePool's, which rounds before it adds the zero point.
     """
-    kernel, sides = list(node.attributes["kernel_shape"]), _given(low, node).shape[2:]
+    kernel, sides = list(node.attributes["kernel_shape"]), low.images_read(node).shape[2:]
     if kernel == list(sides) and window(node, sides, kernel)["pad"] is None:
         global_average(low, node)
     else:
