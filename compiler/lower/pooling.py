@@ -106,10 +106,12 @@ def global_maximum(low: Lowering, node: Node) -> None:
 def average_pool(low: Lowering, node: Node) -> None:
     """AveragePool of floats: sum / count, one true division; sums in onnxruntime's order.
 
-    Since version 19 in the order of the window. Before (MLAS) a window that is the whole image, at strides of 1, is
-    added as GlobalAveragePool's is, and one of two dimensions at a stride of 1 or 2 column by column.
+    Since version 19 in the order of the window, and before where ceil_mode adds windows and padding counts. Else (MLAS)
+    a window that is the whole image, at strides of 1, is added as GlobalAveragePool's is, and one of two dimensions at
+    a stride of 1 or 2 column by column.
     """
-    if low.graph.opsets[""] >= NEW_AVERAGE:
+    counts_all = node.attributes.get("ceil_mode") and node.attributes.get("count_include_pad")
+    if low.graph.opsets[""] >= NEW_AVERAGE or counts_all:
         _averaged(low, node, None, None)
         return
     kernel, shape = list(node.attributes["kernel_shape"]), low.value(node.inputs[0]).shape

@@ -141,6 +141,17 @@ def test_a_window_that_is_the_whole_image(opset: int, strides: list[int]) -> Non
     check(network(("AveragePool", "x", "y", attributes), given={"x": noise(1, "float32", (2, 9, 5, 3))}, opset=opset))
 
 
+@pytest.mark.parametrize("kernel", [[3, 4], [9, 6]])
+@pytest.mark.parametrize("attributes", [{"ceil_mode": 1}, {"count_include_pad": 1}], ids=str)
+def test_windows_of_which_all_counts_are_added_by_rows(kernel: list[int], attributes: dict[str, int]) -> None:
+    """By version 13, too; where only ceil_mode is set, or only padding counts, still by columns."""
+    x = noise(1, "float32", (2, 4, 9, 6))
+    for more in (attributes, {"ceil_mode": 1, "count_include_pad": 1}):
+        for strides in ([1, 2], [1, 1]):
+            node = ("AveragePool", "x", "y", {"kernel_shape": kernel, "strides": strides, **more})
+            check(network(node, given={"x": x}, opset=13))
+
+
 def test_why_pooling_is_refused() -> None:
     x = {"x": noise(1, "float32", (1, 2, 4, 4))}
     window = {"kernel_shape": [2, 2]}
