@@ -8,6 +8,7 @@ from onnx import TensorProto
 
 import ratel
 from compiler.compile import compile
+from compiler.compiled import Compiled
 from isa.errors import InputError
 from isa.program import ORDERS
 from ratel.testing.networks import Network, networks
@@ -21,7 +22,7 @@ drawn = settings(deadline=None, derandomize=True, suppress_health_check=list(Hea
 small_chips = st.tuples(st.sampled_from((2048, 8192, 65536)), st.sampled_from(ORDERS))
 
 
-def hold(net: Network, small: tuple[int, str]) -> None:
+def hold(net: Network, small: tuple[int, str]) -> Compiled:
     """Hold a network against onnxruntime; on a small chip, where places are shared and steps cut, against itself."""
     compiled = compile(net.model, chip(), keep=True)
     nodes = [node.label for node in compiled.graph.nodes]
@@ -32,13 +33,14 @@ def hold(net: Network, small: tuple[int, str]) -> None:
         cut = compile(net.model, small_chip(lm), order=order)
     except InputError as error:
         assert "cannot be cut to fit" in error.message, "\n".join([error.message, *nodes])
-        return
+        return compiled
     programs = [part.program for part in cut.parts if part.program is not None]
     assert [ratel.check(program).verdict for program in programs] == ["proven"] * len(programs), nodes
     for name, found, right in zip(
         compiled.graph.outputs, results(cut, net.inputs, check=False), results(compiled, net.inputs, check=False)
     ):
         assert np.array_equal(found, right, equal_nan=found.dtype.kind == "f"), "\n".join([name, *nodes])
+    return compiled
 
 
 @settings(drawn, max_examples=7)
