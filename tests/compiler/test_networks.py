@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
@@ -15,7 +15,7 @@ from ratel.testing.networks import Network, networks
 from tests.compiler.oracle import chip, differences, network, noise, refusals, results
 from tests.compiler.test_small_chips import small as small_chip
 
-drawn = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+drawn = settings(deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 
 
 # A chip whose local memory has so many bytes, and an order.
