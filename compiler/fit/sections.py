@@ -7,7 +7,7 @@ from compiler.fit.arrange import arranged, banded
 from compiler.fit.batch import batched
 from compiler.fit.homes import homes
 from compiler.fit.place import placed
-from compiler.fit.roll import Item, rolled
+from compiler.fit.roll import Item, Sync, rolled
 from compiler.fit.share import shared
 from compiler.fit.tile import tiled
 from compiler.graph import Graph
@@ -58,9 +58,9 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | 
 
 
 def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]:
-    """Return the shares of cores in one image, with as many steps cut by their weights as it takes to fit."""
+    """Return the shares of cores in one image, and 0, 1, 2, 4 ... steps cut by their weights, until all fits."""
     weighty = sum(any(view.tensor.kind == "weight" for view in step.operands.values()) for step in plan.steps)
-    for count in range(weighty + 1):
+    for count in (0, *(2**k for k in range(weighty.bit_length())), weighty):
         shares = shared(plan, chip, cores, count)
         at_home = [homes(share.own, chip) for share in shares]
         if all(map(is_local, at_home)):
@@ -69,6 +69,13 @@ def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]
         raise InputError(
             f"{graph.name} does not fit the local memories of {cores} cores of {chip.name}",
             "with a batch, of 1 too, each core computes images of its own, in tiles where it has to: `--batch 1`",
+        )
+    semaphores = {item.semaphore for share in shares for item in share.items if isinstance(item, Sync)}
+    if len(semaphores) > chip["sync.semaphores"]:
+        raise InputError(
+            f"{cores} cores that share an image of {graph.name} take {len(semaphores)} semaphores, of which "
+            f"{chip.name} has {chip['sync.semaphores']}",
+            "let fewer cores share it, or let each compute images of its own: `--batch 1`",
         )
     return [
         Section(share.plan, share.items, home | dict.fromkeys(share.remote, "remote"), share.remote, share.waits)

@@ -10,7 +10,7 @@ the tensor engine's queue has waited for the sender's semaphore; other engines w
 A tensor of which something is written twice is core 0's alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -55,8 +55,10 @@ def shared(plan: Plan, chip: Chip, cores: int, by_weights: int) -> list[Share]:
     """Return what each core does for one image, the steps with the most weights, so many, cut by those."""
     heavy = sorted((step for step in plan.steps if _weight(step)), key=lambda step: -_weight(step))[:by_weights]
     cut = _Cut(plan, chip, cores, frozenset(heavy))
+    last = {view.tensor: step for step in plan.steps for view in step.operands.values()}
     for step in plan.steps:
         cut.add(step)
+        cut.forget(tensor for tensor in {view.tensor for view in step.operands.values()} if last[tensor] is step)
     cut.gather()
     owners = _Owners(plan, cut)
     return [owners.share(core) for core in range(cores)]
@@ -78,11 +80,18 @@ class _Sent:
 
 @dataclass
 class _Where:
-    """Of each element of a tensor the core that made it, and for each core whether it has it, after which wait."""
+    """Of each element of a tensor the core that made it, and for each core whether it has it.
+
+    `arrived` says behind how many waits of each core all is there that was sent to it.
+    """
 
     maker: NDArray[np.int8]
     there: NDArray[np.bool_]
-    arrived: NDArray[np.int32]
+    arrived: list[int]
+
+    def needs(self, core: int, view: View) -> int:
+        """Return behind how many waits a core has what a view sees: none for what it made itself."""
+        return self.arrived[core] if (_seen(self.maker, view) != core).any() else 0
 
 
 @dataclass
@@ -118,7 +127,7 @@ class _Cut:
         for core, one in parts.items():
             self.done[core].append(one)
             engine = MNEMONICS[one.mnemonic].engine
-            needs = max((int(self._of(core, view).max(initial=0)) for view in _values(one)), default=0)
+            needs = max((self._where(view.tensor).needs(core, view) for view in _values(one)), default=0)
             if engine != WAITING and needs > self.knows.get((core, engine), 0):
                 self.bits[one] = WAITING[0]
                 self.knows[core, engine] = self.waited[core]
@@ -126,6 +135,13 @@ class _Cut:
             _seen(where.maker, one.out)[...] = core
             for other in range(self.cores):
                 _seen(where.there[other], one.out)[...] = other == core
+
+    def forget(self, tensors: Iterable[Tensor]) -> None:
+        """Let go of who has tensors that no step touches any more; outputs are asked for at the end."""
+        ends = self.plan.outputs.values()
+        for tensor in tensors:
+            if tensor not in ends:
+                self.where.pop(tensor, None)
 
     def gather(self) -> None:
         """Have sent to core 0 what it lacks of the outputs."""
@@ -135,23 +151,20 @@ class _Cut:
             reads = Step("store", {"out": whole, "x": whole}, {}, self.plan.steps[-1].node)
             self._send({0: reads}, reads)
 
-    def _of(self, core: int, view: View) -> NDArray[np.int32]:
-        return _seen(self._where(view.tensor).arrived[core], view)
-
     def _where(self, tensor: Tensor) -> _Where:
         if tensor not in self.where:
-            size = tensor.elements
-            each = self.cores, size
-            self.where[tensor] = _Where(np.full(size, -1, np.int8), np.zeros(each, np.bool_), np.zeros(each, np.int32))
+            size, cores = tensor.elements, self.cores
+            self.where[tensor] = _Where(np.full(size, -1, np.int8), np.zeros((cores, size), np.bool_), [0] * cores)
         return self.where[tensor]
 
     def _axes(self, step: Step) -> list[int | None]:
-        """Return along which dimensions a step may be cut; that of its weights where they are too many for one core."""
+        """Return along which dimensions a step may be cut; where its weights are too many, along theirs."""
         if any(view.tensor in self.alone for view in step.operands.values()):
             return [ALONE]
         found, axes = rules(step)
         if step in self.heavy:
-            follows = {rule.axis for rule in found["w"] if rule is not None}
+            weights = (name for name, view in step.operands.items() if view.tensor.kind == "weight")
+            follows = {rule.axis for name in weights for rule in found[name] if rule is not None}
             return [axis for axis in axes if axis in follows] or [ALONE]
         return [*axes, ALONE]
 
@@ -182,19 +195,12 @@ class _Cut:
     def _lacking(self, parts: Mapping[int, Step]) -> Iterator[tuple[int, int, View]]:
         """Yield what cores lack of what they read: who made it, who lacks it, and where it is; each part once."""
         for core, one in parts.items():
-            for number, view in enumerate(_values(one)):
-                if any(view == other for other in _values(one)[:number]):
-                    continue
+            for view in _values(one):
                 where = self._where(view.tensor)
-                lacks = ~_seen(where.there[core], view)
-                if lacks.any():
-                    makers = _seen(where.maker, view)
-                    for maker in np.unique(makers[lacks]):
-                        for box in _boxes(lacks & (makers == maker)):
-                            found = view
-                            for axis, (first, size) in enumerate(box):
-                                found = found.sliced(axis, first, size)
-                            yield int(maker), core, found
+                lacks, makers = ~_seen(where.there[core], view), _seen(where.maker, view)
+                for maker in np.unique(makers[lacks]):
+                    for found in _pieces(view, lacks & (makers == maker)):
+                        yield int(maker), core, found
 
     def _send(self, parts: Mapping[int, Step], step: Step) -> None:
         meetings: dict[tuple[int, int], list[View]] = {}
@@ -206,30 +212,55 @@ class _Cut:
             _seen(where.there[core], view)[...] = True
             meetings.setdefault((maker, core), []).append(view)
         for (maker, core), views in meetings.items():
-            copies = [Step("copy", {"out": view, "x": view}, {}, step.node) for view in views]
-            for copy in copies:
-                needs = int(self._of(maker, copy.operands["x"]).max(initial=0))
-                if needs > self.knows.get((maker, "me"), 0):
-                    self.bits[copy] = WAITING[0]
-                    self.knows[maker, "me"] = self.waited[maker]
-                self.done[maker].append(_Sent(copy.out, core, copy))
+            for view in views:
+                copy = Step("copy", {"out": view, "x": view}, {}, step.node)
+                self.done[maker].append(_Sent(view, core, copy))
             self.done[maker].append(Sync("signal", f"ready{maker}_{core}", "me"))
         for (maker, core), views in meetings.items():
             self.done[core].append(Sync("wait", f"ready{maker}_{core}", WAITING))
             self.waited[core] += 1
             for view in views:
-                self._of(core, view)[...] = self.waited[core]
+                self._where(view.tensor).arrived[core] = self.waited[core]
 
 
 def _values(step: Step) -> list[View]:
-    """Return what a step reads that other steps make."""
-    return [view for view in step.reads() if view.tensor.kind not in ("weight", "const")]
+    """Return what a step reads that other steps make, what it reads again and again once."""
+    values = [view for view in step.reads() if view.tensor.kind not in ("weight", "const")]
+    return list(dict.fromkeys(_once(view) for view in values))
+
+
+def _once(view: View) -> View:
+    """Return a view that sees the same elements, those that it repeats once."""
+    for axis, stride in enumerate(view.strides):
+        if not stride:
+            view = view.sliced(axis, 0, 1)
+    return view
 
 
 def _seen(array: NDArray[Any], view: View) -> NDArray[Any]:
     """Return what a view of a tensor sees of an array with an element for each of its."""
     strides = [stride * array.itemsize for stride in view.strides]
     return np.lib.stride_tricks.as_strided(array[view.offset :], view.shape, strides)
+
+
+def _pieces(view: View, mask: NDArray[np.bool_]) -> list[View]:
+    """Return views that see what a mask of a view has, and nothing else: as few as its dimensions or its tensor's make.
+
+    Channels of pixels that were flattened are one slice of the image, and elements far apart one of the view.
+    """
+    boxes, whole = _boxes(mask), view.tensor.view()
+    if len(boxes) > 1 and whole.rank <= MAX_RANK:
+        held = np.zeros(whole.elements, np.bool_)
+        _seen(held, view)[...] = mask
+        if len(others := _boxes(held.reshape(whole.shape))) < len(boxes):
+            boxes, view = others, whole
+    found = []
+    for box in boxes:
+        piece = view
+        for axis, (first, size) in enumerate(box):
+            piece = piece.sliced(axis, first, size)
+        found.append(piece)
+    return found
 
 
 def _boxes(mask: NDArray[np.bool_]) -> list[tuple[tuple[int, int], ...]]:
@@ -243,17 +274,15 @@ def _boxes(mask: NDArray[np.bool_]) -> list[tuple[tuple[int, int], ...]]:
     inside = mask[tuple(slice(first, first + size) for first, size in box)]
     if inside.all():
         return [tuple(box)]
-    # In two, where the first dimension along which it is not the same changes.
+    # In parts, wherever it changes along the first dimension along which it is not the same.
     for axis in range(mask.ndim):
         lines = np.moveaxis(inside, axis, 0).reshape(inside.shape[axis], -1)
-        changes = np.nonzero((lines[1:] != lines[:-1]).any(axis=1))[0]
+        changes = np.nonzero((lines[1:] != lines[:-1]).any(axis=1))[0] + 1
         if len(changes):
-            at = int(changes[0]) + 1
             break
-    halves = np.split(inside, [at], axis=axis)
     found = []
-    for half, behind in zip(halves, (0, at)):
-        for inner in _boxes(half):
+    for slab, behind in zip(np.split(inside, changes, axis=axis), (0, *changes.tolist())):
+        for inner in _boxes(slab):
             begins = [first + box[k][0] + (behind if k == axis else 0) for k, (first, _) in enumerate(inner)]
             found.append(tuple((begin, size) for begin, (_, size) in zip(begins, inner)))
     return found

@@ -1,5 +1,7 @@
 """One image on several cores: the bits of one core, in both orders, and proven free of races."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -9,8 +11,12 @@ import ratel
 from compiler.compile import compile
 from compiler.fit.share import _boxes
 from isa.chip import Chip
+from isa.errors import InputError
+from programs.networks.onnx_model import model
+from programs.networks.seeded import Layers
 from ratel.testing.networks import Network, networks
-from tests.compiler.oracle import chip, results
+from tests.compiler import oracle
+from tests.compiler.oracle import chip, noise, results
 
 drawn = settings(deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 
@@ -21,9 +27,9 @@ def slow() -> Chip:
     return chip().replace(**slow, ring__latency=0, me__latency=0, sync__latency=0, ring__bytes_per_cycle=1e6)
 
 
-def hold(net: Network, cores: int, order: str) -> list[int]:
-    """Hold cores against one; return how many instructions each has of the first part that the chip computes."""
-    one, several = compile(net.model, slow()), compile(net.model, slow(), cores=cores, order=order)
+def hold(net: Network, cores: int, order: str, on: Chip | None = None) -> list[int]:
+    """Hold cores, of the slow chip, against one; return how many instructions each has of the chip's first part."""
+    one, several = compile(net.model, chip()), compile(net.model, on or slow(), cores=cores, order=order)
     for name, right, found in zip(one.graph.outputs, results(one, net.inputs), results(several, net.inputs)):
         assert found.tobytes() == right.tobytes(), name
     programs = [part.program for part in several.parts if part.program is not None]
@@ -44,6 +50,41 @@ def test_small_networks(net: Network, cores: int, order: str) -> None:
 @given(networks(), st.integers(2, 4), st.sampled_from(("hardware", "compiler")))
 def test_networks(net: Network, cores: int, order: str) -> None:
     hold(net, cores, order)
+
+
+def written(*nodes: oracle.Written, x: np.ndarray, **constants: Any) -> Network:
+    """Return a network of some nodes that read x."""
+    net = oracle.network(*nodes, given={"x": x}, constants=constants)
+    return Network(net.model.SerializeToString(), dict(net.given))
+
+
+def test_what_is_repeated_is_sent_once() -> None:
+    """Rows that cores made, and that core 0, which has the Pad's result alone, reads again and again."""
+    nodes = ("Relu", "x", "r"), ("Expand", "r n", "e"), ("Pad", "e p", "y")
+    x = noise(1, np.float32, (64, 1))
+    assert min(hold(written(*nodes, x=x, n=np.array([64, 9]), p=np.array([1, 1, 1, 1])), 4, "hardware")) > 1
+
+
+def test_weights_of_any_operand_are_cut() -> None:
+    """A sum with a constant that is too large for one core's memory."""
+    net = written(("Add", "x w", "y"), x=noise(1, np.float32, (1, 2**14)), w=noise(2, np.float32, (1, 2**14)))
+    assert min(hold(net, 2, "compiler", chip().replace(memory__lm_bytes=180 * 2**10))) > 0
+
+
+def test_channels_of_flattened_pixels_are_sent_at_once() -> None:
+    """An image whose channels two cores made, 64 pixels, of which a third layer reads all in one dimension."""
+    made = Layers(seed=1)
+    x = made.conv("c1", made.input("x", 1, 8, 8, 8), 128, window=1, activation="relu")
+    made.dense("y", made.conv("c2", x, 128, window=3), 32)
+    net = Network(model(made.network("flattened")).SerializeToString(), {"x": noise(1, np.int8, (1, 8, 8, 8))})
+    lengths = hold(net, 2, "hardware", chip().replace(memory__lm_bytes=288 * 2**10))
+    assert 1 < min(lengths) <= max(lengths) < 20
+
+
+def test_more_semaphores_than_there_are() -> None:
+    net = written(("Relu", "x", "y"), x=noise(1, np.float32, (8, 8)))
+    with pytest.raises(InputError, match=r"4 cores that share an image of network take 6 semaphores, .* has 5"):
+        compile(net.model, slow().replace(sync__semaphores=5), cores=4)
 
 
 @settings(deadline=None)
