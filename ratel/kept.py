@@ -9,7 +9,6 @@ is compiled anew.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -74,8 +73,6 @@ def compiled(
     made = compile(model, chip, options)
     if not anew:
         made = bare(made)
-        # A Builder and its handles know each other: until they are found, weights are held once more.
-        gc.collect()
     if (kept := path(fitted if model.fitted else options)) is not None:
         size = sum(len(part.model) + (part.program.data_bytes if part.program else 0) for part in made.parts)
         if size <= MOST_OF_ONE:

@@ -97,7 +97,6 @@ class Builder(Instructions):
         # Where statements come from: that of number n, which its nodes have for a line, is element n - 1.
         self._origins: list[Origin] = []
         self._origin: Origin | None = None
-        self._task = Counter(self, "task")
         self._set(".name", name, True)
         self._set_chip(chip)
         self._set(".order", order)
@@ -319,7 +318,7 @@ class Builder(Instructions):
     @property
     def task(self) -> Expression:
         """The number of the task, for slices: `x[b.task % 2]`."""
-        return Expression({"task": 1}, 0, frozenset((self._task,)))
+        return Expression({"task": 1}, 0, frozenset((Counter(self, "task"),)))
 
     def operand(
         self,

@@ -3,6 +3,7 @@
 import inspect
 import re
 import tracemalloc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -418,3 +419,15 @@ def test_types_of_numpy_are_told_by_the_name_that_is_meant() -> None:
     for array, wanted in ((np.arange(4), 'array.astype("int32")'), (np.ones(4), 'array.astype("float32"), or')):
         with pytest.raises(AssemblyError, match=re.escape(f"convert it: {wanted}")):
             b.const(None, array)
+
+
+def test_a_builder_and_its_arrays_go_with_the_last_who_holds_them() -> None:
+    """At once: weights are large, and what goes round in circles waits for the collector."""
+    b, data = Builder("p", chip="edge"), np.ones((2, 8), np.int8)
+    gone = [weakref.ref(one) for one in (b, data)]
+    w, y = b.weight("w", data), b.output("y", "i8", (2, 8))
+    with b.loop(2) as i:
+        b.copy(y[i], w[b.task % 2])
+    b.build()
+    del b, data, w, y, i
+    assert [one() for one in gone] == [None, None]
