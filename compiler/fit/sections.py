@@ -1,4 +1,4 @@
-"""What each core does: the steps of a plan, for images of its own, in local memory or in tiles."""
+"""What each core does: the steps of a plan, for images of its own, in local memory or in tiles; or its share of one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
