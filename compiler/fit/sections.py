@@ -8,7 +8,7 @@ from compiler.fit.batch import batched
 from compiler.fit.homes import homes
 from compiler.fit.place import placed
 from compiler.fit.roll import Item, Sync, rolled
-from compiler.fit.share import shared
+from compiler.fit.share import Share, shared
 from compiler.fit.tile import tiled
 from compiler.graph import Graph
 from compiler.steps import Plan, Step, Tensor
@@ -59,11 +59,11 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | 
 
 def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]:
     """Return the shares of cores in one image, and 0, 1, 2, 4 ... steps cut by their weights, until all fits."""
+    plan = batched(plan, graph, 1)
     weighty = sum(any(view.tensor.kind == "weight" for view in step.operands.values()) for step in plan.steps)
     for count in (0, *(2**k for k in range(weighty.bit_length())), weighty):
         shares = shared(plan, chip, cores, count)
-        at_home = [homes(share.own, chip) for share in shares]
-        if all(map(is_local, at_home)):
+        if (at_home := _at_home(plan, shares, chip)) is not None:
             break
     else:
         raise InputError(
@@ -81,6 +81,21 @@ def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]
         Section(share.plan, share.items, home | dict.fromkeys(share.remote, "remote"), share.remote, share.waits)
         for share, home in zip(shares, at_home)
     ]
+
+
+def _at_home(plan: Plan, shares: Sequence[Share], chip: Chip) -> list[dict[Tensor, str]] | None:
+    """Return the homes of what each core has; None where its memories do not hold it.
+
+    Where there is room, inputs and outputs have two buffers: of a stream the next image comes in, and the last result
+    goes out, while this one is computed.
+    """
+    for buffers in (2, 1):
+        for tensor in (*plan.inputs.values(), *plan.outputs.values()):
+            tensor.buffers = buffers
+        at_home = [homes(share.own, chip) for share in shares]
+        if all(map(is_local, at_home)):
+            return at_home
+    return None
 
 
 def _order(plan: Plan, at_home: Mapping[Tensor, str], chip: Chip) -> Sequence[int]:

@@ -384,4 +384,4 @@ def _part_of(tensor: Tensor, kind: str, low: int, high: int) -> tuple[Tensor, in
     row = prod(tensor.shape[axis + 1 :])
     first, last = low // row, -(-high // row)
     shape = (*tensor.shape[:axis], last - first, *tensor.shape[axis + 1 :])
-    return replace(tensor, shape=shape, kind=kind, scale=None, zero=0, axes=()), first * row
+    return replace(tensor, shape=shape, kind=kind, scale=None, zero=0, axes=(), buffers=1), first * row

@@ -16,7 +16,8 @@ from programs.networks.onnx_model import model
 from programs.networks.seeded import Layers
 from ratel.testing.networks import Network, networks
 from tests.compiler import oracle
-from tests.compiler.oracle import chip, noise, results
+from tests.compiler.oracle import chip, noise, results, wanted
+from tests.compiler.test_small_chips import chain
 
 drawn = settings(deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 
@@ -85,6 +86,17 @@ def test_more_semaphores_than_there_are() -> None:
     net = written(("Relu", "x", "y"), x=noise(1, np.float32, (8, 8)))
     with pytest.raises(InputError, match=r"4 cores that share an image of network take 6 semaphores, .* has 5"):
         compile(net.model, slow().replace(sync__semaphores=5), cores=4)
+
+
+def test_a_stream_of_images_that_cores_share() -> None:
+    net = chain(np.random.default_rng(6), 16, 16, (3, 16, 16))
+    compiled = compile(net.model, slow(), cores=3, host=False)
+    (part,) = compiled.parts
+    assert part.program is not None and all(len(core.code) > 2 for core in part.program.cores)
+    images = np.random.default_rng(4).integers(0, 256, (5, *net.given["x"].shape), dtype=np.uint8)
+    run = ratel.run(compiled, {"x": images}, poison=7)
+    for image, found in zip(images, run.outputs["y"]):
+        assert np.array_equal(found, wanted(compiled.graph, {"x": image})["y"])
 
 
 @settings(deadline=None)
