@@ -42,6 +42,9 @@ class Options:
                 raise InputError(f"{name} is {shown(getattr(self, name))}", "True or False")
         if not isinstance(self.shapes, Mapping):
             raise InputError(f"{shown(self.shapes)} are no shapes by names of inputs", "as in {'x': (1, 3, 224, 224)}")
+        for name in self.shapes:
+            if not isinstance(name, str):
+                raise InputError(f"{shown(name)} is no name of an input", "as in {'x': (1, 3, 224, 224)}")
         object.__setattr__(self, "shapes", {name: _shape(name, one) for name, one in self.shapes.items()})
 
     @property

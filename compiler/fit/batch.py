@@ -21,10 +21,11 @@ def batched(plan: Plan, graph: Graph, images: int, suffix: str = "", buffers: in
                     f"{graph.name} is not of one image: {graph.values[name]}",
                     "a batch is made of a network whose inputs and outputs have a first dimension of 1",
                 )
+    names = {view.tensor.name.lower() for step in plan.steps for view in step.operands.values()}
     ends = {
         tensor: replace(
             tensor,
-            name=f"{tensor.name}{suffix}",
+            name=_free(f"{tensor.name}{suffix}", names) if suffix else tensor.name,
             shape=(images * tensor.shape[0], *tensor.shape[1:]),
             buffers=buffers,
         )
@@ -33,7 +34,7 @@ def batched(plan: Plan, graph: Graph, images: int, suffix: str = "", buffers: in
     steps: list[Step] = []
     views: dict[str, View] = {}
     for image in range(images):
-        own = _Image(image, ends)
+        own = _Image(image, ends, names)
         for step in plan.steps:
             steps.append(replace(step, operands={name: own.view(view) for name, view in step.operands.items()}))
         # What can be looked at is the first's.
@@ -53,6 +54,7 @@ class _Image:
 
     number: int
     ends: Mapping[Tensor, Tensor]
+    names: set[str]
     local: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def view(self, view: View) -> View:
@@ -62,5 +64,13 @@ class _Image:
         if tensor.kind != "local" or not self.number:
             return view
         if tensor not in self.local:
-            self.local[tensor] = replace(tensor, name=f"{tensor.name}_{self.number}")
+            self.local[tensor] = replace(tensor, name=_free(f"{tensor.name}_{self.number}", self.names))
         return replace(view, tensor=self.local[tensor])
+
+
+def _free(wanted: str, names: set[str]) -> str:
+    """Return a name that no other tensor has, and note it."""
+    while wanted.lower() in names:
+        wanted += "_"
+    names.add(wanted.lower())
+    return wanted

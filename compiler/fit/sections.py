@@ -45,7 +45,7 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | 
     sections: list[Section] = []
     order: Sequence[int] = ()
     for core in range(cores):
-        own = batched(plan, graph, images, str(core) if cores > 1 else "", buffers)
+        own = batched(plan, graph, images, f"_{core}" if cores > 1 else "", buffers)
         at_home = homes(own, chip)
         if is_local(at_home):
             # The first core's order is that of all.

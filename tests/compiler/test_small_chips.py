@@ -174,6 +174,21 @@ def test_cores_have_images_of_their_own(order: str) -> None:
     assert np.array_equal(found, right)
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_names_that_images_would_have_are_taken(cores: int) -> None:
+    """`a_1` would be that of the second image's `a`, and `x_0` that of the first core's `x`."""
+    held = {"s": np.float32(0.1), "z": np.uint8(100), "w": np.arange(90, 99, dtype=np.uint8).reshape(1, 1, 3, 3)}
+    ends = ["x", "a", "a_1", "x_0", "y"]
+    nodes = [("QLinearConv", f"{x} s z w s z s z", y, {"pads": [1] * 4}) for x, y in pairwise(ends)]
+    images = np.random.default_rng(1).integers(0, 256, (2 * cores, 1, 5, 4), dtype=np.uint8)
+    net = network(*nodes, given={"x": images[:1]}, constants=held)
+    compiled = compile(net.model, oracle.chip(), cores=cores, batch=2, host=False)
+    (part,) = compiled.parts
+    outputs = ratel.run(part.program, exchange.given(part.plans, {"x": images})).outputs
+    right = np.concatenate([wanted(compiled.graph, {"x": image[None]})["y"] for image in images])
+    assert np.array_equal(exchange.made(part.plans, compiled.graph, outputs)["y"], right)
+
+
 def test_a_batch_of_what_is_no_image() -> None:
     net = network(("Relu", "x", "y"), given={"x": np.ones((2, 4), np.float32)})
     with pytest.raises(InputError, match="is not of one image"):
@@ -185,6 +200,7 @@ WRONG = [
     ({"batch": 0}, "batch is 0"),
     ({"cores": True}, "cores is True"),
     ({"host": "no"}, "host is 'no'"),
+    ({"shapes": {3: (1,)}}, "3 is no name of an input"),
     ({"shapes": {"x": 4}}, "4 is no shape for the input 'x'"),
     ({"order": "compilers"}, "did you mean `compiler`"),
 ]
