@@ -62,8 +62,10 @@ class _Writer:
 
     def write(self, items: Sequence[Item], counters: Mapping[int, Any]) -> None:
         """Write items within loops, whose counters are given by their heights."""
-        for item in items:
-            node = next((step.node for step in flat([item])), self.node)
+        for k, item in enumerate(items):
+            # A wait is for what comes behind it.
+            of = items[k:] if isinstance(item, Sync) and item.mnemonic == "wait" else [item]
+            node = next((step.node for step in flat(of)), self.node)
             if node is not self.node and node is not None:
                 self.node = node
                 self.b.comment(described(node, self.graph))

@@ -66,6 +66,15 @@ def test_what_is_repeated_is_sent_once() -> None:
     assert min(hold(written(*nodes, x=x, n=np.array([64, 9]), p=np.array([1, 1, 1, 1])), 4, "hardware")) > 1
 
 
+def test_a_wait_is_of_the_node_that_waits() -> None:
+    """And of none before it: the first thing that the second core does is to wait for its part of x."""
+    net = written(("Transpose", "x", "t"), ("Relu", "t", "y"), x=noise(1, np.float32, (64, 8)))
+    program = compile(net.model, slow(), cores=2).program
+    assert program is not None
+    first = program.cores[1]
+    assert first.code[0].row.mnemonic == "wait" and first.lines[0].text.startswith("2 Relu"), first.lines[0]
+
+
 def test_weights_of_any_operand_are_cut() -> None:
     """A sum with a constant that is too large for one core's memory."""
     net = written(("Add", "x w", "y"), x=noise(1, np.float32, (1, 2**14)), w=noise(2, np.float32, (1, 2**14)))
