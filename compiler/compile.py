@@ -29,7 +29,10 @@ def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None
     options = options or Options(**named)
     on = load_chip(chip)
     if options.cores > on["chip.cores"]:
-        raise InputError(f"{options.cores} cores are asked for, of which {on.name} has {on['chip.cores']}")
+        raise InputError(
+            f"{options.cores} cores are asked for, of which {on.name} has {on['chip.cores']}",
+            "ask for fewer, or for another chip: `ratel chips` shows how many each has",
+        )
     graph = read(model, options.shapes)
     divided, refused = _divided(graph)
     if refused and not options.host:

@@ -86,7 +86,7 @@ def compile(
         return compile(model, load_chip(chip), options)
 
 
-def disassemble(program: Program, *, memory: int | None = None) -> str:
+def disassemble(program: Program | Compiled, *, memory: int | None = None) -> str:
     """Return text that assembles to a program equal in all but its source lines; data stands inline.
 
     `memory` is how many bytes the data may take in the text; None is what is free. Raises RatelError where it is more.
@@ -94,7 +94,7 @@ def disassemble(program: Program, *, memory: int | None = None) -> str:
     from assembler.disassemble import disassemble
 
     with limited(memory):
-        return disassemble(program)
+        return disassemble(as_program(program))
 
 
 def format(text: str, path: str | Path | None = None) -> str:

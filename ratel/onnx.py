@@ -141,6 +141,9 @@ class InferenceSession:
         Raises InputError for feeds and names that are not the network's, and Trap as `ratel.run` does.
         """
         graph = self.compiled.graph
+        if isinstance(output_names, str) or not isinstance(output_names, Iterable | None):
+            help = f"as in {list(graph.outputs)}; None for all"
+            raise InputError(f"{shown(output_names)} is no list of outputs", help)
         wanted = list(output_names) if output_names else list(graph.outputs)
         for name in wanted:
             if name not in graph.outputs:
@@ -207,11 +210,11 @@ def checked(compiled: Compiled, feeds: Mapping[str, Any]) -> dict[str, NDArray[A
         if array.shape != shape:
             help = f"give {form}, or compile for other sizes, where the network leaves them open (--shape, shapes=)"
             wrong.append(InputError(f"the input {name!r} is of shape {list(array.shape)}", help))
-        elif array.dtype != value.dtype:
+        elif array.dtype.newbyteorder("=") != value.dtype:
             help = f"convert it with .astype(np.{value.dtype.name})"
             wrong.append(InputError(f"the input {name!r} is of type {array.dtype.name}, not {value.dtype.name}", help))
         else:
-            values[name] = array
+            values[name] = array.astype(value.dtype, copy=False)
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:

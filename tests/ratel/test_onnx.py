@@ -75,6 +75,11 @@ def test_feeds_that_do_not_fit() -> None:
         with pytest.raises(ratel.InputError) as caught:
             session.run(None, feeds)  # type: ignore[arg-type]
         assert words in str(caught.value)
+    big_endian = session.run(("y",), {"x": X.astype(">f4")})
+    assert np.array_equal(big_endian, session.run(None, {"x": X}))
+    for names in ("y", 5):
+        with pytest.raises(ratel.InputError, match="is no list of outputs"):
+            session.run(names, {"x": X})  # type: ignore[arg-type]
     with pytest.raises(ratel.InputError, match="no output 'Y'\nhelp: did you mean `y`"):
         session.run(["Y"], {"x": X})
 
@@ -104,6 +109,7 @@ def test_a_compiled_network_is_taken_as_a_program_is(tmp_path: Path) -> None:
     assert text == compiled.text and "; 2 QLinearConv qlinearconv_conv: q -> conv uint8[1, 8, 8, 8]" in text
     for program in (ratel.Program.load(tmp_path / "net.npo"), ratel.assemble(text, tmp_path / "net.npu")):
         assert np.array_equal(ratel.run(program, {"x": X}, CHIP).outputs["y"], want)
+    assert "conv" in ratel.disassemble(compiled)
     with pytest.raises(ratel.InputError, match="neither an object"):
         compiled.save(tmp_path / "net.txt")
     two = ratel.compile(shared(), CHIP)
