@@ -187,6 +187,14 @@ class View:
         return replace(view, shape=shape, strides=tuple(strides))
 
 
+def free(wanted: str, names: set[str]) -> str:
+    """Return a name that none of these is, in whatever case, made of another, and add it to them."""
+    while wanted.lower() in names:
+        wanted += "_"
+    names.add(wanted.lower())
+    return wanted
+
+
 def dense(shape: Sequence[int], order: Sequence[int] | None = None) -> tuple[int, ...]:
     """Return the strides of a tensor without gaps, its dimensions in memory in this order, outermost first."""
     strides, step = [0] * len(shape), 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from compiler.graph import Graph
-from compiler.steps import Plan, Step, Tensor, View
+from compiler.steps import Plan, Step, Tensor, View, free
 from isa.errors import InputError
 
 
@@ -25,7 +25,7 @@ def batched(plan: Plan, graph: Graph, images: int, suffix: str = "", buffers: in
     ends = {
         tensor: replace(
             tensor,
-            name=_free(f"{tensor.name}{suffix}", names) if suffix else tensor.name,
+            name=free(f"{tensor.name}{suffix}", names) if suffix else tensor.name,
             shape=(images * tensor.shape[0], *tensor.shape[1:]),
             buffers=buffers,
         )
@@ -64,13 +64,5 @@ class _Image:
         if tensor.kind != "local" or not self.number:
             return view
         if tensor not in self.local:
-            self.local[tensor] = replace(tensor, name=_free(f"{tensor.name}_{self.number}", self.names))
+            self.local[tensor] = replace(tensor, name=free(f"{tensor.name}_{self.number}", self.names))
         return replace(view, tensor=self.local[tensor])
-
-
-def _free(wanted: str, names: set[str]) -> str:
-    """Return a name that no other tensor has, and note it."""
-    while wanted.lower() in names:
-        wanted += "_"
-    names.add(wanted.lower())
-    return wanted

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from compiler.fit.cut import part, rules
 from compiler.fit.roll import Item, Sync
 from compiler.fit.tile import cost
-from compiler.steps import MAX_RANK, Plan, Step, Tensor, View, merged
+from compiler.steps import MAX_RANK, Plan, Step, Tensor, View, free, merged
 from isa.chip import Chip
 from isa.table import MNEMONICS
 
@@ -310,15 +310,20 @@ class _Owners:
     cut: _Cut
     own: dict[tuple[int, Tensor], tuple[Tensor, int]] = field(default_factory=dict)
     weights: dict[tuple[int, View], View] = field(default_factory=dict)
+    # Of each core's tensors, but for parts of weights until they are there.
+    names: list[set[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         reach: dict[tuple[int, Tensor], tuple[int, int]] = {}
         received = set()
+        self.names = [set() for _ in self.cut.done]
         for core, items in enumerate(self.cut.done):
             for item in items:
                 for where, view in _touched(item, core):
                     low, high = reach.get((where, view.tensor), view.reach)
                     reach[where, view.tensor] = min(low, view.reach[0]), max(high, view.reach[1])
+                    if not _is_part_of_weights(view):
+                        self.names[where].add(view.tensor.name.lower())
                 if isinstance(item, _Sent):
                     received.add((item.to, item.view.tensor))
         for (core, tensor), ends in reach.items():
@@ -331,7 +336,7 @@ class _Owners:
 
     def view(self, core: int, view: View) -> View:
         """Return where a core has what a view sees."""
-        if view.tensor.kind == "weight" and not view.is_whole:
+        if _is_part_of_weights(view):
             return self._weights(core, view)
         tensor, first = self.own[core, view.tensor]
         return replace(view, tensor=tensor, offset=view.offset - first)
@@ -342,7 +347,8 @@ class _Owners:
             assert view.tensor.data is not None, "a constant"
             order = view.order
             data = np.ascontiguousarray(_seen(view.tensor.data.reshape(-1), view.permuted(order)))
-            tensor = replace(view.tensor, shape=data.shape, data=data)
+            name = free(view.tensor.name, self.names[core])
+            tensor = replace(view.tensor, name=name, shape=data.shape, data=data)
             self.weights[core, view] = tensor.view().permuted([order.index(k) for k in range(view.rank)])
         return self.weights[core, view]
 
@@ -366,6 +372,10 @@ class _Owners:
         ends = (self.plan.inputs, self.plan.outputs) if core == 0 else ({}, {})
         steps = tuple(item for item in items if isinstance(item, Step))
         return Share(replace(self.plan, steps=steps, inputs=ends[0], outputs=ends[1], views={}), items, remote, waits)
+
+
+def _is_part_of_weights(view: View) -> bool:
+    return view.tensor.kind == "weight" and not view.is_whole
 
 
 def _touched(item: Step | _Sent | Sync, core: int) -> list[tuple[int, View]]:

@@ -81,6 +81,12 @@ def test_weights_of_any_operand_are_cut() -> None:
     assert min(hold(net, 2, "compiler", chip().replace(memory__lm_bytes=180 * 2**10))) > 0
 
 
+def test_weights_of_which_cores_have_several_parts() -> None:
+    """Both dimensions are padded by the same places, of which a part or all make what a core has of a result."""
+    nodes = ("Relu", "x", "r"), ("Pad", "r p", "y", {"mode": "reflect"})
+    hold(written(*nodes, x=noise(1, np.float32, (2, 2, 2, 2)), p=np.array([1, 0, 0, 1] * 2)), 2, "hardware")
+
+
 def test_channels_of_flattened_pixels_are_sent_at_once() -> None:
     """An image whose channels two cores made, 64 pixels, of which a third layer reads all in one dimension."""
     made = Layers(seed=1)
