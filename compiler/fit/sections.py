@@ -17,6 +17,9 @@ from isa.errors import InputError
 
 # Of what is free of local memory, tiles are given so much at first, and less where places are not found.
 SHARES = (1.0, 0.85, 0.7, 0.5)
+# Steps of all images of a batch that are written out one behind another: assumed, for what places and orders them
+# takes minutes beyond.
+MOST_STEPS = 20_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | 
     if cores > 1 and images is None:
         return _together(plan, graph, chip, cores)
     images = images or 1
+    if len(plan.steps) * images > MOST_STEPS:
+        raise InputError(
+            f"{images:,} images of {graph.name} are {len(plan.steps) * images:,} steps: a program has at most "
+            f"{MOST_STEPS:,}",
+            f"a batch of {max(MOST_STEPS // len(plan.steps), 1):,} at most; a stream has any number: `--tasks`",
+        )
     buffers = 2 if cores * images > 1 else 1
     if is_local(homes(batched(plan, graph, images, buffers=buffers), chip)):
         plan = replace(plan, steps=tuple(banded(plan.steps, chip)))

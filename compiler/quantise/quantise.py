@@ -126,6 +126,11 @@ def quantise(
     each and with those that make its inputs, then all that gained; no trial begins after `seconds`.
     Raises InputError for a model that cannot be quantised, data that are not its inputs, and unknown options.
     """
+    if isinstance(keep, str) or not isinstance(keep, Iterable):
+        raise InputError(f"keep is {shown(keep)}", "a list of names of layers")
+    for what, number in (("trials", trials), ("seconds", seconds)):
+        if not isinstance(number, int | float) or not number >= 0:
+            raise InputError(f"{what} is {shown(number)}", "a number, 0 or greater")
     _one_of(form, FORMS, "form")
     _one_of(method, METHODS, "method")
     proto, source = loaded(model)

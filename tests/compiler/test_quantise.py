@@ -193,6 +193,9 @@ def test_wrong_networks_and_options_are_told() -> None:
         (network(), None, {"keep": ["conv4"]}, "has no layer 'conv4' to keep"),
         (network(), None, {"form": "qd"}, "there is no form 'qd'"),
         (network(), None, {"method": "median"}, "there is no method 'median'"),
+        (network(), None, {"keep": "conv1"}, "keep is 'conv1'"),
+        (network(), None, {"trials": "x"}, "trials is 'x'"),
+        (network(), None, {"seconds": -1}, "seconds is -1"),
         (overflowing, None, {}, "what no 8 bits hold"),
     ]
     for model, data, options, said in cases:

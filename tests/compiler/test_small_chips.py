@@ -198,6 +198,7 @@ def test_a_batch_of_what_is_no_image() -> None:
 WRONG = [
     ({"cores": 5}, "5 cores are asked for"),
     ({"batch": 0}, "batch is 0"),
+    ({"batch": 10**9}, "1,000,000,000 images of test are .* steps"),
     ({"cores": True}, "cores is True"),
     ({"host": "no"}, "host is 'no'"),
     ({"shapes": {3: (1,)}}, "3 is no name of an input"),
