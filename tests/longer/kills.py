@@ -9,6 +9,7 @@ What else is left has a name that nobody could have guessed: none occurs twice. 
 """
 
 import argparse
+import io
 import os
 import random
 import shutil
@@ -96,6 +97,22 @@ def compiling(addend: int) -> Callable[[], int]:
     return run
 
 
+def float_network() -> bytes:
+    """Return a network of floats to quantise."""
+    from programs.networks.onnx_model import FORMS, model
+    from programs.networks.seeded import Layers
+
+    made = Layers(seed=1)
+    made.conv("y", made.input("x", 1, 4, 4, 4), 8, window=3)
+    return bytes(model(made.network("floats"), FORMS["float"]).SerializeToString())
+
+
+def samples() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, x=np.random.default_rng(1).random((4, 4, 4, 4), np.float32))
+    return file.getvalue()
+
+
 def kinds() -> dict[str, Kill]:
     """Return the commands that write, by name."""
     from assembler.assemble import assemble
@@ -115,6 +132,13 @@ def kinds() -> dict[str, Kill]:
     def pair(arguments: str) -> tuple[Callable[[], int], Callable[[], int]]:
         return ratel(*arguments.format(1).split()), ratel(*arguments.format(2).split())
 
+    shipped = PROGRAMS / "onnx"
+    models = {"n1.onnx": (shipped / "digits.onnx").read_bytes(), "n2.onnx": (shipped / "mnist.onnx").read_bytes()}
+    floats = {"f.onnx": float_network(), "x.npz": samples()}
+
+    def quantising(method: str) -> Callable[[], int]:
+        return ratel(*f"quantise f.onnx --calibrate x.npz -o q.onnx --method {method} --trials 0".split())
+
     fix, fmt = ratel("check", "--fix", "race.npu"), ratel("fmt", "race.npu")
     return {
         "asm": Kill(pair("asm p{}.npu -o t.npo"), files | old),
@@ -125,6 +149,8 @@ def kinds() -> dict[str, Kill]:
         "report": Kill(pair("report p{}.npu -o t.html"), files | old),
         "trace": Kill(pair("time p{}.npu --trace t.json"), files | old),
         "dis": Kill(pair("dis p{}.npo -o t.npu"), objects),
+        "compile": Kill(pair("compile n{}.onnx -o t.npo"), models | old),
+        "quantise": Kill((quantising("minmax"), quantising("percentile")), floats | {"q.onnx": b"old" * 1000}),
         "cache": Kill((compiling(5), compiling(5)), {}, ignored=("cache",)),
     }
 
