@@ -1,8 +1,12 @@
 """The command `ratel`, also as `python -m ratel`: what is to be said before anything large is loaded."""
 
+import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until `leave_when_told`: Ctrl-C ends it as it ends any other program, without a traceback of what loads.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` looks into the current folder first: a numpy.py or an isa.py there is none of ours, and is not run.
     del sys.path[0]
