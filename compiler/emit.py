@@ -13,6 +13,7 @@ from compiler.fit.waits import waits
 from compiler.graph import Graph, Node
 from compiler.steps import BYTES, EW2_WORDS, Step, Tensor, View, dense
 from isa.chip import Chip
+from isa.row import WAIT_LETTERS
 from isa.table import MNEMONICS
 from isa.visible import escaped
 
@@ -26,8 +27,7 @@ def emit(sections: Sequence[Section], graph: Graph, chip: Chip, order: str, keep
     for number, section in enumerate(sections):
         with _core(b, number, sections):
             ends = [*section.plan.inputs.values(), *section.plan.outputs.values()]
-            begins = taken(places[-1]) if places else {}
-            places.append(placed(section.items, ends, section.homes, chip, keep, begins))
+            places.append(placed(section.items, ends, section.homes, chip, keep, taken(places)))
             handles.append({tensor: _declare(b, tensor, place) for tensor, place in places[-1].items()})
     names = dict.fromkeys(item.semaphore for section in sections for item in section.items if isinstance(item, Sync))
     semaphores = {name: b.declare("semaphore", name) for name in names}
@@ -38,7 +38,7 @@ def emit(sections: Sequence[Section], graph: Graph, chip: Chip, order: str, keep
             seen[tensor], held[tensor] = Place(f"core{core}.{memory}", at), handles[core][tensor]
         bits = dict(section.waits)
         for step, letters in (waits(section.items, seen) if order == "compiler" else {}).items():
-            bits[step] = "".join(sorted({*bits.get(step, ""), *letters}, key="tpm".index))
+            bits[step] = "".join(letter for letter in WAIT_LETTERS if letter in bits.get(step, "") + letters)
         with _core(b, number, sections):
             _Writer(b, graph, seen, held, semaphores, bits).write(section.items, {})
     return b

@@ -117,12 +117,13 @@ def placed(
     return {tensor: found[tensor] for tensor in tensors if tensor in found}
 
 
-def taken(places: Mapping[Tensor, Place]) -> dict[str, int]:
-    """Return where tensors end in the memories that all cores share."""
+def taken(places: Iterable[Mapping[Tensor, Place]]) -> dict[str, int]:
+    """Return where the tensors of cores end in the memories that all share."""
     found = dict.fromkeys(SHARED, 0)
-    for tensor, (memory, at) in places.items():
-        if memory in found:
-            found[memory] = max(found[memory], aligned(at + tensor.bytes * tensor.buffers))
+    for of_core in places:
+        for tensor, (memory, at) in of_core.items():
+            if memory in found:
+                found[memory] = max(found[memory], aligned(at + tensor.bytes * tensor.buffers))
     return found
 
 

@@ -8,10 +8,10 @@ from compiler.fit.batch import batched
 from compiler.fit.homes import homes
 from compiler.fit.place import placed
 from compiler.fit.roll import Item, Sync, rolled
-from compiler.fit.share import Share, shared
+from compiler.fit.share import Share, shared, weighty
 from compiler.fit.tile import tiled
 from compiler.graph import Graph
-from compiler.steps import Plan, Step, Tensor
+from compiler.steps import Plan, Tensor
 from isa.chip import Chip
 from isa.errors import InputError
 
@@ -23,18 +23,10 @@ MOST_STEPS = 20_000
 
 
 @dataclass(frozen=True)
-class Section:
-    """What one core does: its plan, the items that compute it, and the memory of each tensor.
+class Section(Share):
+    """What one core does, and the memory of each tensor."""
 
-    Of tensors that it writes on other cores, `remote` says on which; `waits` are steps that wait for other engines in
-    every order.
-    """
-
-    plan: Plan
-    items: Sequence[Item]
-    homes: Mapping[Tensor, str]
-    remote: Mapping[Tensor, int] = field(default_factory=dict)
-    waits: Mapping[Step, str] = field(default_factory=dict)
+    homes: Mapping[Tensor, str] = field(default_factory=dict)
 
 
 def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | None) -> list[Section]:
@@ -62,16 +54,16 @@ def sections_of(plan: Plan, graph: Graph, chip: Chip, cores: int, images: int | 
             items: Sequence[Item] = [own.steps[k] for k in order]
         else:
             items = _in_tiles(own, at_home, chip)
-        sections.append(Section(own, items, at_home))
+        sections.append(Section(own, items, homes=at_home))
     return sections
 
 
 def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]:
     """Return the shares of cores in one image, and 0, 1, 2, 4 ... steps cut by their weights, until all fits."""
     plan = batched(plan, graph, 1)
-    weighty = sum(any(view.tensor.kind == "weight" for view in step.operands.values()) for step in plan.steps)
-    for count in (0, *(2**k for k in range(weighty.bit_length())), weighty):
-        shares = shared(plan, chip, cores, count)
+    heaviest = weighty(plan)
+    for count in (0, *(2**k for k in range(len(heaviest).bit_length())), len(heaviest)):
+        shares = shared(plan, chip, cores, heaviest[:count])
         if (at_home := _at_home(plan, shares, chip)) is not None:
             break
     else:
@@ -87,7 +79,7 @@ def _together(plan: Plan, graph: Graph, chip: Chip, cores: int) -> list[Section]
             "let fewer cores share it, or let each compute images of its own: `--batch 1`",
         )
     return [
-        Section(share.plan, share.items, home | dict.fromkeys(share.remote, "remote"), share.remote, share.waits)
+        Section(**vars(share), homes=home | dict.fromkeys(share.remote, "remote"))
         for share, home in zip(shares, at_home)
     ]
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from compiler.fit.cut import part, rules
 from compiler.fit.roll import Item, Sync
 from compiler.fit.tile import cost
+from compiler.fit.waits import ENGINES
 from compiler.steps import MAX_RANK, Plan, Step, Tensor, View, free, merged
 from isa.chip import Chip
 from isa.table import MNEMONICS
@@ -34,12 +35,16 @@ WAITING = "te"
 
 @dataclass(frozen=True)
 class Share:
-    """What one core does: its plan, its items, the cores of the tensors that it writes elsewhere, and its wait bits."""
+    """What one core does: its plan, and the items that compute it.
+
+    Of tensors that it writes on other cores, `remote` says on which; `waits` are steps that wait for other engines in
+    every order.
+    """
 
     plan: Plan
     items: Sequence[Item]
-    remote: Mapping[Tensor, int]
-    waits: Mapping[Step, str]
+    remote: Mapping[Tensor, int] = field(default_factory=dict)
+    waits: Mapping[Step, str] = field(default_factory=dict)
 
     @property
     def own(self) -> Plan:
@@ -51,10 +56,18 @@ class Share:
         return replace(self.plan, steps=tuple(steps))
 
 
-def shared(plan: Plan, chip: Chip, cores: int, by_weights: int) -> list[Share]:
-    """Return what each core does for one image, the steps with the most weights, so many, cut by those."""
-    heavy = sorted((step for step in plan.steps if _weight(step)), key=lambda step: -_weight(step))[:by_weights]
-    cut = _Cut(plan, chip, cores, frozenset(heavy))
+def weighty(plan: Plan) -> list[Step]:
+    """Return the steps that have weights, those with the most bytes of them first."""
+
+    def size(step: Step) -> int:
+        return sum(view.bytes for view in step.operands.values() if view.tensor.kind == "weight")
+
+    return sorted(filter(size, plan.steps), key=size, reverse=True)
+
+
+def shared(plan: Plan, chip: Chip, cores: int, by_weights: Iterable[Step]) -> list[Share]:
+    """Return what each core does for one image, these steps cut by their weights."""
+    cut = _Cut(plan, chip, cores, frozenset(by_weights))
     last = {view.tensor: step for step in plan.steps for view in step.operands.values()}
     for step in plan.steps:
         cut.add(step)
@@ -62,11 +75,6 @@ def shared(plan: Plan, chip: Chip, cores: int, by_weights: int) -> list[Share]:
     cut.gather()
     owners = _Owners(plan, cut)
     return [owners.share(core) for core in range(cores)]
-
-
-def _weight(step: Step) -> int:
-    """Return the bytes of a step's weights."""
-    return sum(view.bytes for view in step.operands.values() if view.tensor.kind == "weight")
 
 
 @dataclass(eq=False)
@@ -101,7 +109,7 @@ class _Cut:
     plan: Plan
     chip: Chip
     cores: int
-    heavy: frozenset[Step]
+    by_weights: frozenset[Step]
     where: dict[Tensor, _Where] = field(default_factory=dict)
     done: list[list[Step | _Sent | Sync]] = field(init=False)
     bits: dict[Step, str] = field(default_factory=dict)
@@ -121,15 +129,14 @@ class _Cut:
 
     def add(self, step: Step) -> None:
         """Cut the next step, and have sent before what its parts lack."""
-        axis = min(self._axes(step), key=lambda axis: self._time(step, axis))
-        parts = self._parts(step, axis)
+        parts = min((self._parts(step, axis) for axis in self._axes(step)), key=self._time)
         self._send(parts, step)
         for core, one in parts.items():
             self.done[core].append(one)
             engine = MNEMONICS[one.mnemonic].engine
             needs = max((self._where(view.tensor).needs(core, view) for view in _values(one)), default=0)
             if engine != WAITING and needs > self.knows.get((core, engine), 0):
-                self.bits[one] = WAITING[0]
+                self.bits[one] = ENGINES[WAITING]
                 self.knows[core, engine] = self.waited[core]
             where = self._where(one.out.tensor)
             _seen(where.maker, one.out)[...] = core
@@ -162,7 +169,7 @@ class _Cut:
         if any(view.tensor in self.alone for view in step.operands.values()):
             return [ALONE]
         found, axes = rules(step)
-        if step in self.heavy:
+        if step in self.by_weights:
             weights = (name for name, view in step.operands.items() if view.tensor.kind == "weight")
             follows = {rule.axis for name in weights for rule in found[name] if rule is not None}
             return [axis for axis in axes if axis in follows] or [ALONE]
@@ -171,15 +178,14 @@ class _Cut:
     def _parts(self, step: Step, axis: int | None) -> dict[int, Step]:
         """Return what each core does of a step."""
         if axis is ALONE:
-            return {0: replace(step)}
+            return {0: step}
         found, size = rules(step)[0], step.out.shape[axis]
         bounds = [size * core // self.cores for core in range(self.cores + 1)]
         ends = enumerate(pairwise(bounds))
         return {core: part(step, {axis: (low, high - low)}, found) for core, (low, high) in ends if low < high}
 
-    def _time(self, step: Step, axis: int | None) -> float:
-        """Return in how many cycles the step has been done, from the end of what came before."""
-        parts = self._parts(step, axis)
+    def _time(self, parts: Mapping[int, Step]) -> float:
+        """Return in how many cycles the parts of a step have been done, from the end of what came before."""
         sent, received = [0.0] * self.cores, [0.0] * self.cores
         issue = self.chip["seq.issue_cycles"]
         for maker, core, view in self._lacking(parts):
@@ -198,7 +204,8 @@ class _Cut:
             for view in _values(one):
                 where = self._where(view.tensor)
                 lacks, makers = ~_seen(where.there[core], view), _seen(where.maker, view)
-                for maker in np.unique(makers[lacks]):
+                # What nobody made, nobody sends.
+                for maker in np.unique(makers[lacks & (makers >= 0)]):
                     for found in _pieces(view, lacks & (makers == maker)):
                         yield int(maker), core, found
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from compiler.fit.place import Place
 from compiler.fit.roll import Item, Loop, flat
 from compiler.steps import BYTES, Step, Tensor, View
+from isa.row import WAIT_LETTERS
 from isa.table import MNEMONICS
 
 # Which the others wait for, by the letters of the text.
-ENGINES = {"te": "t", "pe": "p", "me": "m"}
+ENGINES = {engine: letter for letter, engine in WAIT_LETTERS.items()}
 # So many turns of a loop: both of a pair of buffers with each other, and each with itself.
 TURNS = 4
 

@@ -15,10 +15,10 @@ GROUPS = (
 )
 
 
-def mobilenet_v2(size: int = 224, width: float = 1.0, classes: int = 1000, batch: int = 1) -> Network:
+def mobilenet_v2(size: int = 224, width: float = 1.0, classes: int = 1000) -> Network:
     """Return the network for images of size x size pixels; `width` multiplies all numbers of channels."""
     layers = Layers(seed=2)
-    x = layers.input("image", batch, size, size, 3)
+    x = layers.input("image", 1, size, size, 3)
     depth = int(32 * width)
     x = layers.conv("stem", x, depth, window=3, stride=2, activation="relu6")
     for group, (expansion, channels, blocks, stride) in enumerate(GROUPS):

@@ -7,10 +7,10 @@ from programs.networks.seeded import Layers
 STAGES = (3, 4, 6, 3)
 
 
-def resnet50(size: int = 224, width: int = 64, classes: int = 1000, batch: int = 1) -> Network:
+def resnet50(size: int = 224, width: int = 64, classes: int = 1000) -> Network:
     """Return the network for images of size x size pixels; `width` is the stem's number of channels."""
     layers = Layers(seed=50)
-    x = layers.input("image", batch, size, size, 3)
+    x = layers.input("image", 1, size, size, 3)
     x = layers.conv("stem", x, width, window=7, stride=2, activation="relu")
     x = layers.maxpool("stem_pool", x, window=3, stride=2, pad=1)
     for stage, blocks in enumerate(STAGES):

@@ -7,10 +7,10 @@ from programs.networks.seeded import Layers
 STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
 
-def vgg16(size: int = 224, width: int = 64, classes: int = 1000, batch: int = 1) -> Network:
+def vgg16(size: int = 224, width: int = 64, classes: int = 1000) -> Network:
     """Return the network for images of size x size pixels; `width` is the first layer's number of channels."""
     layers = Layers(seed=16)
-    x = layers.input("image", batch, size, size, 3)
+    x = layers.input("image", 1, size, size, 3)
     for stage, (convolutions, factor) in enumerate(STAGES, 1):
         for n in range(1, convolutions + 1):
             x = layers.conv(f"conv{stage}_{n}", x, factor * width, window=3, activation="relu")

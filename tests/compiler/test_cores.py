@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import ratel
 from compiler.compile import compile
-from compiler.fit.share import _boxes
+from compiler.fit.share import _boxes, shared
+from compiler.steps import Plan, Step, Tensor
 from isa.chip import Chip
 from isa.errors import InputError
 from programs.networks.onnx_model import model
@@ -122,3 +123,12 @@ def test_boxes_hold_what_a_mask_has_once(seed: int, shape: list[int], share: flo
     for box in _boxes(mask):
         counts[tuple(slice(first, first + size) for first, size in box)] += 1
     assert np.array_equal(counts, mask)
+
+
+def test_what_nothing_wrote_is_sent_by_nobody() -> None:
+    shape = (8, 8)
+    held, y = Tensor("held", "f32", shape), Tensor("y", "f32", shape, "output")
+    step = Step("eltwise", {"out": y.view(), "x": held.view()}, {}, None)
+    shares = shared(Plan((step,), {}, {"y": y}), slow(), 2, [])
+    copies = [item for share in shares for item in share.items if isinstance(item, Step) and item.mnemonic == "copy"]
+    assert [copy.out.tensor.name for copy in copies] == ["y"]
