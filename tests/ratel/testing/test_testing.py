@@ -197,6 +197,13 @@ def test_what_is_too_long_is_not_interleaved() -> None:
     testing.assert_equivalent(program, program)
 
 
+@settings(max_examples=20, deadline=None)
+@given(race_free())
+def test_some_race_free_programs_are_the_same_in_any_order(program: Program) -> None:
+    hold_in_any_order(program, interleavings=200)
+
+
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(race_free())
 def test_race_free_programs_are_the_same_in_any_order(program: Program) -> None:
