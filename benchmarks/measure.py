@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import building, limit, loops, processes
+from benchmarks import building, host, loops, moves, processes
 from benchmarks.contenders import CHIPS, at_once, emulator, runtime, sgemm
 from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Measured, Results, Wrong
 from benchmarks.scheduling import scheduling
 from benchmarks.timing import Contender, interleaved
 from benchmarks.workloads import Workload, layers, networks, resnet50
+from emulator.jit.forms import possible_forms
 from programs.networks import onnx_model
 
 # onnxruntime's s8s8 is slow: so many times fewer computations in its turns.
@@ -30,12 +31,15 @@ def everything(
     """
     results = Results(machine)
     if "layers" in parts or "networks" in parts:
-        say("the micro-kernel alone")
-        results.limit = limit.rate(rounds)
+        say("the host: the micro-kernel alone, and copies")
+        results.host = host.host(rounds)
     if "layers" in parts:
         results.layers = [workload(layer, rounds, say) for layer in layers()]
     if "networks" in parts:
         results.networks = [workload(network, rounds, say) for network in networks()]
+    if "moves" in parts:
+        say("instructions that move bytes")
+        results.moves = moves.moves(rounds)
     if "instructions" in parts:
         say("small instructions")
         results.instructions = loops.rates(rounds)
@@ -59,7 +63,13 @@ def workload(given: Workload, rounds: int, say: Say) -> Measured:
     say(f"{given.name}: preparing")
     contenders = contenders_of(given)
     say("\n         ".join(["right, now timed:", *check(given, contenders)]))
-    return Measured(given.name, given.work, given.unit, interleaved(contenders, rounds))
+    timings, macs = interleaved(contenders, rounds), given.network.macs()
+    return Measured(given.name, given.work, given.unit, timings, exact_forms(), given.kind, macs, given.moved)
+
+
+def exact_forms() -> tuple[str, ...]:
+    """Return onnxruntime's forms that are exact on this host: u8 x s8 where the host adds its products in 32 bits."""
+    return "u8u8", "s8s8", *(("u8s8",) if {"vnni", "avxvnni"}.intersection(possible_forms()) else ())
 
 
 def contenders_of(given: Workload) -> dict[str, Contender]:

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Measured, Results, Scheduling, targets
+from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Host, Measured, Moved, Results, Scheduling, targets
 from programs.networks.onnx_model import FORMS
 from ratel.show.tables import console, styled, table
 
@@ -13,12 +13,15 @@ def print_results(results: Results) -> None:
     """Print everything that was measured."""
     out = console()
     out.print("; ".join(f"{name} {value}" for name, value in results.machine.items()))
-    for title, measured in (("layers", results.layers), ("networks", results.networks)):
-        if measured:
-            out.print(rates(title, measured))
-            out.print(ratios(title, measured, results.limit))
-    if results.limit:
-        out.print(f"\nL1: the micro-kernel alone in the first-level cache, {results.limit:.1f} GMAC/s")
+    if results.host:
+        out.print(limits(results.host))
+    for kind in dict.fromkeys(layer.kind for layer in results.layers):
+        out.print(of_kind(kind, [layer for layer in results.layers if layer.kind == kind], results.host))
+    if results.moves:
+        out.print(bytes_moved(results.moves, results.host))
+    if results.networks:
+        out.print(rates(results.networks))
+        out.print(ratios(results.networks, results.host))
     if results.networks:
         out.print(details(results.networks))
         out.print(threads(results.networks))
@@ -54,7 +57,12 @@ def scheduling(found: Scheduling) -> Table:
     for name, rate in found.rates.items():
         shown.add_row(f"{name} of a long loop", f"{rate / 1e6:.1f}", "million/s")
     network = f"ResNet-50 on four cores, {found.instructions:,} instructions"
-    for what, seconds in (("costs", found.costs), ("tables", found.tables), ("the schedule itself", found.itself)):
+    for what, seconds in (
+        ("costs", found.costs),
+        ("tables", found.tables),
+        ("the schedule itself", found.itself),
+        ("another chip number, all of it", found.sweep),
+    ):
         shown.add_row(f"{network}: {what}", f"{1e3 * seconds:.1f}", "ms")
     for count, peak in found.peaks.items():
         shown.add_row(f"peak memory of `ratel time`, a loop of {count:,} copies", f"{peak / 1e6:.0f}", "MB")
@@ -69,40 +77,85 @@ def forms(measured: Measured) -> list[tuple[str, str]]:
     return [("", ""), *once]
 
 
-def rates(title: str, measured: list[Measured]) -> Table:
+def limits(host: Host) -> Table:
+    shown = table("limits of this host, one thread", [("what", "left"), ("", "right"), ("unit", "left")])
+    shown.add_row("the micro-kernel alone, in the first-level cache", number(host.products, 1), "GMAC/s")
+    for name, (size, rate) in host.copies.items():
+        shown.add_row(f"copies that read and write {size / 2**10:,.0f} KiB ({name})", number(rate, 1), "GB/s")
+    return shown
+
+
+def of_kind(kind: str, layers: list[Measured], host: Host | None) -> Table:
+    """Return the layers of a kind, each beside its fastest exact peer, and beside the least time on this host."""
+    columns = ("ratel fp32", "fp24, %", "peer", "", "to it, x", "bound", "by", "of it, %")
+    shown = table(
+        f"{kind}: rates of ratel and of the fastest exact onnxruntime; what bounds them here",
+        [
+            ("", "left"),
+            ("unit", "left"),
+            *((column, "left" if column in ("", "by") else "right") for column in columns),
+        ],
+    )
+    for one in layers:
+        rate, fp24 = one.rate("fp32"), one.ratio("fp24", "fp32")
+        least, what = host.bound(one.macs, one.moved) if host else (None, "-")
+        bound = one.work / least / 1e9 if least else None
+        shown.add_row(
+            one.name,
+            one.unit,
+            number(rate, 1),
+            number(fp24 and 100 * fp24, 0),
+            number(one.rate(one.peer) if one.peer else None, 1),
+            one.peer or "-",
+            number(one.of_peer(), 2),
+            number(bound, 1),
+            what,
+            number(rate and bound and 100 * rate / bound, 0),
+        )
+    return shown
+
+
+def bytes_moved(moves: list[Moved], host: Host | None) -> Table:
+    columns = [("instruction", "left"), ("KB", "right"), ("ratel, GB/s", "right"), ("numpy, GB/s", "right")]
+    shown = table("bytes read and written", [*columns, ("copies there, GB/s", "right"), ("of that, %", "right")])
+    for one in moves:
+        copied = one.moved / host.bound(0, one.moved)[0] / 1e9 if host else None
+        of_copies = copied and 100 * one.rate / copied
+        rates = (number(one.rate, 2), number(one.numpy, 2), number(copied, 1), number(of_copies, 0))
+        shown.add_row(one.name, f"{one.moved / 1e3:,.0f}", *rates)
+    return shown
+
+
+def rates(measured: list[Measured]) -> Table:
     headings = ["ratel fp32", "ratel fp24", *FORMS, "sgemm"]
     shown = table(
-        f"{title}: rates of ratel, of onnxruntime by types of activations and weights, and of numpy's sgemm",
-        [("", "left"), ("unit", "left"), *((heading, "right") for heading in headings)],
+        "networks: GMAC/s of ratel, of onnxruntime by types of activations and weights, and of numpy's sgemm",
+        [("", "left"), *((heading, "right") for heading in headings)],
     )
     for one in measured:
         for suffix, prefix in forms(one):
             keys = (f"{prefix}fp32", f"{prefix}fp24", *RIVALS)
-            shown.add_row(one.name + suffix, one.unit, *(number(one.rate(key), 1) for key in keys))
+            shown.add_row(one.name + suffix, *(number(one.rate(key), 1) for key in keys))
     return shown
 
 
-def ratios(title: str, measured: list[Measured], limit: float | None) -> Table:
+def ratios(measured: list[Measured], host: Host | None) -> Table:
+    columns = ("fastest exact", "to it, x", *(f"{rival}, x" for rival in RIVALS), "fp24, %", "L1, %")
     shown = table(
-        f"{title}: ratel's fp32 rate to onnxruntime's and sgemm's; its fp24 rate to that; that to the limit, L1",
-        [
-            ("", "left"),
-            *((f"{rival}, x", "right") for rival in RIVALS),
-            ("fp24, %", "right"),
-            ("L1, %", "right"),
-        ],
+        "networks: ratel's fp32 rate to others'; its fp24 rate to that; that to the micro-kernel's in L1",
+        [("", "left"), *((column, "right") for column in columns)],
     )
     for one in measured:
         for suffix, prefix in forms(one):
             key = f"{prefix}fp32"
-            rate = one.rate(key)
-            of_limit = 100 * rate / limit if rate and limit and one.unit == "GMAC/s" else None
-            fp24 = one.ratio(f"{prefix}fp24", key)
+            rate, fp24 = one.rate(key), one.ratio(f"{prefix}fp24", key)
             shown.add_row(
                 one.name + suffix,
+                one.peer or "-",
+                number(one.of_peer(key), 2),
                 *(number(one.ratio(key, rival), 2) for rival in RIVALS),
                 number(fp24 and 100 * fp24, 0),
-                number(of_limit, 0),
+                number(rate and host and 100 * rate / host.products, 0),
             )
     return shown
 

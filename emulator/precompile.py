@@ -3,38 +3,35 @@
 numba compiles one function at a time in a process, and the cache on disk is one for all processes. What the second does
 get done the first compiles itself, so nothing depends on it: without this file a run compiles what it misses, alone.
 
-All kernels of the tensor engine call the chain, which takes a third of the time of a first run. So the second process
-begins with that, and says when it is done, while the first compiles what does without: the rest of what conv and matmul
-need, and other engines' kernels. What the two compile after that is kernels, with the chain from the cache.
+Each process has about as much to do, the largest first. Nothing waits for anything but at the end: kernels ask for the
+chain by a name. What kernels have in common besides the first process compiles before all else, and the second finds it
+in the cache.
 """
 
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from emulator.execute.prepack import packing_jobs
 from emulator.execute.walkers import run_jobs
-from emulator.jit.cache import ROOT, home, is_kept
-from emulator.jit.jobs import Job, compile_all
-from emulator.jit.numba_private import pipeline
-from emulator.kernels.table import KERNELS, PRODUCTS, RUN_CHAIN, kernel_jobs
-from emulator.plan.load import load
-from emulator.timing.schedule import walk as schedule_walk
-from emulator.timing.timeline import schedule
-from isa.chip import DEFAULT_CHIP, load_chip
-from isa.instruction import build
-from isa.program import Core, Line, Program
+from emulator.jit.cache import ROOT, home
+from emulator.jit.jobs import Job, compile_all, make_all
+from emulator.jit.numba_private import is_known
+from emulator.kernels.table import KERNELS, PRODUCTS, RUN_CHAIN
+from emulator.timing.timeline import JOBS as SCHEDULE_JOBS
 from isa.table import MNEMONICS
 
-SCHEDULE = "the schedule"
-TENSOR_ENGINE = {job.name for job in kernel_jobs(row.opcode for row in MNEMONICS.values() if row.engine == "te")}
+SCHEDULE = SCHEDULE_JOBS[0].name
+# Kernels that have PRODUCTS in common.
+MULTIPLIES = {MNEMONICS[name].opcode for name in ("conv", "dwconv", "matmul")}
 # Seconds that functions take, about, once what they have in common is there; others take OTHERS.
-SECONDS = {"the loop over instructions": 1, SCHEDULE: 8}
-OTHERS = 3
-# What takes a second process to start; what the chain takes, and what products do with the packing of weights.
-START_SECONDS, CHAIN_SECONDS, PRODUCTS_SECONDS = 0.5, 5, 5
+SECONDS = {"the loop over instructions": 1, SCHEDULE: 8, RUN_CHAIN.name: 6, "the kernel of maxpool": 4}
+OTHERS = 2
+# What takes a second process to start; and what products do with the packing of weights.
+START_SECONDS, PRODUCTS_SECONDS = 0.5, 5
 _COMPILING = threading.Lock()
 
 
@@ -51,61 +48,65 @@ if hasattr(os, "register_at_fork"):
 def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> None:
     """Load from the cache, or compile, the kernels of these opcodes and the loop over instructions.
 
-    `on_compile` is called with the name of each before it is compiled. The schedule, which most runs need in the end,
-    is only handed to the second process.
+    `on_compile` is called with the name of each before it is compiled, and how far all are. The schedule, which most
+    runs need in the end, is only handed to the second process.
     """
     opcodes = list(opcodes)
     jobs = run_jobs(opcodes)
     # One thread at a time, or each would start a second process for the same functions.
     with _COMPILING:
-        missing = [job.name for job in jobs if not is_kept(job.function)]
+        missing = [job for job in jobs if not job.is_kept]
         # Plain numba would have both processes wait for each other.
-        if len(missing) > 1 and (os.cpu_count() or 1) > 1 and pipeline():
-            _compile_in_two(jobs, missing, packing_jobs(opcodes), on_compile)
+        if len(missing) > 1 and (os.cpu_count() or 1) > 1 and is_known():
+            before = [*packing_jobs(opcodes), *PRODUCTS] if MULTIPLIES.intersection(opcodes) else []
+            _compile_in_two(missing, [job for job in before if not job.is_kept], on_compile)
     compile_all(jobs, on_compile)
 
 
-def _compile_in_two(
-    jobs: Sequence[Job], missing: Sequence[str], packing: Sequence[Job], on_compile: Callable[[str], None] | None
-) -> None:
-    """Compile what is missing of some jobs, and the schedule, in this process and in another."""
-    chained = TENSOR_ENGINE.intersection(missing) and not is_kept(RUN_CHAIN.function)
-    before = [job for job in (*packing, *PRODUCTS) if packing and chained and not is_kept(job.function)]
-    schedules = [] if is_kept(schedule_walk) else [SCHEDULE]
-    handed_seconds = START_SECONDS + (CHAIN_SECONDS if chained else 0)
-    own, handed = shares([*missing, *schedules], handed_seconds, PRODUCTS_SECONDS if before else 0)
-    if chained:
-        handed = [RUN_CHAIN.name, *handed]
+def _compile_in_two(missing: Sequence[Job], before: Sequence[Job], on_compile: Callable[[str], None] | None) -> None:
+    """Compile what is missing, and the schedule, in this process and in another; here, something before all else."""
+    names = [job.name for job in missing] + ([] if SCHEDULE_JOBS[0].is_kept else [SCHEDULE])
+    own, handed = shares(names, START_SECONDS, PRODUCTS_SECONDS if before else 0)
     # A process takes longer to start than to compile what one of the smaller functions costs.
     if handed in ([], [SCHEDULE]):
         return
+    began, total, begun = time.monotonic(), len(before) + len(names), [0, 0]
     helper = _start(handed)
+
+    def listen() -> None:
+        for _ in helper.stdout if helper and helper.stdout else ():
+            begun[1] += 1
+
+    def say(name: str) -> None:
+        begun[0] += 1
+        if on_compile:
+            on_compile(f"{name}, {min(sum(begun), total)} of {total} after {time.monotonic() - began:.0f} s")
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
     try:
-        mine = [job for job in jobs if job.name in own]
-        compile_all((*before, *(job for job in mine if job.name not in TENSOR_ENGINE)), on_compile)
-        if helper and chained and helper.stdout:
-            helper.stdout.readline()
-        compile_all((job for job in mine if job.name in TENSOR_ENGINE), on_compile)
+        make_all(before, say)
+        make_all(sorted((job for job in missing if job.name in own), key=lambda job: own.index(job.name)), say)
         if helper:
-            helper.communicate()
+            helper.wait()
     finally:
         # Interrupted: nothing depends on what it would still compile.
         if helper and helper.poll() is None:
             helper.kill()
             helper.wait()
+        listener.join()
 
 
 def shares(names: Iterable[str], handed_seconds: float, own_seconds: float) -> tuple[list[str], list[str]]:
-    """Share out functions, so that this process and the other end together; return those of each.
+    """Share out functions, so that this process and the other end together; return those of each, the largest first.
 
-    The seconds are what each has to do anyway. The schedule, which this process has not been asked for, is handed over;
-    what needs no chain comes next, for this process has time until there is one.
+    The seconds are what each has to do anyway. The schedule, which this process has not been asked for, is handed over.
     """
     own: list[str] = []
     handed: list[str] = []
 
-    def order(name: str) -> tuple[bool, bool, int, str]:
-        return name != SCHEDULE, name in TENSOR_ENGINE, -SECONDS.get(name, OTHERS), name
+    def order(name: str) -> tuple[bool, float, str]:
+        return name != SCHEDULE, -SECONDS.get(name, OTHERS), name
 
     for name in sorted(names, key=order):
         if name == SCHEDULE or handed_seconds < own_seconds:
@@ -133,17 +134,11 @@ def _start(names: Sequence[str]) -> subprocess.Popen[bytes] | None:
 
 
 def main(names: Sequence[str]) -> None:
-    """Compile functions by name: the chain first, saying so in a line, then the others as they are named."""
-    if RUN_CHAIN.name in names:
-        compile_all([RUN_CHAIN])
-        print(RUN_CHAIN.name, flush=True)
-    jobs = {job.name: job for job in run_jobs(KERNELS)}
-    compile_all(jobs[name] for name in names if name in jobs)
-    if SCHEDULE in names:
-        # numba learns its types from a call.
-        core = Core((build("end"),), (Line("", 1, ""),), (), ())
-        chip = load_chip(DEFAULT_CHIP)
-        schedule(load(Program("nothing", chip, "hardware", (core,)), chip))
+    """Compile functions by name, as they are named; say so of each in a line before."""
+    jobs = {job.name: job for job in (*run_jobs(KERNELS), *SCHEDULE_JOBS)}
+    for name in names:
+        print(name, flush=True)
+        make_all(SCHEDULE_JOBS if name == SCHEDULE else [jobs[name]] if name in jobs else [])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Storage types of tensor elements."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 
 @dataclass(frozen=True)
 class DType:
-    """A storage type: `code` in encodings, `name` in text, `bytes` an element, `numpy` its host form.
+    """A storage type: `code` in encodings, `name` in text, `bytes` an element, `host` what NumPy calls it.
 
     `low` and `high` are the least and greatest values of an integer type, both 0 for a floating one.
     """
@@ -19,7 +19,16 @@ class DType:
     bytes: int
     low: int
     high: int
-    numpy: np.dtype[Any] = field(compare=False)
+    host: str = field(compare=False)
+
+    @cached_property
+    def numpy(self) -> np.dtype[Any]:
+        """Its host form. That of bfloat16 is not NumPy's own: what has it is loaded when it is asked for."""
+        if self.host == "bfloat16":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(self.host)
 
     @property
     def is_float(self) -> bool:
@@ -39,14 +48,14 @@ class DType:
         return self.name
 
 
-I8 = DType(1, "i8", 1, -128, 127, np.dtype("int8"))
-I32 = DType(2, "i32", 4, -(2**31), 2**31 - 1, np.dtype("<i4"))
-F32 = DType(3, "f32", 4, 0, 0, np.dtype("<f4"))
-U8 = DType(4, "u8", 1, 0, 255, np.dtype("uint8"))
-I16 = DType(5, "i16", 2, -(2**15), 2**15 - 1, np.dtype("<i2"))
+I8 = DType(1, "i8", 1, -128, 127, "int8")
+I32 = DType(2, "i32", 4, -(2**31), 2**31 - 1, "<i4")
+F32 = DType(3, "f32", 4, 0, 0, "<f4")
+U8 = DType(4, "u8", 1, 0, 255, "uint8")
+I16 = DType(5, "i16", 2, -(2**15), 2**15 - 1, "<i2")
 # Storage only: whoever computes with them converts them to float32 first, and rounds once to store.
-F16 = DType(6, "f16", 2, 0, 0, np.dtype("<f2"))
-BF16 = DType(7, "bf16", 2, 0, 0, np.dtype(ml_dtypes.bfloat16))
+F16 = DType(6, "f16", 2, 0, 0, "<f2")
+BF16 = DType(7, "bf16", 2, 0, 0, "bfloat16")
 
 DTYPES = {dtype.name: dtype for dtype in (I8, U8, I16, I32, F16, BF16, F32)}
 DTYPE_OF_CODE = {dtype.code: dtype for dtype in DTYPES.values()}

@@ -53,8 +53,10 @@ def word_format(row: Row) -> str:
     return "<BBxx" + "H" * len(row.operands) + attribute_format(row)[1:]
 
 
-for _row in TABLE.values():
-    assert struct.calcsize(word_format(_row)) <= WORD_BYTES, f"{_row.mnemonic} does not fit its word"
+# By opcode: programs have thousands of words.
+_WORDS = {row.opcode: struct.Struct(word_format(row)) for row in TABLE.values()}
+for _opcode, _word in _WORDS.items():
+    assert _word.size <= WORD_BYTES, f"{TABLE[_opcode].mnemonic} does not fit its word"
 
 
 def fetched_bytes(instruction: Instruction) -> int:
@@ -76,9 +78,7 @@ def encode(code: Sequence[Instruction]) -> tuple[bytes, bytes]:
         if len(table) > 0xFFFF:
             raise ObjectError("the code has more than 65535 distinct operands", "use hardware loops")
         elements = [element for value in instruction.attributes for element in value]
-        fields = struct.pack(
-            word_format(instruction.row), instruction.opcode, instruction.waits, *references, *elements
-        )
+        fields = _WORDS[instruction.opcode].pack(instruction.opcode, instruction.waits, *references, *elements)
         words += fields.ljust(WORD_BYTES, b"\0")
     return bytes(words), b"".join(encode_operand(operand) for operand in table)
 
@@ -121,7 +121,7 @@ def decode_word(word: bytes, table: Sequence[Operand], index: int) -> Instructio
         raise ObjectError(f"instruction {index}: unknown opcode {word[0]:#04x}")
     if word[1] >> len(ENGINES):
         raise ObjectError(f"instruction {index}: unknown wait bits {word[1]:#04x}")
-    fields = struct.unpack_from(word_format(row), word)
+    fields = _WORDS[row.opcode].unpack_from(word)
     operands: list[Operand | None] = []
     for reference in fields[2 : 2 + len(row.operands)]:
         if reference > len(table):

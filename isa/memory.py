@@ -6,7 +6,6 @@ that come one after the other and stay are added up by `hold`.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -49,21 +48,27 @@ def size_of(text: str) -> int:
     return int(digits) * UNITS[unit]
 
 
-@contextmanager
-def limited(limit: int | None) -> Iterator[None]:
+class limited:
     """Hold needs against `limit` bytes inside; None leaves the limit, and what is held of it, as they are.
 
     What is held inside is let go at the end. Raises InputError for no number of bytes.
     """
-    if limit is not None and not (isinstance(limit, int) and limit > 0):
-        raise InputError(f"{shown(limit)} is no limit of memory", "give a number of bytes, 1 or greater")
-    before = _LIMIT.set(_LIMIT.get() if limit is None else limit)
-    held = _HELD.set(_HELD.get() if limit is None else (0, 0))
-    try:
-        yield
-    finally:
-        _HELD.reset(held)
-        _LIMIT.reset(before)
+
+    # Each run enters one: a generator would take twice the time.
+    __slots__ = ("_before", "_held", "_limit")
+
+    def __init__(self, limit: int | None) -> None:
+        if limit is not None and not (isinstance(limit, int) and limit > 0):
+            raise InputError(f"{shown(limit)} is no limit of memory", "give a number of bytes, 1 or greater")
+        self._limit = limit
+
+    def __enter__(self) -> None:
+        self._before = _LIMIT.set(_LIMIT.get() if self._limit is None else self._limit)
+        self._held = _HELD.set(_HELD.get() if self._limit is None else (0, 0))
+
+    def __exit__(self, *of_error: object) -> None:
+        _HELD.reset(self._held)
+        _LIMIT.reset(self._before)
 
 
 def hold(size: int, taken: bool = True) -> None:

@@ -5,6 +5,7 @@ The rows stand in rows_tensor.py, rows_pool.py, rows_memory.py and rows_sequence
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, U8, DType
@@ -70,7 +71,7 @@ class AttributeSpec:
     identity: bool = False
     declared: str = ""
 
-    @property
+    @cached_property
     def count(self) -> int:
         return max(1, len(self.names))
 

@@ -31,7 +31,10 @@ def main() -> int:
     gc.set_threshold(100_000)
     from ratel.cli.main import main
 
-    return main()
+    status = main()
+    # Nor is it looked through as the process ends, which takes an eighth.
+    gc.freeze()
+    return status
 
 
 if __name__ == "__main__":

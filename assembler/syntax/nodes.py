@@ -1,16 +1,20 @@
-"""The syntax tree: what the parser makes of a line, before names, numbers and words mean anything."""
+"""The syntax tree: what the parser makes of a line, before names, numbers and words mean anything.
+
+Nothing changes a node. They are not `frozen` since to make so many classes of that kind takes three times as long: 7 ms
+of each `ratel asm`.
+"""
 
 from dataclasses import dataclass
 
 from assembler.syntax.diagnostics import Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Node:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Word(Node):
     """A name or a keyword by itself; `quoted` where it was written as a text."""
 
@@ -18,27 +22,27 @@ class Word(Node):
     quoted: bool = False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Number(Node):
     text: str
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Text(Node):
     value: str
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Reference(Node):
     name: str
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Negative(Node):
     value: "Value"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Chain(Node):
     """`first` followed by operators of one precedence and their right-hand sides."""
 
@@ -46,7 +50,7 @@ class Chain(Node):
     rest: tuple[tuple[Word, "Value"], ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Range(Node):
     """`start : stop : step`; with `length`, stop is the number of elements: `start : +length`."""
 
@@ -56,13 +60,13 @@ class Range(Node):
     step: "Value | None"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Sliced(Node):
     name: Word
     indices: tuple["Value | Range", ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Raw(Node):
     """An operand that no tensor names: type, shape, memory, address; strides, and the size of a compressed one."""
 
@@ -74,12 +78,12 @@ class Raw(Node):
     stored: "Value | None"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Tuple(Node):
     items: tuple["Value", ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class List(Node):
     items: tuple["Value", ...]
 
@@ -87,7 +91,7 @@ class List(Node):
 Value = Number | Text | Reference | Negative | Chain | Sliced | Raw | Tuple | List
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Setting(Node):
     """`.chip`, `.name`, `.order` and `.scales`: one word for the whole program.
 
@@ -99,32 +103,32 @@ class Setting(Node):
     changes: tuple["Clause", ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Tasks(Node):
     """`.tasks COUNT`."""
 
     count: Value
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Constant(Node):
     name: Word
     value: Value
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Include(Node):
     path: Text
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class CoreSection(Node):
     """`.core NUMBER`: what follows is of that core."""
 
     number: Value
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Synchroniser(Node):
     """`.semaphore NAME` or `.barrier NAME`."""
 
@@ -132,7 +136,7 @@ class Synchroniser(Node):
     name: Word
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Clause(Node):
     """A setting of a tensor or a check: `scale=`, `in`, `at`, `axes=`, `buffers=`, `compressed` (its own value), ...
 
@@ -143,7 +147,7 @@ class Clause(Node):
     value: "Value | Word"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Tensor(Node):
     """A declaration; `.data` (initial bytes without a name) has an empty name."""
 
@@ -155,7 +159,7 @@ class Tensor(Node):
     data: Value | None
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Check(Node):
     output: Word
     kind: Word
@@ -163,41 +167,41 @@ class Check(Node):
     settings: tuple[Clause, ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Parameter(Node):
     name: Word
     default: Value | None
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Macro(Node):
     name: Word
     parameters: tuple[Parameter, ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class EndMacro(Node):
     pass
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Repeat(Node):
     counter: Word
     count: Value
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class EndRepeat(Node):
     pass
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Argument(Node):
     name: Word | None
     value: Value
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Instruction(Node):
     """An instruction or a call of a macro; `span` is the mnemonic with its waits and arguments."""
 
@@ -206,7 +210,7 @@ class Instruction(Node):
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Broken(Node):
     """A line that did not parse, and has been reported; its words tell what it would have declared or opened."""
 

@@ -3,7 +3,8 @@
 What `fused` fuses is the same for every input. A product's last stage multiplies by m and rounds to 8 bits, and a
 function of these is a table: EW1 multiplies by the same m, the table's index is rounded as the 8 bits are, and its
 offset is their zero point. A table that is a Relu is `relu`. Integers that are widened for floats are widened by the
-instruction that reads them, where it rounds the product on its own.
+instruction that reads them, where it rounds the product on its own. What floats go through next, in later stages of the
+chain than the step that makes them, that step does as well: each stage rounds as it did.
 
 `joined` is for who asks for it: a sum takes a product before that is rounded to 8 bits.
 """
@@ -28,6 +29,14 @@ SCALED_FIRST = ("mul", "max", "min", "div")
 BEFORE_TABLE = frozenset(
     ("stride", "pad", "dilation", "groups", "x_zero", "w_zero", "ew2_zero", "out_zero", "transpose_x", "transpose_w")
 )
+# The stages of the chain by the names that they have in a step: what is in none is the product, or the function, SF.
+STAGES: tuple[frozenset[str], ...] = (
+    frozenset(("ew1_scale", "ew1_bias")),
+    frozenset((*SECOND, "ew2_scale", "ew2_zero")),
+    frozenset(),
+    frozenset(("ew3_scale", "out_zero", "zero_first")),
+)
+OF_PRODUCT = BEFORE_TABLE - {"ew2_zero", "out_zero"} | {"out", "x", "w", "bias"}
 Changes = dict[Step, Step | None]
 
 
@@ -54,7 +63,7 @@ class _Uses:
 
 def fused(plan: Plan) -> Plan:
     """Return a plan that makes the same bits by fewer instructions; it says what was fused, what was not, and why."""
-    return _in_place(_widened(_rectified(_looked_up(_needed(plan)))))
+    return _in_place(_chained(_widened(_rectified(_looked_up(_needed(plan))))))
 
 
 def _needed(plan: Plan) -> Plan:
@@ -249,6 +258,57 @@ def _with_widened(reader: Step, step: Step) -> Step | None:
     if step.attributes.get("x_zero"):
         attributes[zero] = step.attributes["x_zero"]
     return Step("eltwise", operands, attributes, reader.node)
+
+
+def _chained(plan: Plan) -> Plan:
+    """Let what makes floats take them through the later stages that the one step which reads them has."""
+    uses, changes = _Uses(plan), Changes()
+    done = []
+    for step in plan.steps:
+        x = step.operands.get("x")
+        made = uses.maker(x) if step.mnemonic == "eltwise" and x is not None and x.dtype == "f32" else None
+        if made is None or made in changes or made.mnemonic not in (*PRODUCTS, "eltwise"):
+            continue
+        if (chained := _with_stages(uses, made, step)) is not None:
+            changes |= {made: None, step: chained}
+            done.append(_names(made.node, step.node))
+    return _chained(_changed(plan, changes, done, [])) if changes else plan
+
+
+def _with_stages(uses: _Uses, made: Step, step: Step) -> Step | None:
+    """Return a step that does what both do; None where a stage is taken, or something lies in another order."""
+    x, reads = step.operands["x"], [view.tensor for view in step.reads()]
+    if uses.is_shared(x.tensor) or reads.count(x.tensor) > 1 or max(_stages(made)) >= min(_stages(step)):
+        return None
+    # In the place of the step it reads what it read in its own.
+    if any(view.tensor.kind == "local" and len(uses.makers.get(view.tensor, ())) > 1 for view in made.reads()):
+        return None
+    if x.shape != step.out.shape or _zero(step, "x_zero") or (out := _over(made.out, x, step.out)) is None:
+        return None
+    operands = {**made.operands, "out": out}
+    for name in step.operands.keys() - {"out", "x"}:
+        view = step.operands[name]
+        if name in SECOND:
+            alike = view.shape == x.shape
+            if not alike and view.elements > 1:
+                return None
+            ones = (1,) * len(made.out.shape)
+            moved = _over(made.out, x, view) if alike else View(view.tensor, view.offset, ones, ones)
+            if moved is None:
+                return None
+            view = moved
+        elif view.elements > 1 and made.out.shape[-1] != x.shape[-1]:
+            return None
+        operands[name] = view
+    return Step(made.mnemonic, operands, {**made.attributes, **step.attributes}, step.node)
+
+
+def _stages(step: Step) -> set[int]:
+    """Return the numbers of the stages that a step has: 0 is the product, 1 to 4 EW1, EW2, SF and EW3."""
+    found = {0}
+    for name in (step.operands.keys() | step.attributes.keys()) - OF_PRODUCT:
+        found.add(next((k for k, names in enumerate(STAGES, 1) if name in names), 3))
+    return found if step.mnemonic != "eltwise" or found == {0} else found - {0}
 
 
 def _in_place(plan: Plan) -> Plan:

@@ -29,13 +29,25 @@ END_WORD_BYTES = ALIGNMENT
 
 
 class Needs(NamedTuple):
-    """The bytes that a session takes: those it keeps, and those of its longest instruction while it runs."""
+    """The bytes that a session takes: those it keeps, those of its longest instruction while it runs, and results.
+
+    Those are the outputs of one task, and the tensors that are dumped.
+    """
 
     kept: int
     working: int
+    outputs: int
+    dumped: int
 
 
-def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]], poison: bool, threads: int) -> Needs:
+def check_needs(
+    plan: Plan,
+    arena_bytes: int,
+    packed: Collection[tuple[int, int]],
+    dumped: Iterable[Symbol],
+    poison: bool,
+    threads: int,
+) -> Needs:
     """Return what a session of a plan takes, before it does; raise Trap where that, and its outputs, are too much.
 
     `arena_bytes` are those of the memories and the packed weights, which those `packed` use: (core, index). What
@@ -52,28 +64,28 @@ def check_needs(plan: Plan, arena_bytes: int, packed: Collection[tuple[int, int]
     memories = plan.arena_bytes if poison else touched_bytes(plan)
     weights = max(arena_bytes - plan.arena_bytes, 0)
     working = threads * scratch if scratch > SCRATCH_BYTES else 0
+    outputs = sum(symbol.bytes for _, symbol in plan.program.of_kind("output"))
     check_room(
         plan,
         {
             "the program's memories": memories,
             "its weights as products take them": weights,
-            **_outputs(plan),
+            **_outputs(plan, outputs),
             f"the working memory of {place}": working,
         },
     )
-    return Needs(memories + weights, working)
+    return Needs(memories + weights, working, outputs, sum(symbol.bytes for symbol in dumped))
 
 
-def check_outputs(plan: Plan, dumped: Iterable[tuple[int, Symbol]]) -> int:
+def check_outputs(plan: Plan, needs: Needs) -> int:
     """Return the bytes of the outputs of all tasks, and of what is dumped; raise Trap where there is not the memory."""
-    needs = {**_outputs(plan), "tensors that are dumped": sum(symbol.bytes for _, symbol in dumped)}
-    check_room(plan, needs)
-    return sum(needs.values())
+    results = {**_outputs(plan, needs.outputs), "tensors that are dumped": needs.dumped}
+    check_room(plan, results)
+    return sum(results.values())
 
 
-def _outputs(plan: Plan) -> dict[str, int]:
-    size = plan.tasks * sum(symbol.bytes for _, symbol in plan.program.of_kind("output"))
-    return {f"outputs of {plan.tasks:,} tasks" if plan.tasks > 1 else "outputs": size}
+def _outputs(plan: Plan, of_task: int) -> dict[str, int]:
+    return {f"outputs of {plan.tasks:,} tasks" if plan.tasks > 1 else "outputs": plan.tasks * of_task}
 
 
 def check_room(plan: Plan, needs: Mapping[str, int]) -> None:
@@ -108,11 +120,16 @@ def enough_memory(plan: Plan) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        copies = plan.tasks * sum(symbol.bytes for kind in BUFFERED for _, symbol in plan.program.of_kind(kind))
-        raise Trap(
-            f"the program needs {plan.arena_bytes} bytes of memory, and {copies} for its inputs and outputs, "
-            "which this computer cannot give"
-        ) from error
+        raise not_enough(plan) from error
+
+
+def not_enough(plan: Plan) -> Trap:
+    """Return that there is not the memory for a plan's arena and copies of tensors."""
+    copies = plan.tasks * sum(symbol.bytes for kind in BUFFERED for _, symbol in plan.program.of_kind(kind))
+    return Trap(
+        f"the program needs {plan.arena_bytes} bytes of memory, and {copies} for its inputs and outputs, "
+        "which this computer cannot give"
+    )
 
 
 def open_arena(plan: Plan, poison: int | None = None, size: int = 0) -> np.ndarray:

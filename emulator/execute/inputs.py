@@ -100,6 +100,9 @@ def convert(symbol: Symbol, value: Any, tasks: int = 1) -> np.ndarray:
     The value is in the host's order, and what is returned in that of the declaration.
     Raises Trap where there is not the memory for what is made of it.
     """
+    is_array = isinstance(value, np.ndarray) and value.shape == symbol.shape and not symbol.axes
+    if is_array and value.dtype == symbol.dtype.numpy and value.flags.c_contiguous:
+        return value
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:

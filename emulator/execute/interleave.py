@@ -20,7 +20,7 @@ from emulator.execute.arena import check_room
 from emulator.execute.session import Execution, Session
 from emulator.execute.stepping import Observer, Stepping
 from emulator.plan.deadlock import deadlock_trap
-from emulator.plan.load import beside_result, shares_bytes
+from emulator.plan.layout import beside_result, shares_bytes
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import overlap_trap
 from isa.diagnostic import Place

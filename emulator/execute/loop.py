@@ -13,13 +13,12 @@ address that follows a counter or pair of tensors that may overlap.
 """
 
 from enum import IntEnum, auto
-from typing import Any
 
 import numpy as np
 
 from emulator.execute.spin_barrier import SpinBarrier, meet
 from emulator.jit.arrays import Bytes, Columns, Matrix, Row, Words
-from emulator.jit.compile import hot, inner, types
+from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import borrowed, call_kernel
 from emulator.plan.barriers import met
 from emulator.plan.row import FIELDS, Call, Field
@@ -100,12 +99,12 @@ class CoreState(Columns):
 class Walk(Columns):
     """What `walk` keeps of all cores between calls."""
 
-    # Whose turn it is; instructions done.
+    # Whose turn it is; meetings of the walkers; whether walker 0 has done anything alone since the last.
     TURN = auto()
-    DONE = auto()
-    # Meetings of the walkers; whether walker 0 has done anything alone since the last.
     MEETINGS = auto()
     ALONE = auto()
+    # Instructions done, over all tasks.
+    DONE = auto()
 
 
 class WalkStop(Columns):
@@ -120,11 +119,6 @@ class WalkStop(Columns):
     TRAPPED = auto()
     LEFT = auto()
     NO_MEMORY = auto()
-
-
-@hot
-def nothing(arena: Bytes, row: Row) -> None:
-    """The kernel of opcodes that a program does not use."""
 
 
 @hot
@@ -147,8 +141,8 @@ def walk(
     walkers: int,
     passing: bool,
     budget: int,
-) -> WalkStop:
-    """Go on with the core whose turn it is until the budget is used up; return why it stopped.
+) -> int:
+    """Go on with the core whose turn it is until the budget is used up; return why it stopped, a WalkStop.
 
     `rows` is a copy of `plan_rows` whose addresses follow the counters. The walk stops before an instruction whose
     STOP is set, but for the first one if `passing`, and before one whose watch has a distance that is not `known`.
@@ -268,9 +262,8 @@ def holds(values: Row, value: int) -> bool:
     return False
 
 
-def signature() -> Any:
-    """Return the signature of `walk`."""
-    table, column = types.int64[:, ::1], types.int64[::1]
-    shared = types.uint8[::1], *(table,) * 6, column
-    own = *(table,) * 3, *(column,) * 2, types.int64, types.int64
-    return types.IntEnumMember(WalkStop, types.int64)(column, *shared, *own, types.boolean, types.int64)
+# Its types; a number is returned, for to make a member of it takes Python a microsecond.
+SIGNATURE = (
+    "int64(int64[::1], uint8[::1], {table}, {table}, {table}, {table}, {table}, {table}, int64[::1], "
+    "{table}, {table}, {table}, int64[::1], int64[::1], int64, int64, boolean, int64)"
+).format(table="int64[:,::1]")

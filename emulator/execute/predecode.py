@@ -7,7 +7,7 @@ import numpy as np
 
 from emulator.execute.loop import RESULT_SLOT, AddressTerm, Decoded, Stop, Watch
 from emulator.jit.arrays import Matrix
-from emulator.plan.load import beside_result
+from emulator.plan.layout import beside_result
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.row import FIELDS, Field, starts
 

@@ -12,22 +12,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emulator.execute.arena import ALIGNMENT
-from emulator.jit.compile import types
 from emulator.jit.jobs import Job, compile_all
+from emulator.kernels.depthwise import pack_taps, pixels_of_run, taps_bytes
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
 from emulator.plan.plan import Plan
 from emulator.plan.row import Call
 from emulator.plan.scratch import MOST_SCRATCH, scratch_bytes, width_of
-from isa.dtypes import I16
+from isa.dtypes import I8, I16
 from isa.instruction import Instruction
 from isa.operand import Operand, region
 from isa.table import MNEMONICS
 
-BYTES, ROW, PLACE = types.uint8[::1], types.int64[::1], types.int64
+BYTES, ROW, PLACE = "uint8[::1]", "int64[::1]", "int64"
 # What packs the weights of each instruction; and which attributes change the packed form.
 PACKERS = {
-    "conv": (pack_filters, types.void(BYTES, ROW, BYTES, PLACE), ("groups", "w_zero")),
-    "matmul": (pack_right, types.void(BYTES, ROW, PLACE, BYTES, PLACE), ("transpose_w", "w_zero")),
+    "conv": (pack_filters, f"void({BYTES}, {ROW}, {BYTES}, {PLACE})", ("groups", "w_zero")),
+    "dwconv": (pack_taps, f"void({BYTES}, {ROW}, {BYTES}, {PLACE})", ("stride", "w_zero")),
+    "matmul": (pack_right, f"void({BYTES}, {ROW}, {PLACE}, {BYTES}, {PLACE})", ("transpose_w", "w_zero")),
 }
 
 
@@ -56,7 +57,7 @@ def constant_weights(plan: Plan) -> tuple[list[ConstantWeight], int]:
             key = (core, w, mnemonic, *(instruction.attribute(name) for name in PACKERS[mnemonic][2]))
             if key not in found:
                 found[key] = ConstantWeight(mnemonic, end)
-                end += _packed_bytes(instruction, w)
+                end += -(-_packed_bytes(instruction, w) // ALIGNMENT) * ALIGNMENT
             found[key].users.append((core, k))
     return list(found.values()), end
 
@@ -72,10 +73,10 @@ def pack_weights(
         packer = PACKERS[weight.mnemonic][0]
         compile_all([_packing_job(weight.mnemonic)], on_compile)
         first = row_of(*weight.users[0])
-        if weight.mnemonic == "conv":
-            packer(arena, first, arena, weight.at)
-        else:
+        if weight.mnemonic == "matmul":
             packer(arena, first, 0, arena, weight.at)
+        else:
+            packer(arena, first, arena, weight.at)
         for user in weight.users:
             row_of(*user)[Call.PACKED_W] = weight.at
 
@@ -92,6 +93,11 @@ def _packing_job(mnemonic: str) -> Job:
 
 def _packed_bytes(instruction: Instruction, w: Operand) -> int:
     groups = 1
+    if instruction.row.mnemonic == "dwconv":
+        height, width, channels = w.shape[-3:]
+        run = pixels_of_run.py_func(channels, instruction.attribute("stride")[1])
+        single = w.dtype == I8 and instruction.attribute("w_zero")[0] == 0
+        return int(taps_bytes.py_func(height, width, run * channels, single))
     if instruction.row.mnemonic == "conv":
         groups = int(instruction.attribute("groups")[0])
         columns, k = w.shape[0] // groups, w.elements // w.shape[0]
@@ -103,8 +109,10 @@ def _packed_bytes(instruction: Instruction, w: Operand) -> int:
 
 
 def _many(mnemonic: str, w: Operand) -> bool:
-    """Return whether a weight would take far more memory in packed form: a batch of matrices, or elements repeated."""
+    """Return whether a weight has no packed form, or one of far more memory: a batch of matrices, repeated elements."""
     first, last = w.span()
+    if mnemonic == "dwconv" and w.dtype == I16:
+        return True
     repeated = not w.stored and w.elements * w.dtype.bytes > last - first
     return repeated or (mnemonic == "matmul" and w.elements != w.shape[-1] * w.shape[-2])
 

@@ -23,7 +23,7 @@ from emulator.execute.arena import (
     check_needs,
     check_outputs,
     copy_out,
-    enough_memory,
+    not_enough,
     open_arena,
     tensor,
 )
@@ -74,7 +74,10 @@ class Runner(Protocol):
 
 
 class _Laid(NamedTuple):
-    """A plan with its memories, the walkers of its code, and what is dumped: the tensors, and the moments when."""
+    """A plan with its memories, the walkers of its code, and what is dumped: the tensors, and the moments when.
+
+    Of each input and output it has the tensors of its buffers, views of the arena.
+    """
 
     plan: Plan
     arena: np.ndarray
@@ -82,6 +85,8 @@ class _Laid(NamedTuple):
     wanted: list[tuple[int, Symbol]]
     moments: list[tuple[int, int] | None]
     needs: Needs
+    inputs: list[tuple[Symbol, list[np.ndarray]]]
+    outputs: list[tuple[Symbol, list[np.ndarray]]]
 
 
 class Session:
@@ -137,13 +142,21 @@ class Session:
         """Return a plan with its memories, as its program has them."""
         weights, arena_bytes = constant_weights(plan)
         users = [user for weight in weights for user in weight.users]
-        needs = check_needs(plan, arena_bytes, users, self._poison is not None, self._threads)
-        arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES + END_WORD_BYTES)
         wanted = [_wanted(plan, dump) for dump in self._dumps]
+        dumped = (symbol for _, symbol in wanted)
+        needs = check_needs(plan, arena_bytes, users, dumped, self._poison is not None, self._threads)
+        arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES + END_WORD_BYTES)
         moments = [_moment(plan, dump, *place) for dump, place in zip(self._dumps, wanted, strict=True)]
         stops = [at for at in moments if at is not None]
         walkers = Walkers(plan, arena, weights, stops, self._threads, self._on_compile)
-        return _Laid(plan, arena, walkers, wanted, moments, needs)
+        inputs, outputs = (
+            [
+                (symbol, [tensor(arena, plan, core, symbol, k) for k in range(min(symbol.buffers, plan.tasks))])
+                for core, symbol in plan.program.of_kind(kind)
+            ]
+            for kind in ("input", "output")
+        )
+        return _Laid(plan, arena, walkers, wanted, moments, needs, inputs, outputs)
 
     def _extend(self, plan: Plan) -> None:
         """Go on with the plan of a longer stream, on the memories as they are: its addresses may reach further.
@@ -221,23 +234,26 @@ class Session:
         on_progress: Callable[[int, int], None] | None,
         runner: Runner,
     ) -> Execution:
-        (_, arena, walkers, wanted, moments, needs), program, last = self._laid, plan.program, plan.tasks - 1
-        with enough_memory(plan), limited(None):
-            hold(needs.kept, taken=self._has_run)
-            hold(needs.working, taken=False)
-            hold(check_outputs(plan, wanted), taken=False)
-            prepared = prepare(program, inputs, plan.tasks)
-            taken = [symbol for _, symbol in program.of_kind("output")]
-            outputs = {s.name: np.empty((plan.tasks, *s.host_shape), s.dtype.numpy) for s in taken}
-        shapes = {symbol.name: symbol.shape for _, symbol in program.of_kind("input")}
-        is_batch = plan.tasks > 1 or any(value.ndim > len(shapes[name]) for name, value in prepared.items())
-        batches = {name: np.broadcast_to(value, (plan.tasks, *shapes[name])) for name, value in prepared.items()}
+        laid, last = self._laid, plan.tasks - 1
+        walkers, wanted, moments = laid.walkers, laid.wanted, laid.moments
+        try:
+            with limited(None):
+                hold(laid.needs.kept, taken=self._has_run)
+                hold(laid.needs.working, taken=False)
+                hold(check_outputs(plan, laid.needs), taken=False)
+                prepared = prepare(plan.program, inputs, plan.tasks)
+                outputs = {s.name: np.empty((plan.tasks, *s.host_shape), s.dtype.numpy) for s, _ in laid.outputs}
+        except MemoryError as error:
+            raise not_enough(plan) from error
+        is_batch = plan.tasks > 1
+        for symbol, _ in laid.inputs:
+            is_batch |= prepared[symbol.name].ndim > len(symbol.shape)
         shown: dict[int, np.ndarray] = {}
 
         def show(task: int) -> None:
             for k, (dump, at) in enumerate(zip(self._dumps, moments, strict=True)):
                 if task == last and at == walkers.at and walkers.counters[1] == dump.iteration:
-                    shown[k] = copy_out(arena, self.plan, *wanted[k], task)
+                    shown[k] = copy_out(laid.arena, laid.plan, *wanted[k], task)
 
         self._has_run = True
         before = runner.done
@@ -246,18 +262,19 @@ class Session:
             total = sum(part.core.executions for part in plan.cores) * plan.tasks
             progress = Progress(lambda: on_progress(runner.done - before, total))
         for task in range(plan.tasks):
-            for core, symbol in program.of_kind("input"):
-                tensor(arena, self.plan, core, symbol, task)[...] = batches[symbol.name][task]
+            for symbol, buffers in laid.inputs:
+                value = prepared[symbol.name]
+                buffers[task % len(buffers)][...] = value[task] if value.ndim > len(symbol.shape) else value
             try:
                 runner.compute(task, partial(show, task), progress)
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(self._so_far(plan, task, runner.done - before, runner.places))
                 raise
-            for core, symbol in program.of_kind("output"):
-                outputs[symbol.name][task] = symbol.to_host(tensor(arena, self.plan, core, symbol, task))
+            for symbol, buffers in laid.outputs:
+                outputs[symbol.name][task] = symbol.to_host(buffers[task % len(buffers)])
         for k, dump in enumerate(self._dumps):
             if dump.iteration is None:
-                shown[k] = copy_out(arena, self.plan, *wanted[k], last)
+                shown[k] = copy_out(laid.arena, laid.plan, *wanted[k], last)
         if not is_batch:
             outputs = {name: batch[0] for name, batch in outputs.items()}
         return Execution(outputs, [shown[k] for k in range(len(self._dumps))], runner.done - before)

@@ -20,6 +20,7 @@ from emulator.execute.arena import END_WORD_BYTES, SCRATCH_BYTES, enough_memory
 from emulator.execute.loop import (
     KNOWN,
     NO_DISTANCE,
+    SIGNATURE,
     CoreState,
     Decoded,
     Kind,
@@ -27,8 +28,6 @@ from emulator.execute.loop import (
     Walk,
     WalkStop,
     Watch,
-    nothing,
-    signature,
     walk,
 )
 from emulator.execute.predecode import flat, watched
@@ -36,10 +35,11 @@ from emulator.execute.prepack import ConstantWeight, pack_weights
 from emulator.execute.spin_barrier import SPIN_BARRIER_WORDS, SpinBarrier
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job, addresses_of, compile_all
+from emulator.jit.objects import Entry, words_of
 from emulator.kernels.stripes import in_stripes
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
 from emulator.plan.deadlock import deadlock_trap
-from emulator.plan.load import shares_bytes
+from emulator.plan.layout import shares_bytes
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
 from emulator.plan.plan import Plan
 from emulator.plan.row import Call, starts
@@ -52,6 +52,7 @@ from isa.table import MNEMONICS
 # The first instruction may be a long one.
 FIRST_BUDGET, MOST_BUDGET = 1, 10**9
 MOST_THREADS = 256
+STRIPES = Job("stripes of wide results", in_stripes, KERNEL)
 KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
     MNEMONICS["loop"].opcode: Kind.OPENS,
     MNEMONICS["brnz"].opcode: Kind.CLOSES,
@@ -74,7 +75,7 @@ def count_threads(threads: object) -> int:
 
 def run_jobs(opcodes: Iterable[int]) -> list[Job]:
     """Return what a run of these opcodes needs compiled: their kernels, then the loop over instructions."""
-    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, signature())]
+    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, SIGNATURE)]
 
 
 class Progress:
@@ -106,7 +107,7 @@ class _Given(NamedTuple):
 class _Walker:
     """Walker `number` of some: what it alone changes, beside the arena. `given` is what all of them share."""
 
-    def __init__(self, number: int, walkers: int, compiled: Callable[..., WalkStop], plan: Plan, given: _Given) -> None:
+    def __init__(self, number: int, walkers: int, compiled: Entry, plan: Plan, given: _Given) -> None:
         self._compiled, self._given = compiled, given
         self.rows = given.rows.copy()
         self.rows[:, [Call.SCRATCH, Call.SCRATCH_END]] += number * SCRATCH_BYTES
@@ -116,20 +117,25 @@ class _Walker:
         self.arrivals = np.zeros_like(given.users)
         self.signals = np.zeros(len(plan.program.semaphores), np.int64)
         self.progress = np.zeros(len(Walk), np.int64)
-        self._own = self.rows, self.states, self.arrivals, self.signals, self.progress, number, walkers
+        own = self.rows, self.states, self.arrivals, self.signals, self.progress, number, walkers
+        # The last two, which change, are `passing` and the budget.
+        self._words = words_of([*given, *own, False, 0])
+        # What a task begins with as 0: all but how many instructions are done.
+        self._cleared = self.states, self.arrivals, self.signals, self.progress[: Walk.DONE], self.rows[:, Call.STATUS]
+        self._done = self.progress[Walk.DONE :]
+        self._places, self._tasks = self.states[:, CoreState.AT], self.states[:, CoreState.COUNTERS + TASK_COUNTER]
 
     def begin(self, task: int, starts: Sequence[int]) -> None:
         """Set out on a task, whatever ran before, to its end or not."""
-        done = self.progress[Walk.DONE]
-        for left in (self.states, self.arrivals, self.signals, self.progress, self.rows[:, Call.STATUS]):
-            left[...] = 0
-        self.progress[Walk.DONE] = done
-        self.states[:, CoreState.AT], self.states[:, CoreState.COUNTERS + TASK_COUNTER] = starts, task
+        for left in self._cleared:
+            left.fill(0)
+        self._places[:], self._tasks[:] = starts, task
 
-    def go(self, budget: int, passing: bool) -> WalkStop:
+    def go(self, budget: int, passing: bool) -> int:
         """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
+        self._words[-2:] = passing, budget
         try:
-            return self._compiled(*self._given, *self._own, passing, budget)
+            return self._compiled.at(self._words)
         except MemoryError:
             self._given.meeting[SpinBarrier.FAILED] = 1
             return WalkStop.NO_MEMORY
@@ -140,13 +146,23 @@ class _Walker:
         states, progress = np.zeros_like(self.states[:1]), np.zeros_like(self.progress)
         one = given._replace(rows=rows, code=code, terms=none, watches=none, known=none, users=none)
         own = rows, states, np.zeros_like(none), np.zeros(0, np.int64), progress, 0, 1
-        why = WalkStop.PAUSED
+        why: int = WalkStop.PAUSED
         while why == WalkStop.PAUSED:
             try:
                 why = self._compiled(*one, *own, False, MOST_BUDGET)
             except MemoryError:
                 why = WalkStop.NO_MEMORY
         return None if why == WalkStop.STUCK else int(states[0, CoreState.AT])
+
+    @property
+    def places(self) -> list[int]:
+        """The next instruction of each core, counted through all cores."""
+        return self._places.tolist()
+
+    @property
+    def done(self) -> int:
+        """How many instructions of engines it has run, over all tasks."""
+        return self._done.item()
 
     @property
     def turn(self) -> int:
@@ -177,10 +193,10 @@ class Walkers:
     ) -> None:
         """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
         used = plan.opcodes
-        compiled = compile_all(run_jobs(used), on_compile)[-1]
-        nothing.compile(KERNEL)
+        compile_all(run_jobs(used), on_compile)
         self._plan, self._arena = plan, arena
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
+        self._ends = frozenset(np.flatnonzero(self._code[:, Decoded.KIND] == Kind.ENDS).tolist())
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
         self._starts = starts(len(part.rows) for part in plan.cores)
         self._budget = FIRST_BUDGET
@@ -195,12 +211,12 @@ class Walkers:
         for (mnemonic, number), found in plan.program.uses.items():
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
-        kernels = np.array(addresses_of(kernel if opcode in used else nothing for opcode, kernel in KERNELS.items()))
+        kernels = np.array(addresses_of(kernel if opcode in used else None for opcode, kernel in KERNELS.items()))
         kernels = self._with_stripes(kernels, rows, {user for weight in weights for user in weight.users}, on_compile)
         self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
         walkers = threads if self._code[:, Decoded.BY_ALL].any() else 1
-        self.walkers = [_Walker(number, walkers, compiled, plan, given) for number in range(walkers)]
+        self.walkers = [_Walker(number, walkers, walk.loaded, plan, given) for number in range(walkers)]
         self._pool: ThreadPoolExecutor | None = None
         self._process = os.getpid()
 
@@ -223,7 +239,7 @@ class Walkers:
                     any_ = True
         if not any_:
             return kernels
-        compile_all([Job("stripes of wide results", in_stripes, KERNEL)], on_compile)
+        compile_all([STRIPES], on_compile)
         return np.append(kernels, addresses_of([in_stripes]))
 
     def close(self) -> None:
@@ -239,10 +255,11 @@ class Walkers:
 
     def compute(self, task: int, on_stop: Callable[[], None], progress: Progress | None) -> None:
         """Run the code of one task to its end on every core; `on_stop` is called at each stop."""
-        self._meeting[...] = self._end_word[...] = 0
+        self._meeting.fill(0)
+        self._end_word.fill(0)
         for walker in self.walkers:
             walker.begin(task, self._starts)
-        why = WalkStop.PAUSED
+        why: int = WalkStop.PAUSED
         while why != WalkStop.STUCK:
             began = time.perf_counter()
             passing = why == WalkStop.STOPPED
@@ -282,12 +299,12 @@ class Walkers:
         """Return the rows of all cores, as kernels take them."""
         return self.walkers[0].rows.copy()
 
-    def go(self, budget: int, passing: bool, apart: bool = False) -> WalkStop:
+    def go(self, budget: int, passing: bool, apart: bool = False) -> int:
         """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed.
 
         Where what they walk takes long, the first one does so `apart` from the caller's thread, too.
         """
-        pending: list[Future[WalkStop]] = []
+        pending: list[Future[int]] = []
         others = self.walkers if apart else self.walkers[1:]
         first = self.walkers[0]
         before = (first.at, self.done) if apart else None
@@ -316,7 +333,7 @@ class Walkers:
         self._meeting[SpinBarrier.FAILED] = self._end_word[0] = 1
         wait(pending)
 
-    def _trap(self, walker: _Walker, why: WalkStop) -> Trap:
+    def _trap(self, walker: _Walker, why: int) -> Trap:
         """Return what is wrong with the present instruction of a walker."""
         core, at = walker.turn, walker.at - self._starts[walker.turn]
         part = self._plan.cores[core]
@@ -335,8 +352,7 @@ class Walkers:
 
     def _check_ended(self) -> None:
         """Raise Trap if the cores that cannot go on have not all ended."""
-        states = self.walkers[0].states
-        if any(self._code[at, Decoded.KIND] != Kind.ENDS for at in states[:, CoreState.AT]):
+        if not self._ends.issuperset(self.walkers[0].places):
             raise deadlock_trap(self._plan, self.places)
 
     def _decide(self) -> None:
@@ -361,7 +377,7 @@ class Walkers:
     @property
     def places(self) -> list[int]:
         """The next instruction of each core."""
-        return (self.walkers[0].states[:, CoreState.AT] - self._starts).tolist()
+        return [at - start for at, start in zip(self.walkers[0].places, self._starts, strict=True)]
 
     @property
     def at(self) -> tuple[int, int]:
@@ -375,4 +391,4 @@ class Walkers:
 
     @property
     def done(self) -> int:
-        return int(self.walkers[0].progress[Walk.DONE])
+        return self.walkers[0].done

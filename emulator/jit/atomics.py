@@ -1,13 +1,25 @@
 """Operations on numbers that several threads share."""
 
 import sys
+from functools import cached_property
 from typing import Any
 
-from numba import types
-
 from emulator.jit.intrinsics import intrinsic
+from emulator.jit.later import types
 
-let_others_run = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
+
+class _OfTheSystem:
+    """A function of the system that takes nothing and returns an int."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        return types.ExternalFunction(self._name, types.int32())
+
+
+let_others_run: Any = _OfTheSystem("SwitchToThread" if sys.platform == "win32" else "sched_yield")
 
 
 @intrinsic

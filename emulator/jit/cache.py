@@ -26,21 +26,19 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite
-import numba
-from numba.core import config as _config
 
 from emulator.jit.forms import chosen_form
-from emulator.jit.numba_private import pipeline
+from emulator.jit.later import numba_version
+from emulator.jit.numba_private import config, is_known
 from isa.errors import CacheWarning, InputError
 
-config: Any = _config
 ROOT = Path(__file__).parents[2]
 ROOMS = "emulator", "isa"
 KEPT_DAYS = 30
@@ -101,13 +99,19 @@ def imported(statement: bytes, root: Path = ROOT) -> list[Path]:
 
 def source_hash(root: Path = ROOT) -> str:
     """Return what names the cache."""
+    return hash_of({}, root=root)
+
+
+def hash_of(more: dict[str, str], without: Collection[str] = (), root: Path = ROOT) -> str:
+    """Return a hash of all that compiled code is made of, and of `more`, but `without` some options of numba."""
     made_by = {
         "optimised": sys.flags.optimize,
         "products": chosen_form(),
-        "numba": numba.__version__,
+        "numba": numba_version(),
         "llvmlite": llvmlite.__version__,
-        "plain": pipeline() is None,
-        **{name: str(getattr(config, name)) for name in options()},
+        "plain": not is_known(),
+        **{name: str(getattr(config(), name)) for name in options() if name not in without},
+        **more,
     }
     digest = hashlib.sha256(str(made_by).encode())
     for path, content in sorted(sources(root).items()):
@@ -118,7 +122,7 @@ def source_hash(root: Path = ROOT) -> str:
 
 def options() -> list[str]:
     """Return the names of numba's options that may change what is compiled: all but those that are known not to."""
-    return [name for name in sorted(vars(config)) if name.isupper() and not NOT_IN_CODE.fullmatch(name)]
+    return [name for name in sorted(vars(config())) if name.isupper() and not NOT_IN_CODE.fullmatch(name)]
 
 
 def cache_root() -> Path | None:
@@ -291,15 +295,16 @@ def enable(dispatcher: Any) -> bool:
         if dispatcher.stats.cache_path is None:
             # numba reads the settings here; the caller's own hold for all other code. Without a locator it would try
             # one place after another, such as a folder beside the sources.
-            before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
-            config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(home().folder), "UserProvidedCacheLocator"
+            its = config()
+            before = its.CACHE_DIR, its.CACHE_LOCATOR_CLASSES
+            its.CACHE_DIR, its.CACHE_LOCATOR_CLASSES = str(home().folder), "UserProvidedCacheLocator"
             try:
                 dispatcher.enable_caching()
             except RuntimeError:
                 # There is no folder to be made, though there was a moment ago.
                 return False
             finally:
-                config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
+                its.CACHE_DIR, its.CACHE_LOCATOR_CLASSES = before
     try:
         # Every time, for where it could not be done nothing may be loaded; and while no other thread is kept waiting.
         verify(_folder(dispatcher))
@@ -392,7 +397,7 @@ def _locked(folder: Path) -> AbstractContextManager[Any]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / "lock", mode=0o600, is_singleton=True)
-    seconds = WAIT_SECONDS if pipeline() else PLAIN_WAIT_SECONDS
+    seconds = WAIT_SECONDS if is_known() else PLAIN_WAIT_SECONDS
     try:
         return lock.acquire(timeout=0 if folder in _GIVEN_UP else seconds)
     except (OSError, NotImplementedError) as error:
@@ -401,3 +406,27 @@ def _locked(folder: Path) -> AbstractContextManager[Any]:
             held = f"another process has held it for {seconds} s" if isinstance(error, Timeout) else str(error)
             _warn(f"{folder / 'lock'} is not to be had: {held}", folder.parent)
         raise OSError(f"no lock: {error}") from error
+
+
+@contextmanager
+def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back once if numba compiles anything inside that it has not found in its cache, before it does."""
+    from numba.core import event
+
+    class Colds(event.Listener):
+        waits = True
+
+        def on_start(self, event: Any) -> None:
+            if self.waits:
+                self.waits = False
+                callback()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    listener = Colds()
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)

@@ -2,14 +2,12 @@
 
 import os
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import binding
-from numba.core import config as _config
 
+from emulator.jit.numba_private import config
 from isa.errors import InputError
-
-config: Any = _config
 
 
 class Tile(NamedTuple):
@@ -40,10 +38,11 @@ TILES = {
 
 def possible_forms() -> list[str]:
     """Return the forms of products that this host can compute, the fastest first."""
-    if config.CPU_FEATURES is None:
+    given = config().CPU_FEATURES
+    if given is None:
         features = {name for name, has in binding.get_host_cpu_features().items() if has}
     else:
-        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+        features = {name[1:] for name in given.split(",") if name.startswith("+")}
     # Hosts whose vectors of 512 bits have the instruction have it for 256 too.
     if {"avx512vnni", "avx512vl"} <= features:
         features.add("avxvnni")

@@ -3,15 +3,13 @@
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.core.cgutils import if_unlikely
-from numba.core.imputils import impl_ret_borrowed
-from numba.extending import intrinsic as _intrinsic
-from numba.np.arrayobj import populate_array
 
-from emulator.jit.compile import KERNEL, inlined
+from emulator.jit.compile import inlined
+from emulator.jit.later import cgutils, types
+from emulator.jit.operations import Intrinsic
 
-intrinsic: Any = _intrinsic
+# Any, for what it is called with are expressions of compiled code.
+intrinsic: Any = Intrinsic
 
 
 @intrinsic
@@ -55,6 +53,9 @@ def viewed(context: Any, array: Any, dtype: Any) -> Any:
     result = array.copy(dtype=dtype.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from numba.core.imputils import impl_ret_borrowed
+        from numba.np.arrayobj import populate_array
+
         old, new = (context.get_abi_sizeof(context.get_data_type(kind.dtype)) for kind in (array, result))
         lent = context.make_array(array)(context, builder, arguments[0])
         view = context.make_array(result)(context, builder)
@@ -82,15 +83,16 @@ def call_kernel(context: Any, addresses: Any, index: Any, arena: Any, row: Any) 
 
     numba's first-class functions do the same, but take 3 us each to hand over from Python, with its lock held.
     """
-    assert (arena, row) == KERNEL.args
+    kernel_args = types.uint8[::1], types.int64[::1]
+    assert (arena, row) == kernel_args
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         table = context.make_array(addresses)(context, builder, arguments[0])
         address = builder.load(builder.gep(table.data, [arguments[1]]))
         convention = context.call_conv
-        kernel = builder.inttoptr(address, convention.get_function_type(types.void, KERNEL.args).as_pointer())
-        status, _ = convention.call_function(builder, kernel, types.void, KERNEL.args, arguments[2:])
-        with if_unlikely(builder, status.is_error):
+        kernel = builder.inttoptr(address, convention.get_function_type(types.void, kernel_args).as_pointer())
+        status, _ = convention.call_function(builder, kernel, types.void, kernel_args, arguments[2:])
+        with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 

@@ -1,35 +1,52 @@
-"""Compiling ahead: functions with the types they are asked for by, and a call back where that takes time."""
+"""Compiling ahead: functions by the types that they are called with, and a call back where that takes time."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numba.core import event
-
-from emulator.jit.compile import KERNEL
+from emulator.jit.cache import on_cold_compile
+from emulator.jit.compile import Function, Signature
 
 
 class Job(NamedTuple):
     """A function to compile; its name is as in "the kernel of conv"."""
 
     name: str
-    function: Any
-    signature: Any
+    function: Function
+    types: Signature
+
+    @property
+    def is_kept(self) -> bool:
+        return self.function.is_kept(self.types)
 
 
-def compile_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = None) -> list[Callable[..., Any]]:
-    """Load from the cache, or compile, each of some functions; return them compiled.
+def compile_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = None) -> None:
+    """Load from the cache, or compile, each of some functions.
 
     `on_compile` is called with the name before a compilation, which takes some seconds.
     """
-    compiled = []
-    with uncollected():
-        for name, function, signature in jobs:
-            with on_cold_compile(lambda name=name: on_compile(name) if on_compile else None):  # type: ignore[misc]
-                # By types of arguments, as compiled callers ask for it: one entry in the cache for both.
-                compiled.append(function.compile(signature.args))
-    return compiled
+    for job in jobs:
+        with uncollected():
+            if job.function.is_hot:
+                job.function.prepare(job.types, _saying(job.name, on_compile))
+            else:
+                with on_cold_compile(_saying(job.name, on_compile)):
+                    job.function.compile_for(job.types)
+
+
+def make_all(jobs: Iterable[Job], on_compile: Callable[[str], None] | None = None) -> None:
+    """Compile each of some functions that is not in the cache, and load none that is an object."""
+    for job in jobs:
+        if job.function.is_hot:
+            with uncollected():
+                job.function.make(job.types, _saying(job.name, on_compile))
+        else:
+            compile_all([job], on_compile)
+
+
+def _saying(name: str, on_compile: Callable[[str], None] | None) -> Callable[[], None]:
+    return lambda: on_compile(name) if on_compile else None
 
 
 @contextmanager
@@ -44,33 +61,6 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def addresses_of(kernels: Iterable[Any]) -> list[int]:
-    """Return where kernels lie that are compiled by now; they stay there."""
-    compiled = [kernel.get_compile_result(KERNEL) for kernel in kernels]
-    return [result.library.get_pointer_to_function(result.fndesc.llvm_func_name) for result in compiled]
-
-
-class _Colds(event.Listener):
-    """Calls back once, when numba begins to compile what it did not find in the cache."""
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def on_start(self, event: Any) -> None:
-        callback, self.callback = self.callback, None
-        if callback:
-            callback()
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-
-@contextmanager
-def on_cold_compile(callback: Callable[[], None]) -> Iterator[None]:
-    """Call back once if anything inside is compiled rather than loaded from the cache, before it is."""
-    listener = _Colds(callback)
-    event.register("numba:compile", listener)
-    try:
-        yield
-    finally:
-        event.unregister("numba:compile", listener)
+def addresses_of(kernels: Iterable[Function | None]) -> list[int]:
+    """Return where kernels lie that are compiled by now, 0 for None; they stay there."""
+    return [kernel.loaded.address if kernel else 0 for kernel in kernels]

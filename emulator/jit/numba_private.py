@@ -3,18 +3,20 @@
 They buy time alone: without them (`pipeline` returns None) plain numba compiles the same sources to the same bits, but
 makes machine code of inner functions too, reads all code again as it loads, and has no lock of its own around saving.
 
-Other files hold on to numba too, whatever its version: compile.py wraps `dispatcher.compile`; cache.py sets its folder
-and knows how it names files; jobs.py asks for compiled results and their addresses, and listens for its events;
-forms.py reads its setting of the host's features; intrinsics.py, atomics.py and emulator/kernels/microkernel.py are
-written for its extension interface, `call_kernel` for its call convention.
+Other files hold on to numba too, whatever its version: compile.py wraps `dispatcher.compile`, and asks for compiled
+results and their addresses; cache.py sets its folder, knows how it names files, and listens for its events;
+later.py reads its version; intrinsics.py, atomics.py and emulator/kernels/microkernel.py are written for its extension
+interface, `call_kernel` and the entries of objects.py for its call convention.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any, NamedTuple
 
-import numba
+from emulator.jit.later import numba_folder, numba_version
 
 KNOWN = ((0, 68),)
 
@@ -23,18 +25,54 @@ class Pipeline(NamedTuple):
     """Compilers of hot and inner functions, for `pipeline_class`; and what makes a dispatcher's cache quick and safe.
 
     `adopt(dispatcher, saving)`: its cache saves inside `saving()`, and loads without numba's preparation to compile.
+    Of the library of a hot function, `machine_code` and the names of what that `asks_for`.
     """
 
     hot: type
     inner: type
     adopt: Callable[[Any, Callable[[], AbstractContextManager[None]]], None]
+    machine_code: Callable[[Any], bytes]
+    asks_for: Callable[[Any], list[str]]
+
+
+def is_known() -> bool:
+    """Return whether this numba's version is among those KNOWN; without loading it."""
+    return tuple(int(part) for part in numba_version().split(".")[:2] if part.isdecimal()) in KNOWN
+
+
+def config() -> Any:
+    """Return numba's options, as attributes, as they are now.
+
+    Where numba is not loaded, its file of options is run alone, which makes them what they would be.
+    """
+    if "numba" not in sys.modules and is_known():
+        return _options()
+    from numba.core import config
+
+    return config
+
+
+@cache
+def _options() -> Any:
+    from llvmlite import binding
+
+    spec = spec_from_file_location("numba_options", numba_folder() / "core" / "config.py")
+    assert spec and spec.loader
+    options: Any = module_from_spec(spec)
+    spec.loader.exec_module(options)
+    # What numba finds out besides as it is loaded: whether there is Intel's library of functions on vectors.
+    options.USING_SVML = False
+    if not options.DISABLE_INTEL_SVML:
+        name = {"linux": "libsvml.so", "darwin": "libsvml.dylib", "win32": "svml_dispmd"}.get(sys.platform, "")
+        with suppress(Exception):
+            binding.load_library_permanently(name)
+            options.USING_SVML = binding.targets.has_svml()
+    return options
 
 
 def pipeline() -> Pipeline | None:
     """Return the private pipeline of this numba, None where its version is not among those KNOWN."""
-    if numba.version_info.short not in KNOWN:
-        return None
-    return _pipeline()
+    return _pipeline() if is_known() else None
 
 
 @cache
@@ -117,4 +155,13 @@ def _pipeline() -> Pipeline:
 
         kept.save_overload, kept.load_overload = save_alone, load
 
-    return Pipeline(HotCompiler, InnerCompiler, adopt)
+    def machine_code(library: JITCodeLibrary) -> bytes:
+        library._ensure_finalized()
+        return bytes(library._get_compiled_object())
+
+    def asks_for(library: JITCodeLibrary) -> list[str]:
+        library._ensure_finalized()
+        module = library._final_module
+        return [named.name for named in (*module.functions, *module.global_variables) if named.is_declaration]
+
+    return Pipeline(HotCompiler, InnerCompiler, adopt, machine_code, asks_for)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit.arrays import Array, Floats, Integers, Row
+from emulator.jit.arrays import Floats, Integers, Row
 from emulator.jit.compile import inner
 from emulator.jit.intrinsics import fused, whole
 from emulator.kernels.numbers import (
@@ -19,7 +19,6 @@ from emulator.kernels.numbers import (
     round_all,
     round_bits,
     saturated,
-    short_integer,
     to_odd,
     u32,
     u64,
@@ -248,31 +247,20 @@ def special_function(row: Row, stages: int, v: Floats, table: Floats) -> None:
         shift = i32(row[stages + Attribute.TABLE_OFFSET])
         first, last = f32(-128 - shift), f32(127 - shift)
         for k in range(v.size):
-            v[k] = table[saturated(v[k], first, last, shift) + 128]
+            v[k] = table[u64(saturated(v[k], first, last, shift) + 128)]
 
 
 @inner
 def are_moderate(values: Floats) -> bool:
     """Return whether float32 are 0 or of magnitudes from 2**-40 to 2**40.
 
-    Then what `all_at_once` computes from integers in the shorter formats, errors too, is 0 or between 2**-95 and 2**112
-    in magnitude: times EW1's scale, from 2**-40 to 2**71 in multiples of 2**-55 at least; with EW2, below FAR in such
-    multiples; times EW3's, below 2**112.
+    Then no number that `all_at_once` computes from integers is a NaN or infinite. In the shorter formats, errors too,
+    each is 0 or between 2**-95 and 2**112 in magnitude: times EW1's scale, from 2**-40 to 2**71 in multiples of 2**-55
+    at least; with EW2, below FAR in such multiples; times EW3's, below 2**112.
     """
-    bits, odd = values.view(np.uint32), u32(0)
+    bits, far = values.view(np.uint32), u32(0)
     for k in range(u64(values.size)):
         magnitude = u32(bits[k] & u32(0x7FFFFFFF))
-        odd |= u32((magnitude != u32(0)) & (u32(magnitude - u32((127 - 40) << 23)) > u32(80 << 23)))
-    return odd == u32(0)
-
-
-@inner
-def begin_short(source: Array, x: int, zero: int | None, numbers: Floats, to: int, n: int, fraction: int) -> None:
-    """Set n numbers from number `to` on to what `all_at_once` takes from x on, rounded to a shorter format."""
-    if zero is None:
-        for k in range(n):
-            numbers[to + k] = short_integer(source[x + k], fraction)
-    else:
-        less = i32(zero)
-        for k in range(n):
-            numbers[to + k] = f32(i32(i32(source[x + k]) - less))
+        # A vector holds twice as many as of what the sum of two of 32 bits is.
+        far = u32(far | u32((magnitude != u32(0)) & (u32(magnitude - u32((127 - 40) << 23)) > u32(80 << 23))))
+    return far == u32(0)

@@ -7,24 +7,23 @@ and the number of loops compiled is the sum of the choices, not their product. T
 nearly all of an int8 network needs them: EW1's scale as accumulators become floats, and relu or clip as integers are
 stored, which clamps them in any case. Constants are repeated up to LINE elements, so that few channels make long loops
 too. A block of LANES elements and its constants stay in the first-level cache; what a block costs on top of its
-elements, about 0.2 us, is 0.05 ns for each of them. What ends most instructions of such a network has a loop of its own
-that does all stages at once (`all_at_once`): i8, by scales, a second i8 tensor, relu or clip.
+elements, about 0.2 us, is 0.05 ns for each of them. What ends most instructions of such a network is done in one pass
+(emulator/kernels/requantise.py): 8 bits, by moderate scales, a second tensor of 8 bits, relu or clip.
 
 In fp32 a stage is one float32 operation. In the shorter formats it is done in float64, where a product is exact and a
-sum of two has bits to spare, and rounded once; all at once, in float32, which holds the error of what it rounds as long
+sum of two has bits to spare, and rounded once; in one pass, in float32, which holds the error of what it rounds as long
 as scales are moderate. Measured on one core with AVX-512, for an element: 0.05 ns from an accumulator to a scaled
-number in fp32, 0.5 ns in fp24; 0.07 ns for a scaled sum in fp32; 0.07 ns from a number to i8. All at once: 0.25 ns for
-the sum of two i8 tensors of 0.8 MB each, 0.5 ns in fp24 (0.25 ns of them the sum itself, with its rounding); scaling
-accumulators costs 0.05 ns more in fp24 than in fp32.
+number in fp32, 0.5 ns in fp24; 0.07 ns for a scaled sum in fp32; 0.07 ns from a number to i8.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emulator.jit.arrays import Array, Bytes, Floats, Integers, Row, Words
-from emulator.jit.compile import inlined, inner
-from emulator.jit.intrinsics import borrowed, fused, viewed, whole
+from emulator.jit.compile import apart, inlined, inner
+from emulator.jit.intrinsics import borrowed, viewed, whole
+from emulator.jit.later import types
 from emulator.kernels.arithmetic import (
     ADD,
     CLIP,
@@ -39,7 +38,6 @@ from emulator.kernels.arithmetic import (
     ZERO_FIRST,
     add_scaled,
     are_moderate,
-    begin_short,
     bounds,
     combine,
     is_fixed,
@@ -64,12 +62,11 @@ from emulator.kernels.numbers import (
     padded,
     round_all,
     round_bits,
-    saturated,
-    short_multiply_add,
-    short_product,
+    rounding_factor,
     store_integers,
     u64,
 )
+from emulator.kernels.requantise import HAS_LAST, HAS_SECOND, IS_SHORT, requantise
 from emulator.kernels.rows import (
     OUT,
     Attribute,
@@ -86,6 +83,7 @@ from emulator.plan.blocks import CONSTANTS, LANES, LINE, TABLE_ELEMENTS
 from emulator.plan.row import ABSENT, Call, Field
 
 FAR = 2.0**72
+FEW_ROWS = 8
 
 # The constants of the stages in the order in which a chain holds them: slots, and what changes nothing; then the table.
 CONSTANT_SLOTS = ((Slot.EW1_SCALE, 1.0), (Slot.EW1_BIAS, -0.0), (Slot.EW2_SCALE, 1.0), (Slot.EW3_SCALE, 1.0))
@@ -140,19 +138,20 @@ def constant(row: Row, chain: Chain, number: int, slot: int) -> Floats:
 
 @inlined
 def is_at_once(row: Row, operands: int, stages: int) -> bool:
-    """Return whether all stages can be done in one pass: 8 bits, results i8, EW2 at most a sum with an i8.
+    """Return whether all stages can be done in one pass if scales are moderate: 8 bits, EW2 at most a sum of 8 bits.
 
-    In the shorter formats EW1 has no bias, and scales are moderate (`are_moderate`).
+    In the shorter formats EW1 has no bias.
     """
     operation, function, second = row[stages + Attribute.EW2_OP], row[stages + Attribute.SF], operands + Slot.EW2
-    bytes_only = row[OUT + Field.DTYPE] == I8_CODE and row[X + Field.DTYPE] in (I8_CODE, U8_CODE)
+    bytes_only = row[OUT + Field.DTYPE] in (I8_CODE, U8_CODE) and row[X + Field.DTYPE] in (I8_CODE, U8_CODE)
     if not bytes_only or function not in (NO_SF, RELU, CLIP) or row[stages + Attribute.EW3_OP] != NO_EW3:
         return False
     # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
     if row[Call.FRACTION] != FP32_FRACTION and row[operands + Slot.EW1_BIAS + Field.ADDRESS] != ABSENT:
         return False
     if operation in (ADD, SUB):
-        return row[second + Field.DTYPE] == I8_CODE and row[second + Field.SHAPE + 3] == row[OUT + Field.SHAPE + 3]
+        held = row[second + Field.DTYPE] in (I8_CODE, U8_CODE)
+        return held and row[second + Field.SHAPE + 3] == row[OUT + Field.SHAPE + 3]
     return operation == NO_EW2
 
 
@@ -162,7 +161,8 @@ def open_chain(arena: Bytes, row: Row, operands: int, stages: int) -> Chain:
     channels, at_once = row[OUT + Field.SHAPE + 3], is_at_once(row, operands, stages)
     rows = row_count(row)
     block = channels * min(max(1, LANES // channels), rows)
-    line = channels * min(max(1, LINE // channels), rows)
+    # To repeat constants takes as long as a few rows.
+    line = channels * max(1, min(LINE // channels, rows // FEW_ROWS))
     # Each buffer begins a cache line.
     apart, step = padded(block, 16), padded(line, 16)
     used = 4 * (2 * apart + CONSTANTS * step + TABLE_ELEMENTS)
@@ -179,13 +179,22 @@ def open_chain(arena: Bytes, row: Row, operands: int, stages: int) -> Chain:
             for k in range(u64(to), u64(to + line)):
                 floats[k] = f32(neutral)
         to += step
-    if at_once and row[Call.FRACTION] != FP32_FRACTION:
-        for number in (SCALE_1, SCALE_2, SCALE_3):
-            at = 2 * apart + number * step
-            at_once = at_once and are_moderate(floats[at : at + line])
+    for number in range(CONSTANTS if at_once else 0):
+        at = 2 * apart + number * step
+        at_once = at_once and are_moderate(floats[at : at + channels])
     if row[operands + Slot.TABLE + Field.ADDRESS] != ABSENT:
         fill(arena, row, operands + Slot.TABLE, floats, to, TABLE_ELEMENTS, TABLE_ELEMENTS)
     return Chain(memory, floats, used, operands, stages, at_once, block, apart, line, step)
+
+
+@inner
+def as_signed(dtype: int, less: int, is_turned: bool) -> tuple[int, int]:
+    """Return by what the bits of an element of 8 bits are turned over, and what comes off the i8 that they are then.
+
+    What is left is the element less `less`; with its sign turned over, if that is to be.
+    """
+    flip, off = (0, less) if dtype == I8_CODE else (128, less - 128)
+    return (flip ^ 255, -off - 1) if is_turned else (flip, off)
 
 
 @inner
@@ -195,43 +204,41 @@ def all_at_once(
     chain: Chain,
     source: Array,
     start: int,
-    zero: int | None,
+    zero: int,
     pitch: int,
     first: int,
     count: int,
 ) -> None:
     """Take rows of the result, `count` from number `first` on, through EW1 to EW3 into memory, in one pass.
 
-    source[start + r * pitch + c] is the accumulator of row first + r and channel c; or, with a zero point to be taken
-    off, an element of 8 bits. Which of them is known as this is compiled.
+    source[start + r * pitch + c] is the accumulator of row first + r and channel c; or, of bytes, an element of x, with
+    a zero point to be taken off.
     """
     channels, stages, second = row[OUT + Field.SHAPE + 3], chain.stages, chain.operands + Slot.EW2
     operation, fraction = row[stages + Attribute.EW2_OP], row[Call.FRACTION]
     run = rows_in_run(row, OUT)
     if operation != NO_EW2:
         run = min(run, rows_in_run(row, second))
-    # A NaN passes these bounds and is then stored as 0, as it is where relu has made it 0.
     low, high = f32(-np.inf), f32(np.inf)
     if row[stages + Attribute.SF] != NO_SF:
         low, high = bounds(row, stages)
-    sign = f32(-1) if operation == SUB else f32(1)
-    out_zero, second_less = i32(row[stages + Attribute.OUT_ZERO]), i32(row[stages + Attribute.EW2_ZERO])
-    less = i32(0) if zero is None else i32(zero)
-    least, greatest = f32(-128 - out_zero), f32(127 - out_zero)
-    scaled = row[chain.operands + Slot.EW1_SCALE + Field.ADDRESS] != ABSENT
-    last = row[chain.operands + Slot.EW3_SCALE + Field.ADDRESS] != ABSENT
+    least, greatest = integer_range(row[OUT + Field.DTYPE])
+    out_zero = row[stages + Attribute.OUT_ZERO]
+    below, above = f32(least - out_zero), f32(greatest - out_zero)
+    choice = i64(0)
     if fraction != FP32_FRACTION:
+        choice |= IS_SHORT
         # Times a moderate scale what lies so far off is stored as what is infinite, or 0 if that is 0.
         low, high = min(max(low, f32(-FAR)), f32(FAR)), min(max(high, f32(-FAR)), f32(FAR))
-    below, above = least, greatest
-    if not last:
+    if row[chain.operands + Slot.EW3_SCALE + Field.ADDRESS] != ABSENT:
+        choice |= HAS_LAST
+    else:
         # Nothing comes between them and the store: one clamp does for both.
-        below, above = min(max(low, least), greatest), min(max(high, least), greatest)
-    numbers, scale = chain.floats, u64(2 * chain.apart)
-    values, step = u64(chain.apart), u64(chain.step)
-    bias, second_scale, last_scale = scale + step, scale + u64(2) * step, scale + u64(3) * step
-    # The result may be one of the operands: it goes by way of a buffer, or no loop could be vectorised.
-    signed, results = viewed(arena, np.int8), viewed(numbers, np.int8)
+        below, above = min(max(low, below), above), min(max(high, below), above)
+    x_flip, x_less = as_signed(row[X + Field.DTYPE], zero, False)
+    d_flip, d_less = as_signed(row[second + Field.DTYPE], row[stages + Attribute.EW2_ZERO], operation == SUB)
+    factor, out_flip = rounding_factor(fraction), 128 if row[OUT + Field.DTYPE] == U8_CODE else 0
+    scale = 2 * chain.apart
     # Rows that lie side by side are done as many at a time as the constants hold.
     piece = chain.line if pitch == channels else channels
     done = 0
@@ -240,46 +247,16 @@ def all_at_once(
         to, d = row[OUT + Field.ADDRESS] + row_start(row, OUT, first + done), i64(0)
         if operation != NO_EW2:
             d = row[second + Field.ADDRESS] + row_start(row, second, first + done)
-        for at in range(0, rows * channels, piece):
-            n = u64(min(piece, rows * channels - at))
-            x, y = u64(start + (done + at // channels) * pitch), u64(d + at)
-            if fraction != FP32_FRACTION:
-                begin_short(source, x, zero, numbers, values, n, fraction)
-                if scaled:
-                    for k in range(n):
-                        numbers[values + k] = short_product(numbers[values + k], numbers[scale + k], fraction)
-                if operation != NO_EW2:
-                    for k in range(n):
-                        # Of 8 bits and of 16 at most: float32 holds the product.
-                        v = sign * f32(i32(i32(signed[y + k]) - second_less))
-                        v = short_multiply_add(v, numbers[second_scale + k], numbers[values + k], fraction)
-                        numbers[values + k] = v
-                if last:
-                    for k in range(n):
-                        v = numbers[values + k]
-                        v = low if v < low else v
-                        v = high if v > high else v
-                        numbers[values + k] = short_product(v, numbers[last_scale + k], fraction)
-                y = u64(to + at)
-                for k in range(n):
-                    signed[y + k] = np.int8(saturated(numbers[values + k], below, above, out_zero))
-                continue
-            if operation == NO_EW2:
-                for k in range(n):
-                    v = fused(f32(i32(i32(source[x + k]) - less)), numbers[scale + k], numbers[bias + k])
-                    v = low if v < low else v
-                    v = high if v > high else v
-                    results[k] = np.int8(saturated(v * numbers[last_scale + k], least, greatest, out_zero))
-            else:
-                for k in range(n):
-                    v = fused(f32(i32(i32(source[x + k]) - less)), numbers[scale + k], numbers[bias + k])
-                    v = fused(sign * f32(i32(i32(signed[y + k]) - second_less)), numbers[second_scale + k], v)
-                    v = low if v < low else v
-                    v = high if v > high else v
-                    results[k] = np.int8(saturated(v * numbers[last_scale + k], least, greatest, out_zero))
-            y = u64(to + at)
-            for k in range(n):
-                signed[y + k] = results[k]
+            choice |= HAS_SECOND
+        x, left = start + done * pitch, rows * channels
+        while left > 0:
+            n = min(piece, left)
+            several = left // n
+            requantise(
+                source, x, x_flip, x_less, arena, d, d_flip, d_less, chain.floats, scale, chain.step, to, n, several, n,
+                n if pitch == channels else pitch, choice, low, high, below, above, out_zero, out_flip, factor,
+            )  # fmt: skip
+            x, d, to, left = x + several * n, d + several * n, to + several * n, left - several * n
         done += rows
 
 
@@ -320,7 +297,13 @@ def store_fixed(arena: Bytes, row: Row, chain: Chain, acc: Integers, pitch: int,
         store_integers(arena, row[OUT + Field.DTYPE], to, results)
 
 
-@inner
+def _types_of_chain() -> Any:
+    numbers, parts = (types.int32[::1], types.int64[::1]), (types.uint8[::1], types.float32[::1])
+    chain = types.NamedTuple([*parts, *[types.int64] * 3, types.boolean, *[types.int64] * 4], Chain)
+    return types.void(types.uint8[::1], types.int64[::1], chain, *numbers, *[types.int64] * 3)
+
+
+@apart(_types_of_chain)
 def run_chain(
     arena: Bytes,
     row: Row,
@@ -344,7 +327,7 @@ def run_chain(
         store_fixed(arena, row, chain, acc, pitch, first, count)
         return
     if chain.at_once and acc.size:
-        all_at_once(arena, row, chain, acc, i64(0), None, pitch, first, count)
+        all_at_once(arena, row, chain, acc, i64(0), i64(0), pitch, first, count)
         return
     scale, bias = constant(row, chain, SCALE_1, Slot.EW1_SCALE), constant(row, chain, BIAS_1, Slot.EW1_BIAS)
     second_scale = constant(row, chain, SCALE_2, Slot.EW2_SCALE)

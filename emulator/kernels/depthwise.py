@@ -1,28 +1,36 @@
 """Kernel of the tensor engine: dwconv, a convolution without a sum over channels.
 
-Loop order: blocks of result pixels, which go through the chain while they are in the first-level cache > lines of
-them > runs of pixels > elements of the run. The lines of x that a row of the result sees are copied to a ring, with
-x_zero around them, so there are no edges, and with i8 turned to u8 128 above. With stride 1 neighbouring pixels see
-neighbouring bytes: a run is several pixels, RUN elements, and the weights, of 32 bits, are repeated for each of them.
-The nine taps of a 3 x 3 window are written out: a sum stays in its register for 9 loads, products and sums, of which a
-vector of results takes 27 instructions (LLVM vectorises the loop over the run). More taps are added one at a time,
-through memory. The zero point of x is in what the sums begin with. Measured on one core with AVX-512, chain and all: 12
-GMAC/s for 144 to 384 channels with stride 1, 9 to 10 with stride 2; 19 for the products alone.
+Loop order: lines of the result > blocks of its pixels, which go through the chain while they are in the first-level
+cache > vectors of a run > runs > steps. A step is what the micro-kernel multiplies at once: TAPS bytes, here those of
+so many rows of the window in one column, for a channel. For that the lines of x that a line of the result sees are
+woven into lines of steps, once for all columns of the window: 3 loads, 2 shifts, 2 ors and a store for as many channels
+as a vector has lanes. A vector's weights then stay in registers for all runs of the block, and a sum costs a load and a
+product for each column, and a store. The lines come from a ring, with x_zero around them, so there are no edges, and
+with i8 turned to u8 128 above. With stride 1 neighbouring pixels see neighbouring steps: a run is as many pixels as
+make whole vectors, and the weights are repeated for each of them. Weights beyond 8 bits, which differences of u8 may
+be, are sums of several of 8 bits, a step for each. The zero point of x is in what the sums begin with.
 """
+
+from typing import Any
 
 import numpy as np
 
 from emulator.jit.arrays import Array, Bytes, Columns, Integers, Row, Words
-from emulator.jit.compile import hot, inner
+from emulator.jit.compile import hot, hot_and_inner, inner
 from emulator.jit.intrinsics import borrowed, viewed, whole
 from emulator.kernels.chain import open_chain, run_chain
-from emulator.kernels.elements import PRODUCT_CHAIN, W, accumulators, elements_of, weights_of
-from emulator.kernels.numbers import i32, i64, u64
+from emulator.kernels.elements import PRODUCT_CHAIN, W, elements_of, weights_of
+from emulator.kernels.microkernel import TAP_LANES, add_taps
+from emulator.kernels.numbers import I8_CODE, i32, i64, padded, u64
 from emulator.kernels.rows import OUT, X
-from emulator.kernels.workspace import is_ended, share
-from emulator.plan.blocks import NINE, RUN
-from emulator.plan.row import ABSENT, Field, attribute_slot, operand_slot
+from emulator.kernels.workspace import behind, is_ended, room, share
+from emulator.plan.blocks import CACHE_LINE, ELEMENT, LANES, STEP
+from emulator.plan.row import ABSENT, Call, Field, attribute_slot, operand_slot
 
+# Elements of a step; in how many pieces differences of u8 may be; bytes in front of packed weights.
+TAPS, MOST_PIECES, HEADER = whole(STEP // ELEMENT), whole(3), whole(CACHE_LINE)
+# Sums of a block; elements of a run of several pixels.
+SUMS, RUN = 2 * LANES, LANES // 4
 DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
 assert (operand_slot("dwconv", "w"), operand_slot("dwconv", "ew1_scale")) == (W, PRODUCT_CHAIN)
 
@@ -39,45 +47,49 @@ class Dwconv(Columns):
 
 
 @inner
-def add_nine(ring: Array, at: Words, step: int, weights: Integers, begin: Integers, acc: Integers) -> None:
-    """Set acc to begin + the sum of the products of the first nine taps, wrapped to 32 bits.
+def weave(ring: Array, height: int, top: int, dilation: int, group: int, woven: Integers) -> None:
+    """Fill a line of steps with rows of a group of the window, whose first lies in line `top` of the ring's image.
 
-    at[t] is the byte of the ring where the first run begins for tap t; the next ones begin `step` further on. All but
-    the last are as long as `begin`.
+    Rows that the group has not have weights of 0: any line does for them.
     """
-    lines, w, first = borrowed(ring).reshape(-1), borrowed(weights), borrowed(begin)
-    w0, w1, w2, w3, w4, w5, w6, w7, w8 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]
-    a0, a1, a2, a3, a4 = u64(at[0]), u64(at[1]), u64(at[2]), u64(at[3]), u64(at[4])
-    a5, a6, a7, a8 = u64(at[5]), u64(at[6]), u64(at[7]), u64(at[8])
-    results, o = borrowed(acc), u64(0)
-    for start in range(u64(0), u64(acc.size), u64(begin.size)):
-        for k in range(min(u64(begin.size), u64(acc.size) - start)):
-            # Without the casts numba would add in 64 bits.
-            s = i32(first[k] + i32(lines[a0 + o + k]) * w0[k])
-            s = i32(i32(s + i32(lines[a1 + o + k]) * w1[k]) + i32(lines[a2 + o + k]) * w2[k])
-            s = i32(i32(s + i32(lines[a3 + o + k]) * w3[k]) + i32(lines[a4 + o + k]) * w4[k])
-            s = i32(i32(s + i32(lines[a5 + o + k]) * w5[k]) + i32(lines[a6 + o + k]) * w6[k])
-            s = i32(i32(s + i32(lines[a7 + o + k]) * w7[k]) + i32(lines[a8 + o + k]) * w8[k])
-            results[start + k] = s
-        o += u64(step)
+    span, pitch, lines = ring.shape[0], ring.shape[1], borrowed(ring).reshape(-1)
+    a0 = a1 = a2 = a3 = u64(0)
+    for t in range(TAPS):
+        i = group * TAPS + t
+        line = u64((top + (i if i < height else group * TAPS) * dilation) % span * pitch)
+        if t == 0:
+            a0 = line
+        elif t == 1:
+            a1 = line
+        elif t == 2:
+            a2 = line
+        else:
+            a3 = line
+    out = borrowed(woven)
+    if TAPS == 2:
+        for k in range(u64(pitch)):
+            out[k] = i32(i32(lines[a0 + k]) | i32(i32(lines[a1 + k]) << 16))
+    elif height - group * TAPS < 4:
+        for k in range(u64(pitch)):
+            out[k] = i32(i32(lines[a0 + k]) | i32(i32(lines[a1 + k]) << 8) | i32(i32(lines[a2 + k]) << 16))
+    else:
+        for k in range(u64(pitch)):
+            low = i32(i32(lines[a0 + k]) | i32(i32(lines[a1 + k]) << 8))
+            out[k] = i32(low | i32(i32(lines[a2 + k]) << 16) | i32(i32(lines[a3 + k]) << 24))
 
 
 @inner
-def add_one(ring: Array, at: int, step: int, weights: Integers, acc: Integers) -> None:
-    """Add the products of one tap to acc, as `add_nine` does."""
-    lines, o = ring.reshape(-1), u64(at)
-    for start in range(u64(0), u64(acc.size), u64(weights.size)):
-        for k in range(min(u64(weights.size), u64(acc.size) - start)):
-            acc[start + k] = i32(acc[start + k] + i32(lines[o + k]) * weights[k])
-        o += u64(step)
+def add_wide(
+    ring: Array, zero: int, at: Words, first: int, step: int, weights: Integers, begin: Integers, sums: Words
+) -> None:
+    """Set sums to begin + the sum over all taps, in 64 bits; x loses its zero point here.
 
-
-@inner
-def add_wide(ring: Array, zero: int, at: Words, step: int, weights: Integers, begin: Integers, sums: Words) -> None:
-    """Set sums to begin + the sum over all taps, in 64 bits; x loses its zero point here. Runs as in `add_nine`."""
-    lines, o = ring.reshape(-1), u64(0)
-    for start in range(u64(0), u64(sums.size), u64(begin.size)):
-        n = min(u64(begin.size), u64(sums.size) - start)
+    at[t] + first is the element of the ring where the first run begins for tap t; the next ones begin `step` further
+    on. All but the last are as long as a line of weights.
+    """
+    lines, o, run = ring.reshape(-1), u64(first), u64(weights.shape[1])
+    for start in range(u64(0), u64(sums.size), run):
+        n = min(run, u64(sums.size) - start)
         for k in range(n):
             sums[start + k] = begin[k]
         for t in range(at.size):
@@ -103,7 +115,7 @@ def copy_line(source: Array, start: int, step: int, flip: int, fill: int, line: 
 
 @inner
 def dense_weights(arena: Bytes, row: Row, taps: int, run: int) -> Integers:
-    """Return w less its zero point, [taps, run]: channels repeated; zeros for taps beyond the window."""
+    """Return w less its zero point, [taps, run]: channels repeated; one line for each tap."""
     w = weights_of(arena, row, row[Dwconv.W_ZERO])
     words, width, channels = viewed(w.bytes, np.int16), row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
     weights = np.zeros((taps, run), np.int32)
@@ -120,16 +132,72 @@ def dense_weights(arena: Bytes, row: Row, taps: int, run: int) -> Integers:
 
 
 @inner
-def first_sums(arena: Bytes, row: Row, weights: Integers, less: int) -> Integers:
+def run_of(row: Row) -> int:
+    """Return how many pixels of the result make a run."""
+    return pixels_of_run(row[W + Field.SHAPE + 3], row[Dwconv.STRIDE + 1])
+
+
+@inner
+def pixels_of_run(channels: int, stride: int) -> int:
+    """Return the fewest pixels whose channels are whole vectors; 1 where those of neighbours lie apart, or are many."""
+    run = TAP_LANES // min(channels & -channels, TAP_LANES)
+    return run if stride == 1 and run * channels <= RUN else 1
+
+
+@inner
+def taps_bytes(height: int, width: int, elements: int, single: bool) -> int:
+    """Return the size of packed weights for runs of so many elements, each in a single piece, or in MOST_PIECES."""
+    pieces = 1 if single or ELEMENT != 1 else MOST_PIECES
+    steps = pieces * ((height + TAPS - 1) // TAPS) * width
+    return HEADER + (steps + 1) * ((elements + TAP_LANES - 1) // TAP_LANES * TAP_LANES) * STEP
+
+
+@hot_and_inner
+def pack_taps(arena: Bytes, row: Row, packed: Bytes, at: int) -> None:
+    """Pack w less its zero point from byte `at` on: how many pieces a weight is in, its steps, and its sums.
+
+    A step of a column of the window has the weights of TAPS of its rows, [pieces][groups of rows][width], each for the
+    elements of a run, and up to a vector's lanes of zeros behind them; the sums are those of all taps.
+    """
+    height, width, channels = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    run = run_of(row) * channels
+    weights = dense_weights(arena, row, height * width, run)
+    groups, across = (height + TAPS - 1) // TAPS, padded(run, TAP_LANES)
+    least, most = i64(0), i64(0)
+    for t in range(height * width):
+        for k in range(channels):
+            least, most = min(least, i64(weights[t, k])), max(most, i64(weights[t, k]))
+    pieces: Any = 1 if ELEMENT != 1 else max((most + 126) // 127, (127 - least) // 128, 1)
+    words, begin = viewed(packed, np.int32), (at + HEADER) // STEP
+    words[at // STEP] = pieces
+    for k in range((pieces * groups * width + 1) * across):
+        words[begin + k] = 0
+    sums = begin + pieces * groups * width * across
+    bits = 32 // TAPS
+    for t in range(height * width):
+        if is_ended(arena, row):
+            return
+        i, j = t // width, t % width
+        for k in range(run):
+            left = weights[t, k]
+            words[sums + k] += left
+            for p in range(pieces):
+                part = left if ELEMENT != 1 else min(max(left, i32(-128)), i32(127))
+                left = i32(left - part)
+                step = begin + ((p * groups + i // TAPS) * width + j) * across + k
+                words[step] |= i32(i32(part & i32((1 << bits) - 1)) << i32(i % TAPS * bits))
+
+
+@inner
+def first_sums(arena: Bytes, row: Row, sums: Integers, less: int) -> Integers:
     """Return what the sums of a run begin with: bias, less what `less` in every x adds; wrapped to 32 bits."""
-    begin, channels = np.zeros(weights.shape[1], np.int32), row[W + Field.SHAPE + 3]
-    words, start = viewed(arena, np.int32), row[Dwconv.BIAS + Field.ADDRESS] >> 2
-    step = 1 if row[Dwconv.BIAS + Field.SHAPE + 3] > 1 else 0
-    for k in range(begin.size):
-        total = i64(words[start + k % channels * step]) if row[Dwconv.BIAS + Field.ADDRESS] != ABSENT else i64(0)
-        for t in range(weights.shape[0]):
-            total -= i64(less) * weights[t, k]
-        begin[k] = i32(total)
+    begin, channels = np.zeros(padded(sums.size, TAP_LANES), np.int32), row[W + Field.SHAPE + 3]
+    words, start = viewed(arena, np.int32), u64(row[Dwconv.BIAS + Field.ADDRESS] >> 2)
+    step = u64(row[Dwconv.BIAS + Field.SHAPE + 3] > 1)
+    for first in range(0, sums.size, channels):
+        for c in range(u64(channels)):
+            total = i32(0) if row[Dwconv.BIAS + Field.ADDRESS] == ABSENT else words[start + c * step]
+            begin[first + c] = i32(total - i32(i32(less) * sums[first + c]))
     return begin
 
 
@@ -144,21 +212,41 @@ def dwconv(arena: Bytes, row: Row) -> None:
     begin_pixel, end_pixel = mine * across, end * across
     x = elements_of(arena, row, X, row[X + Field.ADDRESS], row[Dwconv.X_ZERO])
     words = viewed(x.bytes, np.int16)
-    # Pixels of a run lie side by side in the ring only with stride 1.
-    run = min(max(1, RUN // channels), across) if row[Dwconv.STRIDE + 1] == 1 else 1
-    taps = height * width
-    weights = dense_weights(arena, row, max(taps, NINE), run * channels)
-    begin = first_sums(arena, row, weights, 0 if x.wide else x.less)
+    run = run_of(row)
+    taps, groups = height * width, (height + TAPS - 1) // TAPS
     # Line y of an image is at y % span.
-    pitch = before + columns + row[Dwconv.PAD + 3]
+    pitch = (before + columns + row[Dwconv.PAD + 3]) * channels
     span = (height - 1) * row[Dwconv.DILATION] + 1
     ring_rows, wide_rows = (0, span) if x.wide else (span, 0)
-    ring = np.empty((ring_rows, pitch * channels), np.uint8)
-    wide_ring = np.empty((wide_rows, pitch * channels), np.int16)
-    origins, at = np.zeros(taps, np.int64), np.zeros(max(taps, NINE), np.int64)
+    ring, wide_ring = np.empty((ring_rows, pitch), np.uint8), np.empty((wide_rows, pitch), np.int16)
     chain = open_chain(arena, row, PRODUCT_CHAIN, DWCONV_STAGES)
-    block = chain.block // channels
-    acc, sums = accumulators(block, channels, x.wide)
+    pad = padded(run * channels, TAP_LANES)
+    # Behind the last line a run may begin that ends beyond it.
+    size = STEP * (0 if x.wide else groups * pitch + pad)
+    woven = viewed(room(arena, row, chain.used, size), np.int32)
+    used = behind(chain.used, size)
+    weights = dense_weights(arena, row, taps, run * channels) if x.wide else np.zeros((0, run * channels), np.int32)
+    packed, first_step = arena, row[Call.PACKED_W]
+    if first_step == 0 and not x.wide:
+        single = row[W + Field.DTYPE] == I8_CODE and row[Dwconv.W_ZERO] == 0
+        packed = np.empty(taps_bytes(height, width, run * channels, single), np.uint8)
+        pack_taps(arena, row, packed, first_step)
+    steps = viewed(packed, np.int32)
+    number = 0 if x.wide else steps[first_step // STEP] * groups * width
+    first_step = (first_step + HEADER) // STEP
+    none = np.zeros(run * channels, np.int32)
+    of_sums = first_step + number * pad
+    begin = first_sums(arena, row, none if x.wide else steps[of_sums : of_sums + run * channels], x.less)
+    steps = steps[first_step:]
+    at, origins = np.zeros(number, np.int64), np.zeros(taps, np.int64)
+    for s in range(number):
+        at[s] = s // width % groups * pitch + s % width * row[Dwconv.DILATION + 1] * channels
+    # Parts of a line, whose sums stay in the first-level cache, as long as each other.
+    parts = (across * channels + SUMS - 1) // SUMS
+    block = (across + parts - 1) // parts
+    # The last run may end beyond the block.
+    longs, words_of_sums = (block * channels, 0) if x.wide else (0, block * channels + pad)
+    acc, sums = viewed(room(arena, row, used, 4 * words_of_sums), np.int32), np.empty(longs, np.int64)
     held = i64(0)
     for first in range(begin_pixel, end_pixel, block):
         count = min(block, end_pixel - first)
@@ -176,25 +264,31 @@ def dwconv(arena: Bytes, row: Row) -> None:
                     if is_ended(arena, row):
                         return
                     start = x.first + image * row[X + Field.STRIDE] + y * row[X + Field.STRIDE + 1]
-                    size = (columns if 0 <= y < rows else 0, channels, before)
+                    seen = (columns if 0 <= y < rows else 0, channels, before)
                     if x.wide:
-                        copy_line(words, start, row[X + Field.STRIDE + 2], x.flip, x.less, wide_ring[y % span], size)
+                        copy_line(words, start, row[X + Field.STRIDE + 2], x.flip, x.less, wide_ring[y % span], seen)
                     else:
-                        copy_line(x.bytes, start, row[X + Field.STRIDE + 2], x.flip, x.less, ring[y % span], size)
+                        copy_line(x.bytes, start, row[X + Field.STRIDE + 2], x.flip, x.less, ring[y % span], seen)
                 held = top + span
-                for t in range(taps):
-                    y, column = top + t // width * row[Dwconv.DILATION], t % width * row[Dwconv.DILATION + 1]
-                    origins[t] = (y % span * pitch + column) * channels
-            for t in range(taps):
-                at[t] = origins[t] + left * row[Dwconv.STRIDE + 1] * channels
+                if x.wide:
+                    for t in range(taps):
+                        y, column = top + t // width * row[Dwconv.DILATION], t % width * row[Dwconv.DILATION + 1]
+                        origins[t] = y % span * pitch + column * channels
+                else:
+                    for g in range(groups):
+                        weave(ring, height, top, row[Dwconv.DILATION], g, woven[g * pitch : (g + 1) * pitch])
             some, step = min(across - left, count - p), run * row[Dwconv.STRIDE + 1] * channels
+            start = left * row[Dwconv.STRIDE + 1] * channels
             if x.wide:
-                wide_results = sums[p * channels : (p + some) * channels]
-                add_wide(wide_ring, x.less, at[:taps], step, weights, begin, wide_results)
+                add_wide(
+                    wide_ring, x.less, origins, start, step, weights, begin, sums[p * channels : (p + some) * channels]
+                )
             else:
-                results = acc[p * channels : (p + some) * channels]
-                add_nine(ring, at, step, weights, begin, results)
-                for t in range(NINE, taps):
-                    add_one(ring, at[t], step, weights[t], results)
+                to, ahead = p * channels, some * channels
+                while ahead > 0:
+                    # Where a run is no whole vectors it ends in the next one, which is computed later.
+                    runs = max(ahead // pad, 1) if pad == run * channels else 1
+                    add_taps(woven, at, start, step, steps, number, begin, acc, to, runs, pad)
+                    start, to, ahead = start + runs * step, to + runs * run * channels, ahead - runs * run * channels
             p += some
         run_chain(arena, row, chain, acc, sums, channels, first, count)

@@ -10,7 +10,7 @@ import numpy as np
 
 from emulator.jit.arrays import Bytes, Floats, Integers, Row
 from emulator.jit.compile import inlined, inner
-from emulator.jit.intrinsics import fused, viewed
+from emulator.jit.intrinsics import viewed
 from emulator.plan.row import Field
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 
@@ -65,54 +65,12 @@ def to_odd(product: float, term: float) -> Any:
 
 
 @inlined
-def rounding_term(v: Any, fraction: int) -> Any:
-    """Return m so that float32 v + m - m is v rounded to `fraction` bits, half to even: 1.5 * 2**(e + 23 - fraction).
+def rounding_factor(fraction: int) -> Any:
+    """Return f so that m = f * 2**e rounds a float32 v of exponent e: v + m - m has `fraction` bits, half to even.
 
-    e is the exponent of v, 0 or of a magnitude in [2**-126, 2**114). Any number that float32 rounds to v is rounded
-    likewise: where that is the next power of two, both formats have it. To multiply e takes no port that sums need.
+    m is 1.5 * 2**(e + 23 - fraction).
     """
-    power = i32(f32(v).view(np.int32) & i32(0x7F800000)).view(np.float32)
-    return power * i32(((127 + FP32_FRACTION - fraction) << FP32_FRACTION) | 0x400000).view(np.float32)
-
-
-@inlined
-def short_integer(n: Any, fraction: int) -> Any:
-    """Return an int32 rounded to `fraction` bits, 15 at most, as float32.
-
-    From 2**24 on the last 7 bits cannot but tell beside which side of a tie it lies: the bit before says so for all of
-    them (rounding to odd), and float32 holds what is left.
-    """
-    odd = i32(i32(n | i32(i32(n & i32(127)) + i32(127))) & i32(-128))
-    v = f32(n if (n > i32(-(2**24))) & (n < i32(2**24)) else odd)
-    m = rounding_term(v, fraction)
-    return (v + m) - m
-
-
-@inlined
-def short_product(a: Any, b: Any, fraction: int) -> Any:
-    """Return the float32 a * b rounded once to `fraction` bits: the term is added to the exact product.
-
-    The product is 0 or as large as `rounding_term` says.
-    """
-    m = rounding_term(a * b, fraction)
-    return fused(a, b, m) - m
-
-
-@inlined
-def short_multiply_add(a: Any, b: Any, c: Any, fraction: int) -> Any:
-    """Return the float32 a * b + c rounded once to `fraction` bits, 21 at most, where a * b is a float32.
-
-    The error of the sum is one too (two-sum), so that it can be rounded to odd, as `to_odd` does. Nothing may pass the
-    greatest float32 or be below the least normal one, but 0.
-    """
-    total = fused(a, b, c)
-    part = total - c
-    error = (c - (total - part)) + fused(a, b, -part)
-    bits = f32(total).view(np.int32)
-    apart = i32(i32(f32(error).view(np.int32) ^ bits) >> i32(31))
-    v = i32(bits if error == f32(0) else i32(i32(bits + apart) | i32(1))).view(np.float32)
-    m = rounding_term(v, fraction)
-    return (v + m) - m
+    return i32(((127 + FP32_FRACTION - fraction) << FP32_FRACTION) | 0x400000).view(np.float32)
 
 
 @inner

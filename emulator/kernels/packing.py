@@ -27,7 +27,7 @@ from emulator.jit.arrays import Bytes, Columns, Integers, Row
 from emulator.jit.compile import hot_and_inner, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.elements import BIAS, ZERO, Elements, W, weights_of
-from emulator.kernels.microkernel import pack_run
+from emulator.kernels.microkernel import pack_run, pack_runs
 from emulator.kernels.numbers import I8_CODE, I16_CODE, i32, i64, padded, u32, u64
 from emulator.kernels.rows import OUT, X
 from emulator.kernels.workspace import is_ended
@@ -130,8 +130,7 @@ def pack_lines(x: Elements, start: int, line_step: int, k_step: int, count: int,
     size, source, wide, flip, less = element_size(x.wide), x.bytes, x.wide, x.flip, x.less
     stride = apart(k * size)
     if k_step == 1:
-        for r in range(count):
-            pack_run(lines, r * stride, source, start + r * line_step, k, wide, flip, less)
+        pack_runs(lines, 0, stride, source, start, line_step, count, k, wide, flip, less)
         return
     # Where it is the lines that lie side by side: tiles whose lines all stay in the first-level cache, on both sides.
     words, narrow, out = viewed(source, np.int16), viewed(lines, PACKED), viewed(lines, np.int32)
@@ -167,28 +166,37 @@ def pack_patches(x: Elements, row: Row, group: int, first: int, count: int, line
     # Neighbouring taps are neighbours in memory: a row of the window is one run.
     runs = 1 if row[Conv.GROUPS] == 1 and apart_across == 1 and column_step == channels else width
     taps = width // runs
-    image, oh, ow = first // (down * across), first // across % down, first % across
-    for p in range(count):
-        corner = x.first + image * image_step + group * depth
-        top, left = oh * stride_down - top_pad, ow * stride_across - left_pad
-        to = p * stride
+    # Of a line of the result, tap by tap: pixels at its ends, which see padding, and those between them at once.
+    p = 0
+    while p < count:
+        index = first + p
+        ow, line = index % across, index // across
+        n = min(across - ow, count - p)
+        corner, top = x.first + line // down * image_step + group * depth, line % down * stride_down - top_pad
         for i in range(height):
             y = top + i * apart_down
             for j in range(runs):
-                at = left + j * apart_across
-                before, inside = 0, taps
-                if y < 0 or y >= rows or at < 0 or at + taps > columns:
+                left = ow * stride_across - left_pad + j * apart_across
+                to = p * stride + (i * runs + j) * taps * depth * size
+                begin = min(max((stride_across - 1 - left) // stride_across, 0), n)
+                end = min(max((columns - taps - left + stride_across) // stride_across, begin), n)
+                if y < 0 or y >= rows:
+                    begin = end = n
+                for q in range(n):
+                    if begin <= q < end:
+                        continue
+                    at = left + q * stride_across
                     before = min(max(-at, 0), taps)
                     inside = max(min(columns - at, taps) - before, 0) if 0 <= y < rows else 0
-                    clear(lines, to, taps * depth * size, zero)
-                start = corner + y * row_step + (at + before) * column_step
-                pack_run(lines, to + before * depth * size, source, start, inside * depth, wide, flip, less)
-                to += taps * depth * size
-        ow += 1
-        if ow == across:
-            oh, ow = oh + 1, 0
-            if oh == down:
-                image, oh = image + 1, 0
+                    clear(lines, to + q * stride, taps * depth * size, zero)
+                    start = corner + y * row_step + (at + before) * column_step
+                    edge = to + q * stride + before * depth * size
+                    pack_run(lines, edge, source, start, inside * depth, wide, flip, less)
+                start = corner + y * row_step + (left + begin * stride_across) * column_step
+                step = stride_across * column_step
+                between = to + begin * stride
+                pack_runs(lines, between, stride, source, start, step, end - begin, taps * depth, wide, flip, less)
+        p += n
 
 
 @inner

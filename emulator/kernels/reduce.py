@@ -3,7 +3,8 @@
 Loop order: rows of the result > blocks of kept channels > the reduced indices in row-major order > channels. One block
 of x at a time is loaded into a buffer, of int32 for integers and of float32 for floats. Where channels are kept, each
 has a place of its own in the block of results and the innermost loop is one vector operation; where they are reduced
-there is one result, and the loop is a chain, which the stated order of float sums makes it in any case.
+there is one result. The stated order of float sums makes that a chain of additions, each of which waits for the one
+before, 0.8 ns an element: SIDE_BY_SIDE results are summed at once, 0.1 ns an element.
 """
 
 from enum import IntEnum
@@ -19,6 +20,7 @@ from emulator.kernels.numbers import (
     I32_CODE,
     address,
     f32,
+    i32,
     is_floating,
     load_integers,
     load_numbers,
@@ -35,6 +37,8 @@ from emulator.plan.row import Call, Field, attribute_slot, operand_slot
 from isa.table import MNEMONICS
 
 REDUCE_SCALE = whole(operand_slot("reduce", "scale"))
+# How many chains of additions go on at once, and how many elements of each are loaded at a time.
+SIDE_BY_SIDE, STRETCH = 8, 512
 
 
 class Reduce(Columns):
@@ -91,6 +95,94 @@ def add_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
 
 
 @inner
+def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
+    """Multiply sums by scale, or scale / count."""
+    fraction, scale = row[Call.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
+    multiplier = np.empty(v.size, np.float32)
+    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[Reduce.OP] == Reduction.MEAN else f32(scale)
+    combine(v, multiplier, MUL, fraction)
+
+
+@inner
+def add_side_by_side(totals: Floats, values: Floats, count: int, fraction: int) -> None:
+    """Add `count` values to each total, in their order, each sum rounded; those of total r begin at r * STRETCH."""
+    if fraction == FP32_FRACTION:
+        a, b, c, d, e, f, g, h = totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6], totals[7]
+        for k in range(u64(count)):
+            a, b = a + values[k], b + values[u64(STRETCH) + k]
+            c, d = c + values[u64(2 * STRETCH) + k], d + values[u64(3 * STRETCH) + k]
+            e, f = e + values[u64(4 * STRETCH) + k], f + values[u64(5 * STRETCH) + k]
+            g, h = g + values[u64(6 * STRETCH) + k], h + values[u64(7 * STRETCH) + k]
+        totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6], totals[7] = a, b, c, d, e, f, g, h
+    else:
+        for k in range(u64(count)):
+            for r in range(u64(SIDE_BY_SIDE)):
+                total = np.float64(totals[r]) + np.float64(values[r * u64(STRETCH) + k])
+                totals[r] = f32(round_bits(total, fraction))
+
+
+@inner
+def sum_lines(arena: Bytes, row: Row, begin: int, end: int) -> int:
+    """Store float sums of whole lines of x, of as many of the results from `begin` to `end` as are whole groups.
+
+    Return the first that is left.
+    """
+    channels, dtype, of_sum = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Call.SUM_FRACTION]
+    values, totals = np.empty(SIDE_BY_SIDE * STRETCH, np.float32), np.empty(SIDE_BY_SIDE, np.float32)
+    while begin + SIDE_BY_SIDE <= end:
+        totals[:] = f32(0)
+        for c in range(0, channels, STRETCH):
+            if is_ended(arena, row):
+                return end
+            some = min(STRETCH, channels - c)
+            for r in range(SIDE_BY_SIDE):
+                at = address(row, X, row[X + Field.ADDRESS], row_start(row, X, begin + r) + c)
+                load_numbers(arena, dtype, at, 0, of_sum, values[r * STRETCH : r * STRETCH + some])
+            add_side_by_side(totals, values, some, of_sum)
+        round_all(totals, row[Call.FRACTION])
+        scaled(arena, row, channels, totals)
+        for r in range(SIDE_BY_SIDE):
+            at = address(row, OUT, row[OUT + Field.ADDRESS], row_start(row, OUT, begin + r))
+            store_numbers(arena, row[OUT + Field.DTYPE], at, row[Reduce.OUT_ZERO], totals[r : r + 1])
+        begin += SIDE_BY_SIDE
+    return begin
+
+
+@inner
+def extreme(values: Integers, least: bool) -> int:
+    """Return the greatest or the least of int32, in vectors."""
+    best = values[0]
+    if least:
+        for k in range(u64(values.size)):
+            best = min(best, values[k])
+    else:
+        for k in range(u64(values.size)):
+            best = max(best, values[k])
+    return best
+
+
+@inner
+def is_extreme_of_floats(values: Floats, least: bool, best: Floats) -> bool:
+    """Set best[0] to the greatest or the least of float32, in vectors; return whether it is certain.
+
+    Their bits are integers in the same order, once those below 0 are turned over. A NaN is out of that order, and of
+    two zeros the first counts.
+    """
+    bits, odd = values.view(np.int32), i32(0)
+    first = bits[0]
+    found = i32(first ^ i32(i32(first >> i32(31)) & i32(0x7FFFFFFF)))
+    sign = i32(-1) if least else i32(0)
+    found = i32(found ^ sign)
+    for k in range(u64(bits.size)):
+        n = bits[k]
+        odd = i32(odd | i32(i32(n & i32(0x7FFFFFFF)) > i32(0x7F800000)))
+        found = max(found, i32(i32(n ^ i32(i32(n >> i32(31)) & i32(0x7FFFFFFF))) ^ sign))
+    found = i32(found ^ sign)
+    best[0] = i32(found ^ i32(i32(found >> i32(31)) & i32(0x7FFFFFFF))).view(np.float32)
+    return odd == 0 and best[0] != f32(0)
+
+
+@inner
 def keep_best(best: Array, places: Integers, values: Array, place: int, kept: bool, least: bool) -> None:
     """Keep the greatest, or the least, and where it was first seen; a NaN is beyond any number.
 
@@ -102,15 +194,6 @@ def keep_best(best: Array, places: Integers, values: Array, place: int, kept: bo
         beyond = v < b if least else v > b
         if places[to] < 0 or beyond or (v != v and b == b):
             best[to], places[to] = v, np.int32(at)
-
-
-@inner
-def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
-    """Multiply sums by scale, or scale / count."""
-    fraction, scale = row[Call.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
-    multiplier = np.empty(v.size, np.float32)
-    multiplier[:] = f32(round_bits(scale / count, fraction)) if row[Reduce.OP] == Reduction.MEAN else f32(scale)
-    combine(v, multiplier, MUL, fraction)
 
 
 @hot
@@ -128,7 +211,10 @@ def reduce(arena: Bytes, row: Row) -> None:
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
     best, best_integer, places = np.empty(size, np.float32), np.empty(size, np.int32), np.empty(size, np.int32)
+    part = np.empty(1, np.float32)
     begin, end = share(row, row_count(row))
+    if floating and adding and not kept and outer == 1:
+        begin = sum_lines(arena, row, begin, end)
     for index in range(begin, end):
         origin, to = row_start(row, X, index), row_start(row, OUT, index)
         for first in range(0, channels if kept else 1, LANES):
@@ -148,14 +234,19 @@ def reduce(arena: Bytes, row: Row) -> None:
                         load_numbers(arena, dtype, at, 0, of_sum if adding else FP32_FRACTION, numbers[:some])
                         if adding:
                             add_floats(sums[:n], numbers[:some], kept, of_sum)
-                        else:
+                        elif kept or op == Reduction.ARGMAX or not is_extreme_of_floats(numbers[:some], least, part):
                             keep_best(best[:n], places[:n], numbers[:some], place, kept, least)
+                        else:
+                            keep_best(best[:n], places[:n], part, place, kept, least)
                     else:
                         load_integers(arena, dtype, at, integers[:some])
                         if adding:
                             add_integers(totals[:n], integers[:some], kept)
-                        else:
+                        elif kept or op == Reduction.ARGMAX:
                             keep_best(best_integer[:n], places[:n], integers[:some], place, kept, least)
+                        else:
+                            integers[0] = extreme(integers[:some], least)
+                            keep_best(best_integer[:n], places[:n], integers[:1], place, kept, least)
                     place += 1 if kept else some
             at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
             if op == Reduction.ARGMAX:

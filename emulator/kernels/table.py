@@ -7,9 +7,9 @@ says what a row holds. Formulas are those of isa.reference, bit for bit; nothing
 from collections.abc import Iterable
 from typing import Any
 
-from emulator.jit.compile import KERNEL, types
+from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job
-from emulator.kernels.chain import Chain, open_chain, run_chain
+from emulator.kernels.chain import open_chain, run_chain
 from emulator.kernels.depthwise import dwconv
 from emulator.kernels.eltwise import eltwise
 from emulator.kernels.memory import fill, flatten, gather, move, toweight, transpose
@@ -52,28 +52,32 @@ _SHARED = "conv dwconv matmul eltwise maxpool avgpool reduce resize load store c
 SHARED = frozenset(MNEMONICS[name].opcode for name in _SHARED.split())
 
 
+# What these kernels end with, compiled apart from them.
+RUN_CHAIN = Job("the chain", run_chain, run_chain.types)
+CHAINED = frozenset(MNEMONICS[name].opcode for name in ("conv", "dwconv", "matmul", "eltwise"))
+
+
 def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:
     """Return what is to be compiled for these opcodes; those of the sequencer have no kernel."""
     wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
-    return [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]
+    chain = [] if CHAINED.isdisjoint(wanted) else [RUN_CHAIN]
+    return chain + [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]
 
 
-def _chain_type() -> Any:
-    places = [types.int64] * 3, [types.int64] * 4
-    return types.NamedTuple([types.uint8[::1], types.float32[::1], *places[0], types.boolean, *places[1]], Chain)
+BYTES, ROW, WHOLE, SUMS, WIDE_SUMS = "uint8[::1]", "int64[::1]", "int64", "int32[::1]", "int64[::1]"
 
 
-# What kernels have in common and takes long, by the types that they ask for it by: to be compiled before them.
-BYTES, ROW = KERNEL.args
-WHOLE = types.int64
-LINES = BYTES, WHOLE, WHOLE
-SUMS = types.int32[::1], types.int64[::1]
-RUN_CHAIN = Job("the chain", run_chain, types.void(BYTES, ROW, _chain_type(), *SUMS, *[WHOLE] * 3))
-# What conv and matmul have in common besides: each of two processes that compile one of them would compile it too.
+def _void(*arguments: str) -> str:
+    return f"void({', '.join(arguments)})"
+
+
+# What conv and matmul have in common, by the types that they ask for it by: each of two processes that compile one of
+# them would compile it too.
+_FACTORS = BYTES, WHOLE, WHOLE, BYTES, WHOLE, WHOLE, BYTES
 PRODUCTS = (
-    Job("products of 8 bits", multiply, types.void(*LINES, BYTES, WHOLE, WHOLE, BYTES, SUMS[0], *[WHOLE] * 3)),
-    Job("products of 16 bits", multiply_wide, types.void(*LINES, BYTES, WHOLE, WHOLE, BYTES, SUMS[1], *[WHOLE] * 3)),
-    Job("the panels of products", open_panels, types.void(BYTES, ROW, BYTES, *[WHOLE] * 5, BYTES)),
-    Job("shares of products", narrowed, types.void(BYTES, ROW, *[WHOLE] * 3)),
-    Job("the beginning of the chain", open_chain, types.void(BYTES, ROW, *[WHOLE] * 2)),
+    Job("products of 8 bits", multiply, _void(*_FACTORS, SUMS, *[WHOLE] * 3)),
+    Job("products of 16 bits", multiply_wide, _void(*_FACTORS, WIDE_SUMS, *[WHOLE] * 3)),
+    Job("the panels of products", open_panels, _void(BYTES, ROW, BYTES, *[WHOLE] * 5, BYTES)),
+    Job("shares of products", narrowed, _void(BYTES, ROW, *[WHOLE] * 3)),
+    Job("the beginning of the chain", open_chain, _void(BYTES, ROW, *[WHOLE] * 2)),
 )

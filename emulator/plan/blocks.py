@@ -17,7 +17,5 @@ TILE = TILES[chosen_form()]
 STEP, ELEMENT = whole(4), whole(TILE.element)
 ROWS, COLUMNS = whole(TILE.rows), whole(TILE.vectors * TILE.lanes)
 BLOCK_BYTES = 256 * 1024
-# Of dwconv (emulator/kernels/depthwise.py): taps that are written out, and elements of a run.
-NINE, RUN = 9, 512
 # Of stripes (emulator/kernels/stripes.py): bits that a dimension takes in CUT, which holds one more than it is.
 CUT_BITS = whole(4)

@@ -15,14 +15,13 @@ from emulator.plan.blocks import (
     ELEMENT,
     LANES,
     LINE,
-    NINE,
     ROWS,
-    RUN,
     STEP,
     TABLE_ELEMENTS,
+    TILE,
 )
 from emulator.plan.row import ATTRIBUTES, FIELDS
-from isa.dtypes import I16
+from isa.dtypes import I8, I16
 from isa.instruction import Instruction, products_of_sum
 from isa.operand import MAX_RANK, Operand
 
@@ -85,7 +84,12 @@ def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
         return 0
     out, x = instruction.operand("out"), instruction.operand("x")
     assert out is not None and x is not None
-    if mnemonic in ("maxpool", "avgpool", "roipool"):
+    if mnemonic == "maxpool":
+        taps, stride = (int(instruction.attribute(name)[-1]) for name in ("window", "stride"))
+        left = int(instruction.attribute("pad")[1])
+        pitch = max((out.shape[2] - 1) * stride + taps, left + x.shape[2])
+        return (8 if x.dtype.is_float else max(8, pitch * x.dtype.bytes)) * columns
+    if mnemonic in ("avgpool", "roipool"):
         return (24 if mnemonic == "avgpool" else 8) * columns
     rows = out.elements // out.shape[-1]
     block, line = (columns * max(1, min(most // columns, rows)) for most in (LANES, LINE))
@@ -97,7 +101,8 @@ def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
     size = 2 if x.dtype == I16 else 1
     dense = 2 * w.elements * w.dtype.bytes if w.stored else 0
     if mnemonic == "dwconv":
-        return chain + dense + _ring_bytes(instruction, x, w, columns) + 8 * block
+        sums = min(max(2 * LANES, columns), rows * columns)
+        return chain + dense + _ring_bytes(instruction, x, w, columns) + 4 * size * sums
     k = products_of_sum(instruction)
     wide = int(STEP) if x.dtype == I16 else int(ELEMENT)
     stride = -(-k * wide // CACHE_LINE) * CACHE_LINE + CACHE_LINE
@@ -119,9 +124,16 @@ def _ring_bytes(instruction: Instruction, x: Operand, w: Operand, columns: int) 
     assert out is not None
     pitch = int(pad[1]) + x.shape[2] + int(pad[3])
     span = (height - 1) * int(dilation[0]) + 1
-    run = min(max(1, RUN // columns), out.shape[2]) if stride[1] == 1 else 1
-    weights = 4 * (max(height * width, NINE) + 2) * run * columns
-    return span * pitch * columns * x.dtype.bytes + weights
+    vector = int(TILE.lanes)
+    # As many pixels as make whole vectors, where that is no more than a quarter of LANES.
+    run = max(1, min(vector, LANES // 4 // columns)) if stride[1] == 1 else 1
+    # Up to three pieces of each weight, one where it loses no zero point; and the woven lines.
+    pieces = 1 if w.dtype == I8 and instruction.attribute("w_zero")[0] == 0 else 3
+    groups = -(-height // (int(STEP) // int(ELEMENT)))
+    steps = 0 if x.dtype == I16 else 4 * (pieces * groups * width * (run * columns + vector) + groups * pitch * columns)
+    # Beside the weights their sums, what sums begin with, and what the last run has behind the lines and the sums.
+    weights = 4 * (height * width + 5) * (run * columns + vector)
+    return span * pitch * columns * x.dtype.bytes + weights + steps
 
 
 assert ATTRIBUTES // FIELDS * int(CUT_BITS) < 64 and 1 << int(CUT_BITS) > MAX_RANK

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from emulator.timing.costs_tensor import macs
+from emulator.timing.flatten import shapes_of
 from isa.bounds_chip import NO_CYCLES, RooflineChip
 from isa.dtypes import I16
 from isa.errors import Trap
@@ -120,8 +121,9 @@ def bounds(program: Program, chip: RooflineChip, tasks: int) -> Bounds:
         )
     done = Counter[str]()
     for core in program.cores:
-        for instruction, times in zip(core.code, core.times, strict=True):
-            for name, amount in work(instruction).items():
+        shapes = shapes_of(core)
+        for k, times in zip(shapes.firsts.values(), shapes.times, strict=True):
+            for name, amount in work(core.code[k]).items():
                 done[name] += times * amount
     for kind, link in (("input", "host link in"), ("output", "host link out")):
         for _, symbol in program.of_kind(kind):

@@ -2,7 +2,7 @@
 
 Each cost is the greatest of a few demands, all overlapping in the engine's pipeline: products, vector lanes, ports of
 the local memory, memory outside. `limit` names the demand that decides, or all that do. Costs depend on shapes and the
-chip, never on values or addresses.
+chip, never on values or addresses: whoever has many instructions asks once for each of their shapes (`shape_of`).
 """
 
 from collections.abc import Callable
@@ -20,6 +20,10 @@ from isa.table import by_opcode
 
 # What limits signal, wait and barrier, which do no work.
 SYNCHRONISATION = "synchronisation"
+
+
+# Equal, and a key, where costs are equal on every chip.
+Shape = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,17 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
     },
     ENGINES,
 )
+
+
+def shape_of(instruction: Instruction) -> Shape:
+    """Return all of an instruction that its cost and what it holds may follow: no address, term, float or wait bit."""
+    operands = [
+        operand and (operand.memory, operand.dtype.code, operand.shape, operand.strides, operand.core, operand.stored)
+        for operand in instruction.operands
+    ]
+    specs = instruction.row.attributes
+    values = [value for spec, value in zip(specs, instruction.attributes, strict=True) if not spec.is_float]
+    return instruction.opcode, *operands, *values
 
 
 def cost_of(chip: Chip, instruction: Instruction) -> Cost | None:

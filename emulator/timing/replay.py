@@ -47,7 +47,7 @@ FIRST_STEPS, MOST_STEPS, MOST_REPLAYED = 10_000, 10_000_000, 200_000
 # States kept of a run: at this many every other is given up.
 MOST_STATES = 32
 # Accesses of one engine that there is room for at first, and signals of one semaphore.
-FIRST_ROOM, FIRST_SIGNALS = 264, 16
+FIRST_ROOM, FIRST_SIGNALS = 1032, 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,8 +72,9 @@ from emulator.timing.columns import (
 
 # Accesses looked at together; before those, so many one by one.
 BLOCK, FEW = 64, 8
-# Bits that number a term of an instruction: 0 to 2 its dependence on each engine, 3 to 5 its wait for each.
-TERM_BITS = 3
+# Bits that number a term of an instruction: 0 to 2 its dependence on each engine, 3 to 5 its wait for each; an engine.
+TERM_BITS, ENGINE_BITS = 3, 2
+TERM_MASK, ENGINE_MASK = (1 << TERM_BITS) - 1, (1 << ENGINE_BITS) - 1
 # numba cannot ask a class for its length.
 RECORD = len(Record)
 
@@ -181,7 +182,7 @@ def walk(fixed: Fixed, state: State, window: Matrix, records: Matrix, budget: in
         if core == NONE:
             state.steps[0] += before - budget
             return ClockStop.STUCK
-        signals = fixed.code[head(state, core, engine)[Queued.PC], Code.SYNC] == Sync.SIGNALS
+        signals = fixed.code[natural(head(state, core, engine)[Queued.PC]), Code.SYNC] == Sync.SIGNALS
         if not commit(fixed, state, core, engine, start, window, records):
             budget = -budget
             break
@@ -343,9 +344,12 @@ def jump(row: Row, at: int, counters: Row) -> int:
 @inlined
 def note_accesses(fixed: Fixed, own: Matrix, counters: Row, at: int, place: int, beyond: int) -> int:
     """Put the accesses of an instruction behind the recent ones of its engine; return where they end."""
-    for o in range(fixed.code[natural(at), Code.FIRST_OPERAND], fixed.code[natural(at + 1), Code.FIRST_OPERAND]):
+    first, end = fixed.code[natural(at), Code.FIRST_OPERAND], fixed.code[natural(at + 1), Code.FIRST_OPERAND]
+    terms_end = fixed.operands[natural(first), Access.FIRST_TERM]
+    for o in range(first, end):
         operand, moved = fixed.operands[natural(o)], 0
-        for t in range(operand[Access.FIRST_TERM], fixed.operands[natural(o + 1), Access.FIRST_TERM]):
+        terms, terms_end = terms_end, fixed.operands[natural(o + 1), Access.FIRST_TERM]
+        for t in range(terms, terms_end):
             term = fixed.terms[natural(t)]
             value = counters[natural(term[Term.COUNTER])]
             if term[Term.MODULUS] > 0:
@@ -394,7 +398,7 @@ def need(queues: Tables, engine: int, place: int, other: int, their_place: int, 
     entry, late = queues[natural(engine), natural(place)], queues[natural(other), natural(their_place)]
     entry[Queued.PENDING] += 1
     entry[natural(Queued.NEXT_NEEDS + which)] = late[Queued.NEEDED_BY]
-    late[Queued.NEEDED_BY] = (place * SEQ + engine) << TERM_BITS | which
+    late[Queued.NEEDED_BY] = (place << ENGINE_BITS | engine) << TERM_BITS | which
 
 
 @inlined
@@ -637,8 +641,8 @@ def tell(queues: Tables, entry: Row, engine: int) -> None:
     """Tell those that need the finish of an instruction of an engine."""
     who = entry[Queued.NEEDED_BY]
     while who != NONE:
-        place, which = who >> TERM_BITS, who & ((1 << TERM_BITS) - 1)
-        needs = queues[natural(place % SEQ), natural(place // SEQ)]
+        which, its, place = who & TERM_MASK, who >> TERM_BITS & ENGINE_MASK, who >> TERM_BITS + ENGINE_BITS
+        needs = queues[natural(its), natural(place)]
         needs[Queued.PENDING] -= 1
         if which < SEQ:
             depend(needs, engine, entry[Record.FINISH], entry[Record.FINISHED_BY])

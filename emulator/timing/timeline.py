@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from emulator.jit.jobs import on_cold_compile
+from emulator.jit.jobs import Job, compile_all
+from emulator.jit.later import types
 from emulator.plan.plan import Plan
 from emulator.timing.columns import (
     FINISHES,
@@ -31,12 +33,13 @@ from emulator.timing.columns import (
     Shared,
     Trail,
 )
-from emulator.timing.costs import Cost, cost_of, fetch_cycles, resource_names, transfer_cycles
+from emulator.timing.costs import Cost, fetch_cycles, resource_names, transfer_cycles
 from emulator.timing.critical_path import walk_back
-from emulator.timing.flatten import flat
+from emulator.timing.flatten import costs_of, flat, shapes_of
+from emulator.timing.program_order import goes_on
 from emulator.timing.replay import Clock, clock_of, run
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, EngineTime, Schedule, Step
-from emulator.timing.schedule import State
+from emulator.timing.schedule import Fixed, State, walk
 from isa.errors import Trap
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
@@ -53,6 +56,28 @@ MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000,
 # What the clock, in 64 bits, counts with room to spare.
 MOST_CYCLES = 2**62
 RECORD_BYTES = 8 * len(Record)
+
+
+def _of_walk() -> Any:
+    """Return the types of the schedule's walk."""
+    i64, (row, matrix, tables, blocks) = types.int64, (types.Array(types.int64, n, "C") for n in range(1, 5))
+    fixed = *[matrix] * 5, *[i64] * 5, types.float64, i64, types.float64, i64, types.boolean
+    of = {"queues": blocks, "recents": blocks, "steps": row}
+    of |= dict.fromkeys(["totals", "signals", "meetings", "rooms"], tables)
+    state = [of.get(name, matrix) for name in State._fields]
+    return types.void(types.NamedTuple(fixed, Fixed), types.NamedTuple(state, State), matrix, matrix, i64)
+
+
+_MATRIX = "int64[:,::1]"
+JOBS = (
+    Job("the schedule", walk, _of_walk),
+    Job("the order of the schedule", goes_on, f"({_MATRIX}, {_MATRIX}, {_MATRIX}, {_MATRIX}, int64[::1], int64)"),
+    Job(
+        "the critical path",
+        walk_back,
+        f"({_MATRIX}, {_MATRIX}, int64, int64, int64[::1], int64[:,:,:,::1], {_MATRIX})",
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -201,12 +226,6 @@ def transfer_bytes(plan: Plan, kind: str) -> dict[str, int]:
     return amounts
 
 
-def costs_of(plan: Plan) -> tuple[dict[int, Cost], ...]:
-    """Return, for each core, the costs of its instructions by their index; those of the sequencer have none."""
-    found = [{k: cost_of(plan.chip, i) for k, i in enumerate(part.core.code)} for part in plan.cores]
-    return tuple({k: cost for k, cost in of_core.items() if cost} for of_core in found)
-
-
 def schedule(
     plan: Plan,
     on_compile: Callable[[str], None] | None = None,
@@ -223,13 +242,9 @@ def schedule(
     chip, costs, total = plan.chip, costs_of(plan), executed(plan)
     _check_countable(plan, costs)
     try:
-        with on_cold_compile(lambda: on_compile("the schedule") if on_compile else None):
-            clock = clock_of(plan, flat(plan, costs))
-            states = run(plan, clock, task, total, on_progress, max_cycles)
-            # What the critical path needs is compiled with the rest.
-            nothing, trail = np.empty((0, len(Record)), np.int64), np.full(len(Trail), NONE, np.int64)
-            path, steps = np.zeros((0, 0, 0, len(PathSum)), np.int64), np.zeros((0, len(PathStep)), np.int64)
-            walk_back(nothing, clock.no_window(), 0, 0, trail, path, steps)
+        compile_all(JOBS, on_compile)
+        clock = clock_of(plan, flat(plan, costs))
+        states = run(plan, clock, task, total, on_progress, max_cycles)
     except MemoryError as error:
         raise Trap(f"there is no memory for the schedule of {total:,} instructions", FEWER) from error
     last = states[-1]
@@ -264,12 +279,14 @@ def longest(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> float:
     block = chip["memory.lm_block_bytes_per_cycle"] if chip["memory.lm_blocks"] else 0
     cycles = 0.0
     for part, of_core in zip(plan.cores, costs, strict=True):
-        for k, (instruction, times) in enumerate(zip(part.core.code, part.core.times, strict=True)):
+        shapes = shapes_of(part.core)
+        for k, times in zip(shapes.firsts.values(), shapes.times, strict=True):
             cycles += times * (each + (of_core[k].latency if k in of_core else 0))
-            if part.fetched[k]:
-                cycles += times * (chip["memory.dev_latency"] + fetch_cycles(chip, part.fetched[k]))
             if block:
-                cycles += times * sum(operand.bytes for _, operand in instruction.accesses()) / block
+                cycles += times * sum(operand.bytes for _, operand in part.core.code[k].accesses()) / block
+        if part.fetched.any():
+            for size, times in zip(part.fetched.tolist(), part.core.times, strict=True):
+                cycles += times * (chip["memory.dev_latency"] + fetch_cycles(chip, size)) if size else 0
     return cycles
 
 

@@ -82,6 +82,14 @@ class Add:
     activation: Activation = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An activation that is the same in each run."""
+
+    out: str
+    value: np.ndarray
+
+
 @dataclass(frozen=True)
 class MaxPool:
     """The greatest of each window; padding never wins. Its scale is that of x."""
@@ -126,7 +134,7 @@ class LayerNorm:
     offset: np.ndarray
 
 
-Node = Conv | Depthwise | Dense | Add | MaxPool | GlobalAverage | Attention | LayerNorm
+Node = Conv | Depthwise | Dense | Add | Constant | MaxPool | GlobalAverage | Attention | LayerNorm
 # Those with weights.
 PRODUCTS = (Conv, Depthwise, Dense)
 READ = ("x", "a", "b", "q", "k", "v")
@@ -153,7 +161,9 @@ class Network:
         return sum(self._macs(node) for node in self.nodes)
 
     def weight_bytes(self) -> int:
-        return sum(node.weight.nbytes for node in self.nodes if isinstance(node, PRODUCTS))
+        """Return the bytes of weights, those of constants that are added among them."""
+        weights = sum(node.weight.nbytes for node in self.nodes if isinstance(node, PRODUCTS))
+        return weights + sum(node.value.nbytes for node in self.nodes if isinstance(node, Constant))
 
     def _macs(self, node: Node) -> int:
         if isinstance(node, Attention):

@@ -32,6 +32,7 @@ from programs.networks.graph import (
     EPSILON,
     Add,
     Attention,
+    Constant,
     Conv,
     Dense,
     Depthwise,
@@ -102,10 +103,10 @@ def model(network: Network, form: Form = AS_DESCRIBED, wanted: Sequence[str] = (
     return helper.make_model(whole, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def given(network: Network, form: Form, x: np.ndarray) -> np.ndarray:
-    """Return an input of the network, stored i8 NHWC or rows, as a form's model takes it."""
+def given(network: Network, form: Form, x: np.ndarray, name: str = "") -> np.ndarray:
+    """Return an input of the network, or another activation, stored i8 NHWC or rows, as a form's model takes it."""
     if form.is_float:
-        return channels_first(x).astype(f32) * network.tensors[network.input].scale
+        return channels_first(x).astype(f32) * network.tensors[name or network.input].scale
     return x if form.activations is np.int8 else (x.astype(np.int16) + 128).astype(np.uint8)
 
 
@@ -167,6 +168,11 @@ class _Graph(ABC):
         self.initialisers.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
+    def hold(self, node: Constant) -> None:
+        """Add an activation that is the same in each run, under its name."""
+        value = given(self.network, self.form, node.value, node.out)
+        self.initialisers.append(numpy_helper.from_array(value, node.out))
+
     def node(self, operator: str, read: Sequence[str], out: str, domain: str = "", **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, read, [out], domain=domain, **attributes))
         return out
@@ -221,6 +227,8 @@ class _Floats(_Graph):
                 self.activated(node, "Gemm", [self.rows(node, node.x), *self.parameters(node)], transB=1)
             case Add():
                 self.activated(node, "Add", [node.a, node.b])
+            case Constant():
+                self.hold(node)
             case MaxPool():
                 self.node("MaxPool", [node.x], node.out, **window_of(node))
             case GlobalAverage():
@@ -273,6 +281,9 @@ class _Integers(_Graph):
             case Add():
                 a, b = ([self.stored(name), *self.step(name)] for name in (node.a, node.b))
                 self.activated(node, "QLinearAdd", [*a, *b, *self.step(node.out)])
+            case Constant():
+                self.hold(node)
+                self.names["stored", node.out] = node.out
             case MaxPool():
                 self.node("NhwcMaxPool", [self.stored(node.x)], self.made(node.out), MICROSOFT, **window_of(node))
             case GlobalAverage():

@@ -7,6 +7,7 @@ import numpy as np
 from programs.networks.graph import (
     Add,
     Attention,
+    Constant,
     Conv,
     Dense,
     Depthwise,
@@ -57,6 +58,9 @@ class Layers:
 
     def add(self, out: str, a: str, b: str, activation: str = "") -> str:
         return self._add(Add(out, a, b, activation), *self.tensors[a].shape)
+
+    def constant(self, out: str, *shape: int) -> str:
+        return self._add(Constant(out, self.rng.integers(-127, 128, shape, np.int8)), *shape)
 
     def maxpool(self, out: str, x: str, window: int, stride: int, pad: int = 0) -> str:
         depth = self.tensors[x].shape[3]

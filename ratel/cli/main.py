@@ -10,7 +10,8 @@ import argparse
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from isa.errors import RatelError, RatelWarning, shown
@@ -19,16 +20,20 @@ from isa.memory import limited
 from isa.suggest import did_you_mean
 from isa.visible import escaped
 from ratel import __version__
-from ratel.cli.check import declare as declare_check
-from ratel.cli.compile import declare as declare_compile
 from ratel.cli.options import INTERRUPTED, USAGE, WRONG, UsageError
-from ratel.cli.quantise import declare as declare_quantise
-from ratel.cli.reference import declare as declare_reference
-from ratel.cli.run import declare as declare_run
-from ratel.cli.text import declare as declare_text
-from ratel.cli.time import declare as declare_time
 from ratel.show.terminal import guarded
 from ratel.signals import Hearing
+
+# The commands, and the module here that declares each.
+COMMANDS = {
+    **dict.fromkeys(("asm", "dis", "fmt"), "text"),
+    "quantise": "quantise",
+    "compile": "compile",
+    "run": "run",
+    "check": "check",
+    **dict.fromkeys(("time", "annotate", "report"), "time"),
+    **dict.fromkeys(("chips", "manual"), "reference"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,11 +103,11 @@ def print_error(error: RatelError | RatelWarning) -> None:
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Return what arguments ask for; raise UsageError for a command or an option that there is not."""
-    top, commands = parser()
     first = next(iter(arguments), "-")
-    if not first.startswith("-") and first not in commands:
-        listed = f"commands: {', '.join(commands)}"
-        raise UsageError(f"there is no command {shown(first)}; {did_you_mean(first, commands, listed)}")
+    if not first.startswith("-") and first not in COMMANDS:
+        listed = f"commands: {', '.join(COMMANDS)}"
+        raise UsageError(f"there is no command {shown(first)}; {did_you_mean(first, COMMANDS, listed)}")
+    top, commands = parser(frozenset((COMMANDS[first],) if first in COMMANDS else COMMANDS.values()))
     options, rest = top.parse_known_args(arguments)
     for word in rest:
         name = word.partition("=")[0]
@@ -115,8 +120,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """Return the parser of command lines, and that of each command by its name."""
+def parser(modules: Collection[str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser of command lines with the commands of some modules, and that of each by its name."""
     top = argparse.ArgumentParser("ratel", description="Assemble, run and time programs for a T-Head-like NPU.")
     top.add_argument("--version", action="version", version=f"ratel {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -126,14 +131,7 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         sub.set_defaults(action=action)
         return sub
 
-    for declare in (
-        declare_text,
-        declare_quantise,
-        declare_compile,
-        declare_run,
-        declare_check,
-        declare_time,
-        declare_reference,
-    ):
-        declare(command)
+    for module in dict.fromkeys(COMMANDS.values()):
+        if module in modules:
+            import_module(f"ratel.cli.{module}").declare(command)
     return top, commands.choices

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import building, limit, loops, measure, processes, scheduling, tables, timing
+from benchmarks import building, host, loops, measure, moves, processes, scheduling, tables, timing
 from benchmarks.results import Memory, Results, Wrong, targets
-from benchmarks.workloads import Workload, conv, depthwise, layer, matmul, whole
+from benchmarks.workloads import Workload, added, conv, depthwise, layer, matmul, whole
 from programs.networks.bert_layer import bert_layer
 from programs.networks.graph import Network
 from programs.networks.mobilenet_v2 import mobilenet_v2
@@ -30,8 +30,8 @@ LAYERS: dict[str, Callable[[], Workload]] = {
     "conv": lambda: conv(9, 5, 6, 3, 2),
     "depthwise": lambda: depthwise(9, 5),
     "matmul": lambda: matmul(7, 12, 5),
-    "max pool": lambda: layer("max pool", (1, 9, 9, 4), lambda made, x: made.maxpool("y", x, 3, 2, 1)),
-    "add": lambda: layer("add", (1, 9, 9, 4), lambda made, x: made.add("y", x, x, "relu")),
+    "max pool": lambda: layer("pooling", "max pool", (1, 9, 9, 4), lambda made, x: made.maxpool("y", x, 3, 2, 1)),
+    "add": lambda: added("add", (1, 9, 9, 4)),
 }
 
 
@@ -46,13 +46,16 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
         given = replace(whole(calibrated(build())), turn=0.0)
         results.networks.append(measure.workload(given, 2, silent))
     results.layers = [measure.workload(replace(build(), turn=0.0), 1, silent) for build in LAYERS.values()]
-    results.instructions, results.limit = loops.rates(1, share=1e-5), limit.rate(1)
+    results.instructions, results.host = loops.rates(1, share=1e-5), host.host(1)
+    results.moves = moves.moves(1, share=1e-6)
     results.building = building.building(1, share=1e-3)
     results.memory, results.processes = Memory(3, 1, 1, 1), {"ratel run digits": 0.5}
     results.scheduling = replace(scheduling.of_network(calibrated(SMALL["resnet50"]()), 1), rates={"copies": 1e7})
     tables.print_results(results)
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *FORMS))
+    assert all(
+        name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *moves.MOVES, *FORMS)
+    )
     # What can be measured without processes is there, and JSON holds it.
     assert {target.what for target in targets(results) if target.measured is not None} >= {*loops.LOOPS}
     assert "Builder, 10,000 convolutions, emitted and built" in printed

@@ -154,6 +154,25 @@ def test_integers_are_widened_where_they_are_read(op: str) -> None:
     assert len(plan.fused) == (1 if op in ("Add", "Sub") else 2)
 
 
+@pytest.mark.parametrize(
+    ("behind", "instructions"),
+    [
+        ([("Relu", "m", "y")], 1),
+        ([("Relu", "m", "a"), ("Neg", "a", "y")], 2),
+        # A sum comes before a function, and there is one: these are steps of their own.
+        ([("Add", "m b", "y")], 2),
+        ([("Relu", "m", "a"), ("Add", "a b", "y")], 2),
+        # Read twice, by one and by two.
+        ([("Mul", "m m", "y")], 2),
+        ([("Relu", "m", "a"), ("Add", "m a", "y")], 3),
+    ],
+)
+def test_floats_go_on_through_later_stages(behind: list[Any], instructions: int) -> None:
+    given = {"a0": noise(1, "float32", (6, 40)), "b": noise(2, "float32", (6, 40))}
+    net = network(("Add", "a0 b", "m"), *behind, given=given)
+    assert len(mnemonics(check(net))) == instructions
+
+
 def results(net: Network, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:
     compiled = compile(net.model, chip(), host=False, **options)
     (part,) = compiled.parts

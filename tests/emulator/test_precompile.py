@@ -10,7 +10,7 @@ from emulator.execute.prepack import packing_jobs
 from emulator.execute.walkers import run_jobs
 from emulator.jit.cache import ROOT
 from emulator.kernels.table import KERNELS, PRODUCTS
-from emulator.precompile import RUN_CHAIN, SCHEDULE, TENSOR_ENGINE, shares
+from emulator.precompile import OTHERS, SCHEDULE, SECONDS, shares
 
 NAMES = [job.name for job in run_jobs(KERNELS)]
 
@@ -23,38 +23,38 @@ def test_everything_is_shared_out_once(seconds: tuple[int, int]) -> None:
 
 
 def test_a_first_run_leaves_neither_process_idle() -> None:
-    """While the second compiles the chain, the first has what does without."""
-    own, handed = shares([f"the kernel of {name}" for name in ("conv", "matmul", "maxpool")], 8, 5)
-    assert (own, handed) == (["the kernel of maxpool", "the kernel of conv"], ["the kernel of matmul"])
-    assert TENSOR_ENGINE.isdisjoint(own[:1])
+    """Both end within the time of one function, and begin with the largest."""
+    names = [*NAMES[:12], SCHEDULE]
+    seconds = [[SECONDS.get(name, OTHERS) for name in share] for share in shares(names, 0.5, 5)]
+    assert abs(sum(seconds[0]) + 5 - sum(seconds[1]) - 0.5) <= OTHERS
+    assert all(share == sorted(share, reverse=True) for share in seconds)
 
 
 def test_names_are_unique() -> None:
     """Two opcodes may share a kernel, but the second process finds what to compile by name."""
-    others = [RUN_CHAIN.name, *(job.name for job in PRODUCTS), SCHEDULE]
+    others = [*(job.name for job in PRODUCTS), SCHEDULE]
     assert len({*NAMES, *others}) == len(NAMES) + len(others)
     assert [job.name for job in packing_jobs(KERNELS)] == [
-        "the packing of conv's weights",
-        "the packing of matmul's weights",
+        f"the packing of {name}'s weights" for name in ("conv", "dwconv", "matmul")
     ]
 
 
 FIRST = """
 import sys
 from emulator import precompile
-from emulator.jit.cache import home, is_kept
+from emulator.jit.cache import home
 from emulator.kernels import table
-from emulator.timing.schedule import walk
+from emulator.timing.timeline import JOBS
 from isa.table import MNEMONICS
 
 named = []
 precompile.compile_run([MNEMONICS[name].opcode for name in sys.argv[1:]], named.append)
-for job in (table.RUN_CHAIN, *table.PRODUCTS):
+for job in table.PRODUCTS:
     # By one set of types each: what was compiled ahead is what the kernels asked for.
     index = [path for path in home().folder.glob(f"*/*.{job.function.py_func.__name__}-*.nbi")]
     code = [path for path in home().folder.glob(f"*/*.{job.function.py_func.__name__}-*.nbc")]
     assert len(index) == len(code) == 1, (job.name, code)
-assert is_kept(walk)
+assert all(job.is_kept for job in JOBS)
 again = []
 precompile.compile_run([MNEMONICS[name].opcode for name in sys.argv[1:]], again.append)
 assert named and not again

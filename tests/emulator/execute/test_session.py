@@ -16,7 +16,8 @@ import ratel
 from emulator.execute.arena import open_arena, tensor
 from emulator.execute.predecode import work
 from emulator.execute.session import Dump, execute
-from emulator.plan.load import load, shares_bytes
+from emulator.plan.layout import shares_bytes
+from emulator.plan.load import load
 from emulator.plan.plan import Plan
 from isa.chip import load_chip
 from isa.diagnostic import Place

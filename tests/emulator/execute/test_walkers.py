@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,10 +130,10 @@ def test_a_walker_that_finds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = Walkers.compute
 
     def without_memory(self: Walkers, *given: object) -> None:
-        def compiled(*given: object) -> int:
+        def at(words: object) -> int:
             raise MemoryError
 
-        self.walkers[1]._compiled = compiled
+        self.walkers[1]._compiled = SimpleNamespace(at=at)  # type: ignore[assignment]
         begin(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Walkers, "compute", without_memory)

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from emulator.jit.compile import hot
@@ -200,13 +201,13 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
     """Draw a result and the stages of a chain for a large result."""
     channels = shape[-1]
     vector = st.sampled_from((1, channels)).map(lambda n: slot("cb", F32, (n,), taken))
-    fields: dict = {"out": slot("lm", draw(st.sampled_from((I8, F32))), shape, taken)}
+    fields: dict = {"out": slot("lm", draw(st.sampled_from((I8, U8, F32))), shape, taken)}
     for name in ("ew1_scale", "ew1_bias", "ew3_scale"):
         fields[name] = draw(st.one_of(st.none(), vector))
     if draw(st.booleans()):
         second = draw(st.sampled_from((shape, shape[-1:], (*shape[:-1], 1))))
         fields["ew2_op"] = draw(st.sampled_from(("add", "mul")))
-        fields["ew2"] = slot("lm", draw(st.sampled_from((I8, F32))), second, taken)
+        fields["ew2"] = slot("lm", draw(st.sampled_from((I8, U8, F32))), second, taken)
     fields["sf"] = draw(st.sampled_from(("none", "relu", "sigmoid", "tanh", "gelu", "silu", "exp", "hard_swish")))
     return fields
 
@@ -248,17 +249,27 @@ def large_convs(draw: st.DrawFn) -> Instruction:
 
 @st.composite
 def large_dwconvs(draw: st.DrawFn) -> Instruction:
+    """Channels are whole vectors, or make some with those of other pixels, or are too many for that."""
     taken: dict[str, int] = {}
-    height, width, channels = draw(st.integers(3, 20)), draw(st.integers(3, 20)), draw(st.integers(30, 300))
+    height, width = draw(st.integers(3, 20)), draw(st.integers(3, 20))
+    channels = draw(st.sampled_from((16, 24, 32, 33, 48, 100, 300, 301)))
+    kernel = draw(st.sampled_from(((3, 3), (3, 3), (5, 5), (7, 1), (4, 2), (1, 6))))
+    stride, dilation, pad = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(st.integers(0, 2))
+    spans = [(size - 1) * dilation + 1 for size in kernel]
+    sizes = [(size + 2 * pad - span) // stride + 1 for size, span in zip((height, width), spans, strict=True)]
+    assume(min(sizes) > 0)
     x_dtype, w_dtype = factors(draw)
     return build(
         "dwconv",
         x=slot("lm", x_dtype, (1, height, width, channels), taken),
-        w=slot("lm", w_dtype, (1, 3, 3, channels), taken),
+        w=slot("lm", w_dtype, (1, *kernel, channels), taken),
         bias=bias(draw, taken, channels),
-        pad=1,
+        stride=stride,
+        pad=pad,
+        dilation=dilation,
         x_zero=zero(draw, x_dtype),
-        **draw(large_chains(taken, (1, height, width, channels))),
+        w_zero=zero(draw, w_dtype),
+        **draw(large_chains(taken, (1, *sizes, channels))),
     )
 
 
@@ -285,7 +296,7 @@ def large_eltwises(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     shape = draw(st.sampled_from(((5000,), (3, 1700), (70, 1, 50), (2, 3, 40, 33), (4099, 1))))
     x = draw(st.sampled_from((shape, shape[-1:], (*shape[:-1], 1))))
-    dtype = draw(st.sampled_from((I8, I32, F32)))
+    dtype = draw(st.sampled_from((I8, U8, I32, F32)))
     return build("eltwise", x=slot("lm", dtype, x, taken), **draw(large_chains(taken, shape)))
 
 
@@ -309,18 +320,20 @@ def large_pools(draw: st.DrawFn) -> Instruction:
     if draw(st.booleans()):
         fields |= {"x_zero": draw(st.integers(-128, 127)), "count_pad": draw(st.integers(0, 1))}
         fields["scale"] = slot("cb", F32, (1,), taken)
-    x = slot("lm", I8, (1, height, width, channels), taken)
-    out = slot("lm", I8, (1, *sizes, channels), taken)
+    dtype = I8 if "x_zero" in fields else draw(st.sampled_from((I8, U8, I16)))
+    x = slot("lm", dtype, (1, height, width, channels), taken)
+    out = slot("lm", dtype, (1, *sizes, channels), taken)
     return build("avgpool" if "x_zero" in fields else "maxpool", x=x, out=out, **fields)
 
 
 @st.composite
 def large_reductions(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
-    shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,))))
+    shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,), (19, 1300), (2, 9, 520))))
     out = tuple(draw(st.sampled_from((1, size))) for size in shape)
-    x, op = draw(st.sampled_from((I8, I32, I16, F16, F32))), draw(st.sampled_from(("sum", "max", "min", "argmax")))
-    dtype = {"sum": F32 if x.is_float else I32, "max": x, "min": x, "argmax": I32}[op]
+    x = draw(st.sampled_from((I8, I32, I16, F16, BF16, F32)))
+    op = draw(st.sampled_from(("sum", "max", "min", "argmax", *(("mean",) if x != I32 else ()))))
+    dtype = {"sum": F32 if x.is_float else I32, "mean": F32, "max": x, "min": x, "argmax": I32}[op]
     return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
 
 
@@ -521,31 +534,61 @@ def test_special_values_in_pairs(vector_format: str) -> None:
         check(build("eltwise", out=out, x=x, ew2=second, ew2_op=operation), 0, vector_format, **pairs)
 
 
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "relu": {},
+    "clip": {"clip_low": -1.5, "clip_high": 6.0},
+    "leaky_relu": {"slope": -0.5},
+    "sigmoid": {},
+    "tanh": {},
+    "table": {},
+    "gelu": {},
+    "silu": {},
+    "exp": {},
+    "reciprocal": {},
+    "rsqrt": {},
+    "hard_sigmoid": {"slope": 0.25, "offset": 0.5},
+    "hard_swish": {},
+    "sqrt": {},
+}
+
+
 @pytest.mark.parametrize("vector_format", FRACTION_BITS)
 @pytest.mark.parametrize("dtype", [I8, U8, F32], ids=str)
 def test_special_values_in_functions(vector_format: str, dtype: DType) -> None:
     taken: dict[str, int] = {}
     values = np.concatenate([SPECIAL, np.linspace(-110, 110, 997, dtype=np.float32)])
     out, x, table = slot("lm", dtype, (1024,), taken), slot("lm", F32, (1024,), taken), slot("cb", F32, (256,), taken)
-    for function, fields in {
-        "none": {},
-        "relu": {},
-        "clip": {"clip_low": -1.5, "clip_high": 6.0},
-        "leaky_relu": {"slope": -0.5},
-        "sigmoid": {},
-        "tanh": {},
-        "table": {"table": table},
-        "gelu": {},
-        "silu": {},
-        "exp": {},
-        "reciprocal": {},
-        "rsqrt": {},
-        "hard_sigmoid": {"slope": 0.25, "offset": 0.5},
-        "hard_swish": {},
-        "sqrt": {},
-    }.items():
-        given = {"x": np.resize(values, 1024)}
-        check(build("eltwise", out=out, x=x, sf=function, **fields), 0, vector_format, **given)
+    for function, fields in FUNCTIONS.items():
+        tables, given = {"table": table} if function == "table" else {}, {"x": np.resize(values, 1024)}
+        check(build("eltwise", out=out, x=x, sf=function, **tables, **fields), 0, vector_format, **given)
+
+
+@pytest.mark.parametrize("vector_format", FRACTION_BITS)
+def test_functions_of_many_bytes(vector_format: str) -> None:
+    """With scratch memory and without it; a scale of each channel makes a function of more than the byte."""
+    rng = np.random.default_rng(7)
+    for function, fields in FUNCTIONS.items():
+        for dtype, made, shape, channels in ((I8, U8, (9, 333), 1), (U8, I8, (2, 30, 50), 1), (I8, I8, (9, 333), 333)):
+            taken: dict[str, int] = {}
+            x, out = slot("lm", dtype, shape, taken), slot("lm", made, shape, taken)
+            scale, last = slot("cb", F32, (channels,), taken), slot("cb", F32, (1,), taken)
+            tables = {"table": slot("cb", F32, (256,), taken)} if function == "table" else {}
+            given = {"ew1_scale": rng.uniform(0.01, 0.1, channels), "ew3_scale": rng.uniform(1, 90, 1)}
+            instruction = build(
+                "eltwise",
+                out=out,
+                x=x,
+                sf=function,
+                x_zero=3,
+                out_zero=9,
+                ew1_scale=scale,
+                ew3_scale=last,
+                **tables,
+                **fields,
+            )
+            for seed in range(3):
+                check(instruction, seed, vector_format, **{name: v.astype(np.float32) for name, v in given.items()})
 
 
 @pytest.mark.parametrize("mnemonic", ["conv", "dwconv", "maxpool", "avgpool", "flatten"])
@@ -581,11 +624,13 @@ def test_scales_moderate_and_not(vector_format: str) -> None:
         for function, fields in (("relu", {}), ("clip", {"clip_low": -(2.0**127), "clip_high": 40.25}), ("none", {})):
             taken: dict[str, int] = {}
             x, w = slot("lm", I8, (6, 8), taken), slot("lm", I8, (8, 300), taken)
-            d, out = slot("lm", I8, shape, taken), slot("lm", I8, shape, taken)
+            types = {name: U8 if rng.random() < 0.3 else I8 for name in ("out", "ew2")}
+            d, out = (slot("lm", types[name], shape, taken) for name in ("ew2", "out"))
             bias, *scales = (slot("cb", dtype, (300,), taken) for dtype in (I32, F32, F32, F32))
             names = [f"{name}_scale" for name in ("ew1", "ew2", "ew3")]
             kept = {name: scale for name, scale in zip(names, scales, strict=True) if rng.random() < 0.7}
-            chosen = {"ew2_op": "sub" if exponent % 2 else "add", "ew2": d, "ew2_zero": -128, "out_zero": 5}
+            chosen = {"ew2_op": "sub" if exponent % 2 else "add", "ew2": d, "out_zero": 5}
+            chosen["ew2_zero"] = -128 if types["ew2"] == I8 else 130
             if second == 40:
                 chosen, kept = {}, {name: scale for name, scale in kept.items() if name != "ew2_scale"}
             instruction = build("matmul", x=x, w=w, bias=bias, out=out, sf=function, **kept, **chosen, **fields)
@@ -600,6 +645,11 @@ def test_scales_moderate_and_not(vector_format: str) -> None:
 def test_in_place_eltwise() -> None:
     x = dense("lm", 0, F32, (7, 300))
     check(build("eltwise", out=x, x=x, ew2=x, ew2_op="mul", sf="tanh"), 1, "fp32")
+    for dtype, seed in product((I8, U8), range(3)):
+        x, other = dense("lm", 0, dtype, (9, 333)), dense("lm", 4096, dtype, (9, 333))
+        for fields in ({"sf": "tanh"}, {"ew2": x, "ew2_op": "add"}, {"ew2": other, "ew2_op": "sub", "out_zero": 7}):
+            check(build("eltwise", out=x, x=x, **fields), seed, "fp24" if seed else "fp32")
+            check(build("eltwise", out=x, x=other, **fields), seed, "fp32")
 
 
 @pytest.mark.parametrize("walkers", range(3))

@@ -1,34 +1,64 @@
 """Rounding to the shorter vector formats in float32 alone: as exact as float64 where magnitudes are moderate."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
+from numba.core import types
 
 from emulator.jit.compile import hot
-from emulator.kernels.numbers import short_integer, short_multiply_add, short_product
+from emulator.jit.intrinsics import intrinsic
+from emulator.kernels.microkernel import number, pointer, repeated
+from emulator.kernels.numbers import rounding_factor
+from emulator.kernels.requantise import LANES, Vectors
 from isa.formats import FRACTION_BITS, multiply_add, round_to
 
 f32, f64 = np.float32, np.float64
 COUNT = 100_000
 
 
-@hot
-def integers(n: np.ndarray, fraction: int, out: np.ndarray) -> None:
-    for k in range(n.size):
-        out[k] = short_integer(n[k], fraction)
+def in_vectors(step: str, count: int) -> Any:
+    """Return the compiled form of a step of Vectors on `count` arrays, of whole vectors: (arrays, fraction, out)."""
+
+    @intrinsic
+    def on_vector(_: Any, arrays: Any, factor: Any, out: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            given, factor, out, at = arguments
+            v, kinds = Vectors(builder), signature.args
+            here = builder.mul(at, number(4))
+            read = []
+            for k in range(count):
+                kind = v.words if kinds[0][k].dtype == types.int32 else v.floats
+                array = builder.extract_value(given, k)
+                read.append(v.read(pointer(context, builder, kinds[0][k], array, here), kind, None))
+            made = getattr(v, step)(*read, repeated(builder, factor, LANES))
+            v.write(made, pointer(context, builder, kinds[2], out, here), None)
+            return context.get_dummy_value()
+
+        return types.void(arrays, factor, out, at), generate
+
+    @hot
+    def on_all(arrays: Any, fraction: int, out: np.ndarray) -> None:
+        for at in range(0, out.size, LANES):
+            on_vector(arrays, rounding_factor(fraction), out, at)
+
+    def run(*arrays: Any) -> None:
+        *given, fraction, out = arrays
+        # Whole vectors: what is short of one is repeated.
+        more = -out.size % LANES
+        whole = np.empty(out.size + more, f32)
+        on_all(tuple(np.concatenate([array, array[:more]]) for array in given), fraction, whole)
+        out[:] = whole[: out.size]
+
+    return run
 
 
-@hot
-def products(a: np.ndarray, b: np.ndarray, fraction: int, out: np.ndarray) -> None:
-    for k in range(a.size):
-        out[k] = short_product(a[k], b[k], fraction)
-
-
-@hot
-def sums(a: np.ndarray, b: np.ndarray, c: np.ndarray, fraction: int, out: np.ndarray) -> None:
-    for k in range(a.size):
-        out[k] = short_multiply_add(a[k], b[k], c[k], fraction)
+integers, products, sums = (
+    in_vectors("short_integer", 1),
+    in_vectors("short_product", 2),
+    in_vectors("short_multiply_add", 3),
+)
 
 
 def numbers(rng: np.random.Generator, fraction: int, low: int, high: int) -> np.ndarray:

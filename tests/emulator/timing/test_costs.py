@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.timing.costs import COSTS, Cost, transfer_cycles
-from isa.chip import load_chip
+from emulator.timing.costs import COSTS, Cost, cost_of, holds, shape_of, transfer_cycles
+from isa.chip import Chip, chip_names, load_chip, load_description
 from isa.dtypes import F32, I8, I16, I32
 from isa.instruction import Instruction, build
 from isa.operand import Operand, dense
 from isa.row import ENGINES
 from isa.table import ROWS
+from ratel.testing import chips
 from ratel.testing.instructions import instructions
 
 # 8 products, 4 pixels, 16 channels; ports wide enough not to matter unless a test narrows them.
@@ -209,3 +210,30 @@ def test_every_cost_is_positive_and_says_what_limits_it(mnemonic: str, data: st.
     found = COSTS[instruction.opcode](CHIP, instruction)
     assert 1 <= found.occupancy <= found.latency and found.limit
     assert isinstance(found.occupancy, int) and isinstance(found.latency, int)
+
+
+def elsewhere(instruction: Instruction) -> Instruction:
+    """Return an instruction of the same shape: other addresses, other floats, no terms and no wait bits."""
+    operands = [o and replace(o, address=o.address + 4096, terms=()) for o in instruction.operands]
+    specs = instruction.row.attributes
+    attributes = [
+        tuple(value + 1 for value in values) if spec.is_float else values
+        for spec, values in zip(specs, instruction.attributes, strict=True)
+    ]
+    return replace(instruction, operands=tuple(operands), attributes=tuple(attributes), waits=0)
+
+
+@pytest.mark.parametrize("mnemonic", [row.mnemonic for row in ROWS])
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_costs_follow_the_shape_alone(mnemonic: str, data: st.DataObject) -> None:
+    shipped = [chip for chip in map(load_description, chip_names()) if isinstance(chip, Chip)]
+    instruction: Instruction = data.draw(instructions(mnemonic))
+    other = elsewhere(instruction)
+    assert other != instruction or not instruction.operands
+    assert shape_of(other) == shape_of(instruction)
+    for chip in (*shipped, data.draw(chips())):
+        if not all(chip.memory_bytes(operand.memory) for _, operand in instruction.accesses()):
+            continue
+        assert cost_of(chip, other) == cost_of(chip, instruction)
+        assert holds(chip, 0, other) == holds(chip, 0, instruction)

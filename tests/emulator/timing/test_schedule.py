@@ -15,6 +15,7 @@ from emulator.checker.races import find_races
 from emulator.plan.load import load
 from emulator.timing import replay as clock
 from emulator.timing.columns import NONE, REASONS, Record
+from emulator.timing.costs import cost_of
 from emulator.timing.costs_tensor import products_a_cycle
 from emulator.timing.result import TRANSFER_IN, TRANSFER_OUT, Step
 from emulator.timing.timeline import Timeline, longest, schedule
@@ -158,9 +159,13 @@ any_programs = st.one_of(programs(), programs_of_cores(least=2), crowds(), long_
 
 
 @quick
-@given(any_programs, chips())
-def test_equals_plain_scheduler(program: Program, chip: Chip) -> None:
+@given(any_programs, chips(), chips())
+def test_equals_plain_scheduler(program: Program, before: Chip, chip: Chip) -> None:
+    # As in a sweep: what is kept of the program follows from nothing of the chip before.
+    schedule(load(program, before))
     timeline = schedule(load(program, chip))
+    for core, costs in zip(program.cores, timeline.costs, strict=True):
+        assert costs == {k: cost for k, i in enumerate(core.code) if (cost := cost_of(chip, i))}
     by_core, spent, end = simulate(program, chip)
     executed = [e for of_core in by_core for e in of_core]
     assert timeline.compute_cycles == end

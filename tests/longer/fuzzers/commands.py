@@ -46,7 +46,8 @@ class Commands:
     def __init__(self) -> None:
         # Making the parser takes as long as most commands.
         command_line.parser = cache(command_line.parser)
-        self._commands = {name: sub._actions for name, sub in command_line.parser()[1].items()}
+        _, commands = command_line.parser(frozenset(command_line.COMMANDS.values()))
+        self._commands = {name: sub._actions for name, sub in commands.items()}
         self._kept: dict[str, tuple[bytes, int]] = {}
 
     def case(self, chance: random.Random) -> str:

@@ -62,7 +62,7 @@ def started(command: list[str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", STATUS)
-@pytest.mark.parametrize("module", ["argparse", "ratel.cli.main", "assembler.assemble", "lark", "numpy", "numba"])
+@pytest.mark.parametrize("module", ["argparse", "ratel.cli.main", "assembler.assemble", "lark", "numpy", "llvmlite"])
 def test_a_signal_while_modules_load_ends_quietly(module: str, number: int, tmp_path: Path) -> None:
     path, saved = tmp_path / "a.npu", tmp_path / "y.npy"
     path.write_text(SMALL)
