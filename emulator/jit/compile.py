@@ -1,6 +1,6 @@
 """How the hot files are compiled: the one place that fixes numba's options.
 
-Every compiled function is decorated with one of four names, so all of them are compiled by the same rules: no Python
+Every compiled function is decorated with one of five names, so all of them are compiled by the same rules: no Python
 objects, no lock held, IEEE arithmetic in the order written (no fast math, and no fused multiply-add but `fused`),
 division by zero as the hardware does it, and kept on disk (emulator/jit/cache.py). Until the first is compiled, numba
 is not loaded; nothing is read of the environment, and no folder is made, before the first is wanted.
