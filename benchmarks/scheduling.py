@@ -30,18 +30,23 @@ from programs.networks.onnx_model import model
 
 CHIP, CORES, IMAGES = "hanguang800", 4, 16
 LOOP = """.chip hanguang800
-.input x i8[16, 16] scale=0.1
-.input r i8[16, 16] scale=0.2
-.weight w i8[16, 16] scale=0.01 = 5
-.const b i32[16] = 7
-.output y i8[16, 16] scale=0.5
-.output z i8[64]
-.input v i8[64]
+{declarations}
 loop i, {count}
     {instruction}
 brnz i
 end"""
-LOOPS = {"copies": "copy z, v", "matmuls": "matmul y, x, w, bias=b, add=r, relu"}
+# The declarations of a loop, and its instruction.
+LOOPS = {
+    "copies": (".input x i8[64]\n.output y i8[64]", "copy y, x"),
+    "matmuls": (
+        """.input x i8[16, 16] scale=0.1
+.input r i8[16, 16] scale=0.2
+.weight w i8[16, 16] scale=0.01 = 5
+.const b i32[16] = 7
+.output y i8[16, 16] scale=0.5""",
+        "matmul y, x, w, bias=b, add=r, relu",
+    ),
+}
 COUNT, MANY, FEW = 4_000_000, 10_000_000, 10_000
 # An array like TPU v1's, half as wide; what it is does not change the time that SCALE-Sim takes by much.
 CONFIGURATION = """[general]
@@ -85,7 +90,7 @@ def scheduling(rounds: int, scalesim: Path | None) -> Scheduling:
     net = network("resnet50")
     return replace(
         of_network(net, rounds),
-        rates={name: _rate(instruction, rounds) for name, instruction in LOOPS.items()},
+        rates={name: _rate(name, rounds) for name in LOOPS},
         peaks={count: _peak(count) for count in (FEW, MANY)},
         scalesim=_scalesim(net, scalesim) if scalesim else None,
     )
@@ -115,8 +120,13 @@ def of_network(net: Network, rounds: int) -> Scheduling:
     return Scheduling({}, executed(plan), costs_seconds, tables_seconds, itself, median(sweep), {}, None)
 
 
-def _rate(instruction: str, rounds: int) -> float:
-    plan = load(ratel.assemble(LOOP.format(count=COUNT, instruction=instruction)), load_chip(CHIP))
+def _loop(name: str, count: int) -> str:
+    declarations, instruction = LOOPS[name]
+    return LOOP.format(declarations=declarations, count=count, instruction=instruction)
+
+
+def _rate(name: str, rounds: int) -> float:
+    plan = load(ratel.assemble(_loop(name, COUNT)), load_chip(CHIP))
     schedule(plan)
     seconds = []
     for _ in range(rounds):
@@ -130,7 +140,7 @@ def _peak(count: int) -> int:
     """Return the peak bytes of `ratel time` of a loop, path included."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "loop.npu")
-        path.write_text(LOOP.format(count=count, instruction=LOOPS["copies"]))
+        path.write_text(_loop("copies", count))
         processes.ratel(f"{folder}/cache", "time", str(path))
         return processes.ratel(f"{folder}/cache", "time", str(path)).peak
 
