@@ -16,19 +16,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from emulator.execute.prepack import packing_jobs
-from emulator.execute.walkers import run_jobs
+from emulator.execute.walkers import jobs_of, run_jobs
 from emulator.jit.cache import ROOT, home
 from emulator.jit.jobs import Job, compile_all, make_all
 from emulator.jit.numba_private import is_known
-from emulator.kernels.table import KERNELS, PRODUCTS, RUN_CHAIN
+from emulator.kernels.table import BY_STAGES, KERNELS, PRODUCTS
+from emulator.plan.plan import Plan
 from emulator.timing.timeline import JOBS as SCHEDULE_JOBS
+from emulator.timing.timeline import is_short
 from isa.table import MNEMONICS
 
 SCHEDULE = SCHEDULE_JOBS[0].name
 # Kernels that have PRODUCTS in common.
 MULTIPLIES = {MNEMONICS[name].opcode for name in ("conv", "dwconv", "matmul")}
 # Seconds that functions take, about, once what they have in common is there; others take OTHERS.
-SECONDS = {"the loop over instructions": 1, SCHEDULE: 8, RUN_CHAIN.name: 6, "the kernel of maxpool": 4}
+SECONDS = {"the loop over instructions": 1, SCHEDULE: 8, BY_STAGES.name: 5, "the kernel of maxpool": 4}
 OTHERS = 2
 # What takes a second process to start; and what products do with the packing of weights.
 START_SECONDS, PRODUCTS_SECONDS = 0.5, 5
@@ -45,27 +47,34 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def compile_run(opcodes: Iterable[int], on_compile: Callable[[str], None] | None) -> None:
-    """Load from the cache, or compile, the kernels of these opcodes and the loop over instructions.
+def compile_run(plan: Plan, on_compile: Callable[[str], None] | None) -> None:
+    """Load from the cache, or compile, what a run of a plan needs.
 
     `on_compile` is called with the name of each before it is compiled, and how far all are. The schedule, which most
-    runs need in the end, is only handed to the second process.
+    runs need in the end, is only handed to the second process; that of few instructions is not compiled.
     """
-    opcodes = list(opcodes)
-    jobs = run_jobs(opcodes)
+    opcodes = plan.opcodes
+    jobs = jobs_of(plan)
+    schedules = () if is_short(plan) else SCHEDULE_JOBS
     # One thread at a time, or each would start a second process for the same functions.
     with _COMPILING:
         missing = [job for job in jobs if not job.is_kept]
         # Plain numba would have both processes wait for each other.
         if len(missing) > 1 and (os.cpu_count() or 1) > 1 and is_known():
             before = [*packing_jobs(opcodes), *PRODUCTS] if MULTIPLIES.intersection(opcodes) else []
-            _compile_in_two(missing, [job for job in before if not job.is_kept], on_compile)
+            before = [job for job in before if not job.is_kept]
+            _compile_in_two(missing, before, [job for job in schedules if not job.is_kept], on_compile)
     compile_all(jobs, on_compile)
 
 
-def _compile_in_two(missing: Sequence[Job], before: Sequence[Job], on_compile: Callable[[str], None] | None) -> None:
-    """Compile what is missing, and the schedule, in this process and in another; here, something before all else."""
-    names = [job.name for job in missing] + ([] if SCHEDULE_JOBS[0].is_kept else [SCHEDULE])
+def _compile_in_two(
+    missing: Sequence[Job],
+    before: Sequence[Job],
+    schedules: Sequence[Job],
+    on_compile: Callable[[str], None] | None,
+) -> None:
+    """Compile what is missing, and what schedules, in this process and in another; here, something before all else."""
+    names = [job.name for job in missing] + ([SCHEDULE] if schedules else [])
     own, handed = shares(names, START_SECONDS, PRODUCTS_SECONDS if before else 0)
     # A process takes longer to start than to compile what one of the smaller functions costs.
     if handed in ([], [SCHEDULE]):

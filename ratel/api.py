@@ -268,7 +268,7 @@ class Session:
         self._check = check
         if check:
             must_not_race(self._plan, bool(self._dumps))
-        compile_run(self._plan.opcodes, on_compile)
+        compile_run(self._plan, on_compile)
         with limited(memory):
             self._session = execute.Session(
                 self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile

@@ -115,10 +115,12 @@ class WalkStop(Columns):
     STOPPED = auto()
     PAUSED = auto()
     MAY_OVERLAP = auto()
-    # A kernel that set the status of its row; that another walker has failed; not told by `walk`: no memory to be had.
+    # A kernel that set the status of its row; that another walker has failed; not told by `walk`: no memory to be had,
+    # a chain whose stages are not compiled.
     TRAPPED = auto()
     LEFT = auto()
     NO_MEMORY = auto()
+    NO_STAGES = auto()
 
 
 @hot

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job, addresses_of, compile_all
 from emulator.jit.objects import Entry, words_of
 from emulator.kernels.stripes import in_stripes
-from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
+from emulator.kernels.table import BY_STAGES, CHAINS, KERNELS, SHARED, kernel_jobs, link, takes_stages
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.layout import shares_bytes
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
@@ -73,9 +73,21 @@ def count_threads(threads: object) -> int:
     return int(threads)
 
 
-def run_jobs(opcodes: Iterable[int]) -> list[Job]:
-    """Return what a run of these opcodes needs compiled: their kernels, then the loop over instructions."""
-    return [*kernel_jobs(opcodes), Job("the loop over instructions", walk, SIGNATURE)]
+def run_jobs(opcodes: Iterable[int], stages: bool = True) -> list[Job]:
+    """Return what a run of these opcodes needs compiled: their kernels, then the loop over instructions.
+
+    `stages` is as `kernel_jobs` has it.
+    """
+    return [*kernel_jobs(opcodes, stages), Job("the loop over instructions", walk, SIGNATURE)]
+
+
+def jobs_of(plan: Plan) -> list[Job]:
+    """Return what a run of a plan needs compiled; the stages of chains only where it seems so and they are not there.
+
+    Where others turn out to need them they are compiled then.
+    """
+    stages = BY_STAGES.is_kept or any(takes_stages(part.opcodes, part.rows) for part in plan.cores)
+    return run_jobs(plan.opcodes, stages)
 
 
 class Progress:
@@ -137,8 +149,21 @@ class _Walker:
         try:
             return self._compiled.at(self._words)
         except MemoryError:
-            self._given.meeting[SpinBarrier.FAILED] = 1
-            return WalkStop.NO_MEMORY
+            why = WalkStop.NO_MEMORY
+        except NotImplementedError:
+            why = WalkStop.NO_STAGES
+        self._given.meeting[SpinBarrier.FAILED] = 1
+        return why
+
+    def go_on_as(self, other: Self) -> None:
+        """Go on where another walker stands."""
+        for own, theirs in zip(self._state(), other._state(), strict=True):
+            own[...] = theirs
+        # Those that have stopped meet as if for the first time.
+        self.progress[Walk.MEETINGS] = 0
+
+    def _state(self) -> tuple[np.ndarray, ...]:
+        return self.states, self.arrivals, self.signals, self.progress
 
     def follow(self, code: np.ndarray, rows: np.ndarray) -> int | None:
         """Run code without loops on one core; return where it traps, or None."""
@@ -193,14 +218,15 @@ class Walkers:
     ) -> None:
         """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
         used = plan.opcodes
-        compile_all(run_jobs(used), on_compile)
-        self._plan, self._arena = plan, arena
+        compile_all(jobs_of(plan), on_compile)
+        self._plan, self._arena, self._on_compile = plan, arena, on_compile
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
         self._ends = frozenset(np.flatnonzero(self._code[:, Decoded.KIND] == Kind.ENDS).tolist())
         self._known = np.full((len(self._watches), KNOWN), NO_DISTANCE)
         self._starts = starts(len(part.rows) for part in plan.cores)
         self._budget = FIRST_BUDGET
         rows = np.concatenate([part.rows for part in plan.cores])
+        link(rows)
         scratch, word = len(arena) - threads * SCRATCH_BYTES - END_WORD_BYTES, len(arena) - END_WORD_BYTES
         self._end_word = arena[word:].view(np.int64)
         rows[self._code[:-1, Decoded.STOP] & Stop.LONG != 0, Call.END_WORD] = word
@@ -270,6 +296,8 @@ class Walkers:
                 on_stop()
             elif why == WalkStop.MAY_OVERLAP:
                 self._decide()
+            elif why == WalkStop.NO_STAGES:
+                self._fetch_stages()
             elif why == WalkStop.PAUSED and not takes_long:
                 self._budget = next_budget(self._budget, now - began, MOST_BUDGET)
             if progress:
@@ -295,8 +323,18 @@ class Walkers:
                 raise
         return self.walkers[0].follow(code, rows)
 
+    def _fetch_stages(self) -> None:
+        """Compile the stages of chains, and let all walkers go on where one has missed them."""
+        compile_all([BY_STAGES], self._on_compile)
+        self._meeting.fill(0)
+        for walker in self.walkers:
+            link(walker.rows)
+            walker.go_on_as(self.walkers[0])
+
     def given_rows(self) -> np.ndarray:
-        """Return the rows of all cores, as kernels take them."""
+        """Return the rows of all cores, as kernels take them, whatever these compute."""
+        if not CHAINS.keys().isdisjoint(self._plan.opcodes):
+            self._fetch_stages()
         return self.walkers[0].rows.copy()
 
     def go(self, budget: int, passing: bool, apart: bool = False) -> int:
@@ -325,6 +363,8 @@ class Walkers:
         for walker, why in zip(self.walkers, whys, strict=True):
             if why in (WalkStop.TRAPPED, WalkStop.NO_MEMORY):
                 raise self._trap(walker, why)
+        if WalkStop.NO_STAGES in whys:
+            return WalkStop.NO_STAGES
         assert WalkStop.LEFT not in whys, "a walker left a meeting, and none has failed"
         return whys[0]
 

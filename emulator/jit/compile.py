@@ -1,13 +1,14 @@
 """How the hot files are compiled: the one place that fixes numba's options.
 
-Every compiled function is decorated with one of five names, so all of them are compiled by the same rules: no Python
+Every compiled function is decorated with one of four names, so all of them are compiled by the same rules: no Python
 objects, no lock held, IEEE arithmetic in the order written (no fast math, and no fused multiply-add but `fused`),
 division by zero as the hardware does it, and kept on disk (emulator/jit/cache.py). Until the first is compiled, numba
 is not loaded; nothing is read of the environment, and no folder is made, before the first is wanted.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 from emulator.jit import cache, objects
 from emulator.jit.numba_private import config, is_known, pipeline
 from emulator.jit.objects import Entry
-from emulator.jit.operations import named_call
 from emulator.jit.targets import shipped
 from isa.errors import RatelError
 
@@ -31,6 +31,23 @@ Signature = str | Callable[[], Any]
 def text(types: Signature) -> str:
     """Return what tells types apart: what makes a signature is among the sources that folders are named after."""
     return types if isinstance(types, str) else ""
+
+
+_AS_PYTHON = ContextVar("as Python", default=False)
+
+
+@contextmanager
+def as_python() -> Iterator[None]:
+    """Have functions that are not loaded computed as the Python that they are: soon enough where there is little to do.
+
+    That is for whole numbers alone, which are the same there. Of operations that are written for LLVM there are those
+    that have a `plain` form.
+    """
+    token = _AS_PYTHON.set(True)
+    try:
+        yield
+    finally:
+        _AS_PYTHON.reset(token)
 
 
 class Function:
@@ -54,9 +71,7 @@ class Function:
     def __call__(self, *arguments: Any) -> Any:
         if self.entry:
             return self.entry(*arguments)
-        for function in APART.values() if is_known() else ():
-            function.be_there(lambda: None)
-        return self.dispatcher(*arguments)
+        return self.py_func(*arguments) if _AS_PYTHON.get() else self.dispatcher(*arguments)
 
     @cached_property
     def dispatcher(self) -> Any:
@@ -82,9 +97,6 @@ class Function:
         """Load it, or compile it, for these types, and for all calls from now on."""
         code = None if self.entry else self.make(types, on_compile)
         if code:
-            for symbol in code.asks:
-                if symbol in APART:
-                    APART[symbol].be_there(on_compile)
             self.entry = objects.load(code)
         return self.loaded
 
@@ -146,31 +158,6 @@ class Function:
         return call
 
 
-# Those that are compiled by themselves, though compiled functions call them, by the names that these have for them.
-APART: dict[str, "Apart"] = {}
-
-
-class Apart(Function):
-    """A function of fixed types, returning nothing, that others do not link: they ask for it by a name, as loaded."""
-
-    def __init__(self, function: Callable[..., Any], types: Signature) -> None:
-        super().__init__(function, lambda: {} if is_known() else UNWRAPPED, True)
-        self.types, self.symbol = types, f"{objects.OURS}{function.__module__}.{function.__qualname__}"
-        APART[self.symbol] = self
-        # Callers that numba takes from its cache, to compile others with, ask for the name before anything runs.
-        objects.tell(self.symbol)
-
-    @cached_property
-    def _numba_type_(self) -> Any:
-        if not is_known():
-            return self.dispatcher._numba_type_
-        return named_call(self.py_func, self.symbol, self.types)._numba_type_
-
-    def be_there(self, on_compile: Callable[[], None]) -> None:
-        """Load it, and tell the loader where it is."""
-        objects.tell(self.symbol, self.prepare(self.types, on_compile).address)
-
-
 def hot(function: Callable[..., Any]) -> Any:
     """Compile what is called from Python, or by its address, when it is first used.
 
@@ -182,14 +169,6 @@ def hot(function: Callable[..., Any]) -> Any:
 def hot_and_inner(function: Callable[..., Any]) -> Any:
     """Compile what compiled functions call, and Python too: after a job for it."""
     return Function(function, lambda: UNWRAPPED | _private("inner"), True)
-
-
-def apart(types: Signature) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function of these types, which returns nothing, by itself: callers neither wait for it nor grow.
-
-    That is for what is long and called by several; a call costs what one by an address does.
-    """
-    return lambda function: Apart(function, types)
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -38,6 +38,9 @@ def borrowed(context: Any, array: Any) -> Any:
     return array(array), generate
 
 
+borrowed.plain = lambda array: array
+
+
 @inlined
 def natural(index: Any) -> Any:
     """Return an index that is known not to be negative: numba counts others from the end, which takes it two steps."""

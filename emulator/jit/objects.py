@@ -40,8 +40,6 @@ RUNTIMES = {
     "numba_": (Path("_helperlib"), "numba._helperlib"),
 }
 PYTHON = "Py", "_Py"
-# Our own, of which the loader is told before (`tell`).
-OURS = "ratel."
 SYSTEM = {"sched_yield", "SwitchToThread", "memset", "memcpy", "memmove", "memcmp", "fma", "fmaf", "sqrt", "sqrtf"}
 # As numba's call convention has it: what is no error, and what has information about an exception.
 OK, NONE, FIRST_EXCEPTION = 0, -2, 1
@@ -203,30 +201,18 @@ def entry_code(function_type: Any) -> bytes:
 
 
 def asks_of(names: Sequence[str]) -> tuple[str, ...] | None:
-    """Return what has to be there before code that asks for these names: which of RUNTIMES, and names of OURS.
+    """Return what has to be there before code that asks for these names: which of RUNTIMES.
 
     None where a loader might not find one: LLVM would end the process.
     """
     needed = set()
     for name in names:
         prefix = next((prefix for prefix in RUNTIMES if name.startswith(prefix)), None)
-        if name.startswith(OURS):
-            needed.add(name)
-        elif prefix and name in _symbols(prefix):
+        if prefix and name in _symbols(prefix):
             needed.add(prefix)
         elif not (name in SYSTEM or name.startswith(("llvm.", *PYTHON))):
             return None
     return tuple(sorted(needed))
-
-
-_TOLD: dict[str, int] = {}
-
-
-def tell(symbol: str, address: int = 0) -> None:
-    """Tell LLVM where a name of OURS is; at 0, that there is one, for code that is not to run."""
-    if symbol not in _TOLD or (address and _TOLD[symbol] != address):
-        _TOLD[symbol] = address
-        binding.add_symbol(symbol, address or 1)
 
 
 def read(path: Path) -> Code | None:

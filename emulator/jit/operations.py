@@ -6,7 +6,6 @@ from inspect import signature as parameters
 from typing import Any
 
 from emulator.jit.later import cgutils, types
-from emulator.jit.objects import tell
 
 
 class Intrinsic:
@@ -14,6 +13,7 @@ class Intrinsic:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__doc__, self._function = function.__doc__, function
+        self.plain: Callable[..., Any] | None = None
 
     @cached_property
     def _numba_type_(self) -> Any:
@@ -24,28 +24,34 @@ class Intrinsic:
         cpu_target.typing_context.refresh()
         return cpu_target.typing_context.resolve_value_type(self._numbas)
 
+    def __call__(self, *arguments: Any) -> Any:
+        """Compute it as Python."""
+        assert self.plain, f"{self._function.__name__} is for compiled code"
+        return self.plain(*arguments)
+
     def __reduce__(self) -> Any:
         # numba's cache tells closures apart by what they hold.
         return Intrinsic, (self._function,)
 
 
-def named_call(function: Callable[..., Any], symbol: str, types_of: Any) -> Intrinsic:
-    """Return the operation that calls a function by a name that the loader knows; what it raises is raised here."""
-    from numba.core.sigutils import normalize_signature
+def call_by_address(types_of: Callable[[], Any], function: Callable[..., Any]) -> Intrinsic:
+    """Return the operation that calls what is compiled for some types, and returns nothing, by its address.
 
-    arguments, _ = normalize_signature(types_of if isinstance(types_of, str) else types_of())
-    signature = types.void(*arguments)
+    It takes the address and the arguments, which are called as those of `function` are; what it raises is raised here.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        convention = context.call_conv
-        kind = convention.get_function_type(types.void, arguments)
-        called = cgutils.get_or_insert_function(builder.module, kind, symbol)
-        tell(symbol)
-        status, _ = convention.call_function(builder, called, types.void, arguments, given)
+        address, *values = given
+        arguments, convention = signature.args[1:], context.call_conv
+        called = builder.inttoptr(address, convention.get_function_type(types.void, arguments).as_pointer())
+        status, _ = convention.call_function(builder, called, types.void, arguments, values)
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
+    def made() -> Any:
+        return types.void(types.int64, *types_of().args), generate
+
     # numba wants each argument named.
-    names = ", ".join(parameters(function).parameters)
-    return Intrinsic(eval(f"lambda _, {names}: made", {"made": (signature, generate)}))
+    names = ", ".join(parameters(getattr(function, "py_func", function)).parameters)
+    return Intrinsic(eval(f"lambda _, address, {names}: made()", {"made": made}))

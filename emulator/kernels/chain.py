@@ -10,6 +10,11 @@ too. A block of LANES elements and its constants stay in the first-level cache; 
 elements, about 0.2 us, is 0.05 ns for each of them. What ends most instructions of such a network is done in one pass
 (emulator/kernels/requantise.py): 8 bits, by moderate scales, a second tensor of 8 bits, relu or clip.
 
+The two, `one_pass` and `by_stages`, are compiled apart from the kernels, which call them by the addresses in their
+rows: so a program for which one pass is enough does not wait for the stages, which take five seconds to compile. A
+kernel that finds other constants than were expected ends with NotImplementedError, its result not begun, and is called
+anew once there are the stages (emulator/execute/walkers.py).
+
 In fp32 a stage is one float32 operation. In the shorter formats it is done in float64, where a product is exact and a
 sum of two has bits to spare, and rounded once; in one pass, in float32, which holds the error of what it rounds as long
 as scales are moderate. Measured on one core with AVX-512, for an element: 0.05 ns from an accumulator to a scaled
@@ -21,9 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emulator.jit.arrays import Array, Bytes, Floats, Integers, Row, Words
-from emulator.jit.compile import apart, inlined, inner
+from emulator.jit.compile import hot, inlined, inner
 from emulator.jit.intrinsics import borrowed, viewed, whole
 from emulator.jit.later import types
+from emulator.jit.operations import call_by_address
 from emulator.kernels.arithmetic import (
     ADD,
     CLIP,
@@ -297,14 +303,8 @@ def store_fixed(arena: Bytes, row: Row, chain: Chain, acc: Integers, pitch: int,
         store_integers(arena, row[OUT + Field.DTYPE], to, results)
 
 
-def _types_of_chain() -> Any:
-    numbers, parts = (types.int32[::1], types.int64[::1]), (types.uint8[::1], types.float32[::1])
-    chain = types.NamedTuple([*parts, *[types.int64] * 3, types.boolean, *[types.int64] * 4], Chain)
-    return types.void(types.uint8[::1], types.int64[::1], chain, *numbers, *[types.int64] * 3)
-
-
-@apart(_types_of_chain)
-def run_chain(
+@hot
+def one_pass(
     arena: Bytes,
     row: Row,
     chain: Chain,
@@ -314,20 +314,28 @@ def run_chain(
     first: int,
     count: int,
 ) -> None:
-    """Take rows of the result, `count` from number `first` on, through EW1 to EW3 into memory, block by block.
+    """Take rows as `run_chain` has them through all stages at once; there are no `sums`."""
+    all_at_once(arena, row, chain, acc, i64(0), i64(0), pitch, first, count)
 
-    acc[r * pitch + c] is the accumulator of row first + r and channel c, of 32 bits, which is the result itself if that
-    is of type i32; or sums[...] is, of 64. Where there are neither, `count` is one block, and the caller has filled v.
-    """
+
+@hot
+def by_stages(
+    arena: Bytes,
+    row: Row,
+    chain: Chain,
+    acc: Integers,
+    sums: Words,
+    pitch: int,
+    first: int,
+    count: int,
+) -> None:
+    """Take rows as `run_chain` has them stage by stage, block by block."""
     channels, fraction, stages = row[OUT + Field.SHAPE + 3], row[Call.FRACTION], chain.stages
     if row[OUT + Field.DTYPE] == I32_CODE:
         store_sums(arena, row, chain, acc, pitch, first, count)
         return
     if is_fixed(row, stages):
         store_fixed(arena, row, chain, acc, pitch, first, count)
-        return
-    if chain.at_once and acc.size:
-        all_at_once(arena, row, chain, acc, i64(0), i64(0), pitch, first, count)
         return
     scale, bias = constant(row, chain, SCALE_1, Slot.EW1_SCALE), constant(row, chain, BIAS_1, Slot.EW1_BIAS)
     second_scale = constant(row, chain, SCALE_2, Slot.EW2_SCALE)
@@ -383,3 +391,36 @@ def run_chain(
             d[:] = f32(round_bits(np.float64(zero), fraction))
             combine(v, d, ADD, fraction)
         store_rows(arena, row, 0 if zero_first else zero, first + done, v, low, high)
+
+
+def types_of_chain() -> Any:
+    """Return the types of `one_pass` and of `by_stages`."""
+    numbers, parts = (types.int32[::1], types.int64[::1]), (types.uint8[::1], types.float32[::1])
+    chain = types.NamedTuple([*parts, *[types.int64] * 3, types.boolean, *[types.int64] * 4], Chain)
+    return types.void(types.uint8[::1], types.int64[::1], chain, *numbers, *[types.int64] * 3)
+
+
+_call_part: Any = call_by_address(types_of_chain, by_stages)
+
+
+@inlined
+def run_chain(
+    arena: Bytes,
+    row: Row,
+    chain: Chain,
+    acc: Integers,
+    sums: Words,
+    pitch: int,
+    first: int,
+    count: int,
+) -> None:
+    """Take rows of the result, `count` from number `first` on, through EW1 to EW3 into memory.
+
+    acc[r * pitch + c] is the accumulator of row first + r and channel c, of 32 bits, which is the result itself if that
+    is of type i32; or sums[...] is, of 64. Where there are neither, `count` is one block, and the caller has filled v.
+    Raises NotImplementedError before the first where what it takes has not been compiled.
+    """
+    part = row[Call.ONE_PASS] if chain.at_once and acc.size else row[Call.BY_STAGES]
+    if part == 0:
+        raise NotImplementedError
+    _call_part(part, arena, row, chain, acc, sums, pitch, first, count)

@@ -7,9 +7,11 @@ says what a row holds. Formulas are those of isa.reference, bit for bit; nothing
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job
-from emulator.kernels.chain import open_chain, run_chain
+from emulator.kernels.chain import by_stages, is_at_once, one_pass, open_chain, types_of_chain
 from emulator.kernels.depthwise import dwconv
 from emulator.kernels.eltwise import eltwise
 from emulator.kernels.memory import fill, flatten, gather, move, toweight, transpose
@@ -19,6 +21,7 @@ from emulator.kernels.pool import avgpool, maxpool
 from emulator.kernels.reduce import reduce
 from emulator.kernels.sample import resize, roipool, roisample
 from emulator.kernels.tensor import conv, matmul, narrowed
+from emulator.plan.row import Call, attribute_slot, operand_slot
 from isa.row import ENGINES
 from isa.table import MNEMONICS, TABLE, by_opcode
 
@@ -52,16 +55,35 @@ _SHARED = "conv dwconv matmul eltwise maxpool avgpool reduce resize load store c
 SHARED = frozenset(MNEMONICS[name].opcode for name in _SHARED.split())
 
 
-# What these kernels end with, compiled apart from them.
-RUN_CHAIN = Job("the chain", run_chain, run_chain.types)
-CHAINED = frozenset(MNEMONICS[name].opcode for name in ("conv", "dwconv", "matmul", "eltwise"))
+# Where the chain of each kernel that has one begins in its row: operands, attributes. And its parts.
+CHAINS = {
+    MNEMONICS[name].opcode: (operand_slot(name, "ew1_scale"), attribute_slot(name, "ew2_op"))
+    for name in ("conv", "dwconv", "matmul", "eltwise")
+}
+ONE_PASS = Job("the chain in one pass", one_pass, types_of_chain)
+BY_STAGES = Job("the chain by stages", by_stages, types_of_chain)
 
 
-def kernel_jobs(opcodes: Iterable[int]) -> list[Job]:
-    """Return what is to be compiled for these opcodes; those of the sequencer have no kernel."""
+def kernel_jobs(opcodes: Iterable[int], stages: bool = True) -> list[Job]:
+    """Return what is to be compiled for these opcodes; those of the sequencer have no kernel.
+
+    `stages` says whether the chains of those that have one may need them.
+    """
     wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
-    chain = [] if CHAINED.isdisjoint(wanted) else [RUN_CHAIN]
-    return chain + [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]
+    parts = [] if CHAINS.keys().isdisjoint(wanted) else [BY_STAGES, ONE_PASS] if stages else [ONE_PASS]
+    return parts + [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]
+
+
+def takes_stages(opcodes: Iterable[int], rows: Iterable[np.ndarray]) -> bool:
+    """Return whether a chain of these instructions takes more than one pass, even if its constants are moderate."""
+    of_chains = ((row, *CHAINS[opcode]) for opcode, row in zip(opcodes, rows, strict=True) if opcode in CHAINS)
+    return any(not is_at_once.py_func(*of_chain) for of_chain in of_chains)
+
+
+def link(rows: np.ndarray) -> None:
+    """Let rows [..., ROW] say where the parts of the chain lie that have been compiled."""
+    for column, part in ((Call.ONE_PASS, ONE_PASS), (Call.BY_STAGES, BY_STAGES)):
+        rows[..., column] = part.function.entry.address if part.function.entry else 0
 
 
 BYTES, ROW, WHOLE, SUMS, WIDE_SUMS = "uint8[::1]", "int64[::1]", "int64", "int32[::1]", "int64[::1]"

@@ -71,6 +71,9 @@ class Call(Columns):
     STRIPE = auto()
     CUT = auto()
     INNER = auto()
+    # Where the parts of the chain lie that kernels call (emulator/kernels/chain.py), 0 where one is not compiled.
+    ONE_PASS = auto()
+    BY_STAGES = auto()
 
 
 ROW = max(Call) + 1

@@ -39,7 +39,7 @@ def goes_on(
                     if not met(arrivals, users, core, number):
                         break
                     sequencer[Sequencer.LAST_ISSUED] = 0
-                signals[number] += (sync == Sync.SIGNALS) - (sync == Sync.AWAITS)
+                signals[number] += int(sync == Sync.SIGNALS) - int(sync == Sync.AWAITS)
                 sequencer[Sequencer.AT] += 1
             budget -= 1
             held = 0

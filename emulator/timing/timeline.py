@@ -5,6 +5,7 @@ to the instruction behind that term, and goes on there. The steps touch, so thei
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from emulator.jit.compile import as_python
 from emulator.jit.jobs import Job, compile_all
 from emulator.jit.later import types
 from emulator.plan.plan import Plan
@@ -43,6 +45,7 @@ from emulator.timing.schedule import Fixed, State, walk
 from isa.errors import Trap
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
+from isa.program import Core
 from isa.row import ENGINES
 
 STALLS = {
@@ -53,6 +56,9 @@ STALLS = {
 }
 # What a schedule takes on, before it is begun: some minutes; of loops, empty ones too. And records of it, of 168 bytes.
 MOST_INSTRUCTIONS, MOST_ITERATIONS, MOST_RECORDS = 1_000_000_000, 1_000_000_000, 10_000_000
+# Instructions and iterations that are scheduled as Python, 0.4 ms each, where the schedule is not compiled, which takes
+# 8 s; in all, in a process.
+MOST_AS_PYTHON = 2000
 # What the clock, in 64 bits, counts with room to spare.
 MOST_CYCLES = 2**62
 RECORD_BYTES = 8 * len(Record)
@@ -78,6 +84,29 @@ JOBS = (
         f"({_MATRIX}, {_MATRIX}, int64, int64, int64[::1], int64[:,:,:,::1], {_MATRIX})",
     ),
 )
+
+
+_as_python = 0
+
+
+def is_short(plan: Plan, most: int = MOST_AS_PYTHON) -> bool:
+    """Return whether a task of a plan executes at most so many instructions and iterations."""
+    cores = [part.core for part in plan.cores]
+    return sum(map(iterations_of, cores)) + sum(core.executions for core in cores) <= most
+
+
+@contextmanager
+def _computed(plan: Plan, on_compile: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Have a task of a plan scheduled by what is compiled, or as Python where that is not there and it is short."""
+    global _as_python
+    loaded = all(job.function.entry for job in JOBS)
+    if not loaded and is_short(plan, MOST_AS_PYTHON - _as_python) and not all(job.is_kept for job in JOBS):
+        _as_python += sum(part.core.executions for part in plan.cores)
+        with as_python():
+            yield
+        return
+    compile_all(JOBS, on_compile)
+    yield
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +148,8 @@ class Timeline(Schedule):
         short = shortage({f"records of {self.instructions:,} instructions": self.instructions * RECORD_BYTES})
         if short:
             raise Trap(f"{self.plan.program.name}: {short}", f"{FEWER}, {HELP}")
-        return self.clock.replay(self.states[0], self.states[-1])[1]
+        with _computed(self.plan):
+            return self.clock.replay(self.states[0], self.states[-1])[1]
 
     @cached_property
     def held(self) -> dict[str, int]:
@@ -165,10 +195,11 @@ class Timeline(Schedule):
         trail, first_block = self._end(), FIRST_LINK + 2 * self.plan.chip["chip.cores"]
         pieces = self.clock.segments(self.states)
         while trail[Trail.MOMENT] != NONE:
-            window, records = next(pieces)
-            # Each record has four moments.
-            steps = np.empty((4 * len(records) + 2 if with_steps else 0, len(PathStep)), np.int64)
-            walk_back(records, window, first_block, self.plan.chip["seq.issue_cycles"], trail, path, steps)
+            with _computed(self.plan):
+                window, records = next(pieces)
+                # Each record has four moments.
+                steps = np.empty((4 * len(records) + 2 if with_steps else 0, len(PathStep)), np.int64)
+                walk_back(records, window, first_block, self.plan.chip["seq.issue_cycles"], trail, path, steps)
             yield path, steps[: trail[Trail.STEPS]]
 
     def _end(self) -> np.ndarray:
@@ -242,9 +273,9 @@ def schedule(
     chip, costs, total = plan.chip, costs_of(plan), executed(plan)
     _check_countable(plan, costs)
     try:
-        compile_all(JOBS, on_compile)
         clock = clock_of(plan, flat(plan, costs))
-        states = run(plan, clock, task, total, on_progress, max_cycles)
+        with _computed(plan, on_compile):
+            states = run(plan, clock, task, total, on_progress, max_cycles)
     except MemoryError as error:
         raise Trap(f"there is no memory for the schedule of {total:,} instructions", FEWER) from error
     last = states[-1]
@@ -312,11 +343,16 @@ def at_most(plan: Plan, cycles: int, max_cycles: int | None) -> None:
 FEWER = "give its longest loop a smaller count: the time of one iteration soon repeats"
 
 
+def iterations_of(core: Core) -> int:
+    """Return how many iterations the loops of a core have in a task."""
+    return sum(prod(core.trips()[loop.last]) for loop in core.loops)
+
+
 def executed(plan: Plan, tasks: int = 1) -> int:
     """Return how many instructions of engines a task executes; raise Trap where so many cannot be scheduled."""
     cores = [part.core for part in plan.cores]
     instructions = sum(core.executions for core in cores)
-    iterations = sum(prod(core.trips()[loop.last]) for core in cores for loop in core.loops)
+    iterations = sum(map(iterations_of, cores))
     for count, most, what in (
         (instructions, MOST_INSTRUCTIONS, "instructions"),
         (iterations, MOST_ITERATIONS, "iterations of loops"),

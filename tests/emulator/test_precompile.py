@@ -44,11 +44,12 @@ import sys
 from emulator import precompile
 from emulator.jit.cache import home
 from emulator.kernels import table
+from emulator.plan.load import load
 from emulator.timing.timeline import JOBS
-from isa.table import MNEMONICS
+from ratel import assemble, load_chip
 
-named = []
-precompile.compile_run([MNEMONICS[name].opcode for name in sys.argv[1:]], named.append)
+named, plan = [], load(assemble(sys.argv[1]), load_chip("edge"))
+precompile.compile_run(plan, named.append)
 for job in table.PRODUCTS:
     # By one set of types each: what was compiled ahead is what the kernels asked for.
     index = [path for path in home().folder.glob(f"*/*.{job.function.py_func.__name__}-*.nbi")]
@@ -56,9 +57,13 @@ for job in table.PRODUCTS:
     assert len(index) == len(code) == 1, (job.name, code)
 assert all(job.is_kept for job in JOBS)
 again = []
-precompile.compile_run([MNEMONICS[name].opcode for name in sys.argv[1:]], again.append)
+precompile.compile_run(plan, again.append)
 assert named and not again
 """
+
+
+# Too long to be scheduled as Python.
+LOOPED = "loop i, 5000\n{}\nbrnz i\nend"
 
 
 @pytest.mark.parametrize("processors", [1, 2])
@@ -66,11 +71,56 @@ def test_a_first_run_compiles_everything(tmp_path: Path, processors: int) -> Non
     """With a second process, what was compiled ahead is what kernels ask for; a second run compiles nothing."""
     if processors == 1:
         code = f"import os\nos.cpu_count = lambda: 1\n{FIRST.split('for job in')[0]}assert named"
-        mnemonics = ["fill"]
+        text = f".local y i8[16]\n{LOOPED.format('fill y, 1')}"
     else:
-        code, mnemonics = f"import os\nos.cpu_count = lambda: 2\n{FIRST}", ["conv", "fill"]
+        code = f"import os\nos.cpu_count = lambda: 2\n{FIRST}"
+        text = ".local x i8[1, 4, 4, 4]\n.local w i8[4, 1, 1, 4]\n.local y f32[1, 4, 4, 4]\n" + LOOPED.format(
+            "fill x, 1\nconv y, x, w"
+        )
     done = subprocess.run(
-        [sys.executable, "-c", code, *mnemonics],
+        [sys.executable, "-c", code, text],
+        cwd=ROOT,
+        env={"RATEL_CACHE": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+SHORT = """
+from emulator.kernels.table import BY_STAGES, ONE_PASS
+from emulator.timing.timeline import JOBS
+from ratel import assemble, run
+
+text = '''.chip edge
+.input x i8[4, 16] scale=0.5 = 3
+.const c f32[16] = 0.5
+.const f f32[16] = 1e30
+.weight w i8[16, 16] scale=0.5 = 2
+.output y i8[4, 16] scale=0.5
+.output z i8[4, 16]
+matmul y, x, w, relu
+{}
+end'''
+named = []
+found = run(assemble(text.format("")), on_compile=named.append)
+assert found.cycles and found.timeline.compute_path()
+assert not any(job.is_kept for job in (BY_STAGES, *JOBS)) and ONE_PASS.is_kept, named
+# Types say that one pass is enough, and the numbers do not.
+for threads in (1, 2):
+    named.clear()
+    text = text.replace("{}", "matmul z, x, w, ew1_scale=f")
+    found = run(assemble(text), on_compile=named.append, threads=threads)
+    assert any("the chain by stages" in name for name in named) == (threads == 1), named
+    assert (found.outputs["z"] == 127).all() and (found.outputs["y"] == run(assemble(text)).outputs["y"]).all()
+"""
+
+
+def test_a_short_program_compiles_neither_schedule_nor_stages(tmp_path: Path) -> None:
+    """Until a chain turns out to need its stages: then they are compiled in the middle of the run."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT],
         cwd=ROOT,
         env={"RATEL_CACHE": str(tmp_path), "PATH": ""},
         capture_output=True,

@@ -592,12 +592,11 @@ import numpy as np
 import ratel
 from emulator.jit import cache
 from emulator.jit.objects import FOLDER
-from emulator.precompile import compile_run
-from isa.table import MNEMONICS
-opcodes = [row.opcode for row in MNEMONICS.values()]
+from emulator.jit.jobs import compile_all
+from emulator.ship import all_jobs
 path = "programs/digits/digits.npu"
 names = []
-compile_run(opcodes, names.append)
+compile_all(all_jobs(), names.append)
 run = ratel.run(ratel.assemble(open(path).read(), path), on_compile=names.append)
 # As whatever opens them would: folders of what only compiled functions call, which these do not ask for.
 for folder in filter(Path.is_dir, cache.home().folder.iterdir()):

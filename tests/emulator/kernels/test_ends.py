@@ -7,12 +7,13 @@ from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import addresses_of, compile_all
 from emulator.kernels.stripes import in_stripes
 from emulator.kernels.table import KERNELS, kernel_jobs
-from emulator.plan.row import Call, flat_row
+from emulator.plan.row import Call
 from emulator.plan.scratch import MOST_SCRATCH, cuts, scratch_bytes, stripe, width_of
 from isa.dtypes import F32, I8
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, dense
 from isa.table import MNEMONICS, TABLE
+from tests.emulator.kernels.linked import linked_row
 from tests.isa.bad_inputs import GOOD
 
 WIDE = ("eltwise", "dwconv", "conv", "matmul", "maxpool", "avgpool", "roipool")
@@ -29,7 +30,7 @@ def ready(instruction: Instruction) -> tuple[np.ndarray, np.ndarray]:
         if operand is not None and spec.name == "index":
             low, high = operand.extent([1] * 8)
             arena[PLACES[operand.memory] + low : PLACES[operand.memory] + high] = 0
-    row = flat_row(instruction, lambda operand: PLACES[operand.memory], {})
+    row = linked_row(instruction, lambda operand: PLACES[operand.memory])
     return arena, row
 
 

@@ -13,7 +13,7 @@ from emulator.jit.compile import hot
 from emulator.jit.jobs import compile_all
 from emulator.kernels.numbers import round_bits
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
-from emulator.plan.row import Call, flat_row
+from emulator.plan.row import Call
 from isa.compressed import compress, expand
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
 from isa.errors import Trap
@@ -25,6 +25,7 @@ from isa.row import ENGINES
 from isa.table import ROWS, TABLE
 from isa.verify import check_instruction
 from ratel.testing.instructions import instructions, random_index
+from tests.emulator.kernels.linked import linked_row
 
 MNEMONICS = [row.mnemonic for row in ROWS if row.engine in ENGINES]
 # Bytes around each memory that no instruction may touch.
@@ -158,7 +159,7 @@ def check(
     expected = arena.copy()
     memories = {memory: expected[bases[memory] : bases[memory] + sizes[memory]] for memory in MEMORIES}
     formats = {"te": vector_format, "pe": vector_format, "sums": sum_format}
-    row = flat_row(instruction, lambda operand: bases[operand.memory], formats)
+    row = linked_row(instruction, lambda operand: bases[operand.memory], formats)
     walkers = 1 + seed % 3 if instruction.opcode in SHARED else 1
     arena, rows = with_scratch(arena, row, walkers, rng)
     found = ""
@@ -503,7 +504,7 @@ def test_compressed_weights_give_the_same_results(mnemonic: str, dtype: DType) -
         arena[8192 : 8192 + len(data)] = np.frombuffer(data, np.uint8)
         instruction = build(mnemonic, out=out, x=left, w=right, x_zero=3, w_zero=5)
         assert not check_instruction(instruction)
-        KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
+        KERNELS[instruction.opcode](arena, linked_row(instruction))
         results.append(arena[: out.bytes].copy())
     assert np.array_equal(*results)
 
@@ -519,7 +520,7 @@ def test_a_mask_that_lies_reads_nothing_beyond_its_weight(dtype: DType) -> None:
     arena = np.full(1024, 0xFF, np.uint8)
     arena[256:512].view(dtype.numpy)[:] = 1
     arena[512 + w.stored - dtype.bytes : 512 + w.stored].view(dtype.numpy)[:] = 7
-    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
+    KERNELS[instruction.opcode](arena, linked_row(instruction))
     assert arena[:4].view(np.float32) == 7
 
 
@@ -696,7 +697,7 @@ def test_accumulators_wrap() -> None:
     x, w = slot("lm", I8, (2, k), taken), slot("lm", I8, (3, k), taken)
     instruction = build("matmul", x=x, w=w, out=slot("lm", I32, (2, 3), taken), transpose_w=1, x_zero=127, w_zero=127)
     arena = np.full(taken["lm"] + 24, 0x80, np.uint8)
-    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
+    KERNELS[instruction.opcode](arena, linked_row(instruction))
     start = instruction.operands[0].address
     assert (arena[start : start + 24].view(np.int32) == np.int64(255 * 255 * k).astype(np.int32)).all()
 
@@ -708,7 +709,7 @@ def test_sums_of_large_windows() -> None:
     x, out = slot("lm", I8, (1, height, width, 1), taken), slot("lm", I8, (1, 1, 1, 1), taken)
     instruction = build("avgpool", x=x, out=out, window=(height, width), x_zero=-128)
     arena = np.full(-(-taken["lm"] // 4) * 4, 127, np.uint8)
-    KERNELS[instruction.opcode](arena, flat_row(instruction, lambda operand: 0, {}))
+    KERNELS[instruction.opcode](arena, linked_row(instruction))
     assert arena[out.address].view(np.int8) == 127
 
 

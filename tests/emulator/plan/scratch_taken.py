@@ -11,11 +11,12 @@ from numba.core.runtime.nrt import rtsys
 
 from emulator.jit.jobs import compile_all
 from emulator.kernels.table import KERNELS, kernel_jobs
-from emulator.plan.row import Call, flat_row
+from emulator.plan.row import Call
 from emulator.plan.scratch import scratch_bytes, width_of
 from isa.dtypes import F32, I8, I16, I32
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, Operand, dense
+from tests.emulator.kernels.linked import linked_row
 from tests.isa.bad_inputs import GOOD
 
 WIDE = 20_000
@@ -71,7 +72,7 @@ def measured(instruction: Instruction) -> tuple[str, int, int]:
     """Return the mnemonic, the bytes that its kernel takes at most at a time, and those that are planned."""
     places = {memory: k * MEMORY for k, memory in enumerate(MEMORIES)}
     arena = np.zeros(len(MEMORIES) * MEMORY, np.uint8)
-    row = flat_row(instruction, lambda operand: places[operand.memory], {})
+    row = linked_row(instruction, lambda operand: places[operand.memory])
     compile_all(kernel_jobs([instruction.opcode]))
     # Without scratch memory in the arena, a kernel allocates all of it.
     KERNELS[instruction.opcode](arena, row)

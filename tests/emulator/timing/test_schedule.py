@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 import ratel
 from emulator.checker.races import find_races
+from emulator.jit.compile import as_python
 from emulator.plan.load import load
 from emulator.timing import replay as clock
+from emulator.timing import timeline as timelines
 from emulator.timing.columns import NONE, REASONS, Record
 from emulator.timing.costs import cost_of
 from emulator.timing.costs_tensor import products_a_cycle
@@ -203,6 +205,23 @@ def test_equals_plain_scheduler(program: Program, before: Chip, chip: Chip) -> N
         counted = spent[name]
         assert (times.busy, times.stalls) == (counted.busy, counted.stalls)
         assert times.idle == counted.idle + timeline.transfer_in + timeline.transfer_out
+
+
+@settings(quick, max_examples=30)
+@given(any_programs, chips())
+def test_as_python_the_schedule_is_the_same(program: Program, chip: Chip) -> None:
+    plan = load(program, chip)
+    compiled, plain = schedule(plan), None
+    expected = compiled.records, compiled.compute_path()
+    with pytest.MonkeyPatch.context() as patch:
+        for job in timelines.JOBS:
+            patch.setattr(job.function, "entry", None)
+        patch.setattr(timelines, "_computed", lambda *_: as_python())
+        plain = schedule(plan)
+        found = plain.records, plain.compute_path()
+    np.testing.assert_array_equal(plain.totals, compiled.totals)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert (plain.cycles, plain.held, found[1]) == (compiled.cycles, compiled.held, expected[1])
 
 
 @quick
