@@ -71,11 +71,11 @@ def test_a_first_run_compiles_everything(tmp_path: Path, processors: int) -> Non
     """With a second process, what was compiled ahead is what kernels ask for; a second run compiles nothing."""
     if processors == 1:
         code = f"import os\nos.cpu_count = lambda: 1\n{FIRST.split('for job in')[0]}assert named"
-        text = f".local y i8[16]\n{LOOPED.format('fill y, 1')}"
+        text = f".local y i8[16]\n{LOOPED.format('fill y, value=1')}"
     else:
         code = f"import os\nos.cpu_count = lambda: 2\n{FIRST}"
         text = ".local x i8[1, 4, 4, 4]\n.local w i8[4, 1, 1, 4]\n.local y f32[1, 4, 4, 4]\n" + LOOPED.format(
-            "fill x, 1\nconv y, x, w"
+            "fill x, value=1\nconv y, x, w"
         )
     done = subprocess.run(
         [sys.executable, "-c", code, text],
