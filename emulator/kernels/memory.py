@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit.arrays import Array, Bytes, Columns, Row, Words
+from emulator.jit.arrays import Bytes, Columns, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.microkernel import SQUARE, transpose_square
@@ -98,34 +98,61 @@ def squares(arena: Bytes, row: Row, shape: Words, to: int, pitch: int, start: in
 
 
 @inner
-def copy_elements(arena: Bytes, row: Row, view: Array, shape: Words, to: int, out: Words, start: int, x: Words) -> None:
-    """view[to + i . out] = view[start + i . x] for all indices i within shape."""
+def copy_line(arena: Bytes, shift: int, to: int, step: int, source: int, x_step: int, count: int) -> None:
+    """Copy `count` elements of 1 << shift bytes, from number `source` on, every x_step, to every `step` from `to`."""
+    if step == 1 and x_step == 1:
+        a, b = u64(to << shift), u64(source << shift)
+        for m in range(u64(count << shift)):
+            arena[a + m] = arena[b + m]
+    elif shift == 0:
+        for m in range(count):
+            arena[u64(to + m * step)] = arena[u64(source + m * x_step)]
+    elif shift == 1:
+        halves = viewed(arena, np.uint16)
+        for m in range(count):
+            halves[u64(to + m * step)] = halves[u64(source + m * x_step)]
+    else:
+        words = viewed(arena, np.uint32)
+        for m in range(count):
+            words[u64(to + m * step)] = words[u64(source + m * x_step)]
+
+
+@inner
+def fill_line(arena: Bytes, shift: int, to: int, step: int, bits: int, count: int) -> None:
+    """Set `count` elements of 1 << shift bytes, every `step` from number `to` on, to these bits."""
+    if shift == 0:
+        for m in range(count):
+            arena[u64(to + m * step)] = np.uint8(bits)
+    elif shift == 1:
+        halves = viewed(arena, np.uint16)
+        for m in range(count):
+            halves[u64(to + m * step)] = np.uint16(bits)
+    else:
+        words = viewed(arena, np.uint32)
+        for m in range(count):
+            words[u64(to + m * step)] = np.uint32(bits)
+
+
+@inner
+def copy_elements(arena: Bytes, row: Row, shift: int, shape: Words, to: int, out: Words, start: int, x: Words) -> None:
+    """Copy element start + i . x to element to + i . out, of 1 << shift bytes, for all indices i within shape."""
     joined(shape, out, x)
     jumps = x[3] != 1 and shape[2] > 1
-    tile = TILE if jumps else 1
+    tile, step = (TILE, TILE) if jumps else (RUNS, max(shape[3], 1))
     for i in range(shape[0]):
         for j in range(shape[1]):
             a, b = to + i * out[0] + j * out[1], start + i * x[0] + j * x[1]
-            if out[3] == 1 and x[3] == 1:
-                for k0 in range(0, shape[2], RUNS):
-                    if is_ended(arena, row):
-                        return
-                    for k in range(k0, min(k0 + RUNS, shape[2])):
-                        at, source = u64(a + k * out[2]), u64(b + k * x[2])
-                        for m in range(u64(shape[3])):
-                            view[at + m] = view[source + m]
-                continue
-            if jumps and view.itemsize == 1 and out[3] == 1 and x[2] == 1:
+            if jumps and shift == 0 and out[3] == 1 and x[2] == 1:
                 squares(arena, row, shape, a, out[2], b, x[3])
                 continue
-            step = TILE if jumps else max(shape[3], 1)
             for k0 in range(0, shape[2], tile):
                 if is_ended(arena, row):
                     return
                 for m0 in range(0, shape[3], step):
+                    count = min(step, shape[3] - m0)
+                    at, source = a + m0 * out[3], b + m0 * x[3]
                     for k in range(k0, min(k0 + tile, shape[2])):
-                        for m in range(m0, min(m0 + step, shape[3])):
-                            view[u64(a + k * out[2] + m * out[3])] = view[u64(b + k * x[2] + m * x[3])]
+                        copy_line(arena, shift, at + k * out[2], out[3], source + k * x[2], x[3], count)
 
 
 @inner
@@ -165,12 +192,7 @@ def move_strided(arena: Bytes, row: Row, strides: Words) -> None:
     shift = size_shift(row[OUT + Field.DTYPE])
     past, past_x = cut(row, shape, out, strides)
     to, start = (row[OUT + Field.ADDRESS] >> shift) + past, (row[X + Field.ADDRESS] >> shift) + past_x
-    if shift == 0:
-        copy_elements(arena, row, arena, shape, to, out, start, strides)
-    elif shift == 1:
-        copy_elements(arena, row, viewed(arena, np.uint16), shape, to, out, start, strides)
-    else:
-        copy_elements(arena, row, viewed(arena, np.uint32), shape, to, out, start, strides)
+    copy_elements(arena, row, shift, shape, to, out, start, strides)
 
 
 @hot
@@ -214,8 +236,8 @@ def first_wrong(arena: Bytes, row: Row, index: int, low: int, rows: int) -> int:
 
 
 @inner
-def gather_rows(arena: Bytes, view: Array, row: Row, shift: int, first: int) -> None:
-    """view[to + i . out] = view[start + index[i] . x] for all places i, of which `first` is the dimension."""
+def gather_rows(arena: Bytes, row: Row, shift: int, first: int) -> None:
+    """Copy x's elements of 1 << shift bytes at index[i] for all places i of the result, of dimension `first`."""
     values = viewed(arena, np.int32)
     index, step = row[GATHER_INDEX + Field.ADDRESS] >> 2, row[GATHER_INDEX + Field.STRIDE + 3]
     shape = row[OUT + Field.SHAPE : OUT + Field.SHAPE + 4].copy()
@@ -234,11 +256,9 @@ def gather_rows(arena: Bytes, view: Array, row: Row, shift: int, first: int) -> 
         place = i64(values[index + i * step])
         place = place + rows if place < 0 else place
         if single:
-            at, source = u64(to + i * out_step), u64(start + place * x_step)
-            for m in range(u64(shape[3])):
-                view[at + m] = view[source + m]
-            continue
-        copy_elements(arena, row, view, shape, to + i * out_step, out, start + place * x_step, x)
+            copy_line(arena, shift, to + i * out_step, 1, start + place * x_step, 1, shape[3])
+        else:
+            copy_elements(arena, row, shift, shape, to + i * out_step, out, start + place * x_step, x)
 
 
 @hot
@@ -249,13 +269,7 @@ def gather(arena: Bytes, row: Row) -> None:
     row[Call.STATUS] = first_wrong(arena, row, GATHER_INDEX, -rows if row[Gather.FROM_END] else 0, rows)
     if row[Call.STATUS] != 0:
         return
-    shift = size_shift(row[OUT + Field.DTYPE])
-    if shift == 0:
-        gather_rows(arena, arena, row, shift, first)
-    elif shift == 1:
-        gather_rows(arena, viewed(arena, np.uint16), row, shift, first)
-    else:
-        gather_rows(arena, viewed(arena, np.uint32), row, shift, first)
+    gather_rows(arena, row, size_shift(row[OUT + Field.DTYPE]), first)
 
 
 @hot
@@ -266,9 +280,10 @@ def toweight(arena: Bytes, row: Row) -> None:
     move_strided(arena, row, np.array([across, width * channels * down, channels * down, down]))
 
 
-@inner
-def flatten_windows(arena: Bytes, view: Array, row: Row, shift: int, padding: Any) -> None:
-    """view[to + (n, oh, ow, taps before + c) . out] = view[start + (n, ih, iw, c) . x], or padding."""
+@hot
+def flatten(arena: Bytes, row: Row) -> None:
+    """out[n,oh,ow,(kh * window.width + kw) * channels + c] = x[n,ih,iw,c], x_zero outside x"""
+    shift = size_shift(row[OUT + Field.DTYPE])
     shape, out, x = row[OUT + Field.SHAPE :], row[OUT + Field.STRIDE :], row[X + Field.STRIDE :]
     height, width, channels = row[X + Field.SHAPE + 1], row[X + Field.SHAPE + 2], row[X + Field.SHAPE + 3]
     to, start = row[OUT + Field.ADDRESS] >> shift, row[X + Field.ADDRESS] >> shift
@@ -287,37 +302,19 @@ def flatten_windows(arena: Bytes, view: Array, row: Row, shift: int, padding: An
                 source = start + n * x[0] + ih * x[1] + iw * x[2]
                 # Neighbouring taps are neighbours in memory: a row of the window is one run.
                 if kw == 0 and joined_taps and 0 <= ih < height and 0 <= iw <= width - taps:
-                    for c in range(u64(taps * channels)):
-                        view[u64(at) + c] = view[u64(source) + c]
+                    copy_line(arena, shift, at, 1, source, 1, taps * channels)
                     at += taps * channels
                     break
-                if not (0 <= ih < height and 0 <= iw < width):
-                    for c in range(channels):
-                        view[u64(at + c * out[3])] = padding
-                elif out[3] == 1 and x[3] == 1:
-                    for c in range(u64(channels)):
-                        view[u64(at) + c] = view[u64(source) + c]
+                if 0 <= ih < height and 0 <= iw < width:
+                    copy_line(arena, shift, at, out[3], source, x[3], channels)
                 else:
-                    for c in range(channels):
-                        view[u64(at + c * out[3])] = view[u64(source + c * x[3])]
+                    fill_line(arena, shift, at, out[3], row[Flatten.X_ZERO], channels)
                 at += channels * out[3]
 
 
-@hot
-def flatten(arena: Bytes, row: Row) -> None:
-    """out[n,oh,ow,(kh * window.width + kw) * channels + c] = x[n,ih,iw,c], x_zero outside x"""
-    shift, zero = size_shift(row[OUT + Field.DTYPE]), row[Flatten.X_ZERO]
-    if shift == 0:
-        flatten_windows(arena, arena, row, shift, np.uint8(zero))
-    elif shift == 1:
-        flatten_windows(arena, viewed(arena, np.uint16), row, shift, np.uint16(zero))
-    else:
-        flatten_windows(arena, viewed(arena, np.uint32), row, shift, np.uint32(zero))
-
-
 @inner
-def fill_elements(arena: Bytes, row: Row, view: Array, shape: Words, to: int, out: Words, value: Any) -> None:
-    """view[to + i . out] = value for all indices i within shape."""
+def fill_elements(arena: Bytes, row: Row, shift: int, shape: Words, to: int, out: Words, bits: int) -> None:
+    """Set elements to + i . out, of 1 << shift bytes, for all indices i within shape."""
     joined(shape, out, out.copy())
     for i in range(shape[0]):
         for j in range(shape[1]):
@@ -325,13 +322,7 @@ def fill_elements(arena: Bytes, row: Row, view: Array, shape: Words, to: int, ou
                 if is_ended(arena, row):
                     return
                 for k in range(k0, min(k0 + RUNS, shape[2])):
-                    at = to + i * out[0] + j * out[1] + k * out[2]
-                    if out[3] == 1:
-                        for m in range(u64(shape[3])):
-                            view[u64(at) + m] = value
-                    else:
-                        for m in range(shape[3]):
-                            view[u64(at + m * out[3])] = value
+                    fill_line(arena, shift, to + i * out[0] + j * out[1] + k * out[2], out[3], bits, shape[3])
 
 
 @inner
@@ -359,10 +350,4 @@ def fill(arena: Bytes, row: Row) -> None:
         bits = np.int64(np.float32(value).view(np.int32)) >> 16
     elif dtype == F16_CODE:
         bits = half_bits(value)
-    to = row[OUT + Field.ADDRESS] >> shift
-    if shift == 0:
-        fill_elements(arena, row, arena, shape, to, out, np.uint8(bits))
-    elif shift == 1:
-        fill_elements(arena, row, viewed(arena, np.uint16), shape, to, out, np.uint16(bits))
-    else:
-        fill_elements(arena, row, viewed(arena, np.uint32), shape, to, out, np.uint32(bits))
+    fill_elements(arena, row, shift, shape, row[OUT + Field.ADDRESS] >> shift, out, bits)
