@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.results import NUMPY, Memory, Wrong
 from benchmarks.workloads import Workload
 from compiler.compile import compile
-from emulator.execute.prepack import constant_weights
+from emulator.execute.prepack import constants_of
 from emulator.plan.load import load
 from programs.networks.onnx_model import model
 
@@ -89,7 +89,7 @@ def memory(given: Workload) -> Memory:
     touched = [(s.address, s.end, k, s.memory) for kind in kinds for k, s in program.of_kind(kind)]
     weights = sum(len(segment.data) for core in program.cores for segment in core.segments)
     plan = load(program, program.chip)
-    _, arena_bytes = constant_weights(plan)
+    arena_bytes = constants_of(plan).arena_bytes
     return Memory(peaks[1] - peaks[0], weights, covered(touched), arena_bytes - plan.arena_bytes)
 
 

@@ -1,28 +1,41 @@
-"""Constant weights: packed once, before a run, as the products of conv and matmul take them.
+"""Constants, packed once, before a run: weights as products take them, and what small results go through.
 
-They lie in the arena behind all memories; the rows of the instructions that use them say where. A weight is constant if
-its address follows no counter, no instruction of any core writes to its bytes, and no input is moved there. Those that
-much memory would be needed for are left to the instruction itself.
+They lie in the arena behind all memories; the rows of the instructions that use them say where. A tensor is constant if
+its address follows no counter, no instruction of any core writes to its bytes, and no input is moved there. Weights
+that much memory would be needed for are left to the instruction itself; so are constants of chains that take more than
+one pass, or whose result is so large that to look at them takes no time beside it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from emulator.execute.arena import ALIGNMENT
 from emulator.jit.jobs import Job, compile_all
+from emulator.kernels.arithmetic import LEAST_MODERATE, MOST_MODERATE
+from emulator.kernels.chain import CONSTANT_SLOTS, is_at_once, line_of
 from emulator.kernels.depthwise import pack_taps, pixels_of_run, taps_bytes
+from emulator.kernels.numbers import padded
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
+from emulator.kernels.table import CHAINS
 from emulator.plan.plan import Plan
-from emulator.plan.row import Call
+from emulator.plan.row import ABSENT, FIELDS, Call, Field
 from emulator.plan.scratch import MOST_SCRATCH, scratch_bytes, width_of
 from isa.dtypes import I8, I16
+from isa.formats import round_to
 from isa.instruction import Instruction
 from isa.operand import Operand, region
 from isa.table import MNEMONICS
 
+# The row of an instruction, by its core and its index.
+RowOf = Callable[[int, int], np.ndarray]
+# By core and memory, the byte intervals [low, high) that may be written to.
+Written = Mapping[tuple[int, str], np.ndarray]
+# Elements of a result beside which a look at constants takes no time.
+MOST_RESULTS = 16384
 BYTES, ROW, PLACE = "uint8[::1]", "int64[::1]", "int64"
 # What packs the weights of each instruction; and which attributes change the packed form.
 PACKERS = {
@@ -41,11 +54,84 @@ class ConstantWeight:
     users: list[tuple[int, int]] = field(default_factory=list)
 
 
-def constant_weights(plan: Plan) -> tuple[list[ConstantWeight], int]:
-    """Return the constant weights of a plan, and the size of an arena that has room for their packed forms."""
+@dataclass(frozen=True)
+class ConstantChain:
+    """Constants of a chain, from byte `at` of the arena on, repeated up to `line` elements; users as above."""
+
+    at: int
+    line: int
+    users: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Constants(NamedTuple):
+    """The constants of a plan that are packed, and the size of an arena that has room for their packed forms."""
+
+    weights: list[ConstantWeight]
+    chains: list[ConstantChain]
+    arena_bytes: int
+
+
+def constants_of(plan: Plan) -> Constants:
+    """Return the constants of a plan."""
+    written = _written(plan)
+    weights, end = _constant_weights(plan, written)
+    return Constants(weights, *_constant_chains(plan, written, end))
+
+
+def _constant_chains(plan: Plan, written: Written, end: int) -> tuple[list[ConstantChain], int]:
+    found: dict[tuple[object, ...], ConstantChain | None] = {}
+    for core, part in enumerate(plan.cores):
+        for k, instruction in enumerate(part.core.code):
+            out = instruction.operands[0] if instruction.opcode in CHAINS else None
+            if out is None or out.elements > MOST_RESULTS:
+                continue
+            operands, stages = CHAINS[instruction.opcode]
+            if not is_at_once.py_func(part.rows[k], operands, stages):
+                continue
+            constants = [instruction.operands[(operands + slot) // FIELDS] for slot, _ in CONSTANT_SLOTS]
+            line = int(line_of.py_func(out.shape[-1], out.elements // out.shape[-1]))
+            key = core, line, *constants
+            if key not in found:
+                found[key] = None
+                held = [constant for constant in constants if constant]
+                if not any(one.terms or _touched(one, written[region(core, one.memory)]) for one in held):
+                    found[key] = ConstantChain(end, line)
+                    end += -(-_chain_bytes(line) // ALIGNMENT) * ALIGNMENT
+            chain = found[key]
+            if chain:
+                chain.users.append((core, k))
+    return [chain for chain in found.values() if chain], end
+
+
+def _chain_bytes(line: int) -> int:
+    return 4 * len(CONSTANT_SLOTS) * int(padded.py_func(line, 16))
+
+
+def pack_chains(plan: Plan, chains: Iterable[ConstantChain], arena: np.ndarray, row_of: RowOf) -> None:
+    """Put constants of chains into the arena, and say so in the rows of those that are done in one pass."""
+    floats = arena[: len(arena) // 4 * 4].view(np.float32)
+    for chain in chains:
+        core, k = chain.users[0]
+        operands, _ = CHAINS[plan.cores[core].core.code[k].opcode]
+        values = arena[chain.at : chain.at + _chain_bytes(chain.line)].view(np.float32)
+        values = values.reshape(len(CONSTANT_SLOTS), -1)[:, : chain.line]
+        for line, (slot, neutral) in zip(values, CONSTANT_SLOTS, strict=True):
+            fields = row_of(core, k)[operands + slot :]
+            line[:] = neutral
+            if fields[Field.ADDRESS] != ABSENT:
+                first = int(fields[Field.ADDRESS]) // 4
+                held = floats[first : first + int(fields[Field.SHAPE + 3])].astype(np.float64)
+                held = round_to(held, plan.chip.formats["te"]).astype(np.float32)
+                line.reshape(-1, len(held) if len(held) > 1 else 1)[:] = held
+        sizes = np.abs(values)
+        if np.all((sizes == 0) | ((sizes >= LEAST_MODERATE) & (sizes <= MOST_MODERATE))):
+            for user in chain.users:
+                row_of(*user)[Call.CONSTANTS] = chain.at
+
+
+def _constant_weights(plan: Plan, written: Written) -> tuple[list[ConstantWeight], int]:
     found: dict[tuple[object, ...], ConstantWeight] = {}
     end = -(-plan.arena_bytes // ALIGNMENT) * ALIGNMENT
-    written = _written(plan)
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
             mnemonic = instruction.row.mnemonic
@@ -65,7 +151,7 @@ def constant_weights(plan: Plan) -> tuple[list[ConstantWeight], int]:
 def pack_weights(
     weights: Iterable[ConstantWeight],
     arena: np.ndarray,
-    row_of: Callable[[int, int], np.ndarray],
+    row_of: RowOf,
     on_compile: Callable[[str], None] | None = None,
 ) -> None:
     """Pack weights into the arena, and say so in the rows of those who use them; row_of(core, index) is one."""
@@ -117,7 +203,7 @@ def _many(mnemonic: str, w: Operand) -> bool:
     return repeated or (mnemonic == "matmul" and w.elements != w.shape[-1] * w.shape[-2])
 
 
-def _written(plan: Plan) -> dict[tuple[int, str], np.ndarray]:
+def _written(plan: Plan) -> Written:
     """Return the byte intervals [low, high) of each memory that the program may write to, as rows."""
     intervals: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
     for core, part in enumerate(plan.cores):

@@ -28,7 +28,7 @@ from emulator.execute.arena import (
     tensor,
 )
 from emulator.execute.inputs import prepare
-from emulator.execute.prepack import constant_weights
+from emulator.execute.prepack import constants_of
 from emulator.execute.walkers import Progress, Walkers, count_threads
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import standing
@@ -140,15 +140,15 @@ class Session:
 
     def _lay_out(self, plan: Plan) -> _Laid:
         """Return a plan with its memories, as its program has them."""
-        weights, arena_bytes = constant_weights(plan)
-        users = [user for weight in weights for user in weight.users]
+        constants = constants_of(plan)
+        users = [user for weight in constants.weights for user in weight.users]
         wanted = [_wanted(plan, dump) for dump in self._dumps]
         dumped = (symbol for _, symbol in wanted)
-        needs = check_needs(plan, arena_bytes, users, dumped, self._poison is not None, self._threads)
-        arena = open_arena(plan, self._poison, arena_bytes + self._threads * SCRATCH_BYTES + END_WORD_BYTES)
+        needs = check_needs(plan, constants.arena_bytes, users, dumped, self._poison is not None, self._threads)
+        arena = open_arena(plan, self._poison, constants.arena_bytes + self._threads * SCRATCH_BYTES + END_WORD_BYTES)
         moments = [_moment(plan, dump, *place) for dump, place in zip(self._dumps, wanted, strict=True)]
         stops = [at for at in moments if at is not None]
-        walkers = Walkers(plan, arena, weights, stops, self._threads, self._on_compile)
+        walkers = Walkers(plan, arena, constants, stops, self._threads, self._on_compile)
         inputs, outputs = (
             [
                 (symbol, [tensor(arena, plan, core, symbol, k) for k in range(min(symbol.buffers, plan.tasks))])

@@ -31,7 +31,7 @@ from emulator.execute.loop import (
     walk,
 )
 from emulator.execute.predecode import flat, watched
-from emulator.execute.prepack import ConstantWeight, pack_weights
+from emulator.execute.prepack import Constants, pack_chains, pack_weights
 from emulator.execute.spin_barrier import SPIN_BARRIER_WORDS, SpinBarrier
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job, addresses_of, compile_all
@@ -211,7 +211,7 @@ class Walkers:
         self,
         plan: Plan,
         arena: np.ndarray,
-        weights: Sequence[ConstantWeight],
+        constants: Constants,
         stops: Sequence[tuple[int, int]],
         threads: int,
         on_compile: Callable[[str], None] | None,
@@ -231,14 +231,16 @@ class Walkers:
         self._end_word = arena[word:].view(np.int64)
         rows[self._code[:-1, Decoded.STOP] & Stop.LONG != 0, Call.END_WORD] = word
         with enough_memory(plan):
-            pack_weights(weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
+            pack_weights(constants.weights, arena, lambda core, k: rows[self._starts[core] + k], on_compile)
+            pack_chains(plan, constants.chains, arena, lambda core, k: rows[self._starts[core] + k])
         rows[:, Call.SCRATCH], rows[:, Call.SCRATCH_END] = scratch, scratch + SCRATCH_BYTES
         users = np.zeros((len(plan.cores), len(plan.program.barriers)), np.int64)
         for (mnemonic, number), found in plan.program.uses.items():
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
         kernels = np.array(addresses_of(kernel if opcode in used else None for opcode, kernel in KERNELS.items()))
-        kernels = self._with_stripes(kernels, rows, {user for weight in weights for user in weight.users}, on_compile)
+        packed = {user for weight in constants.weights for user in weight.users}
+        kernels = self._with_stripes(kernels, rows, packed, on_compile)
         self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
         walkers = threads if self._code[:, Decoded.BY_ALL].any() else 1

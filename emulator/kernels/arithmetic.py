@@ -250,6 +250,11 @@ def special_function(row: Row, stages: int, v: Floats, table: Floats) -> None:
             v[k] = table[u64(saturated(v[k], first, last, shift) + 128)]
 
 
+# Between which magnitudes a constant is moderate; as the bits of float32, the least and how many more.
+LEAST_MODERATE, MOST_MODERATE = 2.0**-40, 2.0**40
+LEAST_BITS, RANGE_BITS = u32((127 - 40) << 23), u32(80 << 23)
+
+
 @inner
 def are_moderate(values: Floats) -> bool:
     """Return whether float32 are 0 or of magnitudes from 2**-40 to 2**40.
@@ -262,5 +267,5 @@ def are_moderate(values: Floats) -> bool:
     for k in range(u64(values.size)):
         magnitude = u32(bits[k] & u32(0x7FFFFFFF))
         # A vector holds twice as many as of what the sum of two of 32 bits is.
-        far = u32(far | u32((magnitude != u32(0)) & (u32(magnitude - u32((127 - 40) << 23)) > u32(80 << 23))))
+        far = u32(far | u32((magnitude != u32(0)) & (u32(magnitude - LEAST_BITS) > RANGE_BITS)))
     return far == u32(0)

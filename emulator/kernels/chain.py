@@ -88,6 +88,7 @@ from emulator.kernels.workspace import room
 from emulator.plan.blocks import CONSTANTS, LANES, LINE, TABLE_ELEMENTS
 from emulator.plan.row import ABSENT, Call, Field
 
+ZERO = whole(0)
 FAR = 2.0**72
 FEW_ROWS = 8
 
@@ -162,15 +163,24 @@ def is_at_once(row: Row, operands: int, stages: int) -> bool:
 
 
 @inner
+def line_of(channels: int, rows: int) -> int:
+    """Return up to how many elements constants are repeated: to repeat them takes as long as a few rows."""
+    return channels * max(1, min(LINE // channels, rows // FEW_ROWS))
+
+
+@inner
 def open_chain(arena: Bytes, row: Row, operands: int, stages: int) -> Chain:
     """Return the chain of a row, whose operands and attributes begin at these places of it."""
     channels, at_once = row[OUT + Field.SHAPE + 3], is_at_once(row, operands, stages)
     rows = row_count(row)
     block = channels * min(max(1, LANES // channels), rows)
-    # To repeat constants takes as long as a few rows.
-    line = channels * max(1, min(LINE // channels, rows // FEW_ROWS))
+    line = line_of(channels, rows)
     # Each buffer begins a cache line.
     apart, step = padded(block, 16), padded(line, 16)
+    if row[Call.CONSTANTS] != 0:
+        memory = arena[row[Call.CONSTANTS] : row[Call.CONSTANTS] + 4 * CONSTANTS * step]
+        floats = viewed(borrowed(memory), np.float32)
+        return Chain(memory, floats, ZERO, operands, stages, True, block, ZERO, line, step)
     used = 4 * (2 * apart + CONSTANTS * step + TABLE_ELEMENTS)
     memory = room(arena, row, 0, used)
     floats = viewed(borrowed(memory), np.float32)

@@ -76,7 +76,7 @@ def as_list(arena: Bytes, row: Row, table: int) -> Row:
     for k in range(BYTES):
         arena[table + BYTES + k] = k
     copy[Call.SCRATCH] = table + 2 * BYTES
-    copy[Call.SHARE], copy[Call.SHARES] = 0, 1
+    copy[Call.SHARE], copy[Call.SHARES], copy[Call.CONSTANTS] = 0, 1, 0
     return copy
 
 

@@ -21,6 +21,7 @@ def in_stripes(arena: Bytes, row: Row) -> None:
     """Call the kernel at INNER for STRIPE columns of the result after others; CUT has the dimension of each operand."""
     columns, width = row[OUT + Field.SHAPE + 3], row[Call.STRIPE]
     copy = row.copy()
+    copy[Call.CONSTANTS] = 0
     for low in range(0, columns, width):
         if is_ended(arena, row):
             return

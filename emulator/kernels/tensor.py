@@ -78,7 +78,7 @@ def narrowed(arena: Bytes, row: Row, columns: int, of_w: int, k: int) -> Row:
     for field in range(row.size):
         copy[field] = row[field]
     copy[Call.SCRATCH] += size
-    copy[Call.SHARE], copy[Call.SHARES] = 0, 1
+    copy[Call.SHARE], copy[Call.SHARES], copy[Call.CONSTANTS] = 0, 1, 0
     for slot in range(0, ATTRIBUTES, FIELDS):
         dimension = of_w if slot == W else 3
         present = slot != X and slot != PRODUCT_CHAIN + Slot.TABLE and row[slot + Field.ADDRESS] != ABSENT

@@ -71,6 +71,8 @@ class Call(Columns):
     STRIPE = auto()
     CUT = auto()
     INNER = auto()
+    # Where in the arena the constants of a chain lie that is done in one pass, 0 where they are looked at each time.
+    CONSTANTS = auto()
     # Where the parts of the chain lie that kernels call (emulator/kernels/chain.py), 0 where one is not compiled.
     ONE_PASS = auto()
     BY_STAGES = auto()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emulator.execute.prepack import constant_weights
+from emulator.execute.prepack import constants_of
 from emulator.execute.session import execute
 from emulator.plan.load import load
 from isa.chip import load_chip
@@ -35,7 +35,7 @@ def test_only_what_nothing_writes_is_packed_once() -> None:
     """Two instructions share one packed form; what an instruction writes or an input brings is packed each time."""
     with pytest.warns(AssemblyWarning, match="W402.*`changed` is written"):
         plan = load(assemble(TEXT), EDGE)
-    weights, arena_bytes = constant_weights(plan)
+    weights, _, arena_bytes = constants_of(plan)
     code = plan.program.cores[0].code
     users = [k for k, instruction in enumerate(code) if instruction.row.mnemonic == "matmul"]
     assert [weight.users for weight in weights] == [[(0, users[0]), (0, users[1])]]
