@@ -1,11 +1,12 @@
-"""Which weights are constant, and so packed once."""
+"""Which weights, and constants of chains, are constant, and so packed once."""
 
 import numpy as np
 import pytest
 
 from emulator.execute.prepack import constants_of
-from emulator.execute.session import execute
+from emulator.execute.session import Session, execute
 from emulator.plan.load import load
+from emulator.plan.row import Call
 from isa.chip import load_chip
 from ratel import AssemblyWarning, assemble
 
@@ -42,3 +43,43 @@ def test_only_what_nothing_writes_is_packed_once() -> None:
     assert arena_bytes > plan.arena_bytes
     outputs = execute(plan, {"x": np.full((4, 8), 2, np.int8), "given": np.ones((8, 3), np.int8)}, poison=1).outputs
     assert [int(outputs[name][0, 0]) for name in "abcd"] == [48, 48, 80, 16]
+
+
+CHAINED = """\
+.chip {chip}
+.input  x i8[4, 8] = 2
+.weight w i8[8, 3] scale=1 = 3
+.const  half f32[3] = [0.5, 0.25, -0.3]
+.const  far f32[3] = 1e-30
+.const  changed f32[3] = 1
+.local  three f32[3]
+.output a i8[4, 3]
+.output b i8[4, 3]
+.output c i8[4, 3]
+.output d i8[4, 3]
+
+loop i, 2
+    matmul a, x, w, ew1_scale=half
+    matmul b, x, w, ew1_scale=half, ew3_scale=half
+    matmul c, x, w, ew1_scale=far
+    matmul d, x, w, ew1_scale=changed
+    fill three, value=3
+    copy changed, three
+brnz i
+end
+"""
+
+
+@pytest.mark.parametrize(("chip", "threads"), [("edge", 1), ("hanguang800", 2)])
+def test_constants_of_chains_are_looked_at_once(chip: str, threads: int) -> None:
+    """Those that nothing writes are packed; those that are far from 1 are looked at each time; all give the same."""
+    with pytest.warns(AssemblyWarning, match="W402.*`changed` is written"):
+        program = assemble(CHAINED.format(chip=chip))
+    with Session(load(program, load_chip(chip)), threads=threads) as session:
+        code = program.cores[0].code
+        users = [k for k, instruction in enumerate(code) if instruction.row.mnemonic == "matmul"]
+        packed = session.walkers.given_rows()[users, Call.CONSTANTS]
+        assert packed[0] > 0 and packed[1] > 0 and packed[0] != packed[1] and packed[2] == packed[3] == 0
+        outputs = session.run({"x": np.full((4, 8), 2, np.int8)}).outputs
+    # 48 in each accumulator; 14.4 and 4.32 round to the nearest in either format.
+    assert [outputs[name][0].tolist() for name in "abcd"] == [[24, 12, -14], [12, 3, 4], [0, 0, 0], [127, 127, 127]]
