@@ -76,8 +76,8 @@ def _compile_in_two(
     """Compile what is missing, and what schedules, in this process and in another; here, something before all else."""
     names = [job.name for job in missing] + ([SCHEDULE] if schedules else [])
     own, handed = shares(names, START_SECONDS, PRODUCTS_SECONDS if before else 0)
-    # A process takes longer to start than to compile what one of the smaller functions costs.
-    if handed in ([], [SCHEDULE]):
+    # To start a process takes about as long as one of the smaller functions.
+    if sum(SECONDS.get(name, OTHERS) for name in handed if name != SCHEDULE) < OTHERS:
         return
     began, total, begun = time.monotonic(), len(before) + len(names), [0, 0]
     helper = _start(handed)

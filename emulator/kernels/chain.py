@@ -86,9 +86,11 @@ from emulator.kernels.rows import (
 )
 from emulator.kernels.workspace import room
 from emulator.plan.blocks import CONSTANTS, LANES, LINE, TABLE_ELEMENTS
-from emulator.plan.row import ABSENT, Call, Field
+from emulator.plan.row import ABSENT, Call, Field, operand_slot
 
 ZERO = whole(0)
+# Where the chain's operands begin that is entered without a product.
+ELTWISE_CHAIN = whole(operand_slot("eltwise", "ew1_scale"))
 FAR = 2.0**72
 FEW_ROWS = 8
 
@@ -147,11 +149,13 @@ def constant(row: Row, chain: Chain, number: int, slot: int) -> Floats:
 def is_at_once(row: Row, operands: int, stages: int) -> bool:
     """Return whether all stages can be done in one pass if scales are moderate: 8 bits, EW2 at most a sum of 8 bits.
 
-    In the shorter formats EW1 has no bias.
+    In the shorter formats EW1 has no bias. eltwise reads x as it lies.
     """
     operation, function, second = row[stages + Attribute.EW2_OP], row[stages + Attribute.SF], operands + Slot.EW2
     bytes_only = row[OUT + Field.DTYPE] in (I8_CODE, U8_CODE) and row[X + Field.DTYPE] in (I8_CODE, U8_CODE)
     if not bytes_only or function not in (NO_SF, RELU, CLIP) or row[stages + Attribute.EW3_OP] != NO_EW3:
+        return False
+    if operands == ELTWISE_CHAIN and row[X + Field.SHAPE + 3] != row[OUT + Field.SHAPE + 3]:
         return False
     # A shorter format's product of 32 bits and a bias have a sum whose error is no float32.
     if row[Call.FRACTION] != FP32_FRACTION and row[operands + Slot.EW1_BIAS + Field.ADDRESS] != ABSENT:

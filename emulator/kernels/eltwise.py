@@ -10,16 +10,16 @@ from emulator.jit.arrays import Bytes, Columns, Integers, Row
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.arithmetic import NO_EW2, is_fixed
-from emulator.kernels.chain import Chain, all_at_once, open_chain, run_chain
+from emulator.kernels.chain import ELTWISE_CHAIN, Chain, all_at_once, open_chain, run_chain
 from emulator.kernels.elements import ZERO, accumulators
 from emulator.kernels.microkernel import look_up
 from emulator.kernels.numbers import I8_CODE, U8_CODE, address, load_integers
 from emulator.kernels.rows import OUT, Attribute, Slot, X, load_rows, row_count, row_start, rows_in_run
 from emulator.kernels.workspace import behind, is_ended, share
 from emulator.plan.blocks import LANES
-from emulator.plan.row import ABSENT, Call, Field, attribute_slot, operand_slot
+from emulator.plan.row import ABSENT, Call, Field, attribute_slot
 
-ELTWISE_CHAIN, ELTWISE_STAGES = whole(operand_slot("eltwise", "ew1_scale")), whole(attribute_slot("eltwise", "ew2_op"))
+ELTWISE_STAGES = whole(attribute_slot("eltwise", "ew2_op"))
 # What is done all at once is done so many elements at a time, or a row.
 STRETCH = 256 * LANES
 # How many values a byte has, and from how many elements on a table of them is worth it.
@@ -123,7 +123,7 @@ def eltwise(arena: Bytes, row: Row) -> None:
     """acc = x - x_zero, then the chain."""
     chain = open_chain(arena, row, ELTWISE_CHAIN, ELTWISE_STAGES)
     table = row[Call.SCRATCH] + behind(0, 8 * row.size)
-    if chain.at_once and row[X + Field.SHAPE + 3] == row[OUT + Field.SHAPE + 3]:
+    if chain.at_once:
         in_stretches(arena, row, chain, ZERO)
     elif has_few_values(row) and table + 2 * BYTES <= row[Call.SCRATCH_END]:
         # In the scratch memory of the chain, which is opened anew.

@@ -150,6 +150,9 @@ def test_what_the_computer_lacks_is_said_as_it_is(
 
 @pytest.mark.parametrize("command", ["run", "time"])
 def test_without_a_compiler(command: str, source: Path, x: Path) -> None:
+    """But for the schedule of a short program."""
+    if command == "time":
+        source.write_text(".chip edge\n.local y i8[16]\nloop i, 5000\nfill y, value=1\nbrnz i\nend\n")
     done = subprocess.run(
         [sys.executable, "-m", "ratel", command, str(source), *(["--input", f"x={x}"] if command == "run" else [])],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
