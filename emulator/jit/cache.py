@@ -60,7 +60,7 @@ _GIVEN_UP: set[Path] = set()
 # An import, at the beginning of a line: what stands deeper is for type checkers. A test holds what these two find
 # against syntax trees, which would take as long as a tenth of a short run.
 IMPORT = re.compile(rf"\nfrom ((?:{'|'.join(ROOMS)})[\w.]* import (?:\([^)]*\)|[^\n]*))".encode())
-DECORATED = re.compile(rb"\n@(?:hot|hot_and_inner|apart|inner|inlined|intrinsic)\b")
+DECORATED = re.compile(rb"\n@(?:hot|hot_and_inner|inner|inlined|intrinsic)\b")
 
 
 class Home(NamedTuple):
