@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from emulator.execute.prepack import packing_jobs
-from emulator.execute.walkers import jobs_of, run_jobs
+from emulator.execute.walkers import jobs_of, keys_of, run_jobs
 from emulator.jit.cache import ROOT, home
 from emulator.jit.jobs import Job, compile_all, make_all
 from emulator.jit.numba_private import is_known
-from emulator.kernels.table import BY_STAGES, KERNELS, PRODUCTS
+from emulator.kernels.table import ALL_KERNELS, BY_STAGES, PRODUCTS
 from emulator.plan.plan import Plan
 from emulator.timing.timeline import JOBS as SCHEDULE_JOBS
 from emulator.timing.timeline import is_short
@@ -53,7 +53,7 @@ def compile_run(plan: Plan, on_compile: Callable[[str], None] | None) -> None:
     `on_compile` is called with the name of each before it is compiled, and how far all are. The schedule, which most
     runs need in the end, is only handed to the second process; that of few instructions is not compiled.
     """
-    opcodes = plan.opcodes
+    keys = keys_of(plan)
     jobs = jobs_of(plan)
     schedules = () if is_short(plan) else SCHEDULE_JOBS
     # One thread at a time, or each would start a second process for the same functions.
@@ -61,7 +61,7 @@ def compile_run(plan: Plan, on_compile: Callable[[str], None] | None) -> None:
         missing = [job for job in jobs if not job.is_kept]
         # Plain numba would have both processes wait for each other.
         if len(missing) > 1 and (os.cpu_count() or 1) > 1 and is_known():
-            before = [*packing_jobs(opcodes), *PRODUCTS] if MULTIPLIES.intersection(opcodes) else []
+            before = [*packing_jobs(keys), *(PRODUCTS if MULTIPLIES.intersection(keys) else [])]
             before = [job for job in before if not job.is_kept]
             _compile_in_two(missing, before, [job for job in schedules if not job.is_kept], on_compile)
     compile_all(jobs, on_compile)
@@ -144,7 +144,7 @@ def _start(names: Sequence[str]) -> subprocess.Popen[bytes] | None:
 
 def main(names: Sequence[str]) -> None:
     """Compile functions by name, as they are named; say so of each in a line before."""
-    jobs = {job.name: job for job in (*run_jobs(KERNELS), *SCHEDULE_JOBS)}
+    jobs = {job.name: job for job in (*run_jobs(ALL_KERNELS), *SCHEDULE_JOBS)}
     for name in names:
         print(name, flush=True)
         make_all(SCHEDULE_JOBS if name == SCHEDULE else [jobs[name]] if name in jobs else [])

@@ -19,13 +19,13 @@ from emulator.jit.compile import text
 from emulator.jit.forms import chosen_form
 from emulator.jit.jobs import Job, compile_all
 from emulator.jit.targets import SHIPPED, TARGETS, folder_of
-from emulator.kernels.table import KERNELS
+from emulator.kernels.table import ALL_KERNELS
 from emulator.timing.timeline import JOBS
 
 
 def all_jobs() -> list[Job]:
     """Return all that any program needs compiled."""
-    return [*packing_jobs(KERNELS), *run_jobs(KERNELS), STRIPES, *JOBS]
+    return [*packing_jobs(ALL_KERNELS), *run_jobs(ALL_KERNELS), STRIPES, *JOBS]
 
 
 def ship(name: str) -> None:

@@ -19,6 +19,7 @@ from isa.chip_file import COUNT as _COUNT
 from isa.chip_file import RATE as _RATE
 from isa.chip_file import WORD as _WORD
 from isa.chip_file import check_complete, legal, read, sections
+from isa.dtypes import DType
 from isa.errors import ChipError
 from isa.files import MAX_CHIP_BYTES, read_whole
 from isa.suggest import did_you_mean
@@ -67,6 +68,8 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "te.columns": (_COUNT, 1, 2**20, "C: columns of the array"),
     "te.dataflow": (_WORD, 0, DATAFLOWS, "what stays in the array while the rest streams through"),
     "te.i16_cycles": (_COUNT, 1, 1024, "cycles that a product of i16 takes for one of a product of 8 bits"),
+    "te.f16_cycles": (_COUNT, 0, 1024, "cycles that a product of f16 takes for one of a product of 8 bits; 0: none"),
+    "te.bf16_cycles": (_COUNT, 0, 1024, "the same of a product of bf16"),
     "te.vector_lanes": (_COUNT, 1, 2**20, "elements a cycle through EW1, EW2, SF and EW3"),
     "te.read_bytes_per_cycle": (_RATE, 1e-6, 1e9, "port from the local memory"),
     "te.expand_bytes_per_cycle": (_RATE, 1e-6, 1e9, "SE: bytes of a compressed weight's dense form"),
@@ -140,6 +143,10 @@ class Chip:
     def cycles_per_second(self) -> float:
         """The clock, in Hz."""
         return float(self.values["chip.frequency_mhz"]) * 1e6
+
+    def product_cycles(self, dtype: DType) -> int:
+        """Return the cycles that a product of an x of this type takes for one of a product of 8 bits; 0: none."""
+        return int(self.values[f"te.{dtype}_cycles"]) if dtype.bytes == 2 else 1
 
     def memory_bytes(self, memory: str) -> int:
         """Return the size of a memory in bytes, 0 where the chip has none."""

@@ -4,7 +4,7 @@
 Kernels do the same, fast; tests compare them bit for bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,11 @@ class Given:
     def zeroed(self, name: str) -> np.ndarray:
         """Return an integer tensor less its zero point, as int64."""
         return self.tensor(name).astype(np.int64) - self.attributes[f"{name}_zero"][0]
+
+    @property
+    def of_floats(self) -> bool:
+        """Whether what is multiplied are floats."""
+        return not np.issubdtype(self.tensor("x").dtype, np.integer)
 
     def dequantised(self, name: str) -> np.ndarray:
         """Return a tensor of any type less its zero point: floats as float64, integers as int64."""
@@ -183,6 +188,16 @@ def with_bias(given: Given, products: np.ndarray) -> np.ndarray:
     return acc if given.tensor("x").dtype == np.int16 else acc.astype(np.int32)
 
 
+def float_products(given: Given, terms: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return sums of products of floats, binary32 as float64: each term (x, w) is added by one operation, in order."""
+    bias = given.tensors["bias"]
+    acc = np.broadcast_to(0.0 if bias is None else bias.astype(np.float64), given.shape)
+    with np.errstate(all="ignore"):
+        for x, w in terms:
+            acc = multiply_add(x.astype(np.float64), w.astype(np.float64), acc, "fp32")
+    return acc
+
+
 def window(padded: np.ndarray, given: Given, tap: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
     """Return, for every output pixel, the input pixel under one tap: [n, oh, ow, c] of the padded input."""
     _, rows, columns, _ = given.shape
@@ -209,7 +224,21 @@ def reached(padded: np.ndarray, given: Given, value: float) -> np.ndarray:
     return np.pad(padded, more, constant_values=value)
 
 
+def float_conv(given: Given) -> np.ndarray:
+    x, w = pad(given.tensor("x"), given, 0), given.tensor("w")
+    filters, height, width, depth = w.shape
+    # The group of each filter, and where its channels begin.
+    first = np.arange(filters) // (filters // given.attributes["groups"][0]) * depth
+    terms = (
+        (window(x, given, (kh, kw), given.attributes["dilation"])[..., first + c], w[:, kh, kw, c])
+        for kh, kw, c in np.ndindex(height, width, depth)
+    )
+    return chain(given, float_products(given, terms))
+
+
 def conv(given: Given) -> np.ndarray:
+    if given.of_floats:
+        return float_conv(given)
     x, w = pad(given.zeroed("x"), given, 0), given.zeroed("w")
     filters, height, width, depth = w.shape
     groups = given.attributes["groups"][0]
@@ -224,6 +253,13 @@ def conv(given: Given) -> np.ndarray:
 
 
 def dwconv(given: Given) -> np.ndarray:
+    if given.of_floats:
+        x, w = pad(given.tensor("x"), given, 0), given.tensor("w")
+        taps = (
+            (window(x, given, (kh, kw), given.attributes["dilation"]), w[0, kh, kw])
+            for kh, kw in np.ndindex(w.shape[1:3])
+        )
+        return chain(given, float_products(given, taps))
     x, w = pad(given.zeroed("x"), given, 0), given.zeroed("w")
     products = np.zeros(given.shape, np.int64)
     for kh, kw in np.ndindex(w.shape[1:3]):
@@ -232,11 +268,14 @@ def dwconv(given: Given) -> np.ndarray:
 
 
 def matmul(given: Given) -> np.ndarray:
-    x, w = given.zeroed("x"), given.zeroed("w")
+    x, w = (given.tensor(name) if given.of_floats else given.zeroed(name) for name in ("x", "w"))
     if given.attributes["transpose_x"][0]:
         x = x.swapaxes(-1, -2)
     if given.attributes["transpose_w"][0]:
         w = w.swapaxes(-1, -2)
+    if given.of_floats:
+        steps = ((x[..., k, None], w[..., k, None, :]) for k in range(x.shape[-1]))
+        return chain(given, float_products(given, steps))
     return chain(given, with_bias(given, x @ w))
 
 

@@ -132,6 +132,7 @@ ANY = tuple(DTYPES.values())
 TRAPS = {
     "bounds": "an operand reaches outside its memory on this chip, in some iteration",
     "memory": "the chip does not have the operand's memory",
+    "factors": "the tensor engine of this chip has no multipliers for the type of x",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in "
     "place), or with a compressed weight, which nothing may write",
     "index": "an element of `index` is no place along the dimension of x that it counts (the first, or `axis`): beyond "

@@ -1,6 +1,6 @@
 """Rows of the tensor engine: products, and the chain EW1 -> EW2 -> SF -> EW3 behind them or by itself."""
 
-from isa.dtypes import F32, I8, I16, I32, U8
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 from isa.row import (
     ANY,
     DILATION,
@@ -17,8 +17,9 @@ from isa.row import (
     zero_point,
 )
 
-# What DP multiplies; what EW3 and the pooling engine round to as they store; that and i32, every type.
-FACTORS = (I8, U8, I16)
+# What DP multiplies: integers, or floats by floats of the same type or by i8.
+FLOAT_FACTORS = (F16, BF16)
+FACTORS = (I8, U8, I16, *FLOAT_FACTORS)
 
 
 def weights(ranks: tuple[int, int], meaning: str) -> OperandSpec:
@@ -26,7 +27,15 @@ def weights(ranks: tuple[int, int], meaning: str) -> OperandSpec:
     return OperandSpec("w", "read", ("lm",), FACTORS, ranks, meaning, compressible=True)
 
 
-ACC_BIAS = constant("bias", I32, "ACC: added to the products, for each output channel or one for all")
+ACC_BIAS = OperandSpec(
+    "bias",
+    "read",
+    ("cb",),
+    (I32, F32),
+    (1, 1),
+    "ACC: added to the products, for each output channel or one for all; f32 for those of floats",
+    optional=True,
+)
 
 # The words of EW3 that scale and round by whole numbers.
 FIXED_POINT = ("round_once", "round_twice", "round_away")
@@ -95,6 +104,8 @@ CHAIN_ATTRIBUTES = (
         words=("none", *FIXED_POINT, "zero_first"),
     ),
 )
+FLOAT_SUM = """
+acc = fma(x, w, acc), for kh, kw, c or k in order, from bias or 0   ; of floats: in binary32, each rounded once"""
 CHAIN_FORMULA = """
 v   = float(acc)                                      ; of 64 bits by way of float64
 v   = v * ew1_scale + ew1_bias                        ; EW1, each where given, both as one operation
@@ -132,8 +143,8 @@ ROWS = (
         ),
         "Convolve an image with weights, then run the chain.",
         "acc = bias[o] + sum over kh, kw, c of (x[n, ih, iw, c0 + c] - x_zero) * (w[o, kh, kw, c] - w_zero)\n"
-        "c0  = o // (filters / groups) * (channels / groups)" + WINDOW_FORMULA + CHAIN_FORMULA,
-        ("bounds", "memory", "overlap"),
+        "c0  = o // (filters / groups) * (channels / groups)" + WINDOW_FORMULA + FLOAT_SUM + CHAIN_FORMULA,
+        ("bounds", "memory", "factors", "overlap"),
         """\
 .input  x i8[1, 8, 8, 3] scale=0.02
 .input  residual i8[1, 4, 4, 16] scale=0.05
@@ -168,8 +179,9 @@ end
         "Convolve each channel with a filter of its own (depthwise), then run the chain.",
         "acc = bias[c] + sum over kh, kw of (x[n, ih, iw, c] - x_zero) * (w[0, kh, kw, c] - w_zero)"
         + WINDOW_FORMULA
+        + FLOAT_SUM
         + CHAIN_FORMULA,
-        ("bounds", "memory", "overlap"),
+        ("bounds", "memory", "factors", "overlap"),
         """\
 .input  x i8[1, 8, 8, 16] scale=0.02
 .weight w i8[1, 3, 3, 16] scale=0.01 = 1
@@ -201,8 +213,8 @@ end
         ),
         "Multiply matrices, then run the chain.",
         "acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)\n"
-        "...   the batch: dimensions of 1, or left out in front, are repeated" + CHAIN_FORMULA,
-        ("bounds", "memory", "overlap"),
+        "...   the batch: dimensions of 1, or left out in front, are repeated" + FLOAT_SUM + CHAIN_FORMULA,
+        ("bounds", "memory", "factors", "overlap"),
         """\
 .input  x i8[4, 64] scale=0.02
 .weight w i8[10, 64] scale=0.01 = 1

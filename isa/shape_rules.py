@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from isa.diagnostic import Diagnostic
-from isa.dtypes import I16, I32
+from isa.dtypes import F32, I8, I16, I32
 from isa.errors import shown
 from isa.operand import Operand
 from isa.row import ALL_ENGINES
@@ -106,13 +106,38 @@ def fixed_point(view: View) -> Iterator[Diagnostic[str]]:
 def products(view: View) -> Iterator[Diagnostic[str]]:
     """Yield factors that do not go together, and what is wrong with the chain behind them."""
     out, x, w = (view.tensor(name) for name in ("out", "x", "w"))
-    if (x.dtype == I16) != (w.dtype == I16):
+    if x.dtype.is_float or w.dtype.is_float:
+        yield from float_products(view)
+    elif (x.dtype == I16) != (w.dtype == I16):
         help = "16 bits multiply with 16 only: store both as i16, or both in 8 bits"
         yield Diagnostic("type", "w", f"x has type {x.dtype} but w {w.dtype}", help)
+    elif (bias := view.operands["bias"]) is not None and bias.dtype != I32:
+        help = "expected i32: it is added to whole numbers; a float goes as `ew1_bias`"
+        yield Diagnostic("type", "bias", f"`bias` has type {bias.dtype}", help)
     elif x.dtype == I16 and out.dtype == I32:
         message = "a result of type i32 is the accumulator itself, but that of i16 products has 64 bits"
         yield Diagnostic("type", "out", message, "write i16, f32 or another type that the chain rounds to")
     else:
+        yield from chain(view)
+
+
+def float_products(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what does not go with products of floats, and what is wrong with the chain behind them."""
+    out, x, w, bias = view.tensor("out"), view.tensor("x"), view.tensor("w"), view.operands["bias"]
+    if not x.dtype.is_float or w.dtype not in (x.dtype, I8):
+        help = "floats multiply with floats of their type, or with an i8 w: store x as f16 or bf16, and w alike"
+        yield Diagnostic("type", "w", f"x has type {x.dtype} but w {w.dtype}", help)
+    elif out.dtype == I32:
+        message = "a result of type i32 is the accumulator itself, but that of floats is a float"
+        yield Diagnostic("type", "out", message, "write f32, f16, bf16 or another type that the chain rounds to")
+    elif bias is not None and bias.dtype != F32:
+        yield Diagnostic("type", "bias", f"`bias` has type {bias.dtype}", "expected f32: it is added to floats")
+    elif w.stored:
+        yield Diagnostic("type", "w", "`w` is compressed", "only integers multiply from there: store it dense")
+    else:
+        for name in ("x_zero", "w_zero"):
+            if view.ints(name)[0]:
+                yield Diagnostic("type", name, f"`{name}` is given, but x is a float", "leave it out")
         yield from chain(view)
 
 

@@ -103,7 +103,7 @@ class _Sums:
             return None
         x, w, bias = (instruction.operand(name) for name in ("x", "w", "bias"))
         assert x is not None and w is not None
-        if x.dtype == I16:
+        if x.dtype == I16 or x.dtype.is_float:
             return None
         out = instruction.operand("out")
         if out is not None and _taken(instruction) is not None:

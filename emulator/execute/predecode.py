@@ -7,6 +7,7 @@ import numpy as np
 
 from emulator.execute.loop import RESULT_SLOT, AddressTerm, Decoded, Stop, Watch
 from emulator.jit.arrays import Matrix
+from emulator.kernels.table import key_of
 from emulator.plan.layout import beside_result
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.row import FIELDS, Field, starts
@@ -23,8 +24,8 @@ def flat(
 ) -> tuple[Matrix, ...]:
     """Return what `walk` reads of a plan: code, terms and watches, without what is absent.
 
-    `kinds` has the KIND of each opcode, `stops` the instructions to stop before: (core, index); `shared` has the
-    opcodes that walkers share where there is enough to do.
+    `kinds` has the KIND of each kernel and opcode by key, `stops` the instructions to stop before: (core, index);
+    `shared` has the opcodes that walkers share where there is enough to do.
     """
     code = np.zeros((sum(len(part.rows) for part in plan.cores) + 1, len(Decoded)), np.int64)
     terms: list[tuple[int, ...]] = []
@@ -32,7 +33,7 @@ def flat(
     for part, start in zip(plan.cores, starts(len(part.rows) for part in plan.cores), strict=True):
         for k, instruction in enumerate(part.core.code):
             row = code[start + k]
-            row[Decoded.KIND], row[Decoded.WORK] = kinds[instruction.opcode], work(part, k)
+            row[Decoded.KIND], row[Decoded.WORK] = kinds[key_of(instruction)], work(part, k)
             row[Decoded.STOP] = Stop.DUMPED if (part.number, k) in stops else 0
             if longest(part, k) > MOST_UNHEARD:
                 row[Decoded.STOP] |= Stop.LONG

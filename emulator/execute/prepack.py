@@ -18,9 +18,10 @@ from emulator.jit.jobs import Job, compile_all
 from emulator.kernels.arithmetic import LEAST_MODERATE, MOST_MODERATE
 from emulator.kernels.chain import CONSTANT_SLOTS, is_at_once, line_of
 from emulator.kernels.depthwise import pack_taps, pixels_of_run, taps_bytes
+from emulator.kernels.floats import pack_float_filters, pack_float_right
 from emulator.kernels.numbers import padded
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
-from emulator.kernels.table import CHAINS
+from emulator.kernels.table import CHAINS, FLOAT, key_of, name_of
 from emulator.plan.plan import Plan
 from emulator.plan.row import ABSENT, FIELDS, Call, Field
 from emulator.plan.scratch import MOST_SCRATCH, scratch_bytes, width_of
@@ -37,11 +38,15 @@ Written = Mapping[tuple[int, str], np.ndarray]
 # Elements of a result beside which a look at constants takes no time.
 MOST_RESULTS = 16384
 BYTES, ROW, PLACE = "uint8[::1]", "int64[::1]", "int64"
-# What packs the weights of each instruction; and which attributes change the packed form.
+_ROOM, _FROM = f"void({BYTES}, {ROW}, {BYTES}, {PLACE})", f"void({BYTES}, {ROW}, {PLACE}, {BYTES}, {PLACE})"
+CONV, DWCONV, MATMUL = (MNEMONICS[name].opcode for name in ("conv", "dwconv", "matmul"))
+# What packs the weights of each kernel, by its key; and which attributes change the packed form.
 PACKERS = {
-    "conv": (pack_filters, f"void({BYTES}, {ROW}, {BYTES}, {PLACE})", ("groups", "w_zero")),
-    "dwconv": (pack_taps, f"void({BYTES}, {ROW}, {BYTES}, {PLACE})", ("stride", "w_zero")),
-    "matmul": (pack_right, f"void({BYTES}, {ROW}, {PLACE}, {BYTES}, {PLACE})", ("transpose_w", "w_zero")),
+    CONV: (pack_filters, _ROOM, ("groups", "w_zero")),
+    DWCONV: (pack_taps, _ROOM, ("stride", "w_zero")),
+    MATMUL: (pack_right, _FROM, ("transpose_w", "w_zero")),
+    CONV | FLOAT: (pack_float_filters, _ROOM, ("groups",)),
+    MATMUL | FLOAT: (pack_float_right, _FROM, ("transpose_w",)),
 }
 
 
@@ -49,7 +54,7 @@ PACKERS = {
 class ConstantWeight:
     """A weight of which byte `at` of the arena is the first of its packed form; users are (core, index in its code)."""
 
-    mnemonic: str
+    key: int
     at: int
     users: list[tuple[int, int]] = field(default_factory=list)
 
@@ -134,15 +139,15 @@ def _constant_weights(plan: Plan, written: Written) -> tuple[list[ConstantWeight
     end = -(-plan.arena_bytes // ALIGNMENT) * ALIGNMENT
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
-            mnemonic = instruction.row.mnemonic
-            w = instruction.operand("w") if mnemonic in PACKERS else None
+            kernel = key_of(instruction)
+            w = instruction.operand("w") if kernel in PACKERS else None
             if w is None or w.terms or _touched(w, written[region(core, w.memory)]):
                 continue
-            if _many(mnemonic, w) or scratch_bytes(instruction, True, width_of(instruction)) > MOST_SCRATCH:
+            if _many(kernel, w) or scratch_bytes(instruction, True, width_of(instruction)) > MOST_SCRATCH:
                 continue
-            key = (core, w, mnemonic, *(instruction.attribute(name) for name in PACKERS[mnemonic][2]))
+            key = (core, w, kernel, *(instruction.attribute(name) for name in PACKERS[kernel][2]))
             if key not in found:
-                found[key] = ConstantWeight(mnemonic, end)
+                found[key] = ConstantWeight(kernel, end)
                 end += -(-_packed_bytes(instruction, w) // ALIGNMENT) * ALIGNMENT
             found[key].users.append((core, k))
     return list(found.values()), end
@@ -156,10 +161,10 @@ def pack_weights(
 ) -> None:
     """Pack weights into the arena, and say so in the rows of those who use them; row_of(core, index) is one."""
     for weight in weights:
-        packer = PACKERS[weight.mnemonic][0]
-        compile_all([_packing_job(weight.mnemonic)], on_compile)
+        packer, signature, _ = PACKERS[weight.key]
+        compile_all([_packing_job(weight.key)], on_compile)
         first = row_of(*weight.users[0])
-        if weight.mnemonic == "matmul":
+        if signature == _FROM:
             packer(arena, first, 0, arena, weight.at)
         else:
             packer(arena, first, arena, weight.at)
@@ -167,14 +172,14 @@ def pack_weights(
             row_of(*user)[Call.PACKED_W] = weight.at
 
 
-def packing_jobs(opcodes: Iterable[int]) -> list[Job]:
-    """Return what packs weights for these opcodes."""
-    return [_packing_job(name) for name in PACKERS if MNEMONICS[name].opcode in opcodes]
+def packing_jobs(keys: Iterable[int]) -> list[Job]:
+    """Return what packs weights for kernels by these keys."""
+    return [_packing_job(key) for key in PACKERS if key in keys]
 
 
-def _packing_job(mnemonic: str) -> Job:
-    packer, signature, _ = PACKERS[mnemonic]
-    return Job(f"the packing of {mnemonic}'s weights", packer, signature)
+def _packing_job(key: int) -> Job:
+    packer, signature, _ = PACKERS[key]
+    return Job(f"the packing of weights for {name_of(key)}", packer, signature)
 
 
 def _packed_bytes(instruction: Instruction, w: Operand) -> int:
@@ -191,16 +196,17 @@ def _packed_bytes(instruction: Instruction, w: Operand) -> int:
         columns, k = w.shape[-2:]
     else:
         k, columns = w.shape[-2:]
-    return int(packed_bytes.py_func(columns, k, groups, w.dtype == I16))
+    wide = w.dtype == I16 or key_of(instruction) & FLOAT != 0
+    return int(packed_bytes.py_func(columns, k, groups, wide))
 
 
-def _many(mnemonic: str, w: Operand) -> bool:
+def _many(kernel: int, w: Operand) -> bool:
     """Return whether a weight has no packed form, or one of far more memory: a batch of matrices, repeated elements."""
     first, last = w.span()
-    if mnemonic == "dwconv" and w.dtype == I16:
+    if kernel == DWCONV and w.dtype == I16:
         return True
     repeated = not w.stored and w.elements * w.dtype.bytes > last - first
-    return repeated or (mnemonic == "matmul" and w.elements != w.shape[-1] * w.shape[-2])
+    return repeated or (PACKERS[kernel][1] == _FROM and w.elements != w.shape[-1] * w.shape[-2])
 
 
 def _written(plan: Plan) -> Written:

@@ -37,7 +37,7 @@ from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import Job, addresses_of, compile_all
 from emulator.jit.objects import Entry, words_of
 from emulator.kernels.stripes import in_stripes
-from emulator.kernels.table import BY_STAGES, CHAINS, KERNELS, SHARED, kernel_jobs, link, takes_stages
+from emulator.kernels.table import ALL_KERNELS, BY_STAGES, CHAINS, SHARED, kernel_jobs, key_of, link, takes_stages
 from emulator.plan.deadlock import deadlock_trap
 from emulator.plan.layout import shares_bytes
 from emulator.plan.pace import PAUSE_SECONDS, next_budget
@@ -53,7 +53,7 @@ from isa.table import MNEMONICS
 FIRST_BUDGET, MOST_BUDGET = 1, 10**9
 MOST_THREADS = 256
 STRIPES = Job("stripes of wide results", in_stripes, KERNEL)
-KINDS = {opcode: index for index, opcode in enumerate(KERNELS)} | {
+KINDS = {key: index for index, key in enumerate(ALL_KERNELS)} | {
     MNEMONICS["loop"].opcode: Kind.OPENS,
     MNEMONICS["brnz"].opcode: Kind.CLOSES,
     MNEMONICS["end"].opcode: Kind.ENDS,
@@ -73,12 +73,12 @@ def count_threads(threads: object) -> int:
     return int(threads)
 
 
-def run_jobs(opcodes: Iterable[int], stages: bool = True) -> list[Job]:
-    """Return what a run of these opcodes needs compiled: their kernels, then the loop over instructions.
+def run_jobs(keys: Iterable[int], stages: bool = True) -> list[Job]:
+    """Return what a run needs compiled: the kernels of these keys, then the loop over instructions.
 
     `stages` is as `kernel_jobs` has it.
     """
-    return [*kernel_jobs(opcodes, stages), Job("the loop over instructions", walk, SIGNATURE)]
+    return [*kernel_jobs(keys, stages), Job("the loop over instructions", walk, SIGNATURE)]
 
 
 def jobs_of(plan: Plan) -> list[Job]:
@@ -87,7 +87,12 @@ def jobs_of(plan: Plan) -> list[Job]:
     Where others turn out to need them they are compiled then.
     """
     stages = BY_STAGES.is_kept or any(takes_stages(part.opcodes, part.rows) for part in plan.cores)
-    return run_jobs(plan.opcodes, stages)
+    return run_jobs(keys_of(plan), stages)
+
+
+def keys_of(plan: Plan) -> list[int]:
+    """Return the keys of the kernels that a plan needs, each once."""
+    return sorted({key_of(instruction) for part in plan.cores for instruction in part.core.code})
 
 
 class Progress:
@@ -217,7 +222,7 @@ class Walkers:
         on_compile: Callable[[str], None] | None,
     ) -> None:
         """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
-        used = plan.opcodes
+        used = set(keys_of(plan))
         compile_all(jobs_of(plan), on_compile)
         self._plan, self._arena, self._on_compile = plan, arena, on_compile
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
@@ -238,7 +243,7 @@ class Walkers:
         for (mnemonic, number), found in plan.program.uses.items():
             if mnemonic == "barrier":
                 users[[use.core for use in found], number] = 1
-        kernels = np.array(addresses_of(kernel if opcode in used else None for opcode, kernel in KERNELS.items()))
+        kernels = np.array(addresses_of(kernel if key in used else None for key, kernel in ALL_KERNELS.items()))
         packed = {user for weight in constants.weights for user in weight.users}
         kernels = self._with_stripes(kernels, rows, packed, on_compile)
         self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)

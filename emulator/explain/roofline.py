@@ -13,7 +13,6 @@ from emulator.timing.result import Schedule
 from emulator.timing.stream import task_of
 from emulator.timing.timeline import transfer_bytes
 from isa.chip import Chip
-from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.program import Line
 
@@ -130,7 +129,8 @@ def ideal(chip: Chip, instruction: Instruction, cost: Cost) -> dict[str, float]:
     least: dict[str, float] = dict(cost.demands)
     if "products" in least:
         x = instruction.operand("x")
-        cycles = chip["te.i16_cycles"] if x is not None and x.dtype == I16 else 1
+        assert x is not None
+        cycles = chip.product_cycles(x.dtype)
         least["products"] = cycles * cost.macs / products_a_cycle(chip)
     if instruction.engine == "me":
         # Without the accesses of which a short run uses but a part.

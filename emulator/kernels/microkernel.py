@@ -103,6 +103,13 @@ def multiply_add_wide(builder: Any, acc: Any, x: Any, w: Any) -> Any:
     return builder.add(acc, builder.mul(builder.sext(x, acc.type), builder.sext(w, acc.type)))
 
 
+def multiply_add_floats(builder: Any, acc: Any, x: Any, w: Any) -> Any:
+    """Return acc + x * w, lane by lane, of float32 as the words that hold them, rounded once."""
+    kind = ir.VectorType(ir.FloatType(), acc.type.count)
+    factors = (builder.bitcast(v, kind) for v in (x, w, acc))
+    return builder.bitcast(instruction(builder, f"llvm.fma.v{kind.count}f32", kind, *factors), acc.type)
+
+
 def pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
     """Return where byte `at` of an array lies."""
     data = context.make_array(kind)(context, builder, array).data
@@ -168,6 +175,9 @@ def tile_of(rows: int, lanes: int, sums: Any, add: Callable[[Any, Any, Any, Any]
 
 whole_tile, half_tile, two_lines, one_line = (
     tile_of(int(rows), TILE.lanes, i32, multiply_add) for rows in (ROWS, HALF, 2, 1)
+)
+float_tile, two_float_lines, one_float_line = (
+    tile_of(int(rows), TILE.lanes, i32, multiply_add_floats) for rows in (ROWS, 2, 1)
 )
 wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_add_wide) for rows in (WIDE_ROWS, 1))
 
@@ -279,6 +289,26 @@ def multiply(
         r += 2
     if r < count:
         one_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+
+
+@inner
+def multiply_floats(
+    x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, acc: Integers,
+    slot: int, column: int, width: int,
+) -> None:  # fmt: skip
+    """The same of float32, steps one by one: each product is added to the sum before in one operation."""
+    across = 4 * width
+    assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size and w_at + steps * STEP * COLUMNS <= w.size
+    assert 4 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= acc.size
+    r = 0
+    while r + ROWS <= count:
+        float_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        r += ROWS
+    while r + 2 <= count:
+        two_float_lines(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        r += 2
+    if r < count:
+        one_float_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
 
 
 @inner

@@ -14,14 +14,16 @@ from emulator.jit.jobs import Job
 from emulator.kernels.chain import by_stages, is_at_once, one_pass, open_chain, types_of_chain
 from emulator.kernels.depthwise import dwconv
 from emulator.kernels.eltwise import eltwise
+from emulator.kernels.floats import dwconv_of_floats
 from emulator.kernels.memory import fill, flatten, gather, move, toweight, transpose
 from emulator.kernels.microkernel import multiply, multiply_wide
 from emulator.kernels.packing import open_panels
 from emulator.kernels.pool import avgpool, maxpool
 from emulator.kernels.reduce import reduce
 from emulator.kernels.sample import resize, roipool, roisample
-from emulator.kernels.tensor import conv, matmul, narrowed
+from emulator.kernels.tensor import conv, conv_of_floats, matmul, matmul_of_floats, narrowed
 from emulator.plan.row import Call, attribute_slot, operand_slot
+from isa.instruction import Instruction
 from isa.row import ENGINES
 from isa.table import MNEMONICS, TABLE, by_opcode
 
@@ -50,6 +52,27 @@ KERNELS: dict[int, Any] = by_opcode(
     ENGINES,
 )
 
+# Of the opcode of what multiplies floats, in the keys of kernels.
+FLOAT = 0x100
+FLOAT_KERNELS: dict[int, Any] = {
+    MNEMONICS[name].opcode | FLOAT: kernel
+    for name, kernel in (("conv", conv_of_floats), ("dwconv", dwconv_of_floats), ("matmul", matmul_of_floats))
+}
+
+
+def key_of(instruction: Instruction) -> int:
+    """Return the key of an instruction's kernel: its opcode, with FLOAT where it multiplies floats."""
+    x = instruction.operand("x") if instruction.opcode | FLOAT in FLOAT_KERNELS else None
+    return instruction.opcode | FLOAT if x is not None and x.dtype.is_float else instruction.opcode
+
+
+def kernel_of(instruction: Instruction) -> Any:
+    """Return the kernel of an instruction that an engine runs."""
+    return ALL_KERNELS[key_of(instruction)]
+
+
+ALL_KERNELS = KERNELS | FLOAT_KERNELS
+
 # Those that compute no more than their share of the result.
 _SHARED = "conv dwconv matmul eltwise maxpool avgpool reduce resize load store copy transpose gather flatten toweight"
 SHARED = frozenset(MNEMONICS[name].opcode for name in _SHARED.split())
@@ -64,14 +87,22 @@ ONE_PASS = Job("the chain in one pass", one_pass, types_of_chain)
 BY_STAGES = Job("the chain by stages", by_stages, types_of_chain)
 
 
-def kernel_jobs(opcodes: Iterable[int], stages: bool = True) -> list[Job]:
-    """Return what is to be compiled for these opcodes; those of the sequencer have no kernel.
+def kernel_jobs(keys: Iterable[int], stages: bool = True) -> list[Job]:
+    """Return what is to be compiled for kernels by these keys; there are none of opcodes of the sequencer.
 
     `stages` says whether the chains of those that have one may need them.
     """
-    wanted = [opcode for opcode in dict.fromkeys(opcodes) if opcode in KERNELS]
-    parts = [] if CHAINS.keys().isdisjoint(wanted) else [BY_STAGES, ONE_PASS] if stages else [ONE_PASS]
-    return parts + [Job(f"the kernel of {TABLE[k].mnemonic}", KERNELS[k], KERNEL) for k in wanted]
+    wanted = [key for key in dict.fromkeys(keys) if key in ALL_KERNELS]
+    of_chains = {key & ~FLOAT for key in wanted} & CHAINS.keys()
+    parts = [BY_STAGES] if of_chains and stages else []
+    # Nothing of floats is done in one pass.
+    parts += [] if CHAINS.keys().isdisjoint(wanted) else [ONE_PASS]
+    return parts + [Job(f"the kernel of {name_of(key)}", ALL_KERNELS[key], KERNEL) for key in wanted]
+
+
+def name_of(key: int) -> str:
+    """Return what the kernel of a key computes, for people."""
+    return TABLE[key & ~FLOAT].mnemonic + (" of floats" if key & FLOAT else "")
 
 
 def takes_stages(opcodes: Iterable[int], rows: Iterable[np.ndarray]) -> bool:

@@ -13,8 +13,16 @@ from emulator.jit.compile import hot, inlined, inner
 from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.chain import open_chain, run_chain
 from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
-from emulator.kernels.microkernel import multiply, multiply_wide
-from emulator.kernels.numbers import I16_CODE, address, i64, padded
+from emulator.kernels.floats import (
+    open_float_panels,
+    pack_float_filters,
+    pack_float_lines,
+    pack_float_patches,
+    pack_float_right,
+    run_float_chain,
+)
+from emulator.kernels.microkernel import multiply, multiply_floats, multiply_wide
+from emulator.kernels.numbers import I16_CODE, address, i64, is_floating, padded
 from emulator.kernels.packing import (
     ONE,
     Conv,
@@ -38,7 +46,7 @@ from emulator.kernels.packing import (
 )
 from emulator.kernels.rows import OUT, Slot, X, row_count, row_start
 from emulator.kernels.workspace import behind, is_ended, room, share
-from emulator.plan.blocks import BLOCK_BYTES, COLUMNS, ROWS
+from emulator.plan.blocks import BLOCK_BYTES, COLUMNS, ROWS, STEP
 from emulator.plan.row import ABSENT, ATTRIBUTES, FIELDS, Call, Field, attribute_slot
 
 # The dimension of w that the columns of a convolution are.
@@ -88,7 +96,7 @@ def narrowed(arena: Bytes, row: Row, columns: int, of_w: int, k: int) -> Row:
             )
             copy[slot + Field.SHAPE + dimension] = width
     if row[Call.PACKED_W] != 0:
-        wide = row[X + Field.DTYPE] == I16_CODE
+        wide = row[X + Field.DTYPE] == I16_CODE or is_floating(row[X + Field.DTYPE])
         copy[Call.PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
     return copy
 
@@ -148,34 +156,40 @@ def multiply_panels(
     acc: Integers,
     sums: Words,
     width: int,
+    floats: int | None,
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
     Up to COLUMNS - 1 columns behind them are overwritten.
     """
-    stride = apart(panels.k * element_size(sums.size > 0))
+    stride = apart(panels.k * (STEP if floats is not None else element_size(sums.size > 0)))
     slots = padded(columns, COLUMNS)
     at = panels.at + group * (slots // COLUMNS) * panels.size
     for o in range(0, columns, COLUMNS):
         if is_ended(arena, row):
             return
         slot, column = group * slots + o, group * columns + o
-        if sums.size > 0:
+        if floats is not None:
+            multiply_floats(lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width)
+        elif sums.size > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
         else:
             multiply(lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width)
         at += panels.size
 
 
-@hot
-def conv(arena: Bytes, row: Row) -> None:
-    """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
+@inlined
+def convolve(arena: Bytes, row: Row, floats: int | None) -> None:
+    """Compute a convolution; `floats` is None where x is of integers: the other branches are not compiled then."""
     filters, groups, pixels = row[W + Field.SHAPE], row[Conv.GROUPS], row_count(row)
     of_group = filters // groups
     k = row[W + Field.SHAPE + 1] * row[W + Field.SHAPE + 2] * row[W + Field.SHAPE + 3]
-    x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Conv.X_ZERO]), False)
-    w_zero = packed_zero(row, row[Conv.W_ZERO])
-    stride = apart(k * element_size(x.wide))
+    if floats is None:
+        x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Conv.X_ZERO]), False)
+        wide, w_zero = x.wide, packed_zero(row, row[Conv.W_ZERO])
+        stride = apart(k * element_size(wide))
+    else:
+        wide, w_zero, stride = False, ZERO, apart(k * STEP)
     if groups == 1 and by_columns(row, pixels, filters, stride):
         row = narrowed(arena, row, filters, FILTERS, k)
         filters = of_group = row[OUT + Field.SHAPE + 3]
@@ -183,36 +197,63 @@ def conv(arena: Bytes, row: Row) -> None:
     begin, end = tile * ROWS, min(last_tile * ROWS, pixels)
     block = block_rows(stride, filters, end - begin)
     chain = open_chain(arena, row, PRODUCT_CHAIN, CONV_STAGES)
-    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, x.wide)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, wide)
     packed, at = arena, row[Call.PACKED_W]
     if at == 0:
-        packed = room(arena, row, used, packed_bytes(of_group, k, groups, x.wide))
-        pack_filters(arena, row, packed, at)
-    panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
+        packed = room(arena, row, used, packed_bytes(of_group, k, groups, wide or floats is not None))
+        if floats is None:
+            pack_filters(arena, row, packed, at)
+        else:
+            pack_float_filters(arena, row, packed, at)
+    if floats is None:
+        panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
+    else:
+        panels = open_float_panels(arena, row, packed, at, k, groups, base)
     for first in range(begin, end, block):
         if is_ended(arena, row):
             return
         count = min(block, end - first)
         # In this order the next group overwrites what the panels of a group have too many; the last ones are surplus.
         for g in range(groups):
-            pack_patches(x, row, g, first, count, lines)
-            multiply_panels(arena, row, lines, count, panels, g, of_group, acc, sums, width)
+            if floats is None:
+                pack_patches(x, row, g, first, count, lines)
+            else:
+                pack_float_patches(arena, row, g, first, count, lines)
+            multiply_panels(arena, row, lines, count, panels, g, of_group, acc, sums, width, floats)
             if w_zero != 0:
                 take_off_lines(lines, k, count, w_zero, acc, width, g * of_group, of_group)
-        run_chain(arena, row, chain, acc, sums, width, first, count)
+        if floats is None:
+            run_chain(arena, row, chain, acc, sums, width, first, count)
+        else:
+            run_float_chain(arena, row, chain, acc, width, first, count)
 
 
 @hot
-def matmul(arena: Bytes, row: Row) -> None:
-    """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
+def conv(arena: Bytes, row: Row) -> None:
+    """acc[n,oh,ow,o] = bias[o] + sum over kh, kw, c of (x - x_zero) * (w - w_zero), then the chain."""
+    convolve(arena, row, None)
+
+
+@hot
+def conv_of_floats(arena: Bytes, row: Row) -> None:
+    """acc[n,oh,ow,o] = fma(x, w, acc) over kh, kw, c in order, from bias[o] or 0, then the chain."""
+    convolve(arena, row, ZERO)
+
+
+@inlined
+def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
+    """Compute a product of matrices; `floats` is as in `convolve`."""
     rows, columns = row[OUT + Field.SHAPE + 2], row[OUT + Field.SHAPE + 3]
     line_dimension, k_dimension = (3, 2) if row[Matmul.TRANSPOSE_X] else (2, 3)
     w_column = 2 if row[Matmul.TRANSPOSE_W] else 3
     k = row[X + Field.SHAPE + k_dimension]
     line_step, k_step = step_of(row, X, line_dimension), step_of(row, X, k_dimension)
-    x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Matmul.X_ZERO]), False)
-    w_zero = packed_zero(row, row[Matmul.W_ZERO])
-    stride = apart(k * element_size(x.wide))
+    if floats is None:
+        x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Matmul.X_ZERO]), False)
+        wide, w_zero = x.wide, packed_zero(row, row[Matmul.W_ZERO])
+        stride = apart(k * element_size(wide))
+    else:
+        wide, w_zero, stride = False, ZERO, apart(k * STEP)
     matrices, tiles = row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1], (rows + ROWS - 1) // ROWS
     if matrices == 1 and by_columns(row, rows, columns, stride):
         row = narrowed(arena, row, columns, w_column, k)
@@ -220,12 +261,18 @@ def matmul(arena: Bytes, row: Row) -> None:
     tile, last_tile = share(row, matrices * tiles)
     block = block_rows(stride, columns, min(rows, (last_tile - tile) * ROWS))
     chain = open_chain(arena, row, PRODUCT_CHAIN, MATMUL_STAGES)
-    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, x.wide)
+    base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, wide)
     packed, at = arena, row[Call.PACKED_W]
     if at == 0:
-        packed = room(arena, row, used, packed_bytes(columns, k, ONE, x.wide))
-        pack_right(arena, row, ZERO, packed, at)
-    panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
+        packed = room(arena, row, used, packed_bytes(columns, k, ONE, wide or floats is not None))
+        if floats is None:
+            pack_right(arena, row, ZERO, packed, at)
+        else:
+            pack_float_right(arena, row, ZERO, packed, at)
+    if floats is None:
+        panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
+    else:
+        panels = open_float_panels(arena, row, packed, at, k, ONE, base)
     held = i64(0)
     while tile < last_tile:
         if is_ended(arena, row):
@@ -234,14 +281,35 @@ def matmul(arena: Bytes, row: Row) -> None:
         # The first row of each matrix of the batch; w stays packed while it is the same.
         start = row_start(row, W, batch * rows)
         if start != held:
-            pack_right(arena, row, start, packed, at)
-            panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
+            if floats is None:
+                pack_right(arena, row, start, packed, at)
+                panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
+            else:
+                pack_float_right(arena, row, start, packed, at)
             held = start
-        start = x.first + row_start(row, X, batch * rows)
+        start = row_start(row, X, batch * rows) + first * line_step
         count = min(block, rows - first, (last_tile - tile) * ROWS)
-        pack_lines(x, start + first * line_step, line_step, k_step, count, k, lines)
-        multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width)
+        if floats is None:
+            pack_lines(x, x.first + start, line_step, k_step, count, k, lines)
+        else:
+            pack_float_lines(arena, row, start, line_step, k_step, count, k, lines)
+        multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width, floats)
         if w_zero != 0:
             take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
-        run_chain(arena, row, chain, acc, sums, width, batch * rows + first, count)
+        if floats is None:
+            run_chain(arena, row, chain, acc, sums, width, batch * rows + first, count)
+        else:
+            run_float_chain(arena, row, chain, acc, width, batch * rows + first, count)
         tile += (count + ROWS - 1) // ROWS
+
+
+@hot
+def matmul(arena: Bytes, row: Row) -> None:
+    """acc[...,m,n] = bias[n] + sum over k of (x[...,m,k] - x_zero) * (w[...,k,n] - w_zero), then the chain."""
+    multiply_matrices(arena, row, None)
+
+
+@hot
+def matmul_of_floats(arena: Bytes, row: Row) -> None:
+    """acc[...,m,n] = fma(x[...,m,k], w[...,k,n], acc) over k in order, from bias[n] or 0, then the chain."""
+    multiply_matrices(arena, row, ZERO)

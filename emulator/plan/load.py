@@ -36,6 +36,7 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
     for part in layout.cores:
         _check_memories(part, chip)
         _check_bounds(part, chip)
+        _check_factors(part, chip)
     code = sum(int(part.fetched.sum()) for part, fetched in zip(layout.cores, fetches, strict=True) if fetched)
     tensors = layout.sizes[region(0, "dev")]
     if code and tensors + code > chip.memory_bytes("dev"):
@@ -74,6 +75,20 @@ def _check_memories(part: CoreLayout, chip: Chip) -> None:
         if end > sizes[memory]:
             what = f"{name} ends at byte {end} of {memory}, but {_has(chip, memory)}"
             raise Trap(what, MEMORY_MEANING[memory], core=part.number)
+
+
+def _check_factors(part: CoreLayout, chip: Chip) -> None:
+    """Raise Trap where the chip has no multipliers for the type of a product."""
+    for k, instruction in enumerate(part.core.code):
+        x = instruction.operand("x") if "factors" in instruction.row.traps else None
+        if x is not None and not chip.product_cycles(x.dtype):
+            raise Trap(
+                f"{where(part.core, k)}: {chip.name} multiplies no {x.dtype}",
+                f"quantise x and w to i8, or run on a chip that does: see te.{x.dtype}_cycles in `ratel chips NAME`",
+                core=part.number,
+                instruction=k,
+                line=part.core.lines[k].number,
+            )
 
 
 def _has(chip: Chip, memory: str) -> str:

@@ -98,13 +98,15 @@ def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
         return chain + 4 * block
     w = instruction.operand("w")
     assert w is not None
+    if x.dtype.is_float and mnemonic == "dwconv":
+        return chain + 4 * columns * (w.elements // columns + 4)
     size = 2 if x.dtype == I16 else 1
     dense = 2 * w.elements * w.dtype.bytes if w.stored else 0
     if mnemonic == "dwconv":
         sums = min(max(2 * LANES, columns), rows * columns)
         return chain + dense + _ring_bytes(instruction, x, w, columns) + 4 * size * sums
     k = products_of_sum(instruction)
-    wide = int(STEP) if x.dtype == I16 else int(ELEMENT)
+    wide = int(STEP) if x.dtype == I16 or x.dtype.is_float else int(ELEMENT)
     stride = -(-k * wide // CACHE_LINE) * CACHE_LINE + CACHE_LINE
     tile = min(int(ROWS), rows)
     lines = max(min(BLOCK_BYTES, rows * stride), tile * stride)

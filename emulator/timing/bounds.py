@@ -14,7 +14,6 @@ from typing import Any
 from emulator.timing.costs_tensor import macs
 from emulator.timing.flatten import shapes_of
 from isa.bounds_chip import NO_CYCLES, RooflineChip
-from isa.dtypes import I16
 from isa.errors import Trap
 from isa.instruction import Instruction
 from isa.program import Program, memory_needs
@@ -24,6 +23,7 @@ from isa.verify_program import check_program
 DEMANDS: dict[str, tuple[str, str | None, float]] = {
     "products of 8 bits": ("operations", "roofline.int8_tops", 1e12),
     "products of 16 bits": ("operations", "roofline.int16_tops", 1e12),
+    "products of floats": ("operations", "roofline.fp16_tops", 1e12),
     "device memory": ("bytes", "roofline.memory_gb_per_second", 1e9),
     "host link in": ("bytes", "roofline.host_gb_per_second", 1e9),
     "host link out": ("bytes", "roofline.host_gb_per_second", 1e9),
@@ -144,7 +144,8 @@ def work(instruction: Instruction) -> dict[str, int]:
     if products := macs(instruction):
         x = instruction.operand("x")
         assert x is not None
-        done["products of 16 bits" if x.dtype == I16 else "products of 8 bits"] = 2 * products
+        kind = "floats" if x.dtype.is_float else f"{8 * x.dtype.bytes} bits"
+        done[f"products of {kind}"] = 2 * products
     elif instruction.engine in ("te", "pe") and instruction.row.engine != "sync":
         done["vector and pooling"] = sum(out.elements for access, out in instruction.accesses() if access == "write")
     for access, operand in instruction.accesses():

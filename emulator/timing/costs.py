@@ -12,7 +12,6 @@ from math import ceil
 from emulator.timing.columns import FIRST_LINK, Resource
 from emulator.timing.costs_tensor import fill_cycles, product_cycles, product_of, streamed_bytes
 from isa.chip import Chip
-from isa.dtypes import I16
 from isa.instruction import Instruction
 from isa.operand import Operand, run_length
 from isa.row import ENGINES
@@ -85,7 +84,7 @@ def tensor(chip: Chip, instruction: Instruction) -> Cost:
     if product is None:
         return cost("te", chip, instruction, demands)
     x, w = present(instruction, "x"), present(instruction, "w")
-    cycles = product_cycles(chip, product) * (chip["te.i16_cycles"] if x.dtype == I16 else 1)
+    cycles = product_cycles(chip, product) * chip.product_cycles(x.dtype)
     if w.stored:
         demands["weight expansion"] = w.elements * w.dtype.bytes / chip["te.expand_bytes_per_cycle"]
     once = cost("te", chip, instruction, {"products": cycles, **demands}, out.elements * product.length)

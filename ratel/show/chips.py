@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 from emulator.timing.costs_tensor import products_a_cycle
 from isa.bounds_chip import RooflineChip
@@ -25,7 +26,7 @@ def _per_second(chip: Chip, key: str) -> float:
 COMPARED: tuple[tuple[str, str, Callable[[Chip], float] | None], ...] = (
     ("int8 TOPS", "int8_tops", _of_products),
     ("int16 TOPS", "int16_tops", lambda chip: _of_products(chip) / chip["te.i16_cycles"]),
-    ("fp16 TOPS", "fp16_tops", None),
+    ("fp16 TOPS", "fp16_tops", lambda chip: _of_products(chip) / (chip["te.f16_cycles"] or inf)),
     ("memory GB", "memory_gb", lambda chip: chip.memory_bytes("dev") / 1e9),
     ("memory GB/s", "memory_gb_per_second", lambda chip: _per_second(chip, "memory.dev_bytes_per_cycle")),
     ("host GB/s", "host_gb_per_second", lambda chip: _per_second(chip, "memory.pcie_bytes_per_cycle")),
@@ -63,7 +64,7 @@ def print_chips(chips: Sequence[Chip | RooflineChip]) -> None:
 def _common(chip: Chip | RooflineChip, key: str, of: Callable[[Chip], float] | None) -> str:
     if isinstance(chip, RooflineChip):
         return public(chip[f"roofline.{key}"])
-    return f"{of(chip):,.4g}" if of is not None else "-"
+    return f"{of(chip):,.4g}" if of is not None and of(chip) else "-"
 
 
 def public(value: float | None) -> str:

@@ -1,0 +1,200 @@
+"""Floats of products, packed, and what follows: conv, dwconv and matmul of f16 and bf16 (emulator/kernels/tensor.py).
+
+    acc = fma(x, w, acc) for k in order, binary32        so tiles, blocks and walkers change no bit
+
+Each element becomes a float32, which holds it exactly, and takes a step of 4 bytes: lines of x [row][k], panels of w
+[k][COLUMNS], as the micro-kernel has them. The sums go through the chain by stages, block by block. Measured on one
+core of a Zen 4 with AVX-512: see docs/speed.md.
+"""
+
+import numpy as np
+
+from emulator.jit.arrays import Bytes, Integers, Row
+from emulator.jit.compile import hot, hot_and_inner, inner
+from emulator.jit.intrinsics import fused, viewed, whole
+from emulator.kernels.chain import Chain, open_chain, run_chain
+from emulator.kernels.elements import BIAS, PRODUCT_CHAIN, W
+from emulator.kernels.numbers import FP32_FRACTION, address, f32, load_numbers, padded, round_bits, u64
+from emulator.kernels.packing import Conv, Matmul, Panels, apart, panel_bytes, step_of
+from emulator.kernels.rows import OUT, X, row_count
+from emulator.kernels.workspace import is_ended, share
+from emulator.plan.blocks import COLUMNS, STEP
+from emulator.plan.row import ABSENT, Call, Field, attribute_slot
+
+DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
+NO_ZERO = whole(0)
+
+
+@inner
+def load_floats(arena: Bytes, row: Row, slot: int, element: int, v: np.ndarray) -> None:
+    """Fill v with elements of an operand, from the one `element` behind its first on."""
+    at = address(row, slot, row[slot + Field.ADDRESS], element)
+    load_numbers(arena, row[slot + Field.DTYPE], at, NO_ZERO, FP32_FRACTION, v)
+
+
+@inner
+def pack_float_lines(
+    arena: Bytes, row: Row, start: int, line_step: int, k_step: int, count: int, k: int, lines: Bytes
+) -> None:
+    """Pack element start + r * line_step + i * k_step of x as element i of line r, for `count` lines of k."""
+    floats, stride = viewed(lines, np.float32), apart(k * STEP) // STEP
+    if k_step == 1:
+        for r in range(count):
+            load_floats(arena, row, X, start + r * line_step, floats[r * stride : r * stride + k])
+        return
+    # It is the lines that lie side by side, or nothing.
+    one = np.empty(count if line_step == 1 else 1, np.float32)
+    for i in range(k):
+        for first in range(0, count, one.size):
+            load_floats(arena, row, X, start + first * line_step + i * k_step, one)
+            for r in range(one.size):
+                floats[(first + r) * stride + i] = one[r]
+
+
+@inner
+def pack_float_patches(arena: Bytes, row: Row, group: int, first: int, count: int, lines: Bytes) -> None:
+    """Pack what result pixels `first` on see of x, of a group of channels: element (kh * width + kw) * depth + c."""
+    height, width, depth = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    down, across = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
+    floats, stride = viewed(lines, np.float32), apart(height * width * depth * STEP) // STEP
+    for p in range(count):
+        index = first + p
+        image = index // (down * across) * row[X + Field.STRIDE] + group * depth
+        top = index // across % down * row[Conv.STRIDE] - row[Conv.PAD]
+        left = index % across * row[Conv.STRIDE + 1] - row[Conv.PAD + 1]
+        to = p * stride
+        for i in range(height):
+            y = top + i * row[Conv.DILATION]
+            for j in range(width):
+                x = left + j * row[Conv.DILATION + 1]
+                part = floats[to : to + depth]
+                if 0 <= y < row[X + Field.SHAPE + 1] and 0 <= x < row[X + Field.SHAPE + 2]:
+                    at = image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2]
+                    load_floats(arena, row, X, at, part)
+                else:
+                    part[:] = f32(0)
+                to += depth
+
+
+@inner
+def column_of(floats: np.ndarray, line: np.ndarray, to: int) -> None:
+    """Put a line of K elements into a column of a panel that begins at number `to`."""
+    for i in range(u64(line.size)):
+        floats[u64(to) + i * u64(COLUMNS)] = line[i]
+
+
+@hot_and_inner
+def pack_float_filters(arena: Bytes, row: Row, room: Bytes, at: int) -> None:
+    """Pack the filters of a convolution as panels from byte `at` on; each group begins with a panel."""
+    height, width, depth = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    of_group, k = row[W + Field.SHAPE] // row[Conv.GROUPS], height * width * depth
+    floats, line = viewed(room, np.float32), np.empty(k, np.float32)
+    for g in range(row[Conv.GROUPS]):
+        for first in range(0, of_group, COLUMNS):
+            if is_ended(arena, row):
+                return
+            for o in range(min(COLUMNS, of_group - first)):
+                filter_ = (g * of_group + first + o) * row[W + Field.STRIDE]
+                for i in range(height):
+                    for j in range(width):
+                        start = filter_ + i * row[W + Field.STRIDE + 1] + j * row[W + Field.STRIDE + 2]
+                        tap = (i * width + j) * depth
+                        load_floats(arena, row, W, start, line[tap : tap + depth])
+                column_of(floats, line, at // STEP + o)
+            at += panel_bytes(k)
+
+
+@hot_and_inner
+def pack_float_right(arena: Bytes, row: Row, start: int, room: Bytes, at: int) -> None:
+    """Pack the right matrix that begins `start` elements behind the first of w as panels, from byte `at` on."""
+    columns, step = row[OUT + Field.SHAPE + 3], step_of(row, W, 2)
+    k = row[W + Field.SHAPE + 3] if row[Matmul.TRANSPOSE_W] else row[W + Field.SHAPE + 2]
+    floats, line = viewed(room, np.float32), np.empty(k, np.float32)
+    for first in range(0, columns, COLUMNS):
+        if is_ended(arena, row):
+            return
+        count, to = min(COLUMNS, columns - first), at // STEP
+        if row[Matmul.TRANSPOSE_W]:
+            for o in range(count):
+                load_floats(arena, row, W, start + (first + o) * step, line)
+                column_of(floats, line, to + o)
+        else:
+            for i in range(k):
+                load_floats(arena, row, W, start + first + i * step, floats[to : to + count])
+                to += COLUMNS
+        at += panel_bytes(k)
+
+
+@inner
+def open_float_panels(arena: Bytes, row: Row, room: Bytes, at: int, k: int, groups: int, base: Bytes) -> Panels:
+    """Return packed panels, with what the sums of their columns begin with: the bias, or 0."""
+    filters = row[OUT + Field.SHAPE + 3]
+    of_group = filters // groups
+    slots = padded(of_group, COLUMNS)
+    sums, biases = viewed(base, np.float32), viewed(arena, np.float32)
+    step = 1 if row[BIAS + Field.SHAPE + 3] > 1 else 0
+    for g in range(groups):
+        for o in range(of_group):
+            bias = f32(0)
+            if row[BIAS + Field.ADDRESS] != ABSENT:
+                bias = biases[(row[BIAS + Field.ADDRESS] >> 2) + (g * of_group + o) * step]
+            sums[g * slots + o] = bias
+    return Panels(room, at, k, k, panel_bytes(k), base)
+
+
+@inner
+def run_float_chain(arena: Bytes, row: Row, chain: Chain, acc: Integers, pitch: int, first: int, count: int) -> None:
+    """Take rows of the result, `count` from number `first` on, through the chain; acc holds float32, as `run_chain`."""
+    channels, fraction, sums = row[OUT + Field.SHAPE + 3], row[Call.FRACTION], viewed(acc, np.float32)
+    block, none = chain.block // channels, np.empty(0, np.int64)
+    for done in range(0, count, block):
+        some = min(block, count - done)
+        for r in range(some):
+            to, at = u64(r * channels), u64((done + r) * pitch)
+            if fraction == FP32_FRACTION:
+                for c in range(u64(channels)):
+                    chain.floats[to + c] = sums[at + c]
+            else:
+                for c in range(u64(channels)):
+                    chain.floats[to + c] = f32(round_bits(np.float64(sums[at + c]), fraction))
+        run_chain(arena, row, chain, acc[:0], none, channels, first + done, some)
+
+
+@hot
+def dwconv_of_floats(arena: Bytes, row: Row) -> None:
+    """acc[n,oh,ow,c] = fma(x, w, acc) over kh, kw in order, from bias[c] or 0, then the chain."""
+    height, width, channels = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
+    down, across = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
+    chain = open_chain(arena, row, PRODUCT_CHAIN, DWCONV_STAGES)
+    weights, pixel = np.empty((height * width, channels), np.float32), np.empty(channels, np.float32)
+    for t in range(height * width):
+        start = t // width * row[W + Field.STRIDE + 1] + t % width * row[W + Field.STRIDE + 2]
+        load_floats(arena, row, W, start, weights[t])
+    begin = np.zeros(channels, np.float32)
+    if row[BIAS + Field.ADDRESS] != ABSENT:
+        biases, step = viewed(arena, np.float32), 1 if row[BIAS + Field.SHAPE + 3] > 1 else 0
+        for c in range(channels):
+            begin[c] = biases[(row[BIAS + Field.ADDRESS] >> 2) + c * step]
+    mine, end = share(row, row_count(row))
+    acc = np.empty(channels, np.int32)
+    sums = viewed(acc, np.float32)
+    for index in range(mine, end):
+        if is_ended(arena, row):
+            return
+        image = index // (down * across) * row[X + Field.STRIDE]
+        top = index // across % down * row[Conv.STRIDE] - row[Conv.PAD]
+        left = index % across * row[Conv.STRIDE + 1] - row[Conv.PAD + 1]
+        sums[:] = begin
+        for t in range(height * width):
+            y, x = top + t // width * row[Conv.DILATION], left + t % width * row[Conv.DILATION + 1]
+            if 0 <= y < row[X + Field.SHAPE + 1] and 0 <= x < row[X + Field.SHAPE + 2]:
+                load_floats(arena, row, X, image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2], pixel)
+            else:
+                pixel[:] = f32(0)
+            for c in range(u64(channels)):
+                sums[c] = fused(pixel[c], weights[t, c], sums[c])
+        run_float_chain(arena, row, chain, acc, channels, index, 1)
+
+
+for _name in ("stride", "pad", "dilation"):
+    assert attribute_slot("dwconv", _name) == attribute_slot("conv", _name), _name
