@@ -70,6 +70,7 @@ class Instructions:
             c0  = o // (filters / groups) * (channels / groups)
             ih  = oh * stride.height - pad.top + kh * dilation.height
             iw  = ow * stride.width - pad.left + kw * dilation.width
+            acc = fma(x, w, acc), for kh, kw, c or k in order, from bias or 0   ; of floats: in binary32, each rounded once
             v   = float(acc)                                      ; of 64 bits by way of float64
             v   = v * ew1_scale + ew1_bias                        ; EW1, each where given, both as one operation
             d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given, one operation with add and sub
@@ -83,9 +84,9 @@ class Instructions:
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
-        x: activations, NHWC; i8, u8 or i16, rank 4, in lm
-        w: weights, OHWI: output channel, height, width, input channel of the group; i8, u8 or i16, rank 4, in lm
-        bias: ACC: added to the products, for each output channel or one for all; i32, rank 1, in cb
+        x: activations, NHWC; i8, u8, i16, f16 or bf16, rank 4, in lm
+        w: weights, OHWI: output channel, height, width, input channel of the group; i8, u8, i16, f16 or bf16, rank 4, in lm
+        bias: ACC: added to the products, for each output channel or one for all; f32 for those of floats; i32 or f32, rank 1, in cb
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
@@ -178,6 +179,7 @@ class Instructions:
             acc = bias[c] + sum over kh, kw of (x[n, ih, iw, c] - x_zero) * (w[0, kh, kw, c] - w_zero)
             ih  = oh * stride.height - pad.top + kh * dilation.height
             iw  = ow * stride.width - pad.left + kw * dilation.width
+            acc = fma(x, w, acc), for kh, kw, c or k in order, from bias or 0   ; of floats: in binary32, each rounded once
             v   = float(acc)                                      ; of 64 bits by way of float64
             v   = v * ew1_scale + ew1_bias                        ; EW1, each where given, both as one operation
             d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given, one operation with add and sub
@@ -191,9 +193,9 @@ class Instructions:
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
-        x: activations, NHWC; i8, u8 or i16, rank 4, in lm
-        w: weights, 1HWC: one filter for each channel; i8, u8 or i16, rank 4, in lm
-        bias: ACC: added to the products, for each output channel or one for all; i32, rank 1, in cb
+        x: activations, NHWC; i8, u8, i16, f16 or bf16, rank 4, in lm
+        w: weights, 1HWC: one filter for each channel; i8, u8, i16, f16 or bf16, rank 4, in lm
+        bias: ACC: added to the products, for each output channel or one for all; f32 for those of floats; i32 or f32, rank 1, in cb
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
@@ -283,6 +285,7 @@ class Instructions:
 
             acc = bias[n] + sum over k of (x[..., m, k] - x_zero) * (w[..., k, n] - w_zero)
             ...   the batch: dimensions of 1, or left out in front, are repeated
+            acc = fma(x, w, acc), for kh, kw, c or k in order, from bias or 0   ; of floats: in binary32, each rounded once
             v   = float(acc)                                      ; of 64 bits by way of float64
             v   = v * ew1_scale + ew1_bias                        ; EW1, each where given, both as one operation
             d   = float(ew2 - ew2_zero) * ew2_scale               ; EW2, the scale where given, one operation with add and sub
@@ -296,9 +299,9 @@ class Instructions:
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
         out: result, [batch..., m, n]; i8, u8, i16, i32, f16, bf16 or f32, rank 2 to 4, in lm
-        x: left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x; i8, u8 or i16, rank 2 to 4, in lm
-        w: right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w; i8, u8 or i16, rank 2 to 4, in lm
-        bias: ACC: added to the products, for each output channel or one for all; i32, rank 1, in cb
+        x: left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x; i8, u8, i16, f16 or bf16, rank 2 to 4, in lm
+        w: right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w; i8, u8, i16, f16 or bf16, rank 2 to 4, in lm
+        bias: ACC: added to the products, for each output channel or one for all; f32 for those of floats; i32 or f32, rank 1, in cb
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb

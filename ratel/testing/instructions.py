@@ -31,7 +31,10 @@ f32 = st.floats(-64, 64, width=32)
 set_f32 = st.one_of(st.floats(2.0**-6, 64, width=32), f32)
 positive_f32 = st.floats(2.0**-10, 4, width=32)
 DTYPE = (I8, I32, F32)
-FACTORS = ((I8, I8), (I8, U8), (U8, I8), (U8, U8), (I16, I16))
+FACTORS = (
+    *((I8, I8), (I8, U8), (U8, I8), (U8, U8), (I16, I16)),
+    *((F16, F16), (BF16, BF16), (F16, I8), (BF16, I8)),
+)
 
 # Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
 AREAS = {
@@ -113,9 +116,9 @@ class Place:
         start = self._take(draw, memory, dtype, area, high - low)
         return replace(operand, memory=memory, address=start - low)
 
-    def weight(self, draw: Draw, dtype: DType, shape: Sequence[int]) -> Operand:
+    def weight(self, draw: Draw, dtype: DType, shape: Sequence[int], of_floats: bool) -> Operand:
         """Return a dense or a compressed weight; of the latter the data need not hold what its mask tells of."""
-        if draw(st.integers(0, 2)):
+        if of_floats or draw(st.integers(0, 2)):
             return self.tensor(draw, "lm", dtype, shape)
         sizes = legal_sizes(prod(shape), dtype)
         stored = sizes[draw(st.integers(0, len(sizes) - 1))]
@@ -315,8 +318,24 @@ def _types(draw: Draw, place: Place) -> tuple[DType, DType, DType]:
     """Return types of a product's result and factors."""
     out = place.pick(draw, "out", ANY)
     pinned = [pair for pair in FACTORS if (place.pins.get("x", pair[0]), place.pins.get("w", pair[1])) == pair]
-    x, w = draw(st.sampled_from([pair for pair in pinned if (out, *pair) != (I32, I16, I16)]))
+    x, w = draw(st.sampled_from([pair for pair in pinned if out != I32 or pair[0] not in (I16, F16, BF16)]))
     return out, x, w
+
+
+def _zeros_of_factors(draw: Draw, x: DType, w: DType) -> Fields:
+    """Return zero points of factors; with floats there are none."""
+    return {} if x.is_float else _zeros(draw, x=x, w=w)
+
+
+def _is_whole(x: DType) -> bool:
+    """Return whether products of x have accumulators of 32 bits."""
+    return x != I16 and not x.is_float
+
+
+def _bias(draw: Draw, place: Place, x: DType, channels: int) -> Operand | None:
+    """Return what sums begin with, if anything."""
+    dtype = F32 if x.is_float else I32
+    return _optional(draw, lambda: place.vector(draw, dtype, draw(st.sampled_from((1, channels)))))
 
 
 def _conv(draw: Draw, place: Place) -> Fields:
@@ -328,12 +347,12 @@ def _conv(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, depth * groups)),
-        "w": place.weight(draw, w_dtype, (filters, *window.kernel, depth)),
-        "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, filters))))),
+        "w": place.weight(draw, w_dtype, (filters, *window.kernel, depth), x_dtype.is_float),
+        "bias": _bias(draw, place, x_dtype, filters),
         "groups": groups,
         **window.attributes,
-        **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
+        **_zeros_of_factors(draw, x_dtype, w_dtype),
+        **_chain(draw, place, out_dtype, shape, whole=_is_whole(x_dtype)),
     }
 
 
@@ -345,11 +364,11 @@ def _dwconv(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (batch, *window.sizes, channels)),
-        "w": place.weight(draw, w_dtype, (1, *window.kernel, channels)),
-        "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, channels))))),
+        "w": place.weight(draw, w_dtype, (1, *window.kernel, channels), x_dtype.is_float),
+        "bias": _bias(draw, place, x_dtype, channels),
         **window.attributes,
-        **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
+        **_zeros_of_factors(draw, x_dtype, w_dtype),
+        **_chain(draw, place, out_dtype, shape, whole=_is_whole(x_dtype)),
     }
 
 
@@ -377,12 +396,12 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (*x_batch, *left)),
-        "w": place.weight(draw, w_dtype, (*w_batch, *right)),
-        "bias": _optional(draw, lambda: place.vector(draw, I32, draw(st.sampled_from((1, columns))))),
+        "w": place.weight(draw, w_dtype, (*w_batch, *right), x_dtype.is_float),
+        "bias": _bias(draw, place, x_dtype, columns),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),
-        **_zeros(draw, x=x_dtype, w=w_dtype),
-        **_chain(draw, place, out_dtype, shape, whole=x_dtype != I16),
+        **_zeros_of_factors(draw, x_dtype, w_dtype),
+        **_chain(draw, place, out_dtype, shape, whole=_is_whole(x_dtype)),
     }
 
 

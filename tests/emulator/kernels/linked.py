@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from emulator.jit.jobs import compile_all
-from emulator.kernels.table import CHAINS, kernel_jobs, link
+from emulator.kernels.table import CHAINS, kernel_jobs, key_of, link
 from emulator.plan.row import flat_row
 from isa.instruction import Instruction
 from isa.operand import Operand
@@ -21,7 +21,7 @@ def linked_row(
 ) -> np.ndarray:
     """Return the row of an instruction whose parts are compiled, and lie where it says."""
     if instruction.opcode in CHAINS:
-        compile_all(kernel_jobs([instruction.opcode]))
+        compile_all(kernel_jobs([key_of(instruction)]))
     row = flat_row(instruction, base, formats or {})
     link(row)
     return row

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emulator.jit.compile import hot
 from emulator.jit.jobs import compile_all
 from emulator.kernels.numbers import round_bits
-from emulator.kernels.table import KERNELS, SHARED, kernel_jobs
+from emulator.kernels.table import KERNELS, SHARED, kernel_jobs, kernel_of
 from emulator.plan.row import Call
 from isa.compressed import compress, expand
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
@@ -168,7 +168,7 @@ def check(
     except Trap as trap:
         found = trap.message
     for row in rows:
-        KERNELS[instruction.opcode](arena, row)
+        kernel_of(instruction)(arena, row)
         assert found.startswith(f"index[{row[Call.STATUS] - 1}] is ") if row[Call.STATUS] else not found
     wrong = np.flatnonzero(arena[:end] != expected)
     assert not len(wrong), f"{len(wrong)} bytes differ, first at {wrong[0]} of {bases}, {sizes}"
@@ -214,15 +214,16 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
 
 
 def factors(draw: st.DrawFn) -> tuple[DType, DType]:
-    return draw(st.sampled_from(((I8, I8), (I8, I8), (U8, I8), (U8, U8), (I16, I16))))
+    integers = ((I8, I8), (I8, I8), (U8, I8), (U8, U8), (I16, I16))
+    return draw(st.sampled_from((*integers, (F16, F16), (BF16, BF16), (BF16, I8))))
 
 
-def zero(draw: st.DrawFn, dtype: DType) -> int:
-    return draw(st.sampled_from((0, 3, int(dtype.low), int(dtype.high))))
+def zero(draw: st.DrawFn, dtype: DType, of: DType) -> int:
+    return draw(st.sampled_from((0, 3, int(dtype.low), int(dtype.high)))) if of.is_quantised else 0
 
 
-def bias(draw: st.DrawFn, taken: dict[str, int], channels: int) -> Operand | None:
-    return slot("cb", I32, (channels,), taken) if draw(st.booleans()) else None
+def bias(draw: st.DrawFn, taken: dict[str, int], channels: int, of: DType) -> Operand | None:
+    return slot("cb", F32 if of.is_float else I32, (channels,), taken) if draw(st.booleans()) else None
 
 
 @st.composite
@@ -238,12 +239,12 @@ def large_convs(draw: st.DrawFn) -> Instruction:
         "conv",
         x=slot("lm", x_dtype, (1, height, width, depth * groups), taken),
         w=slot("lm", w_dtype, (filters, kernel, kernel, depth), taken),
-        bias=bias(draw, taken, filters),
+        bias=bias(draw, taken, filters, x_dtype),
         groups=groups,
         stride=stride,
         pad=pad,
-        x_zero=zero(draw, x_dtype),
-        w_zero=zero(draw, w_dtype),
+        x_zero=zero(draw, x_dtype, x_dtype),
+        w_zero=zero(draw, w_dtype, x_dtype),
         **draw(large_chains(taken, (1, *sizes, filters))),
     )
 
@@ -264,12 +265,12 @@ def large_dwconvs(draw: st.DrawFn) -> Instruction:
         "dwconv",
         x=slot("lm", x_dtype, (1, height, width, channels), taken),
         w=slot("lm", w_dtype, (1, *kernel, channels), taken),
-        bias=bias(draw, taken, channels),
+        bias=bias(draw, taken, channels, x_dtype),
         stride=stride,
         pad=pad,
         dilation=dilation,
-        x_zero=zero(draw, x_dtype),
-        w_zero=zero(draw, w_dtype),
+        x_zero=zero(draw, x_dtype, x_dtype),
+        w_zero=zero(draw, w_dtype, x_dtype),
         **draw(large_chains(taken, (1, *sizes, channels))),
     )
 
@@ -284,10 +285,10 @@ def large_matmuls(draw: st.DrawFn) -> Instruction:
         "matmul",
         x=slot("lm", x_dtype, (2, k, rows) if x_turned else (2, rows, k), taken),
         w=slot("lm", w_dtype, (columns, k) if w_turned else (k, columns), taken),
-        bias=bias(draw, taken, columns),
+        bias=bias(draw, taken, columns, x_dtype),
         transpose_x=int(x_turned),
         transpose_w=int(w_turned),
-        w_zero=zero(draw, w_dtype),
+        w_zero=zero(draw, w_dtype, x_dtype),
         **draw(large_chains(taken, (2, rows, columns))),
     )
 
@@ -504,7 +505,7 @@ def test_compressed_weights_give_the_same_results(mnemonic: str, dtype: DType) -
         arena[8192 : 8192 + len(data)] = np.frombuffer(data, np.uint8)
         instruction = build(mnemonic, out=out, x=left, w=right, x_zero=3, w_zero=5)
         assert not check_instruction(instruction)
-        KERNELS[instruction.opcode](arena, linked_row(instruction))
+        kernel_of(instruction)(arena, linked_row(instruction))
         results.append(arena[: out.bytes].copy())
     assert np.array_equal(*results)
 
@@ -520,7 +521,7 @@ def test_a_mask_that_lies_reads_nothing_beyond_its_weight(dtype: DType) -> None:
     arena = np.full(1024, 0xFF, np.uint8)
     arena[256:512].view(dtype.numpy)[:] = 1
     arena[512 + w.stored - dtype.bytes : 512 + w.stored].view(dtype.numpy)[:] = 7
-    KERNELS[instruction.opcode](arena, linked_row(instruction))
+    kernel_of(instruction)(arena, linked_row(instruction))
     assert arena[:4].view(np.float32) == 7
 
 
@@ -697,7 +698,7 @@ def test_accumulators_wrap() -> None:
     x, w = slot("lm", I8, (2, k), taken), slot("lm", I8, (3, k), taken)
     instruction = build("matmul", x=x, w=w, out=slot("lm", I32, (2, 3), taken), transpose_w=1, x_zero=127, w_zero=127)
     arena = np.full(taken["lm"] + 24, 0x80, np.uint8)
-    KERNELS[instruction.opcode](arena, linked_row(instruction))
+    kernel_of(instruction)(arena, linked_row(instruction))
     start = instruction.operands[0].address
     assert (arena[start : start + 24].view(np.int32) == np.int64(255 * 255 * k).astype(np.int32)).all()
 
@@ -709,7 +710,7 @@ def test_sums_of_large_windows() -> None:
     x, out = slot("lm", I8, (1, height, width, 1), taken), slot("lm", I8, (1, 1, 1, 1), taken)
     instruction = build("avgpool", x=x, out=out, window=(height, width), x_zero=-128)
     arena = np.full(-(-taken["lm"] // 4) * 4, 127, np.uint8)
-    KERNELS[instruction.opcode](arena, linked_row(instruction))
+    kernel_of(instruction)(arena, linked_row(instruction))
     assert arena[out.address].view(np.int8) == 127
 
 
