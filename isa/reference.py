@@ -191,8 +191,8 @@ def with_bias(given: Given, products: np.ndarray) -> np.ndarray:
 def float_products(given: Given, terms: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Return sums of products of floats, binary32 as float64: each term (x, w) is added by one operation, in order."""
     bias = given.tensors["bias"]
-    acc = np.broadcast_to(0.0 if bias is None else bias.astype(np.float64), given.shape)
     with np.errstate(all="ignore"):
+        acc = np.broadcast_to(0.0 if bias is None else bias.astype(np.float64), given.shape)
         for x, w in terms:
             acc = multiply_add(x.astype(np.float64), w.astype(np.float64), acc, "fp32")
     return acc

@@ -79,13 +79,15 @@ class Constants:
 class Place:
     """Gives each operand of one instruction bytes of its own; `trips` are the counts of the open loops, task first.
 
-    With `areas` each type is kept apart and starts at a drawn offset. `pins` fixes what `pick` would draw.
+    With `areas` each type is kept apart and starts at a drawn offset. `pins` fixes what `pick` would draw. Without
+    `floats` none are multiplied.
     """
 
     trips: tuple[int, ...] = (1,)
     areas: bool = False
     constants: Constants = field(default_factory=Constants)
     pins: Fields = field(default_factory=dict)
+    floats: bool = True
     cursors: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
     def pick(self, draw: Draw, name: str, values: Sequence[Any]) -> Any:
@@ -318,6 +320,7 @@ def _types(draw: Draw, place: Place) -> tuple[DType, DType, DType]:
     """Return types of a product's result and factors."""
     out = place.pick(draw, "out", ANY)
     pinned = [pair for pair in FACTORS if (place.pins.get("x", pair[0]), place.pins.get("w", pair[1])) == pair]
+    pinned = [pair for pair in pinned if place.floats or not pair[0].is_float]
     x, w = draw(st.sampled_from([pair for pair in pinned if out != I32 or pair[0] not in (I16, F16, BF16)]))
     return out, x, w
 

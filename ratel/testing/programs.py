@@ -45,12 +45,12 @@ def _body(draw: Draw, place: Place, code: list[Instruction], budget: list[int], 
         if len(place.trips) < 4 and draw(st.integers(0, 3)) == 0:
             count = draw(small)
             code.append(build("loop", counter=len(place.trips), count=count))
-            inner = Place((*place.trips, count), True, place.constants)
+            inner = Place((*place.trips, count), True, place.constants, floats=place.floats)
             _body(draw, inner, code, budget, mnemonics)
             code.append(build("brnz", counter=len(place.trips)))
         else:
             waits = draw(st.sets(st.sampled_from(ENGINES))) if draw(st.integers(0, 2)) == 0 else ()
-            own = Place(place.trips, True, place.constants)
+            own = Place(place.trips, True, place.constants, floats=place.floats)
             code.append(instruction_at(draw, draw(st.sampled_from(mnemonics)), own, sorted(waits)))
 
 
@@ -78,7 +78,7 @@ def programs(draw: Draw, dev: bool = True, chip: str = "edge", max_instructions:
     """
     code: list[Instruction] = []
     tasks = draw(st.sampled_from((1, 1, 2, 3)))
-    place = Place((tasks,), areas=True)
+    place = Place((tasks,), areas=True, floats=bool(load_chip(chip)["te.f16_cycles"]))
     _body(draw, place, code, [max_instructions], ENGINE_MNEMONICS)
     code.append(build("end"))
     if not dev:
@@ -186,7 +186,7 @@ class _Team:
     def loop(self, depth: int) -> None:
         """Loop as often on each core that does something in the loop."""
         count, before, codes = self.draw(small), self.places, self.codes
-        self.places = [Place((*place.trips, count), True, place.constants) for place in before]
+        self.places = [Place((*place.trips, count), True, place.constants, floats=place.floats) for place in before]
         self.codes = [[] for _ in codes]
         self.body(depth + 1)
         for place, code, looped in zip(before, codes, self.codes, strict=True):
@@ -230,7 +230,7 @@ def programs_of_cores(draw: Draw, least: int = 1) -> Program:
     team = _Team(
         draw,
         [[] for _ in range(cores)],
-        [Place(areas=True) for _ in range(cores)],
+        [Place(areas=True, floats=False) for _ in range(cores)],
         draw(st.lists(streams, min_size=1, max_size=3)),
         draw(st.lists(st.dictionaries(numbers, queues, min_size=1), max_size=2)),
     )

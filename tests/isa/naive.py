@@ -119,14 +119,14 @@ class Element:
         exact = OPERATIONS[operation](Fraction(a), Fraction(b))
         return nearest(exact, self.bits if bits is None else bits) if exact else plain
 
-    def multiply_add(self, a: float, b: float, c: float) -> float:
+    def multiply_add(self, a: float, b: float, c: float, bits: int | None = None) -> float:
         """Return a * b + c, exact and then rounded once."""
         plain = a * b + c
         if not all(map(isfinite, (a, b, c))):
             return plain
         exact = Fraction(a) * Fraction(b) + Fraction(c)
         # A sum of 0 has the sign that the float64 sum has: the product of floats of the format is exact there.
-        return nearest(exact, self.bits) if exact else plain
+        return nearest(exact, self.bits if bits is None else bits) if exact else plain
 
     def saturated(self, value: float, zero: int, dtype=I8) -> int:
         if isnan(value):
@@ -260,6 +260,16 @@ class Element:
         for kh, kw in product(range(kernel[0]), range(kernel[1])):
             yield (kh, kw), oh * down - top + kh * dilation[0], ow * right - left + kw * dilation[1]
 
+    def products(self, terms, channel: int) -> int | float:
+        """Return the accumulator of the products of x and w, each by one operation where they are floats."""
+        if self.operands["x"].dtype.is_float:
+            total = self.channel("bias", channel) or 0.0
+            for x, w in terms:
+                total = self.multiply_add(0.0 if x is None else x, float(w), total, 23)
+            return total
+        less, w_less = self.one("x_zero"), self.one("w_zero")
+        return self.accumulated(sum((x - less) * (w - w_less) for x, w in terms if x is not None), channel)
+
     def accumulated(self, total: int, channel: int) -> int:
         total += self.channel("bias", channel) or 0
         return total if self.operands["x"].dtype == I16 else (total + 2**31) % 2**32 - 2**31
@@ -271,23 +281,21 @@ class Element:
         n, _, _, o = index
         filters, *kernel, depth = self.operands["w"].shape
         group = o // (filters // self.one("groups"))
-        total = 0
-        for tap, row, column in self.taps(index, kernel, self.attributes["dilation"]):
-            for c in range(depth):
-                x = self.pixel(n, row, column, group * depth + c)
-                weight = self.load("w", o, *tap, c) - self.one("w_zero")
-                total += 0 if x is None else (x - self.one("x_zero")) * weight
-        return self.chain(self.accumulated(total, o), index)
+        terms = (
+            (self.pixel(n, row, column, group * depth + c), self.load("w", o, *tap, c))
+            for tap, row, column in self.taps(index, kernel, self.attributes["dilation"])
+            for c in range(depth)
+        )
+        return self.chain(self.products(terms, o), index)
 
     def dwconv(self, index) -> bytes:
         n, _, _, channel = index
         _, *kernel, _ = self.operands["w"].shape
-        total = 0
-        for tap, row, column in self.taps(index, kernel, self.attributes["dilation"]):
-            x = self.pixel(n, row, column, channel)
-            weight = self.load("w", 0, *tap, channel) - self.one("w_zero")
-            total += 0 if x is None else (x - self.one("x_zero")) * weight
-        return self.chain(self.accumulated(total, channel), index)
+        terms = (
+            (self.pixel(n, row, column, channel), self.load("w", 0, *tap, channel))
+            for tap, row, column in self.taps(index, kernel, self.attributes["dilation"])
+        )
+        return self.chain(self.products(terms, channel), index)
 
     def batch(self, name: str, index):
         """Return where in the batch of an operand the matrix lies that belongs to the result's."""
@@ -298,12 +306,14 @@ class Element:
         *batch, m, n = index
         x_flipped, w_flipped = self.one("transpose_x"), self.one("transpose_w")
         x_batch, w_batch = (self.batch(name, batch) for name in ("x", "w"))
-        total = 0
-        for k in range(self.operands["x"].shape[-2 if x_flipped else -1]):
-            x = self.load("x", *x_batch, *((k, m) if x_flipped else (m, k)))
-            w = self.load("w", *w_batch, *((n, k) if w_flipped else (k, n)))
-            total += (x - self.one("x_zero")) * (w - self.one("w_zero"))
-        return self.chain(self.accumulated(total, n), index)
+        terms = (
+            (
+                self.load("x", *x_batch, *((k, m) if x_flipped else (m, k))),
+                self.load("w", *w_batch, *((n, k) if w_flipped else (k, n))),
+            )
+            for k in range(self.operands["x"].shape[-2 if x_flipped else -1])
+        )
+        return self.chain(self.products(terms, n), index)
 
     def eltwise(self, index) -> bytes:
         x = self.broadcast("x", index)
