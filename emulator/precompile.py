@@ -47,14 +47,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def compile_run(plan: Plan, on_compile: Callable[[str], None] | None) -> None:
-    """Load from the cache, or compile, what a run of a plan needs.
+def compile_run(plan: Plan, threads: int, on_compile: Callable[[str], None] | None) -> None:
+    """Load from the cache, or compile, what a run of a plan by so many threads needs.
 
     `on_compile` is called with the name of each before it is compiled, and how far all are. The schedule, which most
     runs need in the end, is only handed to the second process; that of few instructions is not compiled.
     """
     keys = keys_of(plan)
-    jobs = jobs_of(plan)
+    jobs = jobs_of(plan, threads)
     schedules = () if is_short(plan) else SCHEDULE_JOBS
     # One thread at a time, or each would start a second process for the same functions.
     with _COMPILING:

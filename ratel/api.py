@@ -258,6 +258,7 @@ class Session:
         It is checked once for each number of tasks.
         """
         from emulator.execute import session as execute
+        from emulator.execute.walkers import count_threads
         from emulator.precompile import compile_run
 
         self._plan = plan_for(program, chip, tasks)
@@ -268,7 +269,7 @@ class Session:
         self._check = check
         if check:
             must_not_race(self._plan, bool(self._dumps))
-        compile_run(self._plan, on_compile)
+        compile_run(self._plan, count_threads(threads), on_compile)
         with limited(memory):
             self._session = execute.Session(
                 self._plan, poison=poison, dumps=wanted, threads=threads, on_compile=on_compile

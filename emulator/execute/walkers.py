@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from numbers import Integral
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,12 +81,14 @@ def run_jobs(keys: Iterable[int], stages: bool = True) -> list[Job]:
     return [*kernel_jobs(keys, stages), Job("the loop over instructions", walk, SIGNATURE)]
 
 
-def jobs_of(plan: Plan) -> list[Job]:
+def jobs_of(plan: Plan, threads: int) -> list[Job]:
     """Return what a run of a plan needs compiled; the stages of chains only where it seems so and they are not there.
 
-    Where others turn out to need them they are compiled then.
+    Where a chain turns out to need them they are compiled then. Several walkers might find that of a share of an
+    instruction alone, when others have written theirs.
     """
-    stages = BY_STAGES.is_kept or any(takes_stages(part.opcodes, part.rows) for part in plan.cores)
+    several = threads > 1 or BY_STAGES.is_kept
+    stages = several or any(takes_stages(part.opcodes, part.rows) for part in plan.cores)
     return run_jobs(keys_of(plan), stages)
 
 
@@ -160,16 +162,6 @@ class _Walker:
         self._given.meeting[SpinBarrier.FAILED] = 1
         return why
 
-    def go_on_as(self, other: Self) -> None:
-        """Go on where another walker stands."""
-        for own, theirs in zip(self._state(), other._state(), strict=True):
-            own[...] = theirs
-        # Those that have stopped meet as if for the first time.
-        self.progress[Walk.MEETINGS] = 0
-
-    def _state(self) -> tuple[np.ndarray, ...]:
-        return self.states, self.arrivals, self.signals, self.progress
-
     def follow(self, code: np.ndarray, rows: np.ndarray) -> int | None:
         """Run code without loops on one core; return where it traps, or None."""
         given, none = self._given, np.zeros((0, 0), np.int64)
@@ -223,7 +215,7 @@ class Walkers:
     ) -> None:
         """Take an arena that ends in scratch memory for `threads` walkers; one is enough where nothing is shared."""
         used = set(keys_of(plan))
-        compile_all(jobs_of(plan), on_compile)
+        compile_all(jobs_of(plan, threads), on_compile)
         self._plan, self._arena, self._on_compile = plan, arena, on_compile
         self._code, terms, self._watches = flat(plan, KINDS, stops, SHARED if threads > 1 else ())
         self._ends = frozenset(np.flatnonzero(self._code[:, Decoded.KIND] == Kind.ENDS).tolist())
@@ -331,12 +323,11 @@ class Walkers:
         return self.walkers[0].follow(code, rows)
 
     def _fetch_stages(self) -> None:
-        """Compile the stages of chains, and let all walkers go on where one has missed them."""
+        """Compile the stages of chains, and have them where they were missed."""
         compile_all([BY_STAGES], self._on_compile)
         self._meeting.fill(0)
         for walker in self.walkers:
             link(walker.rows)
-            walker.go_on_as(self.walkers[0])
 
     def given_rows(self) -> np.ndarray:
         """Return the rows of all cores, as kernels take them, whatever these compute."""

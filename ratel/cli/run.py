@@ -138,7 +138,7 @@ def computed(
         if options.saturation:
             # First, for it refuses what is too long.
             plan = api.plan_for(program, None, tasks)
-            compile_run(plan, progress.compiling)
+            compile_run(plan, 1, progress.compiling)
             saturation = find_saturation(plan, tensors, options.poison, progress.compiling)
         result = api.run(
             program,

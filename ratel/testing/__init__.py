@@ -140,7 +140,7 @@ def _interleaver(program: Program, given: Mapping[str, Any], chip: str | Chip | 
     from emulator.precompile import compile_run
 
     plan = api.plan_for(program, chip, count_tasks(program, given, None))
-    compile_run(plan, None)
+    compile_run(plan, 1, None)
     return Interleaver(plan)
 
 
