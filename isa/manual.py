@@ -195,6 +195,10 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
   the result: so sums over parts of K grow in place.
 - i16 multiplies with i16 alone, and has an accumulator of 64 bits, which no sum passes. It becomes a float by way of
   float64 (rounded twice where it is beyond 2^53), and is no result itself; the bias is i32 there too.
+- f16 multiplies with f16, bf16 with bf16, and both with i8. The accumulator is a binary32: one operation for each
+  product, `fma`, in the order of kh, kw and c, or of k, from the bias (f32) or +0 on, half to even, with subnormals.
+  Padding is +0 there. Nothing else decides a bit: not the tile, the thread or the host. That is a definition: real
+  engines add in orders of their own (MMA-Sim, arXiv 2511.10909). Not every chip has such multipliers: `te.f16_cycles`.
 - The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
