@@ -18,7 +18,7 @@ from emulator.jit.jobs import Job, compile_all
 from emulator.kernels.arithmetic import LEAST_MODERATE, MOST_MODERATE
 from emulator.kernels.chain import CONSTANT_SLOTS, is_at_once, line_of
 from emulator.kernels.depthwise import pack_taps, pixels_of_run, taps_bytes
-from emulator.kernels.floats import pack_float_filters, pack_float_right
+from emulator.kernels.floats import float_panels_bytes, pack_float_filters, pack_float_right
 from emulator.kernels.numbers import padded
 from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
 from emulator.kernels.table import CHAINS, FLOAT, key_of, name_of
@@ -196,8 +196,9 @@ def _packed_bytes(instruction: Instruction, w: Operand) -> int:
         columns, k = w.shape[-2:]
     else:
         k, columns = w.shape[-2:]
-    wide = w.dtype == I16 or key_of(instruction) & FLOAT != 0
-    return int(packed_bytes.py_func(columns, k, groups, wide))
+    if key_of(instruction) & FLOAT:
+        return int(float_panels_bytes.py_func(columns, k, groups))
+    return int(packed_bytes.py_func(columns, k, groups, w.dtype == I16))
 
 
 def _many(kernel: int, w: Operand) -> bool:

@@ -71,7 +71,11 @@ class Function:
     def __call__(self, *arguments: Any) -> Any:
         if self.entry:
             return self.entry(*arguments)
-        return self.py_func(*arguments) if _AS_PYTHON.get() else self.dispatcher(*arguments)
+        if _AS_PYTHON.get():
+            return self.py_func(*arguments)
+        # There is no wrapper for Python, and numba would not say so.
+        assert self.is_hot, f"{self.__name__} is for compiled code"
+        return self.dispatcher(*arguments)
 
     @cached_property
     def dispatcher(self) -> Any:

@@ -116,9 +116,49 @@ def pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
     return builder.gep(builder.bitcast(data, POINTER), [at])
 
 
-def tile_of(rows: int, lanes: int, sums: Any, add: Callable[[Any, Any, Any, Any], Any]) -> Any:
-    """Return a function of compiled code: a tile of so many lines, with vectors of so many sums."""
-    kind, steps_kind = ir.VectorType(sums, lanes), ir.VectorType(i32, lanes)
+def load_steps(builder: Any, at: Any, lanes: int) -> Any:
+    """Return a vector of steps of w."""
+    return load(builder, at, ir.VectorType(i32, lanes))
+
+
+def load_f16(builder: Any, at: Any, lanes: int) -> Any:
+    """Return a vector of f16 as the words of float32: exponents are moved by a product, which is exact."""
+    words = ir.VectorType(i32, lanes)
+    half = builder.zext(load(builder, at, ir.VectorType(i16, lanes)), words)
+    size = builder.shl(builder.and_(half, number(0x7FFF, words)), number(13, words))
+    floats = ir.VectorType(ir.FloatType(), lanes)
+    found = builder.bitcast(builder.fmul(builder.bitcast(size, floats), ir.Constant(floats, [2.0**112] * lanes)), words)
+    # The greatest exponent is that of infinities and NaNs.
+    far = builder.icmp_unsigned(">=", size, number(31 << 23, words))
+    found = builder.or_(found, builder.select(far, number(0x7F800000, words), number(0, words)))
+    return builder.or_(found, builder.shl(builder.and_(half, number(0x8000, words)), number(16, words)))
+
+
+def load_f16_by_instruction(builder: Any, at: Any, lanes: int) -> Any:
+    """Return the same where the host converts f16."""
+    half = builder.bitcast(load(builder, at, ir.VectorType(i16, lanes)), ir.VectorType(ir.HalfType(), lanes))
+    return builder.bitcast(builder.fpext(half, ir.VectorType(ir.FloatType(), lanes)), ir.VectorType(i32, lanes))
+
+
+def load_bf16(builder: Any, at: Any, lanes: int) -> Any:
+    """Return a vector of bf16 as the words of float32."""
+    words = ir.VectorType(i32, lanes)
+    return builder.shl(builder.zext(load(builder, at, ir.VectorType(i16, lanes)), words), number(16, words))
+
+
+def tile_of(
+    rows: int,
+    lanes: int,
+    sums: Any,
+    add: Callable[[Any, Any, Any, Any], Any],
+    load_w: Callable[[Any, Any, int], Any] = load_steps,
+    size: int = STEP,
+) -> Any:
+    """Return a function of compiled code: a tile of so many lines, with vectors of so many sums.
+
+    `load_w` makes steps of what w has at a place, `size` bytes each.
+    """
+    kind = ir.VectorType(sums, lanes)
     vectors = range(COLUMNS // lanes)
     bytes_of_sums = lanes * sums.width // 8
 
@@ -143,8 +183,8 @@ def tile_of(rows: int, lanes: int, sums: Any, add: Callable[[Any, Any, Any, Any]
             builder.position_at_end(loop)
             step = builder.phi(i64)
             acc = [[builder.phi(kind) for _ in vectors] for _ in range(rows)]
-            line = builder.gep(panel, [builder.mul(step, number(STEP * COLUMNS))])
-            w = [load(builder, builder.gep(line, [number(v * STEP * lanes)]), steps_kind) for v in vectors]
+            line = builder.gep(panel, [builder.mul(step, number(size * COLUMNS))])
+            w = [load_w(builder, builder.gep(line, [number(v * size * lanes)]), lanes) for v in vectors]
             # Stepping from line to line takes one register, where a pointer for each would take them all.
             line = builder.gep(x_line, [builder.mul(step, number(STEP))])
             new = []
@@ -176,8 +216,12 @@ def tile_of(rows: int, lanes: int, sums: Any, add: Callable[[Any, Any, Any, Any]
 whole_tile, half_tile, two_lines, one_line = (
     tile_of(int(rows), TILE.lanes, i32, multiply_add) for rows in (ROWS, HALF, 2, 1)
 )
-float_tile, two_float_lines, one_float_line = (
-    tile_of(int(rows), TILE.lanes, i32, multiply_add_floats) for rows in (ROWS, 2, 1)
+# Floats of 16 bits take that much of a panel; every host with AVX2 converts f16, by F16C.
+HALF_BYTES = 2
+_load_f16 = load_f16 if FORM == "portable" else load_f16_by_instruction
+(f16_tile, two_f16_lines, one_f16_line), (bf16_tile, two_bf16_lines, one_bf16_line) = (
+    [tile_of(int(rows), TILE.lanes, i32, multiply_add_floats, load_w, HALF_BYTES) for rows in (ROWS, 2, 1)]
+    for load_w in (_load_f16, load_bf16)
 )
 wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_add_wide) for rows in (WIDE_ROWS, 1))
 
@@ -294,21 +338,32 @@ def multiply(
 @inner
 def multiply_floats(
     x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, acc: Integers,
-    slot: int, column: int, width: int,
+    slot: int, column: int, width: int, of_f16: bool,
 ) -> None:  # fmt: skip
-    """The same of float32, steps one by one: each product is added to the sum before in one operation."""
+    """The same of float32 and a panel of f16, or of bf16: each product is added to the sum before in one operation."""
     across = 4 * width
-    assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size and w_at + steps * STEP * COLUMNS <= w.size
+    assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size
+    assert w_at + steps * HALF_BYTES * COLUMNS <= w.size
     assert 4 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= acc.size
     r = 0
+    if of_f16:
+        while r + ROWS <= count:
+            f16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+            r += ROWS
+        while r + 2 <= count:
+            two_f16_lines(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+            r += 2
+        if r < count:
+            one_f16_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        return
     while r + ROWS <= count:
-        float_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        bf16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
         r += ROWS
     while r + 2 <= count:
-        two_float_lines(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        two_bf16_lines(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
         r += 2
     if r < count:
-        one_float_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        one_bf16_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
 
 
 @inner

@@ -14,6 +14,8 @@ from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.chain import open_chain, run_chain
 from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
 from emulator.kernels.floats import (
+    float_panel_bytes,
+    float_panels_bytes,
     open_float_panels,
     pack_float_filters,
     pack_float_lines,
@@ -22,7 +24,7 @@ from emulator.kernels.floats import (
     run_float_chain,
 )
 from emulator.kernels.microkernel import multiply, multiply_floats, multiply_wide
-from emulator.kernels.numbers import I16_CODE, address, i64, is_floating, padded
+from emulator.kernels.numbers import F16_CODE, I16_CODE, address, i64, is_floating, padded
 from emulator.kernels.packing import (
     ONE,
     Conv,
@@ -96,8 +98,9 @@ def narrowed(arena: Bytes, row: Row, columns: int, of_w: int, k: int) -> Row:
             )
             copy[slot + Field.SHAPE + dimension] = width
     if row[Call.PACKED_W] != 0:
-        wide = row[X + Field.DTYPE] == I16_CODE or is_floating(row[X + Field.DTYPE])
-        copy[Call.PACKED_W] += first * panel_bytes(steps_of(k, element_size(wide)))
+        wide = row[X + Field.DTYPE] == I16_CODE
+        size = panel_bytes(steps_of(k, element_size(wide)))
+        copy[Call.PACKED_W] += first * (float_panel_bytes(k) if is_floating(row[X + Field.DTYPE]) else size)
     return copy
 
 
@@ -170,7 +173,10 @@ def multiply_panels(
             return
         slot, column = group * slots + o, group * columns + o
         if floats is not None:
-            multiply_floats(lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width)
+            of_f16 = row[X + Field.DTYPE] == F16_CODE
+            multiply_floats(
+                lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, of_f16
+            )
         elif sums.size > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
         else:
@@ -200,10 +206,11 @@ def convolve(arena: Bytes, row: Row, floats: int | None) -> None:
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, filters, groups, wide)
     packed, at = arena, row[Call.PACKED_W]
     if at == 0:
-        packed = room(arena, row, used, packed_bytes(of_group, k, groups, wide or floats is not None))
         if floats is None:
+            packed = room(arena, row, used, packed_bytes(of_group, k, groups, wide))
             pack_filters(arena, row, packed, at)
         else:
+            packed = room(arena, row, used, float_panels_bytes(of_group, k, groups))
             pack_float_filters(arena, row, packed, at)
     if floats is None:
         panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
@@ -264,10 +271,11 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, wide)
     packed, at = arena, row[Call.PACKED_W]
     if at == 0:
-        packed = room(arena, row, used, packed_bytes(columns, k, ONE, wide or floats is not None))
         if floats is None:
+            packed = room(arena, row, used, packed_bytes(columns, k, ONE, wide))
             pack_right(arena, row, ZERO, packed, at)
         else:
+            packed = room(arena, row, used, float_panels_bytes(columns, k, ONE))
             pack_float_right(arena, row, ZERO, packed, at)
     if floats is None:
         panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
