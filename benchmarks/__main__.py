@@ -18,7 +18,7 @@ from isa.files import write_whole
 from ratel.cli.options import count
 
 RIGHT, WRONG, USAGE = 0, 1, 2
-PARTS = ("layers", "networks", "moves", "instructions", "building", "scheduling", "memory", "processes")
+PARTS = ("layers", "networks", "moves", "floats", "instructions", "building", "scheduling", "memory", "processes")
 ROUNDS = 5
 BEGAN = time.monotonic()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import building, host, loops, moves, processes
+from benchmarks import building, floats, host, loops, moves, processes
 from benchmarks.contenders import CHIPS, at_once, emulator, runtime, sgemm
 from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Measured, Results, Wrong
 from benchmarks.scheduling import scheduling
@@ -40,6 +40,9 @@ def everything(
     if "moves" in parts:
         say("instructions that move bytes")
         results.moves = moves.moves(rounds)
+    if "floats" in parts:
+        say("products of floats")
+        results.floats = floats.floats(rounds)
     if "instructions" in parts:
         say("small instructions")
         results.instructions = loops.rates(rounds)

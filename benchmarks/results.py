@@ -9,6 +9,9 @@ from benchmarks.loops import COPIES, MATMULS
 from benchmarks.timing import Timing
 
 # A process that does nothing else.
+# Products of floats: a prompt and a step of a small decoder, and a matrix that no cache holds.
+FLOAT32, FLOAT16 = "onnxruntime float32", "onnxruntime float16"
+PROMPT, STEP, LARGE = "128 x 576 x 1536", "1 x 576 x 1536", "1 x 4096 x 4096"
 NUMPY = 'python -c "import numpy"'
 # Contenders: the emulator's are its vector formats, behind ROUNDED_ONCE for networks that are compiled so; in fp32
 # THREADS, which share a run, and AT_ONCE, as many runs of one thread each, side by side.
@@ -87,6 +90,21 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class FloatProducts:
+    """Products of floats, and bytes a second of reading memory, in the same run."""
+
+    products: list[Measured]
+    read: float
+
+    def product(self, name: str) -> Measured:
+        return next(measured for measured in self.products if measured.name == name)
+
+    def of_memory(self, measured: Measured, contender: str) -> float:
+        """Return how fast a contender reads its weights, of 16 bits, over how fast memory is read."""
+        return measured.moved / measured.timings[contender].median / self.read
+
+
+@dataclass(frozen=True)
 class Memory:
     """Bytes that a network's run takes above one of digits, and what it holds."""
 
@@ -128,6 +146,7 @@ class Results:
     host: Host | None = None
     layers: list[Measured] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
+    floats: FloatProducts | None = None
     networks: list[Measured] = field(default_factory=list)
     instructions: dict[str, float] = field(default_factory=dict)
     # Seconds of emitting and building a program, by what it is made of.
@@ -204,6 +223,22 @@ def targets(results: Results) -> list[Target]:
         Target("the slowest depthwise layer", 24, "GMAC/s", slowest("depthwise", "GMAC/s")),
         Target("the slowest pooling layer", 6, "G elements/s", slowest("pooling", "G elements/s")),
         Target("the slowest element-wise layer", 6, "G elements/s", slowest("element-wise", "G elements/s")),
+        *(
+            Target(f"{PROMPT} of {kind}", asked, "GMAC/s", results.floats and results.floats.product(PROMPT).rate(kind))
+            for kind, asked in (("f16", 40), ("bf16", 75))
+        ),
+        Target(
+            f"{LARGE} of f16, its weights as memory is read",
+            60,
+            "%",
+            percent(results.floats and results.floats.of_memory(results.floats.product(LARGE), "f16")),
+        ),
+        *(
+            Target(f"{name} of f16, to {peer}", 1.2, "x", one and one.ratio("f16", peer))
+            for name in (PROMPT, STEP, LARGE)
+            for one in [results.floats and results.floats.product(name)]
+            for peer in (FLOAT32, FLOAT16)
+        ),
         Target(COPIES, 12, "million/s", per_second(COPIES)),
         Target(MATMULS, 2.5, "million/s", per_second(MATMULS)),
         Target(

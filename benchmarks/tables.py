@@ -2,7 +2,20 @@
 
 from rich.table import Table
 
-from benchmarks.results import AT_ONCE, ROUNDED_ONCE, THREADS, Host, Measured, Moved, Results, Scheduling, targets
+from benchmarks.results import (
+    AT_ONCE,
+    FLOAT16,
+    FLOAT32,
+    ROUNDED_ONCE,
+    THREADS,
+    FloatProducts,
+    Host,
+    Measured,
+    Moved,
+    Results,
+    Scheduling,
+    targets,
+)
 from programs.networks.onnx_model import FORMS
 from ratel.show.tables import console, styled, table
 
@@ -17,6 +30,8 @@ def print_results(results: Results) -> None:
         out.print(limits(results.host))
     for kind in dict.fromkeys(layer.kind for layer in results.layers):
         out.print(of_kind(kind, [layer for layer in results.layers if layer.kind == kind], results.host))
+    if results.floats:
+        out.print(float_products(results.floats))
     if results.moves:
         out.print(bytes_moved(results.moves, results.host))
     if results.networks:
@@ -112,6 +127,17 @@ def of_kind(kind: str, layers: list[Measured], host: Host | None) -> Table:
             what,
             number(rate and bound and 100 * rate / bound, 0),
         )
+    return shown
+
+
+def float_products(found: FloatProducts) -> Table:
+    kinds = ("f16", "bf16", FLOAT32, FLOAT16)
+    title = f"products of floats, GMAC/s; memory is read at {found.read / 1e9:.1f} GB/s"
+    columns = [*((kind, "right") for kind in kinds), ("f16, its weights of memory, %", "right")]
+    shown = table(title, [("", "left"), *columns])
+    for one in found.products:
+        of_memory = 100 * found.of_memory(one, "f16")
+        shown.add_row(one.name, *(number(one.rate(kind), 1) for kind in kinds), number(of_memory, 0))
     return shown
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import building, host, loops, measure, moves, processes, scheduling, tables, timing
+from benchmarks import building, floats, host, loops, measure, moves, processes, scheduling, tables, timing
 from benchmarks.results import Memory, Results, Wrong, targets
 from benchmarks.workloads import Workload, added, conv, depthwise, layer, matmul, whole
 from programs.networks.bert_layer import bert_layer
@@ -48,13 +48,16 @@ def test_small_networks_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     results.layers = [measure.workload(replace(build(), turn=0.0), 1, silent) for build in LAYERS.values()]
     results.instructions, results.host = loops.rates(1, share=1e-5), host.host(1)
     results.moves = moves.moves(1, share=1e-6)
+    results.floats = floats.floats(1, share=1e-6)
     results.building = building.building(1, share=1e-3)
     results.memory, results.processes = Memory(3, 1, 1, 1), {"ratel run digits": 0.5}
     results.scheduling = replace(scheduling.of_network(calibrated(SMALL["resnet50"]()), 1), rates={"copies": 1e7})
     tables.print_results(results)
     printed = capsys.readouterr().out
     assert all(
-        name in printed for name in ("the schedule itself", *SMALL, *LAYERS.keys(), *loops.LOOPS, *moves.MOVES, *FORMS)
+        name in printed
+        for part in (["the schedule itself"], SMALL, LAYERS, loops.LOOPS, moves.MOVES, floats.SIZES, FORMS)
+        for name in part
     )
     # What can be measured without processes is there, and JSON holds it.
     assert {target.what for target in targets(results) if target.measured is not None} >= {*loops.LOOPS}
