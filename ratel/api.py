@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ class Run:
     `outputs` are arrays by name, of the declared type, and the declared shape, or [tasks, *shape] where several tasks
     ran or an input was a batch; those with `axes` have their dimensions in that order. `checks` are the program's
     conditions evaluated; `dumps` the tensors asked for, as declared, by what was asked; `instructions` counts what was
-    executed, loops included. `schedule` gives the timeline.
+    executed, loops included. `schedule` gives the timeline. `task` is the number of one that ran alone.
 
     A stream of other tasks than the program's own number has no checks: they are not for it.
     """
@@ -125,6 +126,7 @@ class Run:
     dumps: dict[str, NDArray[Any]]
     instructions: int
     schedule: Callable[[], Schedule]
+    task: int | None = None
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"{name} {tensor.dtype}{list(tensor.shape)}" for name, tensor in self.outputs.items())
@@ -168,7 +170,7 @@ class Run:
         return {
             "chip": self.plan.chip.name,
             "changed": self.plan.chip.changed,
-            "tasks": self.plan.tasks,
+            "tasks": self.plan.tasks if self.task is None else 1,
             **{name: times.get(name) for name in ("cycles", "seconds", "setup")},
             **({"untimed": self.untimed} if self.untimed else {}),
             "instructions": self.instructions,
@@ -286,10 +288,16 @@ class Session:
         self._session.close()
 
     def run(
-        self, inputs: Mapping[str, Any] | None = None, *, on_progress: Callable[[int, int], None] | None = None
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        task: int | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Run:
         """Run as many tasks as the inputs have, else the session's, and return the results, as `ratel.run` does.
 
+        With `task` it is one task of the session's, by its number from 0, on inputs that are no batch: so a stream is
+        run task by task, each when its inputs are known. It has no checks, and the cycles of that task alone.
         `on_progress` is called with the instructions done and those of the whole run, some times a second.
         Raises InputError for wrong inputs, and where the session is closed or runs already;
         Trap when an instruction may not run with its operands' values. The session can go on after either.
@@ -298,6 +306,8 @@ class Session:
         from emulator.execute.inputs import count_tasks
 
         own = self._plan
+        if task is not None:
+            return self._run_alone(inputs or {}, task, on_progress)
         tasks = count_tasks(own.program, inputs or {}, None, own.tasks)
         if tasks not in self._plans:
             plan = plan_for(own.program, own.chip, tasks)
@@ -314,6 +324,28 @@ class Session:
             dumps=dict(zip(self._dumps, execution.dumps)),
             instructions=execution.instructions,
             schedule=partial(timed, plan, self._on_compile, on_progress, memory=self._memory),
+        )
+
+    def _run_alone(self, inputs: Mapping[str, Any], task: int, on_progress: Callable[[int, int], None] | None) -> Run:
+        from emulator.execute.inputs import count_tasks
+
+        plan = self._plan
+        if not (isinstance(task, Integral) and 0 <= task < plan.tasks):
+            help = f"it has tasks 0 to {plan.tasks - 1}: open it with more, `tasks=...`"
+            raise InputError(f"{shown(task)} is no task of the session", help)
+        number = int(task)
+        if (count := count_tasks(plan.program, inputs, None, 1)) != 1:
+            raise InputError(f"task {number} is one, and the inputs are batches of {count}", "give those of one task")
+        with limited(self._memory):
+            execution = self._session.run(inputs, on_progress, task=number)
+        return Run(
+            plan=plan,
+            outputs=execution.outputs,
+            checks=[],
+            dumps=dict(zip(self._dumps, execution.dumps)),
+            instructions=execution.instructions,
+            schedule=partial(timed, plan, self._on_compile, on_progress, memory=self._memory, task=number),
+            task=number,
         )
 
 
@@ -455,15 +487,17 @@ def timed(
     on_progress: Callable[[int, int], None] | None,
     max_cycles: int | None = None,
     memory: int | None = None,
+    task: int | None = None,
 ) -> Schedule:
     """Return the schedule of a plan: a Timeline of one task, a Stream of several; arguments are as in `time`.
 
-    Raises Trap where it cannot finish, or takes more than `max_cycles`.
+    With `task` it is that of one task by its number. Raises Trap where it cannot finish, or takes more than
+    `max_cycles`.
     """
     from emulator.timing.stream import stream
     from emulator.timing.timeline import schedule
 
     with limited(memory):
-        if plan.tasks == 1:
-            return schedule(plan, on_compile, on_progress, max_cycles=max_cycles)
+        if plan.tasks == 1 or task is not None:
+            return schedule(plan, on_compile, on_progress, task or 0, max_cycles)
         return stream(plan, on_compile, on_progress, max_cycles)

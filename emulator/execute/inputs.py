@@ -47,17 +47,20 @@ def count_tasks(program: Program, given: Mapping[str, Any], asked: int | None, o
     return count
 
 
-def prepare(program: Program, given: Mapping[str, Any], tasks: int = 1) -> dict[str, np.ndarray]:
+def prepare(
+    program: Program, given: Mapping[str, Any], tasks: int = 1, alone: int | None = None
+) -> dict[str, np.ndarray]:
     """Return every input of a program, by name, in its symbol's type and shape; where none is given, its default.
 
-    A batch keeps its dimension in front, of length `tasks`. An input with a scale also takes floats, which are
-    quantised. Raises one InputError that names all that is wrong, and Trap where there is not the memory.
+    A batch keeps its dimension in front, of length `tasks`. Of a task that is run `alone`, by its number, the default
+    is its own. An input with a scale also takes floats, which are quantised. Raises one InputError that names all that
+    is wrong, and Trap where there is not the memory.
     """
     with limited(None):
-        return _prepared(program, given, tasks)
+        return _prepared(program, given, tasks, alone)
 
 
-def _prepared(program: Program, given: Mapping[str, Any], tasks: int) -> dict[str, np.ndarray]:
+def _prepared(program: Program, given: Mapping[str, Any], tasks: int, alone: int | None) -> dict[str, np.ndarray]:
     symbols = {symbol.name: symbol for _, symbol in program.of_kind("input")}
     wrong = [_unknown(name, symbols) for name in given if name not in symbols]
     prepared = {}
@@ -66,7 +69,7 @@ def _prepared(program: Program, given: Mapping[str, Any], tasks: int) -> dict[st
             if name in given:
                 prepared[name] = convert(symbol, given[name], tasks)
             elif symbol.default is not None:
-                prepared[name] = _default(symbol, symbol.default, tasks)
+                prepared[name] = _default(symbol, symbol.default, tasks, alone)
             else:
                 option = f"--input {shlex.quote(name)}=FILE.npy"
                 help = f'give {_form(symbol)}: {option}, or a default in the program: = "FILE.npy"'
@@ -82,10 +85,12 @@ def _prepared(program: Program, given: Mapping[str, Any], tasks: int) -> dict[st
     return prepared
 
 
-def _default(symbol: Symbol, data: bytes, tasks: int) -> np.ndarray:
+def _default(symbol: Symbol, data: bytes, tasks: int, alone: int | None) -> np.ndarray:
     if len(data) == symbol.bytes:
         return symbol.array(data)
     held = len(data) // symbol.bytes
+    if alone is not None and alone < held:
+        return symbol.array(data[alone * symbol.bytes : (alone + 1) * symbol.bytes])
     if held != tasks:
         raise InputError(
             f"the default of input {symbol.name} is for {held} tasks, but the run has {tasks}",

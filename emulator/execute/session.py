@@ -190,10 +190,12 @@ class Session:
         on_progress: Callable[[int, int], None] | None = None,
         runner: Runner | None = None,
         plan: Plan | None = None,
+        task: int | None = None,
     ) -> Execution:
         """Run the plan's tasks on inputs by name and return what they left; `runner` computes them where given.
 
-        `plan` is one of the same program, on the same chip, for another number of tasks; the session's own where None.
+        With `task` it is that one alone, by its number. `plan` is one of the same program and chip, for another
+        number of tasks; the session's own where None.
         An input is one tensor for all tasks, or a batch [tasks, *shape]. Outputs are batches where there are several
         tasks, or where an input is one. Both are in the host's order. `on_progress` is called with the instructions
         done and those of the whole run, some times a second.
@@ -213,7 +215,8 @@ class Session:
         try:
             if plan is not None and plan.tasks > self.plan.tasks:
                 self._extend(plan)
-            return self._run(plan or self.plan, inputs, on_progress, self.walkers if runner is None else runner)
+            runner = self.walkers if runner is None else runner
+            return self._run(plan or self.plan, inputs, on_progress, runner, task)
         finally:
             self._running.release()
 
@@ -233,19 +236,21 @@ class Session:
         inputs: Mapping[str, np.ndarray],
         on_progress: Callable[[int, int], None] | None,
         runner: Runner,
+        alone: int | None,
     ) -> Execution:
-        laid, last = self._laid, plan.tasks - 1
+        laid, numbers = self._laid, range(plan.tasks) if alone is None else range(alone, alone + 1)
+        last, count = numbers[-1], len(numbers)
         walkers, wanted, moments = laid.walkers, laid.wanted, laid.moments
         try:
             with limited(None):
                 hold(laid.needs.kept, taken=self._has_run)
                 hold(laid.needs.working, taken=False)
                 hold(check_outputs(plan, laid.needs), taken=False)
-                prepared = prepare(plan.program, inputs, plan.tasks)
-                outputs = {s.name: np.empty((plan.tasks, *s.host_shape), s.dtype.numpy) for s, _ in laid.outputs}
+                prepared = prepare(plan.program, inputs, count, alone)
+                outputs = {s.name: np.empty((count, *s.host_shape), s.dtype.numpy) for s, _ in laid.outputs}
         except MemoryError as error:
             raise not_enough(plan) from error
-        is_batch = plan.tasks > 1
+        is_batch = count > 1
         for symbol, _ in laid.inputs:
             is_batch |= prepared[symbol.name].ndim > len(symbol.shape)
         shown: dict[int, np.ndarray] = {}
@@ -259,19 +264,19 @@ class Session:
         before = runner.done
         progress = None
         if on_progress:
-            total = sum(part.core.executions for part in plan.cores) * plan.tasks
+            total = sum(part.core.executions for part in plan.cores) * count
             progress = Progress(lambda: on_progress(runner.done - before, total))
-        for task in range(plan.tasks):
+        for k, task in enumerate(numbers):
             for symbol, buffers in laid.inputs:
                 value = prepared[symbol.name]
-                buffers[task % len(buffers)][...] = value[task] if value.ndim > len(symbol.shape) else value
+                buffers[task % len(buffers)][...] = value[k] if value.ndim > len(symbol.shape) else value
             try:
                 runner.compute(task, partial(show, task), progress)
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(self._so_far(plan, task, runner.done - before, runner.places))
                 raise
             for symbol, buffers in laid.outputs:
-                outputs[symbol.name][task] = symbol.to_host(buffers[task % len(buffers)])
+                outputs[symbol.name][k] = symbol.to_host(buffers[task % len(buffers)])
         for k, dump in enumerate(self._dumps):
             if dump.iteration is None:
                 shown[k] = copy_out(laid.arena, laid.plan, *wanted[k], last)

@@ -6,6 +6,7 @@ python -m programs.chat "The return value is"
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +18,30 @@ FOLDER = Path(__file__).parent
 CONTEXT = 128
 
 
-def continued(prompt: str, chip: str | None = None, threads: int = 1) -> tuple[str, ratel.Run]:
-    """Return the prompt with what the model goes on with, CONTEXT characters in all, and the run.
+def continued(prompt: str, threads: int = 1) -> Iterator[str]:
+    """Yield what the model goes on with, character by character, until there are CONTEXT with the prompt.
 
     Raises InputError for a prompt that is empty, too long, or has characters that the model has not seen.
     """
-    alphabet, source = (FOLDER / "alphabet.txt").read_text(encoding="ascii"), FOLDER / "chat.npu"
+    alphabet = (FOLDER / "alphabet.txt").read_text(encoding="ascii")
     unknown = sorted(set(prompt) - set(alphabet))
     if unknown:
         raise ratel.InputError(f"the model has not seen {', '.join(map(repr, unknown))}", f"it knows {alphabet!r}")
     if not 0 < len(prompt) < CONTEXT:
         raise ratel.InputError(f"the prompt has {len(prompt)} characters", f"give 1 to {CONTEXT - 1}")
-    numbers = np.zeros((CONTEXT, 1, 1), np.int32)
-    numbers[: len(prompt), 0, 0] = [alphabet.index(character) for character in prompt]
-    pick = (np.arange(CONTEXT) < len(prompt)).astype(np.int32)[:, None]
-    program = ratel.assemble(source.read_text(encoding="utf-8"), source, chip)
-    run = ratel.run(program, {"prompt": numbers, "pick": pick}, threads=threads)
-    said = run.outputs["said"][len(prompt) - 1 : CONTEXT - 1, 0, 0]
-    return prompt + "".join(alphabet[number] for number in said), run
+    with ratel.Session(program(), tasks=CONTEXT, threads=threads) as session:
+        for place in range(CONTEXT - 1):
+            given = alphabet.index(prompt[place]) if place < len(prompt) else 0
+            inputs = {"prompt": np.array([[given]], np.int32), "pick": np.array([place < len(prompt)], np.int32)}
+            said = session.run(inputs, task=place).outputs["said"]
+            if place >= len(prompt) - 1:
+                yield alphabet[int(said[0, 0])]
+
+
+def program() -> ratel.Program:
+    """Return the program, assembled."""
+    source = FOLDER / "chat.npu"
+    return ratel.assemble(source.read_text(encoding="utf-8"), source)
 
 
 def main() -> int:
@@ -42,16 +49,21 @@ def main() -> int:
     parser.add_argument("prompt", nargs="?", default="The return value is", help="what the text begins with")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="share large instructions (default: 1)")
     options = parser.parse_args()
-    began = time.perf_counter()
     try:
-        text, run = continued(options.prompt, threads=options.threads)
+        began, shown = 0.0, 0
+        for character in continued(options.prompt, options.threads):
+            if not shown:
+                began = time.perf_counter()
+                print(options.prompt, end="")
+            print(character, end="", flush=True)
+            shown += 1
     except ratel.RatelError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    host = time.perf_counter() - began
-    chip = run.cycles / run.plan.chip.cycles_per_second
-    print(text)
-    print(f"\n{CONTEXT} characters: {1e3 * host:,.0f} ms here, {1e3 * chip:.2f} ms on {run.plan.chip.label}")
+    host = (shown - 1) / max(time.perf_counter() - began, 1e-9)
+    timed = ratel.time(program(), tasks=CONTEXT)
+    chip = CONTEXT * timed.plan.chip.cycles_per_second / timed.cycles
+    print(f"\n\n{host:,.0f} characters a second here, {chip:,.0f} on {timed.plan.chip.label}")
     return DONE
 
 
