@@ -162,22 +162,18 @@ end
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_stream_task_by_task(threads: int) -> None:
     """Each on its own inputs or defaults gives what the whole stream does, whose memory it goes on with."""
-    program = ratel.assemble(
-        TASK_BY_TASK.replace("    copy held[task", "    fill held[0], value=0\n    copy held[task", 1)
-    )
-    for text in (TASK_BY_TASK, None):
-        program = ratel.assemble(text) if text else program
-        whole = ratel.run(program, threads=threads, check=False)
-        with ratel.Session(program, threads=threads, check=False) as session:
-            found = [session.run(task=k) for k in range(5)]
-            assert [run.outputs["y"].tolist() for run in found] == whole.outputs["y"].tolist()
-            given = np.array([1, 1, 1, 1], np.int8)
-            again = session.run({"x": given}, task=3)
-            assert again.outputs["y"].shape == (4,) and not again.checks and again.summary()["tasks"] == 1
-            assert again.cycles == ratel.time(program, tasks=4).timelines[-1].cycles
-            for task in (-1, 5, 1.5, "2"):
-                with pytest.raises(ratel.InputError, match=r"no task of the session"):
-                    session.run(task=task)
-            with pytest.raises(ratel.InputError, match="task 1 is one, and the inputs are batches of 2"):
-                session.run({"x": np.ones((2, 4), np.int8)}, task=1)
-            assert session.run({"x": given}, task=4).outputs["y"].shape == (4,)
+    program = ratel.assemble(TASK_BY_TASK)
+    whole = ratel.run(program, threads=threads, check=False)
+    with ratel.Session(program, threads=threads, check=False) as session:
+        found = [session.run(task=k) for k in range(5)]
+        assert [run.outputs["y"].tolist() for run in found] == whole.outputs["y"].tolist()
+        given = np.array([1, 1, 1, 1], np.int8)
+        again = session.run({"x": given}, task=3)
+        assert again.outputs["y"].shape == (4,) and not again.checks and again.summary()["tasks"] == 1
+        assert again.cycles == ratel.time(program, tasks=4).timelines[-1].cycles
+        for task in (-1, 5, 1.5, "2"):
+            with pytest.raises(ratel.InputError, match=r"no task of the session"):
+                session.run(task=task)
+        with pytest.raises(ratel.InputError, match="task 1 is one, and the inputs are batches of 2"):
+            session.run({"x": np.ones((2, 4), np.int8)}, task=1)
+        assert session.run({"x": given}, task=4).outputs["y"].shape == (4,)
