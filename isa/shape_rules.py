@@ -136,8 +136,9 @@ def float_products(view: View) -> Iterator[Diagnostic[str]]:
         yield Diagnostic("type", "w", "`w` is compressed", "only integers multiply from there: store it dense")
     else:
         for name in ("x_zero", "w_zero"):
-            if view.ints(name)[0]:
-                yield Diagnostic("type", name, f"`{name}` is given, but x is a float", "leave it out")
+            if zero := view.ints(name)[0]:
+                help = "zero points go with integers alone: store w so that 0 stands for 0"
+                yield Diagnostic("type", name, f"`{name}` is {zero}, but x is a float", help)
         yield from chain(view)
 
 

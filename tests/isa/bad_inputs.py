@@ -7,7 +7,7 @@ varied by loops; the rules of shapes and of the chain are written out.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from isa.dtypes import BF16, DTYPES, F32, I8, I16, I32, U8
+from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
 from isa.row import ALL_ENGINES, Row
@@ -284,6 +284,32 @@ def factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
         Bad({"x_zero": 128}, "x_zero", "range", "`x_zero` is 128", "i8 holds a whole number from -128 to 127"),
         Bad({"w": replace(w, dtype=U8), "w_zero": -1}, "w_zero", "range", "`w_zero` is -1"),
         Bad({"out": replace(out, dtype=BF16), "out_zero": 1}, "out_zero", "chain", "a result of type bf16 has no zero"),
+        *float_factors(x, w, out),
+    ]
+
+
+def float_factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
+    """Return what is wrong where floats are multiplied."""
+    # Of 16 bits, so in places of their own.
+    floats = {"x": replace(x, address=2048, dtype=F16), "w": replace(w, address=8192, dtype=F16)}
+    of_i8 = {**floats, "w": w}
+    together = "floats multiply with floats of their type, or with an i8 w: store x as f16 or bf16, and w alike"
+    return [
+        Bad({**floats, "w": replace(floats["w"], dtype=BF16)}, "w", "type", "x has type f16 but w bf16", together),
+        Bad({**floats, "w": replace(w, dtype=U8)}, "w", "type", "x has type f16 but w u8", together),
+        Bad({**floats, "x": x}, "w", "type", "x has type i8 but w f16", together),
+        Bad(
+            {**floats, "out": replace(out, dtype=I32)},
+            "out",
+            "type",
+            "a result of type i32 is the accumulator itself, but that of floats is a float",
+        ),
+        Bad(
+            {**floats, "bias": cb(1, I32)}, "bias", "type", "`bias` has type i32", "expected f32: it is added to floats"
+        ),
+        Bad({"bias": cb(1, F32)}, "bias", "type", "`bias` has type f32"),
+        Bad({**of_i8, "w": replace(w, stored=-(-w.elements // 8))}, "w", "type", "`w` is compressed"),
+        Bad({**of_i8, "w_zero": 3}, "w_zero", "type", "`w_zero` is 3, but x is a float"),
     ]
 
 
