@@ -15,7 +15,7 @@ from emulator.jit.compile import hot, hot_and_inner, inner
 from emulator.jit.intrinsics import fused, viewed, whole
 from emulator.kernels.chain import Chain, open_chain, run_chain
 from emulator.kernels.elements import BIAS, PRODUCT_CHAIN, W
-from emulator.kernels.microkernel import HALF_BYTES
+from emulator.kernels.microkernel import HALF_BYTES, multiply_floats
 from emulator.kernels.numbers import (
     F16_CODE,
     FP32_FRACTION,
@@ -37,6 +37,8 @@ from emulator.plan.row import ABSENT, Call, Field, attribute_slot
 
 DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
 NO_ZERO, ONE = whole(0), whole(1)
+# Rows of a product up to which w is not packed, where that is for this product alone.
+FEW_ROWS = 4
 
 
 @inner
@@ -173,6 +175,48 @@ def open_float_panels(arena: Bytes, row: Row, room: Bytes, at: int, k: int, grou
                 bias = biases[(row[BIAS + Field.ADDRESS] >> 2) + (g * of_group + o) * step]
             sums[g * slots + o] = bias
     return Panels(room, at, k, k, float_panel_bytes(k), base)
+
+
+@inner
+def reads_directly(row: Row) -> bool:
+    """Return whether a product of few rows reads w where it lies: lines of columns, which are read once or twice."""
+    same = row[W + Field.DTYPE] == row[X + Field.DTYPE]
+    return same and not row[Matmul.TRANSPOSE_W] and row[OUT + Field.SHAPE + 2] <= FEW_ROWS
+
+
+@inner
+def multiply_directly(
+    arena: Bytes,
+    row: Row,
+    lines: Bytes,
+    count: int,
+    panels: Panels,
+    start: int,
+    columns: int,
+    acc: Integers,
+    width: int,
+) -> None:
+    """Set acc to the products of lines of x with the matrix that begins `start` elements behind the first of w.
+
+    Its last columns, which are fewer than a panel has, are packed as one.
+    """
+    stride, step, of_f16 = apart(panels.k * STEP), step_of(row, W, 2), row[X + Field.DTYPE] == F16_CODE
+    left = columns % COLUMNS
+    for o in range(0, columns - left, COLUMNS):
+        if is_ended(arena, row):
+            return
+        at = row[W + Field.ADDRESS] + HALF_BYTES * (start + o)
+        multiply_floats(
+            lines, stride, count, arena, at, panels.k, panels.base, acc, o, o, width, of_f16, HALF_BYTES * step
+        )
+    if left > 0:
+        o, halves = columns - left, viewed(panels.room, np.uint16)
+        for i in range(panels.k):
+            pack_halves(arena, row, start + o + i * step, halves, i * COLUMNS, ONE, left)
+        multiply_floats(
+            lines, stride, count, panels.room, NO_ZERO, panels.k, panels.base, acc, o, o, width, of_f16,
+            HALF_BYTES * COLUMNS,
+        )  # fmt: skip
 
 
 @inner

@@ -153,6 +153,7 @@ def tile_of(
     add: Callable[[Any, Any, Any, Any], Any],
     load_w: Callable[[Any, Any, int], Any] = load_steps,
     size: int = STEP,
+    is_strided: bool = False,
 ) -> Any:
     """Return a function of compiled code: a tile of so many lines, with vectors of so many sums.
 
@@ -162,55 +163,64 @@ def tile_of(
     vectors = range(COLUMNS // lanes)
     bytes_of_sums = lanes * sums.width // 8
 
+    place = types.int64
+
+    def typed(x: Any, w: Any, base: Any, acc: Any, *more: Any) -> Any:
+        return types.void(x, place, place, w, place, place, base, place, acc, place, place, *more), generate
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x_line, panel, start, row = (
+            pointer(context, builder, signature.args[k], arguments[k], arguments[at])
+            for k, at in ((0, 1), (3, 4), (6, 7), (8, 9))
+        )
+        stride, steps, across = arguments[2], arguments[5], arguments[10]
+        apart = arguments[11] if is_strided else number(size * COLUMNS)
+        first = [load(builder, builder.gep(start, [number(v * bytes_of_sums)]), kind) for v in vectors]
+        before, loop, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("done")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        step = builder.phi(i64)
+        acc = [[builder.phi(kind) for _ in vectors] for _ in range(rows)]
+        line = builder.gep(panel, [builder.mul(step, apart)])
+        w = [load_w(builder, builder.gep(line, [number(v * size * lanes)]), lanes) for v in vectors]
+        # Stepping from line to line takes one register, where a pointer for each would take them all.
+        line = builder.gep(x_line, [builder.mul(step, number(STEP))])
+        new = []
+        for r in range(rows):
+            x = repeated(builder, load(builder, line, i32), lanes)
+            new.append([add(builder, acc[r][v], x, w[v]) for v in vectors])
+            line = builder.gep(line, [stride])
+        following = builder.add(step, number(1))
+        step.add_incoming(number(0), before)
+        step.add_incoming(following, loop)
+        for r in range(rows):
+            for v in vectors:
+                acc[r][v].add_incoming(first[v], before)
+                acc[r][v].add_incoming(new[r][v], loop)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+
+        builder.position_at_end(done)
+        for r in range(rows):
+            for v in vectors:
+                store(builder, new[r][v], builder.gep(row, [number(v * bytes_of_sums)]))
+            row = builder.gep(row, [across])
+        return context.get_dummy_value()
+
     @intrinsic
     def tile(_: Any, x: Any, x_at: Any, stride: Any, w: Any, w_at: Any, steps: Any, base: Any, base_at: Any, acc: Any, acc_at: Any, across: Any) -> Any:  # noqa: E501 # fmt: skip
         """Multiply lines of x, `stride` bytes apart, by a panel, into rows of acc, `across` bytes apart.
 
         Each array comes with the byte where its part begins.
         """
-        place = types.int64
+        return typed(x, w, base, acc)
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            x_line, panel, start, row = (
-                pointer(context, builder, signature.args[k], arguments[k], arguments[at])
-                for k, at in ((0, 1), (3, 4), (6, 7), (8, 9))
-            )
-            stride, steps, across = arguments[2], arguments[5], arguments[10]
-            first = [load(builder, builder.gep(start, [number(v * bytes_of_sums)]), kind) for v in vectors]
-            before, loop, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("done")
-            builder.branch(loop)
+    @intrinsic
+    def strided_tile(_: Any, x: Any, x_at: Any, stride: Any, w: Any, w_at: Any, steps: Any, base: Any, base_at: Any, acc: Any, acc_at: Any, across: Any, apart: Any) -> Any:  # noqa: E501 # fmt: skip
+        """The same by a panel whose lines are `apart` bytes from each other."""
+        return typed(x, w, base, acc, place)
 
-            builder.position_at_end(loop)
-            step = builder.phi(i64)
-            acc = [[builder.phi(kind) for _ in vectors] for _ in range(rows)]
-            line = builder.gep(panel, [builder.mul(step, number(size * COLUMNS))])
-            w = [load_w(builder, builder.gep(line, [number(v * size * lanes)]), lanes) for v in vectors]
-            # Stepping from line to line takes one register, where a pointer for each would take them all.
-            line = builder.gep(x_line, [builder.mul(step, number(STEP))])
-            new = []
-            for r in range(rows):
-                x = repeated(builder, load(builder, line, i32), lanes)
-                new.append([add(builder, acc[r][v], x, w[v]) for v in vectors])
-                line = builder.gep(line, [stride])
-            following = builder.add(step, number(1))
-            step.add_incoming(number(0), before)
-            step.add_incoming(following, loop)
-            for r in range(rows):
-                for v in vectors:
-                    acc[r][v].add_incoming(first[v], before)
-                    acc[r][v].add_incoming(new[r][v], loop)
-            builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
-
-            builder.position_at_end(done)
-            for r in range(rows):
-                for v in vectors:
-                    store(builder, new[r][v], builder.gep(row, [number(v * bytes_of_sums)]))
-                row = builder.gep(row, [across])
-            return context.get_dummy_value()
-
-        return types.void(x, place, place, w, place, place, base, place, acc, place, place), generate
-
-    return tile
+    return strided_tile if is_strided else tile
 
 
 whole_tile, half_tile, two_lines, one_line = (
@@ -220,7 +230,7 @@ whole_tile, half_tile, two_lines, one_line = (
 HALF_BYTES = 2
 _load_f16 = load_f16 if FORM == "portable" else load_f16_by_instruction
 (f16_tile, two_f16_lines, one_f16_line), (bf16_tile, two_bf16_lines, one_bf16_line) = (
-    [tile_of(int(rows), TILE.lanes, i32, multiply_add_floats, load_w, HALF_BYTES) for rows in (ROWS, 2, 1)]
+    [tile_of(int(rows), TILE.lanes, i32, multiply_add_floats, load_w, HALF_BYTES, True) for rows in (ROWS, 2, 1)]
     for load_w in (_load_f16, load_bf16)
 )
 wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_add_wide) for rows in (WIDE_ROWS, 1))
@@ -338,32 +348,43 @@ def multiply(
 @inner
 def multiply_floats(
     x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, acc: Integers,
-    slot: int, column: int, width: int, of_f16: bool,
+    slot: int, column: int, width: int, of_f16: bool, apart: int,
 ) -> None:  # fmt: skip
-    """The same of float32 and a panel of f16, or of bf16: each product is added to the sum before in one operation."""
+    """The same of float32 and a panel of f16, or of bf16, whose lines are `apart` bytes from each other.
+
+    Each product is added to the sum before in one operation.
+    """
     across = 4 * width
     assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size
-    assert w_at + steps * HALF_BYTES * COLUMNS <= w.size
+    assert apart >= 0 and w_at >= 0 and w_at + (steps - 1) * apart + HALF_BYTES * COLUMNS <= w.size
     assert 4 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= acc.size
     r = 0
     if of_f16:
         while r + ROWS <= count:
-            f16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+            f16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart)
             r += ROWS
         while r + 2 <= count:
-            two_f16_lines(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+            two_f16_lines(
+                x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
+            )
             r += 2
         if r < count:
-            one_f16_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+            one_f16_line(
+                x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
+            )
         return
     while r + ROWS <= count:
-        bf16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        bf16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart)
         r += ROWS
     while r + 2 <= count:
-        two_bf16_lines(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        two_bf16_lines(
+            x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
+        )
         r += 2
     if r < count:
-        one_bf16_line(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across)
+        one_bf16_line(
+            x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
+        )
 
 
 @inner

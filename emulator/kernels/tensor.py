@@ -16,14 +16,16 @@ from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
 from emulator.kernels.floats import (
     float_panel_bytes,
     float_panels_bytes,
+    multiply_directly,
     open_float_panels,
     pack_float_filters,
     pack_float_lines,
     pack_float_patches,
     pack_float_right,
+    reads_directly,
     run_float_chain,
 )
-from emulator.kernels.microkernel import multiply, multiply_floats, multiply_wide
+from emulator.kernels.microkernel import HALF_BYTES, multiply, multiply_floats, multiply_wide
 from emulator.kernels.numbers import F16_CODE, I16_CODE, address, i64, is_floating, padded
 from emulator.kernels.packing import (
     ONE,
@@ -175,8 +177,9 @@ def multiply_panels(
         if floats is not None:
             of_f16 = row[X + Field.DTYPE] == F16_CODE
             multiply_floats(
-                lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, of_f16
-            )
+                lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, of_f16,
+                HALF_BYTES * COLUMNS,
+            )  # fmt: skip
         elif sums.size > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
         else:
@@ -270,13 +273,15 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
     chain = open_chain(arena, row, PRODUCT_CHAIN, MATMUL_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, wide)
     packed, at = arena, row[Call.PACKED_W]
+    direct = floats is not None and at == 0 and reads_directly(row)
     if at == 0:
         if floats is None:
             packed = room(arena, row, used, packed_bytes(columns, k, ONE, wide))
             pack_right(arena, row, ZERO, packed, at)
         else:
-            packed = room(arena, row, used, float_panels_bytes(columns, k, ONE))
-            pack_float_right(arena, row, ZERO, packed, at)
+            packed = room(arena, row, used, float_panels_bytes(COLUMNS if direct else columns, k, ONE))
+            if not direct:
+                pack_float_right(arena, row, ZERO, packed, at)
     if floats is None:
         panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
     else:
@@ -292,7 +297,7 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
             if floats is None:
                 pack_right(arena, row, start, packed, at)
                 panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
-            else:
+            elif not direct:
                 pack_float_right(arena, row, start, packed, at)
             held = start
         start = row_start(row, X, batch * rows) + first * line_step
@@ -301,7 +306,10 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
             pack_lines(x, x.first + start, line_step, k_step, count, k, lines)
         else:
             pack_float_lines(arena, row, start, line_step, k_step, count, k, lines)
-        multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width, floats)
+        if direct:
+            multiply_directly(arena, row, lines, count, panels, held, columns, acc, width)
+        else:
+            multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width, floats)
         if w_zero != 0:
             take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
         if floats is None:

