@@ -114,6 +114,7 @@ assert (again.outputs["z"] == 127).all() and (again.outputs["y"] == found.output
 """
 
 
+@pytest.mark.slow
 def test_a_short_program_compiles_neither_schedule_nor_stages(tmp_path: Path) -> None:
     """Until a chain turns out to need its stages: then they are compiled in the middle of the run."""
     done = subprocess.run(
