@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import I8, I16, I32
+from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
 from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
@@ -220,6 +220,21 @@ def not_beside_fixed(name: str, value: object) -> bool:
     return name != "ew3_op" and (name in CHAIN or name in ("sf", "ew2_op")) and (name, value) not in BESIDE_FIXED
 
 
+# Types of x and of w that say that floats are multiplied, and the bias of those; what says that integers are.
+OF_FLOATS = {*product(("x", "w"), (F16, BF16)), ("bias", F32)}
+OF_INTEGERS = {("bias", I32), ("out", I32), ("x_zero", "set"), ("w_zero", "set"), *product("x", (I8, U8, I16))}
+OF_INTEGERS |= {("w", U8), ("w", I16), *FIXED}
+
+
+def excluded_in_products(first: Feature, second: Feature) -> bool:
+    """Whether no valid product shows both: of floats, and of integers; of floats of two types."""
+    for feature, other in ((first, second), (second, first)):
+        if feature in OF_FLOATS and other in OF_INTEGERS:
+            return True
+    types = {first, second} & OF_FLOATS - {("bias", F32)}
+    return len(types) == 2 and len({dtype for _, dtype in types}) == 2
+
+
 def excluded_in_pooling(row: Row, first: Feature, second: Feature) -> bool:
     """Whether no valid instruction of the pooling engine's rows with words shows both."""
     for (name, value), (other, what) in ((first, second), (second, first)):
@@ -264,6 +279,8 @@ def wanted_pairs(row: Row) -> set[frozenset[Feature]]:
     if row.mnemonic != "eltwise":
         # Products of 16 bits have sums of 64.
         pairs = {pair for pair in pairs if not (set(pair) & FIXED and set(pair) & {("x", I16), ("w", I16)})}
+    if "w" in [spec.name for spec in row.operands]:
+        pairs = {pair for pair in pairs if not excluded_in_products(*pair)}
     return {frozenset(pair) for pair in pairs} | {frozenset((feature,)) for kind in every.values() for feature in kind}
 
 
