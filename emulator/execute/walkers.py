@@ -239,6 +239,7 @@ class Walkers:
         packed = {user for weight in constants.weights for user in weight.users}
         kernels = self._with_stripes(kernels, rows, packed, on_compile)
         self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)
+        self._rows = rows
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
         walkers = threads if self._code[:, Decoded.BY_ALL].any() else 1
         self.walkers = [_Walker(number, walkers, walk.loaded, plan, given) for number in range(walkers)]
@@ -326,14 +327,14 @@ class Walkers:
         """Compile the stages of chains, and have them where they were missed."""
         compile_all([BY_STAGES], self._on_compile)
         self._meeting.fill(0)
-        for walker in self.walkers:
-            link(walker.rows)
+        for rows in (self._rows, *(walker.rows for walker in self.walkers)):
+            link(rows)
 
     def given_rows(self) -> np.ndarray:
-        """Return the rows of all cores, as kernels take them, whatever these compute."""
+        """Return the rows of all cores, as kernels take them, whatever these compute: of all counters 0, and unshared."""
         if not CHAINS.keys().isdisjoint(self._plan.opcodes):
             self._fetch_stages()
-        return self.walkers[0].rows.copy()
+        return self._rows.copy()
 
     def go(self, budget: int, passing: bool, apart: bool = False) -> int:
         """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed.
