@@ -254,7 +254,7 @@ class Walkers:
         on_compile: Callable[[str], None] | None,
     ) -> np.ndarray:
         """Have instructions with too wide a result computed in stripes; return the kernels, with the one that does."""
-        any_ = False
+        jobs = set()
         for part, start in zip(self._plan.cores, self._starts, strict=True):
             for k, instruction in enumerate(part.core.code):
                 width = stripe(instruction, (part.number, k) in packed)
@@ -262,10 +262,12 @@ class Walkers:
                     row, code = rows[start + k], self._code[start + k]
                     row[[Call.STRIPE, Call.CUT, Call.INNER]] = width, cuts(instruction), kernels[code[Decoded.KIND]]
                     code[Decoded.KIND] = len(kernels)
-                    any_ = True
-        if not any_:
+                    # Of a chain that lacks its stages some stripes, which may be in place, would have been written.
+                    jobs |= {STRIPES, BY_STAGES} if instruction.opcode in CHAINS else {STRIPES}
+        if not jobs:
             return kernels
-        compile_all([STRIPES], on_compile)
+        compile_all(jobs, on_compile)
+        link(rows)
         return np.append(kernels, addresses_of([in_stripes]))
 
     def close(self) -> None:
@@ -331,7 +333,7 @@ class Walkers:
             link(rows)
 
     def given_rows(self) -> np.ndarray:
-        """Return the rows of all cores, as kernels take them, whatever these compute: of all counters 0, and unshared."""
+        """Return the rows of all cores, as kernels take them, whatever these compute: with counters 0, and unshared."""
         if not CHAINS.keys().isdisjoint(self._plan.opcodes):
             self._fetch_stages()
         return self._rows.copy()
