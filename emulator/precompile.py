@@ -3,9 +3,9 @@
 numba compiles one function at a time in a process, and the cache on disk is one for all processes. What the second does
 get done the first compiles itself, so nothing depends on it: without this file a run compiles what it misses, alone.
 
-Each process has about as much to do, the largest first. Nothing waits for anything but at the end: kernels ask for the
-chain by a name. What kernels have in common besides the first process compiles before all else, and the second finds it
-in the cache.
+Each process has about as much to do, the largest first. Nothing waits for anything but at the end: kernels call the
+chain by its addresses. What kernels have in common besides the first process compiles before all else, and the second
+finds it in the cache.
 """
 
 import os

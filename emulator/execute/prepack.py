@@ -125,8 +125,10 @@ def pack_chains(plan: Plan, chains: Iterable[ConstantChain], arena: np.ndarray, 
             line[:] = neutral
             if fields[Field.ADDRESS] != ABSENT:
                 first = int(fields[Field.ADDRESS]) // 4
-                held = floats[first : first + int(fields[Field.SHAPE + 3])].astype(np.float64)
-                held = round_to(held, plan.chip.formats["te"]).astype(np.float32)
+                # Bytes that nothing has written may be any NaN.
+                with np.errstate(invalid="ignore"):
+                    held = floats[first : first + int(fields[Field.SHAPE + 3])].astype(np.float64)
+                    held = round_to(held, plan.chip.formats["te"]).astype(np.float32)
                 line.reshape(-1, len(held) if len(held) > 1 else 1)[:] = held
         sizes = np.abs(values)
         if np.all((sizes == 0) | ((sizes >= LEAST_MODERATE) & (sizes <= MOST_MODERATE))):

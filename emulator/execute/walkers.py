@@ -239,6 +239,7 @@ class Walkers:
         packed = {user for weight in constants.weights for user in weight.users}
         kernels = self._with_stripes(kernels, rows, packed, on_compile)
         self._meeting = np.zeros(SPIN_BARRIER_WORDS, np.int64)
+        self._rows = rows
         given = _Given(kernels, arena, rows, self._code, terms, self._watches, self._known, users, self._meeting)
         walkers = threads if self._code[:, Decoded.BY_ALL].any() else 1
         self.walkers = [_Walker(number, walkers, walk.loaded, plan, given) for number in range(walkers)]
@@ -253,7 +254,7 @@ class Walkers:
         on_compile: Callable[[str], None] | None,
     ) -> np.ndarray:
         """Have instructions with too wide a result computed in stripes; return the kernels, with the one that does."""
-        any_ = False
+        jobs = set()
         for part, start in zip(self._plan.cores, self._starts, strict=True):
             for k, instruction in enumerate(part.core.code):
                 width = stripe(instruction, (part.number, k) in packed)
@@ -261,10 +262,12 @@ class Walkers:
                     row, code = rows[start + k], self._code[start + k]
                     row[[Call.STRIPE, Call.CUT, Call.INNER]] = width, cuts(instruction), kernels[code[Decoded.KIND]]
                     code[Decoded.KIND] = len(kernels)
-                    any_ = True
-        if not any_:
+                    # Of a chain that lacks its stages some stripes, which may be in place, would have been written.
+                    jobs |= {STRIPES, BY_STAGES} if instruction.opcode in CHAINS else {STRIPES}
+        if not jobs:
             return kernels
-        compile_all([STRIPES], on_compile)
+        compile_all(jobs, on_compile)
+        link(rows)
         return np.append(kernels, addresses_of([in_stripes]))
 
     def close(self) -> None:
@@ -326,14 +329,14 @@ class Walkers:
         """Compile the stages of chains, and have them where they were missed."""
         compile_all([BY_STAGES], self._on_compile)
         self._meeting.fill(0)
-        for walker in self.walkers:
-            link(walker.rows)
+        for rows in (self._rows, *(walker.rows for walker in self.walkers)):
+            link(rows)
 
     def given_rows(self) -> np.ndarray:
-        """Return the rows of all cores, as kernels take them, whatever these compute."""
+        """Return the rows of all cores, as kernels take them, whatever these compute: with counters 0, and unshared."""
         if not CHAINS.keys().isdisjoint(self._plan.opcodes):
             self._fetch_stages()
-        return self.walkers[0].rows.copy()
+        return self._rows.copy()
 
     def go(self, budget: int, passing: bool, apart: bool = False) -> int:
         """Let all walkers use up a budget and return why they stopped; raise Trap where one has failed.

@@ -6,8 +6,8 @@ makes machine code of inner functions too, reads all code again as it loads, and
 Other files hold on to numba too, whatever its version: compile.py wraps `dispatcher.compile`, and asks for compiled
 results and their addresses; cache.py sets its folder, knows how it names files, and listens for its events;
 later.py reads its version; intrinsics.py, atomics.py, operations.py, and of the kernels microkernel.py and
-requantise.py are written for its extension interface, `call_kernel` and the entries of objects.py for its call
-convention.
+requantise.py are written for its extension interface, `call_kernel`, `call_by_address` and the entries of objects.py
+for its call convention.
 """
 
 import sys

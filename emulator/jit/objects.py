@@ -47,7 +47,7 @@ _CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class Code(NamedTuple):
-    """The machine code of a function and of its entry; of the first, its name in there, and what it asks for."""
+    """The machine code of a function and of its entry; of the first, its name in there, and its RUNTIMES."""
 
     name: str
     asks: tuple[str, ...]
@@ -112,9 +112,8 @@ def _exception(status: int, information: int) -> BaseException:
 
 def load(code: Code) -> Entry:
     """Load machine code."""
-    for name in code.asks:
-        if name in RUNTIMES:
-            _symbols(name)
+    for prefix in code.asks:
+        _symbols(prefix)
     address, engine = _loaded(code.function, code.name)
     return with_entry(address, code.entry, engine)
 

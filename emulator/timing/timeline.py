@@ -86,13 +86,18 @@ JOBS = (
 )
 
 
+# How many have been.
 _as_python = 0
 
 
-def is_short(plan: Plan, most: int = MOST_AS_PYTHON) -> bool:
-    """Return whether a task of a plan executes at most so many instructions and iterations."""
-    cores = [part.core for part in plan.cores]
-    return sum(map(iterations_of, cores)) + sum(core.executions for core in cores) <= most
+def is_short(plan: Plan) -> bool:
+    """Return whether a task of a plan is scheduled as Python where nothing was before."""
+    return _scheduled(plan) <= MOST_AS_PYTHON
+
+
+def _scheduled(plan: Plan) -> int:
+    """Return how many instructions and iterations a task of a plan executes."""
+    return sum(iterations_of(part.core) + part.core.executions for part in plan.cores)
 
 
 @contextmanager
@@ -100,8 +105,9 @@ def _computed(plan: Plan, on_compile: Callable[[str], None] | None = None) -> It
     """Have a task of a plan scheduled by what is compiled, or as Python where that is not there and it is short."""
     global _as_python
     loaded = all(job.function.entry for job in JOBS)
-    if not loaded and is_short(plan, MOST_AS_PYTHON - _as_python) and not all(job.is_kept for job in JOBS):
-        _as_python += sum(part.core.executions for part in plan.cores)
+    total = 0 if loaded else _scheduled(plan)
+    if not loaded and _as_python + total <= MOST_AS_PYTHON and not all(job.is_kept for job in JOBS):
+        _as_python += total
         with as_python():
             yield
         return

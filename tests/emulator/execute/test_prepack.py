@@ -83,3 +83,12 @@ def test_constants_of_chains_are_looked_at_once(chip: str, threads: int) -> None
         outputs = session.run({"x": np.full((4, 8), 2, np.int8)}).outputs
     # 48 in each accumulator; 14.4 and 4.32 round to the nearest in either format.
     assert [outputs[name][0].tolist() for name in "abcd"] == [[24, 12, -14], [12, 3, 4], [0, 0, 0], [127, 127, 127]]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_constants_may_be_noise() -> None:
+    """Of so many numbers some are a NaN that NumPy warns of as it converts it."""
+    text = ".input x i8[1, 4096]\n.local c f32[4096] in cb\n.output y i8[1, 4096]\neltwise y, x, ew1_scale=c\nend"
+    plan, x = load(assemble(text), EDGE), np.ones((1, 4096), np.int8)
+    noise = [execute(plan, {"x": x}, poison=seed).outputs["y"] for seed in (1, 2)]
+    assert (noise[0] != noise[1]).any()

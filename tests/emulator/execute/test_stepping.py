@@ -99,6 +99,28 @@ def test_what_is_stepped_counts(plan: Plan, observers: list[Observer]) -> None:
     assert {total for _, total in reports} == {5} and {done for done, _ in reports} <= {1, 2, 3, 4, 5}
 
 
+LINES = """.chip edge
+.input x i8[2, 64, 64]
+.output y i8[2, 64, 64]
+loop i, 2
+    eltwise y[i], x[i], relu
+brnz i
+end
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_walkers_left_is_not_gone_on_with(threads: int) -> None:
+    """Rows of a walker have the addresses of its last iteration, and say which share of an instruction is its own."""
+    plan = load(ratel.assemble(LINES), load_chip("edge"), 1)
+    x = np.random.default_rng(1).integers(-128, 128, (2, 64, 64), np.int8)
+    order = [Place(0, 1, FIRST), Place(0, 1, SECOND)]
+    with Session(plan, threads=threads) as session:
+        for runner in (session.walkers, stepping(session, order)):
+            session.memory.fill(0)
+            np.testing.assert_array_equal(session.run({"x": x}, runner=runner).outputs["y"], np.maximum(x, 0))
+
+
 class Interrupter(Observer):
     """Interrupts where the loop's second iteration would begin."""
 

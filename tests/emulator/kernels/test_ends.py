@@ -3,16 +3,21 @@
 import numpy as np
 import pytest
 
+from emulator.execute.session import execute
 from emulator.jit.compile import KERNEL
 from emulator.jit.jobs import addresses_of, compile_all
+from emulator.kernels.chain import by_stages
 from emulator.kernels.stripes import in_stripes
-from emulator.kernels.table import KERNELS, kernel_jobs
+from emulator.kernels.table import BY_STAGES, KERNELS, kernel_jobs
+from emulator.plan.load import load
 from emulator.plan.row import Call
 from emulator.plan.scratch import MOST_SCRATCH, cuts, scratch_bytes, stripe, width_of
+from isa.chip import load_chip
 from isa.dtypes import F32, I8
 from isa.instruction import Instruction, build
 from isa.operand import MEMORIES, dense
 from isa.table import MNEMONICS, TABLE
+from ratel import assemble
 from tests.emulator.kernels.linked import linked_row
 from tests.isa.bad_inputs import GOOD
 
@@ -84,3 +89,30 @@ def test_scratch_does_not_grow_with_the_columns() -> None:
         assert scratch_bytes(instruction, False, wide) > 10 * MOST_SCRATCH
     narrow = build("eltwise", out=lm(4096, 4096), x=lm(4096, 4096), ew1_scale=dense("cb", 0, F32, (1,)))
     assert stripe(narrow, packed=False) == 4096
+
+
+IN_PLACE = """.chip zhenwu810e
+.input x i8[1, 9000]
+.input w i8[9000, 4096]
+.input y i8[1, 4096]
+.input given f32[4096]
+.local scale f32[4096] in cb
+.output z i8[1, 4096]
+copy scale, given
+matmul y, x, w, add=y, ew1_scale=scale
+copy z, y
+end
+"""
+
+
+def test_stripes_are_not_begun_without_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place the first would be added twice, were the last one to find that it needs what is not compiled."""
+    compile_all([BY_STAGES])
+    monkeypatch.setattr(by_stages, "entry", None)
+    monkeypatch.setattr(by_stages, "code", lambda types: None)
+    plan = load(assemble(IN_PLACE), load_chip("zhenwu810e"))
+    x, w, y = np.eye(1, 9000, dtype=np.int8), np.ones((9000, 4096), np.int8), np.full((1, 4096), 10, np.int8)
+    scale = np.ones(4096, np.float32)
+    scale[-1] = 1e-30
+    z = execute(plan, {"x": x, "w": w, "y": y, "given": scale}).outputs["z"]
+    assert (z[0, :-1] == 11).all() and z[0, -1] == 10
