@@ -65,7 +65,7 @@ assert named and not again
 LOOPED = "loop i, 5000\n{}\nbrnz i\nend"
 
 
-@pytest.mark.parametrize("processors", [1, 2])
+@pytest.mark.parametrize("processors", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_first_run_compiles_everything(tmp_path: Path, processors: int) -> None:
     """With a second process, what was compiled ahead is what kernels ask for; a second run compiles nothing."""
     if processors == 1:
