@@ -34,7 +34,7 @@ def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None
             "ask for fewer, or for another chip: `ratel chips` shows how many each has",
         )
     graph = read(model, options.shapes)
-    divided, refused = _divided(graph)
+    divided, refused = _divided(graph, on)
     if refused and not options.host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())
         nodes = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
@@ -48,16 +48,16 @@ def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None
     return Compiled(graph, on, tuple(parts), refused, options.images)
 
 
-def _divided(graph: Graph) -> tuple[list[tuple[regions.Region, Plan | None]], dict[Node, str]]:
+def _divided(graph: Graph, chip: Chip) -> tuple[list[tuple[regions.Region, Plan | None]], dict[Node, str]]:
     """Return the parts of a network, what the chip does for its own, and why nodes are the host's.
 
     What a host's node reads has to be made, if it was passed over by a table; a node that cannot make it is the host's
     too, and so on.
     """
-    refused = refusals(graph)
+    refused = refusals(graph, chip)
     while True:
         parts, late = regions.regions(graph, refused), dict[Node, str]()
-        plans = [lowered(part.graph, late) if part.side == regions.CHIP else None for part in parts]
+        plans = [lowered(part.graph, chip, late) if part.side == regions.CHIP else None for part in parts]
         if not late:
             return list(zip(parts, plans)), refused
         refused |= late
@@ -76,16 +76,16 @@ def _part(region: regions.Region, plan: Plan | None, whole: Graph, chip: Chip, o
     return Part(region.side, graph, model=model_of(graph.nodes, given, constants, graph.outputs, whole.opsets))
 
 
-def refusals(graph: Graph) -> dict[Node, str]:
+def refusals(graph: Graph, chip: Chip) -> dict[Node, str]:
     """Return the nodes that no engine of the chip computes, each with the reason."""
     refused: dict[Node, str] = {}
-    _lower(graph, refused)
+    _lower(graph, chip, refused)
     return refused
 
 
-def lowered(graph: Graph, refused: dict[Node, str]) -> Plan | None:
+def lowered(graph: Graph, chip: Chip, refused: dict[Node, str]) -> Plan | None:
     """Return what the chip does for a part of a network; None where it does not compute all of it, which is noted."""
-    low = _lower(graph, refused, with_tables=True)
+    low = _lower(graph, chip, refused, with_tables=True)
     if refused:
         return None
     outputs = {name: _output(low, name) for name in graph.outputs}
@@ -94,9 +94,9 @@ def lowered(graph: Graph, refused: dict[Node, str]) -> Plan | None:
     return Plan(tuple(low.steps), inputs, outputs, low.views, low.inexact)
 
 
-def _lower(graph: Graph, refused: dict[Node, str], with_tables: bool = False) -> Lowering:
+def _lower(graph: Graph, chip: Chip, refused: dict[Node, str], with_tables: bool = False) -> Lowering:
     """Lower all nodes; note those that are refused, whose results are then taken as given."""
-    low = Lowering(graph)
+    low = Lowering(graph, chip)
     by_tables = tables.chosen(graph, found := tables.sources(graph))
     values = tables.filled(graph, by_tables) if with_tables else {}
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
@@ -130,6 +130,7 @@ def _lower(graph: Graph, refused: dict[Node, str], with_tables: bool = False) ->
                 raise Refusal(UNABLE.get(node.op, f"no engine computes {node.op}"))
             else:
                 LOWER[node.op](low, node)
+                low.end()
         except Refusal as refusal:
             refused[node] = str(refusal)
             lost |= {name: why for name in made if (why := _given(low, name))}

@@ -19,7 +19,7 @@ from compiler.graph import Node
 EW2_WORDS = ("add", "sub", "mul", "div", "max", "min")
 # What an operand may have of dimensions.
 MAX_RANK = 4
-BYTES = {"i8": 1, "u8": 1, "i16": 2, "i32": 4, "f32": 4}
+BYTES = {"i8": 1, "u8": 1, "i16": 2, "f16": 2, "i32": 4, "f32": 4}
 
 
 @dataclass(eq=False)

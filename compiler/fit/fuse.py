@@ -278,7 +278,9 @@ def _chained(plan: Plan) -> Plan:
 def _with_stages(uses: _Uses, made: Step, step: Step) -> Step | None:
     """Return a step that does what both do; None where a stage is taken, or something lies in another order."""
     x, reads = step.operands["x"], [view.tensor for view in step.reads()]
-    if uses.is_shared(x.tensor) or reads.count(x.tensor) > 1 or max(_stages(made)) >= min(_stages(step)):
+    # What has no stage stores the same in another type.
+    stages = () if step.operands.keys() == {"out", "x"} and not step.attributes else _stages(step)
+    if uses.is_shared(x.tensor) or reads.count(x.tensor) > 1 or max(_stages(made)) >= min(stages, default=5):
         return None
     # In the place of the step it reads what it read in its own.
     if any(view.tensor.kind == "local" and len(uses.makers.get(view.tensor, ())) > 1 for view in made.reads()):

@@ -22,6 +22,10 @@ from compiler.steps import View
 LEAST, GREATEST = float(np.finfo(f32).min), float(np.finfo(f32).max)
 
 
+# Those of float16 are computed in float32, and rounded once, as onnxruntime does it.
+FLOAT_TYPES = ("float32", "float16")
+
+
 class Error(NamedTuple):
     """How far a result may be from onnxruntime's: by `ulp` units in its last place, or `absolute`, the greater."""
 
@@ -51,13 +55,24 @@ INEXACT: Mapping[str, Error] = {
 
 
 def floats(low: Lowering, node: Node, others: Sequence[str] = ()) -> list[View]:
-    """Return the inputs of a node, all of which have to be float32, or of the other types that are named."""
+    """Return the inputs of a node, all of which have to be floats, or of the other types that are named."""
     views = []
     for name in filter(None, node.inputs):
-        if (dtype := low.value(name).dtype) != np.float32 and dtype.name not in others:
-            raise Refusal(f"it is of {dtype}; element by element the chip computes float32")
+        if (dtype := low.value(name).dtype).name not in (*FLOAT_TYPES, *others):
+            raise Refusal(f"it is of {dtype}; element by element the chip computes float32 and float16")
         views.append(low.view(name))
     return views
+
+
+def near(low: Lowering, node: Node) -> None:
+    """Note how far a node may be from onnxruntime's: where both round to float16, by one step of that at most.
+
+    Half of the least number is added, by which what is below the normal ones may differ more.
+    """
+    error = INEXACT.get(node.op)
+    if error is not None and low.value(node.outputs[0]).dtype == np.float16:
+        error = Error(1, error.absolute + 2.0**-24)
+    low.note(error)
 
 
 def scalar(low: Lowering, value: float) -> View:
@@ -82,7 +97,7 @@ def folded(word: str) -> Callable[[Lowering, Node], None]:
         if not others:
             low.views[node.outputs[0]] = first
             return
-        out = low.result(node, order_of(low, node, first, *others))
+        out = low.computed(node, order_of(low, node, first, *others))
         for k, view in enumerate(others):
             write(low, out, {"x": out if k else first, word: view})
 
@@ -94,8 +109,8 @@ def mapped(**chain: Any) -> Callable[[Lowering, Node], None]:
 
     def lower(low: Lowering, node: Node) -> None:
         (x,) = floats(low, node)
-        write(low, low.result(node, x.order), {"x": x}, **chain)
-        low.note(INEXACT.get(node.op))
+        write(low, low.computed(node, x.order), {"x": x}, **chain)
+        near(low, node)
 
     return lower
 
@@ -103,7 +118,7 @@ def mapped(**chain: Any) -> Callable[[Lowering, Node], None]:
 def negative(low: Lowering, node: Node) -> None:
     """Neg: x * -1."""
     (x,) = floats(low, node)
-    write(low, low.result(node, x.order), {"x": x}, ew1_scale=low.const(-1))
+    write(low, low.computed(node, x.order), {"x": x}, ew1_scale=low.const(-1))
 
 
 def clip(low: Lowering, node: Node) -> None:
@@ -119,7 +134,7 @@ def clip(low: Lowering, node: Node) -> None:
     if not (above or below):
         low.views[node.outputs[0]] = x
         return
-    out = low.result(node, x.order)
+    out = low.computed(node, x.order)
     if above and below:
         # Of bounds in the wrong order onnxruntime's second one stands.
         write(low, out, {"x": x}, clip=(min(least, greatest), greatest))
@@ -133,7 +148,7 @@ def leaky_relu(low: Lowering, node: Node) -> None:
     """LeakyRelu: x * alpha where x < 0."""
     (x,) = floats(low, node)
     slope = float(f32(node.attributes.get("alpha", 0.01)))
-    write(low, low.result(node, x.order), {"x": x}, leaky_relu=slope)
+    write(low, low.computed(node, x.order), {"x": x}, leaky_relu=slope)
 
 
 def prelu(low: Lowering, node: Node) -> None:
@@ -143,7 +158,7 @@ def prelu(low: Lowering, node: Node) -> None:
     """
     x, slope = floats(low, node)
     known = low.constant(node.inputs[1])
-    out = low.result(node, x.order)
+    out = low.computed(node, x.order)
     if known is not None and known.size == 1:
         write(low, out, {"x": x}, leaky_relu=float(known.reshape(-1)[0]))
         return
@@ -162,7 +177,7 @@ def hard_sigmoid(low: Lowering, node: Node) -> None:
     """HardSigmoid: x * alpha, + beta, between 0 and 1."""
     (x,) = floats(low, node)
     alpha, beta = (float(f32(node.attributes.get(*pair))) for pair in (("alpha", 0.2), ("beta", 0.5)))
-    write(low, low.result(node, x.order), {"x": x}, hard_sigmoid=(alpha, beta))
+    write(low, low.computed(node, x.order), {"x": x}, hard_sigmoid=(alpha, beta))
 
 
 def hard_swish(low: Lowering, node: Node) -> None:
@@ -170,15 +185,14 @@ def hard_swish(low: Lowering, node: Node) -> None:
     (x,) = floats(low, node)
     gate = temporary(low, node, x, "gate")
     write(low, gate, {"x": x}, hard_sigmoid=(float(f32(1 / 6)), 0.5))
-    write(low, low.result(node, x.order), {"x": x, "mul": gate})
+    write(low, low.computed(node, x.order), {"x": x, "mul": gate})
 
 
 def power(low: Lowering, node: Node) -> None:
     """Pow by one constant: x * x for 2, (x * x) * x for 3, x for 1; the square root for 1/2, within 1 ulp."""
     exponents = low.known(node, 1, "exponent")
     name = node.inputs[0]
-    if low.value(name).dtype != np.float32:
-        raise Refusal(f"it is of {low.value(name).dtype}; element by element the chip computes float32")
+    floats(low, node.reading(name))
     if exponents.size != 1:
         raise Refusal("it has an exponent for each element")
     exponent, x = float(exponents.reshape(-1)[0]), low.view(name)
@@ -188,10 +202,10 @@ def power(low: Lowering, node: Node) -> None:
     if exponent == 1:
         low.views[node.outputs[0]] = x
         return
-    out = low.result(node, x.order)
+    out = low.computed(node, x.order)
     if exponent == 0.5:
         write(low, out, {"x": x}, sqrt=True)
-        low.note(INEXACT["Pow"])
+        near(low, node)
         return
     write(low, out, {"x": x, "mul": x})
     if exponent == 3:
@@ -205,9 +219,9 @@ def elu(low: Lowering, node: Node) -> None:
     above, below = (temporary(low, node, x, name) for name in ("above", "below"))
     write(low, above, {"x": x}, relu=True)
     write(low, below, {"x": x, "min": scalar(low, 0)}, exp=True)
-    out = low.result(node, x.order)
+    out = low.computed(node, x.order)
     write(low, out, {"x": below, "add": above}, ew1_scale=low.const(alpha), ew1_bias=low.const(-alpha))
-    low.note(INEXACT["Elu"])
+    near(low, node)
 
 
 def erf(low: Lowering, node: Node) -> None:
@@ -224,12 +238,12 @@ def erf(low: Lowering, node: Node) -> None:
     write(low, sign, {"x": x}, ew1_scale=low.const(2.0**100), clip=(-1.0, 1.0))
     write(
         low,
-        low.result(node, x.order),
+        low.computed(node, x.order),
         {"x": made, "mul": sign},
         ew1_scale=low.const(2),
         ew1_bias=low.const(-1),
     )
-    low.note(INEXACT["Erf"])
+    near(low, node)
 
 
 def gelu(low: Lowering, node: Node) -> None:
@@ -243,8 +257,8 @@ def gelu(low: Lowering, node: Node) -> None:
             x = shifted
         _by_tanh(low, node, x)
     else:
-        write(low, low.result(node, x.order), {"x": x, **({"add": bias[0]} if bias else {})}, gelu=True)
-    low.note(INEXACT[node.op])
+        write(low, low.computed(node, x.order), {"x": x, **({"add": bias[0]} if bias else {})}, gelu=True)
+    near(low, node)
 
 
 def _by_tanh(low: Lowering, node: Node, x: View) -> None:
@@ -254,7 +268,7 @@ def _by_tanh(low: Lowering, node: Node, x: View) -> None:
     write(low, inner, {"x": x, "mul": x})
     scale, bias = low.const(twice * 0.044715), low.const(twice)
     write(low, inner, {"x": inner, "mul": x}, ew1_scale=scale, ew1_bias=bias, sigmoid=True)
-    write(low, low.result(node, x.order), {"x": x, "mul": inner})
+    write(low, low.computed(node, x.order), {"x": x, "mul": inner})
 
 
 def quick_gelu(low: Lowering, node: Node) -> None:
@@ -263,8 +277,8 @@ def quick_gelu(low: Lowering, node: Node) -> None:
     gate = temporary(low, node, x, "gate")
     alpha = f32(node.attributes.get("alpha", 1.702))
     write(low, gate, {"x": x}, ew1_scale=low.const(alpha), sigmoid=True)
-    write(low, low.result(node, x.order), {"x": x, "mul": gate})
-    low.note(INEXACT["QuickGelu"])
+    write(low, low.computed(node, x.order), {"x": x, "mul": gate})
+    near(low, node)
 
 
 # By this much, twice, any number that is not 0 becomes at least 1.
@@ -282,7 +296,7 @@ def compared(word: str, negated: bool = False, swapped: bool = False) -> Callabl
         first, second = reversed(node.inputs) if swapped else node.inputs
         _comparable(low, first, second)
         views = {"x": low.view(first), "sub": low.view(second)}
-        out = low.result(node, order_of(low, node, *views.values()))
+        out = low.computed(node, order_of(low, node, *views.values()))
         far = temporary(low, node, out, "far")
         write(low, far, views, **({"leaky_relu": -1.0} if word == "other" else {"relu": True}))
         write(low, far, {"x": far}, ew1_scale=low.const(HUGE), clip=(0.0, 1.0))
@@ -298,14 +312,14 @@ def _comparable(low: Lowering, *names: str) -> None:
     known = [data for name in names if (data := low.constant(name)) is not None]
     if kinds <= {"int32", "int64"} and any(np.abs(data.astype(np.int64)).max() < 2**24 for data in known):
         return
-    if not kinds <= {"float32", "int8", "uint8", "int16", "bool"}:
+    if not kinds <= {*FLOAT_TYPES, "int8", "uint8", "int16", "bool"}:
         raise Refusal(f"it compares {' and '.join(sorted(kinds))}, which floats do not hold to the last bit")
 
 
 def denied(low: Lowering, node: Node) -> None:
     """Not: 1 - x."""
     x = low.view(node.inputs[0])
-    write(low, low.result(node, x.order), {"x": x}, ew1_scale=low.const(-1), ew1_bias=low.const(1))
+    write(low, low.computed(node, x.order), {"x": x}, ew1_scale=low.const(-1), ew1_bias=low.const(1))
 
 
 def both(word: str) -> Callable[[Lowering, Node], None]:
@@ -313,7 +327,7 @@ def both(word: str) -> Callable[[Lowering, Node], None]:
 
     def lower(low: Lowering, node: Node) -> None:
         x, y = (low.view(name) for name in node.inputs)
-        write(low, low.result(node, order_of(low, node, x, y)), {"x": x, word: y})
+        write(low, low.computed(node, order_of(low, node, x, y)), {"x": x, word: y})
 
     return lower
 

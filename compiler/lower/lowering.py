@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Node, Refusal, Value
-from compiler.steps import MAX_RANK, Step, Tensor, View, collapsed, dense, regrouped
+from compiler.steps import MAX_RANK, Step, Tensor, View, collapsed, dense, merged, regrouped
+from isa.chip import Chip
 
 # The chip's types by NumPy's; what the host has as int64 or bool the chip has in fewer bytes.
 DTYPES = {
@@ -20,6 +21,7 @@ DTYPES = {
     "uint8": "u8",
     "int16": "i16",
     "int32": "i32",
+    "float16": "f16",
     "float32": "f32",
     "int64": "i32",
     "bool": "u8",
@@ -35,8 +37,9 @@ RESERVED = frozenset(("task", "none", "inf", "nan"))
 class Lowering:
     """The steps of a part of a network as they are made."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, chip: Chip) -> None:
         self.graph = graph
+        self.chip = chip
         self.users = graph.users()
         self.steps: list[Step] = []
         self.views: dict[str, View] = {}
@@ -50,6 +53,8 @@ class Lowering:
         self.inexact: dict[Node, str] = {}
         # Values that are other values, reshaped in a way that has to move elements: until somebody asks.
         self._postponed: dict[str, tuple[str, tuple[int, ...]]] = {}
+        # Results of float16 that the node at work computes in float32.
+        self._wide: list[tuple[View, View]] = []
 
     # What the graph says.
 
@@ -106,6 +111,17 @@ class Lowering:
         view = self.local(self.dtype(name), self.value(name).shape if shape is None else shape, order, name)
         self.views[name] = view
         return view
+
+    def computed(self, node: Node, order: Sequence[int] | None = None, place: int = 0) -> View:
+        """Return a new result that is computed in float32; where the network has float16, `end` rounds it, once.
+
+        So onnxruntime does it: what it has not in float16 it computes in float32, between two casts.
+        """
+        out = self.result(node, order, place)
+        if out.dtype != "f16":
+            return out
+        self._wide.append((out, self.local("f32", out.shape, order, f"{node.outputs[place]}_wide")))
+        return self._wide[-1][1]
 
     def images_read(self, node: Node) -> View:
         """Return what a node of images reads as [batch, channels, ...], however its operator has them."""
@@ -180,9 +196,10 @@ class Lowering:
 
     def fill(self, out: View, value: Any) -> None:
         """Write one value to all elements; a number that `fill` has not is copied."""
-        if out.dtype != "f32" and not np.iinfo(_numpy(out.dtype)).min <= int(value) <= np.iinfo(_numpy(out.dtype)).max:
+        kind = np.dtype(_numpy(out.dtype))
+        if kind.kind != "f" and not np.iinfo(kind).min <= int(value) <= np.iinfo(kind).max:
             raise Refusal(f"it writes {int(value)}, which {out.dtype} does not hold")
-        if abs(float(value)) <= MOST_FILLED:
+        if abs(float(value)) <= (float(np.finfo(kind).max) if out.dtype == "f16" else MOST_FILLED):
             (out,) = collapsed(out)
             assert out.rank <= MAX_RANK, "what is filled is dense"
             self.emit("fill", out, value=float(value) or None)
@@ -227,6 +244,13 @@ class Lowering:
 
     def begin(self, node: Node) -> None:
         self._node = node
+        self._wide.clear()
+
+    def end(self) -> None:
+        """Round what the node has computed in float32 to the network's float16."""
+        for views in self._wide:
+            out, wide = merged(*views)
+            self.emit("eltwise", out, x=wide)
 
     def note(self, error: object) -> None:
         """Note how far the node's result may be from onnxruntime's; None where it has its bits."""
@@ -258,7 +282,8 @@ def _inner(view: View, k: int) -> View:
 
 
 def _numpy(dtype: str) -> Any:
-    return {"i8": np.int8, "u8": np.uint8, "i16": np.int16, "i32": np.int32, "f32": np.float32}[dtype]
+    kinds: dict[str, Any] = {"i8": np.int8, "u8": np.uint8, "i16": np.int16, "i32": np.int32}
+    return (kinds | {"f16": np.float16, "f32": np.float32})[dtype]
 
 
 def has_channels_last(node: Node) -> bool:

@@ -234,7 +234,7 @@ def cast(low: Lowering, node: Node) -> None:
         low.views[node.outputs[0]] = view
     elif view.dtype in SMALL and to == "i32":
         reduced(low, low.result(node, view.order), view, "sum")
-    elif to == "f32" or (view.dtype in SMALL and (to == "i16" or held == np.bool_)):
+    elif to in ("f32", "f16") or (view.dtype in SMALL and (to == "i16" or held == np.bool_)):
         write(low, low.result(node, view.order), {"x": view})
     elif made.kind in "iu" and held.kind == "f":
         raise Refusal(f"it cuts the fractions of {held} off, which the chip rounds")

@@ -7,7 +7,7 @@ import numpy as np
 
 from compiler.graph import Node, Refusal
 from compiler.lower.elementwise import write
-from compiler.lower.floats import INEXACT, floats
+from compiler.lower.floats import floats, near
 from compiler.lower.lowering import Lowering
 from compiler.lower.quantised import f32, quantised
 from compiler.steps import View
@@ -45,7 +45,7 @@ def rows(low: Lowering, node: Node, name: str, since: int) -> tuple[View, View]:
     order = (*kept, *inner)
     size = prod(x.shape[axis] for axis in inner)
     shape = (x.elements // size, size)
-    out = low.result(node, order).permuted(order).reshaped(shape)
+    out = low.computed(node, order).permuted(order).reshaped(shape)
     assert out is not None, "it lies in this order"
     return low.innermost(low.reshaped(x.permuted(order), shape), 1), out
 
@@ -72,7 +72,7 @@ def softmax(low: Lowering, node: Node) -> None:
     write(low, out, {"x": x, "sub": top}, exp=True)
     low.emit("reduce", total, x=out, sum=True)
     write(low, out, {"x": out, "div": total})
-    low.note(INEXACT["Softmax"])
+    near(low, node)
 
 
 def quantised_softmax(low: Lowering, node: Node) -> None:
@@ -128,7 +128,7 @@ def layer(low: Lowering, node: Node) -> None:
             if name:
                 vector = low.reshaped(low.view(name), (low.value(name).elements,))
                 write(low, out, {"x": out, word: vector})
-    low.note(INEXACT["LayerNormalization"])
+    near(low, node)
 
 
 def _statistic(low: Lowering, node: Node, place: int, count: int) -> View:

@@ -1,4 +1,8 @@
-"""Convolutions and matrix products of integers: q = clamp(rne(f32(acc) * m) + zero), m = f32(f32(xs * ws) / ys)."""
+"""Convolutions and matrix products of integers: q = clamp(rne(f32(acc) * m) + zero), m = f32(f32(xs * ws) / ys).
+
+And matrix products of float16: each sum in binary32, in order, rounded once to float16. onnxruntime adds in an order of
+its own: of k products both are within k * 2^-24 of the sum of |x * w|, as any order is.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -161,6 +165,47 @@ def _second(low: Lowering, node: Node, place: int, zero: int) -> tuple[View, int
     return low.view(name), int(zeros[0])
 
 
+def float_matmul(low: Lowering, node: Node) -> None:
+    """MatMul of float16."""
+    multiplies(low, node, *node.inputs)
+    _matmul(low, node, low.view(node.inputs[0]), low.view(node.inputs[1]))
+    low.note(sum_error(low, node))
+
+
+def float_gemm(low: Lowering, node: Node) -> None:
+    """Gemm of float16: acc * alpha, + c * beta."""
+    multiplies(low, node, *node.inputs[:2])
+    a, b = (
+        low.view(name).permuted((1, 0)) if node.attributes.get(turned) else low.view(name)
+        for name, turned in zip(node.inputs, ("transA", "transB"))
+    )
+    alpha, beta = (f32(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
+    chain: dict[str, Any] = {"ew1_scale": alpha} if alpha != 1 else {}
+    if node.input(2):
+        chain |= {"add": low.view(node.inputs[2])} | ({"ew2_scale": beta} if beta != 1 else {})
+    _matmul(low, node, a, b, **chain)
+    low.note(sum_error(low, node))
+
+
+def multiplies(low: Lowering, node: Node, *factors: str) -> None:
+    """Refuse what the tensor engine does not multiply: floats other than float16, and those on a chip without them."""
+    for name in factors:
+        if (kind := low.value(name).dtype.name) != "float16":
+            raise Refusal(
+                "it multiplies float32; the chip multiplies integers and float16: quantise it, or convert it to float16"
+                if kind == "float32"
+                else f"it multiplies {kind}; the chip multiplies float16, and integers in operators of their own"
+            )
+    if not low.chip["te.f16_cycles"]:
+        raise Refusal(f"it multiplies float16, and {low.chip.name} has no multipliers for it: choose another chip")
+
+
+def sum_error(low: Lowering, node: Node) -> str:
+    """Return how far a product of float16 may be from onnxruntime's."""
+    count = low.value(node.inputs[0]).shape[0 if node.attributes.get("transA") else -1]
+    return f"1 ulp of float16 and {2 * count} * 2^-24 of the sum of |x * w|"
+
+
 def gemm(low: Lowering, node: Node) -> None:
     """QGemm: rne(acc * f32(m / ys)) + zero, m = f32(f32(alpha * as) * bs); without a scale of y acc * m."""
     x = quantised(low, node, 1, 2)
@@ -218,9 +263,10 @@ def _matmul(
     x: View,
     w: View,
     bias: NDArray[Any] | None = None,
+    add: View | None = None,
     **chain: Any,
 ) -> None:
-    """Multiply [..., m, k] by [..., k, n]; either may lie transposed."""
+    """Multiply [..., m, k] by [..., k, n]; either may lie transposed. `add` is broadcast to the product."""
     shape = low.value(node.outputs[0]).shape
     if x.rank == 1:
         x, shape = x.expanded(0), (*shape[:-1], 1, shape[-1]) if w.rank > 1 else (1, *shape)
@@ -242,6 +288,7 @@ def _matmul(
         bias=None if bias is None else low.const(bias.reshape(-1), f"{node.name or node.outputs[0]}_b", np.int32),
         transpose_x=x_turned,
         transpose_w=w_turned,
+        add=add,
         **named,
         **_zeros({k: v for k, v in chain.items() if not k.endswith("scale")}),
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from compiler.graph import Node, Refusal
 from compiler.lower.elementwise import write
+from compiler.lower.floats import FLOAT_TYPES
 from compiler.lower.lowering import MAX_RANK, Lowering
 from compiler.steps import View, collapsed
 
@@ -37,12 +38,12 @@ def axes_of(low: Lowering, node: Node, rank: int) -> list[int]:
     return sorted({axis % rank for axis in given or range(rank)})
 
 
-def result(low: Lowering, node: Node, x: View, axes: Sequence[int]) -> View:
-    """Return a new result, seen with the dimensions that are reduced as 1."""
+def result(low: Lowering, node: Node, x: View, axes: Sequence[int], computed: bool = False) -> View:
+    """Return a new result, seen with the dimensions that are reduced as 1; floats are `computed` in float32."""
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
     kept = low.value(node.outputs[0]).shape
     places = [axis for axis in range(x.rank) if axis not in axes] if len(kept) != x.rank else list(range(x.rank))
-    out = low.result(node, [places.index(axis) for axis in x.order if axis in places])
+    out = (low.computed if computed else low.result)(node, [places.index(axis) for axis in x.order if axis in places])
     for axis in range(x.rank):
         if axis not in places:
             out = out.expanded(axis)
@@ -71,7 +72,7 @@ def total(low: Lowering, node: Node) -> None:
     """ReduceSum: of integers exact, wrapped at 32 bits as onnxruntime's are; of floats see `_float_sum`."""
     kind, x = low.value(node.inputs[0]).dtype.name, low.view(node.inputs[0])
     axes = axes_of(low, node, x.rank)
-    if kind == "float32":
+    if kind in FLOAT_TYPES:
         sums, out, _ = _float_sum(low, node, x, axes)
         low.move(out, sums)
     elif kind == "int32":
@@ -83,7 +84,7 @@ def total(low: Lowering, node: Node) -> None:
 def mean(low: Lowering, node: Node) -> None:
     """ReduceMean of floats: sum / count, one true division; the sum is that of `_float_sum`."""
     x = low.view(node.inputs[0])
-    if x.dtype != "f32":
+    if x.dtype not in ("f32", "f16"):
         raise Refusal(f"its mean of {low.value(node.inputs[0]).dtype} cuts fractions off")
     sums, out, count = _float_sum(low, node, x, axes_of(low, node, x.rank))
     divide(low, out, sums, count)
@@ -107,7 +108,7 @@ def _float_sum(low: Lowering, node: Node, x: View, axes: Sequence[int]) -> tuple
     if not in_order and not (is_behind and (count % 4 == 0 or size == 1)):
         raise Refusal("onnxruntime adds these floats in an order of its own, and each order has other bits")
     order = [*axes, *kept]
-    out = result(low, node, x, axes).permuted(order).reshaped((1, 1, size))
+    out = result(low, node, x, axes, computed=True).permuted(order).reshaped((1, 1, size))
     assert out is not None, "it lies in this order"
     rows = low.innermost(low.reshaped(x.permuted(order), (1, count, size)), 2)
     return added(low, rows, 1 if in_order else 8), out, count

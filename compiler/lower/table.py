@@ -17,6 +17,8 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "QLinearMul": elementwise.multiply,
     "DequantizeLinear": elementwise.dequantise,
     "QuantizeLinear": elementwise.quantise,
+    "MatMul": products.float_matmul,
+    "Gemm": products.float_gemm,
     **FLOATS,
     "BatchNormalization": normalise.batch,
     "LayerNormalization": normalise.layer,
@@ -58,12 +60,10 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "ArgMax": reductions.place,
 }
 
-_OF_FLOATS = "it multiplies floats, and the tensor engine multiplies integers: quantise it"
+_OF_FLOATS = "it multiplies floats, which the chip does in MatMul and Gemm of float16 alone: quantise it"
 # Why others are the host's, where more can be said than that no engine computes them.
 UNABLE = {
-    **dict.fromkeys(
-        ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention"), _OF_FLOATS
-    ),
+    **dict.fromkeys(("Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "Attention"), _OF_FLOATS),
     "DynamicQuantizeLinear": "its scale follows the data, and so would that of all that read it",
     "DynamicQuantizeLSTM": "its scales follow the data",
 }

@@ -19,7 +19,7 @@ from isa.suggest import did_you_mean
 # onnxruntime's own: its further operators, and those on images whose channels lie last.
 KNOWN_DOMAINS = ("com.microsoft", "com.ms.internal.nhwc")
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
-SMALL_FLOATS = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
+SMALL_FLOATS = ("BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 
 
 def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
@@ -114,7 +114,7 @@ def _refuse_type(kind: str, what: str, source: Model) -> None:
     if kind in SMALL_FLOATS:
         raise InputError(
             f"{source.name} computes in {kind.lower()}: {what} is of it",
-            "export it in float32, and quantise it to integers of 8 bits: `ratel quantise`",
+            "export it in float16, or in float32 and quantise it to integers of 8 bits: `ratel quantise`",
         )
 
 

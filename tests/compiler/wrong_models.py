@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -142,7 +143,7 @@ def dequantised() -> onnx.ModelProto:
 
 
 def halves() -> onnx.ModelProto:
-    half = TensorProto.FLOAT16
+    half = TensorProto.BFLOAT16
     return model([node("Relu", "x")], [value("x", half, [1, 4])], [value("y", half, [1, 4])])
 
 
@@ -183,12 +184,12 @@ WRONG: dict[str, Wrong] = {
     "ir_new": Wrong(plain(grown(99, 17))),
     "opset_new": Wrong(plain(grown(8, 999))),
     "opset_none": Wrong(plain(model([node("Relu", "x")], opset=0))),
-    "float16_input": Wrong(plain(halves())),
-    "float16_weight": Wrong(
+    "bfloat16_input": Wrong(plain(halves())),
+    "bfloat16_weight": Wrong(
         plain(
             model(
                 [node("Cast", "w", made="f", to=1), node("MatMul", "x", "f")],
-                weights={"w": np.ones((4, 4), np.float16)},
+                weights={"w": np.ones((4, 4), ml_dtypes.bfloat16)},
             )
         ),
     ),

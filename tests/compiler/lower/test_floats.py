@@ -135,7 +135,7 @@ def test_refused() -> None:
     ]
     whole = {"a": noise(1, "int32", (4,)), "b": noise(2, "int32", (4,))}
     assert refusals(network(("Add", "a b", "y"), given=whole)) == [
-        "it is of int32; element by element the chip computes float32"
+        "it is of int32; element by element the chip computes float32 and float16"
     ]
 
 
