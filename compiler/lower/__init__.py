@@ -8,6 +8,7 @@
 | `elementwise` | sums, products, quantising, and functions of one 8-bit tensor as tables |
 | `floats` | arithmetic and functions of floats, and how near those are that are the chip's own |
 | `normalise` | batches, layers and softmax |
+| `language` | what language models have beside: means of squares, rotations, attention, weights in groups |
 | `pooling` | windows: maxima and averages |
 | `resizing` | nearest pixels |
 | `reductions` | dimensions that become one element each |

@@ -51,6 +51,9 @@ INEXACT: Mapping[str, Error] = {
     "QuickGelu": Error(4, 3e-6),
     "Softmax": Error(24, 5e-7),
     "LayerNormalization": Error(4, 4e-6),
+    "SimplifiedLayerNormalization": Error(4, 4e-6),
+    "RMSNormalization": Error(4, 4e-6),
+    "SkipSimplifiedLayerNormalization": Error(4, 4e-6),
 }
 
 

@@ -5,7 +5,7 @@ copy only where the view does not meet it already.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Lowering:
         # With the array, so that its identity stays nobody else's.
         self._constants: dict[tuple[Any, ...], tuple[View, NDArray[Any]]] = {}
         self._copies: dict[tuple[Any, ...], View] = {}
+        self._shared: dict[tuple[Any, ...], View] = {}
         self._names: set[str] = set()
         # Nodes whose results are the chip's own, with how far they are from onnxruntime's.
         self.inexact: dict[Node, str] = {}
@@ -207,6 +208,12 @@ class Lowering:
             self.move(out, self.weight(np.asarray([value], _numpy(out.dtype)), "value").repeated(out.shape))
 
     # Constants.
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], View]) -> View:
+        """Return what several nodes read alike, made by the first of them."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def weight(self, data: NDArray[Any], name: str = "weight") -> View:
         """Return a constant in local memory."""

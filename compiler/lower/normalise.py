@@ -52,10 +52,10 @@ def rows(low: Lowering, node: Node, name: str, since: int) -> tuple[View, View]:
 
 def _is_alone(low: Lowering, node: Node) -> bool:
     version = int(node.attributes["opset"]) if "opset" in node.attributes else low.graph.opsets.get(node.domain, 1)
-    return version >= 13 and node.op != "LayerNormalization"
+    return version >= 13 and node.op in ("Softmax", "QLinearSoftmax")
 
 
-def _axis(low: Lowering, node: Node) -> int:
+def axis_of(low: Lowering, node: Node) -> int:
     default = 1 if node.op == "Softmax" and not _is_alone(low, node) else -1
     rank = len(low.value(node.inputs[0]).shape)
     if not rank:
@@ -66,7 +66,7 @@ def _axis(low: Lowering, node: Node) -> int:
 def softmax(low: Lowering, node: Node) -> None:
     """Softmax: e = exp(x - max), e / sum of e, from the first to the last."""
     floats(low, node)
-    x, out = rows(low, node, node.inputs[0], _axis(low, node))
+    x, out = rows(low, node, node.inputs[0], axis_of(low, node))
     top, total = (low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_{what}") for what in ("top", "sum"))
     low.emit("reduce", top, x=x, max=True)
     write(low, out, {"x": x, "sub": top}, exp=True)
@@ -83,7 +83,7 @@ def quantised_softmax(low: Lowering, node: Node) -> None:
     """
     x_scale = quantised(low, node, 1, 2).one_scale
     y = quantised(low, node, 3, 4)
-    x, out = rows(low, node, node.inputs[0], _axis(low, node))
+    x, out = rows(low, node, node.inputs[0], axis_of(low, node))
     size = x.shape[1]
     if size == 1:
         raise Refusal("its rows have one element")
@@ -102,7 +102,7 @@ def quantised_softmax(low: Lowering, node: Node) -> None:
 def layer(low: Lowering, node: Node) -> None:
     """LayerNormalization: c = x - mean, fma(c * d, g, b), d = 1 / sqrt(mean of c * c + eps)."""
     floats(low, node)
-    axis = _axis(low, node)
+    axis = axis_of(low, node)
     x, out = rows(low, node, node.inputs[0], axis)
     size = x.shape[1]
     vectors = [name for name in (node.input(1), node.input(2)) if name]

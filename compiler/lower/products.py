@@ -144,13 +144,13 @@ def matmul(low: Lowering, node: Node) -> None:
     if w.scale.size not in (1, b.shape[-1]):
         raise Refusal("its second input has a scale for each matrix of a batch")
     a, scale = low.view(node.inputs[0]), multiplier(x, w, y)
-    _matmul(low, node, a, b, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=scale)
+    product(low, node, a, b, x_zero=x.zero, w_zero=w.zero, out_zero=y.zero, ew3_scale=scale)
 
 
 def matmul_integer(low: Lowering, node: Node) -> None:
     """MatMulInteger: the accumulator itself."""
     b, w_zero = _second(low, node, 1, 3)
-    _matmul(low, node, low.view(node.inputs[0]), b, x_zero=_one_zero(low, node, 2), w_zero=w_zero)
+    product(low, node, low.view(node.inputs[0]), b, x_zero=_one_zero(low, node, 2), w_zero=w_zero)
 
 
 def _second(low: Lowering, node: Node, place: int, zero: int) -> tuple[View, int]:
@@ -168,7 +168,7 @@ def _second(low: Lowering, node: Node, place: int, zero: int) -> tuple[View, int
 def float_matmul(low: Lowering, node: Node) -> None:
     """MatMul of float16."""
     multiplies(low, node, *node.inputs)
-    _matmul(low, node, low.view(node.inputs[0]), low.view(node.inputs[1]))
+    product(low, node, low.view(node.inputs[0]), low.view(node.inputs[1]))
     low.note(sum_error(low, node))
 
 
@@ -183,7 +183,7 @@ def float_gemm(low: Lowering, node: Node) -> None:
     chain: dict[str, Any] = {"ew1_scale": alpha} if alpha != 1 else {}
     if node.input(2):
         chain |= {"add": low.view(node.inputs[2])} | ({"ew2_scale": beta} if beta != 1 else {})
-    _matmul(low, node, a, b, **chain)
+    product(low, node, a, b, **chain)
     low.note(sum_error(low, node))
 
 
@@ -228,7 +228,7 @@ def gemm(low: Lowering, node: Node) -> None:
     else:
         chain |= {"ew1_scale": scales}
     a, b = _rows(low, node, weights)
-    _matmul(low, node, a, b, bias=bias, **chain)
+    product(low, node, a, b, bias=bias, **chain)
 
 
 def _rows(low: Lowering, node: Node, weights: NDArray[Any] | None) -> tuple[View, View]:
@@ -257,7 +257,7 @@ def _rows(low: Lowering, node: Node, weights: NDArray[Any] | None) -> tuple[View
     return a, b.permuted((1, 0)) if turned else b
 
 
-def _matmul(
+def product(
     low: Lowering,
     node: Node,
     x: View,
@@ -285,7 +285,7 @@ def _matmul(
         out,
         x=x,
         w=w,
-        bias=None if bias is None else low.const(bias.reshape(-1), f"{node.name or node.outputs[0]}_b", np.int32),
+        bias=None if bias is None else low.const(bias.reshape(-1), f"{node.name or node.outputs[0]}_b", bias.dtype),
         transpose_x=x_turned,
         transpose_w=w_turned,
         add=add,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from compiler.graph import Node
 from compiler.lower import elementwise, movement, normalise, picking, pooling, products, reductions, resizing
 from compiler.lower.floats import FLOATS
+from compiler.lower.language import attention, norms, rotary, weights
 from compiler.lower.lowering import Lowering
 
 LOWER: dict[str, Callable[[Lowering, Node], None]] = {
@@ -22,6 +23,12 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     **FLOATS,
     "BatchNormalization": normalise.batch,
     "LayerNormalization": normalise.layer,
+    "SimplifiedLayerNormalization": norms.simplified,
+    "RMSNormalization": norms.simplified,
+    "SkipSimplifiedLayerNormalization": norms.skipped,
+    "MatMulNBits": weights.matmul,
+    "RotaryEmbedding": rotary.embedding,
+    "GroupQueryAttention": attention.grouped,
     "Softmax": normalise.softmax,
     "QLinearSoftmax": normalise.quantised_softmax,
     "MaxPool": pooling.max_pool,

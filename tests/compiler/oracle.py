@@ -28,7 +28,10 @@ from isa.chip import Chip, load_chip
 OPSET = 21
 MICROSOFT = "com.microsoft"
 # Of onnxruntime's own operators, which stand in another domain than ONNX's; so do ONNX's with channels last.
-CONTRIBUTED = ("QLinear", "QGemm", "Nhwc", "FastGelu", "BiasGelu", "QuickGelu")
+CONTRIBUTED = (
+    *("QLinear", "QGemm", "Nhwc", "FastGelu", "BiasGelu", "QuickGelu"),
+    *("SkipSimplified", "MatMulNBits", "RotaryEmbedding", "GroupQueryAttention"),
+)
 IN_ONNX = ("QLinearConv", "QLinearMatMul")
 
 Arrays = Mapping[str, np.ndarray]

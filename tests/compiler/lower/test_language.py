@@ -106,3 +106,103 @@ def test_refused() -> None:
     compiled = compile(network(("MatMul", "x w", "y"), given={"x": x}, constants={"w": w}).model, "hanguang800")
     (why,) = compiled.refused.values()
     assert why == "it multiplies float16, and hanguang800 has no multipliers for it: choose another chip"
+
+
+@pytest.mark.parametrize("op", ["SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"])
+def test_rows_by_the_root_of_their_mean_square(op: str) -> None:
+    x, skip, gain = halves(1, 2, 3, 300), halves(2, 2, 3, 300), {"g": halves(3, 300)}
+    if op == "SimplifiedLayerNormalization":
+        net = network((op, "x g", "y", {"axis": -1, "epsilon": 1e-5, "stash_type": 1}), given={"x": x}, constants=gain)
+    else:
+        net = network((op, "x s g", "y _ _ z", {"epsilon": 1e-5}), given={"x": x, "s": skip}, constants=gain)
+    _, found, right = computed(net)
+    assert (steps(found["y"], right["y"]) <= 1).all()
+    if "z" in found:
+        assert np.array_equal(found["z"], right["z"])
+
+
+def grouped(seed: int, n: int, k: int, block: int, bits: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return random weights in groups, with zero points, as MatMulNBits has them, and what they are."""
+    rng, count = np.random.default_rng(seed), -(-k // block)
+    numbers = rng.integers(0, 2**bits, (n, count, block), dtype=np.uint8)
+    zeros = rng.integers(0, 2**bits, (n, count), dtype=np.uint8)
+    scales = (rng.uniform(0.5, 1.5, (n, count)) / 2**bits).astype(np.float16)
+    dense = (numbers - zeros[..., None].astype(np.float32)) * scales[..., None].astype(np.float32)
+    if bits == 4:
+        numbers = numbers[..., ::2] | numbers[..., 1::2] << 4
+        zeros = np.pad(zeros, ((0, 0), (0, count % 2)))
+        zeros = zeros[:, ::2] | zeros[:, 1::2] << 4
+    return {"b": numbers, "s": scales.reshape(-1), "z": zeros.reshape(-1)}, dense.reshape(n, -1)[:, :k].T
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("block", [16, 32, 64, 128])
+def test_weights_in_groups(bits: int, block: int) -> None:
+    constants, dense = grouped(bits + block, 24, 160, block, bits)
+    constants["bias"] = halves(9, 24)
+    given = {"x": halves(1, 2, 3, 160)}
+    attributes = {"K": 160, "N": 24, "bits": bits, "block_size": block}
+    net = network(("MatMulNBits", "x b s z _ bias", "y", attributes), given=given, constants=constants)
+    _, found, right = computed(net)
+    assert_product(found["y"], right["y"], given["x"], dense, rounded=True)
+
+
+def turned(size: int, places: int = 40) -> dict[str, np.ndarray]:
+    """Return the tables of cosines and sines of a model."""
+    angles = np.arange(places)[:, None] * 10000.0 ** -(np.arange(0, size, 2) / size)
+    return {"cos": np.cos(angles).astype(np.float16), "sin": np.sin(angles).astype(np.float16)}
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+@pytest.mark.parametrize("form", ["places", "first", "constant", "by_heads", "in_part"])
+def test_rotary_embedding_has_onnxruntimes_bits(interleaved: int, form: str) -> None:
+    x, at = halves(1, 2, 3, 4 * 16), np.array([[5, 6, 7], [0, 1, 39]])
+    given, constants, attributes = {"x": x, "at": at}, turned(16), {"interleaved": interleaved}
+    if form == "first":
+        given, constants["at"] = {"x": x}, np.array([5])
+    elif form == "constant":
+        given, constants["at"] = {"x": x}, at
+    elif form == "by_heads":
+        given["x"] = x.reshape(2, 4, 3, 16)
+    elif form == "in_part":
+        constants = turned(8)
+        attributes |= {"num_heads": 4, "rotary_embedding_dim": 8}
+    check(network(("RotaryEmbedding", "x at cos sin", "y", attributes), given=given, constants=constants))
+
+
+ATTENTIONS = {
+    "prefill": {"past": None},
+    "behind": {"past": 4},
+    "decode": {"past": 6, "places": 1},
+    "turned": {"past": None, "do_rotary": 1},
+    "turned behind": {"past": 5, "do_rotary": 1, "rotary_interleaved": 1, "packed": True},
+    "packed": {"past": 5, "places": 1, "do_rotary": 1, "packed": True},
+    "window": {"past": 4, "local_window_size": 3, "scale": 0.3},
+    "batch": {"past": None, "batch": 2, "do_rotary": 1},
+    "room": {"past": 9, "before": 4},
+}
+
+
+@pytest.mark.parametrize("form", ATTENTIONS)
+def test_attention_of_groups(form: str) -> None:
+    """Present keys and values have onnxruntime's bits; what they mix is as near as is stated."""
+    named = dict(ATTENTIONS[form])
+    past, places, batch = named.pop("past"), named.pop("places", 3), named.pop("batch", 1)
+    before, packed = named.pop("before", past or 0), named.pop("packed", False)
+    heads, groups, size = 4, 2, 16
+    total = before + places
+    q, k, v = (halves(n, batch, places, count * size) for n, count in enumerate((heads, groups, groups)))
+    given = {"q": np.concatenate([q, k, v], -1)} if packed else {"q": q, "k": k, "v": v}
+    if past:
+        given |= {name: halves(n, batch, groups, past, size) for n, name in enumerate(("pk", "pv"), 5)}
+    constants = {"lengths": np.full(batch, total - 1, np.int32), "total": np.array(total, np.int32), **turned(size)}
+    read = ["q", *(["_", "_"] if packed else ["k", "v"]), *(["pk", "pv"] if past else ["_", "_"]), "lengths", "total"]
+    read += ["cos", "sin"] if "do_rotary" in named else []
+    attributes = {"num_heads": heads, "kv_num_heads": groups, **named}
+    net = network(("GroupQueryAttention", " ".join(read), "y ok ov", attributes), given=given, constants=constants)
+    _, found, right = computed(net)
+    assert np.array_equal(found["ok"], right["ok"]) and np.array_equal(found["ov"], right["ov"])
+    most = np.abs(found["ov"].astype(np.float64)).max((2, 3)).repeat(heads // groups, 1).repeat(size, 1)[:, None]
+    step = np.maximum(np.spacing(np.abs(right["y"])).astype(np.float64), 2.0**-24)
+    far = np.abs(found["y"].astype(np.float64) - right["y"].astype(np.float64))
+    assert (far <= step + (2.0**-10 + total * 2.0**-24) * most).all()
