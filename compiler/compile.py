@@ -33,7 +33,7 @@ def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None
             f"{options.cores} cores are asked for, of which {on.name} has {on['chip.cores']}",
             "ask for fewer, or for another chip: `ratel chips` shows how many each has",
         )
-    graph = read(model, options.shapes)
+    graph = read(model, options.shapes, options.always)
     divided, refused = _divided(graph, on)
     if refused and not options.host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())

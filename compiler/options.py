@@ -14,7 +14,8 @@ from isa.suggest import did_you_mean
 class Options:
     """How a network is compiled; raises InputError for what cannot be asked for.
 
-    `shapes` fix inputs that the file leaves open, by their names; "" is the only one's. `order` of instructions is
+    `shapes` fix inputs that the file leaves open, by their names, "" is the only one's, or dimensions by theirs, of one
+    size. Inputs in `always` are one number: constants, and no inputs any more. `order` of instructions is
     "hardware" or "compiler", which has wait bits. So many `cores` share one image, by rows or channels; with
     a `batch` each computes so many images of its own a task. With `host` False a node that no engine computes is an
     error; with `keep` no tensor takes the place of another, so that each can be dumped behind a run; with `round_once`
@@ -29,6 +30,7 @@ class Options:
     host: bool = True
     keep: bool = False
     round_once: bool = False
+    always: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -46,6 +48,14 @@ class Options:
             if not isinstance(name, str):
                 raise InputError(f"{shown(name)} is no name of an input", "as in {'x': (1, 3, 224, 224)}")
         object.__setattr__(self, "shapes", {name: _shape(name, one) for name, one in self.shapes.items()})
+
+        if not isinstance(self.always, Mapping):
+            raise InputError(f"{shown(self.always)} are no numbers by names of inputs", "as in {'attention_mask': 1}")
+        for name, number in self.always.items():
+            if not isinstance(name, str) or not isinstance(number, int | float):
+                said = f"the input {shown(name)} cannot always be {shown(number)}"
+                raise InputError(said, "a name and a number, as in {'attention_mask': 1}")
+        object.__setattr__(self, "always", dict(sorted(self.always.items())))
 
     @property
     def images(self) -> int:

@@ -60,6 +60,7 @@ def compile(
     chip: str | Chip = DEFAULT_CHIP,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    always: Mapping[str, float] | None = None,
     order: str = "hardware",
     cores: int = 1,
     batch: int | None = None,
@@ -70,11 +71,12 @@ def compile(
     """Compile an ONNX network for a chip: `.program`, `.text`, `.save(path)`, `.summary()`, `.parts`.
 
     `model` is a path, the bytes of a file, or onnx's ModelProto; `shapes` fix inputs that it leaves open, as in
-    {"x": (1, 3, 224, 224)}. Nodes that no engine of the chip computes are the host's, in parts of their own; with
-    `host` False they are an error that lists them. `order` is that of the program's instructions, "hardware" or
-    "compiler", with wait bits; so many `cores` share one image, or with a `batch` compute so many each. With
-    `round_once` a sum takes a product before it is rounded to 8 bits, which is faster, and other than onnxruntime's
-    bits. `memory` is how many bytes it may take of this computer, None what is free.
+    {"x": (1, 3, 224, 224)}, or dimensions by their names, {"sequence_length": (1,)}; inputs in `always` are one number,
+    {"attention_mask": 1}, and no inputs of what is compiled. Nodes that no engine of the chip computes are the host's,
+    in parts of their own; with `host` False they are an error that lists them. `order` is that of the
+    program's instructions, "hardware" or "compiler", with wait bits; so many `cores` share one image, or with a `batch`
+    compute so many each. With `round_once` a sum takes a product before it is rounded to 8 bits, which is faster, and
+    other than onnxruntime's bits. `memory` is how many bytes it may take of this computer, None what is free.
 
     Raises InputError for what is no network, or none that is compiled, and where the packages of the extra [onnx] are
     missing; ChipError for a chip that cannot be read.
@@ -82,7 +84,8 @@ def compile(
     from compiler.compile import compile
     from compiler.options import Options
 
-    options = Options(shapes or {}, order=order, cores=cores, batch=batch, host=host, round_once=round_once)
+    said: dict[str, Any] = {"order": order, "cores": cores, "batch": batch, "host": host, "round_once": round_once}
+    options = Options(shapes or {}, always=always or {}, **said)
     with limited(memory):
         return compile(model, load_chip(chip), options)
 

@@ -77,10 +77,11 @@ class InferenceSession:
     """A network, compiled for a chip and ready to run again and again; a context manager, `close` ends its threads.
 
     `path_or_bytes` is a file, its bytes, onnx's ModelProto, or what `ratel.compile` gives. `shapes` fix what the file
-    leaves open; `cores` share one image, or compute `batch` images each; with `host` False a node that no engine
-    computes is an error; `round_once` is as in `ratel.compile`; `threads` of this computer share large instructions,
-    results are the same. `memory` is how many bytes it may take of this computer, None what is free. What onnxruntime's
-    own session takes beside, options and providers, is taken, and means nothing here.
+    leaves open, inputs in `always` are one number, and not fed; `cores` share one image, or compute `batch`
+    images each; with `host` False a node that no engine computes is an error; `round_once` is as in `ratel.compile`;
+    `threads` of this computer share large instructions, results are the same. `memory` is how many bytes it may take of
+    this computer, None what is free. What onnxruntime's own session takes beside, options and providers, is taken, and
+    means nothing here.
     Raises InputError, ChipError and Trap.
     """
 
@@ -93,6 +94,7 @@ class InferenceSession:
         *,
         chip: str | Chip = DEFAULT_CHIP,
         shapes: Mapping[str, Sequence[int]] | None = None,
+        always: Mapping[str, float] | None = None,
         order: str = "hardware",
         cores: int = 1,
         batch: int | None = None,
@@ -103,7 +105,8 @@ class InferenceSession:
     ) -> None:
         from compiler.options import Options
 
-        options = Options(shapes or {}, order=order, cores=cores, batch=batch, host=host, round_once=round_once)
+        said: dict[str, Any] = {"order": order, "cores": cores, "batch": batch, "host": host, "round_once": round_once}
+        options = Options(shapes or {}, always=always or {}, **said)
         with limited(memory):
             self.compiled = _compiled(path_or_bytes, load_chip(chip), options)
         self._parts: list[tuple[Part, Any]] = []

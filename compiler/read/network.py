@@ -7,6 +7,7 @@ give it: that is what onnxruntime computes by default, and its other levels have
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Node
@@ -22,11 +23,14 @@ CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 SMALL_FLOATS = ("BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 
 
-def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+def read(
+    model: Any, shapes: Mapping[str, Sequence[int]] | None = None, always: Mapping[str, float] | None = None
+) -> Graph:
     """Return the graph of a model: a Model, a path, its bytes, or onnx's ModelProto.
 
-    `shapes` fix inputs whose dimensions the file leaves open. Raises InputError for what is no model, or one that no
-    graph is made of: it says where, and how to mend it.
+    `shapes` fix inputs whose dimensions the file leaves open, or these dimensions by their names; inputs in
+    `always` are constants of one number. Raises InputError for what is no model, or one that no graph is made of: it
+    says where, and how to mend it.
     """
     proto, source = loaded(model)
     proto = checked(proto, source)
@@ -43,7 +47,11 @@ def read(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph
     if "ai.onnx" in opsets:
         opsets[""] = opsets.pop("ai.onnx")
     nodes = tuple(_node(node, number) for number, node in enumerate(proto.graph.node, 1))
-    return infer(proto, source.name, nodes, weights, opsets, reader, _fixed(proto, source, weights, shapes or {}))
+    inputs = _sized(proto, source, weights, shapes or {})
+    for name, number in (always or {}).items():
+        weights[name] = _filled(proto, source, inputs, name, number)
+        del inputs[name]
+    return infer(proto, source.name, nodes, weights, opsets, reader, inputs)
 
 
 def checked(proto: Any, source: Model) -> Any:
@@ -138,19 +146,45 @@ def _node(proto: Any, number: int) -> Node:
     return Node(op, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes, number, proto)
 
 
-def _fixed(
+def _filled(proto: Any, source: Model, inputs: Mapping[str, tuple[int, ...]], name: str, number: float) -> NDArray[Any]:
+    """Return an input that is one number as an array; raise InputError where it is none, or its type has not that."""
+    if name not in inputs:
+        help = did_you_mean(name, list(inputs), f"inputs: {', '.join(inputs) or 'none'}")
+        raise InputError(f"{source.name} has no input {name!r}, which is always to be {number:g}", help)
+    (kind,) = (value.type.tensor_type.elem_type for value in proto.graph.input if value.name == name)
+    dtype = onnx().helper.tensor_dtype_to_np_dtype(kind)
+    with np.errstate(all="ignore"):
+        found = np.full(inputs[name], number).astype(dtype)
+    if dtype.kind in "biu" and found.size and found.flat[0] != number:
+        said = f"the input {name!r} of {source.name} is {dtype}, and cannot always be {number:g}"
+        raise InputError(said, "give a number that this type has")
+    return found
+
+
+def _sized(
     proto: Any, source: Model, held: Mapping[str, NDArray[Any]], shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the inputs: those of the file, with its open dimensions as `shapes` has them."""
     inputs = {value.name: value for value in proto.graph.input if value.name not in held}
-    shapes, fits = _by_name(shapes, inputs, source), _by_name(source.fits, inputs, source)
+    open_ = {dim.dim_param for value in inputs.values() for dim in value.type.tensor_type.shape.dim} - {"", *inputs}
+    sizes = {name: _size(name, shapes[name], source) for name in shapes if name in open_}
+    shapes = _by_name({name: shape for name, shape in shapes.items() if name not in sizes}, inputs, source)
+    fits = _by_name(source.fits, inputs, source)
     found = {}
     for name, value in inputs.items():
         dims = value.type.tensor_type.shape.dim
-        if name not in shapes and name in fits and not all(dim.HasField("dim_value") for dim in dims):
+        is_open = any(not dim.HasField("dim_value") and dim.dim_param not in sizes for dim in dims)
+        if name not in shapes and name in fits and is_open:
             source.fitted, shapes = True, {**shapes, name: fits[name]}
-        found[name] = _shape(value, source, shapes.get(name))
+        found[name] = _shape(value, source, shapes.get(name), sizes)
     return found
+
+
+def _size(name: str, given: Sequence[int], source: Model) -> int:
+    if len(given) != 1 or given[0] < 0:
+        said = f"{name!r} is a dimension of inputs of {source.name}, and cannot be {list(given)}"
+        raise InputError(said, f"give one size, 0 or more: --shape {name}=N")
+    return int(given[0])
 
 
 def _by_name(shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, Any], source: Model) -> dict[str, Sequence[int]]:
@@ -166,11 +200,16 @@ def _by_name(shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, Any], sou
     return named
 
 
-def _shape(value: Any, source: Model, given: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the shape of an input; an open first dimension, the batch, is 1 where nothing is given."""
+def _shape(value: Any, source: Model, given: Sequence[int] | None, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the shape of an input; an open first dimension, the batch, is 1 where nothing is given.
+
+    `sizes` are those of dimensions, by their names.
+    """
     kind, what = value.type.tensor_type, f"the input {value.name!r} of {source.name}"
     dims = kind.shape.dim if kind.HasField("shape") else None
-    written = None if dims is None else [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
+    written = None
+    if dims is not None:
+        written = [dim.dim_value if dim.dim_value > 0 else sizes.get(dim.dim_param) for dim in dims]
     if given is None:
         one = [1 if k == 0 and size is None else size for k, size in enumerate(written or [])]
         if written is not None and None not in one:
@@ -178,6 +217,8 @@ def _shape(value: Any, source: Model, given: Sequence[int] | None) -> tuple[int,
         example = "N,N" if written is None else ",".join("N" if size is None else str(size) for size in one)
         open_ = "no shape in the file" if written is None else f"dimensions that are open: {_spelled(dims)}"
         help = f"fix them: --shape {value.name}={example} (in Python: shapes={{{value.name!r}: (...)}})"
+        if names := [dim.dim_param for dim in dims or () if dim.dim_param and dim.dim_param not in sizes]:
+            help += f", or by their names, in all inputs: --shape {names[-1]}=N"
         raise InputError(f"{what} has {open_}", help)
     chosen = tuple(given)
     if min(chosen, default=1) < 1:

@@ -287,7 +287,7 @@ def _grouped_attention(node: Node, read: Read) -> list[Made]:
     packed = len(read) < 2 or read[1] is None
     head = query.shape[2] // (heads + 2 * groups if packed else heads)
     if total is None:
-        help = "the chip's shapes are fixed: let it be of an input's shape, or constant (--fix, fix=)"
+        help = "the chip's shapes are fixed: let it be of an input's shape, or constant"
         raise InputError("its total_sequence_length follows the data", help)
     length = max(int(total.reshape(-1)[0]), past.shape[2] if past is not None else 0)
     present = query.dtype, (query.shape[0], groups, length, head)

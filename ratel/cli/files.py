@@ -31,7 +31,7 @@ from isa.suggest import did_you_mean
 from ratel.cli.options import UsageError, overrides
 
 # Options that only networks have.
-OF_NETWORKS = ("shape", "order", "cores", "batch", "round_once", "no_host", "part")
+OF_NETWORKS = ("shape", "always", "order", "cores", "batch", "round_once", "no_host", "part")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +160,25 @@ def network_options(options: argparse.Namespace, keep: bool = False) -> Options:
     from compiler.options import Options
 
     said = {name: value for name in ("order", "cores", "batch") if (value := getattr(options, name)) is not None}
-    return Options(shapes(options), host=not options.no_host, keep=keep, round_once=options.round_once, **said)
+    said |= {"host": not options.no_host, "keep": keep, "round_once": options.round_once}
+    return Options(shapes(options), always=always(options), **said)
+
+
+def always(options: argparse.Namespace) -> dict[str, float]:
+    """Return the numbers that --always gives, by the names of inputs."""
+    found: dict[str, float] = {}
+    for text in options.always:
+        name, _, word = text.rpartition("=")
+        try:
+            number = int(word) if word.strip().lstrip("-").isdecimal() else float(word)
+        except ValueError:
+            name = ""
+        if not name:
+            raise UsageError(f"--always {text!r} is not of the form NAME=NUMBER, as in attention_mask=1")
+        if name in found:
+            raise UsageError(f"--always gives {name} twice")
+        found[name] = number
+    return found
 
 
 def shapes(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:

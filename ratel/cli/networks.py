@@ -138,7 +138,7 @@ def run_network(options: argparse.Namespace, compute: Computing) -> int:
     differences = {name: first_difference(tensor, found[name]) for name, tensor in wanted.items()}
     # One rounding instead of two has other bits: how far they are off is said with the results.
     off = (
-        off_by(options.file, {name: values[name] for name in graph.inputs}, found)
+        off_by(options, {name: values[name] for name in graph.inputs}, found)
         if options.round_once and images == 1
         else ()
     )
@@ -149,15 +149,18 @@ def run_network(options: argparse.Namespace, compute: Computing) -> int:
     return WRONG if any(difference is not None for difference in differences.values()) else DONE
 
 
-def off_by(path: str, given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tuple[Difference, ...]:
+def off_by(
+    options: argparse.Namespace, given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
+) -> tuple[Difference, ...]:
     """Return how far each output of a network is from onnxruntime's; nothing of a pipe, which is read once."""
     from compiler.read.model import opened
     from compiler.read.network import read
     from compiler.report import differences
 
-    if not is_plain(path):
+    if not is_plain(options.file):
         return ()
-    return differences(read(opened(path), {name: one.shape for name, one in given.items()}), given, found)
+    shapes = {name: one.shape for name, one in given.items()}
+    return differences(read(opened(options.file), shapes, network_options(options).always), given, found)
 
 
 def named(values: Sequence[str]) -> dict[str, str]:

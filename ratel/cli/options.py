@@ -27,7 +27,14 @@ def add_program(command: argparse.ArgumentParser) -> None:
 def add_network(command: argparse.ArgumentParser) -> None:
     """Add what is said of networks alone."""
     command.add_argument(
-        "--shape", action="append", default=[], metavar="NAME=1,3,224,224", help="of a network: fix an input's sizes"
+        "--shape",
+        action="append",
+        default=[],
+        metavar="NAME=1,3,224,224",
+        help="of a network: fix sizes of an input or a dimension",
+    )
+    command.add_argument(
+        "--always", action="append", default=[], metavar="NAME=NUMBER", help="of a network: an input is this number"
     )
     command.add_argument(
         "--order", choices=("hardware", "compiler"), help="of a network: who orders instructions (default: hardware)"

@@ -90,7 +90,7 @@ def _shapes(low: Lowering, node: Node) -> Shapes:
     heads, groups = (int(node.attributes[name]) for name in ("num_heads", "kv_num_heads"))
     batch, places, width = low.value(node.outputs[0]).shape
     if low.constant(node.inputs[5]) is None:
-        raise Refusal("its seqlens_k follows the data: fix the mask that it counts, as in --fix attention_mask=1")
+        raise Refusal("its seqlens_k follows the data: say what the mask that it counts is: --always attention_mask=1")
     lengths = low.known(node, 5, "seqlens_k").reshape(-1)
     if (lengths != lengths[0]).any():
         raise Refusal(f"its sequences have different lengths (seqlens_k): {lengths.tolist()}")

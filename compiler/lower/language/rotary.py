@@ -68,7 +68,7 @@ def turns_of(low: Lowering, node: Node, tables: Sequence[int], positions: str | 
         if at.min() < 0 or at.max() >= len(cosines):
             raise Refusal(f"it is turned by place {at.max()}, and its tables have {len(cosines)}")
     elif low.value(str(positions)).elements % places or (low.value(str(positions)).shape == (1,) and places > 1):
-        raise Refusal("its position_ids is a first place that follows the data: give each its own, or fix it (--fix)")
+        raise Refusal("its position_ids is a first place that follows the data: give each place its own")
 
     def factors(kind: str) -> View:
         table = _whole(cosines, sines, interleaved)[kind == "sine"]
