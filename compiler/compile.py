@@ -101,23 +101,18 @@ def _lower(graph: Graph, chip: Chip, refused: dict[Node, str], with_tables: bool
     values = tables.filled(graph, by_tables) if with_tables else {}
     # Inputs of floats that are quantised, and nothing else: the host does that as it hands them in.
     by_host = {}
-    # Why values are not to be had on the chip.
-    lost: dict[str, str] = {}
     for name in graph.inputs:
         reader = low.users[name][0] if len(low.users[name]) == 1 and name not in graph.outputs else None
         if reader is not None and (scale := quantise_input(low, reader)) is not None:
             by_host[reader] = scale
         elif why := _given(low, name):
-            lost[name] = why
+            low.lost[name] = why
     for node in graph.nodes:
         low.begin(node)
         made = [name for name in node.outputs if name]
         try:
             if not all(low.value(name).elements for name in made):
                 raise Refusal("its result has no elements")
-            for name in node.inputs:
-                if name in lost:
-                    raise Refusal(lost[name])
             if node in by_host:
                 tensor = _input(low, node.inputs[0], made[0])
                 tensor.scale, tensor.zero = float(by_host[node].one_scale), by_host[node].zero
@@ -133,7 +128,7 @@ def _lower(graph: Graph, chip: Chip, refused: dict[Node, str], with_tables: bool
                 low.end()
         except Refusal as refusal:
             refused[node] = str(refusal)
-            lost |= {name: why for name in made if (why := _given(low, name))}
+            low.lost |= {name: why for name in made if (why := _given(low, name))}
     return low
 
 

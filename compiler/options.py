@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from operator import index
 from typing import Any
 
@@ -52,7 +53,7 @@ class Options:
         if not isinstance(self.always, Mapping):
             raise InputError(f"{shown(self.always)} are no numbers by names of inputs", "as in {'attention_mask': 1}")
         for name, number in self.always.items():
-            if not isinstance(name, str) or not isinstance(number, int | float):
+            if not isinstance(name, str) or not isinstance(number, Real):
                 said = f"the input {shown(name)} cannot always be {shown(number)}"
                 raise InputError(said, "a name and a number, as in {'attention_mask': 1}")
         object.__setattr__(self, "always", dict(sorted(self.always.items())))

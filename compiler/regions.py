@@ -41,5 +41,6 @@ def _part(graph: Graph, nodes: list[Node]) -> Graph:
     read = dict.fromkeys(name for node in nodes for name in node.inputs if name)
     outside = {name for node in graph.nodes if node not in inside for name in node.inputs}
     inputs = tuple(name for name in read if name not in made and graph.values[name].data is None)
-    outputs = tuple(name for node in nodes for name in node.outputs if name in outside or name in graph.outputs)
+    ends = outside.union(graph.outputs) - {""}
+    outputs = tuple(name for node in nodes for name in node.outputs if name in ends)
     return replace(graph, inputs=inputs, outputs=outputs, nodes=tuple(nodes))

@@ -44,6 +44,8 @@ class Lowering:
         self.steps: list[Step] = []
         self.views: dict[str, View] = {}
         self.inputs: dict[str, Tensor] = {}
+        # Why values are not to be had on the chip: whoever reads one is refused.
+        self.lost: dict[str, str] = {}
         self._node: Node | None = None
         # With the array, so that its identity stays nobody else's.
         self._constants: dict[tuple[Any, ...], tuple[View, NDArray[Any]]] = {}
@@ -89,7 +91,7 @@ class Lowering:
         if name not in self.views:
             data = self.constant(name)
             if data is None:
-                raise Refusal(f"{name!r} is made by nothing on the chip")
+                raise Refusal(self.lost.get(name, f"{name!r} is made by nothing on the chip"))
             held = np.ascontiguousarray(data, _numpy(self.dtype(name)))
             if data.dtype.kind in "iu" and not np.array_equal(held.reshape(-1), data.reshape(-1)):
                 raise Refusal(f"{name!r} has values beyond 32 bits, which the chip does not have")

@@ -27,6 +27,7 @@ LOWER: dict[str, Callable[[Lowering, Node], None]] = {
     "RMSNormalization": norms.simplified,
     "SkipSimplifiedLayerNormalization": norms.skipped,
     "MatMulNBits": weights.matmul,
+    "GatherBlockQuantized": weights.gather,
     "RotaryEmbedding": rotary.embedding,
     "GroupQueryAttention": attention.grouped,
     "Softmax": normalise.softmax,

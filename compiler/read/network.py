@@ -4,7 +4,7 @@ A network of QuantizeLinear and DequantizeLinear is taken in the integer form th
 give it: that is what onnxruntime computes by default, and its other levels have other bits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,8 +168,8 @@ def _sized(
     inputs = {value.name: value for value in proto.graph.input if value.name not in held}
     open_ = {dim.dim_param for value in inputs.values() for dim in value.type.tensor_type.shape.dim} - {"", *inputs}
     sizes = {name: _size(name, shapes[name], source) for name in shapes if name in open_}
-    shapes = _by_name({name: shape for name, shape in shapes.items() if name not in sizes}, inputs, source)
-    fits = _by_name(source.fits, inputs, source)
+    shapes = _by_name({name: shape for name, shape in shapes.items() if name not in sizes}, inputs, source, open_)
+    fits = _by_name(source.fits, inputs, source, ())
     found = {}
     for name, value in inputs.items():
         dims = value.type.tensor_type.shape.dim
@@ -187,7 +187,9 @@ def _size(name: str, given: Sequence[int], source: Model) -> int:
     return int(given[0])
 
 
-def _by_name(shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, Any], source: Model) -> dict[str, Sequence[int]]:
+def _by_name(
+    shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, Any], source: Model, dimensions: Collection[str]
+) -> dict[str, Sequence[int]]:
     """Return shapes by names of inputs; that without a name, "", is of the only one."""
     named = {next(iter(inputs)) if name == "" and len(inputs) == 1 else name: shape for name, shape in shapes.items()}
     for name in named:
@@ -195,7 +197,10 @@ def _by_name(shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, Any], sou
             help = f"inputs: {', '.join(inputs)}"
             raise InputError(f"{source.name} has {len(inputs)} inputs: say which one is meant", help)
         if name not in inputs:
-            help = did_you_mean(name, list(inputs), f"inputs: {', '.join(inputs) or 'none'}")
+            help = f"inputs: {', '.join(inputs) or 'none'}"
+            if dimensions:
+                help += f"; dimensions: {', '.join(sorted(dimensions))}"
+            help = did_you_mean(name, [*inputs, *dimensions], help)
             raise InputError(f"{source.name} has no input {name!r}", help)
     return named
 

@@ -281,6 +281,16 @@ def _matmul_of_groups(node: Node, read: Read) -> list[Made]:
     return [(x.dtype, (*x.shape[:-1], int(node.attributes["N"])))]
 
 
+def _rows_of_groups(node: Node, read: Read) -> list[Made]:
+    """Of numbers of 4 bits a byte has two, and the last dimension twice as many."""
+    table, places, scales = (_of(read, place) for place in range(3))
+    halved = table.dtype == np.uint8 and int(node.attributes.get("bits", 4)) == 4
+    width = table.shape[-1] * (2 if halved else 1)
+    axis = int(node.attributes.get("gather_axis", 0)) % len(table.shape)
+    shape = (*table.shape[:-1], width)
+    return [(scales.dtype, (*shape[:axis], *places.shape, *shape[axis + 1 :]))]
+
+
 def _grouped_attention(node: Node, read: Read) -> list[Made]:
     query, past, total = _of(read, 0), read[3], _of(read, 6).data
     heads, groups = (int(node.attributes[name]) for name in ("num_heads", "kv_num_heads"))
@@ -311,5 +321,6 @@ RULES: dict[str, Callable[[Node, Read], list[Made]]] = {
     "SimplifiedLayerNormalization": _normalised,
     "SkipSimplifiedLayerNormalization": _skipped,
     "MatMulNBits": _matmul_of_groups,
+    "GatherBlockQuantized": _rows_of_groups,
     "GroupQueryAttention": _grouped_attention,
 }

@@ -30,7 +30,7 @@ MICROSOFT = "com.microsoft"
 # Of onnxruntime's own operators, which stand in another domain than ONNX's; so do ONNX's with channels last.
 CONTRIBUTED = (
     *("QLinear", "QGemm", "Nhwc", "FastGelu", "BiasGelu", "QuickGelu"),
-    *("SkipSimplified", "MatMulNBits", "RotaryEmbedding", "GroupQueryAttention"),
+    *("SkipSimplified", "MatMulNBits", "GatherBlockQuantized", "RotaryEmbedding", "GroupQueryAttention"),
 )
 IN_ONNX = ("QLinearConv", "QLinearMatMul")
 

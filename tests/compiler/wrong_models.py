@@ -147,6 +147,31 @@ def halves() -> onnx.ModelProto:
     return model([node("Relu", "x")], [value("x", half, [1, 4])], [value("y", half, [1, 4])])
 
 
+def counted() -> onnx.ModelProto:
+    return model([node("Relu", "x")], [value("x", TensorProto.INT32, [1, 4])], [value("y", TensorProto.INT32, [1, 4])])
+
+
+def attention() -> onnx.ModelProto:
+    """Return attention whose length is an input."""
+    half, sizes = TensorProto.FLOAT16, {"num_heads": 2, "kv_num_heads": 1}
+    inputs = [value("x", half, [1, 2, 64]), *(value(name, TensorProto.INT32, [1]) for name in ("lengths", "total"))]
+    made = node("GroupQueryAttention", "x", "", "", "", "", "lengths", "total", domain="com.microsoft", **sizes)
+    made.output.extend(["k", "v"])
+    return own(model([made], inputs, [value("y", half, None)]))
+
+
+def of_groups() -> onnx.ModelProto:
+    sizes = {"K": 32, "N": 2, "bits": 4, "block_size": 32}
+    weights = {"w": np.zeros((2, 1, 16), np.uint8), "s": np.ones(2, np.float32)}
+    return own(model([node("MatMulNBits", "x", "w", "s", domain="com.microsoft", **sizes)], weights=weights))
+
+
+def own(made: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model that has onnxruntime's own operators."""
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return made
+
+
 def opens(*shape: Any) -> onnx.ModelProto:
     return model([node("Relu", "x")], [value("x", FLOAT, list(shape))])
 
@@ -193,6 +218,12 @@ WRONG: dict[str, Wrong] = {
             )
         ),
     ),
+    "always_unknown": Wrong(plain(RELU), {"always": {"mask": 1}}),
+    "always_of_another_type": Wrong(plain(opens("N", 4)), {"always": {"x": "1"}}),
+    "always_no_integer": Wrong(plain(counted()), {"always": {"x": 0.5}}),
+    "attention_of_any_length": Wrong(plain(attention())),
+    "weights_of_another_width": Wrong(plain(of_groups())),
+    "dimension": Wrong(plain(opens("N", 4)), {"shapes": {"N": (1, 4)}}),
     "sparse": Wrong(sparse),
     "sequence": Wrong(sequence),
     "control_flow": Wrong(branch),

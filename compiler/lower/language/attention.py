@@ -3,7 +3,7 @@
     present = past, then the new keys, turned by their places; and the values, as they are
     score   = f32 sum of q * k, * scale, + 0 or FAR as the mask has it
     share   = round16(exp(score - the greatest of its row))
-    out     = round16((f32 sum of share * v) * (1 / f32 sum of shares))
+    out     = round16((f32 sum of share * v) / f32 sum of shares)
 
 onnxruntime holds scores and shares in float32. Here shares are float16, which the tensor engine multiplies; their sum
 is of what they are rounded to, so that they still are parts of a whole.
@@ -152,8 +152,7 @@ def _mix(low: Lowering, node: Node, shapes: Shapes, out: View, q: View, keys: Vi
     low.emit("reduce", peaks, x=scores, max=True)
     write(low, shares, {"x": scores, "sub": peaks}, exp=True)
     low.emit("reduce", sums, x=shares, sum=True)
-    write(low, sums, {"x": sums}, reciprocal=True)
-    low.emit("matmul", out, x=shares, w=values, mul=sums)
+    low.emit("matmul", out, x=shares, w=values, div=sums)
 
 
 def _mask(low: Lowering, shapes: Shapes, window: int) -> View | None:

@@ -45,10 +45,10 @@ def skipped(low: Lowering, node: Node) -> None:
 def _normalised(low: Lowering, node: Node, x: View, out: View, gain: int) -> View:
     """Write rows, [rows, elements], by the root of the mean of their squares, and by an input; return these roots."""
     squares = low.local("f32", x.shape, name=f"{node.outputs[0]}_squares")
-    root = low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_root")
+    mean, root = (low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_{what}") for what in ("mean", "root"))
     write(low, squares, {"x": x, "mul": x})
-    low.emit("reduce", root, x=squares, mean=True)
-    write(low, root, {"x": root}, ew1_bias=low.const(f32(node.attributes.get("epsilon", 1e-5))), sqrt=True)
+    low.emit("reduce", mean, x=squares, mean=True)
+    write(low, root, {"x": mean}, ew1_bias=low.const(f32(node.attributes.get("epsilon", 1e-5))), sqrt=True)
     gains = low.known(node, gain, "scale").reshape(-1)
     if gains.size not in (1, x.shape[1]):
         raise Refusal("its scale has other dimensions than it normalises")

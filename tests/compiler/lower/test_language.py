@@ -147,6 +147,28 @@ def test_weights_in_groups(bits: int, block: int) -> None:
     assert_product(found["y"], right["y"], given["x"], dense, rounded=True)
 
 
+def test_weights_whose_groups_are_in_an_order_of_their_own() -> None:
+    """And without zero points, which are the middle of the numbers then."""
+    rng, given = np.random.default_rng(1), {"x": halves(1, 3, 128)}
+    numbers = rng.integers(0, 16, (8, 128), dtype=np.uint8)
+    scales, order = np.abs(halves(2, 8, 4)), rng.integers(0, 4, 128).astype(np.int32)
+    blocks = (numbers[:, ::2] | numbers[:, 1::2] << 4).reshape(8, 4, -1)
+    constants = {"b": blocks, "s": scales.reshape(-1), "order": order}
+    attributes = {"K": 128, "N": 8, "bits": 4, "block_size": 32}
+    net = network(("MatMulNBits", "x b s _ order", "y", attributes), given=given, constants=constants)
+    _, found, right = computed(net)
+    dense = (numbers - np.float32(8)) * scales.astype(np.float32)[:, order]
+    assert_product(found["y"], right["y"], given["x"], dense.T, rounded=True)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_of_a_table_in_groups_have_onnxruntimes_bits(bits: int) -> None:
+    table = np.random.default_rng(2).integers(0, 256, (20, 64 * bits // 8), dtype=np.uint8)
+    attributes = {"bits": bits, "block_size": 32, "gather_axis": 0, "quantize_axis": 1}
+    given, constants = {"at": np.array([[1, 19, 3]])}, {"table": table, "s": np.abs(halves(3, 20, 2))}
+    check(network(("GatherBlockQuantized", "table at s", "y", attributes), given=given, constants=constants))
+
+
 def turned(size: int, places: int = 40) -> dict[str, np.ndarray]:
     """Return the tables of cosines and sines of a model."""
     angles = np.arange(places)[:, None] * 10000.0 ** -(np.arange(0, size, 2) / size)
