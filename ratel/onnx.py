@@ -185,7 +185,7 @@ def _described(compiled: Compiled, name: str) -> NodeArg:
 
 
 def checked(compiled: Compiled, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return what is fed as arrays of the network's types and shapes.
+    """Return what is fed as arrays of the network's types and shapes; an input without elements may be left out.
 
     Raises InputError that names all that is wrong.
     """
@@ -202,6 +202,9 @@ def checked(compiled: Compiled, feeds: Mapping[str, Any]) -> dict[str, NDArray[A
     for name in graph.inputs:
         value, shape = graph.values[name], compiled.shape(name)
         form = f"{value.dtype.name} of shape {list(shape)}"
+        if name not in feeds and 0 in shape:
+            values[name] = np.empty(shape, value.dtype)
+            continue
         if name not in feeds:
             wrong.append(InputError(f"the input {name!r} of {graph.name} is missing", f"it is {form}"))
             continue

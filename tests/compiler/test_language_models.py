@@ -95,6 +95,13 @@ def test_it_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert set(said["parts"][0]["inputs"]) == {"input_ids", "past_key_values.0.key", "past_key_values.0.value"}
     stated = {one["operator"]: one["error"] for one in said["inexact"]}
     assert stated["GroupQueryAttention"] == "1 ulp of float16 and 2^-10 + 5 * 2^-24 of the greatest |v|"
+    sizes = [f"--shape={name}={size}" for name, (size,) in shapes(3, 0).items()]
+    np.save(tmp_path / "ids.npy", np.array([[1, 2, 3]]))
+    words = ["run", str(path), "--chip", CHIP, *sizes, "--always", "attention_mask=1"]
+    assert (
+        main([*words, "--input", f"input_ids={tmp_path / 'ids.npy'}", "--output", f"logits={tmp_path / 'y.npy'}"]) == 0
+    )
+    assert np.load(tmp_path / "y.npy").dtype == np.float16
     refused = ratel.compile(model, CHIP, shapes=shapes(1, 4)).refused
     assert "say what the mask that it counts is: --always attention_mask=1" in " ".join(refused.values())
     with pytest.raises(ratel.InputError, match="by their names, in all inputs: --shape"):
