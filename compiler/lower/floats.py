@@ -277,6 +277,8 @@ def _by_tanh(low: Lowering, node: Node, x: View) -> None:
 def quick_gelu(low: Lowering, node: Node) -> None:
     """QuickGelu: x * sigmoid(alpha * x)."""
     (x,) = floats(low, node)
+    if x.dtype != "f32":
+        raise Refusal("it is of float16, for which onnxruntime rounds inside of it, too")
     gate = temporary(low, node, x, "gate")
     alpha = f32(node.attributes.get("alpha", 1.702))
     write(low, gate, {"x": x}, ew1_scale=low.const(alpha), sigmoid=True)

@@ -67,7 +67,8 @@ def softmax(low: Lowering, node: Node) -> None:
     """Softmax: e = exp(x - max), e / sum of e, from the first to the last."""
     floats(low, node)
     x, out = rows(low, node, node.inputs[0], axis_of(low, node))
-    top, total = (low.local("f32", (x.shape[0], 1), name=f"{node.outputs[0]}_{what}") for what in ("top", "sum"))
+    kinds = (("top", x.dtype), ("sum", "f32"))
+    top, total = (low.local(kind, (x.shape[0], 1), name=f"{node.outputs[0]}_{what}") for what, kind in kinds)
     low.emit("reduce", top, x=x, max=True)
     write(low, out, {"x": x, "sub": top}, exp=True)
     low.emit("reduce", total, x=out, sum=True)

@@ -184,7 +184,7 @@ def float_gemm(low: Lowering, node: Node) -> None:
     if node.input(2):
         chain |= {"add": low.view(node.inputs[2])} | ({"ew2_scale": beta} if beta != 1 else {})
     product(low, node, a, b, **chain)
-    low.note(sum_error(low, node))
+    low.note(sum_error(low, node, float(alpha)))
 
 
 def multiplies(low: Lowering, node: Node, *factors: str) -> None:
@@ -200,10 +200,10 @@ def multiplies(low: Lowering, node: Node, *factors: str) -> None:
         raise Refusal(f"it multiplies float16, and {low.chip.name} has no multipliers for it: choose another chip")
 
 
-def sum_error(low: Lowering, node: Node) -> str:
-    """Return how far a product of float16 may be from onnxruntime's."""
+def sum_error(low: Lowering, node: Node, alpha: float = 1.0) -> str:
+    """Return how far a product of float16, times alpha, may be from onnxruntime's."""
     count = low.value(node.inputs[0]).shape[0 if node.attributes.get("transA") else -1]
-    return f"1 ulp of float16 and {2 * count} * 2^-24 of the sum of |x * w|"
+    return f"1 ulp of float16 and {2 * count * abs(alpha):g} * 2^-24 of the sum of |x * w|"
 
 
 def gemm(low: Lowering, node: Node) -> None:

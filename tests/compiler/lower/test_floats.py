@@ -168,6 +168,7 @@ CURVES: dict[str, tuple[str, dict[str, Any]]] = {
     "QuickGelu": ("x", {}),
     "Softmax": ("x", {"axis": 1}),
     "LayerNormalization": ("x g b", {"axis": 1}),
+    "SimplifiedLayerNormalization": ("x g", {"axis": 1}),
 }
 
 

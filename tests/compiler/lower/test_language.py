@@ -99,6 +99,20 @@ def assert_product(found: np.ndarray, right: np.ndarray, x: np.ndarray, w: np.nd
     assert (far <= step + part * size).all(), (far / (step + part * size)).max()
 
 
+CURVES = ("Exp", "Sigmoid", "Tanh", "Erf", "Elu", "Gelu", "FastGelu", "BiasGelu", "Softmax", "LayerNormalization")
+
+
+@pytest.mark.parametrize("op", CURVES)
+def test_functions_of_float16_are_as_near_as_they_say(op: str) -> None:
+    gain = {"g": halves(3, 300)} if op in CURVES[6:8] + CURVES[9:] else {}
+    net = network((op, " ".join(["x", *gain]), "y"), given={"x": halves(1, 20, 300, scale=1 / 4)}, constants=gain)
+    compiled, found, right = computed(net)
+    (stated,) = compiled.inexact.values()
+    far = np.abs(found["y"].astype(np.float64) - right["y"].astype(np.float64))
+    assert stated.startswith("1 ulp or ")
+    assert ((steps(found["y"], right["y"]) <= 1) | (far <= float(stated.split()[-1]))).all()
+
+
 def test_refused() -> None:
     x, w = halves(1, 3, 8), halves(2, 8, 4)
     (why,) = refusals(network(("MatMul", "x w", "y"), given={"x": np.float32(x)}, constants={"w": np.float32(w)}))
@@ -114,7 +128,8 @@ def test_rows_by_the_root_of_their_mean_square(op: str) -> None:
     if op == "SimplifiedLayerNormalization":
         net = network((op, "x g", "y", {"axis": -1, "epsilon": 1e-5, "stash_type": 1}), given={"x": x}, constants=gain)
     else:
-        net = network((op, "x s g", "y _ _ z", {"epsilon": 1e-5}), given={"x": x, "s": skip}, constants=gain)
+        constants = {**gain, "b": halves(4, 300)}
+        net = network((op, "x s g b", "y _ _ z", {"epsilon": 1e-5}), given={"x": x, "s": skip}, constants=constants)
     _, found, right = computed(net)
     assert (steps(found["y"], right["y"]) <= 1).all()
     if "z" in found:
