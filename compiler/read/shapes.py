@@ -1,9 +1,9 @@
 """Shapes and types of all values of a model whose inputs are fixed; what is constant is computed on the way.
 
-ONNX's own rules say what each operator makes; onnxruntime's further operators have rules here, or are tried on zeros.
+ONNX's own rules say what an operator makes; onnxruntime's further operators have ours (`rules`), or are tried on zeros.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Node, Value
+from compiler.read.rules import OWN, RULES
 from compiler.runtime import evaluate, onnx
 from isa.errors import InputError
 from isa.suggest import did_you_mean
@@ -20,8 +21,6 @@ NOT_CONSTANT = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUnif
 MAX_CONSTANT = 2**28
 # What makes much of little.
 GROWS = ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Resize", "Tile")
-# onnxruntime's own operators that it has in ONNX's domain.
-OWN = ("SimplifiedLayerNormalization",)
 # Tried nodes are given so many elements at most.
 MAX_TRIED = 2**26
 
@@ -121,7 +120,7 @@ def _ruled(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> l
         except InputError as error:
             help = error.help or "export the model again"
             raise InputError(f"{node.label} of {name}: {error.message}", help) from error
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             given = ", ".join(str(value) for value in read if value is not None)
             said = f"{node.label} of {name} does not fit its inputs, {given}"
             raise InputError(said, "export the model again") from error
@@ -211,116 +210,3 @@ def _tried(node: Node, values: Known, opsets: Mapping[str, int], name: str) -> l
         )
     nothing: tuple[Any, Shape] = (np.dtype(np.float32), ())
     return [shapes[0][one] if one else nothing for one in node.outputs]
-
-
-def broadcast(*shapes: Shape) -> Shape:
-    """Return the shape that shapes are broadcast to."""
-    return tuple(int(size) for size in np.broadcast_shapes(*shapes))
-
-
-Read = Sequence[Value | None]
-# A type and a shape.
-Made = tuple[Any, Shape]
-
-
-def _of(read: Read, place: int) -> Value:
-    value = read[place]
-    if value is None:
-        raise InputError(f"input {place} is left out")
-    return value
-
-
-def _same(node: Node, read: Read) -> list[Made]:
-    return [(_of(read, 0).dtype, _of(read, 0).shape)]
-
-
-def _element_wise(node: Node, read: Read) -> list[Made]:
-    a, b = _of(read, 0), _of(read, 3)
-    return [(a.dtype, broadcast(a.shape, b.shape))]
-
-
-def _concat(node: Node, read: Read) -> list[Made]:
-    parts = [_of(read, place) for place in range(2, len(read), 3)]
-    shape = list(parts[0].shape)
-    axis = node.attributes["axis"]
-    shape[axis] = sum(part.shape[axis] for part in parts)
-    return [(_of(read, 1).dtype, tuple(shape))]
-
-
-def _global_pool(node: Node, read: Read) -> list[Made]:
-    x = _of(read, 0)
-    kept = {0, len(x.shape) - 1 if node.attributes.get("channels_last") else 1}
-    return [(x.dtype, tuple(size if k in kept else 1 for k, size in enumerate(x.shape)))]
-
-
-def _gemm(node: Node, read: Read) -> list[Made]:
-    a, b = _of(read, 0), _of(read, 3)
-    rows = a.shape[1 if node.attributes.get("transA") else 0]
-    columns = b.shape[0 if node.attributes.get("transB") else 1]
-    # Without the result's scale it stays in floats.
-    has_scale = len(read) > 7 and read[7] is not None
-    return [((a.dtype if has_scale else np.dtype(np.float32)), (rows, columns))]
-
-
-def _normalised(node: Node, read: Read) -> list[Made]:
-    x = _of(read, 0)
-    axis = int(node.attributes.get("axis", -1)) % len(x.shape)
-    return [(x.dtype, x.shape), (np.dtype(np.float32), (*x.shape[:axis], *[1] * (len(x.shape) - axis)))]
-
-
-def _skipped(node: Node, read: Read) -> list[Made]:
-    x = _of(read, 0)
-    statistic = np.dtype(np.float32), (*x.shape[:-1], 1)
-    return [(x.dtype, x.shape), statistic, statistic, (x.dtype, x.shape)]
-
-
-def _matmul_of_groups(node: Node, read: Read) -> list[Made]:
-    x = _of(read, 0)
-    if x.shape[-1] != node.attributes["K"]:
-        raise InputError(f"K is {node.attributes['K']}, and the rows of its input have {x.shape[-1]} elements")
-    return [(x.dtype, (*x.shape[:-1], int(node.attributes["N"])))]
-
-
-def _rows_of_groups(node: Node, read: Read) -> list[Made]:
-    """Of numbers of 4 bits a byte has two, and the last dimension twice as many."""
-    table, places, scales = (_of(read, place) for place in range(3))
-    halved = table.dtype == np.uint8 and int(node.attributes.get("bits", 4)) == 4
-    width = table.shape[-1] * (2 if halved else 1)
-    axis = int(node.attributes.get("gather_axis", 0)) % len(table.shape)
-    shape = (*table.shape[:-1], width)
-    return [(scales.dtype, (*shape[:axis], *places.shape, *shape[axis + 1 :]))]
-
-
-def _grouped_attention(node: Node, read: Read) -> list[Made]:
-    query, past, total = _of(read, 0), read[3], _of(read, 6).data
-    heads, groups = (int(node.attributes[name]) for name in ("num_heads", "kv_num_heads"))
-    packed = len(read) < 2 or read[1] is None
-    head = query.shape[2] // (heads + 2 * groups if packed else heads)
-    if total is None:
-        help = "the chip's shapes are fixed: let it be of an input's shape, or constant"
-        raise InputError("its total_sequence_length follows the data", help)
-    length = max(int(total.reshape(-1)[0]), past.shape[2] if past is not None else 0)
-    present = query.dtype, (query.shape[0], groups, length, head)
-    return [(query.dtype, (*query.shape[:2], heads * head)), present, present]
-
-
-# Of onnxruntime's own operators; what is not here is tried.
-RULES: dict[str, Callable[[Node, Read], list[Made]]] = {
-    "QLinearAdd": _element_wise,
-    "QLinearMul": _element_wise,
-    "QLinearConcat": _concat,
-    "QLinearGlobalAveragePool": _global_pool,
-    "QLinearSigmoid": _same,
-    "QLinearLeakyRelu": _same,
-    "QLinearSoftmax": _same,
-    "QGemm": _gemm,
-    "Gelu": _same,
-    "FastGelu": _same,
-    "QuickGelu": _same,
-    "RotaryEmbedding": _same,
-    "SimplifiedLayerNormalization": _normalised,
-    "SkipSimplifiedLayerNormalization": _skipped,
-    "MatMulNBits": _matmul_of_groups,
-    "GatherBlockQuantized": _rows_of_groups,
-    "GroupQueryAttention": _grouped_attention,
-}

@@ -68,7 +68,7 @@ DOCUMENTED = dict(documented())
 @pytest.mark.parametrize("entry", [ratel.compile, ratel.onnx.InferenceSession])
 def test_options_of_networks_have_one_owner(entry: Callable[..., object]):
     """What users name is an option of the compiler, all but `keep`, with the compiler's default."""
-    own = {one.name: one.default for one in fields(Options)} | {"shapes": None}
+    own = {one.name: one.default for one in fields(Options)} | {"shapes": None, "always": None}
     taken = {name: one.default for name, one in inspect.signature(entry).parameters.items() if name in own}
     assert taken == {name: default for name, default in own.items() if name != "keep"}
 

@@ -81,7 +81,7 @@ def _check(low: Lowering, node: Node) -> None:
             raise Refusal(f"it has an input {name}, which no instruction takes: export it without")
     for name, value in ATTRIBUTES.items():
         if (given := node.attributes.get(name, value)) not in (value, -1 if name == "smooth_softmax" else value):
-            raise Refusal(f"its {name} is {given}; without it it is taken")
+            raise Refusal(f"its {name} is {given}, which no instruction does: export it without")
     if any(node.outputs[3:]):
         raise Refusal("its scores are wanted (output_qk)")
 
@@ -99,6 +99,8 @@ def _shapes(low: Lowering, node: Node) -> Shapes:
     if not 0 <= past <= held:
         raise Refusal(f"its seqlens_k is {lengths[0]}, with {places} new places behind {held}")
     length = max(int(low.known(node, 6, "total_sequence_length").reshape(-1)[0]), held)
+    if past + places > length:
+        raise Refusal(f"its seqlens_k is {lengths[0]}, and there is room for {length}")
     return Shapes(batch, places, past, length, groups, heads // groups, width // heads)
 
 

@@ -27,22 +27,21 @@ class Turns(NamedTuple):
 
 
 def embedding(low: Lowering, node: Node) -> None:
-    """RotaryEmbedding, of onnxruntime and of ONNX, of [batch, places, heads * size] or [batch, heads, places, size]."""
+    """RotaryEmbedding of onnxruntime, of [batch, places, heads * size] or [batch, heads, places, size]."""
+    if not node.domain:
+        raise Refusal("it is ONNX's own; onnxruntime's is taken, as its exporter writes it")
     x = floats(low, node.reading(node.inputs[0]))[0]
-    where, tables = (1, (2, 3)) if node.domain else (3, (1, 2))
     for name, value in (("is_packed_batching", 0), ("scale", 1.0)):
         if node.attributes.get(name, value) != value:
             raise Refusal(f"its {name} is {node.attributes[name]:g}; {value:g} is taken")
     heads = int(node.attributes.get("num_heads", 0))
     out = low.result(node)
     if x.rank == 3:
-        turned = low.value(node.inputs[tables[0]]).shape[-1] * 2
-        heads = heads or x.shape[2] // turned
+        heads = heads or x.shape[2] // (2 * low.value(node.inputs[2]).shape[-1])
         x, out = (by_heads(view, heads) for view in (x, out))
-    if not node.input(where):
-        raise Refusal("its position_ids are left out: export it with them")
-    turns = turns_of(low, node, tables, node.inputs[where], x.shape[2])
-    rotate(low, out, x, turns)
+    rotate(low, out, x, turns_of(low, node, (2, 3), node.inputs[1], x.shape[2]))
+    if x.dtype == "f32":
+        low.note("2^-22 of both elements of a pair")
 
 
 def by_heads(view: View, heads: int) -> View:
@@ -59,7 +58,7 @@ def turns_of(low: Lowering, node: Node, tables: Sequence[int], positions: str | 
     Tables are inputs of the node, [positions, pairs]; made for all nodes alike.
     """
     interleaved = bool(node.attributes.get("interleaved", node.attributes.get("rotary_interleaved", 0)))
-    cosines, sines = (low.known(node, place, what) for place, what in zip(tables, ("cosines", "sines")))
+    cosines, sines = (low.known(node, place, "table of cosines or sines") for place in tables)
     known = positions if not isinstance(positions, str) else low.constant(positions)
     if known is not None:
         at = known.astype(np.int64)

@@ -35,7 +35,9 @@ def matmul(low: Lowering, node: Node) -> None:
     """MatMulNBits: x by weights in groups, [n, k] in the file."""
     multiplies(low, node, node.inputs[0])
     k, n = int(node.attributes["K"]), int(node.attributes["N"])
-    order = low.known(node, 4, "order of groups").astype(np.int64).reshape(-1) if node.input(4) else None
+    order = low.known(node, 4, "order of groups").astype(np.int64).reshape(-1)[:k] if node.input(4) else None
+    if order is not None and not 0 <= order.min() <= order.max() < ceil(k / int(node.attributes["block_size"])):
+        raise Refusal("its order of groups (g_idx) has groups that are not there")
     groups = _groups(low, node, 1, 2, (n, k), order)
     bias = low.known(node, 5, "bias").astype(np.float32) if node.input(5) else None
     product(low, node, low.view(node.inputs[0]), expanded(low, node, groups, turned=True), bias=bias)
@@ -63,11 +65,11 @@ def _groups(
     if bits not in BITS:
         raise Refusal(f"its weights have {bits} bits (bits); 4 and 8 are taken")
     count = ceil(k / block)
-    numbers = _apart(low.known(node, data, "weights").reshape(n, -1), bits)[:, :k]
-    scales = low.known(node, scale, "scales").reshape(n, count)
+    numbers = _apart(low.known(node, data, "weight").reshape(n, -1), bits)[:, :k]
+    scales = low.known(node, scale, "scale").reshape(n, count)
     zeros = np.full((n, count), 2 ** (bits - 1))
     if node.input(scale + 1):
-        zeros = low.known(node, scale + 1, "zero points")
+        zeros = low.known(node, scale + 1, "zero point")
         zeros = (_apart(zeros.reshape(n, -1), bits) if zeros.dtype == np.uint8 else zeros.reshape(n, -1))[:, :count]
     return Groups(numbers, scales, zeros, np.arange(k) // block if order is None else order)
 

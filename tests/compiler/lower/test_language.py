@@ -5,6 +5,8 @@
 Errors are those that `inexact` states: steps of float16, and parts of sums of |x * w|.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,52 @@ def test_functions_of_float16_are_as_near_as_they_say(op: str) -> None:
     far = np.abs(found["y"].astype(np.float64) - right["y"].astype(np.float64))
     assert stated.startswith("1 ulp or ")
     assert ((steps(found["y"], right["y"]) <= 1) | (far <= float(stated.split()[-1]))).all()
+
+
+HELD = {"w": np.zeros((8, 2, 16), np.uint8), "s": np.ones(16, np.float16), "g": np.full(64, 9, np.int32)}
+OF_GROUPS, OF_HEADS = {"K": 64, "N": 8, "block_size": 32}, {"num_heads": 4, "kv_num_heads": 2}
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "scales": (
+        "MatMulNBits x w cos",
+        OF_GROUPS,
+        "does not fit its inputs, x float16[1, 2, 64]",
+    ),
+    "bits": ("MatMulNBits x w s", {**OF_GROUPS, "bits": 2}, "does not fit its inputs"),
+    "order": ("MatMulNBits x w s _ g", OF_GROUPS, "its order of groups (g_idx)"),
+    "heads": ("GroupQueryAttention x k k _ _ n t", {"num_heads": 4, "kv_num_heads": 3}, "does not fit its inputs"),
+    "tables": (
+        "GroupQueryAttention x k k _ _ n t",
+        {**OF_HEADS, "do_rotary": 1},
+        "does not fit",
+    ),
+    "cap": (
+        "GroupQueryAttention x k k _ _ n t",
+        {**OF_HEADS, "softcap": 30.0},
+        "its softcap is 30.0",
+    ),
+    "lengths": (
+        "GroupQueryAttention x k k _ _ t t",
+        OF_HEADS,
+        "its seqlens_k is 2, with 2 new",
+    ),
+    "places": ("RotaryEmbedding x at cos sin", {}, "it is turned by place 99, and its tables have 40"),
+    "halves": ("RotaryEmbedding x at cos s", {}, "does not fit its inputs"),
+    "gain": ("SkipSimplifiedLayerNormalization x x s", {}, "does not fit its inputs"),
+}
+
+
+@pytest.mark.parametrize("form", WRONG)
+def test_what_does_not_fit_or_is_not_taken_says_so(form: str) -> None:
+    words, attributes, expected = WRONG[form]
+    op, *names = words.split()
+    held = {**HELD, **turned(16), "n": np.array([1], np.int32), "t": np.array([2], np.int32), "at": np.array([[3, 99]])}
+    given = {"x": halves(1, 1, 2, 64), "k": halves(2, 1, 2, 32)}
+    given, held = ({name: one for name, one in part.items() if name in names} for part in (given, held))
+    made = "y a b" if op == "GroupQueryAttention" else "y"
+    net = network((op, " ".join(names), made, attributes), given=given, constants=held)
+    with pytest.raises(ratel.InputError) as caught:
+        compile(net.model, chip(), host=False)
+    assert expected in str(caught.value)
 
 
 def test_refused() -> None:
