@@ -70,8 +70,8 @@ def automatic(pool: Pool, row: Row, given: dict[str, Given], attributes: dict[st
         if others or window is None or window.step != 1:
             help = "slice all of them alike, with step 1, or give the multipliers: ew3_scale=..."
             raise ScaleProblem("out", "the scales of these slices do not move together", help)
-    sf = words.get("sf", "none")
-    scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, sf, frozenset(given))
+    form = words.get("sf", "none"), words.get("op", "")
+    scaled = Scaled(row.mnemonic, scales, out.operand.dtype, channels, *form, frozenset(given))
     if words.get("ew3_op") in FIXED_POINT:
         return {"ew3_scale": pool.operand(fixed_point(scaled), window, I32)}
     return {name: pool.operand(elements, window) for name, elements in multipliers(scaled).items()}

@@ -8,7 +8,7 @@ f32(x * w) where products are summed, x for `eltwise`. Then
     with a table that has a scale (the step of its index):  ew1_scale = f32(A / step), ew2_scale = f32(ew2 / step)
     out i32:     none
     round_once, round_twice, round_away:  ew3_scale = A / out in float64, as whole numbers
-    those with `scale`, of the pooling engine:  scale = f32(x / out)
+    those with `scale`, of the pooling engine:  scale = f32(x / out), of sums of squares f32(f32(x * x) / out)
 
 The first form multiplies once and rounds once, as onnxruntime does. Multipliers of exactly 1 are left out; a vector
 whose elements are all equal is one element.
@@ -51,13 +51,16 @@ class Scaled:
     out: DType
     channels: int
     sf: str = "none"
+    op: str = ""
     present: frozenset[str] = frozenset()
 
 
 def multipliers(scaled: Scaled) -> dict[str, tuple[float, ...]]:
     """Return the elements of each multiplier that an instruction needs, by operand name."""
     if scaled.mnemonic in POOLING and scaled.out != I32:
-        return _kept({"scale": _vector(scaled, "x", 1) / _vector(scaled, "out", 1)})
+        x = _vector(scaled, "x", 1)
+        with np.errstate(all="ignore"):
+            return _kept({"scale": (x * x if scaled.op == "sumsq" else x) / _vector(scaled, "out", 1)})
     _check_added(scaled)
     if scaled.out == I32:
         return {}

@@ -56,7 +56,8 @@ for. A chip has one such core or several, on a ring; see [Cores](#cores).
 
 TYPES = """\
 A zero point is a value of its tensor's type, i8, u8 or i16, whatever its attribute could encode; tensors of other types
-have none. Of i32 `reduce` has sums, greatest elements and their places, but no mean: a sum of i32 is an i32.
+have none. Of i32 `reduce` has sums, greatest elements and their places, but nothing that is scaled: a sum of i32 is an
+i32.
 
 ```npu
 .input  x i32[4] = 1

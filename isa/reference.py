@@ -349,12 +349,21 @@ def reduce(given: Given) -> np.ndarray:
         found = np.take_along_axis(lines(x), place[..., None], axis=-1)[..., 0]
         with np.errstate(invalid="ignore"):
             return np.where(np.isnan(found), np.nan, found).astype(x.dtype) if given.dtype.is_float else found
+    if op == "absmax":
+        # NaN passes through, whatever stands beside it.
+        with np.errstate(invalid="ignore"):
+            return scaled(given, np.abs(lines(given.dequantised("x"))).max(-1))
     parts, step = summands(given)
     parts = lines(parts)
     sums = np.zeros(given.shape, parts.dtype)
     for k in range(parts.shape[-1]):
         with np.errstate(all="ignore"):
-            sums = step(sums + parts[..., k])
+            part = parts[..., k]
+            if op == "sumsq":
+                whole = part.dtype == np.int64
+                sums = sums + part**2 if whole else multiply_add(part, part, sums, given.sum_format)
+            else:
+                sums = step(sums + part)
     if given.dtype == I32:
         return sums.astype(np.int32)
     return scaled(given, sums, parts.shape[-1] if op == "mean" else 1)

@@ -107,19 +107,30 @@ end
         ),
         (
             AttributeSpec(
-                "op", "u8", 0, 4, None, "what many elements become", words=("sum", "mean", "max", "argmax", "min")
+                "op",
+                "u8",
+                0,
+                6,
+                None,
+                "what many elements become",
+                words=("sum", "mean", "max", "argmax", "min", "absmax", "sumsq"),
             ),
             zero_point("x_zero", "zero point of x"),
             zero_point("out_zero", "zero point of the result"),
         ),
-        "Reduce dimensions to one element: sum, mean, greatest, least, or place of the greatest.",
+        "Reduce dimensions to one element: sum, mean, sum of squares, greatest, least, greatest magnitude, or place of "
+        "the greatest.",
         """\
 i   = the elements of x that become one of out, in row-major order; count of them
 sum = total over i of (x[i] - x_zero), exact where x is an integer"""
         + SUM_FORMULA
         + """
-m   = scale for sum, scale / count for mean           ; rounded once, count exact; scale 1 where absent
-v   = float(sum) * m                                  ; sum, mean"""
+sum = total over i of (x[i] - x_zero)**2, exact where x is an integer   ; sumsq
+sum = fma(x, x, sum), from 0, in that order           ; sumsq of floats: x and each step rounded to the sum format
+top = max over i of |x[i] - x_zero|                   ; absmax; a NaN is greater than any number
+m   = scale for sum, sumsq and absmax, scale / count for mean   ; rounded once, count exact; scale 1 where absent
+v   = float(sum) * m                                  ; sum, mean, sumsq: beyond 2**53 by way of float64
+v   = float(top) * m                                  ; absmax"""
         + TO_STORAGE
         + """
 out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale

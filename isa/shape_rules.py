@@ -282,7 +282,7 @@ def reduce(view: View) -> Iterator[Diagnostic[str]]:
         yield from keeps_type(view, f"the {'greatest' if word == 'max' else 'least'} value keeps its type")
     elif word == "argmax" and out.dtype != I32:
         yield Diagnostic("type", "out", f"out has type {out.dtype}", "argmax gives places: expected i32")
-    elif word == "mean" and I32 in (x.dtype, out.dtype):
+    elif word in ("mean", "absmax", "sumsq") and I32 in (x.dtype, out.dtype):
         field = "x" if x.dtype == I32 else "out"
         yield Diagnostic("type", field, f"{field} has type i32", "expected any other: i32 has sums of integers alone")
     elif word == "sum" and out.dtype == I32 and x.dtype.is_float:

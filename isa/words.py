@@ -43,6 +43,8 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "max": "out = max over i of x[i]",
         "min": "out = min over i of x[i]",
         "argmax": "out = the first place in i where x[i] is the greatest",
+        "absmax": "v = float(max over i of |x[i] - x_zero|) * scale",
+        "sumsq": "v = float(sum of squares) * scale",
     },
     "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
     "coordinates": {

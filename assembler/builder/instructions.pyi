@@ -515,17 +515,23 @@ class Instructions:
         max: _Flag | None = False,
         argmax: _Flag | None = False,
         min: _Flag | None = False,
+        absmax: _Flag | None = False,
+        sumsq: _Flag | None = False,
         x_zero: _Whole | None = None,
         out_zero: _Whole | None = None,
         wait: str | None = "",
     ) -> _Out:
-        """Reduce dimensions to one element: sum, mean, greatest, least, or place of the greatest.
+        """Reduce dimensions to one element: sum, mean, sum of squares, greatest, least, greatest magnitude, or place of the greatest.
 
             i   = the elements of x that become one of out, in row-major order; count of them
             sum = total over i of (x[i] - x_zero), exact where x is an integer
             sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
-            m   = scale for sum, scale / count for mean           ; rounded once, count exact; scale 1 where absent
-            v   = float(sum) * m                                  ; sum, mean
+            sum = total over i of (x[i] - x_zero)**2, exact where x is an integer   ; sumsq
+            sum = fma(x, x, sum), from 0, in that order           ; sumsq of floats: x and each step rounded to the sum format
+            top = max over i of |x[i] - x_zero|                   ; absmax; a NaN is greater than any number
+            m   = scale for sum, sumsq and absmax, scale / count for mean   ; rounded once, count exact; scale 1 where absent
+            v   = float(sum) * m                                  ; sum, mean, sumsq: beyond 2**53 by way of float64
+            v   = float(top) * m                                  ; absmax
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
             out = v, rounded to the type                          ; f16, bf16, f32
             out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale
@@ -541,6 +547,8 @@ class Instructions:
         max: what many elements become, out = max over i of x[i]
         argmax: what many elements become, out = the first place in i where x[i] is the greatest
         min: what many elements become, out = min over i of x[i]
+        absmax: what many elements become, v = float(max over i of |x[i] - x_zero|) * scale
+        sumsq: what many elements become, v = float(sum of squares) * scale
         x_zero: zero point of x
         out_zero: zero point of the result
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)

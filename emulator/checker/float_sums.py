@@ -63,7 +63,7 @@ def _terms(instruction: Instruction) -> int:
         return 0
     if row.mnemonic == "avgpool":
         return prod(min(int(k), size) for k, size in zip(instruction.attribute("window"), x.shape[1:3], strict=True))
-    return x.elements // out.elements if instruction.word("op") in ("sum", "mean") else 0
+    return x.elements // out.elements if instruction.word("op") in ("sum", "mean", "sumsq") else 0
 
 
 def _accumulator(instruction: Instruction) -> Operand | None:

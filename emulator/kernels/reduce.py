@@ -15,7 +15,7 @@ import numpy as np
 
 from emulator.jit.arrays import Array, Bytes, Columns, Floats, Integers, Row
 from emulator.jit.compile import hot, inner
-from emulator.jit.intrinsics import viewed, whole
+from emulator.jit.intrinsics import fused, viewed, whole
 from emulator.kernels.arithmetic import ADD, MUL, combine
 from emulator.kernels.numbers import (
     FP32_FRACTION,
@@ -25,6 +25,7 @@ from emulator.kernels.numbers import (
     address,
     f32,
     i32,
+    i64,
     is_floating,
     load_integers,
     load_numbers,
@@ -32,6 +33,7 @@ from emulator.kernels.numbers import (
     round_bits,
     store_integers,
     store_numbers,
+    to_odd,
     u64,
 )
 from emulator.kernels.rows import OUT, X, load_multiplier, row_count, row_start
@@ -63,6 +65,8 @@ class Reduction(IntEnum):
     MAX = 2
     ARGMAX = 3
     MIN = 4
+    ABSMAX = 5
+    SUMSQ = 6
 
 
 assert [word.name.lower() for word in Reduction] == list(MNEMONICS["reduce"].choices[0].words)
@@ -123,6 +127,41 @@ def add_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
 
 
 @inner
+def add_squares_of_integers(totals: Array, values: Array, zero: int, kept: bool) -> None:
+    """Add the squares of int32 less their zero point to the totals, one for each or one for all."""
+    for k in range(u64(values.size)):
+        v = i64(values[k]) - zero
+        totals[u64(k) if kept else u64(0)] += v * v
+
+
+@inner
+def add_squares_of_floats(totals: Array, values: Array, kept: bool, fraction: int) -> None:
+    """Add the squares of values to the totals, one for each or one for all, in their order, each by one operation."""
+    if fraction == FP32_FRACTION:
+        for k in range(u64(values.size)):
+            at = u64(k) if kept else u64(0)
+            totals[at] = fused(values[k], values[k], totals[at])
+    else:
+        for k in range(u64(values.size)):
+            at = u64(k) if kept else u64(0)
+            total = to_odd(np.float64(values[k]) * np.float64(values[k]), np.float64(totals[at]))
+            totals[at] = f32(round_bits(total, fraction))
+
+
+@inner
+def magnitudes_of_integers(values: Array, zero: int) -> None:
+    """Replace int32 of 8 or 16 bits by their distances from their zero point."""
+    for k in range(u64(values.size)):
+        values[k] = i32(abs(i32(values[k] - i32(zero))))
+
+
+@inner
+def magnitudes_of_floats(values: Array) -> None:
+    for k in range(u64(values.size)):
+        values[k] = abs(values[k])
+
+
+@inner
 def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
     """Multiply sums by scale, or scale / count."""
     fraction, scale = row[Call.FRACTION], load_multiplier(arena, row, REDUCE_SCALE)
@@ -132,9 +171,22 @@ def scaled(arena: Bytes, row: Row, count: int, v: Floats) -> None:
 
 
 @inner
-def add_side_by_side(totals: Floats, values: Floats, count: int, fraction: int) -> None:
-    """Add `count` values to each total, in their order, each sum rounded; those of total r begin at r * STRETCH."""
-    if fraction == FP32_FRACTION:
+def add_side_by_side(totals: Floats, values: Floats, count: int, fraction: int, squares: bool) -> None:
+    """Add `count` values, or their squares, to each total, in their order, each sum rounded.
+
+    Those of total r begin at r * STRETCH.
+    """
+    if squares:
+        # Eight chains in turn wait for none of them.
+        for k in range(u64(count)):
+            for r in range(u64(SIDE_BY_SIDE)):
+                v = values[r * u64(STRETCH) + k]
+                if fraction == FP32_FRACTION:
+                    totals[r] = fused(v, v, totals[r])
+                else:
+                    total = to_odd(np.float64(v) * np.float64(v), np.float64(totals[r]))
+                    totals[r] = f32(round_bits(total, fraction))
+    elif fraction == FP32_FRACTION:
         a, b, c, d, e, f, g, h = totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6], totals[7]
         for k in range(u64(count)):
             a, b = a + values[k], b + values[u64(STRETCH) + k]
@@ -166,7 +218,7 @@ def sum_lines(arena: Bytes, row: Row, begin: int, end: int) -> int:
             for r in range(SIDE_BY_SIDE):
                 at = address(row, X, row[X + Field.ADDRESS], row_start(row, X, begin + r) + c)
                 load_numbers(arena, dtype, at, 0, of_sum, values[r * STRETCH : r * STRETCH + some])
-            add_side_by_side(totals, values, some, of_sum)
+            add_side_by_side(totals, values, some, of_sum, row[Reduce.OP] == Reduction.SUMSQ)
         round_all(totals, row[Call.FRACTION])
         scaled(arena, row, channels, totals)
         for r in range(SIDE_BY_SIDE):
@@ -226,20 +278,20 @@ def keep_best(best: Array, places: Integers, values: Array, place: int, kept: bo
 
 @hot
 def reduce(arena: Bytes, row: Row) -> None:
-    """out = sum, mean, max, min or argmax of x over the dimensions where out has size 1."""
+    """out = sum, mean, max, min, argmax, absmax or sumsq of x over the dimensions where out has size 1."""
     channels, dtype, op = row[X + Field.SHAPE + 3], row[X + Field.DTYPE], row[Reduce.OP]
     fraction, of_sum = row[Call.FRACTION], row[Call.SUM_FRACTION]
     kept = row[OUT + Field.SHAPE + 3] == channels
     high, wide = folded(row, 1), folded(row, 2)
     outer = folded(row, 0) * high * wide
     count = outer if kept else outer * channels
-    floating, adding = is_floating(dtype), op in (Reduction.SUM, Reduction.MEAN)
-    of_bytes = kept and adding and dtype in (I8_CODE, U8_CODE)
+    floating, adding = is_floating(dtype), op in (Reduction.SUM, Reduction.MEAN, Reduction.SUMSQ)
+    least, magnitude, squares = op == Reduction.MIN, op == Reduction.ABSMAX, op == Reduction.SUMSQ
+    of_bytes = kept and adding and not squares and dtype in (I8_CODE, U8_CODE)
     # Then every sum is a number of the vector format and of 32 bits.
     is_exact = of_bytes and count * (255 + abs(row[Reduce.X_ZERO])) < 1 << (fraction + 1)
     # Lines of x, of dimension 2, that are summed at a time.
     lines = min(wide, MOST_LINES) if of_bytes else 1
-    least = op == Reduction.MIN
     size = min(channels, LANES)
     numbers, integers = np.empty(size, np.float32), np.empty(size, np.int32)
     sums, totals = np.empty(size, np.float32), np.empty(size, np.int64)
@@ -273,7 +325,11 @@ def reduce(arena: Bytes, row: Row) -> None:
                             add_lines(arena, at, row[X + Field.STRIDE + 2], some_lines, shorts[:n], totals[:n])
                     elif floating:
                         load_numbers(arena, dtype, at, 0, of_sum if adding else FP32_FRACTION, numbers[:some])
-                        if adding:
+                        if magnitude:
+                            magnitudes_of_floats(numbers[:some])
+                        if squares:
+                            add_squares_of_floats(sums[:n], numbers[:some], kept, of_sum)
+                        elif adding:
                             add_floats(sums[:n], numbers[:some], kept, of_sum)
                         elif kept or op == Reduction.ARGMAX or not is_extreme_of_floats(numbers[:some], least, part):
                             keep_best(best[:n], places[:n], numbers[:some], place, kept, least)
@@ -281,7 +337,11 @@ def reduce(arena: Bytes, row: Row) -> None:
                             keep_best(best[:n], places[:n], part, place, kept, least)
                     else:
                         load_integers(arena, dtype, at, integers[:some])
-                        if adding:
+                        if magnitude:
+                            magnitudes_of_integers(integers[:some], row[Reduce.X_ZERO])
+                        if squares:
+                            add_squares_of_integers(totals[:n], integers[:some], row[Reduce.X_ZERO], kept)
+                        elif adding:
                             add_integers(totals[:n], integers[:some], kept)
                         elif kept or op == Reduction.ARGMAX:
                             keep_best(best_integer[:n], places[:n], integers[:some], place, kept, least)
@@ -299,10 +359,13 @@ def reduce(arena: Bytes, row: Row) -> None:
                 else:
                     store_integers(arena, dtype, at, best_integer[:n])
             else:
-                if floating:
+                if magnitude:
+                    for k in range(n):
+                        sums[k] = best[k] if floating else f32(best_integer[k])
+                if floating or magnitude:
                     round_all(sums[:n], fraction)
                 else:
-                    less = count * row[Reduce.X_ZERO]
+                    less = 0 if squares else count * row[Reduce.X_ZERO]
                     for k in range(u64(n)):
                         integers[k] = np.int32(totals[k] - less)
                     if is_exact:

@@ -452,8 +452,9 @@ def _reduce(draw: Draw, place: Place) -> Fields:
     to_i32 = op == "sum" and place.pins.get("out", I32) == I32
     dtype = place.pick(draw, "x", ANY if op in ("max", "argmax", "min") or to_i32 else VALUES)
     out_dtype = dtype if op in ("max", "min") else I32
-    if op in ("sum", "mean") and dtype != I32:
-        sums = {"sum": ANY, "mean": VALUES}[op]
+    adds = op in ("sum", "mean", "absmax", "sumsq")
+    if adds and dtype != I32:
+        sums = ANY if op == "sum" else VALUES
         out_dtype = place.pick(draw, "out", [t for t in sums if t != I32 or not dtype.is_float])
     shape = _shape(draw)
     fields: Fields = {
@@ -461,7 +462,7 @@ def _reduce(draw: Draw, place: Place) -> Fields:
         "x": place.tensor(draw, "lm", dtype, shape),
         "op": op,
     }
-    if op in ("sum", "mean"):
+    if adds:
         scaled = _scaled(draw, place, dtype, out_dtype)
         fields |= {"x_zero": scaled["x_zero"]} if out_dtype == I32 else scaled
     return fields

@@ -165,6 +165,13 @@ def test_words_that_keep_values_take_no_multiplier() -> None:
         assemble(f"{text.format('2')}resize y, x, nearest\nend\n")
 
 
+def test_sums_of_squares_are_in_squares_of_steps() -> None:
+    text = ".chip edge\n.input x i8[4] scale=0.5 zero=3\n.output y f32[1]\nreduce y, x, {}\nend\n"
+    for word, expected in (("absmax", 0.5), ("sumsq", 0.25)):
+        program = assemble(text.format(word))
+        assert multiplier(program, program.cores[0].code[0], "scale") == [expected]
+
+
 def test_slices_of_channels_take_their_scales() -> None:
     text = (
         ".chip edge\n.input x i8[2, 8] scale=1\n.weight w i8[8, 8] scale=[1, 2, 3, 4, 5, 6, 7, 8] = 1\n"
@@ -193,7 +200,7 @@ def test_multipliers_alone(
 ) -> None:
     """The product of all multipliers on the way of the accumulator is the ratio of the scales."""
     present = frozenset({"x", "w", "out"} | ({"ew2"} if second else set()))
-    scaled, one = Scaled(mnemonic, given_scales, out, 4, sf, present), [1.0]
+    scaled, one = Scaled(mnemonic, given_scales, out, 4, sf, present=present), [1.0]
     acc = np.float32(given_scales.get("x", one)[0])
     if mnemonic != "eltwise":
         acc = acc * np.float32(given_scales.get("w", one)[0])

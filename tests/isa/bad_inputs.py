@@ -463,6 +463,8 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"op": "argmax"}, "out", "type", "out has type i8", "argmax gives places: expected i32"),
         Bad({"x": lm(3, 4, dtype=I32)}, "x", "type", "x has type i32", NO_MEAN),
         Bad({"out": lm(1, 4, dtype=I32)}, "out", "type", "out has type i32", NO_MEAN),
+        Bad({"op": "absmax", "x": lm(3, 4, dtype=I32)}, "x", "type", "x has type i32", NO_MEAN),
+        Bad({"op": "sumsq", "out": lm(1, 4, dtype=I32)}, "out", "type", "out has type i32", NO_MEAN),
         Bad(
             {"op": "sum", "x": lm(3, 4, dtype=F32), "out": lm(1, 4, dtype=I32)},
             "out",

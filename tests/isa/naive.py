@@ -376,7 +376,21 @@ class Element:
             return self.unchanged(self.greatest(values)[0])
         if self.out.dtype == I32:
             return struct.pack("<i", (sum(value - self.one("x_zero") for value in values) + 2**31) % 2**32 - 2**31)
+        if op == "absmax":
+            values = [value if isinstance(value, float) else value - self.one("x_zero") for value in values]
+            return self.multiplied(self.rounded(self.greatest([abs(value) for value in values])[0]))
+        if op == "sumsq":
+            return self.multiplied(self.summed_squares(values))
         return self.multiplied(self.summed(values), len(values) if op == "mean" else 1)
+
+    def summed_squares(self, values) -> float:
+        """Return the sum of squares of values of x less the zero point: exact for integers, else fma after fma."""
+        if not self.operands["x"].dtype.is_float:
+            return self.rounded(float(sum((value - self.one("x_zero")) ** 2 for value in values)))
+        total = 0.0
+        for value in map(self.in_sum, values):
+            total = self.multiply_add(value, value, total, self.sum_bits)
+        return self.rounded(total)
 
     def resize(self, index) -> bytes:
         n, *place, channel = index

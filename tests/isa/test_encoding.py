@@ -258,7 +258,9 @@ def excluded_in_reduce(name: str, value: object, other: str, what: object) -> bo
         return True
     if name == "x" and value == I32 and other == "out" and what != I32:
         return True
-    return (value == "argmax" and other == "out" and what != I32) or (value == "mean" and what == I32)
+    return (value == "argmax" and other == "out" and what != I32) or (
+        value in ("mean", "absmax", "sumsq") and what == I32
+    )
 
 
 def shown_pairs(instruction: Instruction) -> set[frozenset[Feature]]:

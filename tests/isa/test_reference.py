@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import F32, I8, I32, U8
+from isa.dtypes import F16, F32, I8, I32, U8
 from isa.errors import Trap
 from isa.instruction import build
 from isa.interpret import apply, interpret
@@ -329,6 +329,11 @@ def test_a_sum_times_a_constant_is_the_global_average_of_onnxruntime(dtype):
         ([-0.0, 0.0], {"op": "argmax"}, 0),
         ([3e38, 3e38, -3e38], {"op": "sum"}, INF),
         ([INF, -INF], {"op": "mean"}, NAN),
+        ([1.0, -4.0, 3.0], {"op": "absmax"}, 4.0),
+        ([1.0, NAN, -INF], {"op": "absmax"}, NAN),
+        ([3.0, -4.0], {"op": "sumsq"}, 25.0),
+        # By one operation: the second square itself would be rounded to 1 + 2**-11.
+        ([2.0**-13, 1.0 + 2.0**-12], {"op": "sumsq"}, 1.0 + 2.0**-11 + 2.0**-23),
     ],
 )
 def test_reductions_by_hand(x, fields, expected):
@@ -338,6 +343,17 @@ def test_reductions_by_hand(x, fields, expected):
     out, source = dense("lm", values.nbytes, dtype, (1,)), dense("lm", 0, F32, (len(x),))
     apply(build("reduce", out=out, x=source, **fields), memories, NO_COUNTERS, {"pe": "fp32"})
     assert repr(memories["lm"][-4:].view(dtype.numpy)[0]) == repr(dtype.numpy.type(expected))
+
+
+def test_squares_are_summed_as_a_product_sums_them():
+    x = np.random.default_rng(4).normal(0, 3, (1, 300)).astype(np.float16)
+    memories = {"lm": np.concatenate([x.view(np.uint8).ravel(), np.zeros(8, np.uint8)])}
+    row = dense("lm", 0, F16, x.shape)
+    outs = [dense("lm", x.nbytes + 4 * k, F32, (1, 1)) for k in range(2)]
+    apply(build("reduce", out=outs[0], x=row, op="sumsq"), memories, NO_COUNTERS, FORMATS[0])
+    apply(build("matmul", out=outs[1], x=row, w=row, transpose_w=1), memories, NO_COUNTERS, FORMATS[0])
+    first, second = memories["lm"][-8:].view(np.float32).tolist()
+    assert first == second != (x.astype(np.float32) ** 2).sum()
 
 
 @pytest.mark.parametrize(("vector_format", "expected"), [("fp32", -127), ("fp24", -127), ("fp19", -126)])

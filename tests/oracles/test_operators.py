@@ -122,6 +122,7 @@ def axes_of(rng: np.random.Generator, rank: int) -> np.ndarray:
         ("ReduceSum", "sum", "int32", 0),
         ("ReduceSum", "sum", "float32", 2e-5),
         ("ReduceMean", "mean", "float32", 2e-5),
+        ("ReduceSumSquare", "sumsq", "float32", 2e-5),
     ],
 )
 def test_reductions(operator: str, word: str, dtype: str, tolerance: float) -> None:

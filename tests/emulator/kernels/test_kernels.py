@@ -334,8 +334,9 @@ def large_reductions(draw: st.DrawFn) -> Instruction:
     shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,), (19, 1300), (2, 9, 520))))
     out = tuple(draw(st.sampled_from((1, size))) for size in shape)
     x = draw(st.sampled_from((I8, I32, I16, F16, BF16, F32)))
-    op = draw(st.sampled_from(("sum", "max", "min", "argmax", *(("mean",) if x != I32 else ()))))
-    dtype = {"sum": F32 if x.is_float else I32, "mean": F32, "max": x, "min": x, "argmax": I32}[op]
+    scaled = ("mean", "absmax", "sumsq")
+    op = draw(st.sampled_from(("sum", "max", "min", "argmax", *(scaled if x != I32 else ()))))
+    dtype = {"sum": F32 if x.is_float else I32, "max": x, "min": x, "argmax": I32}.get(op, F32)
     return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
 
 
@@ -388,12 +389,14 @@ def test_regions_inside_and_across_the_border(mnemonic: str, vector_format: str)
 @pytest.mark.parametrize(("dtype", "zero"), [(I8, -128), (U8, 255), (I16, 32767), (F32, 0)], ids=str)
 def test_every_choice_of_dimensions_is_reduced(dtype: DType, zero: int) -> None:
     shape = (2, 3, 4, 5)
-    for places, op in product(product((0, 1), repeat=4), ("sum", "mean", "max", "min", "argmax")):
+    words = ("sum", "mean", "max", "min", "argmax", "absmax", "sumsq")
+    for places, op in product(product((0, 1), repeat=4), words):
         taken: dict[str, int] = {}
-        out_dtype = {"sum": F32 if dtype == F32 else I32, "mean": I16, "max": dtype, "min": dtype, "argmax": I32}[op]
+        out_dtype = {"sum": F32 if dtype == F32 else I32, "max": dtype, "min": dtype, "argmax": I32}.get(op, I16)
         x = slot("lm", dtype, shape, taken)
         out = slot("lm", out_dtype, tuple(size if keep else 1 for size, keep in zip(shape, places, strict=True)), taken)
-        zeros = {"sum": {"x_zero": zero}, "mean": {"x_zero": zero, "out_zero": -7}}.get(op, {})
+        zeros = {"x_zero": zero} if op in words[:2] + words[5:] else {}
+        zeros |= {"out_zero": -7} if zeros and op != "sum" else {}
         check(build("reduce", x=x, out=out, op=op, **zeros), 0, "fp24")
 
 
