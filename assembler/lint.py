@@ -22,12 +22,13 @@ def lint(declarations: Declarations, resolvers: Sequence[Resolver], tasks: int) 
     written: dict[int, list[tuple[Interval, Span]]] = {}
     for core, resolver in enumerate(resolvers):
         trips = trips_at(resolver.code, tasks)
-        for instruction, counts, span, out in zip(resolver.code, trips, resolver.spans, resolver.outs, strict=True):
+        for instruction, counts, span, outs in zip(resolver.code, trips, resolver.spans, resolver.outs, strict=True):
+            results = iter(outs)
             for kind, operand in instruction.accesses():
                 if kind != "write":
                     where = region(core if operand.core is None else operand.core, operand.memory)
                     reads.setdefault(where, []).append(operand.extent(counts))
-                elif out is not None:
+                elif (out := next(results)) is not None:
                     written.setdefault(id(out), []).append((operand.extent(counts), span))
     for declared in declarations.declared:
         if declared.kind == "output":

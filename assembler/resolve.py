@@ -46,7 +46,7 @@ MAX_QUOTED = 40
 class Resolver:
     """Turns the instructions of one core into code, in the order of the text.
 
-    `spans` is where each stands, `outs` the tensor that each names as its result.
+    `spans` is where each stands, `outs` the tensors that each names as its results.
     """
 
     def __init__(self, names: Names, pool: Pool | None, scales: Scales) -> None:
@@ -56,8 +56,8 @@ class Resolver:
         self.code: list[Instruction] = []
         self.lines: list[Line] = []
         self.spans: list[Span] = []
-        self.outs: list[Symbol | None] = []
-        self._out: Symbol | None = None
+        self.outs: list[tuple[Symbol | None, ...]] = []
+        self._outs: tuple[Symbol | None, ...] = ()
         self.ended: Span | None = None
         self.followed = False
         # Names of loops that something was wrong with: how they close is not worth a second message.
@@ -77,7 +77,7 @@ class Resolver:
                 return
             if row is None:
                 raise self._unknown(mnemonic, scope)
-            self._out = None
+            self._outs = ()
             # A wrong wait is reported; the instruction still opens, closes or ends what it says.
             waits = self._waits(statement.waits, row, scope)
             if row.mnemonic == "loop":
@@ -92,7 +92,7 @@ class Resolver:
             return
         self.code.append(resolved)
         self.spans.append(statement.span)
-        self.outs.append(self._out)
+        self.outs.append(self._outs)
         self.lines.append(Line(statement.span.file, statement.span.line, statement.span.text.strip()))
 
     def broken(self, statement: nodes.Broken) -> None:
@@ -248,7 +248,8 @@ class Resolver:
             label, help = (problem.help, "") if problem.help.startswith("expected") else ("", problem.help)
             message = self._in_words_of_the_text(problem.message, row, bound)
             raise self.names.error(scope, "E602", span, message, label, help) from None
-        self._out = given["out"].symbol if "out" in given else None
+        results = [spec.name for spec in row.operands if spec.access == "write" and spec.name in given]
+        self._outs = tuple(given[name].symbol for name in results)
         verified = self._verify(statement, row, operands, attributes, waits, bound, given, scope)
         if follows:
             self.scales.look(row, chosen(row, attributes), given, bound, statement.mnemonic.span, scope)

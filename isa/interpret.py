@@ -1,6 +1,6 @@
 """Run instructions and programs by the reference, in program order, on memories that are NumPy arrays.
 
-`apply` is one instruction: read every operand, compute, write; `interpret` a task of one core or several.
+`apply` is one instruction: read every operand, compute, write its results; `interpret` a task of one core or several.
 """
 
 from collections import Counter
@@ -52,6 +52,7 @@ def apply(
     row = instruction.row
     out = instruction.operand("out")
     assert out is not None
+    results = [operand for kind, operand in instruction.accesses() if kind == "write"]
     tensors = {
         spec.name: None if operand is None else view(operand, memories, counters)
         for spec, operand in zip(row.operands, instruction.operands, strict=True)
@@ -61,7 +62,9 @@ def apply(
     attributes.update({spec.name: (instruction.word(spec.name),) for spec in row.choices})
     engine, sums = (formats.get(name, "fp32") for name in (row.engine, "sums"))
     given = Given(tensors, attributes, out.shape, out.dtype, engine, sums)
-    view(out, memories, counters, cores)[...] = REFERENCE[row.opcode](given)
+    found = REFERENCE[row.opcode](given)
+    for operand, values in zip(results, found if isinstance(found, tuple) else (found,), strict=True):
+        view(operand, memories, counters, cores)[...] = values
 
 
 def interpret(cores: Sequence[Core], memories: Sequence[Memories], formats: Mapping[str, str], task: int = 0) -> None:

@@ -1,7 +1,7 @@
 """What each instruction means, in plain NumPy.
 
-`REFERENCE[opcode](given)` returns the result as a new array; interpret.py runs instructions and programs with it.
-Kernels do the same, fast; tests compare them bit for bit.
+`REFERENCE[opcode](given)` returns the result as a new array, or all results in the order of the row; interpret.py runs
+instructions and programs with it. Kernels do the same, fast; tests compare them bit for bit.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -369,6 +369,15 @@ def reduce(given: Given) -> np.ndarray:
     return scaled(given, sums, parts.shape[-1] if op == "mean" else 1)
 
 
+def topk(given: Given) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(invalid="ignore"):
+        x = given.tensor("x").astype(np.float64)
+    no_number = np.isnan(x)
+    # By the last key first, and stable: equals stay in their order.
+    order = np.lexsort((-np.where(no_number, 0, x), no_number), axis=-1)[..., : given.shape[-1]]
+    return np.take_along_axis(given.tensor("x"), order, axis=-1), order.astype(np.int32)
+
+
 def move(given: Given) -> np.ndarray:
     return given.tensor("x").copy()
 
@@ -562,7 +571,7 @@ def roipool(given: Given) -> np.ndarray:
     return out
 
 
-REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
+REFERENCE: dict[int, Callable[[Given], np.ndarray | tuple[np.ndarray, ...]]] = by_opcode(
     "REFERENCE",
     {
         "conv": conv,
@@ -572,6 +581,7 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray]] = by_opcode(
         "maxpool": maxpool,
         "avgpool": avgpool,
         "reduce": reduce,
+        "topk": topk,
         "resize": resize,
         "roisample": roisample,
         "roipool": roipool,

@@ -148,6 +148,32 @@ end
         keeping_words=("max", "argmax", "min"),
     ),
     Row(
+        0x26,
+        "topk",
+        "pe",
+        (
+            OperandSpec("out", "write", ("lm",), ANY, (1, 4), "the greatest of each row of x, one a column"),
+            OperandSpec("places", "write", ("lm",), (I32,), (1, 4), "the place of each in its row"),
+            read("x", "lm", ANY, (1, 4), "tensor whose rows, its last dimension, are sorted"),
+        ),
+        (),
+        "Find the greatest elements of each row, in falling order, and their places.",
+        """\
+order  = the places of a row of x, the greatest element first; of equals the first; NaN behind all numbers
+places = order[j]                                     ; for column j, i32
+out    = x[..., order[j]]                             ; its bits as they are""",
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x f32[4, 64]
+.output out f32[4, 8]
+.output places i32[4, 8]
+
+topk out, places, x
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
         0x23,
         "resize",
         "pe",

@@ -294,6 +294,15 @@ def reduce(view: View) -> Iterator[Diagnostic[str]]:
     yield from one_scale(view)
 
 
+def topk(view: View) -> Iterator[Diagnostic[str]]:
+    out, x = view.shape("out"), view.shape("x")
+    yield from keeps_type(view, "what is found keeps its type")
+    if len(out) != len(x) or out[:-1] != x[:-1] or out[-1] > x[-1]:
+        expected = f"expected [{', '.join(map(str, (*x[:-1], 'k')))}]: k of each row, at most {x[-1]}"
+        yield Diagnostic("shape", "out", f"`out` has shape {list(out)}", expected)
+    yield from same("places", view.shape("places"), out, "the shape of out")
+
+
 def resize(view: View) -> Iterator[Diagnostic[str]]:
     out, x = view.tensor("out"), view.tensor("x")
     expected = (x.shape[0], *out.shape[1:3], x.shape[3])
@@ -425,6 +434,7 @@ SHAPE_RULES: dict[int, Callable[[View], Iterator[Diagnostic[str]]]] = by_opcode(
         "maxpool": maxpool,
         "avgpool": pool,
         "reduce": reduce,
+        "topk": topk,
         "resize": resize,
         "roisample": roisample,
         "roipool": roipool,

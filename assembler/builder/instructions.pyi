@@ -556,6 +556,28 @@ class Instructions:
         In the text: reduce out, x, mean
         """
 
+    def topk(
+        self,
+        out: _Out,
+        places: _Operand,
+        x: _Operand,
+        *,
+        wait: str | None = "",
+    ) -> _Out:
+        """Find the greatest elements of each row, in falling order, and their places.
+
+            order  = the places of a row of x, the greatest element first; of equals the first; NaN behind all numbers
+            places = order[j]                                     ; for column j, i32
+            out    = x[..., order[j]]                             ; its bits as they are
+
+        out: the greatest of each row of x, one a column; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        places: the place of each in its row; i32, rank 1 to 4, in lm
+        x: tensor whose rows, its last dimension, are sorted; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
+
+        In the text: topk out, places, x
+        """
+
     def resize(
         self,
         out: _Out,

@@ -88,7 +88,7 @@ class _Writes:
     def __init__(self, part: CorePlan) -> None:
         self._part, self._trips = part, part.core.trips()
         self._places: dict[tuple[int, str], int] = {}
-        self._of = np.full((len(part.core.code), 3), -1, np.int64)
+        found: list[tuple[int, ...]] = []
         # The loops around each instruction, from the outside in.
         self._around: list[list[Loop]] = [[] for _ in part.core.code]
         for loop in part.core.loops:
@@ -97,7 +97,8 @@ class _Writes:
         for index, instruction in enumerate(part.core.code):
             for kind, operand in instruction.accesses():
                 if kind == "write":
-                    self._of[index] = self._place(operand), *operand.extent(self._trips[index])
+                    found.append((index, self._place(operand), *operand.extent(self._trips[index])))
+        self._all = np.array(found, np.int64).reshape(-1, 4)
 
     def _place(self, operand: Operand) -> int:
         core = self._part.number if operand.core is None else operand.core
@@ -108,10 +109,9 @@ class _Writes:
         place, (low, high) = self._place(kept), kept.extent(self._trips[index])
         moving, times = {term.counter for term in kept.terms}, 1
         for loop in reversed(self._around[index]):
-            of, first, end = self._of[loop.first : loop.last].T
+            writer, of, first, end = self._all.T
             others = (of == place) & (first < high) & (end > low)
-            others[index - loop.first] = False
-            if others.any():
+            if (others & (loop.first <= writer) & (writer < loop.last) & (writer != index)).any():
                 break
             times *= 1 if loop.depth in moving else loop.count
         return times

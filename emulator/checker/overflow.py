@@ -106,7 +106,7 @@ class _Sums:
         if x.dtype == I16 or x.dtype.is_float:
             return None
         out = instruction.operand("out")
-        if out is not None and _taken(instruction) is not None:
+        if out is not None and _taken(instruction, out) is not None:
             if self._kept.most(core, out, trips) > I32.high:
                 raise _Unknown("it adds i32 sums: by their types they can pass 32 bits, taken together")
             return None
@@ -198,15 +198,14 @@ class _Sums:
         return factors.reshape(factors.shape[0], -1).T[None]
 
 
-def _taken(instruction: Instruction) -> Operand | None:
-    """Return the operand whose i32 values go into the i32 values of the result, each into one; None for none."""
-    out = instruction.operand("out")
+def _taken(instruction: Instruction, out: Operand) -> Operand | None:
+    """Return the operand whose i32 values go into the i32 values of a result, each into one; None for none."""
     name = "ew2" if _is_product(instruction) else "x"
     words = [instruction.word(spec.name) for spec in instruction.row.choices]
-    if name == "x" and (not instruction.row.keeps(words) or "argmax" in words):
+    if name == "x" and (not instruction.row.keeps(words) or "argmax" in words or out != instruction.operand("out")):
         return None
     operand = instruction.operand(name) if any(spec.name == name for spec in instruction.row.operands) else None
-    return operand if out is not None and operand is not None and operand.dtype == out.dtype == I32 else None
+    return operand if operand is not None and operand.dtype == out.dtype == I32 else None
 
 
 def _make_room(what: str, size: int) -> None:
@@ -330,7 +329,7 @@ class _Kept:
     """
 
     def __init__(self, plan: Plan, by_types: Callable[[int, Instruction, Sequence[int], "_Kept"], int]) -> None:
-        makers: list[tuple[int, Instruction, tuple[int, ...]]] = []
+        makers: list[tuple[int, Instruction, Operand, tuple[int, ...]]] = []
         others: dict[tuple[int, str], list[tuple[int, int]]] = {}
         self._ends: dict[tuple[int, str], list[int]] = {}
         spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
@@ -341,7 +340,7 @@ class _Kept:
                     if operand.dtype == I32:
                         spans.setdefault(place, []).append(extent)
                         if kind == "write":
-                            makers.append((part.number, instruction, trips))
+                            makers.append((part.number, instruction, operand, trips))
                     elif kind == "write":
                         others.setdefault(place, []).append(extent)
         # The first byte of each stretch that operands share, by its place, and the pool of each.
@@ -352,9 +351,9 @@ class _Kept:
             self._firsts[place], self._ends[place] = _merged(extents)
             self._numbers[place] = len(self._pools)
             self._pools += range(len(self._pools), len(self._pools) + len(self._firsts[place]))
-        for core, instruction, trips in makers:
-            out, taken = instruction.operand("out"), _taken(instruction)
-            if out is not None and taken is not None:
+        for core, instruction, out, trips in makers:
+            taken = _taken(instruction, out)
+            if taken is not None:
                 self._pools[self._pool(core, taken, trips)] = self._pool(core, out, trips)
         self._first, self._added = [0] * len(self._pools), [0] * len(self._pools)
         self._why: dict[int, str] = {}
@@ -367,7 +366,7 @@ class _Kept:
             for segment in part.core.segments:
                 self._hold(region(part.number, segment.memory), segment)
         products = [maker for maker in makers if _is_product(maker[1])]
-        self._products = {self._pool(core, out, trips) for core, i, trips in products if (out := i.operand("out"))}
+        self._products = {self._pool(core, out, trips) for core, _, out, trips in products}
         # Products last: of their biases is known then what is moved there.
         for maker in sorted(makers, key=lambda maker: _is_product(maker[1])):
             self._enter(*maker, by_types)
@@ -391,13 +390,12 @@ class _Kept:
         self,
         core: int,
         instruction: Instruction,
+        out: Operand,
         trips: Sequence[int],
         by_types: Callable[[int, Instruction, Sequence[int], "_Kept"], int],
     ) -> None:
-        """Enter what an instruction puts into a pool, or adds to it."""
-        out, x = instruction.operand("out"), None
-        assert out is not None
-        pool, taken = self._pool(core, out, trips), _taken(instruction)
+        """Enter what an instruction puts into a pool by one of its results, or adds to it."""
+        pool, taken = self._pool(core, out, trips), _taken(instruction, out)
         if _is_product(instruction):
             try:
                 most = by_types(core, instruction, trips, self)
@@ -412,7 +410,7 @@ class _Kept:
         elif instruction.row.mnemonic == "fill":
             most = abs(int(instruction.attribute("value")[0]))
         else:
-            # A `reduce`: of a sum, all that it adds; of what it finds, the place.
+            # Of a sum, all that it adds; of what a `reduce` or `topk` finds, the place.
             x = instruction.operand("x")
             assert x is not None
             if x.dtype == I32 and _is_sum(instruction):

@@ -20,7 +20,7 @@ from emulator.execute.arena import check_room
 from emulator.execute.session import Execution, Session
 from emulator.execute.stepping import Observer, Stepping
 from emulator.plan.deadlock import deadlock_trap
-from emulator.plan.layout import beside_result, shares_bytes
+from emulator.plan.layout import beside_results, shares_bytes
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.traps import overlap_trap
 from isa.diagnostic import Place
@@ -173,14 +173,12 @@ class _Board:
 
 def _check_overlap(part: CorePlan, index: int, counters: Sequence[int]) -> None:
     instruction = part.core.code[index]
-    out = instruction.operand("out")
-    assert out is not None
-    to = out.address_at(counters)
-    for slot in beside_result(instruction):
-        operand = instruction.operands[slot]
-        assert operand is not None
-        if shares_bytes(instruction, slot, to, operand.address_at(counters)):
-            raise overlap_trap(part.number, part.core, index, to)
+    for pair in beside_results(instruction):
+        out, operand = (instruction.operands[slot] for slot in pair)
+        assert out is not None and operand is not None
+        to = out.address_at(counters)
+        if shares_bytes(instruction, pair, to, operand.address_at(counters)):
+            raise overlap_trap(part.number, part.core, index, pair, to)
 
 
 class _Going:

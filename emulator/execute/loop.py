@@ -21,9 +21,8 @@ from emulator.jit.arrays import Bytes, Columns, Matrix, Row, Words
 from emulator.jit.compile import hot, inner
 from emulator.jit.intrinsics import borrowed, call_kernel
 from emulator.plan.barriers import met
-from emulator.plan.row import FIELDS, Call, Field
+from emulator.plan.row import Call
 
-RESULT_SLOT = 0
 # How many of a watch's distances are known to be free of overlap at a time; and none of them.
 KNOWN, NO_DISTANCE = 1024, np.iinfo(np.int64).max
 
@@ -78,10 +77,11 @@ class AddressTerm(Columns):
 
 
 class Watch(Columns):
-    """A tensor that an instruction reads, and that its result may overlap."""
+    """A tensor that an instruction reads or writes, and that a result of it may overlap."""
 
-    # Where in the row its address is.
-    READS = auto()
+    # Where in the row the address of the result is, and that of the other.
+    RESULT = auto()
+    OTHER = auto()
     # Between which distances from the result the bounds of the two intersect.
     ABOVE = auto()
     BELOW = auto()
@@ -174,7 +174,7 @@ def walk(
                     counter %= terms[t, AddressTerm.MODULUS]
                 rows[at, slot] += counter * terms[t, AddressTerm.STRIDE]
             for w in range(code[at, Decoded.FIRST_WATCH], code[at + 1, Decoded.FIRST_WATCH]):
-                distance = rows[at, watches[w, Watch.READS]] - rows[at, RESULT_SLOT * FIELDS + Field.ADDRESS]
+                distance = rows[at, watches[w, Watch.OTHER]] - rows[at, watches[w, Watch.RESULT]]
                 if watches[w, Watch.ABOVE] < distance < watches[w, Watch.BELOW] and not holds(known[w], distance):
                     why = WalkStop.MAY_OVERLAP
             if why == WalkStop.MAY_OVERLAP:

@@ -5,10 +5,10 @@ from math import prod
 
 import numpy as np
 
-from emulator.execute.loop import RESULT_SLOT, AddressTerm, Decoded, Stop, Watch
+from emulator.execute.loop import AddressTerm, Decoded, Stop, Watch
 from emulator.jit.arrays import Matrix
 from emulator.kernels.table import key_of
-from emulator.plan.layout import beside_result
+from emulator.plan.layout import beside_results
 from emulator.plan.plan import CorePlan, Plan
 from emulator.plan.row import FIELDS, Field, starts
 
@@ -47,20 +47,21 @@ def flat(
                     address = slot * FIELDS + Field.ADDRESS
                     for t, term in enumerate(operand.terms):
                         terms.append((address, t == 0, term.counter, term.modulus, term.stride))
-            watches += [_watch(part, k, slot) for slot in watched(part, k)]
+            watches += [_watch(part, k, *pair) for pair in watched(part, k)]
     code[-1, Decoded.FIRST_TERM], code[-1, Decoded.FIRST_WATCH] = len(terms), len(watches)
     tables = ((terms, AddressTerm), (watches, Watch))
     return code, *(np.array(rows, np.int64).reshape(-1, len(columns)) for rows, columns in tables)
 
 
-def watched(part: CorePlan, k: int) -> list[int]:
-    """Return the operands of instruction k, by slot, that its result may overlap in some iteration."""
-    return beside_result(part.core.code[k]) if part.overlap[k] else []
+def watched(part: CorePlan, k: int) -> list[tuple[int, int]]:
+    """Return the operands of instruction k, by slot, that may overlap in some iteration: a result, and another."""
+    return beside_results(part.core.code[k]) if part.overlap[k] else []
 
 
-def _watch(part: CorePlan, k: int, slot: int) -> tuple[int, ...]:
-    (out_low, out_high), (low, high) = part.spans[k, RESULT_SLOT], part.spans[k, slot]
-    return slot * FIELDS + Field.ADDRESS, out_low - high, out_high - low
+def _watch(part: CorePlan, k: int, result: int, other: int) -> tuple[int, ...]:
+    (out_low, out_high), (low, high) = part.spans[k, result], part.spans[k, other]
+    addresses = (slot * FIELDS + Field.ADDRESS for slot in (result, other))
+    return *addresses, out_low - high, out_high - low
 
 
 def work(part: CorePlan, k: int) -> int:

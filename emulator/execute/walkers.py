@@ -404,14 +404,12 @@ class Walkers:
         (core, k), counters = self.at, self.counters
         part = self._plan.cores[core]
         instruction = part.core.code[k]
-        out = instruction.operand("out")
-        assert out is not None
-        for w, slot in enumerate(watched(part, k), self._code[self._starts[core] + k, Decoded.FIRST_WATCH]):
-            operand = instruction.operands[slot]
-            assert operand is not None
+        for w, pair in enumerate(watched(part, k), self._code[self._starts[core] + k, Decoded.FIRST_WATCH]):
+            out, operand = (instruction.operands[slot] for slot in pair)
+            assert out is not None and operand is not None
             to, address = out.address_at(counters), operand.address_at(counters)
-            if shares_bytes(instruction, slot, to, address):
-                raise overlap_trap(core, part.core, k, to, in_task(self._plan, counters))
+            if shares_bytes(instruction, pair, to, address):
+                raise overlap_trap(core, part.core, k, pair, to, in_task(self._plan, counters))
             if self._watches[w, Watch.ABOVE] < address - to < self._watches[w, Watch.BELOW]:
                 self._known[w] = [address - to, *self._known[w, :-1]]
 

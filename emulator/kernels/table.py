@@ -22,6 +22,7 @@ from emulator.kernels.pool import avgpool, maxpool
 from emulator.kernels.reduce import reduce
 from emulator.kernels.sample import resize, roipool, roisample
 from emulator.kernels.tensor import conv, conv_of_floats, matmul, matmul_of_floats, narrowed
+from emulator.kernels.topk import topk
 from emulator.plan.row import Call, attribute_slot, operand_slot
 from isa.instruction import Instruction
 from isa.row import ENGINES
@@ -37,6 +38,7 @@ KERNELS: dict[int, Any] = by_opcode(
         "maxpool": maxpool,
         "avgpool": avgpool,
         "reduce": reduce,
+        "topk": topk,
         "resize": resize,
         "roisample": roisample,
         "roipool": roipool,
@@ -74,7 +76,9 @@ def kernel_of(instruction: Instruction) -> Any:
 ALL_KERNELS = KERNELS | FLOAT_KERNELS
 
 # Those that compute no more than their share of the result.
-_SHARED = "conv dwconv matmul eltwise maxpool avgpool reduce resize load store copy transpose gather flatten toweight"
+_SHARED = (
+    "conv dwconv matmul eltwise maxpool avgpool reduce topk resize load store copy transpose gather flatten toweight"
+)
 SHARED = frozenset(MNEMONICS[name].opcode for name in _SHARED.split())
 
 

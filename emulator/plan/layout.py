@@ -206,54 +206,66 @@ def _find_overlaps(part: CoreLayout, compressed: Mapping[tuple[int, str], set[Op
     for k, (instruction, extents) in enumerate(zip(core.code, part.extents, strict=True)):
         if "overlap" not in instruction.row.traps:
             continue
-        at = instruction.row.operand_index("out")
-        out, extent = instruction.operands[at], extents[at]
-        assert out is not None and extent is not None
-        out_low, out_high = extent
-        for weight in compressed.get(region(number if out.core is None else out.core, out.memory), ()):
-            if out_low < weight.address + weight.stored and weight.address < out_high:
-                raise Trap(
-                    f"{where(core, k)}: the result may reach bytes {max(out_low, weight.address)} on of {out.memory}, "
-                    "where a compressed weight lies",
-                    "nothing may write a compressed weight: write to another tensor",
-                    core=number,
-                    instruction=k,
-                    line=core.lines[k].number,
-                    address=max(out_low, weight.address),
-                )
-        for slot in beside_result(instruction):
-            operand, extent = instruction.operands[slot], extents[slot]
-            assert operand is not None and extent is not None
-            low, high = extent
-            if high <= out_low or out_high <= low:
+        for at in results_of(instruction):
+            out, extent = instruction.operands[at], extents[at]
+            assert out is not None and extent is not None
+            out_low, out_high = extent
+            for weight in compressed.get(region(number if out.core is None else out.core, out.memory), ()):
+                if out_low < weight.address + weight.stored and weight.address < out_high:
+                    raise Trap(
+                        f"{where(core, k)}: the result may reach bytes {max(out_low, weight.address)} on of "
+                        f"{out.memory}, where a compressed weight lies",
+                        "nothing may write a compressed weight: write to another tensor",
+                        core=number,
+                        instruction=k,
+                        line=core.lines[k].number,
+                        address=max(out_low, weight.address),
+                    )
+        for pair in beside_results(instruction):
+            (out, extent), (operand, other) = ((instruction.operands[slot], extents[slot]) for slot in pair)
+            assert out is not None and extent is not None and operand is not None and other is not None
+            if other[1] <= extent[0] or extent[1] <= other[0]:
                 continue
             if operand.terms != out.terms:
                 watch[k] = True
-            elif shares_bytes(instruction, slot, out.address, operand.address):
-                raise overlap_trap(number, core, k, out.address)
+            elif shares_bytes(instruction, pair, out.address, operand.address):
+                raise overlap_trap(number, core, k, pair, out.address)
     return watch
 
 
-def beside_result(instruction: Instruction) -> list[int]:
-    """Return the operands, by slot, that an instruction reads in the memory which its result is in."""
-    out = instruction.operand("out")
-    assert out is not None
+def results_of(instruction: Instruction) -> list[int]:
+    """Return the operands that an instruction writes, by slot."""
+    pairs = enumerate(zip(instruction.row.operands, instruction.operands, strict=True))
+    return [slot for slot, (spec, operand) in pairs if operand is not None and spec.access == "write"]
+
+
+def beside_results(instruction: Instruction) -> list[tuple[int, int]]:
+    """Return the pairs, by slot, of a result and what the instruction reads, or writes too, in the same memory."""
+    results = results_of(instruction)
+
+    def place(slot: int) -> tuple[str, int | None] | None:
+        operand = instruction.operands[slot]
+        return None if operand is None else (operand.memory, operand.core)
+
+    slots = range(len(instruction.operands))
     return [
-        slot
-        for slot, (spec, operand) in enumerate(zip(instruction.row.operands, instruction.operands, strict=True))
-        if operand is not None and spec.access == "read" and (operand.memory, operand.core) == (out.memory, out.core)
+        (result, slot)
+        for result in results
+        for slot in slots
+        if (slot not in results or slot > result) and place(slot) == place(result)
     ]
 
 
-def shares_bytes(instruction: Instruction, slot: int, out_address: int, address: int) -> bool:
-    """Return whether a result at `out_address` overlaps what `slot` reads at `address`, other than in place.
+def shares_bytes(instruction: Instruction, pair: tuple[int, int], out_address: int, address: int) -> bool:
+    """Return whether a result at `out_address` overlaps another operand at `address`, other than in place.
 
-    The slot says whether it may work in place: equal operands of other slots, or the same object there, may not.
+    The pair, by slot, says whether it may work in place: equal operands of other slots, or the same object there, may
+    not.
     """
-    out, operand = instruction.operand("out"), instruction.operands[slot]
+    out, operand = (instruction.operands[slot] for slot in pair)
     assert out is not None and operand is not None
     in_place = (
-        instruction.row.operands[slot].name in instruction.row.in_place
+        instruction.row.operands[pair[1]].name in instruction.row.in_place
         and out_address == address
         and (out.shape, out.strides, out.dtype.bytes) == (operand.shape, operand.strides, operand.dtype.bytes)
     )

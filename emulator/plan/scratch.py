@@ -80,10 +80,13 @@ def cuts(instruction: Instruction) -> int:
 def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
     """Return about how many bytes a kernel takes beside the arena, at most, for so many columns of the result."""
     mnemonic = instruction.row.mnemonic
-    if mnemonic not in _BY_COLUMNS:
+    if mnemonic not in _BY_COLUMNS and mnemonic != "topk":
         return 0
     out, x = instruction.operand("out"), instruction.operand("x")
     assert out is not None and x is not None
+    if mnemonic == "topk":
+        # A key for each column of the result; numbers, ranks and places of a block of x.
+        return 8 * columns + 12 * min(x.shape[-1], LANES)
     if mnemonic == "maxpool":
         taps, stride = (int(instruction.attribute(name)[-1]) for name in ("window", "stride"))
         left = int(instruction.attribute("pad")[1])

@@ -12,19 +12,21 @@ from isa.program import Core
 from isa.table import ROWS
 
 
-def overlap_trap(number: int, core: Core, k: int, address: int, moment: str = "") -> Trap:
-    """Return the trap of instruction k of core `number`, whose result at byte `address` overlaps what it reads.
+def overlap_trap(number: int, core: Core, k: int, pair: tuple[int, int], address: int, moment: str = "") -> Trap:
+    """Return the trap of instruction k of core `number`, whose result at byte `address` overlaps another operand.
 
-    `moment` says when.
+    The pair are the two, by slot; `moment` says when.
     """
-    out = core.code[k].operand("out")
+    out, other = core.code[k].operands[pair[0]], core.code[k].row.operands[pair[1]]
     assert out is not None
     held = core.around(out.memory, address, address + 1) if out.core is None else []
     place = f"byte {address - held[-1].address:,} of {held[-1].name}" if held else f"byte {address:#x} of {out.memory}"
     in_place = ", ".join(f"{' or '.join(row.in_place)} of `{row.mnemonic}`" for row in ROWS if row.in_place)
+    read = other.access == "read"
     return Trap(
-        f"{where(core, k)}: {moment}the result, from {place} on, overlaps a tensor that the instruction reads",
-        f"write to another tensor; only {in_place} may be the result itself, the same elements",
+        f"{where(core, k)}: {moment}the result, from {place} on, overlaps "
+        + ("a tensor that the instruction reads" if read else f"`{other.name}`, its other result"),
+        f"write to another tensor{f'; only {in_place} may be the result itself, the same elements' if read else ''}",
         core=number,
         instruction=k,
         line=core.lines[k].number,

@@ -109,6 +109,13 @@ def reduce(chip: Chip, instruction: Instruction) -> Cost:
     return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
 
 
+def topk(chip: Chip, instruction: Instruction) -> Cost:
+    # Assumed: an element is compared once, and once more for each doubling of what is kept.
+    kept = present(instruction, "out").shape[-1]
+    steps = present(instruction, "x").elements * (1 + (kept - 1).bit_length())
+    return cost("pe", chip, instruction, {"pooling lanes": steps / chip["pe.lanes"]})
+
+
 def resize(chip: Chip, instruction: Instruction) -> Cost:
     pixels = 4 if instruction.word("mode") == "linear" else 1
     taps = present(instruction, "out").elements * pixels
@@ -225,6 +232,7 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "maxpool": pool,
         "avgpool": pool,
         "reduce": reduce,
+        "topk": topk,
         "resize": resize,
         "roisample": roisample,
         "roipool": roipool,

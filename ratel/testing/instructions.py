@@ -468,6 +468,16 @@ def _reduce(draw: Draw, place: Place) -> Fields:
     return fields
 
 
+def _topk(draw: Draw, place: Place) -> Fields:
+    *rows, columns = _shape(draw)
+    dtype, shape = place.pick(draw, "x", ANY), (*rows, draw(st.integers(1, columns)))
+    return {
+        "out": place.tensor(draw, "lm", dtype, shape, write=True),
+        "places": place.tensor(draw, "lm", I32, shape, write=True),
+        "x": place.tensor(draw, "lm", dtype, (*rows, columns)),
+    }
+
+
 def _resize(draw: Draw, place: Place) -> Fields:
     mode = place.pick(draw, "mode", _words("mode"))
     dtype, out_dtype = place.pick(draw, "x", VALUES), place.pick(draw, "out", VALUES)
@@ -620,6 +630,7 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "maxpool": _maxpool,
         "avgpool": _avgpool,
         "reduce": _reduce,
+        "topk": _topk,
         "resize": _resize,
         "roisample": _roisample,
         "roipool": _roipool,

@@ -160,7 +160,8 @@ def test_what_is_not_printable_keeps_its_column() -> None:
 
 def test_a_required_word_is_named() -> None:
     diagnostic = only(DECLARED + "reduce y, x, men\nend\n")
-    assert diagnostic.label.startswith("expected sum, mean, max, argmax or min:") and "`mean`" in diagnostic.help
+    assert diagnostic.label.startswith("expected sum, mean, max, argmax, min, absmax or sumsq:")
+    assert "`mean`" in diagnostic.help
     queue = only(DECLARED + ".semaphore ready\nwait ready, mee\nend\n")
     assert queue.label.startswith("expected te, pe or me:")
 

@@ -50,6 +50,7 @@ _GOOD: dict[str, dict[str, Any]] = {
     "maxpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "avgpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "reduce": {"out": lm(1, 4), "x": lm(3, 4, at=512), "op": "mean"},
+    "topk": {"out": lm(3, 2), "places": lm(3, 2, at=64, dtype=I32), "x": lm(3, 5, at=512)},
     "resize": {"out": lm(1, 6, 8, 4), "x": lm(1, 3, 4, 4, at=512), "mode": "linear"},
     "roisample": {**REGIONS, "ratio": 2},
     "roipool": REGIONS,
@@ -453,6 +454,19 @@ _BAD: dict[str, list[Bad]] = {
         Bad({"scale": cb(6)}, "scale", "shape", "`scale` has 6 elements", "expected 1"),
         Bad({"x": lm(1, 8, 8, 6, dtype=F32), "x_zero": 1}, "x_zero", "chain", "x of type f32 has no zero point"),
         Bad({**F32_OUT, "out_zero": 1}, "out_zero", "chain", "a result of type f32 has no zero point"),
+    ],
+    "topk": [
+        Bad({"x": lm(3, 5, dtype=F16)}, "x", "type", "x has type f16 but out i8", "what is found keeps its type"),
+        Bad({"x": lm(3, 1)}, "out", "shape", "`out` has shape [3, 2]", "expected [3, k]: k of each row, at most 1"),
+        Bad({"x": lm(4, 5)}, "out", "shape", "`out` has shape [3, 2]", "expected [4, k]: k of each row, at most 5"),
+        Bad({"x": lm(5)}, "out", "shape", "`out` has shape [3, 2]", "expected [k]: k of each row, at most 5"),
+        Bad(
+            {"places": lm(3, 1, dtype=I32)},
+            "places",
+            "shape",
+            "`places` has shape [3, 1]",
+            "expected [3, 2]: the shape of out",
+        ),
     ],
     "reduce": [
         Bad({"out": lm(3, 2)}, "out", "shape", "`out` has shape [3, 2]", REDUCED),

@@ -47,7 +47,10 @@ def single(value: float) -> float:
 
 
 class Element:
-    """One instruction on memories: `value(index)` is what it writes there."""
+    """One instruction on memories: a method by its name is what it writes at an index of its result.
+
+    That of another result has the operand's name behind.
+    """
 
     def __init__(
         self, instruction: Instruction, memories: dict[str, bytes], counters: list[int], formats: dict[str, str]
@@ -274,9 +277,6 @@ class Element:
         total += self.channel("bias", channel) or 0
         return total if self.operands["x"].dtype == I16 else (total + 2**31) % 2**32 - 2**31
 
-    def value(self, index) -> bytes:
-        return getattr(self, self.instruction.row.mnemonic)(index)
-
     def conv(self, index) -> bytes:
         n, _, _, o = index
         filters, *kernel, depth = self.operands["w"].shape
@@ -391,6 +391,19 @@ class Element:
         for value in map(self.in_sum, values):
             total = self.multiply_add(value, value, total, self.sum_bits)
         return self.rounded(total)
+
+    def found(self, index) -> int:
+        """Return the place of the element of a row that is as great as only so many before it."""
+        *row, rank = index
+        values = [self.load("x", *row, k) for k in range(self.operands["x"].shape[-1])]
+        numbers = sorted((k for k, value in enumerate(values) if value == value), key=lambda k: (-values[k], k))
+        return [*numbers, *(k for k, value in enumerate(values) if value != value)][rank]
+
+    def topk(self, index) -> bytes:
+        return self.raw("x", (*index[:-1], self.found(index)))
+
+    def topk_places(self, index) -> bytes:
+        return struct.pack("<i", self.found(index))
 
     def resize(self, index) -> bytes:
         n, *place, channel = index
@@ -540,8 +553,13 @@ class Element:
 def run(instruction: Instruction, memories: dict[str, bytearray], counters: list[int], formats: dict[str, str]) -> None:
     """Run one instruction: every element is computed before the first is written. Raises IndexError."""
     element = Element(instruction, {name: bytes(memory) for name, memory in memories.items()}, counters, formats)
-    compute = element.load_ if instruction.row.mnemonic == "load" else element.value
-    out = element.out
-    for index, value in [(index, compute(index)) for index in np.ndindex(out.shape)]:
-        first = element.position(out, index)
-        memories[out.memory][first : first + out.dtype.bytes] = value
+    name = instruction.row.mnemonic
+    results = []
+    for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
+        if spec.access == "write":
+            own = {"load": "load_"}.get(name, name) + ("" if spec.name == "out" else f"_{spec.name}")
+            compute = getattr(element, own)
+            results += [(operand, index, compute(index)) for index in np.ndindex(operand.shape)]
+    for operand, index, value in results:
+        first = element.position(operand, index)
+        memories[operand.memory][first : first + operand.dtype.bytes] = value

@@ -73,7 +73,7 @@ def test_rows_are_consistent(row):
     assert row.formula.strip()
     assert set(row.traps) <= set(TRAPS)
     writes = [spec.name for spec in row.operands if spec.access == "write"]
-    assert writes == (["out"] if row.engine in ENGINES else [])
+    assert writes[:1] == (["out"] if row.engine in ENGINES else [])
     required = [spec.optional for spec in row.operands]
     assert required == sorted(required), "an optional operand stands before a required one"
     for spec in row.attributes:

@@ -84,12 +84,13 @@ class Both:
         dtype: np.dtype,
         domain: str = "",
         channels_last: bool = False,
+        nth: tuple[int, int] = (0, 1),
         **attributes: Any,
     ) -> None:
         """Add a case to the graph: the first input is fed, the others are initialisers; None leaves one out.
 
         Text names the result of another case, as `result()` says it. `channels_last` turns its own, NCHW, before it is
-        compared.
+        compared. It is the `nth` of so many that the node has.
         """
         case, names = len(self.nodes), []
         for k, value in enumerate(inputs):
@@ -100,7 +101,8 @@ class Both:
                 self.initialisers.append(numpy_helper.from_array(np.asarray(value), names[-1]))
             elif value is not None:
                 self.values[names[-1]] = value
-        self.nodes.append(helper.make_node(operator, names, [f"o{case}"], domain=domain, **attributes))
+        results = [f"o{case}" if k == nth[0] else f"o{case}_{k}" for k in range(nth[1])]
+        self.nodes.append(helper.make_node(operator, names, results, domain=domain, **attributes))
         self.results.append(helper.make_tensor_value_info(f"o{case}", helper.np_dtype_to_tensor_dtype(dtype), None))
         self.channels_last.append(channels_last)
 

@@ -153,6 +153,24 @@ def test_arg_max(dtype: str) -> None:
     check_equal(both)
 
 
+@pytest.mark.parametrize("dtype", ("int32", "float32"))
+def test_top_k(dtype: str) -> None:
+    rng, both = np.random.default_rng(12), Both()
+    for case in range(CASES):
+        shape = tuple(rng.integers(1, 30, rng.integers(1, 5)).tolist())
+        k = int(rng.integers(1, shape[-1] + 1))
+        # Equal ones, and both zeros: those in front count.
+        x = (values(rng, dtype, shape) // 8 * -1).astype(dtype)
+        kept = (*shape[:-1], k)
+        found = {"out": Tensor(np.zeros(kept, dtype)), "places": Tensor(np.zeros(kept, np.int32))}
+        name = "places" if case % 2 else "out"
+        both.node("TopK", [x, np.array([k])], np.dtype(np.int64 if case % 2 else dtype), nth=(case % 2, 2))
+        (other,) = found.keys() - {name}
+        text = f"topk {'{out}, {local}' if name == 'out' else '{local}, {out}'}, {{x}}"
+        both.program(text, found[name], {"x": Tensor(x)}, locals={"local": found[other]})
+    check_equal(both)
+
+
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_depth_to_space(mode: str) -> None:
     """The program of macros in programs/shapes, on data of our own."""

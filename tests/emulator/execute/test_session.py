@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -66,12 +67,12 @@ def first_overlap(core: Core, tasks: int) -> int | None:
         instruction = core.code[k]
         if "overlap" not in instruction.row.traps:
             continue
-        out = instruction.operand("out")
-        assert out is not None
-        for slot, (spec, operand) in enumerate(zip(instruction.row.operands, instruction.operands, strict=True)):
-            if operand is None or spec.access == "write" or operand.memory != out.memory:
+        specs = instruction.row.operands
+        for first, second in permutations(range(len(specs)), 2):
+            out, other = instruction.operands[first], instruction.operands[second]
+            if specs[first].access != "write" or out is None or other is None or out.memory != other.memory:
                 continue
-            if shares_bytes(instruction, slot, out.address_at(counters), operand.address_at(counters)):
+            if shares_bytes(instruction, (first, second), out.address_at(counters), other.address_at(counters)):
                 return k
     return None
 
@@ -239,6 +240,19 @@ def test_a_region_of_no_image(fields: dict) -> None:
     with pytest.raises(Trap, match=r"index\[2\] is 2, but the first dimension of x has 2 elements") as caught:
         execute(plan, {"index": np.array([1, 0, 2], np.int32)})
     assert (caught.value.instruction, caught.value.address) == (0, 776)
+
+
+def test_results_of_one_instruction_may_not_overlap() -> None:
+    def plan(places: Operand) -> Plan:
+        topk = build("topk", out=dense("lm", 64, F32, (4,)), places=places, x=dense("lm", 0, F32, (8,)))
+        return load(program([build("loop", counter=1, count=3), topk, build("brnz", counter=1)], []), EDGE)
+
+    other = "overlaps `places`, its other result"
+    with pytest.raises(Trap, match=f"topk: the result, from byte 0x40 of lm on, {other}"):
+        plan(dense("lm", 76, I32, (4,)))
+    execute(plan(replace(dense("lm", 80, I32, (4,)), terms=(Term(1, 0, 16),))), {})
+    with pytest.raises(Trap, match=f"topk: the result, from byte 0x40 of lm on, {other}"):
+        execute(plan(replace(dense("lm", 88, I32, (4,)), terms=(Term(1, 0, -8),))), {})
 
 
 def test_an_overlap_names_its_task() -> None:

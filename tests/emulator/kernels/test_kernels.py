@@ -340,6 +340,16 @@ def large_reductions(draw: st.DrawFn) -> Instruction:
     return build("reduce", x=slot("lm", x, shape, taken), out=slot("lm", dtype, out, taken), op=op)
 
 
+@st.composite
+def large_topks(draw: st.DrawFn) -> Instruction:
+    """Rows of more than one block; of equal elements where the type has few."""
+    taken: dict[str, int] = {}
+    dtype, columns = draw(st.sampled_from((I8, F16, F32, I32))), draw(st.sampled_from((100, 9000)))
+    shape = (2, draw(st.sampled_from((1, 5, 100, columns))))
+    places, x = slot("lm", I32, shape, taken), slot("lm", dtype, (2, columns), taken)
+    return build("topk", out=slot("lm", dtype, shape, taken), places=places, x=x)
+
+
 LARGE = {
     "conv": large_convs,
     "dwconv": large_dwconvs,
@@ -348,6 +358,7 @@ LARGE = {
     "transpose": large_moves,
     "pool": large_pools,
     "reduce": large_reductions,
+    "topk": large_topks,
 }
 
 

@@ -39,6 +39,7 @@ def wide() -> list[Instruction]:
         build("maxpool", out=pixel, x=image, window=2, stride=2),
         build("avgpool", out=pixel, x=image, window=2, stride=2),
         build("reduce", out=lm(1, WIDE, dtype=F32), x=lm(4, WIDE, dtype=F32), op="mean"),
+        build("topk", out=lm(1, WIDE), places=lm(1, WIDE, dtype=I32), x=lm(1, WIDE)),
         build("resize", out=image, x=pixel, mode="linear"),
         build("roisample", out=image, x=image, ratio=1, **regions),
         build("roipool", out=image, x=image, **regions),
