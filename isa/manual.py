@@ -18,6 +18,7 @@ from isa.formats import FRACTION_BITS
 from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
 from isa.program import MAX_SYMBOL_RANK
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
+from isa.rows_tensor import CHAIN_ATTRIBUTES
 from isa.table import MNEMONICS, ROWS
 from isa.words import WORD_FORMULAS
 
@@ -406,7 +407,7 @@ def section(mnemonic: str) -> str:
     if row.attributes:
         parts.append(_attributes(row.attributes))
     explained = [spec for spec in row.choices if spec.name in WORD_FORMULAS]
-    if explained and row.engine != "te":
+    if explained and explained[0] not in CHAIN_ATTRIBUTES:
         parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in explained]
     elif explained:
         parts.append("The words of a choice are explained under [The chain](#the-chain): `ratel manual chain`.")

@@ -283,6 +283,20 @@ def eltwise(given: Given) -> np.ndarray:
     return chain(given, given.dequantised("x"))
 
 
+def rotate(given: Given) -> np.ndarray:
+    x, cos, sin = (given.rounded(given.dequantised(name)) for name in ("x", "cos", "sin"))
+    half = x.shape[-1] // 2
+    places = [slice(half), slice(half, None)]
+    if given.attributes["pairs"][0] == "interleaved":
+        places = [slice(0, None, 2), slice(1, None, 2)]
+    a, b = (x[..., place] for place in places)
+    v = np.empty(x.shape)
+    with np.errstate(all="ignore"):
+        v[..., places[0]] = given.rounded(given.rounded(a * cos) - given.rounded(b * sin))
+        v[..., places[1]] = given.rounded(given.rounded(b * cos) + given.rounded(a * sin))
+    return stored(given, v)
+
+
 def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the greater of two, a of equals; a NaN is greater than any number, and stored as the one quiet NaN."""
     if not given.dtype.is_float:
@@ -578,6 +592,7 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray | tuple[np.ndarray, ...]]] = b
         "dwconv": dwconv,
         "matmul": matmul,
         "eltwise": eltwise,
+        "rotate": rotate,
         "maxpool": maxpool,
         "avgpool": avgpool,
         "reduce": reduce,

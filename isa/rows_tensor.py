@@ -20,6 +20,8 @@ from isa.row import (
 # What DP multiplies: integers, or floats by floats of the same type or by i8.
 FLOAT_FACTORS = (F16, BF16)
 FACTORS = (I8, U8, I16, *FLOAT_FACTORS)
+# What `rotate` turns, and what it turns by.
+FLOATS = (F16, BF16, F32)
 
 
 def weights(ranks: tuple[int, int], meaning: str) -> OperandSpec:
@@ -248,5 +250,40 @@ eltwise out, x, mul=gate, tanh
 end
 """,
         in_place=("x", "ew2"),
+    ),
+    Row(
+        0x19,
+        "rotate",
+        "te",
+        (
+            OperandSpec("out", "write", ("lm",), FLOATS, (1, 4), "result, of the shape of x"),
+            read("x", "lm", FLOATS, (1, 4), "rows of pairs, its last dimension"),
+            read("cos", "lm", FLOATS, (1, 4), "cosine of the angle of each pair, broadcast to out but for its last"),
+            read("sin", "lm", FLOATS, (1, 4), "sine of it, alike"),
+        ),
+        (
+            AttributeSpec(
+                "pairs", "u8", 0, 1, None, "which elements of a row are a pair", words=("halves", "interleaved")
+            ),
+        ),
+        "Turn pairs of numbers by angles: rotary position embedding.",
+        """\
+a, b    = x[j], x[j + columns / 2]                    ; halves, for pair j of a row
+a, b    = x[2 * j], x[2 * j + 1]                      ; interleaved
+c, s    = cos[j], sin[j]                              ; as a and b rounded to the vector format, as all that follows is
+v_a     = a * c - b * s                               ; each product rounded, then the difference
+v_b     = b * c + a * s                               ; each product rounded, then the sum
+out     = v_a, v_b where a, b lay, rounded once for f16 and bf16""",
+        ("bounds", "memory", "overlap"),
+        """\
+.input  x f16[8, 64]
+.input  cos f32[8, 32]
+.input  sin f32[8, 32]
+.output out f16[8, 64]
+
+rotate out, x, cos, sin, halves
+end
+""",
+        in_place=("x",),
     ),
 )

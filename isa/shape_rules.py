@@ -241,6 +241,21 @@ def eltwise(view: View) -> Iterator[Diagnostic[str]]:
     yield from chain(view)
 
 
+def rotate(view: View) -> Iterator[Diagnostic[str]]:
+    out = view.shape("out")
+    yield from same("x", view.shape("x"), out, "the shape of out")
+    if out[-1] % 2:
+        yield Diagnostic("shape", "out", f"`out` has shape {list(out)}", "expected an even last dimension: pairs")
+        return
+    pairs = (*out[:-1], out[-1] // 2)
+    for name in ("cos", "sin"):
+        shape = view.shape(name)
+        behind = zip(shape[::-1], pairs[::-1], strict=False)
+        if len(shape) > len(out) or shape[-1] != pairs[-1] or any(a not in (1, b) for a, b in behind):
+            help = f"expected {list(pairs)}, an angle for each pair, or 1 where they are repeated for rows"
+            yield Diagnostic("shape", name, f"`{name}` has shape {list(shape)}", help)
+
+
 def pool(view: View) -> Iterator[Diagnostic[str]]:
     window, pad = view.ints("window"), view.ints("pad")
     for k, side in enumerate(("top", "left", "bottom", "right")):
@@ -431,6 +446,7 @@ SHAPE_RULES: dict[int, Callable[[View], Iterator[Diagnostic[str]]]] = by_opcode(
         "dwconv": dwconv,
         "matmul": matmul,
         "eltwise": eltwise,
+        "rotate": rotate,
         "maxpool": maxpool,
         "avgpool": pool,
         "reduce": reduce,

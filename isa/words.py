@@ -46,6 +46,10 @@ WORD_FORMULAS: dict[str, dict[str, str]] = {
         "absmax": "v = float(max over i of |x[i] - x_zero|) * scale",
         "sumsq": "v = float(sum of squares) * scale",
     },
+    "pairs": {
+        "halves": "a, b = x[j], x[j + columns / 2]",
+        "interleaved": "a, b = x[2 * j], x[2 * j + 1]",
+    },
     "mode": {"nearest": "out = the nearest pixel", "linear": "v = four pixels, weighted"},
     "coordinates": {
         "half_pixel": "s = (i + 1/2) * of_x / size - 1/2, or (i + 1/2) / factor - 1/2",

@@ -434,6 +434,37 @@ class Instructions:
         In the text: eltwise out, x, mul=gate, tanh
         """
 
+    def rotate(
+        self,
+        out: _Out,
+        x: _Operand,
+        cos: _Operand,
+        sin: _Operand,
+        *,
+        halves: _Flag | None = False,
+        interleaved: _Flag | None = False,
+        wait: str | None = "",
+    ) -> _Out:
+        """Turn pairs of numbers by angles: rotary position embedding.
+
+            a, b    = x[j], x[j + columns / 2]                    ; halves, for pair j of a row
+            a, b    = x[2 * j], x[2 * j + 1]                      ; interleaved
+            c, s    = cos[j], sin[j]                              ; as a and b rounded to the vector format, as all that follows is
+            v_a     = a * c - b * s                               ; each product rounded, then the difference
+            v_b     = b * c + a * s                               ; each product rounded, then the sum
+            out     = v_a, v_b where a, b lay, rounded once for f16 and bf16
+
+        out: result, of the shape of x; f16, bf16 or f32, rank 1 to 4, in lm
+        x: rows of pairs, its last dimension; f16, bf16 or f32, rank 1 to 4, in lm
+        cos: cosine of the angle of each pair, broadcast to out but for its last; f16, bf16 or f32, rank 1 to 4, in lm
+        sin: sine of it, alike; f16, bf16 or f32, rank 1 to 4, in lm
+        halves: which elements of a row are a pair, a, b = x[j], x[j + columns / 2]
+        interleaved: which elements of a row are a pair, a, b = x[2 * j], x[2 * j + 1]
+        wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
+
+        In the text: rotate out, x, cos, sin, halves
+        """
+
     def maxpool(
         self,
         out: _Out,

@@ -71,7 +71,8 @@ def _accumulator(instruction: Instruction) -> Operand | None:
 
     What scales them each time is no sum: terms of long ago fade, or grow.
     """
-    if instruction.row.engine != "te" or instruction.word("ew2_op") not in ("add", "sub"):
+    chained = any(spec.name == "ew2_op" for spec in instruction.row.choices)
+    if not chained or instruction.word("ew2_op") not in ("add", "sub"):
         return None
     out = instruction.operand("out")
     assert out is not None

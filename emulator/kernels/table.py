@@ -20,6 +20,7 @@ from emulator.kernels.microkernel import multiply, multiply_wide
 from emulator.kernels.packing import open_panels
 from emulator.kernels.pool import avgpool, maxpool
 from emulator.kernels.reduce import reduce
+from emulator.kernels.rotate import rotate
 from emulator.kernels.sample import resize, roipool, roisample
 from emulator.kernels.tensor import conv, conv_of_floats, matmul, matmul_of_floats, narrowed
 from emulator.kernels.topk import topk
@@ -35,6 +36,7 @@ KERNELS: dict[int, Any] = by_opcode(
         "dwconv": dwconv,
         "matmul": matmul,
         "eltwise": eltwise,
+        "rotate": rotate,
         "maxpool": maxpool,
         "avgpool": avgpool,
         "reduce": reduce,
@@ -77,7 +79,8 @@ ALL_KERNELS = KERNELS | FLOAT_KERNELS
 
 # Those that compute no more than their share of the result.
 _SHARED = (
-    "conv dwconv matmul eltwise maxpool avgpool reduce topk resize load store copy transpose gather flatten toweight"
+    "conv dwconv matmul eltwise rotate maxpool avgpool reduce topk resize load store copy transpose gather flatten "
+    "toweight"
 )
 SHARED = frozenset(MNEMONICS[name].opcode for name in _SHARED.split())
 

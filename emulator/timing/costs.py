@@ -99,6 +99,12 @@ def tensor(chip: Chip, instruction: Instruction) -> Cost:
     return replace(whole, latency=whole.latency + fill, demands=once.demands)
 
 
+def rotate(chip: Chip, instruction: Instruction) -> Cost:
+    # Assumed: two passes of the lanes, for each element has two products.
+    lanes = 2 * present(instruction, "out").elements / chip["te.vector_lanes"]
+    return cost("te", chip, instruction, {"vector lanes": lanes})
+
+
 def pool(chip: Chip, instruction: Instruction) -> Cost:
     height, width = instruction.attribute("window")
     taps = present(instruction, "out").elements * int(height) * int(width)
@@ -229,6 +235,7 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "dwconv": tensor,
         "matmul": tensor,
         "eltwise": tensor,
+        "rotate": rotate,
         "maxpool": pool,
         "avgpool": pool,
         "reduce": reduce,

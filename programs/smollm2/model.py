@@ -59,10 +59,9 @@ class Model:
         return int(self.wd.shape[1])
 
     def turns(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return cosines and sines [length, head] of what pairs are turned by; the sine of the first half negative."""
+        """Return cosines and sines [length, head / 2] of what pairs are turned by."""
         turn = np.outer(np.arange(length), self.rotary ** (-np.arange(self.head // 2) * 2 / self.head))
-        cosine, sine = np.cos(turn).astype(f32), np.sin(turn).astype(f32)
-        return np.concatenate([cosine, cosine], 1), np.concatenate([-sine, sine], 1)
+        return np.cos(turn).astype(f32), np.sin(turn).astype(f32)
 
 
 def path() -> Path:
@@ -173,11 +172,12 @@ class ByNumpy:
     def scores(self, token: int) -> np.ndarray:
         """Return the scores of what may follow a token, [tokens]."""
         model, w, place = self.model, self.weights, self.place
-        half, each = model.head // 2, model.heads // model.groups
+        each = model.heads // model.groups
         x = model.embedding[token].astype(f32)
         for k in range(model.layers):
             qkv = (self.norm(x) @ w["wqkv"][k]).reshape(-1, model.head)
-            turned = qkv * self.cosine[place] + np.roll(qkv, half, 1) * self.sine[place]
+            (first, second), cosine, sine = np.split(qkv, 2, 1), self.cosine[place], self.sine[place]
+            turned = np.concatenate([first * cosine - second * sine, second * cosine + first * sine], 1)
             self.keys[k, :, place] = turned[model.heads : model.heads + model.groups]
             self.values[k, :, place] = qkv[model.heads + model.groups :]
             q = turned[: model.heads].reshape(model.groups, each, model.head)

@@ -228,8 +228,8 @@ def write(held: Weights, alphabet: str) -> None:
     padded = np.zeros(LENGTH, np.int32)
     padded[: len(prompt)] = prompt
     files = held | {
-        "cosine": np.concatenate([cosine, cosine], axis=1),
-        "sine": np.concatenate([-sine, sine], axis=1),
+        "cosine": cosine,
+        "sine": sine,
         "ahead": np.triu(np.full((CONTEXT, CONTEXT), -1e30, f32), 1),
         "pick": (np.arange(LENGTH) < len(prompt)).astype(np.int32)[:, None],
         "prompt": padded[:, None, None],

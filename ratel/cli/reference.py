@@ -29,11 +29,12 @@ def show_chips(options: argparse.Namespace) -> int:
 
 def print_manual(options: argparse.Namespace) -> int:
     from isa.manual import chapters, manual, section
+    from isa.rows_tensor import CHAIN_ATTRIBUTES
     from isa.table import MNEMONICS
     from ratel.show.tables import print_markdown
 
     name, texts = options.name, chapters()
-    words = {word for row in MNEMONICS.values() if row.engine == "te" for spec in row.choices for word in spec.words}
+    words = {word for spec in CHAIN_ATTRIBUTES for word in spec.words}
     if name is None:
         print_markdown(manual())
     elif name in MNEMONICS:

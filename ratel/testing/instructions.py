@@ -424,6 +424,23 @@ def _eltwise(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _rotate(draw: Draw, place: Place) -> Fields:
+    *rows, pairs = _shape(draw)
+    out, x, cos, sin = (place.pick(draw, name, (F16, BF16, F32)) for name in ("out", "x", "cos", "sin"))
+
+    def angles(dtype: DType) -> Operand:
+        kept = rows[draw(st.integers(0, len(rows))) :]
+        return place.tensor(draw, "lm", dtype, (*(draw(st.sampled_from((1, size))) for size in kept), pairs))
+
+    return {
+        "out": place.tensor(draw, "lm", out, (*rows, 2 * pairs), write=True),
+        "x": place.tensor(draw, "lm", x, (*rows, 2 * pairs)),
+        "cos": angles(cos),
+        "sin": angles(sin),
+        "pairs": place.pick(draw, "pairs", _words("pairs")),
+    }
+
+
 def _maxpool(draw: Draw, place: Place) -> Fields:
     return _pool(draw, place, *(place.pick(draw, "x", VALUES),) * 2)
 
@@ -627,6 +644,7 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "dwconv": _dwconv,
         "matmul": _matmul,
         "eltwise": _eltwise,
+        "rotate": _rotate,
         "maxpool": _maxpool,
         "avgpool": _avgpool,
         "reduce": _reduce,

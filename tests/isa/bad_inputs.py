@@ -47,6 +47,13 @@ _GOOD: dict[str, dict[str, Any]] = {
     "dwconv": {"out": lm(1, 8, 8, 4), "x": lm(1, 8, 8, 4, at=512), "w": lm(1, 3, 3, 4, at=1024), "pad": 1},
     "matmul": {"out": lm(2, 3, 5), "x": lm(2, 3, 4, at=512), "w": lm(4, 5, at=1024)},
     "eltwise": {"out": lm(2, 3, 4), "x": lm(2, 3, 4, at=512)},
+    "rotate": {
+        "out": lm(3, 8, dtype=F16),
+        "x": lm(3, 8, at=512, dtype=F16),
+        "cos": lm(3, 4, at=1024, dtype=F32),
+        "sin": lm(4, at=2048, dtype=F32),
+        "pairs": "halves",
+    },
     "maxpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "avgpool": {"out": lm(1, 4, 4, 6), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "reduce": {"out": lm(1, 4), "x": lm(3, 4, at=512), "op": "mean"},
@@ -77,6 +84,7 @@ AT_MOST = "expected a height and width of at most 16777216"
 FOUR_CORNERS = "expected [n, 4]: four corners a region"
 AN_IMAGE_EACH = "expected [3]: an image for each of the regions"
 OF_THE_REGIONS = "expected [3, 4, 6, 4]: the regions, and the channels of x"
+ANGLES = "expected [3, 4], an angle for each pair, or 1 where they are repeated for rows"
 REDUCED = "expected [3, 4], with 1 for each dimension that is to be reduced"
 NO_MEAN = "expected any other: i32 has sums of integers alone"
 KEEPS = "the greatest value keeps its type"
@@ -447,6 +455,20 @@ _BAD: dict[str, list[Bad]] = {
         Bad(
             {"ew1_scale": cb(3)}, "ew1_scale", "shape", "`ew1_scale` has 3 elements", "expected 1, or 4: one a channel"
         ),
+    ],
+    "rotate": [
+        Bad({"x": lm(3, 6, dtype=F16)}, "x", "shape", "`x` has shape [3, 6]", "expected [3, 8]: the shape of out"),
+        Bad(
+            {"out": lm(7, dtype=F16), "x": lm(7, dtype=F16)},
+            "out",
+            "shape",
+            "`out` has shape [7]",
+            "expected an even last dimension: pairs",
+        ),
+        Bad({"cos": lm(3, 8, dtype=F32)}, "cos", "shape", "`cos` has shape [3, 8]", ANGLES),
+        Bad({"cos": lm(3, 1, dtype=F32)}, "cos", "shape", "`cos` has shape [3, 1]", ANGLES),
+        Bad({"sin": lm(2, 4, dtype=F32)}, "sin", "shape", "`sin` has shape [2, 4]", ANGLES),
+        Bad({"sin": lm(1, 3, 4, dtype=F32)}, "sin", "shape", "`sin` has shape [1, 3, 4]", ANGLES),
     ],
     "maxpool": [*POOL, Bad({"x": lm(1, 8, 8, 6, dtype=F32)}, "x", "type", "x has type f32 but out i8", KEEPS)],
     "avgpool": [

@@ -319,6 +319,17 @@ class Element:
         x = self.broadcast("x", index)
         return self.chain(x if isinstance(x, float) else x - self.one("x_zero"), index)
 
+    def rotate(self, index) -> bytes:
+        *row, column = index
+        half = self.out.shape[-1] // 2
+        interleaved = self.instruction.word("pairs") == "interleaved"
+        pair, second = divmod(column, 2) if interleaved else (column % half, column // half)
+        columns = (2 * pair, 2 * pair + 1) if interleaved else (pair, pair + half)
+        x = [self.rounded(self.load("x", *row, k)) for k in columns]
+        cos, sin = (self.rounded(self.broadcast(name, (*row, pair))) for name in ("cos", "sin"))
+        straight, across = self.operate("mul", x[second], cos), self.operate("mul", x[1 - second], sin)
+        return self.stored(self.operate("add" if second else "sub", straight, across))
+
     def maxpool(self, index) -> bytes:
         n, _, _, channel = index
         pixels = [self.pixel(n, row, column, channel) for _, row, column in self.taps(index, self.attributes["window"])]

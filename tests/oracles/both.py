@@ -76,6 +76,7 @@ class Both:
     text: list[str] = field(default_factory=list)
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
     channels_last: list[bool] = field(default_factory=list)
+    opset: int = 21
 
     def node(
         self,
@@ -144,7 +145,7 @@ class Both:
             for name, value in self.values.items()
         ]
         graph = helper.make_graph(self.nodes, "both", feeds, self.results, self.initialisers)
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

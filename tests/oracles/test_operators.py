@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ratel
-from tests.oracles.both import CHIP, Both, Tensor, f32, nchw, pooled
+from tests.oracles.both import CHIP, MICROSOFT, Both, Tensor, f32, nchw, pooled
 
 DTYPES = ("int8", "uint8")
 CASES = 20
@@ -151,6 +151,27 @@ def test_arg_max(dtype: str) -> None:
         both.node("ArgMax", [x], np.dtype(np.int64), axis=axis, keepdims=1)
         both.program("reduce {out}, {x}, argmax", Tensor(np.zeros(kept, np.int32)), {"x": Tensor(x)})
     check_equal(both)
+
+
+@pytest.mark.parametrize("domain", ("", MICROSOFT))
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-7), ("float16", 2e-3)])
+def test_rotary_embedding(domain: str, dtype: str, tolerance: float) -> None:
+    """By both pairings, of a batch whose rows stand at any positions."""
+    rng, both = np.random.default_rng(13), Both(opset=23)
+    for case in range(CASES):
+        batch, heads, length, half, more = rng.integers(1, 6, 5).tolist()
+        # onnxruntime's table is no shorter than a row.
+        most = length + more
+        x = values(rng, dtype, (batch, heads, length, 2 * half)) / 16
+        angles = rng.uniform(-4, 4, (most, half))
+        cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+        at = rng.integers(0, most, (batch, length))
+        given = [x, at, cos, sin] if domain else [x, cos, sin, at]
+        both.node("RotaryEmbedding", given, x.dtype, domain, interleaved=case % 2)
+        text = f"rotate {{out}}, {{x}}, {{cos}}, {{sin}}, {('halves', 'interleaved')[case % 2]}"
+        tables = {"cos": Tensor(cos[at][:, None]), "sin": Tensor(sin[at][:, None])}
+        both.program(text, Tensor(np.zeros_like(x)), {"x": Tensor(x), **tables})
+    check_equal(both, tolerance)
 
 
 @pytest.mark.parametrize("dtype", ("int32", "float32"))

@@ -341,6 +341,17 @@ def large_reductions(draw: st.DrawFn) -> Instruction:
 
 
 @st.composite
+def large_rotations(draw: st.DrawFn) -> Instruction:
+    """Rows of more than one block, now and then in place."""
+    taken: dict[str, int] = {}
+    dtype, pairs = draw(st.sampled_from((F16, F32))), draw(st.sampled_from((33, 5000)))
+    x, angles = slot("lm", dtype, (3, 2 * pairs), taken), [slot("lm", F32, (pairs,), taken) for _ in range(2)]
+    out = x if draw(st.booleans()) else slot("lm", dtype, x.shape, taken)
+    word = draw(st.sampled_from(("halves", "interleaved")))
+    return build("rotate", out=out, x=x, cos=angles[0], sin=angles[1], pairs=word)
+
+
+@st.composite
 def large_topks(draw: st.DrawFn) -> Instruction:
     """Rows of more than one block; of equal elements where the type has few."""
     taken: dict[str, int] = {}
@@ -359,6 +370,7 @@ LARGE = {
     "pool": large_pools,
     "reduce": large_reductions,
     "topk": large_topks,
+    "rotate": large_rotations,
 }
 
 
