@@ -55,7 +55,7 @@ def elsewhere(instruction: Instruction, name: str, given: Mapping[str, Given]) -
         return f"biases, scales and tables lie in the constant buffer: declare `{own}` with `.const`"
     if operand.memory in SHARED and "lm" in spec.memories:
         way = "`load` it into a `.local` first" if spec.access == "read" else "write a `.local`, and `store` that"
-        return f"`{own}` is in {operand.memory}, which only load and store reach: {way}"
+        return f"`{own}` is in {operand.memory}, which `{instruction.row.mnemonic}` does not reach: {way}"
     return ""
 
 

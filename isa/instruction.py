@@ -49,6 +49,15 @@ class Instruction:
         pairs = zip(self.row.operands, self.operands, strict=True)
         return [(spec.access, operand) for spec, operand in pairs if operand is not None]
 
+    def traffic(self) -> list[tuple[str, Operand, int]]:
+        """Return the accesses with the bytes that pass: all of an operand, or as many as an index chooses of it."""
+        pairs = zip(self.row.operands, self.operands, strict=True)
+        return [
+            (spec.access, operand, (self.operand(spec.chosen or spec.name) or operand).bytes)
+            for spec, operand in pairs
+            if operand is not None
+        ]
+
 
 def build(mnemonic: str, waits: Sequence[str] = (), **given: Any) -> Instruction:
     """Return an instruction from operands and attributes by name.

@@ -32,7 +32,8 @@ class OperandSpec:
 
     `ranks` is the least and greatest rank; `strided` allows an innermost stride other than 1; an `optional` operand
     may be absent, and then the step of the meaning that uses it is absent too; `remote` allows the local memory of
-    another core, `compressible` a compressed weight.
+    another core, `compressible` a compressed weight. Of one that is `chosen` from by an index as many bytes pass as the
+    operand of that name has.
     """
 
     name: str
@@ -45,6 +46,7 @@ class OperandSpec:
     strided: bool = False
     remote: bool = False
     compressible: bool = False
+    chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,11 @@ def constant(name: str, dtype: DType, meaning: str) -> OperandSpec:
 
 
 def moved(
-    name: str, access: Literal["read", "write"], memories: str, meaning: str, remote: bool = False
+    name: str, access: Literal["read", "write"], memories: str, meaning: str, remote: bool = False, chosen: str = ""
 ) -> OperandSpec:
     """A tensor that the memory engine moves: any type, any strides."""
-    return OperandSpec(name, access, tuple(memories.split()), ANY, (1, 4), meaning, strided=True, remote=remote)
+    places = tuple(memories.split())
+    return OperandSpec(name, access, places, ANY, (1, 4), meaning, strided=True, remote=remote, chosen=chosen)
 
 
 def zero_point(name: str, meaning: str) -> AttributeSpec:

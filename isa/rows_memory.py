@@ -139,14 +139,14 @@ end
         "me",
         (
             moved("out", "write", "lm", "result, of the shape of x, with the elements of index counted by `axis`"),
-            moved("x", "read", "lm", "tensor whose rows, or what else `axis` counts, are picked"),
+            moved("x", "read", "lm dev", "tensor whose rows, or what else `axis` counts, are picked", chosen="out"),
             OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the place in x for each of out", strided=True),
         ),
         (
             AttributeSpec("axis", "u8", 0, 3, (0,), "the dimension along which is picked"),
             flag("from_end", "an index below 0 counts from the end: -1 is the last"),
         ),
-        "Gather rows of a tensor, or what lies along another dimension, by an index tensor.",
+        "Gather rows of a tensor in local or device memory, or what lies along another dimension, by an index tensor.",
         "out[a, i, b] = x[a, index[i], b]                      ; a: the dimensions before `axis`, b: those behind it",
         ("bounds", "memory", "overlap", "index"),
         """\

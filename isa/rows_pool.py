@@ -1,5 +1,7 @@
 """Rows of the pooling engine: windows, reductions, interpolation and regions of interest."""
 
+from dataclasses import replace
+
 from isa.dtypes import F32, I32
 from isa.row import ANY, PAD, STRIDE, VALUES, WINDOW, AttributeSpec, OperandSpec, Row, constant, flag, read, zero_point
 
@@ -17,7 +19,8 @@ POOL_WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh
 iw  = ow * stride.width - pad.left + kw"""
 
-# The regions that step 1 of ROI-align and ROI pooling look at.
+# The regions that step 1 of ROI-align and ROI pooling look at, and the images, all of which may be looked at.
+IMAGES = OperandSpec("x", "read", ("lm",), VALUES, (4, 4), "images, NHWC", chosen="x")
 REGIONS = (
     read("rois", "lm", (F32,), (2, 2), "regions, [n, 4]: left, top, right and bottom, in pixels of an image"),
     read("index", "lm", (I32,), (1, 1), "the image of x that each region lies in"),
@@ -239,7 +242,7 @@ end
         "pe",
         (
             OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, [regions, samples down, across, channels]"),
-            read("x", "lm", VALUES, (4, 4), "images, NHWC"),
+            IMAGES,
             *REGIONS,
             POOL_SCALE,
         ),
@@ -282,7 +285,7 @@ end
         "pe",
         (
             OperandSpec("out", "write", ("lm",), VALUES, (4, 4), "result, [regions, bins down, across, channels]"),
-            read("x", "lm", VALUES, (4, 4), "images, NHWC, of the type of out"),
+            replace(IMAGES, meaning="images, NHWC, of the type of out"),
             *REGIONS,
         ),
         (SPATIAL_SCALE, zero_point("x_zero", "zero point of x, which an empty bin gives")),

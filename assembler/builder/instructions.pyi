@@ -841,12 +841,12 @@ class Instructions:
         from_end: _Flag | None = False,
         wait: str | None = "",
     ) -> _Out:
-        """Gather rows of a tensor, or what lies along another dimension, by an index tensor.
+        """Gather rows of a tensor in local or device memory, or what lies along another dimension, by an index tensor.
 
             out[a, i, b] = x[a, index[i], b]                      ; a: the dimensions before `axis`, b: those behind it
 
         out: result, of the shape of x, with the elements of index counted by `axis`; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        x: tensor whose rows, or what else `axis` counts, are picked; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor whose rows, or what else `axis` counts, are picked; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or dev
         index: the place in x for each of out; i32, rank 1, in lm
         axis: the dimension along which is picked
         from_end: an index below 0 counts from the end: -1 is the last

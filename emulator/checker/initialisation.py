@@ -353,12 +353,11 @@ def _overlapping_in_part(symbols: Sequence[Symbol]) -> set[str]:
 
 
 def _accesses(at: int, core: int, index: int, instruction: Instruction, trips: tuple[int, ...]) -> list[_Access]:
-    chosen = any(spec.name == "index" for spec in instruction.row.operands)
     found = []
     for spec, operand in zip(instruction.row.operands, instruction.operands, strict=True):
         if operand is not None:
             place = region(core if operand.core is None else operand.core, operand.memory)
-            kind = "chosen" if chosen and spec.name == "x" else spec.access
+            kind = "chosen" if spec.chosen and spec.access == "read" else spec.access
             found.append(_Access(at, core, index, kind, operand, place, trips))
     return found
 

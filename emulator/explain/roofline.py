@@ -181,7 +181,7 @@ def operations_of(instruction: Instruction, cost: Cost) -> int:
 def bytes_of(instruction: Instruction) -> dict[str, int]:
     """Return the bytes of operands in each memory, those in another core's as "ring"; constants left out."""
     moved = Counter[str]()
-    for _, operand in instruction.accesses():
+    for _, operand, size in instruction.traffic():
         if operand.memory != "cb":
-            moved["ring" if operand.core is not None else operand.memory] += operand.bytes
+            moved["ring" if operand.core is not None else operand.memory] += size
     return dict(moved)

@@ -176,11 +176,11 @@ def on_path(found: Spans, path: Sequence[Piece]) -> np.ndarray:
 def traffic(instruction: Instruction) -> dict[str, int]:
     """Return the bytes that an instruction moves each way; constants are left out, as in its cost."""
     amounts = dict.fromkeys((LM, *SHARED_WAYS), 0)
-    for _, operand in instruction.accesses():
+    for _, operand, size in instruction.traffic():
         if operand.core is not None:
-            amounts["ring"] += operand.bytes
+            amounts["ring"] += size
         elif operand.memory != "cb":
-            amounts[{"lm": LM, "dev": "dev", "host": "PCIe"}[operand.memory]] += operand.bytes
+            amounts[{"lm": LM, "dev": "dev", "host": "PCIe"}[operand.memory]] += size
     return amounts
 
 

@@ -148,9 +148,9 @@ def work(instruction: Instruction) -> dict[str, int]:
         done[f"products of {kind}"] = 2 * products
     elif instruction.engine in ("te", "pe") and instruction.row.engine != "sync":
         done["vector and pooling"] = sum(out.elements for access, out in instruction.accesses() if access == "write")
-    for access, operand in instruction.accesses():
+    for access, operand, size in instruction.traffic():
         if operand.memory == "host":
-            done["host link in" if access == "read" else "host link out"] += operand.bytes
+            done["host link in" if access == "read" else "host link out"] += size
         elif operand.memory != "cb":
-            done["device memory" if operand.memory == "dev" else "local memory"] += operand.bytes
+            done["device memory" if operand.memory == "dev" else "local memory"] += size
     return done

@@ -44,10 +44,10 @@ class Cost:
 
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
-    """Return the bytes that an instruction reads or writes, each operand once, but for the constants that it reads."""
+    """Return the bytes that an instruction reads or writes, of each operand once, but for constants that it reads."""
     return sum(
-        operand.bytes
-        for kind, operand in instruction.accesses()
+        size
+        for kind, operand, size in instruction.traffic()
         if kind == access and (kind == "write" or operand.memory != "cb")
     )
 
@@ -199,11 +199,16 @@ def gather(chip: Chip, instruction: Instruction) -> Cost:
     out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
     behind = int(instruction.attribute("axis")[0]) + 1
     row = run_length(replace(x, shape=x.shape[behind:], strides=x.strides[behind:]))
-    demands = {
-        "LM read": moved_cycles(chip, out, row) + moved_cycles(chip, index, run_length(index)),
-        "LM write": moved_cycles(chip, out, min(row, run_length(out))),
-    }
-    return from_demands(demands, chip["me.latency"], 0, out.bytes + index.bytes, out.bytes)
+    latency, by_index = chip["me.latency"], moved_cycles(chip, index, run_length(index))
+    demands = {"LM read": by_index, "LM write": moved_cycles(chip, out, min(row, run_length(out)))}
+    if x.memory == "lm":
+        demands["LM read"] += moved_cycles(chip, out, row)
+    else:
+        # Assumed: device memory is asked for rows in accesses of the engine, too.
+        bandwidth = min(chip["memory.dev_bytes_per_cycle"], chip["me.bytes_per_cycle"])
+        demands["dev read"] = moved_cycles(chip, out, row, bandwidth)
+        latency += chip["memory.dev_latency"]
+    return from_demands(demands, latency, 0, operand_bytes(instruction, "read"), out.bytes)
 
 
 def flatten(chip: Chip, instruction: Instruction) -> Cost:
@@ -283,15 +288,15 @@ def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, i
     if instruction.row.engine != "me":
         return ()
     held = []
-    for access, operand in instruction.accesses():
+    for access, operand, size in instruction.traffic():
         if operand.core is not None:
-            cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
+            cycles = ceil(size / chip["ring.bytes_per_cycle"])
             held += [(link, cycles) for link in ring_links(chip["chip.cores"], core, operand.core)]
         elif operand.memory == "host":
             resource = Resource.PCIE_IN if access == "read" else Resource.PCIE_OUT
-            held.append((resource, ceil(operand.bytes / chip["memory.pcie_bytes_per_cycle"])))
+            held.append((resource, ceil(size / chip["memory.pcie_bytes_per_cycle"])))
         elif operand.memory == "dev":
-            held.append((Resource.DEV, ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
+            held.append((Resource.DEV, ceil(size / chip["memory.dev_bytes_per_cycle"])))
     return tuple(held)
 
 

@@ -150,12 +150,13 @@ def _tables(plan: Plan, part: CorePlan) -> Tables:
         if instruction.opcode in SYNCS:
             code[k, Code.SYNC], code[k, Code.NUMBER] = SYNCS[instruction.opcode], instruction.attributes[0][0]
         # What is written comes first there, and last here: most conflicts are with it, and are looked for from the end.
-        for slot, operand in reversed([*enumerate(instruction.operands)]):
-            if operand is not None and operand.memory not in unwritten:
+        present = [slot for slot, operand in enumerate(instruction.operands) if operand is not None]
+        for slot, (_, operand, size) in reversed([*zip(present, instruction.traffic(), strict=True)]):
+            if operand.memory not in unwritten:
                 owner = part.number if operand.core is None else operand.core
                 owners.append(owner if operand.memory == "lm" else NONE)
                 memory = plan.bases[region(owner, operand.memory)]
-                operands.append((*bounds[k][slot], access[k][slot], len(terms), NONE, memory, operand.bytes))
+                operands.append((*bounds[k][slot], access[k][slot], len(terms), NONE, memory, size))
                 terms += [(term.counter, term.modulus, term.stride) for term in operand.terms]
     code[:, Code.FIRST_OPERAND] = firsts
     return Tables(

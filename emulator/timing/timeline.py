@@ -320,7 +320,7 @@ def longest(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> float:
         for k, times in zip(shapes.firsts.values(), shapes.times, strict=True):
             cycles += times * (each + (of_core[k].latency if k in of_core else 0))
             if block:
-                cycles += times * sum(operand.bytes for _, operand in part.core.code[k].accesses()) / block
+                cycles += times * sum(size for _, _, size in part.core.code[k].traffic()) / block
         if part.fetched.any():
             for size, times in zip(part.fetched.tolist(), part.core.times, strict=True):
                 cycles += times * (chip["memory.dev_latency"] + fetch_cycles(chip, size)) if size else 0

@@ -595,9 +595,14 @@ def _gather(draw: Draw, place: Place) -> Fields:
         "axis": axis,
         "from_end": draw(st.integers(0, 1)),
         "out": place.tensor(draw, "lm", dtype, (*shape[:axis], rows, *shape[axis + 1 :]), write=True, free=True),
-        "x": place.tensor(draw, "lm", dtype, shape, free=True),
+        "x": _in_either(draw, place.tensor(draw, "lm", dtype, shape, free=True)),
         "index": place.tensor(draw, "lm", I32, (rows,), free=True, index=True),
     }
+
+
+def _in_either(draw: Draw, operand: Operand) -> Operand:
+    """Return an operand of local memory, or one at the same address of device memory."""
+    return replace(operand, memory=draw(st.sampled_from(("lm", "lm", "dev"))))
 
 
 def _flatten(draw: Draw, place: Place) -> Fields:

@@ -169,8 +169,11 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
     cores, blocks = chip["chip.cores"], chip["memory.lm_blocks"]
     operands = [operand for _, operand in e.instruction.accesses()]
     for operand, (access, memory, core, low, high) in zip(operands, e.touched, strict=True):
+        # Of what an index picks from no more passes than is picked.
+        picked = e.instruction.row.mnemonic == "gather" and operand is e.instruction.operand("x")
+        passed = operands[0].bytes if picked else operand.bytes
         if core is not None:
-            cycles = ceil(operand.bytes / chip["ring.bytes_per_cycle"])
+            cycles = ceil(passed / chip["ring.bytes_per_cycle"])
             up = (core - e.core) % cores
             way, links = (1, up) if up <= cores - up else (-1, cores - up)
             held += [(("ring", way, (e.core + way * k) % cores), cycles) for k in range(links)]
@@ -179,12 +182,12 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
             for block in range(blocks):
                 here = min(high, (block + 1) * size) - max(low, block * size)
                 if here > 0:
-                    cycles = ceil(min(operand.bytes, here) / chip["memory.lm_block_bytes_per_cycle"])
+                    cycles = ceil(min(passed, here) / chip["memory.lm_block_bytes_per_cycle"])
                     held.append((("LM", e.core if core is None else core, block), cycles))
         elif memory == "dev":
-            held.append(("dev", ceil(operand.bytes / chip["memory.dev_bytes_per_cycle"])))
+            held.append(("dev", ceil(passed / chip["memory.dev_bytes_per_cycle"])))
         elif memory == "host":
-            held.append((("pcie", access), ceil(operand.bytes / chip["memory.pcie_bytes_per_cycle"])))
+            held.append((("pcie", access), ceil(passed / chip["memory.pcie_bytes_per_cycle"])))
     return held
 
 

@@ -179,6 +179,11 @@ def test_gather_moves_row_by_row() -> None:
     assert (found.occupancy, found.latency, found.limit) == (64 + 8, 64 + 8 + 7, "LM read")
     assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
     assert cost("gather", out=lm(64), x=lm(9), index=lm(64, dtype=I32)).occupancy == 32 + 8
+    # Of device memory no more than is picked passes: 64 rows in two accesses each, at its bandwidth.
+    table = dense("dev", 0, I8, (10**6, 20))
+    found = cost("gather", out=lm(64, 20), x=table, index=lm(64, dtype=I32))
+    assert (found.occupancy, found.latency, found.limit) == (128, 128 + 7 + 100, "dev read")
+    assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
 
 
 def test_flatten_reads_every_tap() -> None:
