@@ -111,19 +111,20 @@ def index_trap(
     where: str = "",
     axis: int = 0,
     from_end: bool = False,
+    of: str = "x",
     *,
     core: int | None = None,
     instruction: int | None = None,
     line: int | None = None,
     address: int | None = None,
 ) -> Trap:
-    """Return the trap of an instruction whose `index` has at `place` a value that is none of the `rows` of x.
+    """Return the trap of an instruction whose `index` has at `place` a value that is none of the `rows` of x, or out.
 
     They are counted by dimension `axis`; with `from_end` those below 0 count back from the end.
     """
     dimension, low = f"dimension {axis}" if axis else "the first dimension", -rows if from_end else 0
     return Trap(
-        f"{where}index[{place}] is {value}, but {dimension} of x has {rows} element{'s' if rows > 1 else ''}",
+        f"{where}index[{place}] is {value}, but {dimension} of {of} has {rows} element{'s' if rows > 1 else ''}",
         f"every element of `index` must be from {low} to {rows - 1}; clip or correct the tensor that it is read from",
         core=core,
         instruction=instruction,

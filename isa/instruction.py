@@ -95,9 +95,9 @@ def products_of_sum(instruction: Instruction) -> int:
     return w.elements // w.shape[-1 if mnemonic == "dwconv" else 0]
 
 
-def counted(instruction: Instruction) -> tuple[int, bool]:
-    """Return the dimension of x that an instruction's index counts, and whether what is below 0 counts from the end."""
-    names = [spec.name for spec in instruction.row.attributes]
-    if "axis" not in names:
-        return 0, False
-    return int(instruction.attribute("axis")[0]), bool(instruction.attribute("from_end")[0])
+def counted(instruction: Instruction) -> tuple[str, int, bool]:
+    """Return what an instruction's index counts: of which operand, its dimension, whether from the end below 0."""
+    name = next(spec.name for spec in instruction.row.operands if spec.chosen)
+    if all(spec.name != "axis" for spec in instruction.row.attributes):
+        return name, 0, False
+    return name, int(instruction.attribute("axis")[0]), bool(instruction.attribute("from_end")[0])

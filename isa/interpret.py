@@ -56,7 +56,7 @@ def apply(
     tensors = {
         spec.name: None if operand is None else view(operand, memories, counters)
         for spec, operand in zip(row.operands, instruction.operands, strict=True)
-        if spec.access == "read"
+        if spec.access == "read" or spec.chosen
     }
     attributes: dict[str, tuple] = dict(zip((a.name for a in row.attributes), instruction.attributes, strict=True))
     attributes.update({spec.name: (instruction.word(spec.name),) for spec in row.choices})

@@ -22,6 +22,8 @@ from isa.table import by_opcode
 class Given:
     """What a reference sees: the tensors read, by name (None where absent), attributes by name, and the result's form.
 
+    A result of which an index chooses what is written is among the tensors, as it was before.
+
     Choices are given by their word. `vector_format` is that of the engine, `sum_format` that of what the pooling engine
     adds.
     """
@@ -405,20 +407,29 @@ def transpose(given: Given) -> np.ndarray:
     return x.transpose([int(k) for k in given.attributes["perm"][: x.ndim]]).copy()
 
 
-def checked_index(given: Given, axis: int = 0, from_end: bool = False) -> np.ndarray:
-    """Return the index tensor; raise Trap for its first element that is no place along a dimension of x.
+def checked_index(given: Given, axis: int = 0, from_end: bool = False, of: str = "x") -> np.ndarray:
+    """Return the index tensor; raise Trap for its first element that is no place along a dimension of x, or out.
 
     With `from_end` those below 0 count back from the end.
     """
-    index, rows = given.tensor("index"), given.tensor("x").shape[axis]
+    index, rows = given.tensor("index"), given.tensor(of).shape[axis]
     for place in np.flatnonzero((index < (-rows if from_end else 0)) | (index >= rows)):
-        raise index_trap(int(place), int(index[place]), rows, "", axis, from_end)
+        raise index_trap(int(place), int(index[place]), rows, "", axis, from_end, of)
     return index % rows
 
 
 def gather(given: Given) -> np.ndarray:
     axis, from_end = int(given.attributes["axis"][0]), bool(given.attributes["from_end"][0])
     return np.take(given.tensor("x"), checked_index(given, axis, from_end), axis)
+
+
+def scatter(given: Given) -> np.ndarray:
+    axis, from_end = int(given.attributes["axis"][0]), bool(given.attributes["from_end"][0])
+    index, out = checked_index(given, axis, from_end, "out"), given.tensor("out").copy()
+    rows, of_x = np.moveaxis(out, axis, 0), np.moveaxis(given.tensor("x"), axis, 0)
+    for i, place in enumerate(index):
+        rows[place] = of_x[i]
+    return out
 
 
 def flatten(given: Given) -> np.ndarray:
@@ -606,6 +617,7 @@ REFERENCE: dict[int, Callable[[Given], np.ndarray | tuple[np.ndarray, ...]]] = b
         "fill": fill,
         "transpose": transpose,
         "gather": gather,
+        "scatter": scatter,
         "flatten": flatten,
         "toweight": toweight,
     },

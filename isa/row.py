@@ -137,8 +137,8 @@ TRAPS = {
     "factors": "the tensor engine of this chip has no multipliers for the type of x",
     "overlap": "the result shares bytes with a tensor that the same instruction reads (where it may not work in "
     "place), or with a compressed weight, which nothing may write",
-    "index": "an element of `index` is no place along the dimension of x that it counts (the first, or `axis`): beyond "
-    "its last, or below 0, from where `from_end` counts back to its first",
+    "index": "an element of `index` is no place along the dimension of x, of `scatter` of out, that it counts (the "
+    "first, or `axis`): beyond its last, or below 0, from where `from_end` counts back to its first",
     "deadlock": "no core can go on: each has ended, or waits for what only the others could bring",
 }
 

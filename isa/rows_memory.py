@@ -160,6 +160,37 @@ end
         keeps_values=True,
     ),
     Row(
+        0x38,
+        "scatter",
+        "me",
+        (
+            moved("out", "write", "lm dev", "where they are put; what index does not name stays", chosen="x"),
+            moved("x", "read", "lm", "rows, or what else `axis` counts, of the shape of those of out"),
+            OperandSpec("index", "read", ("lm",), (I32,), (1, 1), "the place in out for each of x", strided=True),
+        ),
+        (
+            AttributeSpec("axis", "u8", 0, 3, (0,), "the dimension along which is put"),
+            flag("from_end", "an index below 0 counts from the end: -1 is the last"),
+        ),
+        "Scatter rows to a tensor in local or device memory, or what lies along another dimension, by an index tensor.",
+        """\
+out[a, index[i], b] = x[a, i, b]                      ; a: the dimensions before `axis`, b: those behind it
+                                                      ; i in order: of equal places the last stays""",
+        ("bounds", "memory", "overlap", "index"),
+        """\
+.input  index i32[3]
+.input  x i8[3, 64]
+.local  cache i8[10, 64]
+.output out i8[10, 64]
+
+fill cache
+scatter cache, x, index
+copy out, cache
+end
+""",
+        keeps_values=True,
+    ),
+    Row(
         0x36,
         "flatten",
         "me",

@@ -421,6 +421,19 @@ def gather(view: View) -> Iterator[Diagnostic[str]]:
     yield from same("out", out.shape, rows, f"{what} each element of index")
 
 
+def scatter(view: View) -> Iterator[Diagnostic[str]]:
+    out, x = view.tensor("out"), view.tensor("x")
+    (axis,) = view.ints("axis")
+    yield from keeps_type(view, "a scatter does not convert")
+    if axis >= out.rank:
+        message = f"`axis` is {axis} for an out of {out.rank} dimension{'s' if out.rank > 1 else ''}"
+        yield Diagnostic("range", "axis", message, f"expected 0 to {out.rank - 1}")
+        return
+    rows = (*out.shape[:axis], *view.shape("index"), *out.shape[axis + 1 :])
+    what = f"what dimension {axis} of out counts" if axis else "a row of out"
+    yield from same("x", x.shape, rows, f"{what} for each element of index")
+
+
 def flatten(view: View) -> Iterator[Diagnostic[str]]:
     yield from keeps_type(view, "flatten does not convert")
     height, width = view.ints("window")
@@ -460,6 +473,7 @@ SHAPE_RULES: dict[int, Callable[[View], Iterator[Diagnostic[str]]]] = by_opcode(
         "fill": fill,
         "transpose": transpose,
         "gather": gather,
+        "scatter": scatter,
         "flatten": flatten,
         "toweight": toweight,
         "loop": nothing,

@@ -855,6 +855,31 @@ class Instructions:
         In the text: gather out, x, index
         """
 
+    def scatter(
+        self,
+        out: _Out,
+        x: _Operand,
+        index: _Operand,
+        *,
+        axis: _Whole | None = 0,
+        from_end: _Flag | None = False,
+        wait: str | None = "",
+    ) -> _Out:
+        """Scatter rows to a tensor in local or device memory, or what lies along another dimension, by an index tensor.
+
+            out[a, index[i], b] = x[a, i, b]                      ; a: the dimensions before `axis`, b: those behind it
+                                                                  ; i in order: of equal places the last stays
+
+        out: where they are put; what index does not name stays; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or dev
+        x: rows, or what else `axis` counts, of the shape of those of out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        index: the place in out for each of x; i32, rank 1, in lm
+        axis: the dimension along which is put
+        from_end: an index below 0 counts from the end: -1 is the last
+        wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
+
+        In the text: scatter cache, x, index
+        """
+
     def flatten(
         self,
         out: _Out,

@@ -5,7 +5,8 @@ one by one, in an order that its waits and semaphores allow; of a longer one onl
 iterations together is looked at: a read there counts as of written bytes wherever the write is. All bytes that an
 operand touches over a loop are one array of NumPy, a dimension for each counter, so nothing is unrolled for that.
 
-Padding is no read. What `index` chooses among rows is known to no one here, so those rows do not count as read.
+Padding is no read. What `index` chooses among rows is known to no one here, so those rows do not count as read; where
+they are written, all of them count as written.
 """
 
 from collections.abc import Iterator, Sequence, Set

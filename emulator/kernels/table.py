@@ -15,7 +15,7 @@ from emulator.kernels.chain import by_stages, is_at_once, one_pass, open_chain, 
 from emulator.kernels.depthwise import dwconv
 from emulator.kernels.eltwise import eltwise
 from emulator.kernels.floats import dwconv_of_floats
-from emulator.kernels.memory import fill, flatten, gather, move, toweight, transpose
+from emulator.kernels.memory import fill, flatten, gather, move, scatter, toweight, transpose
 from emulator.kernels.microkernel import multiply, multiply_wide
 from emulator.kernels.packing import open_panels
 from emulator.kernels.pool import avgpool, maxpool
@@ -50,6 +50,7 @@ KERNELS: dict[int, Any] = by_opcode(
         "fill": fill,
         "transpose": transpose,
         "gather": gather,
+        "scatter": scatter,
         "flatten": flatten,
         "toweight": toweight,
     },

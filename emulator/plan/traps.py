@@ -35,22 +35,23 @@ def overlap_trap(number: int, core: Core, k: int, pair: tuple[int, int], address
 
 
 def wrong_index(plan: Plan, number: int, k: int, place: int, counters: Sequence[int], arena: np.ndarray) -> Trap:
-    """Return the trap of a core's instruction k, whose index has at `place` what is no place in x."""
+    """Return the trap of a core's instruction k, whose index has at `place` what is none."""
     core = plan.cores[number].core
     instruction = core.code[k]
-    x, index = instruction.operand("x"), instruction.operand("index")
-    assert x is not None and index is not None
+    of, axis, from_end = counted(instruction)
+    chosen, index = instruction.operand(of), instruction.operand("index")
+    assert chosen is not None and index is not None
     address = index.address_at(counters) + place * index.strides[0] * index.dtype.bytes
     at = plan.bases[region(number, index.memory)] + address
     value = arena[at : at + index.dtype.bytes].view(index.dtype.numpy)[0]
-    axis, from_end = counted(instruction)
     return index_trap(
         place,
         int(value),
-        x.shape[axis],
+        chosen.shape[axis],
         f"{where(core, k)}: {in_task(plan, counters)}",
         axis,
         from_end,
+        of,
         core=number,
         instruction=k,
         line=core.lines[k].number,

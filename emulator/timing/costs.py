@@ -194,21 +194,24 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
     return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
 
 
-def gather(chip: Chip, instruction: Instruction) -> Cost:
+def by_index(chip: Chip, instruction: Instruction) -> Cost:
     # Row by row, whichever rows they are; along another dimension, by what lies behind it.
-    out, x, index = (present(instruction, name) for name in ("out", "x", "index"))
-    behind = int(instruction.attribute("axis")[0]) + 1
-    row = run_length(replace(x, shape=x.shape[behind:], strides=x.strides[behind:]))
-    latency, by_index = chip["me.latency"], moved_cycles(chip, index, run_length(index))
-    demands = {"LM read": by_index, "LM write": moved_cycles(chip, out, min(row, run_length(out)))}
-    if x.memory == "lm":
-        demands["LM read"] += moved_cycles(chip, out, row)
-    else:
+    at = next(k for k, spec in enumerate(instruction.row.operands) if spec.chosen)
+    spec, chosen, index = instruction.row.operands[at], instruction.operands[at], present(instruction, "index")
+    other, behind = present(instruction, spec.chosen), int(instruction.attribute("axis")[0]) + 1
+    assert chosen is not None
+    row = run_length(replace(chosen, shape=chosen.shape[behind:], strides=chosen.strides[behind:]))
+    latency, bandwidth = chip["me.latency"], chip["me.bytes_per_cycle"]
+    if chosen.memory == "dev":
         # Assumed: device memory is asked for rows in accesses of the engine, too.
-        bandwidth = min(chip["memory.dev_bytes_per_cycle"], chip["me.bytes_per_cycle"])
-        demands["dev read"] = moved_cycles(chip, out, row, bandwidth)
         latency += chip["memory.dev_latency"]
-    return from_demands(demands, latency, 0, operand_bytes(instruction, "read"), out.bytes)
+        bandwidth = min(chip["memory.dev_bytes_per_cycle"], bandwidth)
+    rows = chosen.memory.upper().replace("DEV", "dev"), spec.access, moved_cycles(chip, other, row, bandwidth)
+    whole = "LM", "write" if spec.access == "read" else "read", moved_cycles(chip, other, min(row, run_length(other)))
+    demands = {"LM read": moved_cycles(chip, index, run_length(index))}
+    for memory, access, cycles in (rows, whole):
+        demands[f"{memory} {access}"] = demands.get(f"{memory} {access}", 0) + cycles
+    return from_demands(demands, latency, 0, operand_bytes(instruction, "read"), operand_bytes(instruction, "write"))
 
 
 def flatten(chip: Chip, instruction: Instruction) -> Cost:
@@ -253,7 +256,8 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
         "copy": move,
         "fill": move,
         "transpose": transpose,
-        "gather": gather,
+        "gather": by_index,
+        "scatter": by_index,
         "flatten": flatten,
         "toweight": toweight,
     },

@@ -600,6 +600,18 @@ def _gather(draw: Draw, place: Place) -> Fields:
     }
 
 
+def _scatter(draw: Draw, place: Place) -> Fields:
+    shape, dtype = _shape(draw), place.pick(draw, "out", ANY)
+    rows, axis = draw(st.integers(1, 6)), draw(st.integers(0, len(shape) - 1))
+    return {
+        "axis": axis,
+        "from_end": draw(st.integers(0, 1)),
+        "out": _in_either(draw, place.tensor(draw, "lm", dtype, shape, write=True, free=True)),
+        "x": place.tensor(draw, "lm", dtype, (*shape[:axis], rows, *shape[axis + 1 :]), free=True),
+        "index": place.tensor(draw, "lm", I32, (rows,), free=True, index=True),
+    }
+
+
 def _in_either(draw: Draw, operand: Operand) -> Operand:
     """Return an operand of local memory, or one at the same address of device memory."""
     return replace(operand, memory=draw(st.sampled_from(("lm", "lm", "dev"))))
@@ -663,6 +675,7 @@ BUILDERS: dict[int, Callable[[Draw, Place], Fields]] = by_opcode(
         "fill": _fill,
         "transpose": _transpose,
         "gather": _gather,
+        "scatter": _scatter,
         "flatten": _flatten,
         "toweight": _toweight,
         "signal": _synchroniser("semaphore"),
@@ -709,9 +722,10 @@ def random_data(seed: int, dtype: DType, count: int) -> bytes:
 
 def random_index(generator: np.random.Generator, instruction: Instruction, count: int) -> np.ndarray:
     """Return `count` elements for the index of an instruction, in range but for one in four times."""
-    x, (axis, from_end) = instruction.operand("x"), counted(instruction)
-    assert x is not None
-    size = x.shape[axis]
+    of, axis, from_end = counted(instruction)
+    chosen = instruction.operand(of)
+    assert chosen is not None
+    size = chosen.shape[axis]
     low = -size if from_end else 0
     values = generator.integers(low, size, count).astype(np.int32)
     if generator.random() < 0.25:

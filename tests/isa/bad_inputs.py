@@ -67,6 +67,7 @@ _GOOD: dict[str, dict[str, Any]] = {
     "fill": {"out": lm(4, 6)},
     "transpose": {"out": lm(6, 4), "x": lm(4, 6, at=512), "perm": (1, 0, 2, 3)},
     "gather": {"out": lm(3, 6), "x": lm(4, 6, at=512), "index": lm(3, at=1024, dtype=I32)},
+    "scatter": {"out": lm(4, 6), "x": lm(3, 6, at=512), "index": lm(3, at=1024, dtype=I32)},
     "flatten": {"out": lm(1, 4, 4, 24), "x": lm(1, 8, 8, 6, at=512), "window": 2, "stride": 2},
     "toweight": {"out": lm(5, 3, 2, 4), "x": lm(24, 5, at=512)},
     "signal": {"semaphore": 3, "queue": "me"},
@@ -601,6 +602,24 @@ _BAD: dict[str, list[Bad]] = {
         ),
         Bad({"x": lm(4)}, "out", "shape", "`out` has shape [3, 6]"),
         Bad({"x": lm(4, 6, dtype=I32)}, "x", "type", "x has type i32 but out i8", "a gather does not convert"),
+    ],
+    "scatter": [
+        Bad(
+            {"x": lm(4, 6)},
+            "x",
+            "shape",
+            "`x` has shape [4, 6]",
+            "expected [3, 6]: a row of out for each element of index",
+        ),
+        Bad({"axis": 2}, "axis", "range", "`axis` is 2 for an out of 2 dimensions", "expected 0 to 1"),
+        Bad(
+            {"axis": 1},
+            "x",
+            "shape",
+            "`x` has shape [3, 6]",
+            "expected [4, 3]: what dimension 1 of out counts for each element of index",
+        ),
+        Bad({"x": lm(3, 6, dtype=F16)}, "x", "type", "x has type f16 but out i8", "a scatter does not convert"),
     ],
     "flatten": [
         Bad({"window": 3}, "out", "shape", "`out` has shape [1, 4, 4, 24]", f"expected [1, 3, 3, 54]: {FROM_WINDOW}"),

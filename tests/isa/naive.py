@@ -543,6 +543,17 @@ class Element:
             raise IndexError(index[axis])
         return self.raw("x", (*index[:axis], chosen, *index[axis + 1 :]))
 
+    def scatter(self, index) -> bytes:
+        axis, size = self.one("axis"), self.out.shape[self.one("axis")]
+        found = None
+        for i in range(self.operands["index"].shape[0]):
+            chosen = self.load("index", i)
+            chosen += size if self.one("from_end") and -size <= chosen < 0 else 0
+            if not 0 <= chosen < size:
+                raise IndexError(i)
+            found = i if chosen == index[axis] else found
+        return self.raw("out", index) if found is None else self.raw("x", (*index[:axis], found, *index[axis + 1 :]))
+
     def flatten(self, index) -> bytes:
         n, _, _, place = index
         taps = list(self.taps(index, self.attributes["window"], self.attributes["dilation"]))

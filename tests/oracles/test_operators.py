@@ -105,6 +105,23 @@ def test_gather(dtype: str) -> None:
     check_equal(both)
 
 
+@pytest.mark.parametrize("dtype", ("int8", "int32", "float16", "float32"))
+def test_scatter(dtype: str) -> None:
+    """Of equal places the last stays, as onnxruntime has it, though ONNX leaves it open."""
+    rng, both = np.random.default_rng(15), Both()
+    for _ in range(CASES):
+        shape = tuple(rng.integers(1, 9, rng.integers(1, 5)).tolist())
+        axis = int(rng.integers(len(shape)))
+        index = rng.integers(-shape[axis], shape[axis], rng.integers(1, 12)).astype(np.int32)
+        before, x = values(rng, dtype, shape), values(rng, dtype, (*shape[:axis], len(index), *shape[axis + 1 :]))
+        places = np.broadcast_to(np.expand_dims(index, [d for d in range(len(shape)) if d != axis]), x.shape)
+        both.node("ScatterElements", [before, places, x], before.dtype, axis=axis)
+        text = f"copy {{out}}, {{before}}\nscatter {{out}}, {{x}}, {{index}}, axis={axis}, from_end"
+        given = {"before": Tensor(before), "x": Tensor(x), "index": Tensor(index)}
+        both.program(text, Tensor(np.zeros(shape, dtype)), given)
+    check_equal(both)
+
+
 def axes_of(rng: np.random.Generator, rank: int) -> np.ndarray:
     return np.sort(rng.choice(rank, rng.integers(1, rank + 1), replace=False)).astype(np.int64)
 

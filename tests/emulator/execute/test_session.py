@@ -242,6 +242,21 @@ def test_a_region_of_no_image(fields: dict) -> None:
     assert (caught.value.instruction, caught.value.address) == (0, 776)
 
 
+def test_the_last_of_equal_places_stays_and_a_wrong_one_writes_nothing() -> None:
+    index, y = Symbol("index", "input", "lm", 512, I32, (4,)), Symbol("y", "output", "lm", 64, I8, (3, 4))
+    code = [
+        build("fill", out=y.as_operand(), value=-1),
+        build("scatter", out=y.as_operand(), x=dense("lm", 0, I8, (4, 4)), index=index.as_operand(), from_end=1),
+    ]
+    plan = load(program(code, [X, index, y]), EDGE)
+    x = np.arange(16, dtype=np.int8)
+    found = execute(plan, {"x": x, "index": np.array([2, 0, -1, 0], np.int32)}).outputs["y"]
+    assert found.tolist() == [[12, 13, 14, 15], [-1] * 4, [8, 9, 10, 11]]
+    message = r"test.npu:2: scatter: index\[3\] is 3, but the first dimension of out has 3 elements"
+    with pytest.raises(Trap, match=message):
+        execute(plan, {"x": x, "index": np.array([2, 0, -1, 3], np.int32)})
+
+
 def test_results_of_one_instruction_may_not_overlap() -> None:
     def plan(places: Operand) -> Plan:
         topk = build("topk", out=dense("lm", 64, F32, (4,)), places=places, x=dense("lm", 0, F32, (8,)))

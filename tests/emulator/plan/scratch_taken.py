@@ -57,6 +57,7 @@ def wide() -> list[Instruction]:
         build("fill", out=lm(4, WIDE)),
         build("transpose", out=lm(WIDE, 4), x=lm(4, WIDE), perm=(1, 0, 2, 3)),
         build("gather", out=lm(1, WIDE), x=lm(4, WIDE), index=lm(1, dtype=I32)),
+        build("scatter", out=lm(4, WIDE), x=lm(1, WIDE), index=lm(1, dtype=I32)),
         build("flatten", out=lm(1, 1, 1, 4 * WIDE), x=lm(1, 2, 2, WIDE), window=2, stride=2),
         build("toweight", out=lm(WIDE, 1, 1, 4), x=lm(4, WIDE)),
     ]

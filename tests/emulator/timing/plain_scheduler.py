@@ -169,9 +169,9 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
     cores, blocks = chip["chip.cores"], chip["memory.lm_blocks"]
     operands = [operand for _, operand in e.instruction.accesses()]
     for operand, (access, memory, core, low, high) in zip(operands, e.touched, strict=True):
-        # Of what an index picks from no more passes than is picked.
-        picked = e.instruction.row.mnemonic == "gather" and operand is e.instruction.operand("x")
-        passed = operands[0].bytes if picked else operand.bytes
+        # Of what an index picks from, or puts to, no more passes than is picked or put.
+        chosen = {"gather": 1, "scatter": 0}.get(e.instruction.row.mnemonic)
+        passed = operands[1 - chosen].bytes if chosen is not None and operand is operands[chosen] else operand.bytes
         if core is not None:
             cycles = ceil(passed / chip["ring.bytes_per_cycle"])
             up = (core - e.core) % cores

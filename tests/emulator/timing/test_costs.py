@@ -186,6 +186,16 @@ def test_gather_moves_row_by_row() -> None:
     assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
 
 
+def test_scatter_is_a_gather_the_other_way() -> None:
+    places = lm(64, dtype=I32)
+    found = cost("scatter", out=lm(900, 20), x=lm(64, 20), index=places)
+    assert (found.occupancy, found.latency, found.limit) == (64 + 8, 64 + 8 + 7, "LM read")
+    assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
+    found = cost("scatter", out=dense("dev", 0, I8, (10**6, 20)), x=lm(64, 20), index=places)
+    assert (found.occupancy, found.latency, found.limit) == (128, 128 + 7 + 100, "dev write")
+    assert (found.read, found.written) == (64 * 20 + 256, 64 * 20)
+
+
 def test_flatten_reads_every_tap() -> None:
     # 16 windows of three lines of three pixels, 12 bytes each that touch: an access of 16 for each line; dilated, nine.
     fields = {"out": lm(1, 4, 4, 36), "x": lm(1, 6, 6, 4), "window": 3}
