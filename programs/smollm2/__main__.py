@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 import ratel
 from programs.smollm2 import model as smollm2
 from programs.smollm2.decoder import decoder
@@ -21,13 +23,13 @@ def continued(tokens: list[int], most: int, program: ratel.Program, threads: int
 
     Raises InputError where the context has not so many.
     """
-    model, context = smollm2.load(), program.tasks
+    context = program.tasks
     if not 0 < len(tokens) <= context - most:
         raise ratel.InputError(f"{len(tokens)} tokens, and {most} more", f"together there may be 1 to {context}")
     with ratel.Session(program, threads=threads) as session:
         token = tokens[0]
         for place in range(len(tokens) + most - 1):
-            said = int(session.run({"embedded": model.embedding[token][None]}, task=place).outputs["token"][0, 0])
+            said = int(session.run({"given": np.array([token], np.int32)}, task=place).outputs["token"][0, 0])
             token = tokens[place + 1] if place + 1 < len(tokens) else said
             if place + 1 >= len(tokens):
                 if said == smollm2.END:

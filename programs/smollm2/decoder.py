@@ -1,7 +1,7 @@
 """The program: a token a task, its layers a hardware loop, weights streamed from device memory into two buffers.
 
-What is kept from task to task are keys and values, zeros behind the present place. The host gives the embedding of each
-token, and takes the place of the greatest score.
+What is kept from task to task are keys and values, zeros behind the present place. The host gives each token, whose
+embedding is gathered from device memory, and takes the place of the greatest score.
 """
 
 from typing import Any
@@ -23,9 +23,10 @@ def decoder(model: Model, context: int = CONTEXT) -> ratel.Program:
     each, tokens = heads // groups, model.scored.shape[1]
     place = b.task % context
 
-    embedded = b.input("embedded", "f16", (1, width))
+    given = b.input("given", "i32", (1,))
     token = b.output("token", "i32", (1, 1))
     stored = {name: b.weight(name, getattr(model, name), memory="dev") for name in ("wqkv", "wo", "wgu", "wd")}
+    embedding = b.weight("embedding", model.embedding, memory="dev")
     pieces = model.scored.reshape(width, PIECES, -1).swapaxes(0, 1)
     scored = b.weight("scored", np.ascontiguousarray(pieces), memory="dev")
     cosine, sine = (b.weight(name, table) for name, table in zip(("cosine", "sine"), model.turns(context), strict=True))
@@ -52,11 +53,11 @@ def decoder(model: Model, context: int = CONTEXT) -> ratel.Program:
     gated, product = (b.local(name, "f16", (1, inner)) for name in ("gated", "product"))
     likely = b.local("likely", "f32", (1, tokens))
 
-    def norm(given: Any) -> None:
-        b.matmul(inverse, given, given, transpose_w=True, ew1_scale=mean, ew1_bias=epsilon, rsqrt=True)
-        b.eltwise(n, given, mul=inverse)
+    def norm(of: Any) -> None:
+        b.matmul(inverse, of, of, transpose_w=True, ew1_scale=mean, ew1_bias=epsilon, rsqrt=True)
+        b.eltwise(n, of, mul=inverse)
 
-    b.copy(x, embedded)
+    b.gather(x, embedding, given)
     with b.loop(model.layers, "layer") as layer:
         for name, w in stored.items():
             b.load(held[name][layer % 2], w[layer])

@@ -67,7 +67,6 @@ def test_a_small_one_is_numpys_and_free_of_races(monkeypatch: pytest.MonkeyPatch
         scores = plain.scores(tokens[place])
         if place + 1 == len(tokens):
             tokens.append(int(scores.argmax()))
-    monkeypatch.setattr(smollm2, "load", lambda: model)
     monkeypatch.setattr(smollm2, "END", -1)
     for threads in (1, 2):
         assert list(command.continued(given, 13, program, threads)) == tokens[3:]
