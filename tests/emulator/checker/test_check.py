@@ -58,7 +58,9 @@ def bytes_read_before_they_are_written(program: Program) -> set[tuple[int, int]]
         ]
         for (kind, runs), name in zip(touched, names, strict=True):
             held = {(place, k) for place, first, end in runs for k in range(first, end)}
-            if kind == "read" and not held <= there and not (name == "x" and "index" in names):
+            # What is put by an index is read whole; what is picked, nobody knows.
+            picked = name == "x" and "index" in names and e.instruction.row.mnemonic != "scatter"
+            if kind == "read" and not held <= there and not picked:
                 found.add((0, e.index))
         for kind, runs in touched:
             if kind == "write":
