@@ -114,7 +114,7 @@ BAD_FILES = [
     (
         changed("queue_depth = 8", "banana = 8"),
         "unknown key seq.banana",
-        "known here: seq.issue_cycles, seq.loop_cycles, seq.queue_depth, seq.fetch_bytes_per_cycle",
+        "known here: seq.issue_cycles, seq.loop_cycles, seq.launch_cycles, seq.queue_depth, seq.fetch_bytes_per_cycle",
     ),
     ("te = 3\n" + EDGE.split("[te]")[0], "te is 3", "expected a section, [te]"),
     ("te = [1]\n" + EDGE.split("[te]")[0], "te is [1]", "expected a section, [te]"),
