@@ -52,7 +52,7 @@ def test_shipped_chips_load_and_say_where_numbers_come_from(name):
 
 
 def test_shipped_chips_are_named():
-    assert WITH_CYCLES == ["edge", "gemmini-16", "hanguang800", "tpu-v1", "zhenwu810e"]
+    assert WITH_CYCLES == ["edge", "gemmini-16", "hanguang800", "m890", "tpu-v1", "zhenwu810e"]
     assert sorted({*chip_names()} - {*WITH_CYCLES}) == ["a800", "biren104", "h20", "metax"]
 
 

