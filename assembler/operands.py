@@ -9,6 +9,7 @@ from assembler.symbols import Names, Scope
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, listed
 from isa.dtypes import DTYPES
+from isa.grouped import FORMS, Form
 from isa.operand import MAX_RANK, MEMORIES, SHARED, TASK_COUNTER, Bound, Operand, Term, extremes, packed_strides
 from isa.program import Symbol
 from isa.suggest import did_you_mean
@@ -146,7 +147,7 @@ def _sliced(evaluator: Evaluator, node: nodes.Sliced) -> Given:
     else:
         found = _found(evaluator, name, node.name)
     symbol = found.symbol
-    if symbol.stored:
+    if symbol.stored and not symbol.form:
         help = "leave `compressed` out of its declaration, or slice the result"
         raise evaluator.error("E307", node, f"`{name}` is a compressed weight", f"expected `{name}` whole", help)
     if len(node.indices) > len(symbol.shape):
@@ -168,6 +169,9 @@ def _sliced(evaluator: Evaluator, node: nodes.Sliced) -> Given:
     if not 1 <= left <= MAX_RANK:
         label = "expected at least one: a range such as `3 : +1` keeps its dimension" if not left else ""
         raise evaluator.error("E307", node, f"{left} dimensions are left", label or f"expected at most {MAX_RANK}")
+    if symbol.form and parts[-1] != Part(Affine(0, ()), symbol.shape[-1], 1):
+        label = "expected its innermost dimension whole"
+        raise evaluator.error("E307", node, f"`{name}` is in groups ({symbol.form})", label)
     return take(symbol, parts, found.core)
 
 
@@ -179,18 +183,24 @@ def take(symbol: Symbol, parts: Sequence[Part], core: int | None = None) -> Give
     shape, strides, kept = list[int](), list[int](), list[int]()
     offset = 0
     terms = {(term.counter, term.modulus): term.stride for term in symbol.terms}
-    size = symbol.dtype.bytes
+    form = FORMS[symbol.form] if symbol.form else None
+
+    def bytes_of(elements: int) -> int:
+        """Return the bytes of so many elements; whole groups where there are any."""
+        return elements // form.group * form.block_bytes if form else elements * symbol.dtype.bytes
+
     for dimension, (part, stride) in enumerate(zip(parts, symbol.strides, strict=True)):
         offset += part.start.constant * stride
         for key, coefficient in part.start.terms:
-            terms[key] = terms.get(key, 0) + coefficient * stride * size
+            terms[key] = terms.get(key, 0) + bytes_of(coefficient * stride)
         if part.count:
             shape.append(part.count)
             strides.append(stride * part.step)
             kept.append(dimension)
-    address = symbol.address + offset * size
+    address = symbol.address + bytes_of(offset)
     held = (symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
-    taken = Operand(*held, core, symbol.stored)
+    stored = form.stored_bytes(tuple(shape)) if form else symbol.stored
+    taken = Operand(*held, core, stored, symbol.form)
     return Given(taken, symbol, tuple(kept), tuple(parts))
 
 
@@ -298,6 +308,11 @@ def shape_of(evaluator: Evaluator, sizes: Sequence[nodes.Value | nodes.Range], l
     return tuple(shape)
 
 
+def form_of(node: nodes.Node | None) -> Form | None:
+    """Return the form of groups that `stored=` names; None where it is a number of bytes, or is not there."""
+    return FORMS.get(node.name) if isinstance(node, nodes.Reference) else None
+
+
 def _raw(evaluator: Evaluator, node: nodes.Raw) -> Operand:
     dtype = DTYPES[dtype_named(evaluator, node.dtype)]
     core, word = None, node.memory
@@ -317,5 +332,11 @@ def _raw(evaluator: Evaluator, node: nodes.Raw) -> Operand:
             label = f"expected {len(shape)}: one for each dimension, in elements"
             raise evaluator.error("E310", node.strides, f"{len(strides)} strides are given", label)
     address = affine(evaluator.whole(node.address))
-    stored = 0 if node.stored is None else evaluator.integer(node.stored, 1, 2**62, "the size")
-    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core, stored)
+    form = form_of(node.stored)
+    stored = 0
+    if form:
+        stored = form.stored_bytes(shape)
+    elif node.stored is not None:
+        stored = evaluator.integer(node.stored, 1, 2**62, "the size")
+    held = memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core
+    return Operand(*held, stored, form.name if form else "")

@@ -123,13 +123,13 @@ def raw(value: Operand, counters: Sequence[str]) -> str:
     address = affine(Affine(0, terms), counters, f"{value.address:#x}")
     strides = "" if value.strides == packed_strides(value.shape) else f" strides {list(value.strides)}"
     memory = value.memory if value.core is None else f"core{value.core}.{value.memory}"
-    stored = f" stored={value.stored}" if value.stored else ""
+    stored = f" stored={value.form or value.stored}" if value.stored else ""
     return f"{value.dtype}{list(value.shape)} in {memory} at {address}{strides}{stored}"
 
 
 def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] | None:
     """Return what to take of each dimension of a tensor to get an operand, or None."""
-    if len(symbol.shape) < value.rank or (symbol.stored and symbol.shape != value.shape):
+    if len(symbol.shape) < value.rank or (symbol.stored and symbol.shape != value.shape) or symbol.form != value.form:
         return None
     size = value.dtype.bytes
     offset = (value.address - symbol.address) // size

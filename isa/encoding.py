@@ -14,6 +14,7 @@ import numpy as np
 
 from isa.dtypes import DTYPE_OF_CODE
 from isa.errors import ObjectError
+from isa.grouped import FORM_OF_CODE, FORMS
 from isa.instruction import Instruction, Value
 from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, Operand, Term
 from isa.row import ENGINES, Row
@@ -37,7 +38,8 @@ DESCRIPTOR = np.dtype(
         ("term", [("counter", "<u4"), ("modulus", "<u4"), ("stride", "<i8")], MAX_TERMS),
         ("core", "<u2"),  # 0: the own core's, or shared; else 1 + the core's number
         ("stored", "<i8"),
-        ("tail", "u1", 6),
+        ("form", "u1"),  # 0: dense, or compressed; else the code of groups
+        ("tail", "u1", 5),
     ]
 )
 assert DESCRIPTOR.itemsize == 128
@@ -89,6 +91,7 @@ def encode_operand(operand: Operand) -> bytes:
     record["memory"] = MEMORIES.index(operand.memory)
     record["dtype"], record["rank"], record["terms"] = operand.dtype.code, operand.rank, len(operand.terms)
     record["address"], record["stored"] = operand.address, operand.stored
+    record["form"] = FORMS[operand.form].code if operand.form else 0
     record["shape"][: operand.rank] = operand.shape
     record["stride"][: operand.rank] = operand.strides
     for slot, term in zip(record["term"], operand.terms, strict=False):
@@ -140,6 +143,7 @@ def decode_operand(record: bytes, index: int) -> Operand:
     (fields,) = np.frombuffer(record, DESCRIPTOR)
     dtype = DTYPE_OF_CODE.get(int(fields["dtype"]))
     rank, terms = int(fields["rank"]), int(fields["terms"])
+    form = FORM_OF_CODE.get(int(fields["form"]), "") if fields["form"] else ""
     if fields["memory"] >= len(MEMORIES) or dtype is None or not 1 <= rank <= MAX_RANK or terms > MAX_TERMS:
         raise ObjectError(f"operand descriptor {index}: unknown memory, type, rank or number of terms")
     return Operand(
@@ -151,4 +155,5 @@ def decode_operand(record: bytes, index: int) -> Operand:
         tuple(Term(int(t["counter"]), int(t["modulus"]), int(t["stride"])) for t in fields["term"][:terms]),
         int(fields["core"]) - 1 if fields["core"] else None,
         int(fields["stored"]),
+        form,
     )

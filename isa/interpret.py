@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from isa.compressed import expand
 from isa.errors import Trap
+from isa.grouped import dense
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, Operand
 from isa.program import Core
@@ -25,12 +25,11 @@ def view(operand: Operand, memories: Memories, counters: Sequence[int], cores: S
 
     `cores` has the memories of each core.
     """
-    low, high = operand.span()
+    (low, high), address, size = operand.span(), operand.address_at(counters), operand.dtype.bytes
     if operand.stored:
-        return expand(memories[operand.memory][operand.address : operand.address + high], operand.dtype, operand.shape)
-    address, size = operand.address_at(counters), operand.dtype.bytes
-    held = memories if operand.core is None else cores[operand.core]
-    flat = held[operand.memory][address + low : address + high].view(operand.dtype.numpy)
+        return dense(memories[operand.memory][address : address + high], operand.dtype, operand.shape, operand.form)
+    home = memories if operand.core is None else cores[operand.core]
+    flat = home[operand.memory][address + low : address + high].view(operand.dtype.numpy)
     return np.lib.stride_tricks.as_strided(
         flat[-low // size :], operand.shape, [stride * size for stride in operand.strides]
     )

@@ -94,8 +94,8 @@ class Operand:
 
     `address` is in bytes from the start of `memory`, at counters 0; `strides` are in elements, one a dimension;
     `terms` are sorted, with distinct (counter, modulus) and strides other than 0. `core` says whose memory it is, where
-    that is another core's: None for the own, and for memories that all share. `stored` is the size in bytes of a
-    compressed weight (isa/compressed.py), 0 for a dense tensor.
+    that is another core's: None for the own, and for memories that all share. `stored` is the size in bytes of a weight
+    that is compressed (isa/compressed.py) or, where `form` names one, in groups (isa/grouped.py); 0 for a dense tensor.
     """
 
     memory: str
@@ -106,6 +106,7 @@ class Operand:
     terms: tuple[Term, ...] = ()
     core: int | None = None
     stored: int = 0
+    form: str = ""
 
     __getstate__ = declared
 

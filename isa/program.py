@@ -56,8 +56,9 @@ class Symbol:
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
     (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise), of one task or
     of all. An input or an output has `buffers` of them in memory, one behind another; task t has number t % buffers.
-    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor. `axes` says in which order the host has
-    the dimensions of an input or an output, as numpy.transpose(declared, axes) does; () where it has them as declared.
+    `stored` is the size in bytes of a weight that is compressed, or in groups of a `form`; 0 for a dense tensor. `axes`
+    says in which order the host has the dimensions of an input or an output, as numpy.transpose(declared, axes) does;
+    () where it has them as declared.
     What lies in memory, `default` among it, is in the declared order; what is given and taken is in the host's.
     """
 
@@ -72,6 +73,7 @@ class Symbol:
     default: bytes | None = None
     buffers: int = 1
     stored: int = 0
+    form: str = ""
     axes: tuple[int, ...] = ()
 
     @property

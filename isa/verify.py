@@ -12,6 +12,7 @@ import numpy as np
 from isa.compressed import legal_sizes
 from isa.diagnostic import Diagnostic
 from isa.errors import shown
+from isa.grouped import FORMS, GROUPED_TYPES
 from isa.instruction import Instruction
 from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand, packed_strides
 from isa.row import AttributeSpec, OperandSpec
@@ -90,7 +91,9 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[st
     if any(not -(2**31) <= stride < 2**31 for stride in operand.strides):
         yield Diagnostic("stride", spec.name, f"`{spec.name}` has a stride beyond 32 bits")
     yield from _terms(spec, operand)
-    if operand.stored:
+    if operand.form:
+        yield from _grouped(spec, operand)
+    elif operand.stored:
         yield from _compressed(spec, operand)
     if spec.access == "write" and not _distinct(operand):
         yield Diagnostic(
@@ -114,6 +117,23 @@ def _compressed(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[str]
     elif operand.stored not in legal:
         message = f"`{spec.name}` is compressed to {operand.stored} bytes"
         help = f"expected {legal[0]} to {legal[-1]}, and a whole number of elements behind the mask"
+        yield Diagnostic("range", spec.name, message, help)
+
+
+def _grouped(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[str]]:
+    what, form = f"`{spec.name}` is in groups ({operand.form})", FORMS[operand.form]
+    if not spec.compressible:
+        yield Diagnostic("type", spec.name, what, "only the w of matmul may be: declare a dense weight beside it")
+    elif operand.dtype not in GROUPED_TYPES:
+        yield Diagnostic("type", spec.name, f"{what}, of type {operand.dtype}", "groups expand to f16 or bf16")
+    elif operand.strides != packed_strides(operand.shape):
+        yield Diagnostic("stride", spec.name, what, "its rows are used whole, as they follow each other")
+    elif not form.stored_bytes(operand.shape):
+        help = f"choose smaller groups, or fill {operand.shape[-1]} up with zeros to a multiple of {form.group}"
+        yield Diagnostic("shape", spec.name, f"{what}, which do not divide {list(operand.shape)}", help)
+    elif operand.stored != form.stored_bytes(operand.shape):
+        message = f"`{spec.name}` is stored in {operand.stored} bytes"
+        help = f"expected {form.stored_bytes(operand.shape)}: {form.block_bytes} for each group of {form.group}"
         yield Diagnostic("range", spec.name, message, help)
 
 

@@ -245,8 +245,8 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
 def shape_of(instruction: Instruction) -> Shape:
     """Return all of an instruction that its cost and what it holds may follow: no address, term, float or wait bit."""
     operands = [
-        operand and (operand.memory, operand.dtype.code, operand.shape, operand.strides, operand.core, operand.stored)
-        for operand in instruction.operands
+        one and (one.memory, one.dtype.code, one.shape, one.strides, one.core, one.stored, one.form)
+        for one in instruction.operands
     ]
     specs = instruction.row.attributes
     values = [value for spec, value in zip(specs, instruction.attributes, strict=True) if not spec.is_float]
