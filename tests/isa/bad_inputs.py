@@ -302,13 +302,7 @@ def grouped(w: Operand, floats: dict[str, Operand]) -> list[Bad]:
         Bad({**floats, "w": replace(wide, stored=size + 2)}, "w", "range", f"`w` is stored in {size + 2} bytes"),
         Bad({**floats, "w": replace(wide, dtype=F32)}, "w", "type", f"{what}, of type f32"),
         Bad({**floats, "w": replace(wide, strides=apart)}, "w", "stride", what),
-        Bad(
-            {**floats, "x": replace(wide, address=2048)},
-            "x",
-            "type",
-            "`x` is in groups",
-            "only the w of matmul may be: declare a dense weight beside it",
-        ),
+        Bad({**floats, "x": replace(wide, address=2048)}, "x", "type", "`x` is in groups", only),
     ]
 
 

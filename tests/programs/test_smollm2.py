@@ -28,9 +28,8 @@ def test_tokens_are_numpys(prompt: str) -> None:
         scores = plain.scores(tokens[place])
         if place + 1 == len(tokens):
             tokens.append(int(scores.argmax()))
-    program = decoder(model, 64)
-    for threads in (1, 2):
-        found = list(command.continued(given, TOKENS, program, threads))
+    for is_dense, threads in ((False, 1), (False, 2), (True, 1)):
+        found = list(command.continued(given, TOKENS, decoder(model, 64, is_dense), threads))
         assert found == tokens[len(given) :][: len(found)] and (len(found) == TOKENS or smollm2.END in tokens)
 
 
@@ -39,16 +38,19 @@ def small() -> smollm2.Model:
     rng = np.random.default_rng(1)
     layers, width, heads, groups, inner, tokens = 2, 64, 4, 2, 96, 80
 
-    def drawn(*shape: int) -> np.ndarray:
-        return rng.normal(0, shape[-2] ** -0.5, shape).astype(np.float16)
+    def drawn(outputs: int, inputs: int, layers: int = layers, form: str = "q4m_32") -> smollm2.Matrix:
+        values = rng.normal(0, inputs**-0.5, (layers, outputs, inputs))
+        return smollm2.Matrix(ratel.quantise.groups(values, form).reshape(layers, -1), (outputs, inputs), form)
 
     return smollm2.Model(
-        wqkv=drawn(layers, width, (heads + 2 * groups) * width // heads),
-        wo=drawn(layers, width, width),
-        wgu=drawn(layers, width, 2 * inner),
-        wd=drawn(layers, inner, width),
-        embedding=rng.normal(0, 1, (tokens, width)).astype(np.float16),
-        scored=drawn(width, tokens),
+        wqkv=drawn((heads + 2 * groups) * width // heads, width),
+        wo=drawn(width, width),
+        wgu=drawn(2 * inner, width),
+        wd=drawn(width, inner),
+        scored=drawn(tokens, width, 1, "q8_32"),
+        attended=rng.uniform(0.5, 2, (layers, width)).astype(np.float32),
+        gated=rng.uniform(0.5, 2, (layers, width)).astype(np.float32),
+        last=rng.uniform(0.5, 2, width).astype(np.float32),
         heads=heads,
         groups=groups,
         rotary=10_000.0,
