@@ -16,7 +16,7 @@ from isa.dtypes import DTYPE_OF_CODE
 from isa.errors import ObjectError
 from isa.grouped import FORM_OF_CODE, FORMS
 from isa.instruction import Instruction, Value
-from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, Operand, Term
+from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, Growth, Operand, Term
 from isa.row import ENGINES, Row
 from isa.table import TABLE
 
@@ -39,7 +39,8 @@ DESCRIPTOR = np.dtype(
         ("core", "<u2"),  # 0: the own core's, or shared; else 1 + the core's number
         ("stored", "<i8"),
         ("form", "u1"),  # 0: dense, or compressed; else the code of groups
-        ("tail", "u1", 5),
+        ("grows", "u1"),  # 0: no dimension grows; else 1 + which does
+        ("growth", [("modulus", "<u2"), ("step", "<u2")]),
     ]
 )
 assert DESCRIPTOR.itemsize == 128
@@ -94,6 +95,8 @@ def encode_operand(operand: Operand) -> bytes:
     record["form"] = FORMS[operand.form].code if operand.form else 0
     record["shape"][: operand.rank] = operand.shape
     record["stride"][: operand.rank] = operand.strides
+    if operand.growth:
+        record["grows"], record["growth"] = 1 + operand.growth.dimension, operand.growth[1:]
     for slot, term in zip(record["term"], operand.terms, strict=False):
         slot["counter"], slot["modulus"], slot["stride"] = term.counter, term.modulus, term.stride
     record["core"] = 0 if operand.core is None else 1 + operand.core
@@ -146,6 +149,8 @@ def decode_operand(record: bytes, index: int) -> Operand:
     form = FORM_OF_CODE.get(int(fields["form"]), "") if fields["form"] else ""
     if fields["memory"] >= len(MEMORIES) or dtype is None or not 1 <= rank <= MAX_RANK or terms > MAX_TERMS:
         raise ObjectError(f"operand descriptor {index}: unknown memory, type, rank or number of terms")
+    modulus, step = (int(number) for number in fields["growth"])
+    growth = Growth(int(fields["grows"]) - 1, modulus, step) if fields["grows"] else None
     return Operand(
         MEMORIES[int(fields["memory"])],
         int(fields["address"]),
@@ -156,4 +161,5 @@ def decode_operand(record: bytes, index: int) -> Operand:
         int(fields["core"]) - 1 if fields["core"] else None,
         int(fields["stored"]),
         form,
+        growth,
     )

@@ -11,7 +11,7 @@ import numpy as np
 from isa.errors import Trap
 from isa.grouped import dense
 from isa.instruction import Instruction
-from isa.operand import MAX_LOOP_DEPTH, Operand
+from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER, Operand
 from isa.program import Core
 from isa.reference import REFERENCE, Given
 from isa.row import TRAPS
@@ -48,6 +48,7 @@ def apply(
     another's.
     Raises Trap, and writes nothing, where an index is out of range.
     """
+    instruction = instruction.at(counters[TASK_COUNTER])
     row = instruction.row
     out = instruction.operand("out")
     assert out is not None

@@ -35,7 +35,8 @@ DESCRIPTOR_MEANING = {
     "core": "0 for the own core and for memories that all share, else 1 + the number of the core whose lm it is",
     "stored": "bytes of a weight that is compressed or in groups; 0 for a dense tensor",
     "form": "code of the groups that a weight is in; 0 where it is dense, or compressed",
-    "tail": "zeros",
+    "grows": "0, or 1 + the dimension that grows with the task",
+    "growth": "modulus (u16) and step (u16): it has step * (task mod modulus) elements more than `shape` says",
 }
 
 INTRODUCTION = """\
@@ -124,6 +125,9 @@ The address follows the loop counters, by at most {MAX_TERMS} affine terms:
 
 Counter 0 is the number of the task; loops count in 1 to {MAX_LOOP_DEPTH}, from the outside in. So `buffer[i % 2]` is a
 double buffer, `x[i*32 : +32]` a tile. Where an operand follows a counter, the counter's loop is open.
+
+One dimension may grow with the task: in task t it has step * (t mod modulus) elements more than in task 0. All operands
+of an instruction that grow do so by one modulus; its shapes fit in every task.
 
 The w of `conv`, `dwconv` and `matmul` may be a compressed weight, dense in shape and strides, without terms, of which
 `stored` bytes are held: a mask of one bit for each element, row-major, the least significant bit of a byte first, set

@@ -5,6 +5,7 @@ What must hold between operands is in shape_rules.py.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import copysign
 
 import numpy as np
@@ -14,7 +15,7 @@ from isa.diagnostic import Diagnostic
 from isa.errors import shown
 from isa.grouped import FORMS, GROUPED_TYPES
 from isa.instruction import Instruction
-from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand, packed_strides
+from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, MOST_GROWTH, Operand, packed_strides
 from isa.row import AttributeSpec, OperandSpec
 from isa.shape_rules import SHAPE_RULES
 from isa.view import View
@@ -45,8 +46,47 @@ def check_instruction(instruction: Instruction) -> list[Diagnostic[str]]:
     if not problems:
         problems += [*_choices(view), *_zero_points(view)]
     if not problems:
-        problems += SHAPE_RULES[instruction.opcode](view)
+        problems += _growth(view) if instruction.grows else SHAPE_RULES[instruction.opcode](view)
     return problems
+
+
+# What takes tensors that grow: all sizes of theirs that have to fit are alike, so that what fits in three tasks, where
+# sizes grow linearly, fits in all.
+GROWING = ("matmul", "eltwise", "reduce", "copy", "load", "store", "fill", "transpose")
+
+
+def _growth(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what is wrong with dimensions that grow, and with shapes in the first tasks."""
+    growing = {name: one for name, one in view.operands.items() if one and one.growth}
+    moduli = {one.growth.modulus for one in growing.values() if one.growth}
+    for name, operand in growing.items():
+        growth, what = operand.growth, f"`{name}` grows with the task"
+        assert growth is not None
+        k, modulus, step = growth
+        if view.row.mnemonic not in GROWING:
+            yield Diagnostic(
+                "shape",
+                name,
+                f"{what}, which {view.row.mnemonic} does not take",
+                f"of all only {', '.join(GROWING)} do",
+            )
+        elif operand.stored:
+            yield Diagnostic("shape", name, f"{what}, but is stored in {operand.stored} bytes", "store it dense")
+        elif not (0 <= k < operand.rank and 2 <= modulus <= MOST_GROWTH and 1 <= step <= MOST_GROWTH):
+            yield Diagnostic("range", name, f"{what} by an impossible growth")
+        elif len(moduli) > 1:
+            yield Diagnostic("shape", name, f"{what} modulo {modulus}", "let all operands grow by one modulus")
+        elif operand.at(modulus - 1).elements > MAX_ELEMENTS:
+            yield Diagnostic("shape", name, f"{what} to more than {MAX_ELEMENTS} elements")
+        else:
+            continue
+        return
+    for task in range(3):
+        problems = check_instruction(view.instruction.at(task))
+        for problem in problems:
+            yield replace(problem, message=f"{problem.message} (in task {task})")
+        if problems:
+            return
 
 
 def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[str]]:
@@ -95,7 +135,8 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[st
         yield from _grouped(spec, operand)
     elif operand.stored:
         yield from _compressed(spec, operand)
-    if spec.access == "write" and not _distinct(operand):
+    widest = operand.at(operand.growth.modulus - 1) if operand.growth else operand
+    if spec.access == "write" and not _distinct(widest):
         yield Diagnostic(
             "stride",
             spec.name,

@@ -87,7 +87,8 @@ def _constant_chains(plan: Plan, written: Written, end: int) -> tuple[list[Const
     found: dict[tuple[object, ...], ConstantChain | None] = {}
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
-            out = instruction.operands[0] if instruction.opcode in CHAINS else None
+            grows = plan.program.cores[core].code[k].grows
+            out = instruction.operands[0] if instruction.opcode in CHAINS and not grows else None
             if out is None or out.elements > MOST_RESULTS:
                 continue
             operands, stages = CHAINS[instruction.opcode]
@@ -142,7 +143,8 @@ def _constant_weights(plan: Plan, written: Written) -> tuple[list[ConstantWeight
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
             kernel = key_of(instruction)
-            w = instruction.operand("w") if kernel in PACKERS else None
+            grows = plan.program.cores[core].code[k].grows
+            w = instruction.operand("w") if kernel in PACKERS and not grows else None
             # Groups along K are read as they lie, in far fewer bytes.
             if (
                 w is None

@@ -245,7 +245,7 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
 def shape_of(instruction: Instruction) -> Shape:
     """Return all of an instruction that its cost and what it holds may follow: no address, term, float or wait bit."""
     operands = [
-        one and (one.memory, one.dtype.code, one.shape, one.strides, one.core, one.stored, one.form)
+        one and (one.memory, one.dtype.code, one.shape, one.strides, one.core, one.stored, one.form, one.growth)
         for one in instruction.operands
     ]
     specs = instruction.row.attributes
