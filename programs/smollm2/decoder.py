@@ -1,6 +1,6 @@
 """The program: a token a task, its layers a hardware loop, weights streamed from device memory into two buffers.
 
-What is kept from task to task are keys and values, zeros behind the present place. The host gives the embedding of each
+What is kept from task to task are keys and values. The host gives the embedding of each
 token, and takes the place of the greatest score.
 """
 
@@ -14,7 +14,6 @@ from programs.smollm2.model import Matrix, Model
 
 # Tokens that a conversation may have, and pieces that the last matrix is cut into.
 CONTEXT, PIECES = 256, 8
-FAR = -1e30
 
 
 class Streamed:
@@ -48,6 +47,8 @@ def decoder(model: Model, context: int = CONTEXT, is_dense: bool = False) -> rat
     heads, groups, head, width, inner = model.heads, model.groups, model.head, model.width, model.inner
     each, tokens = heads // groups, model.scored.shape[0]
     place = b.task % context
+    # Keys and values, and scores with them, are as many as the text has tokens so far.
+    far = place + 1
 
     embedded = b.input("embedded", "f16", (1, width))
     token = b.output("token", "i32", (1, 1))
@@ -57,11 +58,10 @@ def decoder(model: Model, context: int = CONTEXT, is_dense: bool = False) -> rat
     scored = Streamed(b, "scored", model.scored, is_dense, PIECES)
     attended, gated, last = (b.const(name, getattr(model, name)) for name in ("attended", "gated", "last"))
     cosine, sine = (b.weight(name, table) for name, table in zip(("cosine", "sine"), model.turns(context), strict=True))
-    ahead = b.weight("ahead", np.triu(np.full((context, context), FAR, np.float32), 1))
     mean, epsilon = b.const("mean", [1 / width], "f32"), b.const("epsilon", [model.epsilon], "f32")
     root = b.const("root", [head**-0.5], "f32")
 
-    keys, values = (b.local(name, "f16", (model.layers, groups, 2 * context, head)) for name in ("keys", "values"))
+    keys, values = (b.local(name, "f16", (model.layers, groups, context, head)) for name in ("keys", "values"))
     x, middle, n = (b.local(name, "f16", (1, width)) for name in ("x", "middle", "n"))
     inverse = b.local("inverse", "f32", (1, 1))
     qkv = b.local("qkv", "f16", (1, (heads + 2 * groups) * head))
@@ -94,16 +94,14 @@ def decoder(model: Model, context: int = CONTEXT, is_dense: bool = False) -> rat
         b.eltwise(turned[:, half:], both[:, :half], mul=sine[place, half:])
         b.eltwise(straight, both, mul=cosine[place])
         b.eltwise(q, straight[:heads], add=turned[:heads])
-        for cache in (keys, values):
-            b.fill(cache[layer, :, place + 1 : place + 1 + context], value=0)
         b.eltwise(keys[layer, :, place], straight[heads:], add=turned[heads:])
         b.copy(values[layer, :, place], newest)
-        b.matmul(scores, queries, keys[layer, :, :context], transpose_w=True, ew1_scale=root, add=ahead[place])
-        b.reduce(peak, scores, max=True)
-        b.eltwise(share, scores, sub=peak, exp=True)
-        b.reduce(total, share, sum=True)
+        b.matmul(scores[:, :, :far], queries, keys[layer, :, :far], transpose_w=True, ew1_scale=root)
+        b.reduce(peak, scores[:, :, :far], max=True)
+        b.eltwise(share[:, :, :far], scores[:, :, :far], sub=peak, exp=True)
+        b.reduce(total, share[:, :, :far], sum=True)
         b.eltwise(part, total, reciprocal=True)
-        b.matmul(found, share, values[layer, :, :context], mul=part)
+        b.matmul(found, share[:, :, :far], values[layer, :, :far], mul=part)
         wo.multiply(middle, mixed, layer, add=x)
         norm(middle, gated[layer])
         wgu.multiply(gates, n, layer)
