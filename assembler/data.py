@@ -9,7 +9,7 @@ import numpy as np
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.syntax import nodes
-from isa.dtypes import DTYPES, DType, dtype_of
+from isa.dtypes import DTYPES, U8, DType, dtype_of
 from isa.memory import HELP, shortage
 from isa.program import Symbol
 from isa.quantise import first_nan, is_floats
@@ -81,6 +81,9 @@ class Reader:
                     message = f'"{file.value}" has NaN at {place}'
                     raise evaluator.error("E504", file, message, "it has no quantised value", "mend the data")
                 return symbol.quantise(symbol.from_host(array)).tobytes()
+        if symbol.form:
+            # Blocks as they are stored: quantising loses something, and is for ratel.quantise to do.
+            return self.tensor(node, U8, (symbol.stored,))
         data = self.tensor(node, symbol.dtype, shape)
         if not symbol.axes:
             return data

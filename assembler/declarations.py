@@ -10,7 +10,7 @@ from typing import Any
 from assembler.data import Reader
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
-from assembler.operands import dtype_named, memory_named, shape_of
+from assembler.operands import dtype_named, form_of, memory_named, shape_of
 from assembler.symbols import RESERVED, Names, Scope, Section
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, Note, Span, listed
@@ -19,6 +19,7 @@ from isa.chip_file import WORD, legal
 from isa.compressed import compress, legal_sizes
 from isa.dtypes import DTYPES, I8, DType
 from isa.errors import ChipError
+from isa.grouped import GROUPED_TYPES, Form
 from isa.operand import MEMORIES
 from isa.program import (
     BUFFERED,
@@ -294,10 +295,23 @@ class Declarations:
         )
         spans = [clause.span for clause in statement.clauses if clause.keyword.text == "at"]
         content = None
-        if "compressed" in seen or "stored" in seen:
+        if isinstance(parts.get("stored"), Form):
+            symbol = self._grouped(evaluator, statement, symbol, parts["stored"])
+        elif "compressed" in seen or "stored" in seen:
             symbol, content = self._compressed(evaluator, statement, symbol, parts)
         span = (spans or [statement.name.span])[0]
         return Declared(self.names.core, key, statement.kind, symbol, statement, scope, at, base, span, content)
+
+    def _grouped(self, evaluator: Evaluator, statement: nodes.Tensor, symbol: Symbol, form: Form) -> Symbol:
+        """Return a tensor in groups with its size."""
+        message = f"`{symbol.name}` cannot be in groups"
+        if statement.kind not in ("weight", "local") or symbol.dtype not in GROUPED_TYPES:
+            label = "expected a .weight or a .local of type f16 or bf16: the w of matmul"
+            raise self._clause_error(evaluator, statement, "stored", message, label)
+        if not form.stored_bytes(symbol.shape):
+            label = f"groups of {form.group} do not divide the innermost dimension of {list(symbol.shape)}"
+            raise self._clause_error(evaluator, statement, "stored", message, label)
+        return replace(symbol, stored=form.stored_bytes(symbol.shape), form=form.name)
 
     def _compressed(
         self, evaluator: Evaluator, statement: nodes.Tensor, symbol: Symbol, parts: dict[str, Any]
@@ -375,7 +389,7 @@ class Declarations:
             return memory_named(evaluator, value) if clause.keyword.text == "in" else value.text
         match clause.keyword.text:
             case "stored":
-                return evaluator.integer(value, 1, MAX_SIZE, "the size")
+                return form_of(value) or evaluator.integer(value, 1, MAX_SIZE, "the size")
             case "scale":
                 return Reader(evaluator, self.folder).scale(value)
             case "axes":

@@ -15,7 +15,7 @@ from assembler.data import HEX
 from assembler.declarations import DEFAULT_MEMORY
 from isa.chip import Chip, differences
 from isa.compressed import compress, expand
-from isa.dtypes import F32, I8, I32, DType
+from isa.dtypes import F32, I8, I32, U8, DType
 from isa.errors import RatelError
 from isa.files import free_name, write_new
 from isa.instruction import Instruction, Value
@@ -150,7 +150,8 @@ def _owners(core: Core) -> dict[int, int]:
         if symbol.kind in ("weight", "const") and found and found[0] > last:
             data = core.segments[found[0]].data
             # Bytes that the assembler would not make of the dense form stand by themselves.
-            if symbol.stored and compress(expand(data, symbol.dtype, symbol.shape).tobytes(), symbol.dtype) != data:
+            compressed = symbol.stored and not symbol.form
+            if compressed and compress(expand(data, symbol.dtype, symbol.shape).tobytes(), symbol.dtype) != data:
                 continue
             last = owners[position] = found.pop(0)
     return owners
@@ -175,6 +176,12 @@ def _symbol(symbol: Symbol, content: bytes | None, data: _Data) -> str:
         parts.append(f"buffers={symbol.buffers}")
     parts.append(f"at {symbol.address:#x}")
     content = symbol.default if symbol.kind == "input" else content
+    if symbol.form:
+        parts.append(f"stored={symbol.form}")
+        if symbol.kind == "local":
+            return " ".join(parts)
+        spelled = "none" if content is None else data.spell(content, U8, (len(content),), symbol.name)
+        return " ".join([*parts, f"= {spelled}"])
     if symbol.stored:
         parts.append(f"stored={symbol.stored}" if content is None else "compressed")
         content = None if content is None else expand(content, symbol.dtype, symbol.shape).tobytes()

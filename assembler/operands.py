@@ -9,7 +9,8 @@ from assembler.symbols import Names, Scope
 from assembler.syntax import nodes
 from assembler.syntax.diagnostics import Failed, listed
 from isa.dtypes import DTYPES
-from isa.operand import MAX_RANK, MEMORIES, SHARED, TASK_COUNTER, Bound, Operand, Term, extremes, packed_strides
+from isa.grouped import FORMS, Form
+from isa.operand import MAX_RANK, MEMORIES, SHARED, TASK_COUNTER, Bound, Growth, Operand, Term, extremes, packed_strides
 from isa.program import Symbol
 from isa.suggest import did_you_mean
 
@@ -34,12 +35,13 @@ USUAL_MEMORIES = {"sram": "lm", "l1": "lm", "local": "lm", "dram": "dev", "ddr":
 class Part:
     """What is taken of one dimension: `count` elements from `start` on, `step` apart; 0 drops the dimension.
 
-    With a negative step `start` is the greatest index.
+    With a negative step `start` is the greatest index. `growth`: modulus of the task, and the step that it grows by.
     """
 
     start: Affine
     count: int
     step: int
+    growth: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _sliced(evaluator: Evaluator, node: nodes.Sliced) -> Given:
     else:
         found = _found(evaluator, name, node.name)
     symbol = found.symbol
-    if symbol.stored:
+    if symbol.stored and not symbol.form:
         help = "leave `compressed` out of its declaration, or slice the result"
         raise evaluator.error("E307", node, f"`{name}` is a compressed weight", f"expected `{name}` whole", help)
     if len(node.indices) > len(symbol.shape):
@@ -164,10 +166,15 @@ def _sliced(evaluator: Evaluator, node: nodes.Sliced) -> Given:
             failed = True
     if failed:
         raise Failed
+    if sum(part.growth is not None for part in parts) > 1:
+        raise evaluator.error("E307", node, "two dimensions grow with the task", "expected one at most")
     left = sum(part.count > 0 for part in parts)
     if not 1 <= left <= MAX_RANK:
         label = "expected at least one: a range such as `3 : +1` keeps its dimension" if not left else ""
         raise evaluator.error("E307", node, f"{left} dimensions are left", label or f"expected at most {MAX_RANK}")
+    if symbol.form and parts[-1] != Part(Affine(0, ()), symbol.shape[-1], 1):
+        label = "expected its innermost dimension whole"
+        raise evaluator.error("E307", node, f"`{name}` is in groups ({symbol.form})", label)
     return take(symbol, parts, found.core)
 
 
@@ -176,21 +183,29 @@ def take(symbol: Symbol, parts: Sequence[Part], core: int | None = None) -> Give
 
     `core` is as in Operand.
     """
-    shape, strides, kept = list[int](), list[int](), list[int]()
+    shape, strides, kept, growth = list[int](), list[int](), list[int](), None
     offset = 0
     terms = {(term.counter, term.modulus): term.stride for term in symbol.terms}
-    size = symbol.dtype.bytes
+    form = FORMS[symbol.form] if symbol.form else None
+
+    def bytes_of(elements: int) -> int:
+        """Return the bytes of so many elements; whole groups where there are any."""
+        return elements // form.group * form.block_bytes if form else elements * symbol.dtype.bytes
+
     for dimension, (part, stride) in enumerate(zip(parts, symbol.strides, strict=True)):
         offset += part.start.constant * stride
         for key, coefficient in part.start.terms:
-            terms[key] = terms.get(key, 0) + coefficient * stride * size
+            terms[key] = terms.get(key, 0) + bytes_of(coefficient * stride)
+        if part.growth:
+            growth = Growth(len(shape), *part.growth)
         if part.count:
             shape.append(part.count)
             strides.append(stride * part.step)
             kept.append(dimension)
-    address = symbol.address + offset * size
+    address = symbol.address + bytes_of(offset)
     held = (symbol.memory, address, symbol.dtype, tuple(shape), tuple(strides), _terms(terms))
-    taken = Operand(*held, core, symbol.stored)
+    stored = form.stored_bytes(tuple(shape)) if form else symbol.stored
+    taken = Operand(*held, core, stored, symbol.form, growth)
     return Given(taken, symbol, tuple(kept), tuple(parts))
 
 
@@ -216,9 +231,19 @@ def _index(evaluator: Evaluator, index: nodes.Value | nodes.Range, symbol: Symbo
         length = evaluator.integer(index.stop, what="the length")
     else:
         stop = Affine(size, ()) if index.stop is None else evaluator.whole(index.stop)
+        if step == 1 and (growth := _growth(start, stop)):
+            length = stop.constant - start.constant
+            if length < 1:
+                message = f"this slice has {length} elements in task 0"
+                raise evaluator.error("E307", index, message, "expected at least 1")
+            _check_reach(evaluator, index, symbol, dimension, start, length + growth[1] * (growth[0] - 1))
+            return Part(start, length, 1, growth)
         if stop.terms != start.terms:
             label = "expected a constant number of elements"
-            help = "let both ends follow the same counters, as in `i*2 : i*2 + 4`: the start may, the length may not"
+            help = (
+                "let both ends follow the same counters, as in `i*2 : i*2 + 4`; a length may grow with the task alone, "
+            )
+            help += "as in `0 : task % 256 + 1`"
             raise evaluator.error("E307", index, "the length of this slice changes with a counter", label, help)
         length = stop.constant - start.constant
     if length < 1:
@@ -230,6 +255,15 @@ def _index(evaluator: Evaluator, index: nodes.Value | nodes.Range, symbol: Symbo
     if step < 0:
         start = Affine(start.constant + length - 1, start.terms)
     return Part(start, -(-length // abs(step)), step)
+
+
+def _growth(start: Affine, stop: Affine) -> tuple[int, int] | None:
+    """Return modulus and step of a slice whose length grows with the task, and with nothing else."""
+    more = [term for term in stop.terms if term not in start.terms]
+    if len(more) != 1 or any(term not in stop.terms for term in start.terms):
+        return None
+    ((counter, modulus), step) = more[0]
+    return (modulus, step) if counter == TASK_COUNTER and modulus and step > 0 else None
 
 
 def _check_reach(
@@ -298,6 +332,24 @@ def shape_of(evaluator: Evaluator, sizes: Sequence[nodes.Value | nodes.Range], l
     return tuple(shape)
 
 
+def _growing_shape(
+    evaluator: Evaluator, sizes: Sequence[nodes.Value | nodes.Range]
+) -> tuple[tuple[int, ...], Growth | None]:
+    """Return the shape of an operand in task 0, and how one dimension grows: `f16[4, task % 256 + 1]`."""
+    growth, plain = None, list(sizes)
+    for dimension, node in enumerate(sizes):
+        size = None if isinstance(node, nodes.Range) else evaluator.value(node)
+        if isinstance(size, Affine) and growth is None and (found := _growth(Affine(0, ()), size)):
+            growth = Growth(dimension, *found)
+            plain[dimension] = nodes.Number(node.span, str(size.constant))
+    return shape_of(evaluator, plain), growth
+
+
+def form_of(node: nodes.Node | None) -> Form | None:
+    """Return the form of groups that `stored=` names; None where it is a number of bytes, or is not there."""
+    return FORMS.get(node.name) if isinstance(node, nodes.Reference) else None
+
+
 def _raw(evaluator: Evaluator, node: nodes.Raw) -> Operand:
     dtype = DTYPES[dtype_named(evaluator, node.dtype)]
     core, word = None, node.memory
@@ -307,7 +359,7 @@ def _raw(evaluator: Evaluator, node: nodes.Raw) -> Operand:
     memory = memory_named(evaluator, word)
     if core == evaluator.names.core or memory in SHARED:
         core = None
-    shape = shape_of(evaluator, node.shape)
+    shape, growth = _growing_shape(evaluator, node.shape)
     if len(shape) > MAX_RANK:
         raise evaluator.error("E305", node, f"{len(shape)} dimensions", f"expected at most {MAX_RANK}")
     strides = packed_strides(shape)
@@ -317,5 +369,11 @@ def _raw(evaluator: Evaluator, node: nodes.Raw) -> Operand:
             label = f"expected {len(shape)}: one for each dimension, in elements"
             raise evaluator.error("E310", node.strides, f"{len(strides)} strides are given", label)
     address = affine(evaluator.whole(node.address))
-    stored = 0 if node.stored is None else evaluator.integer(node.stored, 1, 2**62, "the size")
-    return Operand(memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core, stored)
+    form = form_of(node.stored)
+    stored = 0
+    if form:
+        stored = form.stored_bytes(shape)
+    elif node.stored is not None:
+        stored = evaluator.integer(node.stored, 1, 2**62, "the size")
+    held = memory, address.constant, dtype, shape, strides, _terms(dict(address.terms)), core
+    return Operand(*held, stored, form.name if form else "", growth)

@@ -10,7 +10,7 @@ from assembler.expressions import Affine
 from assembler.operands import Part, reach, take
 from assembler.symbols import RESERVED
 from isa.dtypes import DTYPES, DType
-from isa.operand import Operand, packed_strides
+from isa.operand import TASK_COUNTER, Operand, packed_strides
 from isa.program import Symbol
 from isa.table import ROWS
 from isa.verify_program import NAME
@@ -123,13 +123,18 @@ def raw(value: Operand, counters: Sequence[str]) -> str:
     address = affine(Affine(0, terms), counters, f"{value.address:#x}")
     strides = "" if value.strides == packed_strides(value.shape) else f" strides {list(value.strides)}"
     memory = value.memory if value.core is None else f"core{value.core}.{value.memory}"
-    stored = f" stored={value.stored}" if value.stored else ""
-    return f"{value.dtype}{list(value.shape)} in {memory} at {address}{strides}{stored}"
+    shape = [str(size) for size in value.shape]
+    if value.growth:
+        dimension, modulus, step = value.growth
+        size = Affine(value.shape[dimension], (((TASK_COUNTER, modulus), step),))
+        shape[dimension] = affine(size, counters)
+    stored = f" stored={value.form or value.stored}" if value.stored else ""
+    return f"{value.dtype}[{', '.join(shape)}] in {memory} at {address}{strides}{stored}"
 
 
 def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] | None:
     """Return what to take of each dimension of a tensor to get an operand, or None."""
-    if len(symbol.shape) < value.rank or (symbol.stored and symbol.shape != value.shape):
+    if len(symbol.shape) < value.rank or (symbol.stored and symbol.shape != value.shape) or symbol.form != value.form:
         return None
     size = value.dtype.bytes
     offset = (value.address - symbol.address) // size
@@ -155,7 +160,8 @@ def _parts(value: Operand, symbol: Symbol, trips: Sequence[int]) -> list[Part] |
         parts = [Part(start, 0, 1) for start in affines]
         for position, dimension in enumerate(kept):
             step = value.strides[position] // symbol.strides[dimension]
-            parts[dimension] = Part(affines[dimension], value.shape[position], step)
+            grows = value.growth if value.growth and value.growth.dimension == position else None
+            parts[dimension] = Part(affines[dimension], value.shape[position], step, grows and grows[1:])
         fits = all(_fits(part, length, trips) for part, length in zip(parts, symbol.shape, strict=True))
         if fits and take(symbol, parts, value.core).operand == value:
             return parts
@@ -170,7 +176,8 @@ def _fits(part: Part, size: int, trips: Sequence[int]) -> bool:
     if bounds is None:
         return False
     (low, _), (high, _) = bounds
-    reached = (max(part.count, 1) - 1) * part.step
+    count = part.count + (part.growth[1] * (part.growth[0] - 1) if part.growth else 0)
+    reached = (max(count, 1) - 1) * part.step
     return low + min(reached, 0) >= 0 and high + max(reached, 0) < size
 
 
@@ -189,6 +196,9 @@ def _index(part: Part, size: int, counters: Sequence[str]) -> str:
     length = (part.count - 1) * abs(part.step) + 1
     first = part.start.constant + min((part.count - 1) * part.step, 0)
     start = affine(Affine(first, part.start.terms), counters)
+    if part.growth:
+        more = ((TASK_COUNTER, part.growth[0]), part.growth[1])
+        return f"{start} : {affine(Affine(first + length, tuple(sorted((*part.start.terms, more)))), counters)}"
     if part.start.terms:
         return f"{start} : +{length}" + (f" : {part.step}" if part.step != 1 else "")
     return f"{start}:{first + length}" + (f":{part.step}" if part.step != 1 else "")

@@ -49,6 +49,7 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "memory.pcie_latency": (_COUNT, 0, 1e9, "cycles before the first byte from or to the host"),
     "seq.issue_cycles": (_COUNT, 1, 1e6, "cycles that the sequencer takes for an instruction"),
     "seq.loop_cycles": (_COUNT, 0, 1e6, "cycles that the sequencer takes for loop and brnz"),
+    "seq.launch_cycles": (_COUNT, 0, 1e6, "cycles of an instruction's latency in which it is launched on its engine"),
     "seq.queue_depth": (_COUNT, 1, 4096, "instructions that wait in an engine's queue"),
     "seq.fetch_bytes_per_cycle": (
         *(_RATE, 0, 1e9),

@@ -14,8 +14,9 @@ import numpy as np
 
 from isa.dtypes import DTYPE_OF_CODE
 from isa.errors import ObjectError
+from isa.grouped import FORM_OF_CODE, FORMS
 from isa.instruction import Instruction, Value
-from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, Operand, Term
+from isa.operand import MAX_RANK, MAX_TERMS, MEMORIES, Growth, Operand, Term
 from isa.row import ENGINES, Row
 from isa.table import TABLE
 
@@ -37,7 +38,9 @@ DESCRIPTOR = np.dtype(
         ("term", [("counter", "<u4"), ("modulus", "<u4"), ("stride", "<i8")], MAX_TERMS),
         ("core", "<u2"),  # 0: the own core's, or shared; else 1 + the core's number
         ("stored", "<i8"),
-        ("tail", "u1", 6),
+        ("form", "u1"),  # 0: dense, or compressed; else the code of groups
+        ("grows", "u1"),  # 0: no dimension grows; else 1 + which does
+        ("growth", [("modulus", "<u2"), ("step", "<u2")]),
     ]
 )
 assert DESCRIPTOR.itemsize == 128
@@ -89,8 +92,11 @@ def encode_operand(operand: Operand) -> bytes:
     record["memory"] = MEMORIES.index(operand.memory)
     record["dtype"], record["rank"], record["terms"] = operand.dtype.code, operand.rank, len(operand.terms)
     record["address"], record["stored"] = operand.address, operand.stored
+    record["form"] = FORMS[operand.form].code if operand.form else 0
     record["shape"][: operand.rank] = operand.shape
     record["stride"][: operand.rank] = operand.strides
+    if operand.growth:
+        record["grows"], record["growth"] = 1 + operand.growth.dimension, operand.growth[1:]
     for slot, term in zip(record["term"], operand.terms, strict=False):
         slot["counter"], slot["modulus"], slot["stride"] = term.counter, term.modulus, term.stride
     record["core"] = 0 if operand.core is None else 1 + operand.core
@@ -140,8 +146,11 @@ def decode_operand(record: bytes, index: int) -> Operand:
     (fields,) = np.frombuffer(record, DESCRIPTOR)
     dtype = DTYPE_OF_CODE.get(int(fields["dtype"]))
     rank, terms = int(fields["rank"]), int(fields["terms"])
+    form = FORM_OF_CODE.get(int(fields["form"]), "") if fields["form"] else ""
     if fields["memory"] >= len(MEMORIES) or dtype is None or not 1 <= rank <= MAX_RANK or terms > MAX_TERMS:
         raise ObjectError(f"operand descriptor {index}: unknown memory, type, rank or number of terms")
+    modulus, step = (int(number) for number in fields["growth"])
+    growth = Growth(int(fields["grows"]) - 1, modulus, step) if fields["grows"] else None
     return Operand(
         MEMORIES[int(fields["memory"])],
         int(fields["address"]),
@@ -151,4 +160,6 @@ def decode_operand(record: bytes, index: int) -> Operand:
         tuple(Term(int(t["counter"]), int(t["modulus"]), int(t["stride"])) for t in fields["term"][:terms]),
         int(fields["core"]) - 1 if fields["core"] else None,
         int(fields["stored"]),
+        form,
+        growth,
     )

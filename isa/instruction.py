@@ -1,7 +1,7 @@
 """An instruction: a row of the table with its operands, attributes and wait bits filled in."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isa.operand import Operand
@@ -23,6 +23,26 @@ class Instruction:
     operands: tuple[Operand | None, ...] = ()
     attributes: tuple[Value, ...] = ()
     waits: int = 0
+
+    @property
+    def grows(self) -> bool:
+        """Whether an operand has a dimension that grows with the task."""
+        return any(operand and operand.growth for operand in self.operands)
+
+    def at(self, task: int) -> "Instruction":
+        """Return the instruction with the shapes that it has in a task."""
+        return replace(self, operands=tuple(one and one.at(task) for one in self.operands)) if self.grows else self
+
+    def in_tasks(self, tasks: int) -> Iterator[tuple["Instruction", int]]:
+        """Yield each shape that the instruction has in so many tasks, with how many of them have it."""
+        modulus = max((one.growth.modulus for one in self.operands if one and one.growth), default=1)
+        for task in range(min(modulus, tasks)):
+            yield self.at(task), len(range(task, tasks, modulus))
+
+    def widest(self, tasks: int) -> "Instruction":
+        """Return the instruction with the greatest shapes that it has in so many tasks; all grow by one modulus."""
+        moduli = [one.growth.modulus for one in self.operands if one and one.growth]
+        return self.at(min(tasks, *moduli) - 1) if moduli else self
 
     @property
     def row(self) -> Row:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from isa.compressed import expand
 from isa.errors import Trap
+from isa.grouped import dense
 from isa.instruction import Instruction
-from isa.operand import MAX_LOOP_DEPTH, Operand
+from isa.operand import MAX_LOOP_DEPTH, TASK_COUNTER, Operand
 from isa.program import Core
 from isa.reference import REFERENCE, Given
 from isa.row import TRAPS
@@ -25,12 +25,11 @@ def view(operand: Operand, memories: Memories, counters: Sequence[int], cores: S
 
     `cores` has the memories of each core.
     """
-    low, high = operand.span()
+    (low, high), address, size = operand.span(), operand.address_at(counters), operand.dtype.bytes
     if operand.stored:
-        return expand(memories[operand.memory][operand.address : operand.address + high], operand.dtype, operand.shape)
-    address, size = operand.address_at(counters), operand.dtype.bytes
-    held = memories if operand.core is None else cores[operand.core]
-    flat = held[operand.memory][address + low : address + high].view(operand.dtype.numpy)
+        return dense(memories[operand.memory][address : address + high], operand.dtype, operand.shape, operand.form)
+    home = memories if operand.core is None else cores[operand.core]
+    flat = home[operand.memory][address + low : address + high].view(operand.dtype.numpy)
     return np.lib.stride_tricks.as_strided(
         flat[-low // size :], operand.shape, [stride * size for stride in operand.strides]
     )
@@ -49,6 +48,7 @@ def apply(
     another's.
     Raises Trap, and writes nothing, where an index is out of range.
     """
+    instruction = instruction.at(counters[TASK_COUNTER])
     row = instruction.row
     out = instruction.operand("out")
     assert out is not None

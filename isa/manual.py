@@ -15,6 +15,7 @@ from isa.encoding import DESCRIPTOR, HEADER_BYTES, KIND_FORMAT, WORD_BYTES
 from isa.errors import shown
 from isa.files import write_generated
 from isa.formats import FRACTION_BITS
+from isa.grouped import FORMS
 from isa.operand import MAX_LOOP_DEPTH, MAX_RANK, MAX_TERMS, MEMORIES, MEMORY_MEANING, PLACEMENT_ALIGNMENT
 from isa.program import MAX_SYMBOL_RANK
 from isa.row import ENGINE_NAMES, ENGINES, TRAPS, WAIT_LETTERS, AttributeSpec, OperandSpec, Row
@@ -33,8 +34,10 @@ DESCRIPTOR_MEANING = {
     "stride": "elements from one index to the next, in each dimension",
     "term": "counter (u32), modulus (u32, 0 for none), stride (i64, bytes), for each term; unused ones are zero",
     "core": "0 for the own core and for memories that all share, else 1 + the number of the core whose lm it is",
-    "stored": "bytes of a compressed weight; 0 for a dense tensor",
-    "tail": "zeros",
+    "stored": "bytes of a weight that is compressed or in groups; 0 for a dense tensor",
+    "form": "code of the groups that a weight is in; 0 where it is dense, or compressed",
+    "grows": "0, or 1 + the dimension that grows with the task",
+    "growth": "modulus (u16) and step (u16): it has step * (task mod modulus) elements more than `shape` says",
 }
 
 INTRODUCTION = """\
@@ -125,6 +128,9 @@ The address follows the loop counters, by at most {MAX_TERMS} affine terms:
 Counter 0 is the number of the task; loops count in 1 to {MAX_LOOP_DEPTH}, from the outside in. So `buffer[i % 2]` is a
 double buffer, `x[i*32 : +32]` a tile. Where an operand follows a counter, the counter's loop is open.
 
+One dimension may grow with the task: in task t it has step * (t mod modulus) elements more than in task 0. All operands
+of an instruction that grow do so by one modulus; its shapes fit in every task.
+
 The w of `conv`, `dwconv` and `matmul` may be a compressed weight, dense in shape and strides, without terms, of which
 `stored` bytes are held: a mask of one bit for each element, row-major, the least significant bit of a byte first, set
 where the stored value is other than 0; zeros up to a multiple of the element's size; then those values, in order. It is
@@ -133,6 +139,16 @@ expanded on its way to DP: the results are those of the dense form. Values that 
 A descriptor holds an operand in {DESCRIPTOR.itemsize} bytes, little-endian. Equal operands share one; descriptors are
 numbered by first use, and count against the instruction buffer as the words do. Code that is fetched has those of each
 instruction beside its word.
+"""
+
+GROUPS = """\
+The w of a `matmul` of floats may be in groups, as `form` says. So many elements at a time that follow each other in the
+innermost dimension, which they divide, are a block: a scale, a minimum in some forms, then the numbers q, element after
+element, of 4 bits two in a byte, the first in its lower half. Blocks follow each other row-major. The element is
+q * scale + minimum, rounded once to binary32, then once to the type of w, f16 or bf16; results are those of the dense
+form.
+Scale and minimum are f16; those of the mx forms are e8m0, 2**(byte - 127), 255 for NaN, and their numbers e4m3 and e2m1
+(OCP Microscaling Formats 1.0).
 """
 
 VECTOR = """\
@@ -375,7 +391,7 @@ def manual() -> str:
     parts = [_introduction(), "\n".join(_instruction_list())]
     parts += ["## Memories", _table(("memory", "meaning"), [(f"`{m}`", MEMORY_MEANING[m]) for m in MEMORIES])]
     parts += ["## Types", _types(), TYPES]
-    parts += ["## Operands", ADDRESSES, _descriptor()]
+    parts += ["## Operands", ADDRESSES, _descriptor(), "### Groups", GROUPS, _forms()]
     parts += ["## Vector formats", VECTOR, _formats()]
     parts += ["## The chain", CHAIN]
     parts += [f"{spec.meaning}, one of these:\n\n{_words(spec)}" for spec in MNEMONICS["conv"].choices]
@@ -467,6 +483,17 @@ def _descriptor() -> str:
         count = field.itemsize // field.base.itemsize
         rows.append((str(offset), str(field.itemsize), name, f"{count} x {kind}", DESCRIPTOR_MEANING[name]))
     return _table(("byte", "bytes", "field", "form", "content"), rows)
+
+
+def _forms() -> str:
+    rows = []
+    for form in FORMS.values():
+        least = 0 if form.has_min else -(2 ** (form.bits - 1))
+        numbers = {"mxfp8": "e4m3", "mxfp4": "e2m1"}.get(form.kind, f"{least} to {least + 2**form.bits - 1}")
+        if form.kind == "q4":
+            numbers += ", as 8 more"
+        rows.append((f"`{form.name}`", str(form.code), str(form.group), str(form.block_bytes), numbers))
+    return _table(("form", "code", "elements", "bytes", "numbers"), rows)
 
 
 def _formats() -> str:

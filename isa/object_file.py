@@ -25,13 +25,14 @@ from isa.encoding import decode, encode
 from isa.errors import ChipError, ObjectError, shown
 from isa.file_kinds import MOST, foreign, other_kind
 from isa.files import MAX_OBJECT_BYTES, open_given, read_on, reason, write_whole
+from isa.grouped import FORMS
 from isa.memory import HELP, shortage
 from isa.operand import MEMORIES
 from isa.program import CHECK_KINDS, MAX_CORES, MAX_SYMBOL_RANK, ORDERS, Check, Core, Line, Program, Segment, Symbol
 from isa.verify_program import check_program
 
 MAGIC = b"RATELNPO"
-VERSION = 5
+VERSION = 6
 HEADER = struct.Struct("<8sII")
 ENTRY = struct.Struct("<8sQQII")
 MAX_SECTIONS = 4 * MAX_CORES + 4
@@ -263,7 +264,8 @@ def _sections(program: Program) -> dict[str, list[bytes]]:
         symbols = [
             [
                 *(s.name, s.kind, s.memory, s.address, s.dtype.name, s.shape),
-                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers, s.stored, s.axes),
+                *([float(number) for number in s.scale], s.zero, _append(blob, s.default), s.buffers),
+                *(s.stored, s.form, s.axes),
             ]
             for s in core.symbols
         ]
@@ -364,7 +366,7 @@ def _read_sections(sections: Mapping[str, memoryview]) -> Program:
 
 
 def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
-    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored, axes = fields
+    name, kind, memory, address, dtype, shape, scale, zero, length, buffers, stored, form, axes = fields
     return Symbol(
         _text(name),
         _text(kind, ("input", "output", "weight", "const", "local")),
@@ -377,5 +379,6 @@ def _read_symbol(fields: list[Any], blob: _Blob) -> Symbol:
         blob.take(length),
         buffers,
         _count(stored),
+        _text(form, ("", *FORMS)),
         tuple(_count(axis, MAX_SYMBOL_RANK - 1) for axis in axes),
     )

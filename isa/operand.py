@@ -1,9 +1,10 @@
 """Operands: where a tensor lies, what it looks like, and how its address follows the loop counters."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd, lcm, prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,6 +48,20 @@ class Term:
         return self.at(counters[self.counter])
 
 
+class Growth(NamedTuple):
+    """How one dimension of a tensor grows with the task: by `step` elements times (task mod modulus)."""
+
+    dimension: int
+    modulus: int
+    step: int
+
+    def at(self, size: int, task: int) -> int:
+        """Return the size in a task of a dimension that has `size` elements in task 0."""
+        return size + self.step * (task % self.modulus)
+
+
+# What a descriptor holds of them.
+MOST_GROWTH = 2**16 - 1
 # Terms of one counter whose moduli repeat after more iterations are bounded one by one, which may be too wide.
 MOST_TURNS = 4096
 # Sums of steps are tried so often before two tensors are compared run by run.
@@ -94,8 +109,9 @@ class Operand:
 
     `address` is in bytes from the start of `memory`, at counters 0; `strides` are in elements, one a dimension;
     `terms` are sorted, with distinct (counter, modulus) and strides other than 0. `core` says whose memory it is, where
-    that is another core's: None for the own, and for memories that all share. `stored` is the size in bytes of a
-    compressed weight (isa/compressed.py), 0 for a dense tensor.
+    that is another core's: None for the own, and for memories that all share. `stored` is the size in bytes of a weight
+    that is compressed (isa/compressed.py) or, where `form` names one, in groups (isa/grouped.py); 0 for a dense tensor.
+    `shape` is that of task 0 where a dimension has `growth`.
     """
 
     memory: str
@@ -106,8 +122,18 @@ class Operand:
     terms: tuple[Term, ...] = ()
     core: int | None = None
     stored: int = 0
+    form: str = ""
+    growth: Growth | None = None
 
     __getstate__ = declared
+
+    def at(self, task: int) -> "Operand":
+        """Return the operand as it is in a task; its address still follows the counters."""
+        if self.growth is None:
+            return self
+        k, shape = self.growth.dimension, list(self.shape)
+        shape[k] = self.growth.at(shape[k], task)
+        return replace(self, shape=tuple(shape), growth=None)
 
     @property
     def rank(self) -> int:
@@ -143,6 +169,8 @@ class Operand:
 
     def extent(self, trips: Sequence[int]) -> tuple[int, int]:
         """Return the byte interval [low, high) of the memory that the operand may touch in any iteration."""
+        if self.growth is not None:
+            return self.at(min(trips[TASK_COUNTER], self.growth.modulus) - 1).extent(trips)
         first, last = self._span
         if not self.terms:
             return self.address + first, self.address + last

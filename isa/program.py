@@ -1,7 +1,7 @@
 """Program: all that the assembler and the emulator share."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -14,7 +14,7 @@ from isa.chip import Chip
 from isa.diagnostic import Diagnostic
 from isa.dtypes import DType
 from isa.instruction import Instruction
-from isa.kept import declared
+from isa.kept import declared, kept_with
 from isa.loops import Loop, find_loops, times_each, trips_at
 from isa.operand import MEMORIES, TASK_COUNTER, Operand, Term, dense, packed_strides
 from isa.quantise import to_steps
@@ -56,8 +56,9 @@ class Symbol:
     `scale` holds one number, one for each channel, or nothing where values are plain numbers; a stored integer q means
     (q - zero) * scale. `default` is the initial content of an input that names a file (None otherwise), of one task or
     of all. An input or an output has `buffers` of them in memory, one behind another; task t has number t % buffers.
-    `stored` is the size in bytes of a compressed weight, 0 for a dense tensor. `axes` says in which order the host has
-    the dimensions of an input or an output, as numpy.transpose(declared, axes) does; () where it has them as declared.
+    `stored` is the size in bytes of a weight that is compressed, or in groups of a `form`; 0 for a dense tensor. `axes`
+    says in which order the host has the dimensions of an input or an output, as numpy.transpose(declared, axes) does;
+    () where it has them as declared.
     What lies in memory, `default` among it, is in the declared order; what is given and taken is in the host's.
     """
 
@@ -72,6 +73,7 @@ class Symbol:
     default: bytes | None = None
     buffers: int = 1
     stored: int = 0
+    form: str = ""
     axes: tuple[int, ...] = ()
 
     @property
@@ -284,6 +286,30 @@ class Program:
             if symbol.name == name:
                 return symbol
         raise KeyError(name)
+
+    @cached_property
+    def grows(self) -> bool:
+        """Whether an operand has a dimension that grows with the task."""
+        return any(instruction.grows for core in self.cores for instruction in core.code)
+
+    def at(self, task: int) -> "Program":
+        """Return the program with the shapes that its operands have in a task; the last is kept."""
+        return self._shaped("in_task", task, lambda instruction: instruction.at(task))
+
+    def widest(self, tasks: int) -> "Program":
+        """Return the program with the greatest shapes that its operands have in so many tasks; the last is kept."""
+        return self._shaped("in_tasks", tasks, lambda instruction: instruction.widest(tasks))
+
+    def _shaped(self, name: str, number: int, shaped: Callable[[Instruction], Instruction]) -> "Program":
+        if not self.grows:
+            return self
+        kept = kept_with(self, name, dict[int, Program])
+        if (found := kept.get(number)) is None:
+            cores = tuple(replace(core, code=tuple(map(shaped, core.code))) for core in self.cores)
+            found = replace(self, cores=cores)
+            kept.clear()
+            kept[number] = found
+        return found
 
     @cached_property
     def uses(self) -> dict[tuple[str, int], list[Use]]:

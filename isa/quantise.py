@@ -258,3 +258,10 @@ def _percentiles(data: Any, percentile: float, magnitude: bool) -> list[float]:
     if not parts:
         raise InputError("there is no calibration data")
     return [float(np.percentile(np.concatenate(parts), percentile)) for percentile in percentiles]
+
+
+def groups(values: Any, form: str) -> NDArray[np.uint8]:
+    """Return the blocks of a weight in groups (`stored=FORM`), as bytes: see isa/grouped.py, whose `group` it is."""
+    from isa.grouped import group
+
+    return group(values, form)

@@ -132,8 +132,12 @@ def float_products(view: View) -> Iterator[Diagnostic[str]]:
         yield Diagnostic("type", "out", message, "write f32, f16, bf16 or another type that the chain rounds to")
     elif bias is not None and bias.dtype != F32:
         yield Diagnostic("type", "bias", f"`bias` has type {bias.dtype}", "expected f32: it is added to floats")
-    elif w.stored:
-        yield Diagnostic("type", "w", "`w` is compressed", "only integers multiply from there: store it dense")
+    elif w.stored and not w.form:
+        help = "only integers multiply from there: store it dense, or in groups"
+        yield Diagnostic("type", "w", "`w` is compressed", help)
+    elif w.form and (view.row.mnemonic != "matmul" or w.dtype != x.dtype):
+        help = "they are the w of matmul, of the type of x: store it dense for others"
+        yield Diagnostic("type", "w", f"`w` is in groups ({w.form})", help)
     else:
         for name in ("x_zero", "w_zero"):
             if zero := view.ints(name)[0]:

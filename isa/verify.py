@@ -5,6 +5,7 @@ What must hold between operands is in shape_rules.py.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import copysign
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from isa.compressed import legal_sizes
 from isa.diagnostic import Diagnostic
 from isa.errors import shown
+from isa.grouped import FORMS, GROUPED_TYPES
 from isa.instruction import Instruction
-from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, Operand, packed_strides
+from isa.operand import MAX_LOOP_DEPTH, MAX_TERMS, MOST_GROWTH, Operand, packed_strides
 from isa.row import AttributeSpec, OperandSpec
 from isa.shape_rules import SHAPE_RULES
 from isa.view import View
@@ -44,8 +46,47 @@ def check_instruction(instruction: Instruction) -> list[Diagnostic[str]]:
     if not problems:
         problems += [*_choices(view), *_zero_points(view)]
     if not problems:
-        problems += SHAPE_RULES[instruction.opcode](view)
+        problems += _growth(view) if instruction.grows else SHAPE_RULES[instruction.opcode](view)
     return problems
+
+
+# What takes tensors that grow: all sizes of theirs that have to fit are alike, so that what fits in three tasks, where
+# sizes grow linearly, fits in all.
+GROWING = ("matmul", "eltwise", "reduce", "copy", "load", "store", "fill", "transpose", "rotate", "topk")
+
+
+def _growth(view: View) -> Iterator[Diagnostic[str]]:
+    """Yield what is wrong with dimensions that grow, and with shapes in the first tasks."""
+    growing = {name: one for name, one in view.operands.items() if one and one.growth}
+    moduli = {one.growth.modulus for one in growing.values() if one.growth}
+    for name, operand in growing.items():
+        growth, what = operand.growth, f"`{name}` grows with the task"
+        assert growth is not None
+        k, modulus, step = growth
+        if view.row.mnemonic not in GROWING:
+            yield Diagnostic(
+                "shape",
+                name,
+                f"{what}, which {view.row.mnemonic} does not take",
+                f"of all only {', '.join(GROWING)} do",
+            )
+        elif operand.stored:
+            yield Diagnostic("shape", name, f"{what}, but is stored in {operand.stored} bytes", "store it dense")
+        elif not (0 <= k < operand.rank and 2 <= modulus <= MOST_GROWTH and 1 <= step <= MOST_GROWTH):
+            yield Diagnostic("range", name, f"{what} by an impossible growth")
+        elif len(moduli) > 1:
+            yield Diagnostic("shape", name, f"{what} modulo {modulus}", "let all operands grow by one modulus")
+        elif operand.at(modulus - 1).elements > MAX_ELEMENTS:
+            yield Diagnostic("shape", name, f"{what} to more than {MAX_ELEMENTS} elements")
+        else:
+            continue
+        return
+    for task in range(3):
+        problems = check_instruction(view.instruction.at(task))
+        for problem in problems:
+            yield replace(problem, message=f"{problem.message} (in task {task})")
+        if problems:
+            return
 
 
 def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[str]]:
@@ -90,9 +131,12 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[st
     if any(not -(2**31) <= stride < 2**31 for stride in operand.strides):
         yield Diagnostic("stride", spec.name, f"`{spec.name}` has a stride beyond 32 bits")
     yield from _terms(spec, operand)
-    if operand.stored:
+    if operand.form:
+        yield from _grouped(spec, operand)
+    elif operand.stored:
         yield from _compressed(spec, operand)
-    if spec.access == "write" and not _distinct(operand):
+    widest = operand.at(operand.growth.modulus - 1) if operand.growth else operand
+    if spec.access == "write" and not _distinct(widest):
         yield Diagnostic(
             "stride",
             spec.name,
@@ -114,6 +158,23 @@ def _compressed(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[str]
     elif operand.stored not in legal:
         message = f"`{spec.name}` is compressed to {operand.stored} bytes"
         help = f"expected {legal[0]} to {legal[-1]}, and a whole number of elements behind the mask"
+        yield Diagnostic("range", spec.name, message, help)
+
+
+def _grouped(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[str]]:
+    what, form = f"`{spec.name}` is in groups ({operand.form})", FORMS[operand.form]
+    if not spec.compressible:
+        yield Diagnostic("type", spec.name, what, "only the w of matmul may be: declare a dense weight beside it")
+    elif operand.dtype not in GROUPED_TYPES:
+        yield Diagnostic("type", spec.name, f"{what}, of type {operand.dtype}", "groups expand to f16 or bf16")
+    elif operand.strides != packed_strides(operand.shape):
+        yield Diagnostic("stride", spec.name, what, "its rows are used whole, as they follow each other")
+    elif not form.stored_bytes(operand.shape):
+        help = f"choose smaller groups, or fill {operand.shape[-1]} up with zeros to a multiple of {form.group}"
+        yield Diagnostic("shape", spec.name, f"{what}, which do not divide {list(operand.shape)}", help)
+    elif operand.stored != form.stored_bytes(operand.shape):
+        message = f"`{spec.name}` is stored in {operand.stored} bytes"
+        help = f"expected {form.stored_bytes(operand.shape)}: {form.block_bytes} for each group of {form.group}"
         yield Diagnostic("range", spec.name, message, help)
 
 

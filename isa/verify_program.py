@@ -15,6 +15,7 @@ from isa.chip import Chip
 from isa.compressed import legal_sizes
 from isa.diagnostic import Diagnostic, Place
 from isa.errors import shown
+from isa.grouped import FORMS, GROUPED_TYPES
 from isa.operand import region
 from isa.program import (
     BUFFERED,
@@ -150,7 +151,11 @@ def check_symbol(symbol: Symbol, tasks: int) -> Iterator[Diagnostic[Place | None
     if symbol.axes and (symbol.kind not in BUFFERED or not is_order(symbol.axes, len(symbol.shape))):
         yield _wrong(f"{name}, of kind {symbol.kind} and shape {list(symbol.shape)}, has axes {shown(symbol.axes)}")
         return
-    if symbol.stored:
+    if symbol.form:
+        grouped = symbol.kind in ("weight", "local") and symbol.dtype in GROUPED_TYPES
+        if not grouped or not symbol.stored or symbol.stored != FORMS[symbol.form].stored_bytes(symbol.shape):
+            yield _wrong(f"{name} is in groups of {symbol.form}, which no {symbol.kind} of its type and shape is")
+    elif symbol.stored:
         elements = prod(symbol.shape)
         weight = symbol.kind == "weight" and symbol.dtype.is_quantised and elements < 2**31
         if not weight or symbol.stored not in legal_sizes(elements, symbol.dtype):

@@ -8,6 +8,7 @@ class View:
     """Operands and attributes of an instruction by name."""
 
     def __init__(self, instruction: Instruction) -> None:
+        self.instruction = instruction
         self.row = row = instruction.row
         self.word = instruction.word
         self.operands = {spec.name: op for spec, op in zip(row.operands, instruction.operands, strict=True)}

@@ -172,9 +172,11 @@ class Builder(Instructions):
         zero: int | None = None,
         memory: str | None = None,
         at: Any = None,
+        stored: str | None = None,
     ) -> Tensor:
-        """Declare a tensor that the program writes and reads; see `input`."""
-        return self._declare("local", name, dtype, shape, scale=scale, zero=zero, memory=memory, at=at)
+        """Declare a tensor that the program writes and reads; see `input`. `stored` is the form of one in groups."""
+        clauses = {"scale": scale, "zero": zero, "memory": memory, "at": at, "stored": stored}
+        return self._declare("local", name, dtype, shape, **clauses)
 
     def weight(
         self,
@@ -188,13 +190,14 @@ class Builder(Instructions):
         memory: str | None = None,
         at: Any = None,
         compressed: bool = False,
-        stored: int | None = None,
+        stored: int | str | None = None,
     ) -> Tensor:
         """Declare a weight, set up before the first task; see `input`.
 
         `data` is an array, which gives type and shape; a list with its `dtype`; one number for all elements of a
         `dtype` and `shape`; or None, which leaves the bytes to `data()`. With `compressed` its mask and its values
-        other than 0 are stored; `stored` is the size in bytes of a compressed weight whose bytes `data()` brings.
+        other than 0 are stored; `stored` is the size in bytes of a compressed weight whose bytes `data()` brings, or a
+        form of groups, as in "q4_32": `data` are then their blocks, bytes, as `ratel.quantise.groups` makes them.
         """
         clauses = {"scale": scale, "zero": zero, "memory": memory, "at": at}
         clauses |= {"compressed": compressed or None, "stored": stored}
@@ -327,11 +330,12 @@ class Builder(Instructions):
         memory: str,
         address: Any,
         strides: Sequence[int] | None = None,
-        stored: int | None = None,
+        stored: int | str | None = None,
     ) -> Slice:
         """Return an operand that lies in no declared tensor; `address` in bytes, `strides` in elements.
 
-        `memory` may be another core's, as in "core1.lm"; `stored` is the size in bytes of a compressed weight.
+        `memory` may be another core's, as in "core1.lm"; `stored` is the size in bytes of a compressed weight, or the
+        form of one in groups.
         """
         place, sizes = address if isinstance(address, Expression) else constant(address), _shape(shape)
         given = None if strides is None else _shape(strides)

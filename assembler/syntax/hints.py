@@ -20,7 +20,7 @@ USAGE = {
     ".include": '.include "FILE.npu"',
     ".input": ".input NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER axes=[ORDER] buffers=COUNT in MEMORY at ADDRESS = DATA",
     ".output": ".output NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER axes=[ORDER] buffers=COUNT in MEMORY at ADDRESS",
-    ".weight": ".weight NAME TYPE[SHAPE] compressed scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
+    ".weight": ".weight NAME TYPE[SHAPE] compressed stored=FORM scale=NUMBER zero=NUMBER in MEMORY at ADDRESS = DATA",
     ".const": ".const NAME TYPE[SHAPE] scale=NUMBER at ADDRESS = DATA",
     ".local": ".local NAME TYPE[SHAPE] scale=NUMBER zero=NUMBER in MEMORY at ADDRESS",
     ".data": ".data TYPE[SHAPE] in MEMORY at ADDRESS = DATA",

@@ -195,7 +195,8 @@ class _Cut:
             received[core] += cycles + issue
         most = max(*sent, *received)
         if most:
-            most += self.chip["ring.latency"] + self.chip["me.latency"] + self.chip["sync.latency"]
+            keys = ("ring.latency", "me.latency", "sync.latency", "seq.launch_cycles")
+            most += sum(self.chip[key] for key in keys)
         return most + max(cost(self.chip, one).latency for one in parts.values())
 
     def _lacking(self, parts: Mapping[int, Step]) -> Iterator[tuple[int, int, View]]:

@@ -197,7 +197,7 @@ def _chosen(
     behind = "dev" if chip["memory.dev_bytes"] else "pcie"
     bandwidth = chip[f"memory.{behind}_bytes_per_cycle"]
     # Of a load and a store.
-    latency = 2 * (chip["me.latency"] + chip[f"memory.{behind}_latency"])
+    latency = 2 * (chip["me.latency"] + chip[f"memory.{behind}_latency"] + chip["seq.launch_cycles"])
     for order in _orders(axes, shape):
         # Of a step that cannot be cut there is one: the whole.
         others, longest = order[:-1], order[-1:]

@@ -121,7 +121,8 @@ class _Flow:
         for part in plan.cores:
             self._first.append(len(self._accesses))
             # Of a stream the first task, before which nothing else has been.
-            for index, (instruction, trips) in enumerate(zip(part.core.code, part.core.trips())):
+            code = plan.program.at(0).cores[part.number].code
+            for index, (instruction, trips) in enumerate(zip(code, part.core.trips())):
                 self._accesses.append(_accesses(len(self._accesses), part.number, index, instruction, trips))
         self.unseen, seen = set[str](), dict[tuple[int, str], int]()
         # The smaller ones first: as many as there can be.

@@ -10,8 +10,8 @@ import numpy as np
 
 from emulator.plan.plan import Plan
 from emulator.plan.scratch import scratch_bytes, stripe
-from isa.compressed import expand
 from isa.errors import InputError, Trap, shown
+from isa.grouped import dense
 from isa.instruction import Instruction
 from isa.intervals import Interval, union
 from isa.memory import HELP, shortage
@@ -160,10 +160,10 @@ def open_arena(plan: Plan, poison: int | None = None, size: int = 0) -> np.ndarr
 
 
 def tensor(arena: np.ndarray, plan: Plan, core: int, symbol: Symbol, task: int = 0) -> np.ndarray:
-    """Return the tensor of a core's symbol in a task, as a view of the arena; a compressed weight is expanded."""
+    """Return the tensor of a core's symbol in a task: a view of the arena, or what is stored otherwise, expanded."""
     start = plan.bases[region(core, symbol.memory)] + symbol.address + task % symbol.buffers * symbol.bytes
     if symbol.stored:
-        return expand(arena[start : start + symbol.stored], symbol.dtype, symbol.shape)
+        return dense(arena[start : start + symbol.stored], symbol.dtype, symbol.shape, symbol.form)
     return arena[start : start + symbol.bytes].view(symbol.dtype.numpy).reshape(symbol.shape)
 
 

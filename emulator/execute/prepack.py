@@ -24,7 +24,7 @@ from emulator.kernels.packing import pack_filters, pack_right, packed_bytes
 from emulator.kernels.table import CHAINS, FLOAT, key_of, name_of
 from emulator.plan.plan import Plan
 from emulator.plan.row import ABSENT, FIELDS, Call, Field
-from emulator.plan.scratch import MOST_SCRATCH, scratch_bytes, width_of
+from emulator.plan.scratch import MOST_SCRATCH, reads_groups, scratch_bytes, width_of
 from isa.dtypes import I8, I16
 from isa.formats import round_to
 from isa.instruction import Instruction
@@ -87,7 +87,8 @@ def _constant_chains(plan: Plan, written: Written, end: int) -> tuple[list[Const
     found: dict[tuple[object, ...], ConstantChain | None] = {}
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
-            out = instruction.operands[0] if instruction.opcode in CHAINS else None
+            grows = plan.program.cores[core].code[k].grows
+            out = instruction.operands[0] if instruction.opcode in CHAINS and not grows else None
             if out is None or out.elements > MOST_RESULTS:
                 continue
             operands, stages = CHAINS[instruction.opcode]
@@ -142,8 +143,15 @@ def _constant_weights(plan: Plan, written: Written) -> tuple[list[ConstantWeight
     for core, part in enumerate(plan.cores):
         for k, instruction in enumerate(part.core.code):
             kernel = key_of(instruction)
-            w = instruction.operand("w") if kernel in PACKERS else None
-            if w is None or w.terms or _touched(w, written[region(core, w.memory)]):
+            grows = plan.program.cores[core].code[k].grows
+            w = instruction.operand("w") if kernel in PACKERS and not grows else None
+            # Groups along K are read as they lie, in far fewer bytes.
+            if (
+                w is None
+                or (w.form and reads_groups(instruction))
+                or w.terms
+                or _touched(w, written[region(core, w.memory)])
+            ):
                 continue
             if _many(kernel, w) or scratch_bytes(instruction, True, width_of(instruction)) > MOST_SCRATCH:
                 continue

@@ -70,7 +70,9 @@ class Stepping:
         self._ahead = order
         begins = starts(len(part.rows) for part in plan.cores)
         at = np.array([begins[executed.core] + executed.index for executed in order], np.int64)
-        rows = _with_addresses(plan, self._walkers.given_rows()[at], at, order)
+        given = self._walkers.given_rows()
+        plan.resize(given, task)
+        rows = _with_addresses(plan, given[at], at, order)
         # What orders instructions has been done by giving the order.
         computes = np.array([plan.cores[each.core].core.code[each.index].row.engine != "sync" for each in order], bool)
         # Many at once where nobody looks: a call takes longer than a small instruction.

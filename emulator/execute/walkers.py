@@ -127,7 +127,7 @@ class _Walker:
     """Walker `number` of some: what it alone changes, beside the arena. `given` is what all of them share."""
 
     def __init__(self, number: int, walkers: int, compiled: Entry, plan: Plan, given: _Given) -> None:
-        self._compiled, self._given = compiled, given
+        self._compiled, self._given, self._plan = compiled, given, plan
         self.rows = given.rows.copy()
         self.rows[:, [Call.SCRATCH, Call.SCRATCH_END]] += number * SCRATCH_BYTES
         by_all = given.code[:-1, Decoded.BY_ALL] == 1
@@ -149,6 +149,7 @@ class _Walker:
         for left in self._cleared:
             left.fill(0)
         self._places[:], self._tasks[:] = starts, task
+        self._plan.resize(self.rows, task)
 
     def go(self, budget: int, passing: bool) -> int:
         """Use up a budget and return why it stopped; `passing` goes on from where it stopped before."""
@@ -403,7 +404,7 @@ class Walkers:
         """
         (core, k), counters = self.at, self.counters
         part = self._plan.cores[core]
-        instruction = part.core.code[k]
+        instruction = self._plan.program.at(counters[TASK_COUNTER]).cores[core].code[k]
         for w, pair in enumerate(watched(part, k), self._code[self._starts[core] + k, Decoded.FIRST_WATCH]):
             out, operand = (instruction.operands[slot] for slot in pair)
             assert out is not None and operand is not None

@@ -1,7 +1,8 @@
 """Breakdown: what the cycles of the critical path went to, by kind, by loop and by engine; each adds up to the run.
 
 An instruction on the path is charged its occupancy to what limits it (of equals the first that its cost names). What
-its latency is beyond that is exposed: to a dependence where the next needed the result, else to fill and drain.
+its latency is beyond that is exposed: to launching it first, then to a dependence where the next needed the result,
+else to fill and drain.
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from isa.loops import Loop
 
 COMPUTE, LM, MEMORY, DEPENDENCE = "compute", "LM bandwidth", "memory bandwidth", "dependence"
 RESOURCE, SYNC, ISSUE, FETCH, FILL = "shared resource", SYNCHRONISATION, "issue", "fetch", "fill/drain"
+LAUNCH = "launch"
 # Each kind, and which cycles of the path it has.
 KINDS = {
     COMPUTE: "occupancy that products, their weights' expansion, vector or pooling lanes limit",
@@ -25,6 +27,7 @@ KINDS = {
     SYNC: "signal, wait and barrier, and until whoever waits knows",
     ISSUE: "the sequencer's: issuing, and loops",
     FETCH: "until code was there that the instruction buffer does not hold",
+    LAUNCH: "latency in which an instruction is launched on its engine",
     FILL: "latency beyond the occupancy of what finishes last, and of the task's DMA",
 }
 _LIMITS = {
@@ -94,8 +97,10 @@ def _kinds(timeline: Schedule, step: Step, count: int) -> Iterator[tuple[str, in
     else:
         cost: Cost = timeline.costs[step.core][step.index]
         held = min(count * cost.occupancy, step.cycles)
+        launched = min(count * cost.launch, step.cycles - held)
         yield kind_of_limit(cost.limit), held
-        yield DEPENDENCE if step.reason in ("dependence", "wait") else FILL, step.cycles - held
+        yield LAUNCH, launched
+        yield DEPENDENCE if step.reason in ("dependence", "wait") else FILL, step.cycles - held - launched
 
 
 def by_engine(timeline: Schedule) -> list[Part]:

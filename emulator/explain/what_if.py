@@ -18,6 +18,8 @@ _COSTLY = ("latency", "_cycles", ".cycles", ".access_bytes")
 # What no schedule of a program made for it can be given more of: cores, clock, and sizes; how its memory is cut; and
 # the sides of an array, which takes longer to fill the larger it is.
 _FIXED = ("chip.cores", "chip.frequency_mhz", "memory.lm_blocks", "te.rows", "te.columns")
+# Of these 0 is none at all, and 1 as many as there can be.
+_NONE_AT_0 = ("te.f16_cycles", "te.bf16_cycles")
 MORE = 0.1
 
 
@@ -74,7 +76,7 @@ def can_have_more(key: str) -> bool:
 def more_and_most(chip: Chip, key: str) -> tuple[float, float]:
     """Return a number of a chip with 10 % more of what it stands for, and without limit: as FIELDS allows."""
     kind, least, most, _ = FIELDS[key]
-    value = chip[key]
+    value, least = chip[key], 1 if key in _NONE_AT_0 else least
     if key.endswith(_COSTLY):
         more = value * (1 - MORE) if kind == "rate" else value * 9 // 10
         return max(more, least), least

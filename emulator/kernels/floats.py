@@ -15,6 +15,7 @@ from emulator.jit.compile import hot, hot_and_inner, inner
 from emulator.jit.intrinsics import fused, viewed, whole
 from emulator.kernels.chain import Chain, open_chain, run_chain
 from emulator.kernels.elements import BIAS, PRODUCT_CHAIN, W
+from emulator.kernels.groups import expand_panel, group_bytes, group_of, grouped_element, stays_in_groups
 from emulator.kernels.microkernel import HALF_BYTES, multiply_floats
 from emulator.kernels.numbers import (
     F16_CODE,
@@ -39,6 +40,8 @@ DWCONV_STAGES = whole(attribute_slot("dwconv", "ew2_op"))
 NO_ZERO, ONE = whole(0), whole(1)
 # Rows of a product up to which w is not packed, where that is for this product alone.
 FEW_ROWS = 4
+# Lines of a panel in groups that are expanded at a time.
+AT_ONCE = whole(128)
 
 
 @inner
@@ -108,9 +111,15 @@ def float_panel_bytes(k: int) -> int:
 @inner
 def pack_halves(arena: Bytes, row: Row, element: int, halves: Array, to: int, step: int, count: int) -> None:
     """Pack `count` elements of w, from the one `element` behind its first on, as x's type, `step` numbers apart."""
+    of_f16 = row[X + Field.DTYPE] == F16_CODE
+    if row[W + Field.FORM] != 0:
+        for i in range(count):
+            value = grouped_element(arena, row, element + i)
+            halves[u64(to + i * step)] = to_f16(value) if of_f16 else to_bf16(value)
+        return
     at = address(row, W, row[W + Field.ADDRESS], element)
     if row[W + Field.DTYPE] == I8_CODE:
-        signed, of_f16 = viewed(arena, np.int8), row[X + Field.DTYPE] == F16_CODE
+        signed = viewed(arena, np.int8)
         for i in range(count):
             value = f32(signed[u64(at + i)])
             halves[u64(to + i * step)] = to_f16(value) if of_f16 else to_bf16(value)
@@ -179,9 +188,43 @@ def open_float_panels(arena: Bytes, row: Row, room: Bytes, at: int, k: int, grou
 
 @inner
 def reads_directly(row: Row) -> bool:
-    """Return whether a product of few rows reads w where it lies: lines of columns, which are read once or twice."""
-    same = row[W + Field.DTYPE] == row[X + Field.DTYPE]
-    return same and not row[Matmul.TRANSPOSE_W] and row[OUT + Field.SHAPE + 2] <= FEW_ROWS
+    """Return whether a product reads w where it lies: lines of columns that few rows are multiplied by, or groups."""
+    same = row[W + Field.DTYPE] == row[X + Field.DTYPE] and row[W + Field.FORM] == 0
+    few = same and not row[Matmul.TRANSPOSE_W] and row[OUT + Field.SHAPE + 2] <= FEW_ROWS
+    return few or stays_in_groups(row)
+
+
+@inner
+def lines_at_once(row: Row, k: int, columns: int, width: int) -> int:
+    """Return how many lines of a panel in groups are expanded at a time: all where sums cannot be resumed.
+
+    They cannot where the row before has overwritten them, for want of room in a line of acc.
+    """
+    if row[OUT + Field.SHAPE + 2] > 1 and padded(columns, COLUMNS) > width:
+        return k
+    return min(max(AT_ONCE, group_of(row)), k)
+
+
+@inner
+def multiply_groups(
+    arena: Bytes, row: Row, lines: Bytes, count: int, panels: Panels, start: int, columns: int, acc: Integers, o: int,
+    width: int, group: Bytes,
+) -> None:  # fmt: skip
+    """Set columns of acc, from number `o` on, to the products with those of w from element `start` on.
+
+    Some groups at a time are expanded, into the first-level cache, and the sums resumed.
+    """
+    stride, of_f16 = apart(panels.k * STEP), row[X + Field.DTYPE] == F16_CODE
+    most = lines_at_once(row, panels.k, columns, width)
+    sums = viewed(acc, np.uint8)
+    for first in range(0, panels.k, most):
+        steps = min(most, panels.k - first)
+        expand_panel(arena, row, start + first, min(COLUMNS, columns - o), steps, group, panels.room)
+        base = sums if first > 0 else panels.base
+        multiply_floats(
+            lines[first * STEP :], stride, count, panels.room, NO_ZERO, steps, base, acc, o, o, width, of_f16,
+            HALF_BYTES * COLUMNS, first > 0,
+        )  # fmt: skip
 
 
 @inner
@@ -198,16 +241,23 @@ def multiply_directly(
 ) -> None:
     """Set acc to the products of lines of x with the matrix that begins `start` elements behind the first of w.
 
-    Its last columns, which are fewer than a panel has, are packed as one.
+    Its last columns, which are fewer than a panel has, are packed as one; so are panels of groups, one after the other.
     """
     stride, step, of_f16 = apart(panels.k * STEP), step_of(row, W, 2), row[X + Field.DTYPE] == F16_CODE
     left = columns % COLUMNS
+    if row[W + Field.FORM] != 0:
+        group = np.empty(group_bytes(row), np.uint8)
+        for o in range(0, columns, COLUMNS):
+            if is_ended(arena, row):
+                return
+            multiply_groups(arena, row, lines, count, panels, start + o * step, columns, acc, o, width, group)
+        return
     for o in range(0, columns - left, COLUMNS):
         if is_ended(arena, row):
             return
         at = row[W + Field.ADDRESS] + HALF_BYTES * (start + o)
         multiply_floats(
-            lines, stride, count, arena, at, panels.k, panels.base, acc, o, o, width, of_f16, HALF_BYTES * step
+            lines, stride, count, arena, at, panels.k, panels.base, acc, o, o, width, of_f16, HALF_BYTES * step, False
         )
     if left > 0:
         o, halves = columns - left, viewed(panels.room, np.uint16)
@@ -215,7 +265,7 @@ def multiply_directly(
             pack_halves(arena, row, start + o + i * step, halves, i * COLUMNS, ONE, left)
         multiply_floats(
             lines, stride, count, panels.room, NO_ZERO, panels.k, panels.base, acc, o, o, width, of_f16,
-            HALF_BYTES * COLUMNS,
+            HALF_BYTES * COLUMNS, False,
         )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def squares(arena: Bytes, row: Row, shape: Words, to: int, pitch: int, start: in
         if is_ended(arena, row):
             return
         for m in range(0, whole_m, SQUARE):
-            transpose_square(arena, start + m * x_pitch + k, x_pitch, to + k * pitch + m, pitch)
+            transpose_square(arena, start + m * x_pitch + k, x_pitch, arena, to + k * pitch + m, pitch)
     for k in range(shape[2]):
         if k % TILE == 0 and is_ended(arena, row):
             return

@@ -174,8 +174,14 @@ def tile_of(
             for k, at in ((0, 1), (3, 4), (6, 7), (8, 9))
         )
         stride, steps, across = arguments[2], arguments[5], arguments[10]
-        apart = arguments[11] if is_strided else number(size * COLUMNS)
-        first = [load(builder, builder.gep(start, [number(v * bytes_of_sums)]), kind) for v in vectors]
+        apart, pitch = (arguments[11], arguments[12]) if is_strided else (number(size * COLUMNS), None)
+        first: list[list[Any]] = []
+        for r in range(rows):
+            if pitch is None and r:
+                first.append(first[0])
+                continue
+            first.append([load(builder, builder.gep(start, [number(v * bytes_of_sums)]), kind) for v in vectors])
+            start = start if pitch is None else builder.gep(start, [pitch])
         before, loop, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("done")
         builder.branch(loop)
 
@@ -196,7 +202,7 @@ def tile_of(
         step.add_incoming(following, loop)
         for r in range(rows):
             for v in vectors:
-                acc[r][v].add_incoming(first[v], before)
+                acc[r][v].add_incoming(first[r][v], before)
                 acc[r][v].add_incoming(new[r][v], loop)
         builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
 
@@ -216,9 +222,9 @@ def tile_of(
         return typed(x, w, base, acc)
 
     @intrinsic
-    def strided_tile(_: Any, x: Any, x_at: Any, stride: Any, w: Any, w_at: Any, steps: Any, base: Any, base_at: Any, acc: Any, acc_at: Any, across: Any, apart: Any) -> Any:  # noqa: E501 # fmt: skip
-        """The same by a panel whose lines are `apart` bytes from each other."""
-        return typed(x, w, base, acc, place)
+    def strided_tile(_: Any, x: Any, x_at: Any, stride: Any, w: Any, w_at: Any, steps: Any, base: Any, base_at: Any, acc: Any, acc_at: Any, across: Any, apart: Any, pitch: Any) -> Any:  # noqa: E501 # fmt: skip
+        """The same by a panel whose lines are `apart` bytes from each other; the base of each row is `pitch` away."""
+        return typed(x, w, base, acc, place, place)
 
     return strided_tile if is_strided else tile
 
@@ -348,43 +354,35 @@ def multiply(
 @inner
 def multiply_floats(
     x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, acc: Integers,
-    slot: int, column: int, width: int, of_f16: bool, apart: int,
+    slot: int, column: int, width: int, of_f16: bool, apart: int, resumed: bool,
 ) -> None:  # fmt: skip
     """The same of float32 and a panel of f16, or of bf16, whose lines are `apart` bytes from each other.
 
-    Each product is added to the sum before in one operation.
+    Each product is added to the sum before in one operation. Where sums are `resumed` they lie in base as in acc.
     """
     across = 4 * width
+    pitch = across if resumed else 0
     assert steps > 0 and (count - 1) * stride + steps * STEP <= x.size
     assert apart >= 0 and w_at >= 0 and w_at + (steps - 1) * apart + HALF_BYTES * COLUMNS <= w.size
-    assert 4 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= acc.size
-    r = 0
-    if of_f16:
-        while r + ROWS <= count:
-            f16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart)
-            r += ROWS
-        while r + 2 <= count:
-            two_f16_lines(
-                x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
-            )
-            r += 2
-        if r < count:
-            one_f16_line(
-                x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
-            )
-        return
-    while r + ROWS <= count:
-        bf16_tile(x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart)
-        r += ROWS
-    while r + 2 <= count:
-        two_bf16_lines(
-            x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
-        )
-        r += 2
-    if r < count:
-        one_bf16_line(
-            x, r * stride, stride, w, w_at, steps, base, 4 * slot, acc, r * across + 4 * column, across, apart
-        )
+    assert (count - 1) * pitch + 4 * (slot + COLUMNS) <= base.size
+    assert (count - 1) * width + column + COLUMNS <= acc.size
+    r, line, start, to = 0, 0, 4 * slot, 4 * column
+    while r < count:
+        some = ROWS if r + ROWS <= count else 2 if r + 2 <= count else 1
+        if of_f16:
+            if some == ROWS:
+                f16_tile(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
+            elif some == 2:
+                two_f16_lines(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
+            else:
+                one_f16_line(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
+        elif some == ROWS:
+            bf16_tile(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
+        elif some == 2:
+            two_bf16_lines(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
+        else:
+            one_bf16_line(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
+        r, line, start, to = r + some, line + some * stride, start + some * pitch, to + some * across
 
 
 @inner
@@ -403,6 +401,136 @@ def multiply_wide(
     while r < count:
         one_wide_line(x, r * stride, stride, w, w_at, steps, base, 8 * slot, sums, r * across + 8 * column, across)
         r += 1
+
+
+def expansion_of(size: int, is_f16: bool) -> Any:
+    """Return a function of compiled code that expands a group's lines, of numbers of `size` bits, into 16 bits.
+
+    Numbers are made floats in vectors, less `less`, and fused with scales and minima, which stay in registers. A byte
+    of two numbers has them from two lines, the lower half from the first.
+    """
+    lanes, places = TILE.lanes, range(COLUMNS // TILE.lanes)
+    words, floats = ir.VectorType(i32, lanes), ir.VectorType(ir.FloatType(), lanes)
+    store_w = (store_f16 if FORM == "portable" else store_f16_by_instruction) if is_f16 else store_bf16
+    line_bytes = number(HALF_BYTES * int(COLUMNS))
+
+    def load_half(builder: Any, at: Any) -> Any:
+        return builder.bitcast(_load_f16(builder, at, lanes), floats)
+
+    @intrinsic
+    def expansion(_: Any, source: Any, scales: Any, minima: Any, lines: Any, count: Any, less: Any, dense: Any, to: Any) -> Any:  # noqa: E501 # fmt: skip
+        """Expand `count` lines of bytes."""
+        place = types.int64
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            of_scales, of_minima, lines = (
+                pointer(context, builder, signature.args[0], arguments[0], arguments[k]) for k in (1, 2, 3)
+            )
+            to = pointer(context, builder, signature.args[6], arguments[6], arguments[7])
+            less = repeated(builder, builder.trunc(arguments[5], i32), lanes)
+            scales, minima = (
+                [load_half(builder, builder.gep(head, [number(HALF_BYTES * lanes * v)])) for v in places]
+                for head in (of_scales, of_minima)
+            )
+            with cgutils.for_range(builder, arguments[4], intp=i64) as loop:
+                line = builder.gep(lines, [builder.mul(loop.index, number(int(COLUMNS)))])
+                first = builder.mul(loop.index, builder.mul(line_bytes, number(8 // size)))
+                for v in places:
+                    held = load(builder, builder.gep(line, [number(v * lanes)]), ir.VectorType(i8, lanes))
+                    held = builder.zext(held, words)
+                    # Signed bytes, of which 128 is to be taken off, as unsigned ones 128 above them.
+                    parts = [builder.xor(held, less)]
+                    if size == 4:
+                        parts = [builder.and_(held, number(15, words)), builder.lshr(held, number(4, words))]
+                    for k, part in enumerate(parts):
+                        value = builder.sitofp(builder.sub(part, less), floats)
+                        value = instruction(builder, f"llvm.fma.v{lanes}f32", floats, value, scales[v], minima[v])
+                        behind = number(HALF_BYTES * (int(COLUMNS) * k + lanes * v))
+                        store_w(builder, value, builder.gep(to, [builder.add(first, behind)]))
+            return context.get_dummy_value()
+
+        return types.void(source, *(place,) * 5, dense, place), generate
+
+    return expansion
+
+
+def store_f16(builder: Any, value: Any, at: Any) -> None:
+    """Store floats as f16; as `to_f16` in numbers.py, but for the bits of a NaN."""
+    words, halves = (ir.VectorType(kind, value.type.count) for kind in (i32, i16))
+    bits = builder.bitcast(value, words)
+    size = builder.and_(bits, number(0x7FFFFFFF, words))
+    last = builder.and_(builder.lshr(size, number(13, words)), number(1, words))
+    normal = builder.lshr(builder.add(builder.sub(size, number(0x37FFF001, words)), last), number(13, words))
+    half = ir.Constant(value.type, [0.5] * value.type.count)
+    small = builder.bitcast(builder.fadd(half, builder.bitcast(size, value.type)), words)
+    found = builder.sub(small, number(0x3F000000, words))
+    found = builder.select(builder.icmp_unsigned("<", size, number(0x38800000, words)), found, normal)
+    found = builder.select(builder.icmp_unsigned(">=", size, number(0x47800000, words)), number(0x7C00, words), found)
+    found = builder.select(builder.icmp_unsigned(">", size, number(0x7F800000, words)), number(0x7E00, words), found)
+    sign = builder.and_(builder.lshr(bits, number(16, words)), number(0x8000, words))
+    store(builder, builder.trunc(builder.or_(found, sign), halves), at)
+
+
+def store_f16_by_instruction(builder: Any, value: Any, at: Any) -> None:
+    """Store floats as f16 where the host converts them."""
+    store(builder, builder.fptrunc(value, ir.VectorType(ir.HalfType(), value.type.count)), at)
+
+
+def store_bf16(builder: Any, value: Any, at: Any) -> None:
+    """Store floats as bf16; as `to_bf16` in numbers.py."""
+    words, halves = (ir.VectorType(kind, value.type.count) for kind in (i32, i16))
+    bits = builder.bitcast(value, words)
+    last = builder.and_(builder.lshr(bits, number(16, words)), number(1, words))
+    rounded = builder.lshr(builder.add(builder.add(bits, number(0x7FFF, words)), last), number(16, words))
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    rounded = builder.select(is_nan, number(0x7FC0, words), rounded)
+    store(builder, builder.trunc(rounded, halves), at)
+
+
+(_bytes_to_f16, _bytes_to_bf16), (_nibbles_to_f16, _nibbles_to_bf16) = (
+    [expansion_of(size, is_f16) for is_f16 in (True, False)] for size in (8, 4)
+)
+
+
+@inner
+def expand_lines(
+    source: Bytes, scales: int, minima: int, lines: int, count: int, is_small: bool, less: int, dense: Bytes, to: int,
+    is_f16: bool,
+) -> None:  # fmt: skip
+    """Set lines of dense to q * scale + minimum, less `less`, each rounded to binary32 and to 16 bits.
+
+    q are `count` lines of COLUMNS numbers, those of 4 bits, where `is_small`, two lines in one. Scales and minima are
+    f16. Places are bytes.
+    """
+    written = count * COLUMNS * HALF_BYTES
+    assert min(scales, minima, lines, to) >= 0 and max(scales, minima) + HALF_BYTES * COLUMNS <= source.size
+    assert lines + (count // 2 if is_small else count) * COLUMNS <= source.size and to + written <= dense.size
+    if is_small:
+        if is_f16:
+            _nibbles_to_f16(source, scales, minima, lines, count // 2, less, dense, to)
+        else:
+            _nibbles_to_bf16(source, scales, minima, lines, count // 2, less, dense, to)
+    elif is_f16:
+        _bytes_to_f16(source, scales, minima, lines, count, less, dense, to)
+    else:
+        _bytes_to_bf16(source, scales, minima, lines, count, less, dense, to)
+
+
+@intrinsic
+def prefetch(_: Any, source: Any, at: Any) -> Any:
+    """Let the host fetch the cache line of byte `at`, which need not be within the array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        here = pointer(context, builder, signature.args[0], *arguments)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [here, number(0, i32), number(3, i32), number(1, i32)])
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64), generate
+
+
+prefetch.plain = lambda source, at: None
 
 
 def _by_vectors(_: Any, packed: Any, to: Any, pitch: Any, source: Any, start: Any, step: Any, runs: Any, count: Any, wide: Any, flip: Any, less: Any) -> Any:  # noqa: E501 # fmt: skip
@@ -529,12 +657,12 @@ def look_up(memory: Bytes, table: int, x: int, to: int, count: int) -> None:
     _looked_up(memory, table, x, to, count)
 
 
-def _transposed(_: Any, memory: Any, x: Any, x_pitch: Any, to: Any, pitch: Any) -> Any:
+def _transposed(_: Any, source: Any, x: Any, x_pitch: Any, target: Any, to: Any, pitch: Any) -> Any:
     """Transpose 16 lines of 16 bytes in registers: 4 rounds that put lines together by pairs, of 16 shuffles each."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, to = (pointer(context, builder, signature.args[0], arguments[0], arguments[k]) for k in (1, 3))
-        x_pitch, pitch = arguments[2], arguments[4]
+        x, to = (pointer(context, builder, signature.args[k], arguments[k], arguments[k + 1]) for k in (0, 3))
+        x_pitch, pitch = arguments[2], arguments[5]
         kind, order = ir.VectorType(i8, SQUARE), ir.VectorType(i32, SQUARE)
         low, high = (
             ir.Constant(order, [k + half for k in range(SQUARE // 2) for k in (k, k + SQUARE)])
@@ -548,16 +676,16 @@ def _transposed(_: Any, memory: Any, x: Any, x_pitch: Any, to: Any, pitch: Any) 
             store(builder, line, builder.gep(to, [builder.mul(pitch, number(r))]))
         return context.get_dummy_value()
 
-    return types.void(memory, *(types.int64,) * 4), generate
+    return types.void(source, types.int64, types.int64, target, types.int64, types.int64), generate
 
 
 _transpose_square: Any = intrinsic(_transposed)
 
 
 @inner
-def transpose_square(memory: Bytes, x: int, x_pitch: int, to: int, pitch: int) -> None:
-    """Set memory[to + i * pitch + j] = memory[x + j * x_pitch + i] for i and j below SQUARE; both may not overlap."""
+def transpose_square(source: Bytes, x: int, x_pitch: int, target: Bytes, to: int, pitch: int) -> None:
+    """Set target[to + i * pitch + j] = source[x + j * x_pitch + i] for i and j below SQUARE; both may not overlap."""
     last, last_x = to + (SQUARE - 1) * pitch, x + (SQUARE - 1) * x_pitch
-    assert min(x, last_x) >= 0 and max(x, last_x) + SQUARE <= memory.size
-    assert min(to, last) >= 0 and max(to, last) + SQUARE <= memory.size
-    _transpose_square(memory, x, x_pitch, to, pitch)
+    assert min(x, last_x) >= 0 and max(x, last_x) + SQUARE <= source.size
+    assert min(to, last) >= 0 and max(to, last) + SQUARE <= target.size
+    _transpose_square(source, x, x_pitch, target, to, pitch)

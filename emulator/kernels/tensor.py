@@ -16,6 +16,7 @@ from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
 from emulator.kernels.floats import (
     float_panel_bytes,
     float_panels_bytes,
+    lines_at_once,
     multiply_directly,
     open_float_panels,
     pack_float_filters,
@@ -25,6 +26,7 @@ from emulator.kernels.floats import (
     reads_directly,
     run_float_chain,
 )
+from emulator.kernels.groups import place_of, stays_in_groups
 from emulator.kernels.microkernel import HALF_BYTES, multiply, multiply_floats, multiply_wide
 from emulator.kernels.numbers import F16_CODE, I16_CODE, address, i64, is_floating, padded
 from emulator.kernels.packing import (
@@ -72,7 +74,7 @@ def by_columns(row: Row, rows: int, columns: int, stride: int) -> bool:
         return False
     own = columns // row[Call.SHARES]
     least = COLUMNS if rows < row[Call.SHARES] * ROWS else 4 * COLUMNS
-    dense = row[Call.PACKED_W] != 0 or row[W + Field.STORED] == 0
+    dense = row[Call.PACKED_W] != 0 or row[W + Field.STORED] == 0 or stays_in_groups(row)
     return row[Call.SHARES] > 1 and dense and own >= least and rows * max(stride, 4 * own) <= BLOCK_BYTES
 
 
@@ -95,9 +97,11 @@ def narrowed(arena: Bytes, row: Row, columns: int, of_w: int, k: int) -> Row:
         dimension = of_w if slot == W else 3
         present = slot != X and slot != PRODUCT_CHAIN + Slot.TABLE and row[slot + Field.ADDRESS] != ABSENT
         if present and row[slot + Field.SHAPE + dimension] > 1:
-            copy[slot + Field.ADDRESS] = address(
-                row, slot, row[slot + Field.ADDRESS], low * row[slot + Field.STRIDE + dimension]
-            )
+            begin = low * row[slot + Field.STRIDE + dimension]
+            if row[slot + Field.FORM] != 0:
+                copy[slot + Field.ADDRESS] = place_of(row, begin)[0]
+            else:
+                copy[slot + Field.ADDRESS] = address(row, slot, row[slot + Field.ADDRESS], begin)
             copy[slot + Field.SHAPE + dimension] = width
     if row[Call.PACKED_W] != 0:
         wide = row[X + Field.DTYPE] == I16_CODE
@@ -178,7 +182,7 @@ def multiply_panels(
             of_f16 = row[X + Field.DTYPE] == F16_CODE
             multiply_floats(
                 lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, of_f16,
-                HALF_BYTES * COLUMNS,
+                HALF_BYTES * COLUMNS, False,
             )  # fmt: skip
         elif sums.size > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
@@ -279,7 +283,8 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
             packed = room(arena, row, used, packed_bytes(columns, k, ONE, wide))
             pack_right(arena, row, ZERO, packed, at)
         else:
-            packed = room(arena, row, used, float_panels_bytes(COLUMNS if direct else columns, k, ONE))
+            some = lines_at_once(row, k, columns, width) if direct and row[W + Field.FORM] != 0 else k
+            packed = room(arena, row, used, float_panels_bytes(COLUMNS if direct else columns, some, ONE))
             if not direct:
                 pack_float_right(arena, row, ZERO, packed, at)
     if floats is None:

@@ -194,7 +194,7 @@ def _compressed(cores: Sequence[Core]) -> dict[tuple[int, str], set[Operand]]:
     for k, core in enumerate(cores):
         for instruction in core.code:
             for _, operand in instruction.accesses():
-                if operand.stored:
+                if operand.stored and not operand.form:
                     found[region(k, operand.memory)].add(operand)
     return found
 

@@ -31,7 +31,8 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
         if len(held) > chip[key]:
             what = key.split(".")[1]
             raise Trap(f"{program.name} has {len(held)} {what}, but {chip.name} has {chip[key]}", f"see {key}")
-    layout = layout_of(program, tasks)
+    # Whatever holds of the greatest tensors holds of those that have not grown so far.
+    layout = layout_of(program.widest(tasks), tasks)
     fetches = [_fetches(part, chip) for part in layout.cores]
     for part in layout.cores:
         _check_memories(part, chip)
@@ -43,6 +44,11 @@ def load(program: Program, chip: Chip, tasks: int | None = None) -> Plan:
         what = f"{program.name} has {code} bytes of code in dev, beside {tensors} of tensors"
         raise Trap(f"{what}, but {_has(chip, 'dev')}", LOOPS)
     return Plan(program, chip, layout.core_plans(chip.formats, fetches), layout.bases, layout.sizes, tasks)
+
+
+def of_task(plan: Plan, task: int) -> Plan:
+    """Return the plan of a program whose tensors have the sizes that they have in a task: `plan` where none grow."""
+    return load(plan.program.at(task), plan.chip, plan.tasks) if plan.program.grows else plan
 
 
 def _fetches(part: CoreLayout, chip: Chip) -> bool:

@@ -6,12 +6,14 @@ the loops, through `terms`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import lcm
 
 import numpy as np
 
+from emulator.plan.row import FIELDS, Field
 from isa.chip import Chip
-from isa.operand import TASK_COUNTER
+from isa.operand import MAX_RANK, TASK_COUNTER
 from isa.program import Core, Line, Program, Symbol
 
 
@@ -50,7 +52,7 @@ class CorePlan:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:
-    """A program loaded for a chip, good for tasks 0 to `tasks` - 1.
+    """A program loaded for a chip, good for tasks 0 to `tasks` - 1; its cores have tensors as large as they grow.
 
     `bases` and `sizes` say where each memory lies in the arena, in bytes; keys are those of isa.operand.region.
     """
@@ -65,6 +67,26 @@ class Plan:
     @property
     def arena_bytes(self) -> int:
         return sum(self.sizes.values())
+
+    @cached_property
+    def growths(self) -> np.ndarray:
+        """The sizes that grow, [n, 5]: row, counted through all cores, column, size in task 0, modulus, step."""
+        found, first = [], 0
+        for core in self.program.cores if self.program.grows else ():
+            for k, instruction in enumerate(core.code):
+                for slot, operand in enumerate(instruction.operands):
+                    if operand and operand.growth:
+                        dimension, modulus, step = operand.growth
+                        column = slot * FIELDS + Field.SHAPE + MAX_RANK - operand.rank + dimension
+                        found.append((first + k, column, operand.shape[dimension], modulus, step))
+            first += len(core.code)
+        return np.array(found, np.int64).reshape(-1, 5)
+
+    def resize(self, rows: np.ndarray, task: int) -> None:
+        """Let rows of all cores, [rows, ROW], have the sizes of a task."""
+        if len(self.growths):
+            at, column, size, modulus, step = self.growths.T
+            rows[at, column] = size + step * (task % modulus)
 
     @property
     def opcodes(self) -> list[int]:
@@ -82,10 +104,11 @@ class Plan:
 
 
 def repeats_after(plan: Plan) -> int:
-    """Return after how many tasks the addresses repeat; all tasks where they do not."""
+    """Return after how many tasks addresses and sizes repeat; all tasks where they do not."""
     code = (instruction for part in plan.cores for instruction in part.core.code)
     operands = (operand for instruction in code for _, operand in instruction.accesses())
     moduli = {term.modulus for operand in operands for term in operand.terms if term.counter == TASK_COUNTER}
+    moduli.update(plan.growths[:, 3].tolist())
     return plan.tasks if 0 in moduli else min(lcm(*moduli), plan.tasks)
 
 

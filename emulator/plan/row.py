@@ -17,6 +17,7 @@ import numpy as np
 
 from emulator.jit.arrays import Columns
 from isa.formats import FRACTION_BITS
+from isa.grouped import FORMS
 from isa.operand import MAX_RANK
 from isa.row import ENGINES
 from isa.table import MAX_OPERANDS, MNEMONICS
@@ -31,7 +32,7 @@ class Field(Columns):
 
     ADDRESS is that of the first element with all counters 0, in bytes of the arena, or ABSENT; DTYPE a type's code;
     SHAPE and STRIDE the first of four, right-aligned, sizes 1 and strides 0 in front, strides in elements; STORED the
-    bytes of a compressed weight, 0 for a dense tensor.
+    bytes of a weight that is compressed or in groups, 0 for a dense tensor; FORM the code of its groups, or 0.
     """
 
     ADDRESS = 0
@@ -40,9 +41,10 @@ class Field(Columns):
     SHAPE = 3
     STRIDE = 7
     STORED = 11
+    FORM = 12
 
 
-FIELDS = 12
+FIELDS = 13
 ABSENT = -1
 ATTRIBUTES = FIELDS * MAX_OPERANDS
 MAX_ATTRIBUTES = 24
@@ -111,6 +113,7 @@ def flat_row(instruction: Instruction, base: Callable[[Operand], int], formats: 
             fields[Field.SHAPE : Field.STRIDE] = (1,) * front + operand.shape
             fields[Field.STRIDE : Field.STORED] = (0,) * front + operand.strides
             fields[Field.STORED] = operand.stored
+            fields[Field.FORM] = FORMS[operand.form].code if operand.form else 0
     at = ATTRIBUTES
     for spec, value in zip(instruction.row.attributes, instruction.attributes, strict=True):
         row[at : at + spec.count] = np.array(value, np.float64).view(np.int64) if spec.is_float else value

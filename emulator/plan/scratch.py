@@ -22,6 +22,7 @@ from emulator.plan.blocks import (
 )
 from emulator.plan.row import ATTRIBUTES, FIELDS
 from isa.dtypes import I8, I16
+from isa.grouped import FORMS
 from isa.instruction import Instruction, products_of_sum
 from isa.operand import MAX_RANK, Operand
 
@@ -104,7 +105,7 @@ def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
     if x.dtype.is_float and mnemonic == "dwconv":
         return chain + 4 * columns * (w.elements // columns + 4)
     size = 2 if x.dtype == I16 else 1
-    dense = 2 * w.elements * w.dtype.bytes if w.stored else 0
+    dense = 2 * w.elements * w.dtype.bytes if w.stored and not w.form else 0
     if mnemonic == "dwconv":
         sums = min(max(2 * LANES, columns), rows * columns)
         return chain + dense + _ring_bytes(instruction, x, w, columns) + 4 * size * sums
@@ -118,7 +119,16 @@ def scratch_bytes(instruction: Instruction, packed: bool, columns: int) -> int:
     groups = int(instruction.attribute("groups")[0]) if mnemonic == "conv" else 1
     padded = groups * -(-columns // groups // int(COLUMNS)) * int(COLUMNS)
     own = 0 if packed else padded * (k * wide + 2 * int(STEP)) + int(COLUMNS) * stride
+    if w.form and reads_groups(instruction):
+        # A panel at a time, at most.
+        own = int(COLUMNS) * (2 * k + CACHE_LINE)
     return chain + dense + lines + sums + 8 * padded + own
+
+
+def reads_groups(matmul: Instruction) -> bool:
+    """Return whether a product reads w in groups as it lies: whole numbers along K (emulator/kernels/groups.py)."""
+    w = matmul.operand("w")
+    return bool(w and w.form and not FORMS[w.form].is_mx and matmul.attribute("transpose_w")[0])
 
 
 def _ring_bytes(instruction: Instruction, x: Operand, w: Operand, columns: int) -> int:

@@ -123,18 +123,19 @@ def bounds(program: Program, chip: RooflineChip, tasks: int) -> Bounds:
     for core in program.cores:
         shapes = shapes_of(core)
         for k, times in zip(shapes.firsts.values(), shapes.times, strict=True):
-            for name, amount in work(core.code[k]).items():
-                done[name] += times * amount
+            for shaped, count in core.code[k].in_tasks(tasks):
+                for name, amount in work(shaped).items():
+                    done[name] += times * count * amount
     for kind, link in (("input", "host link in"), ("output", "host link out")):
         for _, symbol in program.of_kind(kind):
             if symbol.memory != "host":
-                done[link] += symbol.bytes
+                done[link] += tasks * symbol.bytes
             if symbol.memory == "dev":
-                done["device memory"] += symbol.bytes
+                done["device memory"] += tasks * symbol.bytes
     demands = []
     for name, (unit, key, scale) in DEMANDS.items():
         rate = chip[key] if key else None
-        demands.append(Demand(name, tasks * done[name], unit, key, None if rate is None else rate * scale))
+        demands.append(Demand(name, done[name], unit, key, None if rate is None else rate * scale))
     return Bounds(program, chip, tasks, demands, sum(need["lm"] for need in needs))
 
 

@@ -31,7 +31,7 @@ class Cost:
 
     occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
     limit: what decides the occupancy, all of them where they are equal; macs: products summed; read, written: bytes of
-    operands; demands: (name, cycles) of each.
+    operands; demands: (name, cycles) of each; launch: cycles of the latency in which the instruction is launched.
     """
 
     occupancy: int
@@ -41,6 +41,7 @@ class Cost:
     read: int = 0
     written: int = 0
     demands: tuple[tuple[str, float], ...] = ()
+    launch: int = 0
 
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
@@ -268,8 +269,8 @@ COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
 def shape_of(instruction: Instruction) -> Shape:
     """Return all of an instruction that its cost and what it holds may follow: no address, term, float or wait bit."""
     operands = [
-        operand and (operand.memory, operand.dtype.code, operand.shape, operand.strides, operand.core, operand.stored)
-        for operand in instruction.operands
+        one and (one.memory, one.dtype.code, one.shape, one.strides, one.core, one.stored, one.form, one.growth)
+        for one in instruction.operands
     ]
     specs = instruction.row.attributes
     values = [value for spec, value in zip(specs, instruction.attributes, strict=True) if not spec.is_float]
@@ -280,7 +281,11 @@ def cost_of(chip: Chip, instruction: Instruction) -> Cost | None:
     """Return the cost of an instruction in an engine's queue, None for the sequencer's own."""
     if instruction.row.engine == "sync":
         return Cost(chip["sync.cycles"], chip["sync.cycles"], SYNCHRONISATION)
-    return COSTS[instruction.opcode](chip, instruction) if instruction.opcode in COSTS else None
+    if instruction.opcode not in COSTS:
+        return None
+    # Launching is latency: an engine that is at work meanwhile launches the next one behind it.
+    found, launch = COSTS[instruction.opcode](chip, instruction), chip["seq.launch_cycles"]
+    return replace(found, latency=found.latency + launch, launch=launch)
 
 
 def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, int], ...]:

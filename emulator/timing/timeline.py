@@ -16,6 +16,7 @@ import numpy as np
 from emulator.jit.compile import as_python
 from emulator.jit.jobs import Job, compile_all
 from emulator.jit.later import types
+from emulator.plan.load import of_task
 from emulator.plan.plan import Plan
 from emulator.timing.columns import (
     FINISHES,
@@ -276,6 +277,7 @@ def schedule(
     and those of the whole task, some times a second. Raises Trap for a task that takes too long, or more than
     `max_cycles`, and where no core can go on.
     """
+    plan = of_task(plan, task)
     chip, costs, total = plan.chip, costs_of(plan), executed(plan)
     _check_countable(plan, costs)
     try:

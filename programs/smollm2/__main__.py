@@ -43,11 +43,12 @@ def main() -> int:
     parser.add_argument("--ask", action="store_true", help="take the text for a question")
     parser.add_argument("--tokens", type=int, default=24, metavar="N", help="as many at most (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="share large instructions (default: 1)")
+    parser.add_argument("--dense", action="store_true", help="weights as f16, not in the groups that the file has")
     options = parser.parse_args()
     try:
         tokenizer, text = smollm2.tokenizer(), options.text
         tokens = tokenizer.encode(smollm2.conversation(text) if options.ask else text).ids
-        program = decoder(smollm2.load())
+        program = decoder(smollm2.load(), is_dense=options.dense)
         found: list[int] = []
         shown, began = "" if options.ask else text, 0.0
         print(shown, end="", flush=True)

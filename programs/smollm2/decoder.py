@@ -1,7 +1,7 @@
 """The program: a token a task, its layers a hardware loop, weights streamed from device memory into two buffers.
 
-What is kept from task to task are keys and values, zeros behind the present place. The host gives each token, whose
-embedding is gathered from device memory, and takes the place of the greatest score.
+What is kept from task to task are keys and values. The host gives each token, whose embedding is gathered from device
+memory, and takes the place of the greatest score.
 """
 
 from typing import Any
@@ -9,34 +9,60 @@ from typing import Any
 import numpy as np
 
 import ratel
-from programs.smollm2.model import Model
+from isa.grouped import FORMS
+from programs.smollm2.model import Matrix, Model
 
 # Tokens that a conversation may have, and pieces that the last matrix is cut into.
 CONTEXT, PIECES = 256, 8
-FAR = -1e30
 
 
-def decoder(model: Model, context: int = CONTEXT) -> ratel.Program:
-    """Return the program, for as many tasks as the context has tokens."""
+class Streamed:
+    """A matrix of each layer in device memory, and two buffers in local memory that take turns: in groups, or dense."""
+
+    def __init__(self, b: ratel.Builder, name: str, matrix: Matrix, is_dense: bool, pieces: int = 0) -> None:
+        outputs, inputs = matrix.shape
+        outputs = outputs // pieces if pieces else outputs
+        self.b, self.is_dense = b, is_dense
+        if is_dense:
+            # Products of one row read a matrix whose columns lie side by side as it is.
+            dense = matrix.dense.reshape(-1, outputs, inputs).swapaxes(1, 2)
+            self.stored = b.weight(name, np.ascontiguousarray(dense), memory="dev")
+            self.held = self.seen = b.local(f"{name}_held", "f16", (2, inputs, outputs))
+        else:
+            size = FORMS[matrix.form].stored_bytes((outputs, inputs))
+            self.stored = b.weight(name, matrix.blocks.reshape(-1, size), memory="dev")
+            self.held = b.local(f"{name}_held", "u8", (2, size))
+            self.seen = b.local(f"{name}_seen", "f16", (2, outputs, inputs), stored=matrix.form, at=self.held)
+
+    def load(self, layer: Any) -> None:
+        self.b.load(self.held[layer % 2], self.stored[layer])
+
+    def multiply(self, out: Any, x: Any, layer: Any, **chain: Any) -> None:
+        self.b.matmul(out, x, self.seen[layer % 2], transpose_w=not self.is_dense, **chain)
+
+
+def decoder(model: Model, context: int = CONTEXT, is_dense: bool = False) -> ratel.Program:
+    """Return the program, for as many tasks as the context has tokens; weights in groups, or as f16."""
     b = ratel.Builder("smollm2", "zhenwu810e", tasks=context)
     heads, groups, head, width, inner = model.heads, model.groups, model.head, model.width, model.inner
-    each, tokens = heads // groups, model.scored.shape[1]
+    each, tokens = heads // groups, model.scored.shape[0]
     place = b.task % context
+    # Keys and values, and scores with them, are as many as the text has tokens so far.
+    far = place + 1
 
     given = b.input("given", "i32", (1,))
     token = b.output("token", "i32", (1, 1))
-    stored = {name: b.weight(name, getattr(model, name), memory="dev") for name in ("wqkv", "wo", "wgu", "wd")}
+    wqkv, wo, wgu, wd = weights = [
+        Streamed(b, name, getattr(model, name), is_dense) for name in ("wqkv", "wo", "wgu", "wd")
+    ]
+    scored = Streamed(b, "scored", model.scored, is_dense, PIECES)
+    attended, gated, last = (b.const(name, getattr(model, name)) for name in ("attended", "gated", "last"))
     embedding = b.weight("embedding", model.embedding, memory="dev")
-    pieces = model.scored.reshape(width, PIECES, -1).swapaxes(0, 1)
-    scored = b.weight("scored", np.ascontiguousarray(pieces), memory="dev")
     cosine, sine = (b.weight(name, table) for name, table in zip(("cosine", "sine"), model.turns(context), strict=True))
-    ahead = b.weight("ahead", np.triu(np.full((context, context), FAR, np.float32), 1))
     mean, epsilon = b.const("mean", [1 / width], "f32"), b.const("epsilon", [model.epsilon], "f32")
     root = b.const("root", [head**-0.5], "f32")
 
-    held = {name: b.local(f"{name}_held", "f16", (2, *w.shape[1:])) for name, w in stored.items()}
-    piece = b.local("piece", "f16", (2, *scored.shape[1:]))
-    keys, values = (b.local(name, "f16", (model.layers, groups, 2 * context, head)) for name in ("keys", "values"))
+    keys, values = (b.local(name, "f16", (model.layers, groups, context, head)) for name in ("keys", "values"))
     x, middle, n = (b.local(name, "f16", (1, width)) for name in ("x", "middle", "n"))
     inverse = b.local("inverse", "f32", (1, 1))
     qkv = b.local("qkv", "f16", (1, (heads + 2 * groups) * head))
@@ -50,40 +76,38 @@ def decoder(model: Model, context: int = CONTEXT) -> ratel.Program:
     found = b.local("found", "f16", (groups, each, head))
     mixed = b.local("mixed", "f16", (1, width), at=found)
     gates = b.local("gates", "f16", (1, 2 * inner))
-    gated, product = (b.local(name, "f16", (1, inner)) for name in ("gated", "product"))
+    opened, product = (b.local(name, "f16", (1, inner)) for name in ("opened", "product"))
     likely = b.local("likely", "f32", (1, tokens))
 
-    def norm(of: Any) -> None:
+    def norm(of: Any, gain: Any) -> None:
         b.matmul(inverse, of, of, transpose_w=True, ew1_scale=mean, ew1_bias=epsilon, rsqrt=True)
-        b.eltwise(n, of, mul=inverse)
+        b.eltwise(n, of, ew1_scale=gain, mul=inverse)
 
     b.gather(x, embedding, given)
     with b.loop(model.layers, "layer") as layer:
-        for name, w in stored.items():
-            b.load(held[name][layer % 2], w[layer])
-        norm(x)
-        b.matmul(qkv, n, held["wqkv"][layer % 2])
+        for w in weights:
+            w.load(layer)
+        norm(x, attended[layer])
+        wqkv.multiply(qkv, n, layer)
         b.rotate(q, both[:heads], cosine[place], sine[place], halves=True)
-        for cache in (keys, values):
-            b.fill(cache[layer, :, place + 1 : place + 1 + context], value=0)
         b.rotate(keys[layer, :, place], both[heads:], cosine[place], sine[place], halves=True)
         b.copy(values[layer, :, place], newest)
-        b.matmul(scores, queries, keys[layer, :, :context], transpose_w=True, ew1_scale=root, add=ahead[place])
-        b.reduce(peak, scores, max=True)
-        b.eltwise(share, scores, sub=peak, exp=True)
-        b.reduce(total, share, sum=True)
+        b.matmul(scores[:, :, :far], queries, keys[layer, :, :far], transpose_w=True, ew1_scale=root)
+        b.reduce(peak, scores[:, :, :far], max=True)
+        b.eltwise(share[:, :, :far], scores[:, :, :far], sub=peak, exp=True)
+        b.reduce(total, share[:, :, :far], sum=True)
         b.eltwise(part, total, reciprocal=True)
-        b.matmul(found, share, values[layer, :, :context], mul=part)
-        b.matmul(middle, mixed, held["wo"][layer % 2], add=x)
-        norm(middle)
-        b.matmul(gates, n, held["wgu"][layer % 2])
-        b.eltwise(gated, gates[:, :inner], silu=True)
-        b.eltwise(product, gates[:, inner:], mul=gated)
-        b.matmul(x, product, held["wd"][layer % 2], add=middle)
-    norm(x)
+        b.matmul(found, share[:, :, :far], values[layer, :, :far], mul=part)
+        wo.multiply(middle, mixed, layer, add=x)
+        norm(middle, gated[layer])
+        wgu.multiply(gates, n, layer)
+        b.eltwise(opened, gates[:, :inner], silu=True)
+        b.eltwise(product, gates[:, inner:], mul=opened)
+        wd.multiply(x, product, layer, add=middle)
+    norm(x, last)
     columns = tokens // PIECES
     with b.loop(PIECES, "k") as k:
-        b.load(piece[k % 2], scored[k])
-        b.matmul(likely[:, k * columns : k * columns + columns], n, piece[k % 2])
+        scored.load(k)
+        scored.multiply(likely[:, k * columns : k * columns + columns], n, k)
     b.reduce(token, likely, argmax=True)
     return b.build()

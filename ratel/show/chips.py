@@ -53,18 +53,26 @@ def print_chips(chips: Sequence[Chip | RooflineChip]) -> None:
         compared.add_row(chip.name, gives, *(_common(chip, key, of) for _, key, of in COMPARED))
     out.print(compared)
     cycled = [chip for chip in chips if isinstance(chip, Chip)]
-    columns = [("", "left"), *((chip.name, "right") for chip in cycled), ("meaning", "left")]
-    shown = table("chips that give cycles", columns)
-    for key, (_, _, _, meaning) in FIELDS.items():
+    # What each number means would take the width that they need.
+    columns = [("", "left"), *((chip.name, "right") for chip in cycled)]
+    shown = table("chips that give cycles; `ratel manual files` says what each number is", columns)
+    shown.columns[0].no_wrap = True
+    for key in FIELDS:
         if key not in NAMING:
-            shown.add_row(key, *(number(chip.values.get(key, "-")) for chip in cycled), meaning)
+            shown.add_row(key, *(_short(chip.values.get(key, "-")) for chip in cycled))
     out.print(shown)
+
+
+def _short(value: object) -> str:
+    """Return a number as people read it; thousands of millions, which are sizes of memories, not to the byte."""
+    return f"{value:.4g}" if isinstance(value, int) and value >= 1e9 else number(value)
 
 
 def _common(chip: Chip | RooflineChip, key: str, of: Callable[[Chip], float] | None) -> str:
     if isinstance(chip, RooflineChip):
         return public(chip[f"roofline.{key}"])
-    return f"{of(chip):,.4g}" if of is not None and of(chip) else "-"
+    value = 0.0 if of is None else of(chip)
+    return "-" if not value else f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}"
 
 
 def public(value: float | None) -> str:

@@ -41,6 +41,7 @@ COLOURS = {
     "wait": "#e69f00",
     "token": "#f0d442",
     "issue": "#8c8c8c",
+    "launch": "#8c8c8c",
     "fetch": "#56b4e9",
     "engine busy": "#0072b2",
     "last": "#009e73",

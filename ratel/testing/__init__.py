@@ -54,6 +54,7 @@ __all__ = [
 VARIED: dict[str, Sequence[Any]] = {
     "seq.issue_cycles": (1, 2, 8),
     "seq.loop_cycles": (0, 1, 4),
+    "seq.launch_cycles": (0, 0, 1, 30),
     "seq.queue_depth": (1, 2, 4, 16),
     "te.latency": (0, 1, 20, 100),
     "pe.latency": (0, 1, 20, 100),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from isa.compressed import legal_sizes
 from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
+from isa.grouped import FORMS
 from isa.instruction import Instruction, build, counted
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
@@ -129,6 +130,14 @@ class Place:
         else:
             start = self._take(draw, "lm", dtype, AREAS[dtype], stored)
         return Operand("lm", start, dtype, tuple(shape), packed_strides(shape), (), stored=stored)
+
+    def grouped(self, draw: Draw, dtype: DType, shape: Sequence[int]) -> Operand:
+        """Return a weight in groups, of a form that divides the shape."""
+        form = draw(st.sampled_from([form for form in FORMS.values() if form.stored_bytes(tuple(shape))]))
+        terms, stored = draw(_terms(self.trips, dtype.bytes)), form.stored_bytes(tuple(shape))
+        operand = Operand("lm", 0, dtype, tuple(shape), packed_strides(shape), terms, None, stored, form.name)
+        low, high = operand.extent(self.trips)
+        return replace(operand, address=self._take(draw, "lm", dtype, AREAS[dtype], high - low) - low)
 
     def vector(self, draw: Draw, dtype: DType, length: int) -> Operand:
         """Return a dense vector in the constant buffer."""
@@ -393,13 +402,20 @@ def _matmul(draw: Draw, place: Place) -> Fields:
     rows, inner, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     transpose_x, transpose_w = draw(st.booleans()), draw(st.booleans())
     out_dtype, x_dtype, w_dtype = _types(draw, place)
+    in_groups = x_dtype.is_float and w_dtype == x_dtype and not draw(st.integers(0, 2))
+    if in_groups and transpose_w:
+        inner = draw(st.sampled_from((32, 64)))
+    elif in_groups:
+        columns = draw(st.sampled_from((32, 64)))
     shape = (*batch, rows, columns)
     left = (inner, rows) if transpose_x else (rows, inner)
     right = (columns, inner) if transpose_w else (inner, columns)
     return {
         "out": place.tensor(draw, "lm", out_dtype, shape, write=True),
         "x": place.tensor(draw, "lm", x_dtype, (*x_batch, *left)),
-        "w": place.weight(draw, w_dtype, (*w_batch, *right), x_dtype.is_float),
+        "w": place.grouped(draw, w_dtype, (*w_batch, *right))
+        if in_groups
+        else place.weight(draw, w_dtype, (*w_batch, *right), x_dtype.is_float),
         "bias": _bias(draw, place, x_dtype, columns),
         "transpose_x": int(transpose_x),
         "transpose_w": int(transpose_w),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8
+from isa.grouped import FORMS
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
 from isa.row import ALL_ENGINES, Row
@@ -298,6 +299,23 @@ def factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
     ]
 
 
+def grouped(w: Operand, floats: dict[str, Operand]) -> list[Bad]:
+    """Return what is wrong with groups of a w of f16, and with products and operands that have none."""
+    wide = lm(*w.shape[:-1], 64, at=w.address, dtype=F16)
+    size = FORMS["q4_32"].stored_bytes(wide.shape)
+    wide = replace(wide, form="q4_32", stored=size)
+    what, apart = "`w` is in groups (q4_32)", (128, *wide.strides[1:])
+    small = replace(w, form="q4_32", stored=18)
+    only = "only the w of matmul may be: declare a dense weight beside it"
+    return [
+        Bad({**floats, "w": small}, "w", "shape", f"{what}, which do not divide"),
+        Bad({**floats, "w": replace(wide, stored=size + 2)}, "w", "range", f"`w` is stored in {size + 2} bytes"),
+        Bad({**floats, "w": replace(wide, dtype=F32)}, "w", "type", f"{what}, of type f32"),
+        Bad({**floats, "w": replace(wide, strides=apart)}, "w", "stride", what),
+        Bad({**floats, "x": replace(wide, address=2048)}, "x", "type", "`x` is in groups", only),
+    ]
+
+
 def float_factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
     """Return what is wrong where floats are multiplied."""
     # Of 16 bits, so in places of their own.
@@ -319,6 +337,7 @@ def float_factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
         ),
         Bad({"bias": cb(1, F32)}, "bias", "type", "`bias` has type f32"),
         Bad({**of_i8, "w": replace(w, stored=-(-w.elements // 8))}, "w", "type", "`w` is compressed"),
+        *grouped(floats["w"], floats),
         Bad({**of_i8, "w_zero": 3}, "w_zero", "type", "`w_zero` is 3, but x is a float"),
     ]
 

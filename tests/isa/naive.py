@@ -46,6 +46,18 @@ def single(value: float) -> float:
     return nearest(Fraction(value), 23) if value and isfinite(value) else value
 
 
+def packed(dtype, value: float) -> bytes:
+    """Return a number of the format as an element of a floating type."""
+    if isnan(value):
+        return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
+    if dtype == BF16:
+        value = nearest(Fraction(value), 7) if value and isfinite(value) else value
+        return struct.pack("<f", value)[2:]
+    if dtype == F16 and abs(value) >= 65520:
+        return struct.pack("<e", inf if value > 0 else -inf)
+    return struct.pack(CODES[dtype], value)
+
+
 class Element:
     """One instruction on memories: a method by its name is what it writes at an index of its result.
 
@@ -82,12 +94,44 @@ class Element:
         held = bits[-1] and first + size <= operand.address + operand.stored
         return bytes(memory[first : first + size]) if held else bytes(size)
 
+    def grouped(self, operand: Operand, index) -> float:
+        """Return one element of a weight in groups: exact, then rounded to binary32 and to 16 bits."""
+        memory, kind, group = self.memories[operand.memory], *operand.form.partition("_")[::2]
+        size = int(group or 32)
+        place = sum(i * stride for i, stride in zip(index, operand.strides, strict=True))
+        head, bits = {"q8": 2, "q4": 2, "q8m": 4, "q4m": 4, "mxfp8": 1, "mxfp4": 1}[kind], 4 if "4" in kind else 8
+        at = self.position(operand, [0] * len(index)) + place // size * (head + size * bits // 8)
+        byte = memory[at + head + place % size * bits // 8]
+        q = byte >> 4 * (place % 2) & 15 if bits == 4 else byte
+        if kind.startswith("mx"):
+            scale, least = nan if memory[at] == 255 else Fraction(2) ** (memory[at] - 127), None
+            fraction = bits - 1 - (4 if bits == 8 else 2)
+            exponent, sign = (q & (1 << bits - 1) - 1) >> fraction, -1 if q >> bits - 1 else 1
+            part = Fraction(q & (1 << fraction) - 1, 1 << fraction) + (exponent > 0)
+            q = sign * part * Fraction(2) ** (max(exponent, 1) - (7 if bits == 8 else 1))
+            q = nan if bits == 8 and byte & 127 == 127 else -0.0 if q == 0 and sign < 0 else q
+        else:
+            scale, least = (struct.unpack("<e", bytes(memory[at + k : at + k + 2]))[0] for k in (0, head - 2))
+            least = least if kind.endswith("m") else None
+            q = {"q8": q - 256 * (q >= 128), "q4": q - 8}.get(kind, q)
+        if not all(isfinite(factor) for factor in (q, scale, least or 0)):
+            value = float(q) * float(scale) + (0.0 if least is None else least)
+        else:
+            exact = Fraction(q) * Fraction(scale) + Fraction(least or 0)
+            zero = copysign(1.0, float(q)) * copysign(1.0, float(scale)) * 0.0
+            zero = zero if least is None else zero + least if not least else 0.0
+            value = nearest(exact, 23) if exact else zero
+        raw = packed(operand.dtype, value)
+        return struct.unpack("<e", raw)[0] if operand.dtype == F16 else struct.unpack("<f", b"\0\0" + raw)[0]
+
     def raw(self, name: str, index) -> bytes:
         operand = self.operands[name]
         first = self.position(operand, index)
         return bytes(self.memories[operand.memory][first : first + operand.dtype.bytes])
 
     def load(self, name: str, *index: int):
+        if self.operands[name].form:
+            return self.grouped(self.operands[name], index)
         dtype, raw = self.operands[name].dtype, self.raw(name, index)
         if self.operands[name].stored:
             raw = self.compressed(self.operands[name], index)
@@ -143,14 +187,7 @@ class Element:
         dtype = self.out.dtype
         if not dtype.is_float:
             return struct.pack(CODES[dtype], self.saturated(value, self.one("out_zero"), dtype))
-        if isnan(value):
-            return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
-        if dtype == BF16:
-            value = nearest(Fraction(value), 7) if value and isfinite(value) else value
-            return struct.pack("<f", value)[2:]
-        if dtype == F16 and abs(value) >= 65520:
-            return struct.pack("<e", inf if value > 0 else -inf)
-        return struct.pack(CODES[dtype], value)
+        return packed(dtype, value)
 
     def chain(self, acc, index) -> bytes:
         channel = index[-1]

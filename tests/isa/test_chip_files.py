@@ -52,7 +52,7 @@ def test_shipped_chips_load_and_say_where_numbers_come_from(name):
 
 
 def test_shipped_chips_are_named():
-    assert WITH_CYCLES == ["edge", "gemmini-16", "hanguang800", "tpu-v1", "zhenwu810e"]
+    assert WITH_CYCLES == ["edge", "gemmini-16", "hanguang800", "m890", "tpu-v1", "zhenwu810e"]
     assert sorted({*chip_names()} - {*WITH_CYCLES}) == ["a800", "biren104", "h20", "metax"]
 
 
@@ -114,7 +114,7 @@ BAD_FILES = [
     (
         changed("queue_depth = 8", "banana = 8"),
         "unknown key seq.banana",
-        "known here: seq.issue_cycles, seq.loop_cycles, seq.queue_depth, seq.fetch_bytes_per_cycle",
+        "known here: seq.issue_cycles, seq.loop_cycles, seq.launch_cycles, seq.queue_depth, seq.fetch_bytes_per_cycle",
     ),
     ("te = 3\n" + EDGE.split("[te]")[0], "te is 3", "expected a section, [te]"),
     ("te = [1]\n" + EDGE.split("[te]")[0], "te is [1]", "expected a section, [te]"),

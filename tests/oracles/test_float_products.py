@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import ratel
+from isa.grouped import group
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -94,3 +95,38 @@ def test_every_float_is_the_number_that_ml_dtypes_has(dtype: np.dtype, name: str
     ones = np.ones((1, 1), dtype)
     found = run("matmul y, x, w", (2**16, 1), x=(name, every.reshape(-1, 1)), w=(name, ones))[:, 0]
     np.testing.assert_array_equal(found, expected.ravel())
+
+
+def test_weights_in_groups() -> None:
+    """MatMulNBits, symmetric, of 4 bits, with sums of float32 (accuracy 0)."""
+    rng, rows, k, n = np.random.default_rng(7), 5, 256, 48
+    blocks = group(rng.normal(0, 1, (n, k)).astype(np.float32), "q4_32").reshape(n, k // 32, 18)
+    scales, numbers = blocks[..., :2].copy().view(np.float16).astype(np.float32), blocks[..., 2:]
+    node = helper.make_node(
+        "MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", K=k, N=n, bits=4, block_size=32, accuracy_level=0
+    )
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (rows, k))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (rows, n))],
+        [
+            helper.make_tensor("w", TensorProto.UINT8, numbers.shape, numbers.tobytes(), raw=True),
+            helper.make_tensor("s", TensorProto.FLOAT, (n * (k // 32),), scales.tobytes(), raw=True),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = rng.normal(0, 1, (rows, k)).astype(np.float16)
+    theirs = session.run(None, {"x": x.astype(np.float32)})[0]
+    b = ratel.Builder(chip="edge")
+    w = b.weight("w", blocks.reshape(-1), "f16", (n, k), stored="q4_32")
+    y = b.output("y", "f32", (rows, n))
+    b.matmul(y, b.input("x", "f16", x.shape), w, transpose_w=True)
+    ours = ratel.run(b.build(), {"x": x}).outputs["y"]
+    exact = (numbers[..., :, None] >> np.array([0, 4], np.uint8) & 15).reshape(n, k // 32, 32) - 8.0
+    dense = np.abs((exact * scales).reshape(n, k))
+    # Ours rounds each weight to f16 once (2**-11 of it), and sums as theirs do: k roundings each.
+    bound = np.abs(x.astype(np.float64)) @ dense.T * (2.0**-11 + 2 * k * UNIT)
+    assert (np.abs(ours - theirs) <= bound).all()

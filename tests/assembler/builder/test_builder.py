@@ -87,7 +87,8 @@ def declared(b: Builder, symbol: Symbol) -> Any:
         return b.const(symbol.name, None, symbol.dtype.name, symbol.shape, **where)
     where["memory"] = symbol.memory
     if symbol.kind == "weight":
-        return b.weight(symbol.name, None, symbol.dtype.name, symbol.shape, **where, stored=symbol.stored or None)
+        where["stored"] = symbol.form or symbol.stored or None
+        return b.weight(symbol.name, None, symbol.dtype.name, symbol.shape, **where)
     if symbol.kind != "local":
         where |= {"buffers": symbol.buffers, "axes": symbol.axes or None}
     if symbol.default is not None:
@@ -106,7 +107,7 @@ def arguments(
             start=operand.address,
         )
         held = operand.dtype.name, operand.shape, operand.memory, address, operand.strides
-        return b.operand(*held, stored=operand.stored or None)
+        return b.operand(*held, stored=operand.form or operand.stored or None)
 
     given = {
         spec.name: None if operand is None else handle(operand)

@@ -173,6 +173,16 @@ def test_moves(mnemonic: str, fields: dict, occupancy: int, latency: int, limit:
     assert (found.occupancy, found.latency, found.limit) == (occupancy, occupancy + latency, limit)
 
 
+def test_launching_is_latency_of_all_that_an_engine_does() -> None:
+    slow = CHIP.replace(seq__launch_cycles=50)
+    cases = {"copy": {"out": lm(64), "x": lm(64)}, "conv": CONV, "wait": {"semaphore": 0, "queue": 0}}
+    for mnemonic, fields in cases.items():
+        before, found = (cost_of(chip, build(mnemonic, **fields)) for chip in (CHIP, slow))
+        assert before and found and (before.launch, found.occupancy) == (0, before.occupancy)
+        launch = 0 if mnemonic == "wait" else 50
+        assert (found.latency, found.launch) == (before.latency + launch, launch)
+
+
 def test_gather_moves_row_by_row() -> None:
     # 64 rows of 20 bytes, two accesses of 16 each, and 256 bytes of index; which rows they are does not matter.
     found = cost("gather", out=lm(64, 20), x=lm(9, 20), index=lm(64, dtype=I32))

@@ -341,7 +341,7 @@ def roofline_bounds(timeline: Timeline) -> list[float]:
 
 LATENCIES = (
     *("te.latency", "pe.latency", "me.latency", "memory.dev_latency", "memory.pcie_latency", "ring.latency"),
-    *("sync.latency", "sync.cycles", "seq.issue_cycles", "seq.loop_cycles"),
+    *("sync.latency", "sync.cycles", "seq.issue_cycles", "seq.loop_cycles", "seq.launch_cycles"),
 )
 # Not the multipliers: more of them have more to be filled with before the first product.
 BANDWIDTHS = (
