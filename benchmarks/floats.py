@@ -1,15 +1,16 @@
-"""Products of floats: many rows and one, of f16 and bf16, beside onnxruntime's MatMul of the same sizes."""
+"""Products of floats: many rows and one, of f16, bf16 and weights in groups, beside onnxruntime's of the same sizes."""
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from benchmarks.results import FLOAT16, FLOAT32, LARGE, PROMPT, STEP, FloatProducts, Measured
+from benchmarks.results import FLOAT16, FLOAT32, FLOAT_GROUPS, GROUPS, LARGE, PROMPT, STEP, FloatProducts, Measured
 from benchmarks.timing import Contender, clocked, interleaved
 from emulator.execute.session import Session
 from emulator.plan.load import load
 from isa.chip import load_chip
+from isa.grouped import FORMS
 from ratel import assemble
 
 # Rows, summed and columns.
@@ -32,13 +33,16 @@ def _measured(name: str, rounds: int, share: float) -> Measured:
     macs = rows * summed * columns
     count = max(1, int(TURN * share / macs))
     contenders = {kind: _ratel(kind, rows, summed, columns, count) for kind in ("f16", "bf16")}
-    contenders |= {kind: _runtime(kind, rows, summed, columns, count) for kind in KINDS}
+    contenders[GROUPS] = _ratel("f16", rows, summed, columns, count, f" stored={GROUPS}", "0")
+    contenders |= {kind: _runtime(kind, rows, summed, columns, count) for kind in (*KINDS, FLOAT_GROUPS)}
     return Measured(name, macs, "GMAC/s", interleaved(contenders, rounds), (), "floats", macs, 2 * summed * columns)
 
 
-def _ratel(kind: str, rows: int, summed: int, columns: int, count: int) -> Contender:
+def _ratel(
+    kind: str, rows: int, summed: int, columns: int, count: int, stored: str = "", value: str = "0.25"
+) -> Contender:
     text = (
-        f".input x {kind}[{rows}, {summed}] = 0.5\n.weight w {kind}[{columns}, {summed}] = 0.25\n"
+        f".input x {kind}[{rows}, {summed}] = 0.5\n.weight w {kind}[{columns}, {summed}]{stored} = {value}\n"
         f".output y {kind}[{rows}, {columns}]\nloop i, {count}\n    matmul y, x, w, transpose_w\nbrnz i\nend"
     )
     session = Session(load(assemble(text), load_chip("zhenwu810e")))
@@ -47,15 +51,28 @@ def _ratel(kind: str, rows: int, summed: int, columns: int, count: int) -> Conte
 
 
 def _runtime(kind: str, rows: int, summed: int, columns: int, count: int) -> Contender:
-    code, dtype = KINDS[kind]
-    weight = helper.make_tensor("w", code, (summed, columns), np.full((summed, columns), 0.25, dtype).tobytes(), True)
+    code, dtype = KINDS.get(kind, KINDS[FLOAT32])
     ends = [
         helper.make_tensor_value_info(end, code, shape)
         for end, shape in (("x", (rows, summed)), ("y", (rows, columns)))
     ]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product", ends[:1], ends[1:], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
+    if kind == FLOAT_GROUPS:
+        blocks = summed // FORMS[GROUPS].group
+        weights = [
+            _constant("w", TensorProto.UINT8, np.zeros((columns, blocks, FORMS[GROUPS].group // 2), np.uint8)),
+            _constant("s", code, np.zeros(columns * blocks, dtype)),
+        ]
+        # Accuracy 0: activations stay floats.
+        node = helper.make_node(
+            "MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", K=summed, N=columns, bits=4,
+            block_size=FORMS[GROUPS].group, accuracy_level=0,
+        )  # fmt: skip
+    else:
+        weights = [_constant("w", code, np.full((summed, columns), 0.25, dtype))]
+        node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "product", ends[:1], ends[1:], weights)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -67,3 +84,7 @@ def _runtime(kind: str, rows: int, summed: int, columns: int, count: int) -> Con
             session.run(None, given)
 
     return Contender(run, count)
+
+
+def _constant(name: str, code: int, values: np.ndarray) -> onnx.TensorProto:
+    return helper.make_tensor(name, code, values.shape, values.tobytes(), True)

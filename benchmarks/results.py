@@ -11,6 +11,8 @@ from benchmarks.timing import Timing
 # A process that does nothing else.
 # Products of floats: a prompt and a step of a small decoder, and a matrix that no cache holds.
 FLOAT32, FLOAT16 = "onnxruntime float32", "onnxruntime float16"
+# Weights in groups of 4 bits, ours and theirs.
+GROUPS, FLOAT_GROUPS = "q4_32", "onnxruntime MatMulNBits"
 PROMPT, STEP, LARGE = "128 x 576 x 1536", "1 x 576 x 1536", "1 x 4096 x 4096"
 NUMPY = 'python -c "import numpy"'
 # Contenders: the emulator's are its vector formats, behind ROUNDED_ONCE for networks that are compiled so; in fp32
@@ -238,6 +240,11 @@ def targets(results: Results) -> list[Target]:
             for name in (PROMPT, STEP, LARGE)
             for one in [results.floats and results.floats.product(name)]
             for peer in (FLOAT32, FLOAT16)
+        ),
+        *(
+            Target(f"{name} of {GROUPS}, to {FLOAT_GROUPS}", 1.2, "x", one and one.ratio(GROUPS, FLOAT_GROUPS))
+            for name in (PROMPT, STEP, LARGE)
+            for one in [results.floats and results.floats.product(name)]
         ),
         Target(COPIES, 12, "million/s", per_second(COPIES)),
         Target(MATMULS, 2.5, "million/s", per_second(MATMULS)),

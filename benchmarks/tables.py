@@ -6,6 +6,8 @@ from benchmarks.results import (
     AT_ONCE,
     FLOAT16,
     FLOAT32,
+    FLOAT_GROUPS,
+    GROUPS,
     ROUNDED_ONCE,
     THREADS,
     FloatProducts,
@@ -131,7 +133,7 @@ def of_kind(kind: str, layers: list[Measured], host: Host | None) -> Table:
 
 
 def float_products(found: FloatProducts) -> Table:
-    kinds = ("f16", "bf16", FLOAT32, FLOAT16)
+    kinds = ("f16", "bf16", GROUPS, FLOAT32, FLOAT16, FLOAT_GROUPS)
     title = f"products of floats, GMAC/s; memory is read at {found.read / 1e9:.1f} GB/s"
     columns = [*((kind, "right") for kind in kinds), ("f16, its weights of memory, %", "right")]
     shown = table(title, [("", "left"), *columns])
