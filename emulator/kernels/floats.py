@@ -15,7 +15,14 @@ from emulator.jit.compile import hot, hot_and_inner, inner
 from emulator.jit.intrinsics import fused, viewed, whole
 from emulator.kernels.chain import Chain, open_chain, run_chain
 from emulator.kernels.elements import BIAS, PRODUCT_CHAIN, W
-from emulator.kernels.groups import expand_panel, group_bytes, group_of, grouped_element, stays_in_groups
+from emulator.kernels.groups import (
+    expand_panel,
+    group_bytes,
+    group_of,
+    grouped_element,
+    multiply_one_row,
+    stays_in_groups,
+)
 from emulator.kernels.microkernel import HALF_BYTES, multiply_floats
 from emulator.kernels.numbers import (
     F16_CODE,
@@ -215,6 +222,12 @@ def multiply_groups(
     Some groups at a time are expanded, into the first-level cache, and the sums resumed.
     """
     stride, of_f16 = apart(panels.k * STEP), row[X + Field.DTYPE] == F16_CODE
+    if count == 1:
+        begin = viewed(panels.base, np.int32)
+        for c in range(COLUMNS):
+            acc[u64(o + c)] = begin[u64(o + c)]
+        multiply_one_row(arena, row, start, min(COLUMNS, columns - o), panels.k, group, lines, acc, o)
+        return
     most = lines_at_once(row, panels.k, columns, width)
     sums = viewed(acc, np.uint8)
     for first in range(0, panels.k, most):

@@ -2,9 +2,9 @@
 
     w = round16(fma(q, scale, min))       binary32 in between; without a minimum, min is -0, which changes no bit
 
-Whole numbers whose groups lie along K are never packed: a product expands a panel at a time into 16 bits, in the
-second-level cache, and multiplies that, so that what it reads of the memory are groups. It takes a group of COLUMNS
-columns, transposes it into lines, which is one shuffle for 8 numbers of 4 bits, and expands them in vectors. The mx
+Whole numbers whose groups lie along K are never packed: what a product reads of the memory are groups. It takes a group
+of COLUMNS columns, transposes it into lines, which is one shuffle for 8 numbers of 4 bits, and expands them in vectors
+(group_lines.py): for one row into its products, for several into a panel of 16 bits in the first-level cache. The mx
 forms, and groups along n, become panels of the dense form (floats.py), before the run where they can.
 """
 
@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from emulator.jit.arrays import Bytes, Row
+from emulator.jit.arrays import Bytes, Integers, Row
 from emulator.jit.compile import inner
 from emulator.jit.intrinsics import fused, viewed, whole
 from emulator.kernels.elements import W
-from emulator.kernels.microkernel import HALF_BYTES, SQUARE, expand_lines, prefetch, transpose_square
+from emulator.kernels.group_lines import expand_lines, multiply_lines, prefetch
+from emulator.kernels.microkernel import HALF_BYTES, SQUARE, transpose_square
 from emulator.kernels.numbers import F16_CODE, f32, from_f16, i64, u32, u64
 from emulator.kernels.packing import Matmul, step_of
 from emulator.kernels.rows import X
-from emulator.plan.blocks import CACHE_LINE, COLUMNS
+from emulator.plan.blocks import CACHE_LINE, COLUMNS, STEP
 from emulator.plan.row import Field
 from isa.grouped import FORMS, KINDS
 
@@ -154,15 +155,32 @@ def gather_group(arena: Bytes, row: Row, start: int, columns: int, lines: Bytes)
 
 
 @inner
+def less_of(row: Row) -> int:
+    """Return what is to be taken off the numbers of w as they lie."""
+    return 128 if kind_of(row) == Q8 else 8 if kind_of(row) == Q4 else 0
+
+
+@inner
 def expand_panel(arena: Bytes, row: Row, start: int, columns: int, k: int, lines: Bytes, dense: Bytes) -> None:
     """Expand columns of w, the first from element `start` on, into a panel of K lines of 16 bits.
 
     `lines` has room for a group.
     """
-    kind, group = kind_of(row), group_of(row)
-    less = 128 if kind == Q8 else 8 if kind == Q4 else 0
-    is_f16, head = row[X + Field.DTYPE] == F16_CODE, 2 * HALF_BYTES * COLUMNS
+    group, is_f16, head = group_of(row), row[X + Field.DTYPE] == F16_CODE, 2 * HALF_BYTES * COLUMNS
+    small, less = has_halves(kind_of(row)), less_of(row)
     for first in range(0, k, group):
         gather_group(arena, row, start + first, columns, lines)
         to = first * COLUMNS * HALF_BYTES
-        expand_lines(lines, 0, HALF_BYTES * COLUMNS, head, group, has_halves(kind), less, dense, to, is_f16)
+        expand_lines(lines, 0, HALF_BYTES * COLUMNS, head, group, small, less, dense, to, is_f16)
+
+
+@inner
+def multiply_one_row(
+    arena: Bytes, row: Row, start: int, columns: int, k: int, lines: Bytes, x: Bytes, acc: Integers, at: int
+) -> None:
+    """Add to sums, from number `at` of acc on, the products of a line of x with columns of w, as `expand_panel`."""
+    group, is_f16, head = group_of(row), row[X + Field.DTYPE] == F16_CODE, 2 * HALF_BYTES * COLUMNS
+    small, less = has_halves(kind_of(row)), less_of(row)
+    for first in range(0, k, group):
+        gather_group(arena, row, start + first, columns, lines)
+        multiply_lines(lines, 0, HALF_BYTES * COLUMNS, head, group, small, less, x, STEP * first, acc, at, is_f16)

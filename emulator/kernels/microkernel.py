@@ -121,10 +121,9 @@ def load_steps(builder: Any, at: Any, lanes: int) -> Any:
     return load(builder, at, ir.VectorType(i32, lanes))
 
 
-def load_f16(builder: Any, at: Any, lanes: int) -> Any:
-    """Return a vector of f16 as the words of float32: exponents are moved by a product, which is exact."""
-    words = ir.VectorType(i32, lanes)
-    half = builder.zext(load(builder, at, ir.VectorType(i16, lanes)), words)
+def float_of_f16(builder: Any, half: Any) -> Any:
+    """Return f16 in words as the words of float32: exponents are moved by a product, which is exact."""
+    words, lanes = half.type, half.type.count
     size = builder.shl(builder.and_(half, number(0x7FFF, words)), number(13, words))
     floats = ir.VectorType(ir.FloatType(), lanes)
     found = builder.bitcast(builder.fmul(builder.bitcast(size, floats), ir.Constant(floats, [2.0**112] * lanes)), words)
@@ -132,6 +131,12 @@ def load_f16(builder: Any, at: Any, lanes: int) -> Any:
     far = builder.icmp_unsigned(">=", size, number(31 << 23, words))
     found = builder.or_(found, builder.select(far, number(0x7F800000, words), number(0, words)))
     return builder.or_(found, builder.shl(builder.and_(half, number(0x8000, words)), number(16, words)))
+
+
+def load_f16(builder: Any, at: Any, lanes: int) -> Any:
+    """Return a vector of f16 as the words of float32."""
+    half = load(builder, at, ir.VectorType(i16, lanes))
+    return float_of_f16(builder, builder.zext(half, ir.VectorType(i32, lanes)))
 
 
 def load_f16_by_instruction(builder: Any, at: Any, lanes: int) -> Any:
@@ -234,10 +239,10 @@ whole_tile, half_tile, two_lines, one_line = (
 )
 # Floats of 16 bits take that much of a panel; every host with AVX2 converts f16, by F16C.
 HALF_BYTES = 2
-_load_f16 = load_f16 if FORM == "portable" else load_f16_by_instruction
+load_f16_of_host = load_f16 if FORM == "portable" else load_f16_by_instruction
 (f16_tile, two_f16_lines, one_f16_line), (bf16_tile, two_bf16_lines, one_bf16_line) = (
     [tile_of(int(rows), TILE.lanes, i32, multiply_add_floats, load_w, HALF_BYTES, True) for rows in (ROWS, 2, 1)]
-    for load_w in (_load_f16, load_bf16)
+    for load_w in (load_f16_of_host, load_bf16)
 )
 wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_add_wide) for rows in (WIDE_ROWS, 1))
 
@@ -401,136 +406,6 @@ def multiply_wide(
     while r < count:
         one_wide_line(x, r * stride, stride, w, w_at, steps, base, 8 * slot, sums, r * across + 8 * column, across)
         r += 1
-
-
-def expansion_of(size: int, is_f16: bool) -> Any:
-    """Return a function of compiled code that expands a group's lines, of numbers of `size` bits, into 16 bits.
-
-    Numbers are made floats in vectors, less `less`, and fused with scales and minima, which stay in registers. A byte
-    of two numbers has them from two lines, the lower half from the first.
-    """
-    lanes, places = TILE.lanes, range(COLUMNS // TILE.lanes)
-    words, floats = ir.VectorType(i32, lanes), ir.VectorType(ir.FloatType(), lanes)
-    store_w = (store_f16 if FORM == "portable" else store_f16_by_instruction) if is_f16 else store_bf16
-    line_bytes = number(HALF_BYTES * int(COLUMNS))
-
-    def load_half(builder: Any, at: Any) -> Any:
-        return builder.bitcast(_load_f16(builder, at, lanes), floats)
-
-    @intrinsic
-    def expansion(_: Any, source: Any, scales: Any, minima: Any, lines: Any, count: Any, less: Any, dense: Any, to: Any) -> Any:  # noqa: E501 # fmt: skip
-        """Expand `count` lines of bytes."""
-        place = types.int64
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            of_scales, of_minima, lines = (
-                pointer(context, builder, signature.args[0], arguments[0], arguments[k]) for k in (1, 2, 3)
-            )
-            to = pointer(context, builder, signature.args[6], arguments[6], arguments[7])
-            less = repeated(builder, builder.trunc(arguments[5], i32), lanes)
-            scales, minima = (
-                [load_half(builder, builder.gep(head, [number(HALF_BYTES * lanes * v)])) for v in places]
-                for head in (of_scales, of_minima)
-            )
-            with cgutils.for_range(builder, arguments[4], intp=i64) as loop:
-                line = builder.gep(lines, [builder.mul(loop.index, number(int(COLUMNS)))])
-                first = builder.mul(loop.index, builder.mul(line_bytes, number(8 // size)))
-                for v in places:
-                    held = load(builder, builder.gep(line, [number(v * lanes)]), ir.VectorType(i8, lanes))
-                    held = builder.zext(held, words)
-                    # Signed bytes, of which 128 is to be taken off, as unsigned ones 128 above them.
-                    parts = [builder.xor(held, less)]
-                    if size == 4:
-                        parts = [builder.and_(held, number(15, words)), builder.lshr(held, number(4, words))]
-                    for k, part in enumerate(parts):
-                        value = builder.sitofp(builder.sub(part, less), floats)
-                        value = instruction(builder, f"llvm.fma.v{lanes}f32", floats, value, scales[v], minima[v])
-                        behind = number(HALF_BYTES * (int(COLUMNS) * k + lanes * v))
-                        store_w(builder, value, builder.gep(to, [builder.add(first, behind)]))
-            return context.get_dummy_value()
-
-        return types.void(source, *(place,) * 5, dense, place), generate
-
-    return expansion
-
-
-def store_f16(builder: Any, value: Any, at: Any) -> None:
-    """Store floats as f16; as `to_f16` in numbers.py, but for the bits of a NaN."""
-    words, halves = (ir.VectorType(kind, value.type.count) for kind in (i32, i16))
-    bits = builder.bitcast(value, words)
-    size = builder.and_(bits, number(0x7FFFFFFF, words))
-    last = builder.and_(builder.lshr(size, number(13, words)), number(1, words))
-    normal = builder.lshr(builder.add(builder.sub(size, number(0x37FFF001, words)), last), number(13, words))
-    half = ir.Constant(value.type, [0.5] * value.type.count)
-    small = builder.bitcast(builder.fadd(half, builder.bitcast(size, value.type)), words)
-    found = builder.sub(small, number(0x3F000000, words))
-    found = builder.select(builder.icmp_unsigned("<", size, number(0x38800000, words)), found, normal)
-    found = builder.select(builder.icmp_unsigned(">=", size, number(0x47800000, words)), number(0x7C00, words), found)
-    found = builder.select(builder.icmp_unsigned(">", size, number(0x7F800000, words)), number(0x7E00, words), found)
-    sign = builder.and_(builder.lshr(bits, number(16, words)), number(0x8000, words))
-    store(builder, builder.trunc(builder.or_(found, sign), halves), at)
-
-
-def store_f16_by_instruction(builder: Any, value: Any, at: Any) -> None:
-    """Store floats as f16 where the host converts them."""
-    store(builder, builder.fptrunc(value, ir.VectorType(ir.HalfType(), value.type.count)), at)
-
-
-def store_bf16(builder: Any, value: Any, at: Any) -> None:
-    """Store floats as bf16; as `to_bf16` in numbers.py."""
-    words, halves = (ir.VectorType(kind, value.type.count) for kind in (i32, i16))
-    bits = builder.bitcast(value, words)
-    last = builder.and_(builder.lshr(bits, number(16, words)), number(1, words))
-    rounded = builder.lshr(builder.add(builder.add(bits, number(0x7FFF, words)), last), number(16, words))
-    is_nan = builder.fcmp_unordered("uno", value, value)
-    rounded = builder.select(is_nan, number(0x7FC0, words), rounded)
-    store(builder, builder.trunc(rounded, halves), at)
-
-
-(_bytes_to_f16, _bytes_to_bf16), (_nibbles_to_f16, _nibbles_to_bf16) = (
-    [expansion_of(size, is_f16) for is_f16 in (True, False)] for size in (8, 4)
-)
-
-
-@inner
-def expand_lines(
-    source: Bytes, scales: int, minima: int, lines: int, count: int, is_small: bool, less: int, dense: Bytes, to: int,
-    is_f16: bool,
-) -> None:  # fmt: skip
-    """Set lines of dense to q * scale + minimum, less `less`, each rounded to binary32 and to 16 bits.
-
-    q are `count` lines of COLUMNS numbers, those of 4 bits, where `is_small`, two lines in one. Scales and minima are
-    f16. Places are bytes.
-    """
-    written = count * COLUMNS * HALF_BYTES
-    assert min(scales, minima, lines, to) >= 0 and max(scales, minima) + HALF_BYTES * COLUMNS <= source.size
-    assert lines + (count // 2 if is_small else count) * COLUMNS <= source.size and to + written <= dense.size
-    if is_small:
-        if is_f16:
-            _nibbles_to_f16(source, scales, minima, lines, count // 2, less, dense, to)
-        else:
-            _nibbles_to_bf16(source, scales, minima, lines, count // 2, less, dense, to)
-    elif is_f16:
-        _bytes_to_f16(source, scales, minima, lines, count, less, dense, to)
-    else:
-        _bytes_to_bf16(source, scales, minima, lines, count, less, dense, to)
-
-
-@intrinsic
-def prefetch(_: Any, source: Any, at: Any) -> Any:
-    """Let the host fetch the cache line of byte `at`, which need not be within the array."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        here = pointer(context, builder, signature.args[0], *arguments)
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [here, number(0, i32), number(3, i32), number(1, i32)])
-        return context.get_dummy_value()
-
-    return types.void(source, types.int64), generate
-
-
-prefetch.plain = lambda source, at: None
 
 
 def _by_vectors(_: Any, packed: Any, to: Any, pitch: Any, source: Any, start: Any, step: Any, runs: Any, count: Any, wide: Any, flip: Any, less: Any) -> Any:  # noqa: E501 # fmt: skip
