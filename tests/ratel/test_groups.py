@@ -1,6 +1,7 @@
 """Weights in groups: as text and from Python, as they lie and by buffers in turns, and as others expand them."""
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -137,3 +138,16 @@ def test_floats_come_back_within_half_a_step(form: str) -> None:
 def test_what_has_no_groups_is_refused(values: np.ndarray, form: str, message: str) -> None:
     with pytest.raises(ratel.InputError, match=message):
         quantise.groups(values, form)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros(18, np.uint8), "q4_32", "f16", (2, 32)), "18 bytes are no blocks of q4_32"),
+        ((np.zeros(18, np.uint8), "q4_32", "f32", (1, 32)), "no type that groups expand to"),
+        ((np.zeros(18, np.uint8), "q4_32", "f16", (1, 33)), "do not divide"),
+    ],
+)
+def test_what_are_no_blocks_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ratel.InputError, match=message):
+        quantise.ungrouped(*arguments)
