@@ -23,8 +23,8 @@ from isa.errors import InputError
 def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None = None, **named: Any) -> Compiled:
     """Compile an ONNX network for a chip.
 
-    `model` is a path, the bytes of a file, or onnx's ModelProto; what of `Options` is not the default may be `named`.
-    Raises InputError and ChipError.
+    `model` is a path, the bytes of a file, onnx's ModelProto, or what was read of one already, with the same shapes;
+    what of `Options` is not the default may be `named`. Raises InputError and ChipError.
     """
     options = options or Options(**named)
     on = load_chip(chip)
@@ -33,7 +33,7 @@ def compile(model: Any, chip: str | Chip = DEFAULT_CHIP, options: Options | None
             f"{options.cores} cores are asked for, of which {on.name} has {on['chip.cores']}",
             "ask for fewer, or for another chip: `ratel chips` shows how many each has",
         )
-    graph = read(model, options.shapes, options.always)
+    graph = model if isinstance(model, Graph) else read(model, options.shapes, options.always)
     divided, refused = _divided(graph, on)
     if refused and not options.host:
         listed = "\n".join(f"  {node.number} {node.label}: {why}" for node, why in refused.items())

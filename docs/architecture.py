@@ -195,7 +195,7 @@ def place(ranks: list[list[Box]], x: float, y: float, width: float, gap: float =
 # -- How it looks -----------------------------------------------------------------------------------------------------
 
 LEGEND = "An arrow points at what is imported; one that follows from others is left out."
-COLOURS = {"programs": "#8a8f98", "ratel": "#8e6bbf", "compiler": "#b5536a", "assembler": "#3f9367", "emulator": "#3b7dc4", "isa": "#c08322"}
+COLOURS = {"programs": "#8a8f98", "explore": "#5f7f2f", "ratel": "#8e6bbf", "compiler": "#b5536a", "assembler": "#3f9367", "emulator": "#3b7dc4", "isa": "#c08322"}
 STYLE = """
 text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#3b4048}
 .room{font-size:17px;font-weight:700}.wing{font-size:14px;font-weight:700}.words{font-size:12px}.end{text-anchor:end}

@@ -9,6 +9,7 @@ bounds = ratel.bounds(program, "a800")     # bounds.seconds, bounds.limit: of a 
 builder = ratel.Builder("net")             # the same programs from Python
 compiled = ratel.compile("net.onnx")       # a network: compiled.program, .text, .summary()
 session = ratel.onnx.InferenceSession("net.onnx")  # and all of it run, as onnxruntime does
+sweep = ratel.sweep(program, {"te.latency": "8..64*2"})  # many chips: sweep.front(), .frame, .plot()
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
@@ -29,6 +30,8 @@ _HOMES = {
     "time": "ratel.api",
     "check": "ratel.api",
     "bounds": "ratel.api",
+    "sweep": "explore.sweep",
+    "Sweep": "explore.sweep",
     "Run": "ratel.api",
     "Session": "ratel.api",
     "Compiled": "compiler.compiled",
@@ -70,6 +73,7 @@ __all__ = [
     "Schedule",
     "Session",
     "Stream",
+    "Sweep",
     "Timeline",
     "Trap",
     "Verdict",
@@ -84,6 +88,7 @@ __all__ = [
     "onnx",
     "quantise",
     "run",
+    "sweep",
     "time",
 ]
 
@@ -97,6 +102,7 @@ if TYPE_CHECKING:
     from emulator.timing.result import Schedule
     from emulator.timing.stream import Stream
     from emulator.timing.timeline import Timeline
+    from explore.sweep import Sweep, sweep
     from isa import quantise
     from isa.chip import Chip, load_chip
     from isa.errors import CheckWarning, ChipError, InputError, ObjectError, RatelError, RatelWarning, Trap

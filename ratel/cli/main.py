@@ -32,6 +32,7 @@ COMMANDS = {
     "run": "run",
     "check": "check",
     **dict.fromkeys(("time", "annotate", "report"), "time"),
+    "sweep": "sweep",
     **dict.fromkeys(("chips", "manual"), "reference"),
 }
 

@@ -12,6 +12,14 @@ from ratel.show.terminal import escaped, own
 PATIENCE_SECONDS = 1.0
 
 
+def clock(seconds: float) -> str:
+    """Return a time as minutes and seconds, or hours and minutes."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 class Progress:
     """A line on stderr for work that takes longer than a second: what is compiled, then how far the run is."""
 
@@ -45,6 +53,12 @@ class Progress:
 
     def trying(self, done: int, total: int) -> None:
         self._show(done, total, "changes of the chip tried")
+
+    def sweeping(self, done: int, total: int) -> None:
+        """Say how many points are done, how many a second, and how long the rest takes at that rate."""
+        rate = done / max(time.monotonic() - self.began, 1e-9)
+        left = f"{rate:,.3g} a second, {clock((total - done) / rate)} left" if done else "the first is computed"
+        self._show(done, total, f"points, {left}")
 
     def quantising(self, what: str, done: int, total: int) -> None:
         self._show(done, total, what)

@@ -1,0 +1,109 @@
+"""Outcomes by key in a Parquet file, written whole as they come, and read back."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from explore.evaluate import Outcome
+from explore.extras import package
+from explore.goals import COLUMNS
+from explore.space import KNOWN, Parameter, Point
+from isa.chip_file import COUNT, WORD
+from isa.errors import InputError
+from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
+
+# Assumed: seconds between two times that the file is written, and how much of the time that may take.
+EVERY_SECONDS, SHARE = 1.0, 0.05
+KEY, ERROR, TOOK = "key", "error", "took"
+
+
+class Results:
+    """Outcomes by key; with a `path` those that its file has, to which new ones are added.
+
+    `found` has them all. Rows of the file that nobody asks for stay in it.
+    """
+
+    def __init__(self, path: str | Path | None, space: Sequence[Parameter]) -> None:
+        """Read what the file has, if it is there; raise InputError where it is no file of a sweep."""
+        self.path, self.found = path, dict[str, Outcome]()
+        self._space, self._points = space, dict[str, Point]()
+        self._written, self._took, self._new = monotonic(), 0.0, 0
+        if path is None:
+            return
+        self._arrow, self._parquet = (package(name, "results are kept") for name in ("pyarrow", "pyarrow.parquet"))
+        self._before = self._read(path) if Path(path).exists() else None
+
+    def add(self, key: str, point: Point, outcome: Outcome) -> None:
+        """Add an outcome, and write the file where it was not for a while."""
+        self.found[key], self._points[key] = outcome, point
+        self._new += 1
+        if monotonic() - self._written > max(EVERY_SECONDS, self._took / SHARE):
+            self.write()
+
+    def known(self, key: str, point: Point) -> bool:
+        """Return whether there is an outcome of a key; if so, it is that of this point, too."""
+        if key not in self.found:
+            return False
+        if key not in self._points:
+            self._points[key] = point
+            self._new += 1
+        return True
+
+    def write(self) -> None:
+        """Write all that is new, if there is a file; raise RatelError where it cannot be written."""
+        if self.path is None or not self._new:
+            return
+        began = monotonic()
+        table = self._table()
+        if self._before is not None:
+            rest = [key not in self._points for key in self._before.column(KEY).to_pylist()]
+            kept = self._before.filter(self._arrow.array(rest, self._arrow.bool_()))
+            table = self._arrow.concat_tables([table, kept], promote_options="default")
+        into = BytesIO()
+        self._parquet.write_table(table, into)
+        write_whole(self.path, into.getvalue())
+        self._written, self._new = monotonic(), 0
+        self._took = self._written - began
+
+    def _table(self) -> Any:
+        arrow = self._arrow
+        kinds = {COUNT: arrow.int64(), WORD: arrow.string()}
+        keys = list(self._points)
+        outcomes = [self.found[key] for key in keys]
+        columns: dict[str, tuple[Any, list[Any]]] = {KEY: (arrow.string(), keys)}
+        for one in self._space:
+            kind = kinds.get(one.kind, arrow.float64())
+            columns[one.key] = kind, [point[one.key] for point in self._points.values()]
+        for name, goal in COLUMNS.items():
+            kind = arrow.int64() if goal.is_whole else arrow.float64()
+            columns[name] = kind, [outcome.values.get(name) for outcome in outcomes]
+        columns[ERROR] = arrow.string(), [outcome.error for outcome in outcomes]
+        columns[TOOK] = arrow.float64(), [outcome.took for outcome in outcomes]
+        schema = arrow.schema([(name, kind) for name, (kind, _) in columns.items()])
+        return arrow.Table.from_pydict({name: held for name, (_, held) in columns.items()}, schema)
+
+    def _read(self, path: str | Path) -> Any:
+        """Return the table of a file; take over its outcomes."""
+        data = read_whole(path, InputError, MAX_OBJECT_BYTES)
+        try:
+            table = self._parquet.read_table(BytesIO(data))
+            rows = [_outcome(row) for row in table.to_pylist()]
+        except (self._arrow.ArrowException, KeyError, TypeError, ValueError) as error:
+            why = f"it has no column {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+            raise InputError(f"{path} is no file of results: {why}", "name another file, or delete it") from None
+        self.found.update({key: one for key, one in rows if key is not None and one is not None})
+        return table
+
+
+def _outcome(row: Mapping[str, Any]) -> tuple[str, Outcome | None]:
+    """Return the key and the outcome of a row; None where it lacks a goal that there was not when it was written."""
+    values = {name: row.get(name) for name in COLUMNS}
+    if row[ERROR]:
+        return row[KEY], Outcome({}, row[ERROR], row[TOOK])
+    known = {name: value for name, value in values.items() if value is not None}
+    return row[KEY], Outcome(known, "", row[TOOK]) if len(known) == len(values) else None
+
+
+assert not {KEY, ERROR, TOOK, *COLUMNS} & set(KNOWN)
