@@ -101,7 +101,18 @@ class Sweep:
         """
         from explore.page import page
 
-        text = page()
+        rows, place_of = [self.rows[place] for place in self._ran], {place: k for k, place in enumerate(self._ran)}
+        names = {row["chip"] for row in rows if "chip" in row}
+        text = page(
+            self.work.name,
+            self.work.chip,
+            {name: self.work.chip_of({"chip": name}) for name in names},
+            self.space,
+            self.goals,
+            rows,
+            [place_of[place] for place in self.front_places],
+            {goal: self.effects(goal) for goal in self.goals},
+        )
         if path is not None:
             write_whole(path, text.encode())
         return text
