@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from explore.space import Parameter, shown_value
+from explore.space import Parameter
 
 # Values of a parameter that are told apart; more are put together, in parts of as many points.
 MOST_LEVELS = 12
@@ -75,7 +75,7 @@ def _levels(parameter: Parameter, held: Sequence[Any]) -> list[tuple[str, list[i
     order = {value: k for k, value in enumerate(parameter.values)}
     distinct = sorted(set(held), key=lambda value: order.get(value, value))
     if len(distinct) <= MOST_LEVELS:
-        return [(shown_value(value), [k for k, one in enumerate(held) if one == value]) for value in distinct]
+        return [(parameter.said(value), [k for k, one in enumerate(held) if one == value]) for value in distinct]
     sorted_places = sorted(range(len(held)), key=lambda k: order.get(held[k], held[k]))
     parts = [part.tolist() for part in np.array_split(np.array(sorted_places), MOST_LEVELS) if len(part)]
-    return [(f"{shown_value(held[part[0]])} to {shown_value(held[part[-1]])}", part) for part in parts]
+    return [(f"{parameter.said(held[part[0]])} to {parameter.said(held[part[-1]])}", part) for part in parts]

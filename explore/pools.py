@@ -54,8 +54,6 @@ def pool_for(work: Work, processes: int | None, scheduler: str | None) -> Pool:
         raise InputError("processes are of this computer, and the scheduler has its own", "give one of them")
     if scheduler is not None:
         return Workers(work, scheduler)
-    if processes is not None and (isinstance(processes, bool) or not isinstance(processes, int) or processes < 1):
-        raise InputError(f"processes is {processes!r}", "a whole number, 1 or greater")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = cores if processes is None else processes
     return Local(work, wanted, WORTH_SECONDS if processes is None else 0.0)

@@ -12,7 +12,6 @@ from explore.evaluate import Outcome
 from explore.extras import package
 from explore.space import Parameter, Point
 from isa.chip_file import COUNT, WORD
-from isa.errors import InputError
 
 # Points of a round. Assumed: enough for the cores of a computer; TPE learns between rounds.
 ROUND = 8
@@ -25,8 +24,6 @@ class Search:
 
     def __init__(self, space: Sequence[Parameter], goals: Sequence[str], count: int, seed: int) -> None:
         """Begin a search among so many points, `count`; raise InputError where Optuna is not installed."""
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"search is {count!r}", "how many points to look at: a whole number, 1 or greater")
         self._optuna = optuna = package("optuna", "a search is made")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._goals, self._count = space, goals, count

@@ -52,21 +52,18 @@ class Parameter:
         """COUNT, RATE or WORD."""
         return KNOWN[self.key][0]
 
-    @property
-    def words(self) -> str:
-        """The values, in words."""
-        return ", ".join(map(shown_value, self.values)) if self.values else f"{self.low:,} to {self.high:,}"
+    def said(self, value: Any) -> str:
+        """Return a value as a person reads it; sizes as in 8M."""
+        if self.key.endswith("_bytes"):
+            unit, size = max((one for one in UNITS.items() if value % one[1] == 0), key=lambda one: one[1])
+            return f"{value // size:,}{unit}"
+        return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
     def drawn(self, random: Random) -> Any:
         """Return one of the values, drawn."""
         if self.values:
             return random.choice(self.values)
         return random.randint(self.low, self.high) if self.kind == COUNT else random.uniform(self.low, self.high)
-
-
-def shown_value(value: Any) -> str:
-    """Return a value of a parameter as a person reads it."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def space_of(vary: Mapping[str, Any], networks: bool) -> tuple[Parameter, ...]:
@@ -104,7 +101,7 @@ def parameter(key: str, given: Any) -> Parameter:
         if len(pieces) == 1 and ".." in given and not any(mark in given for mark in "/*"):
             low, high = (_number(key, end) for end in _ends(key, given))
             if not low < high:
-                raise InputError(f"{key}={given} has no values: {shown_value(low)} is not below {shown_value(high)}")
+                raise InputError(f"{key}={given} has no values: {shown(low)} is not below {shown(high)}", FORMS)
             return Parameter(key, (), low, high)
         values = [value for piece in pieces for value in _values(key, piece)]
     elif isinstance(given, Iterable):

@@ -15,7 +15,7 @@ from explore.results import ERROR, Results
 from explore.search import Search
 from explore.space import Parameter, Point, grid, sample, space_of
 from isa.chip import Chip
-from isa.errors import InputError
+from isa.errors import InputError, shown
 from isa.files import write_whole
 from isa.memory import limited
 
@@ -166,6 +166,9 @@ def sweep(
     said = {"tasks": tasks, "order": order, "cores": cores, "batch": batch, "round_once": round_once}
     if samples is not None and search is not None:
         raise InputError("samples are drawn, and a search asks for its own", "give one of them")
+    for what, given in (("samples", samples), ("search", search), ("processes", processes)):
+        if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
+            raise InputError(f"{what} is {shown(given)}", "give a whole number, 1 or greater")
     with limited(memory):
         goals = columns_of(minimise)
         work = work_of(program, chip, numbers or {}, said, shapes or {}, host)

@@ -34,7 +34,7 @@ def print_sweep(sweep: Sweep, written: Sequence[str]) -> None:
         )
         made = table(title, [*((key, "right") for key in keys), *((goal, "right") for goal in sweep.goals)])
         for row in front[:FRONT_ROWS]:
-            made.add_row(*(number(row[name]) for name in (*keys, *sweep.goals)))
+            made.add_row(*(one.said(row[one.key]) for one in sweep.space), *(number(row[goal]) for goal in sweep.goals))
         out.print(made)
         if len(front) > FRONT_ROWS:
             out.print(f"and {len(front) - FRONT_ROWS:,} more")
