@@ -12,7 +12,7 @@ from explore.goals import COLUMNS
 from explore.space import KNOWN, Parameter, Point
 from isa.chip_file import COUNT, WORD
 from isa.errors import InputError
-from isa.files import MAX_OBJECT_BYTES, read_whole, write_whole
+from isa.files import MAX_OBJECT_BYTES, read_whole, rewrite_whole, write_whole
 
 # Assumed: seconds between two times that the file is written, and how much of the time that may take.
 EVERY_SECONDS, SHARE = 1.0, 0.05
@@ -30,6 +30,8 @@ class Results:
         self.path, self.found = path, dict[str, Outcome]()
         self._space, self._points = space, dict[str, Point]()
         self._written, self._took, self._new = monotonic(), 0.0, 0
+        # What the file holds.
+        self._data: bytes | None = None
         if path is None:
             return
         self._arrow, self._parquet = (package(name, "results are kept") for name in ("pyarrow", "pyarrow.parquet"))
@@ -52,7 +54,7 @@ class Results:
         return True
 
     def write(self) -> None:
-        """Write all that is new, if there is a file; raise RatelError where it cannot be written."""
+        """Write all that is new, if there is a file; raise RatelError where it cannot be written, or was by another."""
         if self.path is None or not self._new:
             return
         began = monotonic()
@@ -63,7 +65,12 @@ class Results:
             table = self._arrow.concat_tables([table, kept], promote_options="default")
         into = BytesIO()
         self._parquet.write_table(table, into)
-        write_whole(self.path, into.getvalue())
+        # Another sweep that writes it meanwhile is not lost without a word.
+        data, self._data = self._data, into.getvalue()
+        if data is None:
+            write_whole(self.path, self._data)
+        else:
+            rewrite_whole(self.path, data, self._data)
         self._written, self._new = monotonic(), 0
         self._took = self._written - began
 
@@ -86,7 +93,7 @@ class Results:
 
     def _read(self, path: str | Path) -> Any:
         """Return the table of a file; take over its outcomes."""
-        data = read_whole(path, InputError, MAX_OBJECT_BYTES)
+        data = self._data = read_whole(path, InputError, MAX_OBJECT_BYTES)
         try:
             table = self._parquet.read_table(BytesIO(data))
             rows = [_outcome(row) for row in table.to_pylist()]
