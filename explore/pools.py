@@ -1,7 +1,10 @@
 """Where points are computed: in this process, in processes of this computer, on a cluster, all by `evaluate`.
 
 Processes of this computer are a cluster of their own, with a scheduler in this process: what holds of one holds of the
-other. A worker gets the work once, from the scheduler or from another worker, and keeps it, and what is worked out of
+other. Whoever can speak to these can have them run what he likes, so they speak TLS, with a certificate of this sweep
+alone: no other user has it.
+
+A worker gets the work once, from the scheduler or from another worker, and keeps it, and what is worked out of
 it whichever chip it is loaded for. What a worker had not given back as it died is computed by another. A piece that
 has ended its workers again and again is cut up, until the point that does so stands alone, and has that as its error.
 """
@@ -27,6 +30,7 @@ from isa.errors import InputError, RatelError
 # Assumed: what is left is worth processes, which take some seconds to start; how long a piece takes, which costs a
 # thousandth of a second to send; how many points it has at most; how many pieces for each thread are under way.
 WORTH_SECONDS, PIECE_SECONDS, MOST_IN_PIECE, AHEAD = 8.0, 0.5, 1000, 3
+HERE = "127.0.0.1"
 # Seconds until a scheduler has answered; between two looks at who is there.
 ANSWER_SECONDS, LOOK_SECONDS = 10, 1.0
 
@@ -121,17 +125,29 @@ class Workers:
         level = log.level
         log.setLevel("CRITICAL")
         self._stack.callback(log.setLevel, level)
-        address = self._address
+        address, security = self._address, None
         if address is None:
-            cluster = self._stack.enter_context(
-                self._dask.LocalCluster(
-                    n_workers=0, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs="CRITICAL"
+            package("cryptography", "processes of this computer know each other")
+            security = self._dask.Security.temporary()
+            # Neither are there pages for a browser, which anybody could open.
+            with package("dask.config", "points are computed in several processes").set(
+                {"distributed.scheduler.http.routes": []}
+            ):
+                cluster = self._dask.LocalCluster(
+                    n_workers=0,
+                    processes=True,
+                    host=HERE,
+                    protocol="tls",
+                    security=security,
+                    dashboard_address=f"{HERE}:0",
+                    silence_logs="CRITICAL",
                 )
-            )
+            self._stack.enter_context(cluster)
             address = cluster.scheduler_address
-            self._stack.callback(_end, _start(address, self._processes))
+            self._stack.callback(_end, _start(address, self._processes, security))
         try:
-            self._client = self._dask.Client(address, timeout=ANSWER_SECONDS, set_as_default=False)
+            # Without one of our own it is what Dask's settings say.
+            self._client = self._dask.Client(address, timeout=ANSWER_SECONDS, set_as_default=False, security=security)
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"no Dask scheduler answers at {address}: {' '.join(str(error).split())}",
@@ -232,14 +248,19 @@ def outcomes(work: Work, points: Sequence[Point], expected: str) -> list[Outcome
     return [outcome(work, point) for point in points]
 
 
-def _start(address: str, processes: int) -> "subprocess.Popen[bytes]":
+def _start(address: str, processes: int, security: Any) -> "subprocess.Popen[bytes]":
     """Start so many processes that work for a scheduler; what is ended by Ctrl-C is this process, and then they are."""
+    known = security.get_tls_config_for_role("worker")
+    settings = {"REQUIRE_ENCRYPTION": "True", "TLS__CA_FILE": known["ca_file"]}
+    settings |= {f"TLS__WORKER__{part.upper()}": known[part] for part in ("cert", "key")}
+    of_dask = {f"DASK_DISTRIBUTED__COMM__{name}": value for name, value in settings.items()}
+    of_dask["DASK_DISTRIBUTED__WORKER__HTTP__ROUTES"] = of_dask["DASK_DISTRIBUTED__NANNY__HTTP__ROUTES"] = "[]"
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     # A session of their own, and no script of the caller's that would be run again, as spawned processes have it.
-    words = ["--nworkers", str(processes), "--nthreads", "1", "--no-dashboard", "--death-timeout", "60"]
+    words = ["--nworkers", str(processes), "--nthreads", "1", "--host", HERE, "--dashboard-address", f"{HERE}:0"]
     return subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", address, *words],
-        env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, *words, "--death-timeout", "60"],
+        env={**os.environ, **of_dask, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

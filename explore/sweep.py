@@ -177,8 +177,8 @@ def sweep(
         points = [] if asking else grid(space) if samples is None else sample(space, samples, seed)
         known = Results(results, space)
         asked, outcomes, computed = list[Point](), list[Outcome](), 0
-        with pool_for(work, processes, scheduler) as pool:
-            try:
+        try:
+            with pool_for(work, processes, scheduler) as pool:
                 for some in asking.rounds() if asking else [points]:
                     total = search if search is not None else len(points)
                     report = partial(_report, on_progress, len(asked), total)
@@ -188,14 +188,12 @@ def sweep(
                     computed += new
                     if asking:
                         asking.tell(found)
-            except KeyboardInterrupt as interrupt:
-                done = f"{len(known.found):,} outcomes"
-                interrupt.add_note(
-                    f"{done} are in {results}: the same again goes on" if results else f"{done} are lost"
-                )
-                raise
-            finally:
-                known.write()
+        except KeyboardInterrupt as interrupt:
+            done = f"{len(known.found):,} outcomes"
+            interrupt.add_note(f"{done} are in {results}: the same again goes on" if results else f"{done} are lost")
+            raise
+        finally:
+            known.write()
         return Sweep(work, space, goals, tuple(asked), tuple(outcomes), computed)
 
 

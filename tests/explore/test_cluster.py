@@ -2,18 +2,22 @@
 
 import json
 import os
+import random
 import signal
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from socket import create_connection
 from time import monotonic, sleep
 
 import pytest
 
 import ratel
-from tests.explore.programs import DIGITS, digits
+from tests.explore.programs import DIGITS, crashing, digits
+from tests.longer.fuzz import fuzzer
 
 pytest.importorskip("distributed")
 ROOT = Path(__file__).parents[2]
@@ -108,6 +112,57 @@ def test_processes_of_this_computer_give_the_same() -> None:
 
 
 @pytest.mark.slow
+def test_a_point_that_ends_its_process_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("explore.pools.outcomes", crashing)
+    found = ratel.sweep(digits(), {"te.latency": "10..19/10"}, processes=2)
+    assert [row["te.latency"] for row in found.rows if row["error"]] == [13]
+    assert "ended the process" in found.rows[3]["error"]
+
+
+@pytest.mark.slow
+def test_processes_speak_to_nobody_else_and_end(tmp_path: Path) -> None:
+    """Another user of this computer could have them run what he likes, if they spoke to him."""
+    path, vary = tmp_path / "results.parquet", {**VARY, "pe.latency": "1..40/40"}
+    words = [f"--vary={key}={values}" for key, values in vary.items()]
+    line = [sys.executable, "-m", "ratel", "sweep", str(DIGITS), *words, "-o", str(path), "--processes", "2"]
+    with subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as sweep:
+        wait_for(path.exists)
+        mine = children(sweep.pid)
+        assert mine
+        listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ports = {int(one[1].partition(":")[2], 16) for one in listening if one[3] == "0A" and one[9] in sockets(mine)}
+        assert len(ports) > 2
+        for port in ports:
+            with create_connection(("127.0.0.1", port), 1) as plain:
+                plain.sendall(b"GET /info/main/workers.html HTTP/1.0\r\n\r\n")
+                with suppress(OSError):
+                    assert b" 200 " not in plain.recv(999)
+            with create_connection(("127.0.0.1", port), 1) as plain, pytest.raises(OSError):
+                # Whoever has no certificate is not heard; what does not speak TLS has no pages.
+                known = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                known.check_hostname, known.verify_mode = False, ssl.CERT_NONE
+                known.wrap_socket(plain).read()
+        sweep.send_signal(signal.SIGINT)
+        assert sweep.stderr is not None and "are in" in sweep.stderr.read()
+    assert sweep.returncode == 130
+    wait_for(lambda: not any(Path("/proc", str(one)).exists() for one in mine))
+
+
+def children(pid: int) -> list[int]:
+    """Return a process and all that it has started."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def sockets(pids: Sequence[int]) -> set[str]:
+    links = [os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").glob("*") if link.is_symlink()]
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
+@pytest.mark.slow
 def test_a_killed_client_resumes(tmp_path: Path) -> None:
     path, vary = tmp_path / "results.parquet", {**VARY, "pe.latency": "1..20/20"}
     words = [f"--vary={key}={values}" for key, values in vary.items()]
@@ -129,3 +184,23 @@ def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         ratel.sweep(digits(), VARY, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(ratel.InputError, match="no Dask scheduler answers at nowhere"):
         ratel.sweep(digits(), VARY, scheduler="nowhere")
+
+
+@pytest.mark.slow
+def test_long_commands_are_shared_out(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add_worker()
+
+    def printed(command: str, *words: str) -> str:
+        line = [sys.executable, "-m", f"tests.longer.{command}", *words, "--scheduler", cluster.address]
+        found = subprocess.run(line, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return found.stdout + found.stderr
+
+    orders = printed("interleavings", "--programs", "5", "--interleavings", "3")
+    assert "5 programs" in orders and "3 interleavings each" in orders and "'equal': " in orders
+    mutants = printed("mutations", "--mutants", "20", "--interleavings", "5")
+    assert "20 mutants" in mutants and "0 wrong or open" in mutants
+    # What is found comes back, with its case.
+    n = next(n for n in range(99) if fuzzer("faults").case(random.Random(f"faults 29 {n}")) == "crash")
+    fuzzed = printed("fuzz", "--what", "texts:30,faults:1", "--seed", "29", "--first", str(n))
+    assert "30 texts" in fuzzed and f"faults {n}: CRASH" in fuzzed and f"--seed 29 --first {n}" in fuzzed
+    assert (tmp_path / f"fuzz-faults-29-{n}").read_text() == "crash"

@@ -1,6 +1,7 @@
 """Fuzzers: texts, objects, chips, tensors, command lines and `fmt`, wrong in every way: each a value, or an error.
 
     python -m tests.longer.fuzz [--what texts,objects:500000,...] [--cases N] [--seconds S] [--seed K] [--workers 2]
+        [--scheduler ADDRESS]
 
 Case number n of a seed is always the same. It is right, or ends in a declared error; in no other exception, in at most
 SECONDS, with at most MEMORY bytes more than a process has anyway, and without its process's end. Kernels run with their
@@ -8,6 +9,7 @@ bounds checked. What does otherwise is saved beside, with the command that shows
 """
 
 import argparse
+import io
 import multiprocessing
 import os
 import random
@@ -18,8 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import chdir, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection, wait
@@ -29,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.longer.cluster import add_scheduler, shared
 from tests.longer.fuzzers import FUZZERS, USUAL, make
 
 SECONDS, MEMORY = 20, 2 * 2**30
@@ -37,6 +40,8 @@ DEAF = 3
 # Cases that a process is given at once, of those that are fast, and of the others.
 CHUNK = {"tensors": 2_000, "objects": 500}
 SMALL_CHUNK = 100
+# Chunks that a worker of a cluster is given at once.
+CHUNKS = 20
 FILES = {"part.inc": b".equ PART = 2\n"}
 # Where a file is written in microseconds rather than in milliseconds.
 MEMORY_FOLDER = next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)
@@ -201,9 +206,16 @@ def chunks(wanted: dict[str, int], first: int) -> Iterator[tuple[str, int, int]]
 
 
 def supervise(
-    wanted: dict[str, int], first: int, seconds: float, seed: int, workers: int, out: Path, most: float = SECONDS
+    wanted: dict[str, int],
+    first: int,
+    seconds: float,
+    seed: int,
+    workers: int,
+    out: Path,
+    most: float = SECONDS,
+    quiet: bool = False,
 ) -> dict[str, Counts]:
-    """Run the cases in processes, and say what was seen; return it by kinds.
+    """Run the cases in processes, and say what was seen, but if `quiet` not how many; return it by kinds.
 
     Nothing more is begun after `seconds`. What breaks the rule is saved in the folder `out`; no case may take longer
     than `most` seconds.
@@ -264,7 +276,7 @@ def supervise(
                 # What came before it in the same go has not been told of.
                 parts = (what, start, n - start), (what, n + 1, start + size - n - 1)
                 again += [part for part in parts if part[2]]
-            if time.monotonic() - shown > (1 if sys.stderr.isatty() else 60):
+            if not quiet and time.monotonic() - shown > (1 if sys.stderr.isatty() else 60):
                 shown = time.monotonic()
                 progress(counts, shown - began)
     except KeyboardInterrupt:
@@ -273,8 +285,48 @@ def supervise(
         for worker in pool:
             if worker.process is not None:
                 worker.end()
-    summary(counts, time.monotonic() - began, peak, workers)
+    if not quiet:
+        summary(counts, time.monotonic() - began, f"{workers} processes, peak {peak / 1e3:,.0f} MB")
     return counts
+
+
+def part(what: str, first: int, count: int, seed: int) -> tuple[str, Counts, dict[str, bytes], str]:
+    """Run cases of a kind, for a cluster; return the kind, what was seen, what was saved by name, and what was said."""
+    compile_apart([what])
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="fuzz-out-") as folder, redirect_stdout(said):
+        counts = supervise({what: count}, first, float("inf"), seed, 1, Path(folder), quiet=True)
+        saved = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return what, counts[what], saved, said.getvalue().replace(f"{folder}/", "")
+
+
+def over_cluster(wanted: dict[str, int], first: int, seed: int, address: str, out: Path) -> dict[str, Counts]:
+    """Run the cases on a cluster, as `supervise` does in processes of this computer."""
+    began, counts = time.monotonic(), {what: Counts() for what in wanted}
+    parts = []
+    for what, count in wanted.items():
+        size = CHUNKS * CHUNK.get(what, SMALL_CHUNK)
+        parts += [(what, first + done, min(size, count - done), seed) for done in range(0, count, size)]
+    for what, found, saved, said in shared(address, part, parts):
+        counts[what].seen += found.seen
+        counts[what].seconds += found.seconds
+        counts[what].broken += found.broken
+        for name, content in saved.items():
+            (out / name).write_bytes(content)
+        print(said, end="", flush=True)
+        progress(counts, time.monotonic() - began)
+    summary(counts, time.monotonic() - began, "a cluster")
+    return counts
+
+
+def compile_apart(whats: Collection[str]) -> None:
+    """Compile what cases of these kinds use, with its bounds checked, in a process of its own."""
+    os.environ["NUMBA_BOUNDSCHECK"] = "1"
+    if set(whats) & {"objects", "chips", "commands"}:
+        print("compiling what there is not yet, with its bounds checked", file=sys.stderr)
+        with open(os.devnull, "w") as nothing:
+            command = [sys.executable, "-c", "from tests.longer.fuzz import compile_ahead; compile_ahead()"]
+            subprocess.run(command, check=True, stdout=nothing)
 
 
 def over(began: float, seconds: float) -> bool:
@@ -288,7 +340,7 @@ def progress(counts: dict[str, Counts], seconds: float) -> None:
     print(f"\r{seconds:,.0f} s: {total:,} cases ({each}), {broken} broken", end="", file=sys.stderr, flush=True)
 
 
-def summary(counts: dict[str, Counts], seconds: float, peak: int, workers: int) -> None:
+def summary(counts: dict[str, Counts], seconds: float, by: str) -> None:
     print(file=sys.stderr)
     for what, count in counts.items():
         rate = count.seen.total() / max(count.seconds, 1e-9)
@@ -296,7 +348,7 @@ def summary(counts: dict[str, Counts], seconds: float, peak: int, workers: int) 
         for outcome, times in sorted(count.seen.items(), key=lambda one: -one[1]):
             print(f"{times:>12,}  {outcome}")
     total, broken = sum(count.seen.total() for count in counts.values()), sum(c.broken for c in counts.values())
-    print(f"{total:,} cases in {seconds:,.0f} s with {workers} processes, {broken} broken, peak {peak / 1e3:,.0f} MB")
+    print(f"{total:,} cases in {seconds:,.0f} s, {broken} broken; {by}")
 
 
 def wanted_of(text: str, cases: int) -> dict[str, int]:
@@ -318,16 +370,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    add_scheduler(parser)
     options = parser.parse_args()
-    # Before a process loads numba.
-    os.environ["NUMBA_BOUNDSCHECK"] = "1"
     wanted = wanted_of(options.what, options.cases)
-    if set(wanted) & {"objects", "chips", "commands"}:
-        print("compiling what there is not yet, with its bounds checked", file=sys.stderr)
-        with open(os.devnull, "w") as nothing:
-            command = [sys.executable, "-c", "from tests.longer.fuzz import compile_ahead; compile_ahead()"]
-            subprocess.run(command, check=True, stdout=nothing)
-    counts = supervise(wanted, options.first, options.seconds, options.seed, options.workers, Path.cwd())
+    if options.scheduler is not None:
+        if options.seconds != float("inf"):
+            parser.error("--seconds is of one computer: give --cases")
+        counts = over_cluster(wanted, options.first, options.seed, options.scheduler, Path.cwd())
+    else:
+        # Before a process loads numba.
+        compile_apart(wanted)
+        counts = supervise(wanted, options.first, options.seconds, options.seed, options.workers, Path.cwd())
     return 1 if any(count.broken for count in counts.values()) else 0
 
 

@@ -1,12 +1,13 @@
 """Generated programs without a race: in order, by the reference, and in drawn orders, with the same bytes at the end.
 
-python -m tests.longer.interleavings [--programs 2000] [--interleavings 200] [--seed 1]
+python -m tests.longer.interleavings [--programs 2000] [--interleavings 200] [--seed 1] [--scheduler ADDRESS]
 """
 
 import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import hypothesis
 import numpy as np
@@ -24,8 +25,11 @@ from isa.interpret import interpret
 from isa.operand import MEMORIES, region
 from isa.program import Program
 from ratel.testing.programs import looped_programs, ordered, race_free_programs
+from tests.longer.cluster import add_scheduler, shared
 
 MOST_EXECUTIONS = 2_000
+# Programs that a worker of a cluster is given at once; its seed is so much larger than the one before.
+PART, NEXT_SEED = 100, 1_000
 
 
 def race_free() -> st.SearchStrategy[Program]:
@@ -75,22 +79,45 @@ def hold_in_any_order(program: Program, interleavings: int) -> str:
     return "equal"
 
 
+def hold(programs: int, interleavings: int, seed: int, on_program: Callable[[], None] = lambda: None) -> Counter[str]:
+    """Hold so many programs, and count what came of them."""
+    seen = Counter[str]()
+
+    @hypothesis.seed(seed)
+    @settings(max_examples=programs, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(race_free())
+    def each(program: Program) -> None:
+        seen[hold_in_any_order(program, interleavings)] += 1
+        on_program()
+
+    each()
+    return seen
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.longer.interleavings", description=__doc__.splitlines()[0])
     parser.add_argument("--programs", type=int, default=2_000)
     parser.add_argument("--interleavings", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    add_scheduler(parser)
     options = parser.parse_args()
-    seen, began = Counter[str](), time.monotonic()
+    seen, began, done = Counter[str](), time.monotonic(), 0
 
-    @hypothesis.seed(options.seed)
-    @settings(max_examples=options.programs, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(race_free())
-    def each(program: Program) -> None:
-        seen[hold_in_any_order(program, options.interleavings)] += 1
-        print(f"\r{seen.total():,} programs", end="", file=sys.stderr)
+    def shown(more: int = 1) -> None:
+        nonlocal done
+        done += more
+        print(f"\r{done:,} programs", end="", file=sys.stderr)
 
-    each()
+    if options.scheduler is None:
+        seen = hold(options.programs, options.interleavings, options.seed, shown)
+    else:
+        parts = [
+            (min(PART, options.programs - first), options.interleavings, options.seed + NEXT_SEED * k)
+            for k, first in enumerate(range(0, options.programs, PART))
+        ]
+        for found in shared(options.scheduler, hold, parts):
+            seen += found
+            shown(found.total())
     print(f"\n{options.interleavings} interleavings each, {time.monotonic() - began:.0f} s: {dict(seen)}")
     return 0
 

@@ -1,6 +1,6 @@
 """Programs with a wait bit, a semaphore or a barrier taken away: the checker's verdict against brute force.
 
-    python -m tests.longer.mutations [--mutants 10000] [--interleavings 50] [--seed 1]
+    python -m tests.longer.mutations [--mutants 10000] [--interleavings 50] [--seed 1] [--scheduler ADDRESS]
 
 Where a mutant is called proven, all interleavings leave the same bytes in all memories.
 """
@@ -27,10 +27,13 @@ from isa.errors import RatelError, Trap
 from isa.program import Core, Program
 from ratel.testing.programs import looped_programs, ordered, race_free_programs
 from tests.emulator.checker.plain_races import Deadlock, racing_pairs
+from tests.longer.cluster import add_scheduler, shared
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 # A mutant is unrolled to no more, and its memories are no larger, for they are compared.
 MOST_EXECUTIONS, MOST_BYTES = 2_000, 4 * 2**20
+# Mutants that a worker of a cluster is given at once; its seed is so much larger than the one before.
+PART, NEXT_SEED = 500, 1_000
 
 
 @dataclass
@@ -157,8 +160,8 @@ def generated() -> st.SearchStrategy[Program]:
     )
 
 
-def run(most: int, interleavings: int, seed: int, seen: Seen, on_program: object = None) -> None:
-    """Judge so many mutants: of the small programs first, then of generated ones."""
+def run(most: int, interleavings: int, seed: int, seen: Seen, on_program: object = None, small: bool = True) -> None:
+    """Judge so many mutants: of the small programs first, where these are wanted, then of generated ones."""
 
     def judge_mutants(program: Program) -> None:
         for what, mutant in mutants(program):
@@ -168,7 +171,7 @@ def run(most: int, interleavings: int, seed: int, seen: Seen, on_program: object
         if callable(on_program):
             on_program()
 
-    for program in small_programs():
+    for program in small_programs() if small else ():
         judge_mutants(program)
 
     quick = settings(max_examples=100, deadline=None, database=None, phases=[Phase.generate])
@@ -187,18 +190,38 @@ def run(most: int, interleavings: int, seed: int, seen: Seen, on_program: object
         assert seen.mutants > before, "generated programs have something to take away"
 
 
+def part(most: int, interleavings: int, seed: int, small: bool) -> Seen:
+    """Return what is seen of so many mutants."""
+    seen = Seen()
+    run(most, interleavings, seed, seen, small=small)
+    return seen
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.longer.mutations", description=__doc__.splitlines()[0])
     parser.add_argument("--mutants", type=int, default=10_000)
     parser.add_argument("--interleavings", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    add_scheduler(parser)
     options = parser.parse_args()
     seen, began = Seen(), time.monotonic()
 
     def shown() -> None:
         print(f"\r{seen.mutants:,} mutants, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
 
-    run(options.mutants, options.interleavings, options.seed, seen, shown)
+    if options.scheduler is None:
+        run(options.mutants, options.interleavings, options.seed, seen, shown)
+    else:
+        # The first has the small programs, which have fewer.
+        parts = [
+            (min(PART, options.mutants - first), options.interleavings, options.seed + NEXT_SEED * k, k == 0)
+            for k, first in enumerate(range(0, options.mutants, PART))
+        ]
+        for found in shared(options.scheduler, part, parts):
+            seen.verdicts += found.verdicts
+            seen.interleavings += found.interleavings
+            seen.wrong += found.wrong
+            shown()
     print(f"\n{seen.mutants:,} mutants, {seen.interleavings:,} interleavings of those proven")
     for (verdict, expected), count in sorted(seen.verdicts.items()):
         print(f"{count:>8,}  checker: {verdict}, brute force: {expected}")
