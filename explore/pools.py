@@ -29,7 +29,7 @@ from isa.errors import InputError, RatelError
 
 # Assumed: what is left is worth processes, which take some seconds to start; how long a piece takes, which costs a
 # thousandth of a second to send; how many points it has at most; how many pieces for each thread are under way.
-WORTH_SECONDS, PIECE_SECONDS, MOST_IN_PIECE, AHEAD = 8.0, 0.5, 1000, 3
+WORTH_SECONDS, PIECE_SECONDS, MOST_IN_PIECE, AHEAD = 10.0, 0.5, 1000, 3
 HERE = "127.0.0.1"
 # Seconds until a scheduler has answered; between two looks at who is there.
 ANSWER_SECONDS, LOOK_SECONDS = 10, 1.0

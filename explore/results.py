@@ -35,6 +35,7 @@ class Results:
         if path is None:
             return
         self._arrow, self._parquet = (package(name, "results are kept") for name in ("pyarrow", "pyarrow.parquet"))
+        self._kinds = self._kinds_of_columns()
         self._before = self._read(path) if Path(path).exists() else None
 
     def add(self, key: str, point: Point, outcome: Outcome) -> None:
@@ -74,30 +75,34 @@ class Results:
         self._written, self._new = monotonic(), 0
         self._took = self._written - began
 
+    def _kinds_of_columns(self) -> dict[str, Any]:
+        """Return the types of all columns that a file may have."""
+        whole, number, word = self._arrow.int64(), self._arrow.float64(), self._arrow.string()
+        of = {COUNT: whole, WORD: word}
+        return {
+            **{key: of.get(kind, number) for key, (kind, *_) in KNOWN.items()},
+            **{name: whole if goal.is_whole else number for name, goal in COLUMNS.items()},
+            **{KEY: word, ERROR: word, TOOK: number},
+        }
+
     def _table(self) -> Any:
-        arrow = self._arrow
-        kinds = {COUNT: arrow.int64(), WORD: arrow.string()}
-        keys = list(self._points)
-        outcomes = [self.found[key] for key in keys]
-        columns: dict[str, tuple[Any, list[Any]]] = {KEY: (arrow.string(), keys)}
-        for one in self._space:
-            kind = kinds.get(one.kind, arrow.float64())
-            columns[one.key] = kind, [point[one.key] for point in self._points.values()]
-        for name, goal in COLUMNS.items():
-            kind = arrow.int64() if goal.is_whole else arrow.float64()
-            columns[name] = kind, [outcome.values.get(name) for outcome in outcomes]
-        columns[ERROR] = arrow.string(), [outcome.error for outcome in outcomes]
-        columns[TOOK] = arrow.float64(), [outcome.took for outcome in outcomes]
-        schema = arrow.schema([(name, kind) for name, (kind, _) in columns.items()])
-        return arrow.Table.from_pydict({name: held for name, (_, held) in columns.items()}, schema)
+        outcomes = [self.found[key] for key in self._points]
+        columns: dict[str, list[Any]] = {KEY: list(self._points)}
+        columns |= {one.key: [point[one.key] for point in self._points.values()] for one in self._space}
+        columns |= {name: [outcome.values.get(name) for outcome in outcomes] for name in COLUMNS}
+        columns |= {ERROR: [outcome.error for outcome in outcomes], TOOK: [outcome.took for outcome in outcomes]}
+        return self._arrow.table(columns, self._arrow.schema([(name, self._kinds[name]) for name in columns]))
 
     def _read(self, path: str | Path) -> Any:
         """Return the table of a file; take over its outcomes."""
         data = self._data = read_whole(path, InputError, MAX_OBJECT_BYTES)
         try:
             table = self._parquet.read_table(BytesIO(data))
+            for name, kind in zip(table.schema.names, table.schema.types, strict=True):
+                if kind != (known := self._kinds.get(name, kind)):
+                    raise TypeError(f"its column {name} is of {kind}, and not of {known}")
             rows = [_outcome(row) for row in table.to_pylist()]
-        except (self._arrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (self._arrow.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
             why = f"it has no column {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
             raise InputError(f"{path} is no file of results: {why}", "name another file, or delete it") from None
         self.found.update({key: one for key, one in rows if key is not None and one is not None})

@@ -2,8 +2,10 @@
 
 import json
 import re
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -73,10 +75,19 @@ def test_results_are_kept_and_nothing_is_computed_twice(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    other, text = tmp_path / "other.parquet", tmp_path / "text.parquet"
+    good, other, text, kind = (tmp_path / f"{name}.parquet" for name in ("good", "other", "text", "kind"))
+    ratel.sweep(digits(), {"te.latency": "1"}, results=good, processes=1)
     parquet.write_table(arrow.table({"a": [1]}), other)
+    parquet.write_table(arrow.table({"key": ["a"], "error": [""], "took": [0.0], "te.latency": ["x"]}), kind)
     text.write_text("no table")
-    for path in (other, text):
+    for seed in range(200):
+        damaged, random = bytearray(good.read_bytes()), Random(seed)
+        for _ in range(random.randint(1, 4)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        (tmp_path / "damaged.parquet").write_bytes(damaged)
+        with suppress(ratel.InputError):
+            ratel.sweep(digits(), {"te.latency": "1"}, results=tmp_path / "damaged.parquet", processes=1)
+    for path in (other, text, kind):
         before = path.read_bytes()
         with pytest.raises(ratel.InputError, match="no file of results"):
             ratel.sweep(digits(), {"te.latency": "1"}, results=path, processes=1)
