@@ -1,7 +1,7 @@
 """Work, what all points have in common and what travels; the Outcome of one point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from explore.goals import Measured, measure
 from explore.space import OF_NETWORKS, OPTIONS, Point
-from isa.chip import Chip, load_chip
+from isa.chip import DEFAULT_CHIP, Chip, load_chip
 from isa.errors import InputError, RatelError
 from isa.files import MAX_OBJECT_BYTES, hash_of, read_whole
 from isa.kept import declared, kept_with
@@ -20,6 +20,7 @@ from ratel import __version__, api
 
 if TYPE_CHECKING:
     from compiler.graph import Graph
+    from compiler.options import Options
 
 ROOT = Path(__file__).parents[1]
 # What cycles follow from: of a program, and of a network besides.
@@ -43,23 +44,21 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all points have in common: a program, or the bytes of a network, the chip to begin with, and the rest.
+    """What all points have in common: a program, or the bytes of a network with the `options` of its compilation.
 
-    `numbers` are those of the chip that are set whichever chip a point begins with; `said` is what of OPTIONS holds
-    where a point says nothing; `shapes` and `host` are the compiler's options; `digest` is the hash of the program or
-    the network, `version` that of all sources that decide.
+    Points begin with `chip`; `numbers` are those that are set whichever it is. `tasks` and `options` hold where a point
+    says nothing. `digest` is the hash of the program or the network, `version` that of all sources that decide.
     """
 
     name: str
     chip: Chip
+    numbers: Mapping[str, Any]
+    tasks: int | None
+    digest: str
+    version: str
     program: Program | None = None
     network: bytes = b""
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    said: Mapping[str, Any] = field(default_factory=dict)
-    shapes: Mapping[str, Any] = field(default_factory=dict)
-    host: bool = True
-    digest: str = ""
-    version: str = ""
+    options: "Options | None" = None
 
     __getstate__ = declared
 
@@ -69,10 +68,16 @@ class Work:
         numbers = {key: value for key, value in point.items() if key not in OPTIONS}
         return chip.replace(**numbers) if numbers else chip
 
-    def options_of(self, point: Point) -> dict[str, Any]:
-        """Return what is said of a point besides its chip, by OPTIONS."""
-        said = {**self.said, **{key: value for key, value in point.items() if key in OPTIONS and key != "chip"}}
-        return dict(sorted(said.items()))
+    def options_of(self, point: Point) -> "Options | None":
+        """Return how a network is compiled at a point; None of a program."""
+        said = {key: point[key] for key in OF_NETWORKS if key in point}
+        if "round_once" in said:
+            said["round_once"] = bool(said["round_once"])
+        return replace(self.options, **said) if self.options else None
+
+    def tasks_of(self, point: Point) -> int | None:
+        """Return how many tasks run at a point; None for a program's own number."""
+        return point.get("tasks", self.tasks)
 
     def key(self, point: Point) -> str:
         """Return the key of a point: the same of all that can only have the same outcome."""
@@ -80,8 +85,7 @@ class Work:
             chip: object = sorted(self.chip_of(point).values.items())
         except RatelError:
             chip = sorted(point.items())
-        shapes = sorted((name, tuple(sizes)) for name, sizes in self.shapes.items())
-        what = self.version, self.digest, chip, self.options_of(point), shapes, self.host
+        what = self.version, self.digest, chip, self.tasks_of(point), self.options_of(point)
         return sha256(repr(what).encode()).hexdigest()[:32]
 
 
@@ -89,31 +93,29 @@ def work_of(
     program: Any,
     chip: str | Chip | None,
     numbers: Mapping[str, Any],
+    tasks: int | None,
     said: Mapping[str, Any],
-    shapes: Mapping[str, Any],
-    host: bool,
 ) -> Work:
-    """Return the work of a program, or of a network as `ratel.compile` takes it.
+    """Return the work of a program, or of a network as `ratel.compile` takes it; `said` are options of compilation.
 
     Raises InputError and ChipError for what cannot be read.
     """
-    said = {key: value for key, value in said.items() if value is not None}
     if isinstance(program, Program) or type(program).__name__ == "Compiled":
+        if said:
+            raise InputError(f"{next(iter(said))} is of networks (.onnx), and this is a program", "leave it out")
         one = api.as_program(program)
-        if wrong := [key for key in OF_NETWORKS if key in said] or list(shapes):
-            raise InputError(f"{wrong[0]} is of networks (.onnx), and this is a program", OPTIONS.get(wrong[0], "")[-1])
         on = load_chip(one.chip if chip is None else chip, **numbers)
-        return Work(one.name, on, one, b"", numbers, said, digest=_digest(one), version=version(False))
-    from compiler.read.model import Model, loaded, serialised
-    from isa.chip import DEFAULT_CHIP
+        return Work(one.name, on, numbers, tasks, _digest(one), version(False), program=one)
+    from compiler.options import Options
+    from compiler.read.model import loaded, serialised
 
+    options = Options(**said)
+    options = replace(options, shapes=dict(sorted(options.shapes.items())))
     proto, source = loaded(program)
-    network = serialised(
-        proto, source, "a sweep gives it to its workers in one piece", "compile it, and sweep the program"
-    )
+    why, help = "a sweep gives it to its workers in one piece", "compile it, and sweep the program"
+    network = serialised(proto, source, why, help)
     on = load_chip(DEFAULT_CHIP if chip is None else chip, **numbers)
-    name = source.name if isinstance(source, Model) else "network"
-    return Work(*(name, on, None, network, numbers, said, shapes, host), digest=hash_of(network), version=version(True))
+    return Work(*(source.name, on, numbers, tasks, hash_of(network), version(True)), network=network, options=options)
 
 
 def _digest(program: Program) -> str:
@@ -159,19 +161,15 @@ def outcome(work: Work, point: Point) -> Outcome:
 
 
 def _measured(work: Work, point: Point) -> Measured:
-    chip, said = work.chip_of(point), work.options_of(point)
-    tasks = said.pop("tasks", None)
-    programs = [work.program] if work.program else _compiled(work, chip, said)
+    chip, tasks, options = work.chip_of(point), work.tasks_of(point), work.options_of(point)
+    programs = [work.program] if work.program else _compiled(work, chip, options)
     return Measured(chip, [api.timed(api.plan_for(one, chip, tasks), None, None) for one in programs])
 
 
-def _compiled(work: Work, chip: Chip, said: Mapping[str, Any]) -> list[Program]:
+def _compiled(work: Work, chip: Chip, options: "Options | None") -> list[Program]:
     """Return the programs of a network's parts, compiled for a chip; raise InputError where the chip has none."""
     from compiler.compile import compile
-    from compiler.options import Options
 
-    once = bool(said.get("round_once", False))
-    options = Options(work.shapes, host=work.host, **{**said, "round_once": once})
     compiled = compile(kept_with(work, "graph", lambda: _graph(work)), chip, options)
     programs = [part.program for part in compiled.parts if part.program is not None]
     if not programs:
@@ -180,7 +178,9 @@ def _compiled(work: Work, chip: Chip, said: Mapping[str, Any]) -> list[Program]:
 
 
 def _graph(work: Work) -> "Graph":
+    """Return the network as it is read, whichever chip it is compiled for."""
     from compiler.read.model import Model
     from compiler.read.network import read
 
-    return read(Model(work.name, work.network), work.shapes)
+    assert work.options is not None, "a network has options"
+    return read(Model(work.name, work.network), work.options.shapes, work.options.always)

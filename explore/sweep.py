@@ -137,11 +137,12 @@ def sweep(
     numbers: Mapping[str, Any] | None = None,
     tasks: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    always: Mapping[str, float] | None = None,
     order: str | None = None,
     cores: int | None = None,
     batch: int | None = None,
     round_once: bool | None = None,
-    host: bool = True,
+    host: bool | None = None,
     memory: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
@@ -163,7 +164,8 @@ def sweep(
     Raises InputError for what cannot be asked for, ChipError for a chip that cannot be read, and InputError where what
     the extra [explore] brings is missing: Optuna to search, pyarrow to keep, Dask to share out.
     """
-    said = {"tasks": tasks, "order": order, "cores": cores, "batch": batch, "round_once": round_once}
+    said = {"shapes": shapes, "always": always, "order": order, "cores": cores, "batch": batch}
+    said |= {"round_once": round_once, "host": host}
     if samples is not None and search is not None:
         raise InputError("samples are drawn, and a search asks for its own", "give one of them")
     for what, given in (("samples", samples), ("search", search), ("processes", processes)):
@@ -171,7 +173,8 @@ def sweep(
             raise InputError(f"{what} is {shown(given)}", "give a whole number, 1 or greater")
     with limited(memory):
         goals = columns_of(minimise)
-        work = work_of(program, chip, numbers or {}, said, shapes or {}, host)
+        named = {key: value for key, value in said.items() if value is not None}
+        work = work_of(program, chip, numbers or {}, tasks, named)
         space = space_of(vary, work.program is None)
         asking = None if search is None else Search(space, goals, search, seed)
         points = [] if asking else grid(space) if samples is None else sample(space, samples, seed)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ratel.cli.files import check_targets, given, load_program, print_json, shapes
+from ratel.cli.files import always, check_targets, given, load_program, print_json, shapes
 from ratel.cli.options import (
     DONE,
     WRONG,
@@ -85,12 +85,13 @@ def sweep(options: argparse.Namespace) -> int:
             scheduler=options.scheduler,
             tasks=options.tasks,
             numbers=overrides(options.set),
-            shapes=shapes(options),
+            shapes=shapes(options) or None,
+            always=always(options) or None,
             order=options.order,
             cores=options.cores,
             batch=options.batch,
             round_once=options.round_once or None,
-            host=not options.no_host,
+            host=False if options.no_host else None,
             on_progress=progress.sweeping,
         )
     if options.page is not None:
