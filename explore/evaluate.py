@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from compiler.options import Options
 
 ROOT = Path(__file__).parents[1]
-# What cycles follow from: of a program, and of a network besides.
+# What goals follow from: of a program, and of a network besides. A room that a goal is computed in belongs here.
 ROOMS = "isa", "emulator/plan", "emulator/timing", "explore/goals.py"
 ROOMS_OF_NETWORKS = "compiler", "assembler"
 # One at a time in a process: a worker may have several threads.

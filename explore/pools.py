@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from warnings import catch_warnings, simplefilter
 from explore.evaluate import ROOT, Outcome, Work, outcome, version
 from explore.extras import package
 from explore.space import Point
-from isa.errors import InputError, RatelError
+from isa.errors import InputError, RatelError, RatelWarning, warn_outside
 
 # Assumed: what is left is worth processes, which take some seconds to start; how long a piece takes, which costs a
 # thousandth of a second to send; how many points it has at most; how many pieces for each thread are under way.
@@ -106,6 +106,8 @@ class Workers:
         self._work, self._address, self._processes = work, address, processes
         self._stack = ExitStack()
         self._seconds, self._threads, self._looked = 0.0, 1, 0.0
+        # Whether it was said that there are no workers; of our own there are, soon.
+        self._waits = address is None
 
     def __enter__(self) -> "Workers":
         try:
@@ -120,11 +122,7 @@ class Workers:
 
     def _begin(self) -> None:
         self._dask = package("distributed", "points are computed in several processes")
-        # What becomes of connections is said in our words, or mended without any.
-        log = logging.getLogger("distributed")
-        level = log.level
-        log.setLevel("CRITICAL")
-        self._stack.callback(log.setLevel, level)
+        self._stack.enter_context(_quiet())
         address, security = self._address, None
         if address is None:
             package("cryptography", "processes of this computer know each other")
@@ -198,7 +196,7 @@ class Workers:
     def _count_threads(self) -> int:
         if monotonic() - self._looked > LOOK_SECONDS:
             self._looked = monotonic()
-            self._threads = max(1, sum(self._asked(self._client.nthreads).values()))
+            self._threads = max(1, sum(self._asked().values()))
         return self._threads
 
     def _finished(self, tasks: Sequence[Any]) -> list[Any]:
@@ -210,14 +208,17 @@ class Workers:
                     self._dask.wait(tasks, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
                 if done := [task for task in tasks if task.done()]:
                     return done
-            self._asked(self._client.nthreads)
+            if not self._asked() and not self._waits:
+                self._waits = True
+                where = self._address or "this computer"
+                warn_outside(RatelWarning(f"{where} has no workers (`dask worker ADDRESS` is one): waiting for some"))
 
-    def _asked(self, question: Any) -> Any:
-        """Return what the scheduler answers; raise RatelError where it is gone."""
+    def _asked(self) -> dict[str, int]:
+        """Return the threads of each worker by its address; raise RatelError where the scheduler is gone."""
         try:
             if self._client.status not in ("running", "connecting"):
                 raise OSError(self._client.status)
-            return question()
+            return dict(self._client.nthreads())
         except (OSError, TimeoutError, ValueError) as error:
             raise self._gone() from error
 
@@ -246,6 +247,20 @@ def outcomes(work: Work, points: Sequence[Point], expected: str) -> list[Outcome
     if here != expected:
         raise InputError(f"a worker has ratel {here}, and this is {expected}", "install the same on all of them")
     return [outcome(work, point) for point in points]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask from printing what becomes of connections: that is said in our words, or mended without any."""
+    names = [name for name in logging.root.manager.loggerDict if f"{name}.".startswith("distributed.")]
+    loud = [log for name in names if not (log := logging.getLogger(name)).disabled]
+    for log in loud:
+        log.disabled = True
+    try:
+        yield
+    finally:
+        for log in loud:
+            log.disabled = False
 
 
 def _start(address: str, processes: int, security: Any) -> "subprocess.Popen[bytes]":

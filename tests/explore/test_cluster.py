@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from socket import create_connection
+from threading import Timer
 from time import monotonic, sleep
 
 import pytest
 
 import ratel
+from explore.pools import outcomes
 from tests.explore.programs import DIGITS, crashing, digits
 from tests.longer.fuzz import fuzzer
 
@@ -37,12 +39,9 @@ class Cluster:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.file, self.stack, self.workers = folder / "scheduler.json", stack, list[subprocess.Popen[bytes]]()
         self.folder = folder
-        self.keep(
-            started(
-                *("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"),
-                *("--no-dashboard", "--scheduler-file", str(self.file)),
-            )
-        )
+        words = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
+        self.scheduler = started("-m", "distributed.cli.dask_scheduler", *words)
+        self.keep(self.scheduler)
         wait_for(self.file.exists)
         self.address = json.loads(self.file.read_text())["address"]
 
@@ -176,6 +175,36 @@ def test_a_killed_client_resumes(tmp_path: Path) -> None:
         if not row["error"]:
             assert row["cycles"] == ratel.time(digits(), found.chip(row)).cycles
     assert ratel.sweep(digits(), vary, results=path, processes=1).computed == 0
+
+
+def test_a_worker_of_another_ratel_is_refused() -> None:
+    sweep = ratel.sweep(digits(), {"te.latency": "1"}, processes=1)
+    with pytest.raises(ratel.InputError, match="a worker has ratel"):
+        outcomes(sweep.work, sweep.points, "0.0.9-1234")
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies(cluster: Cluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cluster.add_worker()
+    path = tmp_path / "results.parquet"
+
+    def disturb(done: int, total: int) -> None:
+        if done == 100:
+            cluster.scheduler.kill()
+
+    with pytest.raises(ratel.RatelError, match="is gone"):
+        ratel.sweep(digits(), VARY, scheduler=cluster.address, results=path, on_progress=disturb)
+    assert "Traceback" not in capfd.readouterr().err
+    assert ratel.sweep(digits(), VARY, results=path, processes=1).computed <= 400
+
+
+@pytest.mark.slow
+def test_without_workers_it_waits_and_says_so(cluster: Cluster) -> None:
+    late = Timer(3, cluster.add_worker)
+    late.start()
+    with pytest.warns(ratel.RatelWarning, match="has no workers"):
+        assert ratel.sweep(digits(), {"te.latency": "1,2"}, scheduler=cluster.address).computed == 2
+    late.join()
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
