@@ -50,15 +50,16 @@ class Search:
             for _ in range(20 * ROUND):
                 trial = self._study.ask()
                 point = {one.key: self._suggested(trial, one) for one in self._space}
-                known = self._told.get(name := tuple(point.values()), self)
-                if isinstance(known, Outcome):
-                    self._answer(trial, known)
-                elif known is self:
+                name = tuple(point.values())
+                if name not in self._told:
                     self._told[name] = None
                     self._trials.append((trial, point))
                     if len(self._trials) == min(ROUND, self._count - asked):
                         break
+                elif (known := self._told[name]) is not None:
+                    self._answer(trial, known)
                 else:
+                    # It is of this round.
                     self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
             if not self._trials:
                 return
