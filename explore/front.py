@@ -20,15 +20,16 @@ def front(values: Sequence[Sequence[float]]) -> list[int]:
     found = np.array(values, float)
     if not found.size:
         return []
-    # Sorted by the first goal, then by the next: whatever beats a point stands before it.
-    order = np.lexsort(found.T[::-1])
-    places, held = list[int](), np.empty_like(found)
-    for place in order.tolist():
-        one, before = found[place], held[: len(places)]
-        if not ((before <= one).all(axis=1) & (before < one).any(axis=1)).any():
-            held[len(places)] = one
-            places.append(place)
-    return places
+    # Sorted by the first goal, then by the next, equal ones as one: whatever beats a point stands before it.
+    different, which = np.unique(found, axis=0, return_inverse=True)
+    held, kept = np.empty_like(different), list[int]()
+    for place, one in enumerate(different):
+        if not (held[: len(kept)] <= one).all(axis=1).any():
+            held[len(kept)] = one
+            kept.append(place)
+    which = which.reshape(-1)
+    on_front = np.flatnonzero(np.isin(which, kept))
+    return on_front[np.argsort(which[on_front], kind="stable")].tolist()
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,13 @@ def _pictures(
     data = json.dumps(said, allow_nan=False).replace("<", "\\u003c")
     few = f" Of {len(rows):,} points {len(drawn):,} are drawn." if len(drawn) < len(rows) else ""
     listed = front[:MOST_LISTED]
-    cells = [[plain(number(rows[place][one])) for one in names] for place in listed]
+    cells = [
+        [
+            *(plain(one.said(rows[place][one.key])) for one in space),
+            *(plain(number(rows[place][one])) for one in columns),
+        ]
+        for place in listed
+    ]
     best = table(names, cells)
     for place in listed:
         best = best.replace("<tr><td", f'<tr data-row="{place_of[place]}"><td', 1)
@@ -120,7 +126,7 @@ def _drawn(points: int, front: Sequence[int]) -> list[int]:
     if points <= MOST_DRAWN:
         return list(range(points))
     half = MOST_DRAWN // 2
-    kept = set(front[:: -(-len(front) // half)]) | set(front[:MOST_LISTED])
+    kept = set(front[:: -(-len(front) // half) or 1]) | set(front[:MOST_LISTED])
     return sorted(kept | set(range(0, points, -(-points // half))))
 
 
