@@ -40,8 +40,8 @@ def test_tokens_are_those_of_transformers(prompt: str) -> None:
             tokens.append(int(scores.argmax()))
     wanted = [int(token) for token in GREEDY[prompt].split()]
     assert tokens[len(given) :] == wanted
-    for is_dense, threads in ((False, 1), (False, 2), (True, 1)):
-        found = list(command.continued(given, TOKENS, decoder(model, 64, is_dense), threads))
+    for form, threads in (("groups", 1), ("groups", 2), ("dense", 1)):
+        found = list(command.continued(given, TOKENS, decoder(model, 64, form), threads))
         assert found == wanted
 
 
