@@ -156,6 +156,8 @@ class _Binder:
         """Take a word such as `relu`, and what it brings with it: `add=t`, `clip=(0, 6)`."""
         spec = self.choices[word]
         takes = spec.takes.get(word, ())
+        if takes and value is not None and self.names.is_none(value, self.scope):
+            return
         if spec.name in self.bound.words:
             other = self.bound.words[spec.name]
             message = f"`{word}` stands twice" if word == other else f"`{word}` and `{other}` exclude each other"

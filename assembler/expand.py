@@ -187,11 +187,11 @@ class Expander:
         if scope.caller is not None:
             raise names.error(scope, "E703", span, "a file is included inside a block", "", "include it at the top")
         try:
-            inside = self.folder.locate(self.files[-1], name)
+            inside = name if include.is_shipped else self.folder.locate(self.files[-1], name)
             if inside in self.files:
                 chain = " -> ".join([*self.files[self.files.index(inside) :], inside])
                 raise FileProblem("E703", f'"{name}" includes itself', f"the circle is {chain}")
-            text = self.folder.text(inside, name)
+            text = self.folder.shipped(name) if include.is_shipped else self.folder.text(inside, name)
         except FileProblem as error:
             names.report.guessing, problem = True, error.diagnostic
             raise names.error(scope, problem.code, span, problem.message, "", problem.help) from None

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from isa.diagnostic import Diagnostic
-from isa.files import MAX_TEXT_BYTES, Refused, hash_of, open_inside, read_at_most, reason
+from isa.files import MAX_TEXT_BYTES, Refused, hash_of, open_inside, read_at_most, read_whole, reason
 from isa.suggest import did_you_mean
+
+# Files that come with the package: compositions of instructions, as macros.
+LIBRARY = Path(__file__).parent / "library"
 
 
 class FileProblem(Exception):
@@ -82,6 +85,15 @@ class Folder:
         except UnicodeDecodeError as error:
             help = "save it as UTF-8"
             raise FileProblem("E703", f'"{name}" is no text: byte {error.start} is not UTF-8', help) from None
+
+    def shipped(self, name: str) -> str:
+        """Return the text of a file that comes with the package, by its name in `< >`."""
+        known = {f"<{path.name}>": path for path in sorted(LIBRARY.glob("*.npu"))}
+        if name not in known:
+            raise FileProblem("E501", f"no {name} comes with ratel", f"what comes is {', '.join(known)}")
+        data = read_whole(known[name])
+        self.hashes[name] = hash_of(data)
+        return data.decode("utf-8")
 
     def header(self, inside: str, name: str) -> Any:
         """Return what has the dtype, shape and nbytes of a tensor, which is not read."""

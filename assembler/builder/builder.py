@@ -12,6 +12,7 @@ import numpy as np
 
 from assembler import spelling
 from assembler.assemble import assemble_nodes
+from assembler.builder.macros import Macros
 from assembler.builder.methods import method_of
 from assembler.builder.sections import CoreContext, LoopContext, OriginContext, Section, Synchroniser, Written
 from assembler.builder.values import (
@@ -29,9 +30,10 @@ from assembler.builder.values import (
     plain_number,
     refuse,
 )
+from assembler.files import FileProblem, Folder
 from assembler.syntax import nodes, printer
 from assembler.syntax.diagnostics import AssemblyError, Diagnostic, Note, Report, Span, issue, listed
-from assembler.syntax.parser import parse_line
+from assembler.syntax.parser import parse, parse_line
 from assembler.syntax.source import SourceFile, logical_lines
 from isa.chip import DEFAULT_CHIP, Chip, differences, load_chip
 from isa.dtypes import DTYPES, dtype_of
@@ -40,7 +42,7 @@ from isa.file_kinds import other_kind
 from isa.files import free_name, write_whole
 from isa.memory import limited
 from isa.npy import npy
-from isa.program import CHECK_KINDS, Assembly, Program
+from isa.program import CHECK_KINDS, Assembly, Line, Program
 from isa.table import ROWS
 from isa.verify_program import NAME
 
@@ -97,6 +99,7 @@ class Builder(Instructions):
         # Where statements come from: that of number n, which its nodes have for a line, is element n - 1.
         self._origins: list[Origin] = []
         self._origin: Origin | None = None
+        self._included: dict[str, Macros] = {}
         self._set(".name", name, True)
         self._set_chip(chip)
         self._set(".order", order)
@@ -304,6 +307,23 @@ class Builder(Instructions):
         self._write(nodes.Synchroniser(span, text, nodes.Word(span, own)), self._shared)
         return Synchroniser(self, own)
 
+    def include(self, file: str) -> Macros:
+        """Include a file that comes with the package, such as "<llm.npu>", and return its macros: `llm.softmax(...)`.
+
+        Lines of its instructions are those of the file.
+        """
+        if file not in self._included:
+            span, report = self._here(), Report(TEXT)
+            try:
+                text = Folder(Path()).shipped(str(file))
+            except FileProblem as problem:
+                found = problem.diagnostic
+                refuse("E501", found.message, 'expected a name in `< >`, as in "<llm.npu>"', found.help)
+            heads = (line for line in parse(SourceFile(file, text), report) if isinstance(line, nodes.Macro))
+            self._included[file] = Macros(self, file, heads)
+            self._write(nodes.Include(span, nodes.Text(span, file), True), self._shared)
+        return self._included[file]
+
     def origin(self, file: str, number: int, text: str = "") -> OriginContext:
         """Name the place that statements come from: `with b.origin("net.onnx", 7, "Conv_7"):`.
 
@@ -396,7 +416,7 @@ class Builder(Instructions):
             except AssemblyError as error:
                 done, told = None, error.diagnostics
             # A message shows columns of the text: what it speaks of is read from there.
-            unread = {span.line for found in told for span in _spans(found) if span.file != TEXT}
+            unread = {span.line for found in told for span in _spans(found) if not span.file}
             if not unread:
                 break
             # Not held while it is assembled once more: it may be large.
@@ -407,10 +427,11 @@ class Builder(Instructions):
         issue(located, strict)
         program = done.program
         lines = {place: place.line() for place in set(origins)}
-        cores = (
-            replace(core, lines=tuple(lines[origin(line.file, line.number)] for line in core.lines))
-            for core in program.cores
-        )
+
+        def of_python(line: Line) -> Line:
+            return line if line.file in self._included else lines[origin(line.file, line.number)]
+
+        cores = (replace(core, lines=tuple(of_python(line) for line in core.lines)) for core in program.cores)
         return replace(program, cores=tuple(cores))
 
     def _assembled(self, listing: Sequence[Written], chip: Chip | None, shown: Collection[int]) -> Assembly:
@@ -630,11 +651,13 @@ def _located(found: Diagnostic[Span], origin: Callable[[str, int], Origin]) -> D
     """Return a diagnostic of the text that also names the lines which it comes from."""
 
     def its_origin(span: Span) -> Span:
-        return origin(span.file, span.line).span()
+        return origin(span.file, span.line).span() if span.file in ("", TEXT) else span
 
-    notes = (note._replace(place=its_origin(note.place)) for note in found.notes)
+    notes = [note._replace(place=its_origin(note.place)) for note in found.notes]
+    if its_origin(found.place) is not found.place:
+        notes.insert(0, Note("it was written here", its_origin(found.place)))
     help = "write `with b.loop(...):`, which closes it" if found.help.startswith("close it with `brnz") else found.help
-    return replace(found, help=help, notes=(Note("it was written here", its_origin(found.place)), *notes))
+    return replace(found, help=help, notes=tuple(notes))
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -118,7 +118,10 @@ class Constant(Node):
 
 @dataclass(eq=False, repr=False, slots=True)
 class Include(Node):
+    """`.include "FILE.npu"`, or `<FILE.npu>`, which stands in `path` with its brackets and comes with the package."""
+
     path: Text
+    is_shipped: bool = False
 
 
 @dataclass(eq=False, repr=False, slots=True)

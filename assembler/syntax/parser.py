@@ -25,7 +25,7 @@ MOST_TOKENS = 100_000
 # What stands before a dot within a token: another core, or a section of a chip file.
 DOTTED = "|".join(("core[0-9]+", *SECTIONS))
 TOKEN = re.compile(
-    rf"{QUOTED}|(?:{DOTTED})\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[\w.]|(?<=[eE])[+-](?=[0-9]))*+|\.?[^\W\d]\w*|//|\S"
+    rf"{QUOTED}|<[^<>\"]*>|(?:{DOTTED})\.[^\W\d]\w*|0[xX]\w*|[0-9](?:[\w.]|(?<=[eE])[+-](?=[0-9]))*+|\.?[^\W\d]\w*|//|\S"
 )
 
 
@@ -220,7 +220,7 @@ class _Builder:
 
     def _include(self, span: Span, path: Token) -> nodes.Include:
         word = self._word(path)
-        return nodes.Include(span, nodes.Text(word.span, word.text))
+        return nodes.Include(span, nodes.Text(word.span, word.text), path.type == "SHIPPED")
 
     def _core(self, span: Span, number: Tree[Any]) -> nodes.CoreSection:
         return nodes.CoreSection(span, self.value(number))

@@ -25,6 +25,8 @@ def printed(statement: nodes.Statement) -> str:
             return f".{statement.kind} {_word(statement.name)}"
         case nodes.Tensor():
             return _tensor(statement)
+        case nodes.Include():
+            return f".include {statement.path.value}"
         case nodes.Check():
             start = f".check {_word(statement.output)} {_word(statement.kind)} {value(statement.data)}"
             return " ".join([start, *map(_clause, statement.settings)])
@@ -128,7 +130,7 @@ def reads_back(statement: nodes.Statement) -> bool:
             return statement.kind in ("semaphore", "barrier")
         case nodes.Tasks():
             return _is_expression(statement.count)
-        case nodes.CoreSection():
+        case nodes.CoreSection() | nodes.Include():
             return True
         case nodes.Tensor():
             clauses = statement.clauses

@@ -18,8 +18,8 @@ FOLDER = Path(__file__).parent
 CONTEXT = 128
 
 
-def continued(prompt: str, threads: int = 1) -> Iterator[str]:
-    """Yield what the model goes on with, character by character, until there are CONTEXT with the prompt.
+def numbers_of(prompt: str) -> list[int]:
+    """Return the characters of a prompt by number.
 
     Raises InputError for a prompt that is empty, too long, or has characters that the model has not seen.
     """
@@ -29,9 +29,18 @@ def continued(prompt: str, threads: int = 1) -> Iterator[str]:
         raise ratel.InputError(f"the model has not seen {', '.join(map(repr, unknown))}", f"it knows {alphabet!r}")
     if not 0 < len(prompt) < CONTEXT:
         raise ratel.InputError(f"the prompt has {len(prompt)} characters", f"give 1 to {CONTEXT - 1}")
+    return [alphabet.index(character) for character in prompt]
+
+
+def continued(prompt: str, threads: int = 1) -> Iterator[str]:
+    """Yield what the model goes on with, character by character, until there are CONTEXT with the prompt.
+
+    Raises InputError as `numbers_of` does.
+    """
+    alphabet, numbers = (FOLDER / "alphabet.txt").read_text(encoding="ascii"), numbers_of(prompt)
     with ratel.Session(program(), tasks=CONTEXT, threads=threads) as session:
         for place in range(CONTEXT - 1):
-            given = alphabet.index(prompt[place]) if place < len(prompt) else 0
+            given = numbers[place] if place < len(prompt) else 0
             inputs = {"prompt": np.array([[given]], np.int32), "pick": np.array([place < len(prompt)], np.int32)}
             said = session.run(inputs, task=place).outputs["said"]
             if place >= len(prompt) - 1:

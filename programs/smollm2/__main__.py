@@ -43,12 +43,14 @@ def main() -> int:
     parser.add_argument("--ask", action="store_true", help="take the text for a question")
     parser.add_argument("--tokens", type=int, default=24, metavar="N", help="as many at most (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="share large instructions (default: 1)")
-    parser.add_argument("--dense", action="store_true", help="weights as f16, not in the groups that the file has")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--dense", action="store_true", help="weights as f16, not in the groups that the file has")
+    form.add_argument("--int8", action="store_true", help="weights and what they multiply as i8, with scales")
     options = parser.parse_args()
     try:
         tokenizer, text = smollm2.tokenizer(), options.text
         tokens = tokenizer.encode(smollm2.conversation(text) if options.ask else text).ids
-        program = decoder(smollm2.load(), is_dense=options.dense)
+        program = decoder(smollm2.load(), form="int8" if options.int8 else "dense" if options.dense else "groups")
         found: list[int] = []
         shown, began = "" if options.ask else text, 0.0
         print(shown, end="", flush=True)

@@ -189,25 +189,37 @@ def conversation(question: str) -> str:
 
 
 class ByNumpy:
-    """The same model in float32 throughout, token by token."""
+    """The same model in float32 throughout, token by token; or weights, and rows that they multiply, in 8 bits."""
 
-    def __init__(self, model: Model, context: int) -> None:
+    def __init__(self, model: Model, context: int, is_int8: bool = False) -> None:
         self.model, self.place = model, 0
         self.cosine, self.sine = model.turns(context)
         names = ("wqkv", "wo", "wgu", "wd", "scored")
         self.weights = {name: getattr(model, name).dense.swapaxes(1, 2).astype(f32) for name in names}
+        self.is_int8 = is_int8
+        if is_int8:
+            held = {name: [ratel.quantise.weights(layer, axis=1) for layer in self.weights[name]] for name in names}
+            self.weights = {name: np.stack([layer.values.astype(f32) for layer in held[name]]) for name in names}
+            self.scales = {name: [layer.scale for layer in held[name]] for name in names}
         self.keys, self.values = (np.zeros((model.layers, model.groups, context, model.head), f32) for _ in range(2))
+
+    def product(self, x: np.ndarray, name: str, k: int) -> np.ndarray:
+        """Return x times the matrix of layer k; sums of integers below 2**24 are exact in float32."""
+        if not self.is_int8:
+            return np.asarray(x @ self.weights[name][k])
+        step = np.abs(x).max() * f32(1 / 127)
+        return np.asarray(np.rint(x / step) @ self.weights[name][k] * self.scales[name][k] * step)
 
     def norm(self, x: np.ndarray) -> np.ndarray:
         return x / np.sqrt((x * x).mean() + f32(self.model.epsilon))
 
     def scores(self, token: int) -> np.ndarray:
         """Return the scores of what may follow a token, [tokens]."""
-        model, w, place = self.model, self.weights, self.place
+        model, place = self.model, self.place
         each = model.heads // model.groups
         x = model.embedding[token].astype(f32)
         for k in range(model.layers):
-            qkv = (self.norm(x) * model.attended[k] @ w["wqkv"][k]).reshape(-1, model.head)
+            qkv = self.product(self.norm(x) * model.attended[k], "wqkv", k).reshape(-1, model.head)
             (first, second), cosine, sine = np.split(qkv, 2, 1), self.cosine[place], self.sine[place]
             turned = np.concatenate([first * cosine - second * sine, second * cosine + first * sine], 1)
             self.keys[k, :, place] = turned[model.heads : model.heads + model.groups]
@@ -216,8 +228,8 @@ class ByNumpy:
             found = q @ self.keys[k, :, : place + 1].swapaxes(1, 2) * f32(model.head**-0.5)
             share = np.exp(found - found.max(-1, keepdims=True))
             mixed = share / share.sum(-1, keepdims=True) @ self.values[k, :, : place + 1]
-            x = x + mixed.reshape(-1) @ w["wo"][k]
-            gate, up = np.split(self.norm(x) * model.gated[k] @ w["wgu"][k], 2)
-            x = x + (gate / (1 + np.exp(-gate)) * up) @ w["wd"][k]
+            x = x + self.product(mixed.reshape(-1), "wo", k)
+            gate, up = np.split(self.product(self.norm(x) * model.gated[k], "wgu", k), 2)
+            x = x + self.product(gate / (1 + np.exp(-gate)) * up, "wd", k)
         self.place += 1
-        return np.asarray(self.norm(x) * model.last @ w["scored"][0])
+        return self.product(self.norm(x) * model.last, "scored", 0)

@@ -230,7 +230,6 @@ def write(held: Weights, alphabet: str) -> None:
     files = held | {
         "cosine": cosine,
         "sine": sine,
-        "ahead": np.triu(np.full((CONTEXT, CONTEXT), -1e30, f32), 1),
         "pick": (np.arange(LENGTH) < len(prompt)).astype(np.int32)[:, None],
         "prompt": padded[:, None, None],
         "said": np.array(said(as_trained(held), prompt, LENGTH), np.int32)[:, None, None],

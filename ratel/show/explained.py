@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assembler.files import LIBRARY
 from isa.files import name_of, read_same
 from ratel.show.tables import console, count, number, share, styled, table
 
@@ -29,7 +30,8 @@ def sources(path: str, program: Program) -> dict[str, list[str]]:
     for file, hashed in program.sources:
         # What the user names may be a link to anywhere.
         real = given.resolve() if file == name_of(given) else given
-        text = read_same(real.parent, file if real is given else real.name, hashed)
+        text = read_same(LIBRARY, file[1:-1], hashed) if file.startswith("<") else None
+        text = text or read_same(real.parent, file if real is given else real.name, hashed)
         if text is not None:
             found[file] = text.replace("\r", "").removesuffix("\n").split("\n")
     return found

@@ -42,6 +42,8 @@ def test_none_leaves_an_operand_or_a_word_out() -> None:
     assert same(f"{macro}m", "eltwise f, f")
     assert same(f"{macro}m relu", "eltwise f, f, relu")
     assert same(f"{macro}m scale=t[0:1]", "eltwise f, f, ew1_scale=t[0:1]")
+    macro = ".macro m more=none\neltwise f, f, add=more\n.endmacro\n"
+    assert same(f"{macro}m", "eltwise f, f") and same(f"{macro}m f", "eltwise f, f, add=f")
 
 
 def test_arguments_mean_what_they_mean_where_they_stand() -> None:

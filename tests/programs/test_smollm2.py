@@ -40,9 +40,22 @@ def test_tokens_are_those_of_transformers(prompt: str) -> None:
             tokens.append(int(scores.argmax()))
     wanted = [int(token) for token in GREEDY[prompt].split()]
     assert tokens[len(given) :] == wanted
-    for is_dense, threads in ((False, 1), (False, 2), (True, 1)):
-        found = list(command.continued(given, TOKENS, decoder(model, 64, is_dense), threads))
+    for form, threads in (("groups", 1), ("groups", 2), ("dense", 1)):
+        found = list(command.continued(given, TOKENS, decoder(model, 64, form), threads))
         assert found == wanted
+
+
+@pytest.mark.slow
+@installed
+@pytest.mark.parametrize(("prompt", "same"), list(zip(GREEDY, (19, 22, 18), strict=True)))
+def test_in_8_bits_most_tokens_are_those_of_transformers(prompt: str, same: int) -> None:
+    """How many of 24, each behind those of transformers, as the README says."""
+    given, wanted = smollm2.tokenizer().encode(prompt).ids, [int(token) for token in GREEDY[prompt].split()]
+    text, found = np.array([*given, *wanted], np.int32), []
+    with ratel.Session(decoder(smollm2.load(), 64, "int8")) as session:
+        for place in range(len(text) - 1):
+            found.append(session.run({"given": text[place : place + 1]}, task=place).outputs["token"][0, 0])
+    assert np.sum(found[len(given) - 1 :] == text[len(given) :]) == same
 
 
 def small() -> smollm2.Model:
@@ -70,12 +83,13 @@ def small() -> smollm2.Model:
     )
 
 
-def test_a_small_one_is_numpys_and_free_of_races(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["groups", "int8"])
+def test_a_small_one_is_numpys_and_free_of_races(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small()
-    program = decoder(model, 16)
+    program = decoder(model, 16, form)
     verdict = ratel.check(program)
     assert verdict.passed and not verdict.findings
-    plain, given = smollm2.ByNumpy(model, 16), [3, 14, 15]
+    plain, given = smollm2.ByNumpy(model, 16, form == "int8"), [3, 14, 15]
     tokens = list(given)
     for place in range(15):
         scores = plain.scores(tokens[place])

@@ -42,7 +42,10 @@ CALLS: dict[str, Call] = {
     "none": lambda b, t, i: b.weight(None, None, "i8", (2, 2)),
     "check": lambda b, t, i: b.check(t.y, within=-1, atol=1),
     "comment": lambda b, t, i: b.comment("; said\nin two lines"),
+    "macro": lambda b, t, i: b.include("<llm.npu>").causal_mask(b.local(None, "f32", 8), tokens=4),
     # What is wrong, or what no text says.
+    "macro of another type": lambda b, t, i: b.include("<llm.npu>").softmax(t.t, t.t, t.t),
+    "macro of too many": lambda b, t, i: b.include("<llm.npu>").causal_mask(t.t, 1, 2, 3),
     "no indices": lambda b, t, i: b.fill(t.t[()]),
     "below": lambda b, t, i: b.fill(t.t[-1]),
     "beyond": lambda b, t, i: b.fill(t.t[i + 7]),
