@@ -1,7 +1,7 @@
 """Initial data: numbers in the text, one value for all, or a .npy file; checked for shape, type and range."""
 
 from collections.abc import Callable, Mapping
-from math import isinf, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -247,8 +247,7 @@ class Reader:
             raise evaluator.error("E503", node, "the list is nested deeper than the shape", "expected a number")
         value = evaluator.constant(node)
         if dtype.is_float:
-            # What rounds to an infinity was not meant as one.
-            if isinf(rounded := dtype.nearest(value)) and not isinf(value):
+            if (rounded := dtype.nearest(value)) is None:
                 raise evaluator.error("E504", node, f"{value:g} is beyond {dtype}")
             return rounded
         if isinstance(value, float):
