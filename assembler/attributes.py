@@ -1,6 +1,5 @@
 """The values of an instruction's attributes: given, implied by a tensor, or the table's default."""
 
-from math import isinf
 from typing import Any
 
 import numpy as np
@@ -117,8 +116,10 @@ class Attributes:
             value = float(np.float32(value))
         elif spec.kind == "f64" and out is not None and out.operand.dtype.is_float:
             # `value` of fill becomes an element of its tensor.
-            given, held = value, out.operand.dtype
-            if isinf(value := held.nearest(given)):
-                raise evaluator.error("E309", node, f"`{spec.name}` is {given:g}", f"it is beyond {held}")
+            held = out.operand.dtype.nearest(value)
+            if held is None:
+                label = f"it is beyond {out.operand.dtype}"
+                raise evaluator.error("E309", node, f"`{spec.name}` is {value:g}", label)
+            value = held
         # Adding 0 makes 0 of -0.0, which has no encoding.
         return float(value) + 0.0 if spec.is_float else value

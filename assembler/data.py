@@ -1,7 +1,8 @@
 """Initial data: numbers in the text, one value for all, or a .npy file; checked for shape, type and range."""
 
 from collections.abc import Callable, Mapping
-from math import isinf, prod
+from json import dumps
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from assembler.expressions import Evaluator
 from assembler.files import FileProblem, Folder
 from assembler.syntax import nodes
-from isa.dtypes import DTYPES, U8, DType, dtype_of
+from isa.dtypes import DTYPES, OF_ML_DTYPES, U8, DType, dtype_of
 from isa.memory import HELP, shortage
 from isa.program import Symbol
 from isa.quantise import first_nan, is_floats
@@ -247,8 +248,7 @@ class Reader:
             raise evaluator.error("E503", node, "the list is nested deeper than the shape", "expected a number")
         value = evaluator.constant(node)
         if dtype.is_float:
-            # What rounds to an infinity was not meant as one.
-            if isinf(rounded := dtype.nearest(value)) and not isinf(value):
+            if (rounded := dtype.nearest(value)) is None:
                 raise evaluator.error("E504", node, f"{value:g} is beyond {dtype}")
             return rounded
         if isinstance(value, float):
@@ -271,12 +271,15 @@ def _all_whole(array: np.ndarray) -> bool:
 
 def _conversion(array: np.ndarray, dtype: DType) -> str:
     """Return how to bring a file to a type; a conversion that spoils values is not one."""
+    if array.dtype.name in OF_ML_DTYPES:
+        array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         return "expected numbers"
-    convert = f'numpy.save(file, array.astype("{dtype.numpy.name}"))'
+    name = dtype.numpy.name
+    convert = f"numpy.save(file, array.astype({f'ml_dtypes.{name}' if name in OF_ML_DTYPES else dumps(name)}))"
     if dtype.is_float:
         return f"convert it when it is written: {convert}"
-    if array.dtype.kind == "f" and not _all_whole(array):
+    if is_floats(array.dtype) and not _all_whole(array):
         return (
             "an input with a scale has floats quantised; "
             f"else save numpy.clip(numpy.rint(x / scale) + zero, {dtype.low}, {dtype.high}), as {dtype.numpy.name}"

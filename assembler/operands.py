@@ -28,6 +28,7 @@ USUAL_TYPES = {
 }
 USUAL_TYPES |= {"float": "f32", "fp32": "f32", "single": "f32"}
 USUAL_TYPES |= {"float16": "f16", "fp16": "f16", "half": "f16", "bfloat16": "bf16"}
+USUAL_TYPES |= {"fp8": "e4m3", "float8_e4m3fn": "e4m3", "float8_e4m3": "e4m3", "float8_e5m2": "e5m2"}
 USUAL_MEMORIES = {"sram": "lm", "l1": "lm", "local": "lm", "dram": "dev", "ddr": "dev", "hbm": "dev", "const": "cb"}
 
 

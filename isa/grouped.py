@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.compressed import expand
-from isa.dtypes import BF16, F16, DType
+from isa.dtypes import BF16, E4M3, F16, DType
 from isa.errors import InputError, shown
 from isa.suggest import did_you_mean
 
@@ -173,19 +173,22 @@ def _grouped_whole(rows: NDArray[Any], form: Form) -> NDArray[np.uint8]:
 
 
 def _grouped_mx(rows: NDArray[Any], form: Form) -> NDArray[np.uint8]:
-    greatest_exponent, greatest = (8, 448.0) if form.bits == 8 else (2, 6.0)
+    greatest_exponent, greatest = (8, E4M3.greatest) if form.bits == 8 else (2, 6.0)
     size = np.abs(rows).max(axis=1)
     exponent = np.clip(np.where(size > 0, np.frexp(size)[1] - 1, -127) - greatest_exponent, -127, 127)
     scaled = np.clip(np.ldexp(rows.astype(np.float64), -exponent[:, None]), -greatest, greatest)
-    body = scaled.astype(_mx_type("float8_e4m3fn" if form.bits == 8 else "float4_e2m1fn")).view(np.uint8)
+    body = scaled.astype(_elements_of(form)).view(np.uint8)
     if form.bits == 4:
         body = body[:, ::2] | body[:, 1::2] << 4
     return np.concatenate([(exponent + 127).astype(np.uint8)[:, None], body], axis=1)
 
 
 def _of_mx(body: NDArray[np.uint8], form: Form) -> NDArray[np.float32]:
-    name = "float8_e4m3fn" if form.bits == 8 else "float4_e2m1fn"
-    return np.ascontiguousarray(body).view(_mx_type(name)).astype(np.float32)
+    return np.ascontiguousarray(body).view(_elements_of(form)).astype(np.float32)
+
+
+def _elements_of(form: Form) -> Any:
+    return E4M3.numpy if form.bits == 8 else _mx_type("float4_e2m1fn")
 
 
 def _mx_type(name: str) -> Any:

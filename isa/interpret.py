@@ -25,14 +25,13 @@ def view(operand: Operand, memories: Memories, counters: Sequence[int], cores: S
 
     `cores` has the memories of each core.
     """
-    (low, high), address, size = operand.span(), operand.address_at(counters), operand.dtype.bytes
+    address, dtype = operand.address_at(counters), operand.dtype
     if operand.stored:
-        return dense(memories[operand.memory][address : address + high], operand.dtype, operand.shape, operand.form)
-    home = memories if operand.core is None else cores[operand.core]
-    flat = home[operand.memory][address + low : address + high].view(operand.dtype.numpy)
-    return np.lib.stride_tricks.as_strided(
-        flat[-low // size :], operand.shape, [stride * size for stride in operand.strides]
-    )
+        held = memories[operand.memory][address : address + operand.span()[1]]
+        return dense(held, dtype, operand.shape, operand.form)
+    memory = (memories if operand.core is None else cores[operand.core])[operand.memory]
+    strides = [stride * dtype.bytes for stride in operand.strides]
+    return np.ndarray(operand.shape, dtype.numpy, memory, address, strides)
 
 
 def apply(

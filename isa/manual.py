@@ -72,25 +72,28 @@ end
 ```
 
 A number of the text that becomes an element of a floating type, by `fill` or as data, is rounded to float32, and once
-more to f16 or bf16. What would become an infinity is an error.
+more to the type. What is beyond its greatest, and would become an infinity, or NaN in e4m3, is an error.
 
 ```npu
 .output h f16[1]
 .output b bf16[1]
+.output e e4m3[1]
 .output f f32[1]
 fill h, value=0.1
 fill b, value=0.1
+fill e, value=0.1
 fill f, value=1e-46
 end
 ; h = [0.0999755859375]
 ; b = [0.10009765625]
+; e = [0.1015625]
 ; f = [0.0]
 ```
 
 ```npu
 .input  x f16[1] = 65520
-.output h f16[1]
-fill h, value=65520
+.output h e4m3[1]
+fill h, value=465
 end
 ; E504, E309
 ```
@@ -213,10 +216,11 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
   the result: so sums over parts of K grow in place.
 - i16 multiplies with i16 alone, and has an accumulator of 64 bits, which no sum passes. It becomes a float by way of
   float64 (rounded twice where it is beyond 2^53), and is no result itself; the bias is i32 there too.
-- f16 multiplies with f16, bf16 with bf16, and both with i8. The accumulator is a binary32: one operation for each
-  product, `fma`, in the order of kh, kw and c, or of k, from the bias (f32) or +0 on, half to even, with subnormals.
-  Padding is +0 there. Nothing else decides a bit: not the tile, the thread or the host. That is a definition: real
-  engines add in orders of their own (MMA-Sim, arXiv 2511.10909). Not every chip has such multipliers: `te.f16_cycles`.
+- f16 multiplies with f16, bf16 with bf16, and both with a w of i8, e4m3 or e5m2, whose numbers they hold exactly. The
+  accumulator is a binary32: one operation for each product, `fma`, in the order of kh, kw and c, or of k, from the bias
+  (f32) or +0 on, half to even, with subnormals. Padding is +0 there. Nothing else decides a bit: not the tile, the
+  thread or the host. That is a definition: real engines add in orders of their own (MMA-Sim, arXiv 2511.10909). Not
+  every chip has such multipliers: `te.f16_cycles`.
 - The vectors in the constant buffer have one element for each channel (the result's last dimension), or one for all.
 - `rne` rounds to the nearest whole number, half to even. Its sum with out_zero is exact: a huge v ends at the bound.
   NaN counts as 0.
@@ -225,10 +229,11 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
   The multiplier is m * 2**(s - 31), m and s of type i32, s kept within -31 to 30. They take the accumulator of 32 bits,
   or an integer of `eltwise` less its zero point, to i8, u8 or i16, without a floating step; of the stages before only
   `relu` may stand there.
-- An f16 or bf16 result is v rounded once more, half to even, to what the type holds: subnormal numbers, infinities and
-  all. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16, 0x7fc0 in bf16. So do all
-  instructions of the pooling engine, also those that compare. What only moves elements keeps their bits: the memory
-  engine's instructions, and `resize` with `nearest`.
+- An f16, bf16, e5m2 or e4m3 result is v rounded once more, half to even, to what the type holds: subnormal numbers,
+  infinities and all. e4m3 has none: what is rounded to more than 448, its greatest number, is NaN (that is all beyond
+  464); `clip` before it saturates. A floating result stores each NaN as the one quiet NaN: 0x7fc00000, 0x7e00 in f16,
+  0x7fc0 in bf16, 0x7e in e5m2, 0x7f in e4m3. So do all instructions of the pooling engine, also those that compare.
+  What only moves elements keeps their bits: the memory engine's instructions, and `resize` with `nearest`.
 - A comparison with NaN is false; so `relu` makes 0 of it, `max` and `min` the second tensor's d.
 - `div` divides, as IEEE 754 has it: x / 0 is an infinity, 0 / 0 a NaN. A quotient is rounded once, which a product with
   `reciprocal` is not: 49 * (1 / 49) is below 1 in float32.
@@ -238,6 +243,20 @@ The instructions of the tensor engine end in one chain. Each stage may be absent
   zero point of a result of 8 bits as its offset, less 128 for u8, a table has a value for each number that the result
   could be, so that a convolution and any function behind it are one instruction
   ([compositions](compositions.md)).
+
+```npu
+.input  x f32[4] = [0.3, 464, -1000, inf]
+.output y e4m3[4]
+.output z e5m2[4]
+.output saturated e4m3[4]
+eltwise y, x
+eltwise z, x
+eltwise saturated, x, clip=(-448, 448)
+end
+; y = [0.3125, 448.0, nan, nan]
+; z = [0.3125, 448.0, -1024.0, inf]
+; saturated = [0.3125, 448.0, -448.0, 448.0]
+```
 
 ```npu
 .chip hanguang800
@@ -461,6 +480,8 @@ def _instruction_list() -> list[str]:
 
 
 FLOAT_FORM = {
+    "e4m3": "OCP 8-bit float, to 448, without infinity, storage only",
+    "e5m2": "OCP 8-bit float, upper half of a binary16, storage only",
     "f16": "IEEE 754 binary16, storage only",
     "bf16": "upper half of a binary32, storage only",
     "f32": "IEEE 754 binary32",

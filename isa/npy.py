@@ -12,9 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from isa.dtypes import type_as_read
+from isa.dtypes import E5M2, type_as_read
 
 MAGIC = b"\x93NUMPY"
+# NumPy writes e5m2 by a name that it does not read.
+E5M2_NAME, UNNAMED = b"'descr': '<f1'", b"'descr': '|V1'"
 # Of a header with all before it: what NumPy reads of one that it does not trust.
 MAX_HEADER_BYTES = 10_000
 MAX_DIMENSIONS = 32
@@ -83,7 +85,8 @@ def header_of(begin: bytes) -> Header:
         raise NoTensor("is an archive of tensors, not one tensor")
     if not begin.startswith(MAGIC):
         raise NoTensor("is no .npy file")
-    file = io.BytesIO(begin)
+    e5m2 = begin.find(E5M2_NAME)
+    file = io.BytesIO(begin.replace(E5M2_NAME, UNNAMED, 1))
     try:
         version = np.lib.format.read_magic(file)
         # The third is for names of fields, and tensors have none.
@@ -100,4 +103,5 @@ def header_of(begin: bytes) -> Header:
         raise NoTensor("is no tensor: its elements are no numbers")
     if len(shape) > MAX_DIMENSIONS or not all(0 <= size < 2**63 for size in shape):
         raise NoTensor("is no tensor: its header is damaged")
-    return Header(type_as_read(dtype), shape, is_fortran, file.tell())
+    is_e5m2 = 0 <= e5m2 < file.tell()
+    return Header(E5M2.numpy if is_e5m2 else type_as_read(dtype), shape, is_fortran, file.tell())

@@ -22,10 +22,12 @@ from isa.suggest import did_you_mean
 LEAST = 2.0**-126
 # Floats become integers so many at a time: what lies between is not made of a whole tensor.
 PIECE = 2**16
+# Floats that weights become, beside integers.
+FLOATS = ("e4m3", "e5m2")
 
 
 class Quantised(NamedTuple):
-    """Integers, of the shape of the floats, and the float32 scales that they are in: one a channel, or one alone."""
+    """Stored values, of the shape of the floats, and their float32 scales: one for each channel, or one alone."""
 
     values: NDArray[Any]
     scale: NDArray[np.float32]
@@ -36,16 +38,22 @@ def weights(w: Any, axis: int | None = 0, dtype: str = "i8") -> Quantised:
 
     `axis` counts the output channels: 0 for OHWI and for [n, k], 3 for 1HWC, 1 for [k, n]; None takes one scale for
     all. For i16 the bound is 32767. A dead channel, of nothing but 0 or of what is too small for a scale of 2**-126,
-    has scale 1 and zeros. Raises InputError for weights that are not finite in float32, none, a type that is not
-    signed, and an axis that there is not.
+    has scale 1 and zeros. For e4m3 and e5m2 the bound is 448 and 57344, the greatest number, and w / scale is rounded
+    to the type. Raises InputError for weights that are not finite in float32, none, a type that is not signed, and an
+    axis that there is not.
     """
-    array, bound = _floats(w, "the weights"), _dtype(dtype, signed=True).high
+    held = _dtype(dtype, signed=True, others=FLOATS)
+    array, bound = _floats(w, "the weights"), held.greatest
     channels = 1 if axis is None else array.shape[_axis(array, axis)]
     rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(channels, -1)
     steps = np.abs(rows).max(axis=1) / bound
     scale = _single(np.where(steps < LEAST, 1.0, steps))
-    values = to_steps(array, _along(scale, array, axis), 0, DTYPES[dtype])
-    return Quantised(np.maximum(values, DTYPES[dtype].numpy.type(-bound)), scale)
+    if held.is_float:
+        with np.errstate(under="ignore"):
+            values = np.clip(array.astype(np.float32) / _along(scale, array, axis), -bound, bound)
+            return Quantised(values.astype(held.numpy), scale)
+    values = to_steps(array, _along(scale, array, axis), 0, held)
+    return Quantised(np.maximum(values, held.numpy.type(-bound)), scale)
 
 
 def scale(data: Any, dtype: str = "i8", percentile: float = 100.0, digits: int | None = None) -> np.float32:
@@ -171,8 +179,10 @@ def first_nan(x: NDArray[Any]) -> list[int] | None:
     return [int(k) for k in np.unravel_index(int(x.argmax()), x.shape)]
 
 
-def _dtype(name: str, signed: bool = False) -> DType:
+def _dtype(name: str, signed: bool = False, others: tuple[str, ...] = ()) -> DType:
+    """Return an integer type by its name, or one of `others`; raise InputError for another."""
     legal = [held.name for held in DTYPES.values() if held.is_quantised and (held.low < 0 or not signed)]
+    legal += others
     if name not in legal:
         raise InputError(f"{shown(name)} is no type to quantise to", did_you_mean(str(name), legal, f"{legal}"))
     return DTYPES[name]

@@ -81,9 +81,9 @@ def stored(given: Given, v: np.ndarray) -> np.ndarray:
     if not given.dtype.is_float:
         return saturate(v, given.attributes["out_zero"][0], given.dtype)
     with np.errstate(all="ignore"):
-        # From float32, which holds every v, so that 16 bits are rounded to once. Every NaN becomes the quiet one.
+        # From float32, which holds every v, so that fewer bits are rounded to once. Every NaN becomes the quiet one.
         rounded = v.astype(np.float32).astype(given.dtype.numpy)
-        return np.where(np.isnan(v), np.array(np.nan, given.dtype.numpy), rounded)
+        return np.where(np.isnan(rounded), np.array(np.nan, given.dtype.numpy), rounded)
 
 
 def chain(given: Given, acc: np.ndarray) -> np.ndarray:
@@ -308,7 +308,7 @@ def greater(given: Given, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def maxpool(given: Given) -> np.ndarray:
-    least = -np.inf if given.dtype.is_float else given.dtype.low
+    least = given.dtype.least
     x = reached(pad(given.tensor("x"), given, least), given, least)
     out = np.full(given.shape, least, given.dtype.numpy)
     for tap in np.ndindex(*given.attributes["window"]):
@@ -583,7 +583,7 @@ def bins(given: Given, begin: np.float32, end: np.float32, axis: int) -> list[sl
 def roipool(given: Given) -> np.ndarray:
     zero = given.attributes["x_zero"][0]
     out = np.full(given.shape, zero, given.dtype.numpy)
-    least = -np.inf if given.dtype.is_float else given.dtype.low
+    least = given.dtype.least
     with np.errstate(all="ignore"):
         for r, (image, roi) in enumerate(zip(checked_index(given), given.tensor("rois"), strict=True)):
             rows, columns = (bins(given, roi[1 - axis], roi[3 - axis], axis) for axis in (0, 1))

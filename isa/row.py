@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, U8, DType
+from isa.dtypes import BF16, DTYPES, E4M3, E5M2, F16, F32, I8, I16, U8, DType
 
 # Engines in the order of their wait bits; synchronisation sits in the queue of the engine that it names; the sequencer
 # runs loops itself and has no queue.
@@ -126,7 +126,7 @@ class Row:
         return tuple(spec for spec in self.attributes if spec.words)
 
 
-VALUES = (I8, U8, I16, F16, BF16, F32)
+VALUES = (I8, U8, I16, E4M3, E5M2, F16, BF16, F32)
 ANY = tuple(DTYPES.values())
 
 # What can stop a program, decided when it is loaded for a chip (bounds, memory) or as an instruction starts, which then

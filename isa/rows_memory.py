@@ -95,7 +95,7 @@ end
         "Set every element to one value.",
         """\
 out = value                                           ; i8, u8, i16, i32: a whole number of the type
-out = value, rounded to float32, then to f16, bf16    ; floats: no NaN, and nothing that becomes an infinity""",
+out = value, rounded to float32, then to the type     ; floats: no NaN, and nothing beyond the greatest of the type""",
         ("bounds", "memory", "overlap"),
         """\
 .output out i8[4, 64]

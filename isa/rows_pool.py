@@ -8,12 +8,12 @@ from isa.row import ANY, PAD, STRIDE, VALUES, WINDOW, AttributeSpec, OperandSpec
 # What the pooling engine makes of its vector format.
 TO_STORAGE = """
 out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
-out = v, rounded to the type                          ; f16, bf16, f32"""
+out = v, rounded to the type                          ; floats"""
 POOL_SCALE = constant("scale", F32, "multiplier, one for all")
 
 # The floating form of a sum; float(sum) is what leaves it.
 SUM_FORMULA = """
-sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format"""
+sum = sum + x, from 0, in that order                  ; floats: x and each step rounded to the sum format"""
 CEIL = flag("ceil", "round the result's sizes up: the last windows may reach beyond the padding; each begins inside x")
 POOL_WINDOW_FORMULA = """
 ih  = oh * stride.height - pad.top + kh

@@ -1,6 +1,6 @@
 """Rows of the tensor engine: products, and the chain EW1 -> EW2 -> SF -> EW3 behind them or by itself."""
 
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32, I8, I16, I32, U8
 from isa.row import (
     ANY,
     DILATION,
@@ -17,16 +17,17 @@ from isa.row import (
     zero_point,
 )
 
-# What DP multiplies: integers, or floats by floats of the same type or by i8.
+# What DP multiplies: integers, or floats by floats of the same type, or by what they hold exactly.
 FLOAT_FACTORS = (F16, BF16)
 FACTORS = (I8, U8, I16, *FLOAT_FACTORS)
+NARROW_FACTORS = (I8, E4M3, E5M2)
 # What `rotate` turns, and what it turns by.
 FLOATS = (F16, BF16, F32)
 
 
 def weights(ranks: tuple[int, int], meaning: str) -> OperandSpec:
     """The second factor of DP."""
-    return OperandSpec("w", "read", ("lm",), FACTORS, ranks, meaning, compressible=True)
+    return OperandSpec("w", "read", ("lm",), (*FACTORS, E4M3, E5M2), ranks, meaning, compressible=True)
 
 
 ACC_BIAS = OperandSpec(
@@ -118,7 +119,7 @@ v   = v * ew3_scale                                   ; EW3, where given
 out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
 out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
 out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
-out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
+out = v                                               ; for an f32 result; rounded once to the type for other floats
 out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage"""
 ELTWISE_FORMULA = CHAIN_FORMULA.rpartition("\n")[0]
 

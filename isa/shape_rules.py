@@ -10,11 +10,11 @@ from math import prod
 import numpy as np
 
 from isa.diagnostic import Diagnostic
-from isa.dtypes import F32, I8, I16, I32
+from isa.dtypes import F32, I16, I32
 from isa.errors import shown
 from isa.operand import Operand
 from isa.row import ALL_ENGINES
-from isa.rows_tensor import FIXED_POINT
+from isa.rows_tensor import FIXED_POINT, NARROW_FACTORS
 from isa.table import by_opcode
 from isa.view import View
 
@@ -124,8 +124,8 @@ def products(view: View) -> Iterator[Diagnostic[str]]:
 def float_products(view: View) -> Iterator[Diagnostic[str]]:
     """Yield what does not go with products of floats, and what is wrong with the chain behind them."""
     out, x, w, bias = view.tensor("out"), view.tensor("x"), view.tensor("w"), view.operands["bias"]
-    if not x.dtype.is_float or w.dtype not in (x.dtype, I8):
-        help = "floats multiply with floats of their type, or with an i8 w: store x as f16 or bf16, and w alike"
+    if not x.dtype.is_float or w.dtype not in (x.dtype, *NARROW_FACTORS):
+        help = "store x as f16 or bf16, and w alike, or as i8, e4m3 or e5m2"
         yield Diagnostic("type", "w", f"x has type {x.dtype} but w {w.dtype}", help)
     elif out.dtype == I32:
         message = "a result of type i32 is the accumulator itself, but that of floats is a float"

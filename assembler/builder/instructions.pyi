@@ -80,12 +80,12 @@ class Instructions:
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
-            out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
+            out = v                                               ; for an f32 result; rounded once to the type for other floats
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
-        out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
+        out: result, NHWC; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         x: activations, NHWC; i8, u8, i16, f16 or bf16, rank 4, in lm
-        w: weights, OHWI: output channel, height, width, input channel of the group; i8, u8, i16, f16 or bf16, rank 4, in lm
+        w: weights, OHWI: output channel, height, width, input channel of the group; i8, u8, i16, f16, bf16, e4m3 or e5m2, rank 4, in lm
         bias: ACC: added to the products, for each output channel or one for all; f32 for those of floats; i32 or f32, rank 1, in cb
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
@@ -97,12 +97,12 @@ class Instructions:
         groups: groups of channels
         x_zero: zero point of x, which padding contributes
         w_zero: zero point of w
-        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
@@ -189,12 +189,12 @@ class Instructions:
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
-            out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
+            out = v                                               ; for an f32 result; rounded once to the type for other floats
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
-        out: result, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
+        out: result, NHWC; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         x: activations, NHWC; i8, u8, i16, f16 or bf16, rank 4, in lm
-        w: weights, 1HWC: one filter for each channel; i8, u8, i16, f16 or bf16, rank 4, in lm
+        w: weights, 1HWC: one filter for each channel; i8, u8, i16, f16, bf16, e4m3 or e5m2, rank 4, in lm
         bias: ACC: added to the products, for each output channel or one for all; f32 for those of floats; i32 or f32, rank 1, in cb
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
@@ -205,12 +205,12 @@ class Instructions:
         dilation: distance of the taps, in input pixels: one value, or (height, width)
         x_zero: zero point of x, which padding contributes
         w_zero: zero point of w
-        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
@@ -295,12 +295,12 @@ class Instructions:
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
-            out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
+            out = v                                               ; for an f32 result; rounded once to the type for other floats
             out = acc + ew2, wrapped to 32 bits                   ; for an i32 result: the sum where add= an i32, no other stage
 
-        out: result, [batch..., m, n]; i8, u8, i16, i32, f16, bf16 or f32, rank 2 to 4, in lm
+        out: result, [batch..., m, n]; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 2 to 4, in lm
         x: left matrix, [batch..., m, k], or [batch..., k, m] with transpose_x; i8, u8, i16, f16 or bf16, rank 2 to 4, in lm
-        w: right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w; i8, u8, i16, f16 or bf16, rank 2 to 4, in lm
+        w: right matrix, [batch..., k, n], or [batch..., n, k] with transpose_w; i8, u8, i16, f16, bf16, e4m3 or e5m2, rank 2 to 4, in lm
         bias: ACC: added to the products, for each output channel or one for all; f32 for those of floats; i32 or f32, rank 1, in cb
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
@@ -310,12 +310,12 @@ class Instructions:
         transpose_w: w is stored as [n, k]
         x_zero: zero point of x
         w_zero: zero point of w
-        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
@@ -393,21 +393,21 @@ class Instructions:
             out = clamp(rne(v) + out_zero, least, greatest)       ; EW3, for an i8, u8 or i16 result, of the bounds of its type
             out = clamp(rne(v + out_zero), least, greatest)       ; EW3 by `zero_first`: the sum is rounded to the format too
             out = clamp(fixed(acc, m, s) + out_zero, least, greatest)   ; EW3 by `round_once` and its like: whole numbers alone
-            out = v                                               ; for an f32 result; rounded once to the type for f16 and bf16
+            out = v                                               ; for an f32 result; rounded once to the type for other floats
 
-        out: result; i8, u8, i16, f16, bf16 or f32, rank 1 to 4, in lm
-        x: first tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: result; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        x: first tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         ew1_scale: EW1: multiplier, for each output channel or one for all; f32, rank 1, in cb
         ew1_bias: EW1: added to the product, for each output channel or one for all; f32, rank 1, in cb
         ew2_scale: EW2: de-quantises the second tensor, for each channel or one for all; f32, rank 1, in cb
         ew3_scale: EW3: multiplier before rounding, for each output channel or one for all; or, for `round_once` and its like, whole numbers, [2, channels or 1]: m, then s; f32 or i32, rank 1 to 2, in cb
         x_zero: zero point of x
-        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        add: EW2: operation with the second tensor, v = v + d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        sub: EW2: operation with the second tensor, v = v - d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        mul: EW2: operation with the second tensor, v = v * d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        max: EW2: operation with the second tensor, v = v if v > d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        min: EW2: operation with the second tensor, v = v if v < d else d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        div: EW2: operation with the second tensor, v = v / d; takes EW2: second tensor, broadcast to out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         relu: SF: special function, v = v if v > 0 else 0
         clip: SF: special function, v = clip_low if v < clip_low else v; v = clip_high if v > clip_high else v; takes (SF: lower bound of clip, SF: upper bound of clip)
         leaky_relu: SF: special function, v = v * slope if v < 0 else v; takes SF: factor of leaky_relu below 0, of hard_sigmoid
@@ -482,8 +482,8 @@ class Instructions:
             ih  = oh * stride.height - pad.top + kh
             iw  = ow * stride.width - pad.left + kw
 
-        out: result, NHWC, of the type of x; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
-        x: activations, NHWC; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
+        out: result, NHWC, of the type of x; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: activations, NHWC; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
@@ -511,17 +511,17 @@ class Instructions:
         """Average each window.
 
             sum = total over kh, kw inside x of (x[n, ih, iw, c] - x_zero), exact where x is an integer
-            sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
+            sum = sum + x, from 0, in that order                  ; floats: x and each step rounded to the sum format
             ih  = oh * stride.height - pad.top + kh
             iw  = ow * stride.width - pad.left + kw
             count = pixels of the window that lie inside x, or, with count_pad, inside x with its padding
             m   = scale / count                                   ; rounded once, count exact; scale 1 where absent
             v   = float(sum) * m
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
-            out = v, rounded to the type                          ; f16, bf16, f32
+            out = v, rounded to the type                          ; floats
 
-        out: result, NHWC; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
-        x: activations, NHWC; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
+        out: result, NHWC; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: activations, NHWC; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         scale: multiplier, one for all; f32, rank 1, in cb
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
@@ -556,7 +556,7 @@ class Instructions:
 
             i   = the elements of x that become one of out, in row-major order; count of them
             sum = total over i of (x[i] - x_zero), exact where x is an integer
-            sum = sum + x, from 0, in that order                  ; f16, bf16, f32: x and each step rounded to the sum format
+            sum = sum + x, from 0, in that order                  ; floats: x and each step rounded to the sum format
             sum = total over i of (x[i] - x_zero)**2, exact where x is an integer   ; sumsq
             sum = fma(x, x, sum), from 0, in that order           ; sumsq of floats: x and each step rounded to the sum format
             top = max over i of |x[i] - x_zero|                   ; absmax; a NaN is greater than any number
@@ -564,14 +564,14 @@ class Instructions:
             v   = float(sum) * m                                  ; sum, mean, sumsq: beyond 2**53 by way of float64
             v   = float(top) * m                                  ; absmax
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
-            out = v, rounded to the type                          ; f16, bf16, f32
+            out = v, rounded to the type                          ; floats
             out = sum, wrapped to 32 bits                         ; sum of integers to i32, without a scale
             out = max over i of x[i]                              ; max: the first of equals; a NaN is greater than any number
             out = min over i of x[i]                              ; min: the first of equals; a NaN is less than any number
             out = the first place in i where x[i] is the greatest ; argmax, i32
 
-        out: result, of the rank of x: each dimension has the size of x's, or 1, which reduces it; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        x: tensor to reduce; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: result, of the rank of x: each dimension has the size of x's, or 1, which reduces it; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor to reduce; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         scale: multiplier, one for all; f32, rank 1, in cb
         sum: what many elements become, v = float(sum) * scale
         mean: what many elements become, v = float(sum) * (scale / count)
@@ -601,9 +601,9 @@ class Instructions:
             places = order[j]                                     ; for column j, i32
             out    = x[..., order[j]]                             ; its bits as they are
 
-        out: the greatest of each row of x, one a column; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: the greatest of each row of x, one a column; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         places: the place of each in its row; i32, rank 1 to 4, in lm
-        x: tensor whose rows, its last dimension, are sorted; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor whose rows, its last dimension, are sorted; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: topk out, places, x
@@ -640,10 +640,10 @@ class Instructions:
             sum = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1)   ; in this order, each step rounded to the sum format
             v   = float(sum) * scale                              ; the scale where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
-            out = v, rounded to the type                          ; f16, bf16, f32
+            out = v, rounded to the type                          ; floats
 
-        out: result, NHWC; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
-        x: activations, NHWC; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
+        out: result, NHWC; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: activations, NHWC; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         scale: multiplier, one for all; f32, rank 1, in cb
         nearest: how pixels come about, out = the nearest pixel
         linear: how pixels come about, v = four pixels, weighted
@@ -690,10 +690,10 @@ class Instructions:
             sum = p(r0, c0) + p(r0, c1) + p(r1, c0) + p(r1, c1)   ; in this order, each step rounded to the sum format
             v   = float(sum) * scale                              ; the scale where given
             out = clamp(rne(v) + out_zero, least, greatest)       ; i8, u8, i16
-            out = v, rounded to the type                          ; f16, bf16, f32
+            out = v, rounded to the type                          ; floats
 
-        out: result, [regions, samples down, across, channels]; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
-        x: images, NHWC; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
+        out: result, [regions, samples down, across, channels]; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: images, NHWC; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         rois: regions, [n, 4]: left, top, right and bottom, in pixels of an image; f32, rank 2, in lm
         index: the image of x that each region lies in; i32, rank 1, in lm
         scale: multiplier, one for all; f32, rank 1, in cb
@@ -727,8 +727,8 @@ class Instructions:
             out    = max over the rows and columns of a bin of x[index[region], y, x, c]; a NaN is greater than any number
             out    = x_zero where the bin is empty
 
-        out: result, [regions, bins down, across, channels]; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
-        x: images, NHWC, of the type of out; i8, u8, i16, f16, bf16 or f32, rank 4, in lm
+        out: result, [regions, bins down, across, channels]; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: images, NHWC, of the type of out; i8, u8, i16, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         rois: regions, [n, 4]: left, top, right and bottom, in pixels of an image; f32, rank 2, in lm
         index: the image of x that each region lies in; i32, rank 1, in lm
         spatial_scale: pixels of x to one pixel of the regions' image
@@ -749,8 +749,8 @@ class Instructions:
 
             out = x
 
-        out: where the tensor goes; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or cb
-        x: tensor in host or device memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in host or dev
+        out: where the tensor goes; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm or cb
+        x: tensor in host or device memory; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in host or dev
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: load out, x
@@ -767,8 +767,8 @@ class Instructions:
 
             out = x
 
-        out: where the tensor goes, in host or device memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in host or dev
-        x: tensor in local memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: where the tensor goes, in host or device memory; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in host or dev
+        x: tensor in local memory; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: store out, x
@@ -785,8 +785,8 @@ class Instructions:
 
             out = x
 
-        out: where the tensor goes; may lie in another core's local memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or cb
-        x: tensor in local memory; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: where the tensor goes; may lie in another core's local memory; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm or cb
+        x: tensor in local memory; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: copy out[:, 0:2], x
@@ -802,9 +802,9 @@ class Instructions:
         """Set every element to one value.
 
             out = value                                           ; i8, u8, i16, i32: a whole number of the type
-            out = value, rounded to float32, then to f16, bf16    ; floats: no NaN, and nothing that becomes an infinity
+            out = value, rounded to float32, then to the type     ; floats: no NaN, and nothing beyond the greatest of the type
 
-        out: what is filled; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or dev
+        out: what is filled; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm or dev
         value: value of each element
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
@@ -823,8 +823,8 @@ class Instructions:
 
             out[i] = x[j], where j[perm[k]] = i[k] for each dimension k of out
 
-        out: result; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        x: tensor to transpose; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: result; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor to transpose; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         perm: dimension of x that each dimension of out takes; those beyond the rank stay: one value, or (0, 1, 2, 3)
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
@@ -845,8 +845,8 @@ class Instructions:
 
             out[a, i, b] = x[a, index[i], b]                      ; a: the dimensions before `axis`, b: those behind it
 
-        out: result, of the shape of x, with the elements of index counted by `axis`; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
-        x: tensor whose rows, or what else `axis` counts, are picked; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or dev
+        out: result, of the shape of x, with the elements of index counted by `axis`; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
+        x: tensor whose rows, or what else `axis` counts, are picked; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm or dev
         index: the place in x for each of out; i32, rank 1, in lm
         axis: the dimension along which is picked
         from_end: an index below 0 counts from the end: -1 is the last
@@ -870,8 +870,8 @@ class Instructions:
             out[a, index[i], b] = x[a, i, b]                      ; a: the dimensions before `axis`, b: those behind it
                                                                   ; i in order: of equal places the last stays
 
-        out: where they are put; what index does not name stays; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm or dev
-        x: rows, or what else `axis` counts, of the shape of those of out; i8, u8, i16, i32, f16, bf16 or f32, rank 1 to 4, in lm
+        out: where they are put; what index does not name stays; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm or dev
+        x: rows, or what else `axis` counts, of the shape of those of out; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 1 to 4, in lm
         index: the place in out for each of x; i32, rank 1, in lm
         axis: the dimension along which is put
         from_end: an index below 0 counts from the end: -1 is the last
@@ -898,8 +898,8 @@ class Instructions:
             ih  = oh * stride.height - pad.top + kh * dilation.height
             iw  = ow * stride.width - pad.left + kw * dilation.width
 
-        out: result: the window of every output pixel as a row; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
-        x: activations, NHWC; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
+        out: result: the window of every output pixel as a row; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: activations, NHWC; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
         window: size of the window; `global` is the whole of x: one value, or (height, width)
         stride: step of the window, in input pixels: one value, or (height, width)
         pad: pixels of padding: one value, or (top, left, bottom, right)
@@ -921,8 +921,8 @@ class Instructions:
 
             out[o, kh, kw, c] = x[(kh * width + kw) * channels + c, o], for out of [filters, height, width, channels]
 
-        out: weights, OHWI; i8, u8, i16, i32, f16, bf16 or f32, rank 4, in lm
-        x: matrix, a column for each output channel; i8, u8, i16, i32, f16, bf16 or f32, rank 2, in lm
+        out: weights, OHWI; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 4, in lm
+        x: matrix, a column for each output channel; i8, u8, i16, i32, e4m3, e5m2, f16, bf16 or f32, rank 2, in lm
         wait: engines to wait for: letters of t (TE), p (PE) and m (ME)
 
         In the text: toweight out, x

@@ -11,14 +11,14 @@ import numpy as np
 from emulator.checker.findings import Finding
 from emulator.plan.plan import CorePlan, Plan
 from isa.diagnostic import Place
-from isa.dtypes import BF16, F16, F32
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32
 from isa.formats import FRACTION_BITS
 from isa.instruction import Instruction
 from isa.loops import Loop
 from isa.operand import Operand, region
 
 # Fraction bits of what a sum is kept in between two instructions.
-STORED_BITS = {F32: 23, F16: 10, BF16: 7}
+STORED_BITS = {F32: 23, F16: 10, BF16: 7, E4M3: 3, E5M2: 2}
 
 
 def can_stall(plan: Plan) -> list[Finding]:

@@ -100,7 +100,7 @@ def first_difference(expected: np.ndarray, actual: np.ndarray) -> str | None:
 
 
 def _unknown(values: np.ndarray) -> np.ndarray:
-    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    return np.zeros(values.shape, bool) if values.dtype.kind in "iu" else np.isnan(values)
 
 
 def _index(at: tuple) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isa.dtypes import dtype_of
+from isa.dtypes import OF_ML_DTYPES, dtype_of
 from isa.errors import InputError, Trap, shown
 from isa.files import open_given, reason
 from isa.memory import HELP, hold, limited, shortage
@@ -206,13 +206,16 @@ def _unknown(name: object, symbols: Mapping[str, Symbol]) -> InputError:
 def _refuse(symbol: Symbol, array: np.ndarray) -> np.ndarray:
     """Raise InputError for an array of another type, saying how to convert it."""
     wanted = symbol.dtype.numpy.name
-    help = f"convert it with .astype(np.{wanted})"
+    home = "ml_dtypes" if wanted in OF_ML_DTYPES else "np"
+    help = f"convert it with .astype({home}.{wanted})"
     if array.dtype.kind in "iu" and not symbol.dtype.is_float and array.size:
         low, high = int(array.min()), int(array.max())
         if low < symbol.dtype.low or high > symbol.dtype.high:
             help = f"its values, {low} to {high}, do not fit {wanted} ({symbol.dtype.low} to {symbol.dtype.high})"
-    elif array.dtype.kind == "f" and not symbol.dtype.is_float:
+    elif is_floats(array.dtype) and not symbol.dtype.is_float:
         help = f"give the input a scale in the program to have floats quantised, or {help}"
+    elif array.dtype.type is np.void and array.dtype.itemsize == symbol.dtype.bytes and home == "ml_dtypes":
+        help = f"NumPy does not know the type of what it loads: add .view(ml_dtypes.{wanted})"
     elif array.dtype.kind not in "iufb":
         help = f"give {_form(symbol)}"
     raise InputError(f"input {symbol.name} has type {array.dtype}, expected {wanted}", help)

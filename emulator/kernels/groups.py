@@ -18,7 +18,7 @@ from emulator.jit.intrinsics import fused, viewed, whole
 from emulator.kernels.elements import W
 from emulator.kernels.group_lines import expand_lines, multiply_lines, prefetch
 from emulator.kernels.microkernel import HALF_BYTES, SQUARE, transpose_square
-from emulator.kernels.numbers import F16_CODE, f32, from_f16, i64, u32, u64
+from emulator.kernels.numbers import F16_CODE, f32, from_e4m3, from_f16, i64, u32, u64
 from emulator.kernels.packing import Matmul, step_of
 from emulator.kernels.rows import X
 from emulator.plan.blocks import CACHE_LINE, COLUMNS, STEP
@@ -93,11 +93,9 @@ def number_of(row: Row, bits: int) -> Any:
     if kind == Q4:
         return f32(bits - 8)
     if kind == MXFP8:
-        # The exponent, 7 more than it means, becomes one that is 127 more: a product, exact for subnormal numbers too.
-        size = f32(u32((bits & 127) << 20).view(np.float32) * f32(2.0**120))
-        size = u32(0x7FC00000).view(np.float32) if bits & 127 == 127 else size
-        return -size if bits & 128 else size
+        return from_e4m3(bits)
     if kind == MXFP4:
+        # The exponent, 1 more than it means, becomes one that is 127 more: a product, exact for subnormal numbers too.
         size = f32(u32((bits & 7) << 22).view(np.float32) * f32(2.0**126))
         return -size if bits & 8 else size
     return f32(bits)

@@ -12,7 +12,7 @@ from emulator.jit.arrays import Bytes, Floats, Integers, Row
 from emulator.jit.compile import inlined, inner
 from emulator.jit.intrinsics import viewed
 from emulator.plan.row import Field
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32, I8, I16, I32, U8
 
 f32 = np.float32
 i32, i64 = np.int32, np.int64
@@ -21,6 +21,7 @@ u32, u64 = np.uint32, np.uint64
 # Types as they stand in a row.
 I8_CODE, U8_CODE, I16_CODE, I32_CODE = I8.code, U8.code, I16.code, I32.code
 F16_CODE, BF16_CODE, F32_CODE = F16.code, BF16.code, F32.code
+E4M3_CODE, E5M2_CODE = E4M3.code, E5M2.code
 
 FP32_FRACTION = 23
 EXPONENT_FIELD = np.int64(0x7FF0000000000000)
@@ -115,6 +116,49 @@ def to_bf16(v: Any) -> Any:
 
 
 @inner
+def from_e4m3(byte: int) -> Any:
+    """Return the float32 of e4m3's bits: shifted into place, the exponent is 120 short of what it means."""
+    magnitude = u32((u32(byte) & u32(0x7F)) << u32(20))
+    scaled = magnitude.view(np.float32) * f32(2.0**120)
+    value = scaled if magnitude < u32(0x07F00000) else f32(np.nan)
+    return np.copysign(value, u32((u32(byte) & u32(0x80)) << u32(24)).view(np.float32))
+
+
+@inner
+def to_e4m3(v: Any) -> Any:
+    """Return the bits of float32 v rounded once to e4m3, half to even; every NaN is 0x7f, and what is beyond 448."""
+    bits = f32(v).view(np.uint32)
+    magnitude = u32(bits & u32(0x7FFFFFFF))
+    # As in `to_f16`: above 2**-6 the exponent 120 less; below, the last bit of 2**14 + |v| weighs 2**-9.
+    normal = u32(u32(magnitude - u32(0x3BF80001)) + ((magnitude >> u32(20)) & u32(1))) >> u32(20)
+    small = u32(f32(f32(2.0**14) + magnitude.view(np.float32)).view(np.uint32) - u32(0x46800000))
+    result = small if magnitude < u32(0x3C800000) else normal
+    result = u32(result | ((bits >> u32(24)) & u32(0x80)))
+    # 464, halfway to what would be 480, is rounded to 448.
+    return np.uint8(u32(0x7F) if magnitude > u32(0x43E80000) else result)
+
+
+@inner
+def from_e5m2(byte: int) -> Any:
+    """Return the float32 of e5m2's bits, the upper half of an f16."""
+    return from_f16(u32(byte) << u32(8))
+
+
+@inner
+def to_e5m2(v: Any) -> Any:
+    """Return the bits of float32 v rounded once to e5m2, half to even; every NaN is 0x7e."""
+    bits = f32(v).view(np.uint32)
+    magnitude = u32(bits & u32(0x7FFFFFFF))
+    # As in `to_f16`: above 2**-14 the exponent 112 less; below, the last bit of 2**7 + |v| weighs 2**-16.
+    normal = u32(u32(magnitude - u32(0x37F00001)) + ((magnitude >> u32(21)) & u32(1))) >> u32(21)
+    small = u32(f32(f32(2.0**7) + magnitude.view(np.float32)).view(np.uint32) - u32(0x43000000))
+    result = small if magnitude < u32(0x38800000) else normal
+    result = u32(0x7C) if magnitude >= u32(0x47800000) else result
+    result = u32(result | ((bits >> u32(24)) & u32(0x80)))
+    return np.uint8(u32(0x7E) if magnitude > u32(0x7F800000) else result)
+
+
+@inner
 def saturated(v: Any, low: Any, high: Any, zero: Any) -> Any:
     """Return rne(clamp(v, low, high)) + zero as int32; NaN counts as 0.
 
@@ -128,12 +172,12 @@ def saturated(v: Any, low: Any, high: Any, zero: Any) -> Any:
 
 @inner
 def is_floating(dtype: int) -> bool:
-    return dtype in (F16_CODE, BF16_CODE, F32_CODE)
+    return dtype in (F16_CODE, BF16_CODE, F32_CODE, E4M3_CODE, E5M2_CODE)
 
 
 @inner
 def element_bytes(dtype: int) -> int:
-    if dtype in (I8_CODE, U8_CODE):
+    if dtype in (I8_CODE, U8_CODE, E4M3_CODE, E5M2_CODE):
         return 1
     return 2 if dtype in (I16_CODE, F16_CODE, BF16_CODE) else 4
 
@@ -171,6 +215,14 @@ def load_numbers(arena: Bytes, dtype: int, at: int, zero: int, fraction: int, v:
         halves, start = viewed(arena, np.uint16), u64(at >> 1)
         for k in range(n):
             v[k] = u32(u32(halves[start + k]) << u32(16)).view(f32)
+    elif dtype == E4M3_CODE:
+        start = u64(at)
+        for k in range(n):
+            v[k] = from_e4m3(arena[start + k])
+    elif dtype == E5M2_CODE:
+        start = u64(at)
+        for k in range(n):
+            v[k] = from_e5m2(arena[start + k])
     elif dtype == I32_CODE:
         longs, start = viewed(arena, np.int32), u64(at >> 2)
         if fraction == FP32_FRACTION:
@@ -268,6 +320,14 @@ def store_between(arena: Bytes, dtype: int, at: int, zero: int, v: Floats, least
         halves, start = viewed(arena, np.uint16), u64(at >> 1)
         for k in range(n):
             halves[start + k] = to_bf16(v[k])
+    elif dtype == E4M3_CODE:
+        start = u64(at)
+        for k in range(n):
+            arena[start + k] = to_e4m3(v[k])
+    elif dtype == E5M2_CODE:
+        start = u64(at)
+        for k in range(n):
+            arena[start + k] = to_e5m2(v[k])
     else:
         floats, start = viewed(arena, np.float32), u64(at >> 2)
         for k in range(n):

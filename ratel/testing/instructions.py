@@ -14,12 +14,12 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from isa.compressed import legal_sizes
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32, I8, I16, I32, U8, DType
 from isa.grouped import FORMS
 from isa.instruction import Instruction, build, counted
 from isa.operand import MAX_TERMS, Operand, Term, packed_strides
 from isa.row import ALL_ENGINES, ANY, ENGINES, VALUES
-from isa.rows_tensor import FIXED_POINT
+from isa.rows_tensor import FIXED_POINT, FLOAT_FACTORS, NARROW_FACTORS
 from isa.table import MNEMONICS, ROWS, by_opcode
 from isa.verify import check_instruction
 
@@ -34,7 +34,7 @@ positive_f32 = st.floats(2.0**-10, 4, width=32)
 DTYPE = (I8, I32, F32)
 FACTORS = (
     *((I8, I8), (I8, U8), (U8, I8), (U8, U8), (I16, I16)),
-    *((F16, F16), (BF16, BF16), (F16, I8), (BF16, I8)),
+    *((x, w) for x in FLOAT_FACTORS for w in (x, *NARROW_FACTORS)),
 )
 
 # Where programs keep each type in lm, host and dev, so that no float is read from an integer's bytes.
@@ -42,6 +42,8 @@ AREAS = {
     I8: 0,
     U8: 32 * 1024,
     I16: 64 * 1024,
+    E4M3: 96 * 1024,
+    E5M2: 104 * 1024,
     F16: 112 * 1024,
     BF16: 128 * 1024,
     I32: 144 * 1024,
@@ -330,7 +332,7 @@ def _types(draw: Draw, place: Place) -> tuple[DType, DType, DType]:
     out = place.pick(draw, "out", ANY)
     pinned = [pair for pair in FACTORS if (place.pins.get("x", pair[0]), place.pins.get("w", pair[1])) == pair]
     pinned = [pair for pair in pinned if place.floats or not pair[0].is_float]
-    x, w = draw(st.sampled_from([pair for pair in pinned if out != I32 or pair[0] not in (I16, F16, BF16)]))
+    x, w = draw(st.sampled_from([pair for pair in pinned if out != I32 or pair[0] not in (I16, *FLOAT_FACTORS)]))
     return out, x, w
 
 

@@ -11,14 +11,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assembler.assemble import assemble
+from assembler.disassemble import disassemble
 from assembler.files import Folder
 from assembler.syntax.diagnostics import AssemblyError
+from isa.dtypes import E4M3, E5M2, DType
 from isa.program import Program
 
 
 def weight(folder: Path, array: np.ndarray, dtype: str, shape: str) -> Program:
     np.save(folder / "w.npy", array)
     return assemble(f'.chip edge\n.weight w {dtype}{shape} = "w.npy"\nend\n', folder / "p.npu")
+
+
+@pytest.mark.parametrize("dtype", [E4M3, E5M2], ids=str)
+def test_floats_of_a_byte(tmp_path: Path, dtype: DType) -> None:
+    """As files, and as numbers: rounded, up to the greatest, of which the text of a disassembly has the same bytes."""
+    every = np.arange(256, dtype=np.uint8)
+    (segment,) = weight(tmp_path, every.view(dtype.numpy), str(dtype), "[256]").cores[0].segments
+    assert segment.data == every.tobytes()
+    infinite = ["inf"] if dtype == E5M2 else []
+    numbers = ", ".join(["0.3", "-0.0", str(dtype.greatest), *infinite])
+    text = f".chip edge\n.weight w {dtype}[{3 + len(infinite)}] = [{numbers}]\nend\n"
+    program = assemble(text)
+    expected = np.array([0.3, -0.0, dtype.greatest, *map(float, infinite)], dtype.numpy)
+    assert program.cores[0].segments[0].data == expected.tobytes()
+    again = disassemble(program)
+    assert "[0.3125, -0.0, " in again
+    assert assemble(again).cores[0].segments == program.cores[0].segments
+    for beyond in (dtype.greatest * 1.2, *(() if infinite else ("-inf",))):
+        with pytest.raises(AssemblyError, match=f"is beyond {dtype}"):
+            assemble(f".chip edge\n.weight w {dtype}[1] = {beyond}\nend\n")
 
 
 @pytest.mark.parametrize("dtype", ["i1", "<i4", ">i4", "<f4", ">f4"])

@@ -8,6 +8,7 @@ import pytest
 from assembler.assemble import assemble
 from assembler.syntax.diagnostics import AssemblyError, Diagnostic, render
 from emulator.execute import inputs
+from isa.dtypes import E4M3, E5M2
 
 DECLARED = """\
 .chip edge
@@ -126,6 +127,9 @@ def test_many_errors_are_not_all_printed() -> None:
         (np.array([np.nan, 2], "f8"), ".weight x i8[2]", "numpy.rint"),
         (np.array([np.inf, 2], "f8"), ".weight x i8[2]", "do not fit"),
         (np.array(["a", "b"]), ".weight x i8[2]", "expected numbers"),
+        (np.array([4, 2], E4M3.numpy), ".weight x f16[2]", 'array.astype("float16")'),
+        (np.array([4, 0.5], E5M2.numpy), ".weight x i8[2]", "numpy.rint"),
+        (np.array([0.1, 2], "f4"), ".weight x e4m3[2]", "array.astype(ml_dtypes.float8_e4m3fn)"),
     ],
 )
 def test_conversions_are_named_where_they_lose_nothing(

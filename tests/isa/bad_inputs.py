@@ -7,7 +7,7 @@ varied by loops; the rules of shapes and of the chain are written out.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from isa.dtypes import BF16, DTYPES, F16, F32, I8, I16, I32, U8
+from isa.dtypes import BF16, DTYPES, E4M3, F16, F32, I8, I16, I32, U8
 from isa.grouped import FORMS
 from isa.instruction import Instruction, build
 from isa.operand import MAX_TERMS, MEMORIES, Operand, Term, dense
@@ -321,11 +321,13 @@ def float_factors(x: Operand, w: Operand, out: Operand) -> list[Bad]:
     # Of 16 bits, so in places of their own.
     floats = {"x": replace(x, address=2048, dtype=F16), "w": replace(w, address=8192, dtype=F16)}
     of_i8 = {**floats, "w": w}
-    together = "floats multiply with floats of their type, or with an i8 w: store x as f16 or bf16, and w alike"
+    together = "store x as f16 or bf16, and w alike, or as i8, e4m3 or e5m2"
     return [
         Bad({**floats, "w": replace(floats["w"], dtype=BF16)}, "w", "type", "x has type f16 but w bf16", together),
         Bad({**floats, "w": replace(w, dtype=U8)}, "w", "type", "x has type f16 but w u8", together),
         Bad({**floats, "x": x}, "w", "type", "x has type i8 but w f16", together),
+        Bad({"w": replace(w, dtype=E4M3)}, "w", "type", "x has type i8 but w e4m3", together),
+        Bad({**floats, "x": replace(x, dtype=E4M3)}, "x", "type", "`x` has type e4m3"),
         Bad(
             {**floats, "out": replace(out, dtype=I32)},
             "out",

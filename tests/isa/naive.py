@@ -11,11 +11,13 @@ from math import ceil, copysign, floor, inf, isfinite, isnan, isqrt, nan
 import numpy as np
 
 from isa import functions
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32, I8, I16, I32, U8
 from isa.instruction import Instruction
 from isa.operand import Operand
 
 BITS = {"fp32": 23, "fp24": 15, "fp19": 10}
+# Of floats of a byte: bits of the fraction, the bias, the least magnitude that is too great, and what is stored then.
+TINY = {E4M3: (3, 7, 480, b"\x7f"), E5M2: (2, 15, 2**16, b"\x7c")}
 CODES = {I8: "<b", U8: "<B", I16: "<h", I32: "<i", F16: "<e", F32: "<f"}
 
 
@@ -46,10 +48,38 @@ def single(value: float) -> float:
     return nearest(Fraction(value), 23) if value and isfinite(value) else value
 
 
+def small_float(code: int, bits: int, fraction: int, bias: int) -> float:
+    """Return the number of a sign, an exponent and so many bits of a fraction, all of them numbers."""
+    exponent, sign = (code & (1 << bits - 1) - 1) >> fraction, -1 if code >> bits - 1 else 1
+    part = Fraction(code & (1 << fraction) - 1, 1 << fraction) + (exponent > 0)
+    return sign * float(part * Fraction(2) ** (max(exponent, 1) - bias))
+
+
+def tiny(dtype, byte: int) -> float:
+    """Return the number of e4m3 or e5m2 that a byte is."""
+    fraction, bias, _, beyond = TINY[dtype]
+    if byte & 127 < beyond[0]:
+        return small_float(byte, 8, fraction, bias)
+    return nan if byte & 127 > 0x7C else copysign(inf, 127 - byte)
+
+
+def packed_tiny(dtype, value: float) -> bytes:
+    """Return the byte whose number is nearest, half to even, which a pattern is where its last bit is 0."""
+    _, _, most, beyond = TINY[dtype]
+    sign = 128 if copysign(1, value) < 0 else 0
+    # What would follow the greatest number is what is too great.
+    numbers = [*(Fraction(tiny(dtype, byte)) for byte in range(beyond[0])), Fraction(most)]
+    size = min(abs(Fraction(value)), most) if isfinite(value) else most
+    byte = min(range(len(numbers)), key=lambda byte: (abs(numbers[byte] - size), byte & 1))
+    return b"\x7f" if byte == 0x7F else bytes([byte | sign])
+
+
 def packed(dtype, value: float) -> bytes:
     """Return a number of the format as an element of a floating type."""
     if isnan(value):
-        return {F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
+        return {E4M3: b"\x7f", E5M2: b"\x7e", F16: b"\0\x7e", BF16: b"\xc0\x7f", F32: b"\0\0\xc0\x7f"}[dtype]
+    if dtype in TINY:
+        return packed_tiny(dtype, value)
     if dtype == BF16:
         value = nearest(Fraction(value), 7) if value and isfinite(value) else value
         return struct.pack("<f", value)[2:]
@@ -105,11 +135,7 @@ class Element:
         q = byte >> 4 * (place % 2) & 15 if bits == 4 else byte
         if kind.startswith("mx"):
             scale, least = nan if memory[at] == 255 else Fraction(2) ** (memory[at] - 127), None
-            fraction = bits - 1 - (4 if bits == 8 else 2)
-            exponent, sign = (q & (1 << bits - 1) - 1) >> fraction, -1 if q >> bits - 1 else 1
-            part = Fraction(q & (1 << fraction) - 1, 1 << fraction) + (exponent > 0)
-            q = sign * part * Fraction(2) ** (max(exponent, 1) - (7 if bits == 8 else 1))
-            q = nan if bits == 8 and byte & 127 == 127 else -0.0 if q == 0 and sign < 0 else q
+            q = tiny(E4M3, q) if bits == 8 else small_float(q, 4, 1, 1)
         else:
             scale, least = (struct.unpack("<e", bytes(memory[at + k : at + k + 2]))[0] for k in (0, head - 2))
             least = least if kind.endswith("m") else None
@@ -137,7 +163,7 @@ class Element:
             raw = self.compressed(self.operands[name], index)
         if dtype == BF16:
             return struct.unpack("<f", b"\0\0" + raw)[0]
-        return struct.unpack(CODES[dtype], raw)[0]
+        return tiny(dtype, raw[0]) if dtype in TINY else struct.unpack(CODES[dtype], raw)[0]
 
     def broadcast(self, name: str, index):
         """Return the element of a tensor that is repeated along its dimensions of size 1."""
@@ -561,9 +587,9 @@ class Element:
 
     def fill(self, index) -> bytes:
         (value,) = self.attributes["value"]
-        if self.out.dtype == BF16:
-            return struct.pack("<f", value)[2:]
-        return struct.pack(CODES[self.out.dtype], value if self.out.dtype.is_float else int(value))
+        return (
+            packed(self.out.dtype, value) if self.out.dtype.is_float else struct.pack(CODES[self.out.dtype], int(value))
+        )
 
     def transpose(self, index) -> bytes:
         source = [0] * len(index)

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from isa.dtypes import OF_ML_DTYPES
 from isa.npy import NoTensor, npy, read_npy
 
 
@@ -20,11 +21,11 @@ def file_of(header: str, data: bytes = b"", version: int = 1) -> bytes:
     return b"\x93NUMPY" + bytes([version, 0]) + length + text + data
 
 
-@pytest.mark.parametrize("dtype", ["i1", "<i4", ">i4", "<f2", "?", "<c8", "<f4,<i2", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["i1", "<i4", ">i4", "<f2", "?", "<c8", "<f4,<i2", *OF_ML_DTYPES])
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3), (2, 0, 4), (1, 2, 3, 4)])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_what_numpy_saves(dtype: str, shape: tuple[int, ...], order: Any) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
     noise = np.random.default_rng(1).bytes(int(np.prod(shape)) * kind.itemsize)
     array = np.asarray(np.frombuffer(bytearray(noise), kind).reshape(shape), order=order)
     content = io.BytesIO()

@@ -42,6 +42,19 @@ def test_weights_by_hand() -> None:
     assert quantise.weights([[1.0, 2.0], [4.0, 8.0]], axis=1).values.tolist() == [[32, 32], [127, 127]]
 
 
+def test_weights_of_floats_of_a_byte() -> None:
+    values, scale = quantise.weights([[1.0, -0.5, 0.001, 1e-9], [896, 3.0, -1.1, 0]], dtype="e4m3")
+    assert values.dtype == DTYPES["e4m3"].numpy and scale.tolist() == [np.float32(1 / 448), 2.0]
+    assert values.astype(float).tolist() == [[448, -224, 0.4375, 0], [448, 1.5, -0.5625, 0]]
+    values, scale = quantise.weights([[-57344.0, 7.0]], None, "e5m2")
+    assert values.astype(float).tolist() == [[-57344, 7]] and scale.tolist() == [1]
+    assert quantise.to_floats(values, scale).tolist() == [[-57344, 7]]
+    # A quotient may be above the greatest by its last bit, and does not become NaN.
+    rng = np.random.default_rng(5)
+    values, scale = quantise.weights(np.ldexp(rng.normal(0, 1, (500, 9)), rng.integers(-99, 99, (500, 1))), 0, "e4m3")
+    assert (np.abs(values.astype(float)).max(axis=1) == 448).all()
+
+
 @pytest.mark.parametrize("dead", [0.0, -0.0, 1e-44, 1e-37, 1e-320])
 def test_a_dead_channel_has_scale_1_and_zeros(dead: float) -> None:
     values, scale = quantise.weights([[dead, 0], [1, -2]])

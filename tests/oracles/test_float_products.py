@@ -97,6 +97,32 @@ def test_every_float_is_the_number_that_ml_dtypes_has(dtype: np.dtype, name: str
     np.testing.assert_array_equal(found, expected.ravel())
 
 
+@pytest.mark.parametrize("name", ["e4m3", "e5m2"])
+def test_floats_of_a_byte_are_those_of_ml_dtypes(name: str) -> None:
+    """As weights, all 256 of them, and as results: of drawn numbers, of all ties and their neighbours, and of NaN."""
+    dtype = np.dtype({"e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2}[name])
+    every = np.arange(256, dtype=np.uint8).view(dtype)
+    wide = every.astype(np.float32)
+    for plane, x in PLANES:
+        found = run("matmul y, x, w", (1, 256), x=(x, np.ones((1, 1), plane)), w=(name, every[None]))
+        np.testing.assert_array_equal(found[0], wide)
+    ties = ((wide[:-1].astype(np.float64) + wide[1:]) / 2).astype(np.float32)
+    around = [np.nextafter(ties, np.float32(end)) for end in (-np.inf, np.inf)]
+    rng = np.random.default_rng(8)
+    drawn = np.ldexp(rng.normal(0, 1, 4096), rng.integers(-30, 30, 4096)).astype(np.float32)
+    last = np.array([464, 465, 61439, 61440, np.inf, np.nan], np.float32)
+    x = np.concatenate([wide, ties, *around, drawn, last, -last])
+    text = f".chip zhenwu810e\n.input x f32[{x.size}]\n.output y {name}[{x.size}]\neltwise y, x\nend\n"
+    found = ratel.run(ratel.assemble(text), {"x": x}).outputs["y"]
+    with np.errstate(all="ignore"):
+        expected = x.astype(dtype)
+    # One NaN, without a sign.
+    expected[np.isnan(expected)] = np.nan
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found.view(np.uint8), expected.view(np.uint8))
+    assert set(found[np.isnan(found)].view(np.uint8)) == {{"e4m3": 0x7F, "e5m2": 0x7E}[name]}
+
+
 def test_weights_in_groups() -> None:
     """MatMulNBits, symmetric, of 4 bits, with sums of float32 (accuracy 0)."""
     rng, rows, k, n = np.random.default_rng(7), 5, 256, 48

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import ratel
 from emulator.execute.inputs import count_tasks, prepare, read_tensor
 from isa.chip import load_chip
-from isa.dtypes import F32, I8, I32
+from isa.dtypes import E4M3, E5M2, F32, I8, I32
 from isa.errors import InputError, Trap
 from isa.program import Core, Program, Symbol
 
@@ -90,6 +90,16 @@ WRONG = [
     ((X,), {"image": np.full((2, 3), "a")}, "input image has type <U1, expected int8\nhelp: give a tensor of shape"),
     ((X,), {"image": np.full((2, 3), None)}, "input image has type object, expected int8"),
     ((FLOATS,), {"floats": np.zeros(2)}, "input floats has type float64, expected float32\nhelp: convert it with"),
+    (
+        (replace(X, dtype=E4M3),),
+        {"image": np.zeros((2, 3))},
+        "input image has type float64, expected float8_e4m3fn\nhelp: convert it with .astype(ml_dtypes.float8_e4m3fn)",
+    ),
+    (
+        (replace(X, dtype=E5M2),),
+        {"image": np.zeros((2, 3), "V1")},
+        "input image has type |V1, expected float8_e5m2\nhelp: NumPy does not know the type of what it loads: add",
+    ),
     (
         (Symbol("x", "input", "lm", 0, I8, (2, 3), (0.5, 2.0)),),
         {"x": np.zeros((2, 3))},

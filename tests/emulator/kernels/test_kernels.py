@@ -9,13 +9,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from emulator.checker.float_sums import STORED_BITS
 from emulator.jit.compile import hot
 from emulator.jit.jobs import compile_all
 from emulator.kernels.numbers import round_bits
 from emulator.kernels.table import KERNELS, SHARED, kernel_jobs, kernel_of
 from emulator.plan.row import Call
 from isa.compressed import compress, expand
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8, DType
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32, I8, I16, I32, U8, DType
 from isa.errors import Trap
 from isa.formats import FRACTION_BITS, round_to
 from isa.instruction import Instruction, build
@@ -104,8 +105,8 @@ def data(rng: np.random.Generator, dtype: DType, count: int) -> np.ndarray:
     if dtype == I32:
         return integers(rng, count)
     if dtype.is_float:
-        # Any bits of 16-bit storage: subnormal, infinite, NaN.
-        return rng.integers(0, 2**16, count).astype(np.uint16).view(dtype.numpy)
+        # Any bits of 8- and 16-bit storage: subnormal, infinite, NaN.
+        return np.frombuffer(rng.bytes(count * dtype.bytes), dtype.numpy)
     low, high = dtype.low, dtype.high + 1
     low, high = [(low, high), (low, low + 8), (high - 8, high)][rng.choice(3, p=[0.8, 0.1, 0.1])]
     return rng.integers(low, high, count).astype(dtype.numpy)
@@ -215,7 +216,7 @@ def large_chains(draw: st.DrawFn, taken: dict[str, int], shape: tuple[int, ...])
 
 def factors(draw: st.DrawFn) -> tuple[DType, DType]:
     integers = ((I8, I8), (I8, I8), (U8, I8), (U8, U8), (I16, I16))
-    return draw(st.sampled_from((*integers, (F16, F16), (BF16, BF16), (BF16, I8))))
+    return draw(st.sampled_from((*integers, (F16, F16), (BF16, BF16), (BF16, I8), (F16, E4M3), (BF16, E5M2))))
 
 
 def zero(draw: st.DrawFn, dtype: DType, of: DType) -> int:
@@ -333,7 +334,7 @@ def large_reductions(draw: st.DrawFn) -> Instruction:
     taken: dict[str, int] = {}
     shape = draw(st.sampled_from(((5, 4200), (2, 9, 30, 40), (3, 2100, 5), (6000,), (19, 1300), (2, 9, 520))))
     out = tuple(draw(st.sampled_from((1, size))) for size in shape)
-    x = draw(st.sampled_from((I8, I32, I16, F16, BF16, F32)))
+    x = draw(st.sampled_from((I8, I32, I16, E4M3, F16, BF16, F32)))
     scaled = ("mean", "absmax", "sumsq")
     op = draw(st.sampled_from(("sum", "max", "min", "argmax", *(scaled if x != I32 else ()))))
     dtype = {"sum": F32 if x.is_float else I32, "max": x, "min": x, "argmax": I32}.get(op, F32)
@@ -487,22 +488,23 @@ def test_round_bits(vector_format: str) -> None:
     assert same.all(), values[~same][:5]
 
 
-@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
-def test_sixteen_bits_round_once(dtype: DType) -> None:
+@pytest.mark.parametrize("dtype", [E4M3, E5M2, F16, BF16], ids=str)
+def test_few_bits_round_once(dtype: DType) -> None:
     """Every number of the type comes through; so do those halfway to the next, and their neighbours, half to even."""
     taken: dict[str, int] = {}
     x, out = slot("lm", dtype, (2**16,), taken), slot("lm", F32, (2**16,), taken)
-    every = np.arange(2**16, dtype=np.uint16).view(dtype.numpy)
+    every = np.arange(2**16, dtype=np.uint16).view(dtype.numpy)[: 2**16]
     check(build("eltwise", out=out, x=x), 0, "fp32", x=every)
     # float32 between two neighbours of the type differ in the bits that it has no room for.
     with np.errstate(invalid="ignore"):
         bits = every.astype(np.float32).view(np.uint32)
-    for offset in (0, 1, 0xFFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001):
+    halves = (1 << 22 - STORED_BITS[dtype]) + np.array([-1, 0, 1])
+    for offset in (0, 1, 0xFFF, *halves):
         between = (bits + np.uint32(offset)).view(np.float32)
         check(build("eltwise", out=x, x=out), 0, "fp32", x=between)
-    # Below the least normal f16, a step of the type is a fixed amount.
-    steps = np.arange(2**16, dtype=np.float32) * np.float32(2.0**-26)
-    check(build("eltwise", out=x, x=out), 0, "fp32", x=steps)
+    # Below the least normal number of f16 and of 8 bits, a step of the type is a fixed amount.
+    for step in (2.0**-26, 2.0**-17, 2.0**-11):
+        check(build("eltwise", out=x, x=out), 0, "fp32", x=np.arange(2**16, dtype=np.float32) * np.float32(step))
     # What a shorter vector format holds is rounded a second time, as it is stored.
     check(build("eltwise", out=x, x=out), 0, "fp24", x=(bits + np.uint32(0x1000)).view(np.float32))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emulator.timing.costs import COSTS, Cost, cost_of, holds, shape_of, transfer_cycles
 from isa.chip import Chip, chip_names, load_chip, load_description
-from isa.dtypes import F32, I8, I16, I32
+from isa.dtypes import BF16, E4M3, E5M2, F32, I8, I16, I32
 from isa.instruction import Instruction, build
 from isa.operand import Operand, dense
 from isa.row import ENGINES
@@ -23,6 +23,7 @@ CHIP = load_chip(
     te__pixels=4,
     te__channels=16,
     te__i16_cycles=3,
+    te__bf16_cycles=2,
     te__vector_lanes=64,
     te__read_bytes_per_cycle=1e6,
     te__write_bytes_per_cycle=1e6,
@@ -83,6 +84,10 @@ def test_matmul_shares_weights_over_the_batch_or_not() -> None:
     assert alone.macs == each.macs
     wide = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8, dtype=I16), w=lm(3, 8, 16, dtype=I16))
     assert (wide.occupancy, wide.read) == (9, 2 * each.read)
+    # Of floats it is the type of x that counts, and of w the bytes.
+    for dtype in (I8, E4M3, E5M2):
+        narrow = cost("matmul", out=lm(3, 2, 16), x=lm(3, 2, 8, dtype=BF16), w=lm(3, 8, 16, dtype=dtype))
+        assert (narrow.occupancy, narrow.read) == (6, each.read + 3 * 2 * 8)
     assert shared.macs == each.macs == 3 * 2 * 16 * 8
 
 

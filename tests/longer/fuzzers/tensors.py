@@ -35,6 +35,7 @@ PROGRAMS = [
         ("f32", "", '.check y within "case.npy" atol=0.5'),
         ("i8", " scale=0.1 zero=3", '.check y top1 "case.npy" min=0.5'),
         ("bf16", "", '.const c bf16[2, 4] = "case.npy"'),
+        ("e5m2", "", '.const c e5m2[2, 4] = "case.npy"'),
     )
 ]
 PROGRAMS.append('.chip edge\n.input x i8[2, 4] scale=0.1 = "case.npy"\n.output y i8[2, 4] scale=0.1\ncopy y, x\nend\n')
@@ -45,7 +46,7 @@ class Tensors:
 
     def __init__(self) -> None:
         warnings.simplefilter("ignore")
-        inputs = ("i8[2, 4] scale=0.1", "f32[2, 4]", "f16[2, 4]", "bf16[2, 4]", "i32[4]")
+        inputs = ("i8[2, 4] scale=0.1", "f32[2, 4]", "f16[2, 4]", "bf16[2, 4]", "e4m3[2, 4]", "e5m2[2, 4]", "i32[4]")
         texts = [f".chip edge\n.input x {one} = 1\n.local y i8[4]\nfill y, value=1\nend\n" for one in inputs]
         self._programs = [assemble(text, "case.npu") for text in texts]
 
