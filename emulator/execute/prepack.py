@@ -155,7 +155,10 @@ def _constant_weights(plan: Plan, written: Written) -> tuple[list[ConstantWeight
                 continue
             if _many(kernel, w) or scratch_bytes(instruction, True, width_of(instruction)) > MOST_SCRATCH:
                 continue
-            key = (core, w, kernel, *(instruction.attribute(name) for name in PACKERS[kernel][2]))
+            # Panels of floats are of x's type, whatever w has.
+            x = instruction.operand("x")
+            kind = x.dtype if x is not None and kernel & FLOAT else None
+            key = (core, w, kernel, kind, *(instruction.attribute(name) for name in PACKERS[kernel][2]))
             if key not in found:
                 found[key] = ConstantWeight(kernel, end)
                 end += -(-_packed_bytes(instruction, w) // ALIGNMENT) * ALIGNMENT

@@ -213,6 +213,7 @@ def _compile(dispatcher: Any, types: Signature) -> Any:
     """Have a dispatcher compile for some types, or load; return numba's result."""
     from numba.core.sigutils import normalize_signature
 
+    objects.prepare()
     # By types of arguments, as compiled callers ask for it: one entry in the cache for both.
     arguments, _ = normalize_signature(types if isinstance(types, str) else types())
     dispatcher.compile(arguments)

@@ -27,6 +27,8 @@ FORMS = {
     "avx2": ("avx2",),
     "portable": (),
 }
+# In which there is an instruction for products of bf16 beside: a host has it or not.
+DOT_FORM = "vnni"
 TILES = {
     "vnni": Tile(14, 2, 16, 1),
     "avxvnni": Tile(6, 2, 8, 1),
@@ -36,13 +38,17 @@ TILES = {
 }
 
 
-def possible_forms() -> list[str]:
-    """Return the forms of products that this host can compute, the fastest first."""
+def _features() -> set[str]:
+    """Return the features of the host that code is compiled for."""
     given = config().CPU_FEATURES
     if given is None:
-        features = {name for name, has in binding.get_host_cpu_features().items() if has}
-    else:
-        features = {name[1:] for name in given.split(",") if name.startswith("+")}
+        return {name for name, has in binding.get_host_cpu_features().items() if has}
+    return {name[1:] for name in given.split(",") if name.startswith("+")}
+
+
+def possible_forms() -> list[str]:
+    """Return the forms of products that this host can compute, the fastest first."""
+    features = _features()
     # Hosts whose vectors of 512 bits have the instruction have it for 256 too.
     if {"avx512vnni", "avx512vl"} <= features:
         features.add("avxvnni")
@@ -59,3 +65,13 @@ def chosen_form() -> str:
         help = f"leave the variable out, or use one of: {', '.join(possible)}"
         raise InputError(f"RATEL_PRODUCTS={wanted}: {what}", help)
     return wanted
+
+
+@cache
+def has_dot() -> bool:
+    """Return whether the host has the instruction for pairs of bf16, in the form that it comes with.
+
+    Code of that form has it in any case: a row says whether it may be reached (emulator/kernels/table.py), so that what
+    is compiled, and shipped, is the same for hosts that lack it.
+    """
+    return chosen_form() == DOT_FORM and "avx512bf16" in _features()

@@ -120,7 +120,7 @@ def load(code: Code) -> Entry:
 
 def _loaded(content: bytes, name: str) -> tuple[int, Any]:
     """Return where a name of an object is, and what keeps it there."""
-    _prepare()
+    prepare()
     # Each in an engine of its own, or one would find what another defines by the same name.
     machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
@@ -136,9 +136,11 @@ def with_entry(address: int, entry: bytes, *kept: Any) -> Entry:
 
 
 @cache
-def _prepare() -> None:
+def prepare() -> None:
+    """Have LLVM know this host, and its assembly, which some operations are written in."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()
 
 
 @cache
@@ -194,7 +196,7 @@ def entry_code(function_type: Any) -> bytes:
     kept = builder.select(failed, builder.ptrtoint(builder.load(places[1]), word), result)
     builder.store(kept, builder.gep(words, [ir.Constant(word, 0)]))
     builder.ret(called)
-    _prepare()
+    prepare()
     machine = binding.Target.from_triple(module.triple).create_target_machine(jit=True)
     return bytes(machine.emit_object(binding.parse_assembly(str(module))))
 

@@ -25,6 +25,7 @@ from emulator.kernels.groups import (
 )
 from emulator.kernels.microkernel import HALF_BYTES, multiply_floats
 from emulator.kernels.numbers import (
+    BF16_CODE,
     E4M3_CODE,
     E5M2_CODE,
     F16_CODE,
@@ -42,6 +43,16 @@ from emulator.kernels.numbers import (
     u64,
 )
 from emulator.kernels.packing import Conv, Matmul, Panels, apart, step_of
+from emulator.kernels.pairs import (
+    UNREACHED,
+    clear_pairs,
+    close_panel,
+    least_of_lines,
+    pack_pairs,
+    pairs_apart,
+    pairs_of,
+    takes_pairs,
+)
 from emulator.kernels.rows import OUT, X, row_count
 from emulator.kernels.workspace import is_ended, share
 from emulator.plan.blocks import CACHE_LINE, COLUMNS, STEP
@@ -64,14 +75,29 @@ def load_floats(arena: Bytes, row: Row, slot: int, element: int, v: np.ndarray) 
 
 @inner
 def pack_float_lines(
-    arena: Bytes, row: Row, start: int, line_step: int, k_step: int, count: int, k: int, lines: Bytes
-) -> None:
-    """Pack element start + r * line_step + i * k_step of x as element i of line r, for `count` lines of k."""
-    floats, stride = viewed(lines, np.float32), apart(k * STEP) // STEP
+    arena: Bytes, row: Row, start: int, line_step: int, k_step: int, count: int, k: int, lines: Bytes, needed: int
+) -> bool:
+    """Pack element start + r * line_step + i * k_step of x as element i of line r, for `count` lines of k.
+
+    Return whether as pairs: they are where the least exponent is what is `needed` (`exponent_needed`).
+    """
+    if needed < UNREACHED:
+        stride, first = pairs_apart(k) // HALF_BYTES, address(row, X, row[X + Field.ADDRESS], start)
+        if k_step == 1:
+            for r in range(count):
+                pack_pairs(arena, first + r * line_step * HALF_BYTES, k, lines, r * stride)
+        else:
+            for i in range(k):
+                for r in range(count):
+                    pack_pairs(arena, first + (r * line_step + i * k_step) * HALF_BYTES, 1, lines, r * stride + i)
+        if least_of_lines(lines, count, k) >= needed:
+            return True
+    floats, stride = viewed(lines, np.float32), floats_apart(row, k) // STEP
+    end_lines(row, k, count, lines)
     if k_step == 1:
         for r in range(count):
             load_floats(arena, row, X, start + r * line_step, floats[r * stride : r * stride + k])
-        return
+        return False
     # It is the lines that lie side by side, or nothing.
     one = np.empty(count if line_step == 1 else 1, np.float32)
     for i in range(k):
@@ -79,14 +105,32 @@ def pack_float_lines(
             load_floats(arena, row, X, start + first * line_step + i * k_step, one)
             for r in range(one.size):
                 floats[(first + r) * stride + i] = one[r]
+    return False
 
 
 @inner
-def pack_float_patches(arena: Bytes, row: Row, group: int, first: int, count: int, lines: Bytes) -> None:
-    """Pack what result pixels `first` on see of x, of a group of channels: element (kh * width + kw) * depth + c."""
+def pack_float_patches(arena: Bytes, row: Row, group: int, first: int, count: int, lines: Bytes, needed: int) -> bool:
+    """Pack what result pixels `first` on see of x, of a group of channels: element (kh * width + kw) * depth + c.
+
+    Return whether as pairs, as `pack_float_lines`.
+    """
+    k = row[W + Field.SHAPE + 1] * row[W + Field.SHAPE + 2] * row[W + Field.SHAPE + 3]
+    if needed < UNREACHED:
+        pack_patches_as(arena, row, group, first, count, lines, True)
+        if least_of_lines(lines, count, k) >= needed:
+            return True
+    pack_patches_as(arena, row, group, first, count, lines, False)
+    end_lines(row, k, count, lines)
+    return False
+
+
+@inner
+def pack_patches_as(arena: Bytes, row: Row, group: int, first: int, count: int, lines: Bytes, in_pairs: bool) -> None:
+    """Pack patches as pairs or as float32."""
     height, width, depth = row[W + Field.SHAPE + 1], row[W + Field.SHAPE + 2], row[W + Field.SHAPE + 3]
     down, across = row[OUT + Field.SHAPE + 1], row[OUT + Field.SHAPE + 2]
-    floats, stride = viewed(lines, np.float32), apart(height * width * depth * STEP) // STEP
+    floats, k = viewed(lines, np.float32), height * width * depth
+    stride = pairs_apart(k) // HALF_BYTES if in_pairs else floats_apart(row, k) // STEP
     for p in range(count):
         index = first + p
         image = index // (down * across) * row[X + Field.STRIDE] + group * depth
@@ -97,19 +141,41 @@ def pack_float_patches(arena: Bytes, row: Row, group: int, first: int, count: in
             y = top + i * row[Conv.DILATION]
             for j in range(width):
                 x = left + j * row[Conv.DILATION + 1]
-                part = floats[to : to + depth]
-                if 0 <= y < row[X + Field.SHAPE + 1] and 0 <= x < row[X + Field.SHAPE + 2]:
-                    at = image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2]
-                    load_floats(arena, row, X, at, part)
+                at = image + y * row[X + Field.STRIDE + 1] + x * row[X + Field.STRIDE + 2]
+                if not (0 <= y < row[X + Field.SHAPE + 1] and 0 <= x < row[X + Field.SHAPE + 2]):
+                    if in_pairs:
+                        clear_pairs(lines, to, depth)
+                    else:
+                        floats[to : to + depth] = f32(0)
+                elif in_pairs:
+                    pack_pairs(arena, address(row, X, row[X + Field.ADDRESS], at), depth, lines, to)
                 else:
-                    part[:] = f32(0)
+                    load_floats(arena, row, X, at, floats[to : to + depth])
                 to += depth
 
 
 @inner
+def floats_apart(row: Row, k: int) -> int:
+    """Return the distance of lines of K elements, in bytes: of as many as pairs have, where there may be some."""
+    return apart((2 * pairs_of(k) if row[X + Field.DTYPE] == BF16_CODE else k) * STEP)
+
+
+@inner
+def end_lines(row: Row, k: int, count: int, lines: Bytes) -> None:
+    """Put 0 behind lines of float32 whose odd number of elements panels have in pairs."""
+    if row[X + Field.DTYPE] == BF16_CODE and k % 2 != 0:
+        floats, stride = viewed(lines, np.float32), floats_apart(row, k) // STEP
+        for r in range(count):
+            floats[u64(r * stride + k)] = f32(0)
+
+
+@inner
 def float_panels_bytes(columns: int, k: int, groups: int) -> int:
-    """Return the size of the panels of w: of `groups` times so many columns of K elements."""
-    panel = (k * HALF_BYTES * COLUMNS + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+    """Return the size of the panels of w: of `groups` times so many columns of K elements.
+
+    There is room for whole pairs, and for their least exponent.
+    """
+    panel = (k + 1) // 2 * STEP * COLUMNS + CACHE_LINE
     return groups * ((columns + COLUMNS - 1) // COLUMNS) * panel
 
 
@@ -160,6 +226,8 @@ def pack_float_filters(arena: Bytes, row: Row, room: Bytes, at: int) -> None:
                         start = filter_ + i * row[W + Field.STRIDE + 1] + j * row[W + Field.STRIDE + 2]
                         pack_halves(arena, row, start, halves, to, COLUMNS, depth)
                         to += depth * COLUMNS
+            if takes_pairs(row, False):
+                close_panel(room[at : at + float_panel_bytes(k)], min(COLUMNS, of_group - first), k)
             at += float_panel_bytes(k)
 
 
@@ -179,11 +247,15 @@ def pack_float_right(arena: Bytes, row: Row, start: int, room: Bytes, at: int) -
         else:
             for i in range(k):
                 pack_halves(arena, row, start + first + i * step, halves, to + i * COLUMNS, ONE, count)
+        if takes_pairs(row, False):
+            close_panel(room[at : at + float_panel_bytes(k)], count, k)
         at += float_panel_bytes(k)
 
 
 @inner
-def open_float_panels(arena: Bytes, row: Row, room: Bytes, at: int, k: int, groups: int, base: Bytes) -> Panels:
+def open_float_panels(
+    arena: Bytes, row: Row, room: Bytes, at: int, k: int, groups: int, base: Bytes, direct: bool
+) -> Panels:
     """Return packed panels, with what the sums of their columns begin with: the bias, or 0."""
     filters = row[OUT + Field.SHAPE + 3]
     of_group = filters // groups
@@ -196,7 +268,7 @@ def open_float_panels(arena: Bytes, row: Row, room: Bytes, at: int, k: int, grou
             if row[BIAS + Field.ADDRESS] != ABSENT:
                 bias = biases[(row[BIAS + Field.ADDRESS] >> 2) + (g * of_group + o) * step]
             sums[g * slots + o] = bias
-    return Panels(room, at, k, k, float_panel_bytes(k), base)
+    return Panels(room, at, k, pairs_of(k) if takes_pairs(row, direct) else k, float_panel_bytes(k), base)
 
 
 @inner
@@ -227,7 +299,7 @@ def multiply_groups(
 
     Some groups at a time are expanded, into the first-level cache, and the sums resumed.
     """
-    stride, of_f16 = apart(panels.k * STEP), row[X + Field.DTYPE] == F16_CODE
+    stride, of_f16 = floats_apart(row, panels.k), row[X + Field.DTYPE] == F16_CODE
     if count == 1:
         begin = viewed(panels.base, np.int32)
         for c in range(COLUMNS):
@@ -262,7 +334,7 @@ def multiply_directly(
 
     Its last columns, which are fewer than a panel has, are packed as one; so are panels of groups, one after the other.
     """
-    stride, step, of_f16 = apart(panels.k * STEP), step_of(row, W, 2), row[X + Field.DTYPE] == F16_CODE
+    stride, step, of_f16 = floats_apart(row, panels.k), step_of(row, W, 2), row[X + Field.DTYPE] == F16_CODE
     left = columns % COLUMNS
     if row[W + Field.FORM] != 0:
         group = np.empty(group_bytes(row), np.uint8)

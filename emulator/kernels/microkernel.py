@@ -24,14 +24,14 @@ Pointers here are raw, checked by the assertions of those functions that are no 
 core of a Zen 4 at about 3.7 GHz, 64 steps; with panels and lines in the second-level cache the rate is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 
 from emulator.jit.arrays import Array, Bytes, Integers, Words
 from emulator.jit.compile import inner
-from emulator.jit.forms import chosen_form
+from emulator.jit.forms import DOT_FORM, chosen_form
 from emulator.jit.intrinsics import intrinsic, whole
 from emulator.jit.later import cgutils, types
 from emulator.plan.blocks import COLUMNS, ELEMENT, ROWS, STEP, TILE
@@ -110,6 +110,28 @@ def multiply_add_floats(builder: Any, acc: Any, x: Any, w: Any) -> Any:
     return builder.bitcast(instruction(builder, f"llvm.fma.v{kind.count}f32", kind, *factors), acc.type)
 
 
+def entire(_: Any, steps: Any) -> Any:
+    return steps
+
+
+def upper(builder: Any, pairs: Any) -> Any:
+    """Return the upper halves of words, bf16, as float32."""
+    return builder.and_(pairs, number(-(2**16), pairs.type))
+
+
+def lower(builder: Any, pairs: Any) -> Any:
+    return builder.shl(pairs, number(16, pairs.type))
+
+
+def multiply_add_pairs(builder: Any, acc: Any, x: Any, w: Any) -> Any:
+    """Return acc + x * w of upper halves, then of lower ones, by one instruction, where its guard holds (pairs.py).
+
+    As assembly, which compiles for hosts that lack it, too.
+    """
+    kind = ir.FunctionType(acc.type, [acc.type] * 3)
+    return builder.call(ir.InlineAsm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v"), [acc, x, w])
+
+
 def pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
     """Return where byte `at` of an array lies."""
     data = context.make_array(kind)(context, builder, array).data
@@ -159,10 +181,12 @@ def tile_of(
     load_w: Callable[[Any, Any, int], Any] = load_steps,
     size: int = STEP,
     is_strided: bool = False,
+    parts: Sequence[Callable[[Any, Any], Any]] = (entire,),
 ) -> Any:
     """Return a function of compiled code: a tile of so many lines, with vectors of so many sums.
 
-    `load_w` makes steps of what w has at a place, `size` bytes each.
+    `load_w` makes steps of what w has at a place, `size` bytes each; of each of them `parts` are factors of steps of x
+    that follow each other.
     """
     kind = ir.VectorType(sums, lanes)
     vectors = range(COLUMNS // lanes)
@@ -194,14 +218,16 @@ def tile_of(
         step = builder.phi(i64)
         acc = [[builder.phi(kind) for _ in vectors] for _ in range(rows)]
         line = builder.gep(panel, [builder.mul(step, apart)])
-        w = [load_w(builder, builder.gep(line, [number(v * size * lanes)]), lanes) for v in vectors]
-        # Stepping from line to line takes one register, where a pointer for each would take them all.
-        line = builder.gep(x_line, [builder.mul(step, number(STEP))])
-        new = []
-        for r in range(rows):
-            x = repeated(builder, load(builder, line, i32), lanes)
-            new.append([add(builder, acc[r][v], x, w[v]) for v in vectors])
-            line = builder.gep(line, [stride])
+        held = [load_w(builder, builder.gep(line, [number(v * size * lanes)]), lanes) for v in vectors]
+        x_step, new = builder.gep(x_line, [builder.mul(step, number(len(parts) * STEP))]), acc
+        for number_of_part, part in enumerate(parts):
+            w, before_part, new = [part(builder, steps_of_w) for steps_of_w in held], new, []
+            # Stepping from line to line takes one register, where a pointer for each would take them all.
+            line = builder.gep(x_step, [number(number_of_part * STEP)])
+            for r in range(rows):
+                x = repeated(builder, load(builder, line, i32), lanes)
+                new.append([add(builder, before_part[r][v], x, w[v]) for v in vectors])
+                line = builder.gep(line, [stride])
         following = builder.add(step, number(1))
         step.add_incoming(number(0), before)
         step.add_incoming(following, loop)
@@ -244,6 +270,13 @@ load_f16_of_host = load_f16 if FORM == "portable" else load_f16_by_instruction
     [tile_of(int(rows), TILE.lanes, i32, multiply_add_floats, load_w, HALF_BYTES, True) for rows in (ROWS, 2, 1)]
     for load_w in (load_f16_of_host, load_bf16)
 )
+# Pairs of bf16 by float32, one after the other; and by pairs, both by the instruction, in the form that has it.
+_of_pairs = [
+    [tile_of(int(rows), TILE.lanes, i32, add, parts=parts) for rows in (ROWS, 2, 1)]
+    for add, parts in ((multiply_add_floats, (upper, lower)), (multiply_add_pairs, (entire,)))
+]
+pairs_tile, two_lines_of_pairs, one_line_of_pairs = _of_pairs[0]
+dot_tile, two_dot_lines, one_dot_line = _of_pairs[FORM == DOT_FORM]
 wide_tile, one_wide_line = (tile_of(int(rows), TILE.lanes // 2, i64, multiply_add_wide) for rows in (WIDE_ROWS, 1))
 
 
@@ -388,6 +421,35 @@ def multiply_floats(
         else:
             one_bf16_line(x, line, stride, w, w_at, steps, base, start, acc, to, across, apart, pitch)
         r, line, start, to = r + some, line + some * stride, start + some * pitch, to + some * across
+
+
+@inner
+def multiply_pairs(
+    x: Array, stride: int, count: int, w: Array, w_at: int, steps: int, base: Bytes, acc: Integers,
+    slot: int, column: int, width: int, by_dot: bool,
+) -> None:  # fmt: skip
+    """The same as `multiply` of a panel of pairs of bf16, and of x float32, or pairs too: `by_dot` (pairs.py)."""
+    across = 4 * width
+    assert steps > 0 and (count - 1) * stride + steps * STEP * (1 if by_dot else 2) <= x.size
+    assert w_at >= 0 and w_at + steps * STEP * COLUMNS <= w.size
+    assert 4 * (slot + COLUMNS) <= base.size and (count - 1) * width + column + COLUMNS <= acc.size
+    r, line, start, to = 0, 0, 4 * slot, 4 * column
+    while r < count:
+        some = ROWS if r + ROWS <= count else 2 if r + 2 <= count else 1
+        if by_dot:
+            if some == ROWS:
+                dot_tile(x, line, stride, w, w_at, steps, base, start, acc, to, across)
+            elif some == 2:
+                two_dot_lines(x, line, stride, w, w_at, steps, base, start, acc, to, across)
+            else:
+                one_dot_line(x, line, stride, w, w_at, steps, base, start, acc, to, across)
+        elif some == ROWS:
+            pairs_tile(x, line, stride, w, w_at, steps, base, start, acc, to, across)
+        elif some == 2:
+            two_lines_of_pairs(x, line, stride, w, w_at, steps, base, start, acc, to, across)
+        else:
+            one_line_of_pairs(x, line, stride, w, w_at, steps, base, start, acc, to, across)
+        r, line, to = r + some, line + some * stride, to + some * across
 
 
 @inner

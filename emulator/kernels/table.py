@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from emulator.jit.compile import KERNEL
+from emulator.jit.forms import has_dot
 from emulator.jit.jobs import Job
 from emulator.kernels.chain import by_stages, is_at_once, one_pass, open_chain, types_of_chain
 from emulator.kernels.depthwise import dwconv
@@ -120,7 +121,8 @@ def takes_stages(opcodes: Iterable[int], rows: Iterable[np.ndarray]) -> bool:
 
 
 def link(rows: np.ndarray) -> None:
-    """Let rows [..., ROW] say where the parts of the chain lie that have been compiled."""
+    """Let rows [..., ROW] say where the parts of the chain lie that have been compiled, and what the host has."""
+    rows[..., Call.HAS_DOT] = has_dot()
     for column, part in ((Call.ONE_PASS, ONE_PASS), (Call.BY_STAGES, BY_STAGES)):
         rows[..., column] = part.function.entry.address if part.function.entry else 0
 

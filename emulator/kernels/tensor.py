@@ -16,6 +16,7 @@ from emulator.kernels.elements import PRODUCT_CHAIN, ZERO, W, elements_of
 from emulator.kernels.floats import (
     float_panel_bytes,
     float_panels_bytes,
+    floats_apart,
     lines_at_once,
     multiply_directly,
     open_float_panels,
@@ -27,8 +28,8 @@ from emulator.kernels.floats import (
     run_float_chain,
 )
 from emulator.kernels.groups import place_of, stays_in_groups
-from emulator.kernels.microkernel import HALF_BYTES, multiply, multiply_floats, multiply_wide
-from emulator.kernels.numbers import F16_CODE, I16_CODE, address, i64, is_floating, padded
+from emulator.kernels.microkernel import HALF_BYTES, multiply, multiply_floats, multiply_pairs, multiply_wide
+from emulator.kernels.numbers import I16_CODE, address, i64, is_floating, padded
 from emulator.kernels.packing import (
     ONE,
     Conv,
@@ -50,6 +51,7 @@ from emulator.kernels.packing import (
     take_off_lines,
     to_pack,
 )
+from emulator.kernels.pairs import UNREACHED, exponent_needed, takes_pairs
 from emulator.kernels.rows import OUT, Slot, X, row_count, row_start
 from emulator.kernels.workspace import behind, is_ended, room, share
 from emulator.plan.blocks import BLOCK_BYTES, COLUMNS, ROWS, STEP
@@ -166,12 +168,15 @@ def multiply_panels(
     sums: Words,
     width: int,
     floats: int | None,
+    in_pairs: bool,
 ) -> None:
     """Set a group's columns of acc, or of sums, to the products of lines of x with its panels.
 
-    Up to COLUMNS - 1 columns behind them are overwritten.
+    Up to COLUMNS - 1 columns behind them are overwritten. Lines of x may be `in_pairs`, as panels of bf16 are.
     """
-    stride = apart(panels.k * (STEP if floats is not None else element_size(sums.size > 0)))
+    stride = apart(panels.steps * STEP)
+    if floats is not None and not in_pairs:
+        stride = floats_apart(row, panels.k)
     slots = padded(columns, COLUMNS)
     at = panels.at + group * (slots // COLUMNS) * panels.size
     for o in range(0, columns, COLUMNS):
@@ -179,11 +184,15 @@ def multiply_panels(
             return
         slot, column = group * slots + o, group * columns + o
         if floats is not None:
-            of_f16 = row[X + Field.DTYPE] == F16_CODE
-            multiply_floats(
-                lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, of_f16,
-                HALF_BYTES * COLUMNS, False,
-            )  # fmt: skip
+            if takes_pairs(row, False):
+                multiply_pairs(
+                    lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, in_pairs
+                )
+            else:
+                multiply_floats(
+                    lines, stride, count, panels.room, at, panels.steps, panels.base, acc, slot, column, width, True,
+                    HALF_BYTES * COLUMNS, False,
+                )  # fmt: skip
         elif sums.size > 0:
             multiply_wide(lines, stride, count, panels.room, at, panels.steps, panels.base, sums, slot, column, width)
         else:
@@ -202,7 +211,7 @@ def convolve(arena: Bytes, row: Row, floats: int | None) -> None:
         wide, w_zero = x.wide, packed_zero(row, row[Conv.W_ZERO])
         stride = apart(k * element_size(wide))
     else:
-        wide, w_zero, stride = False, ZERO, apart(k * STEP)
+        wide, w_zero, stride = False, ZERO, floats_apart(row, k)
     if groups == 1 and by_columns(row, pixels, filters, stride):
         row = narrowed(arena, row, filters, FILTERS, k)
         filters = of_group = row[OUT + Field.SHAPE + 3]
@@ -222,7 +231,9 @@ def convolve(arena: Bytes, row: Row, floats: int | None) -> None:
     if floats is None:
         panels = open_panels(arena, row, packed, at, k, groups, x.zero, w_zero, base)
     else:
-        panels = open_float_panels(arena, row, packed, at, k, groups, base)
+        panels = open_float_panels(arena, row, packed, at, k, groups, base, False)
+        needed = exponent_needed(arena, row, panels, groups)
+    in_pairs = False
     for first in range(begin, end, block):
         if is_ended(arena, row):
             return
@@ -232,8 +243,8 @@ def convolve(arena: Bytes, row: Row, floats: int | None) -> None:
             if floats is None:
                 pack_patches(x, row, g, first, count, lines)
             else:
-                pack_float_patches(arena, row, g, first, count, lines)
-            multiply_panels(arena, row, lines, count, panels, g, of_group, acc, sums, width, floats)
+                in_pairs = pack_float_patches(arena, row, g, first, count, lines, needed)
+            multiply_panels(arena, row, lines, count, panels, g, of_group, acc, sums, width, floats, in_pairs)
             if w_zero != 0:
                 take_off_lines(lines, k, count, w_zero, acc, width, g * of_group, of_group)
         if floats is None:
@@ -265,9 +276,10 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
     if floats is None:
         x = to_pack(elements_of(arena, row, X, row[X + Field.ADDRESS], row[Matmul.X_ZERO]), False)
         wide, w_zero = x.wide, packed_zero(row, row[Matmul.W_ZERO])
-        stride = apart(k * element_size(wide))
+        stride, direct = apart(k * element_size(wide)), False
     else:
-        wide, w_zero, stride = False, ZERO, apart(k * STEP)
+        direct = row[Call.PACKED_W] == 0 and reads_directly(row)
+        wide, w_zero, stride = False, ZERO, floats_apart(row, k)
     matrices, tiles = row[OUT + Field.SHAPE] * row[OUT + Field.SHAPE + 1], (rows + ROWS - 1) // ROWS
     if matrices == 1 and by_columns(row, rows, columns, stride):
         row = narrowed(arena, row, columns, w_column, k)
@@ -277,7 +289,6 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
     chain = open_chain(arena, row, PRODUCT_CHAIN, MATMUL_STAGES)
     base, lines, acc, sums, width, used = open_buffers(arena, row, chain.used, block, stride, columns, ONE, wide)
     packed, at = arena, row[Call.PACKED_W]
-    direct = floats is not None and at == 0 and reads_directly(row)
     if at == 0:
         if floats is None:
             packed = room(arena, row, used, packed_bytes(columns, k, ONE, wide))
@@ -290,8 +301,9 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
     if floats is None:
         panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
     else:
-        panels = open_float_panels(arena, row, packed, at, k, ONE, base)
-    held = i64(0)
+        panels = open_float_panels(arena, row, packed, at, k, ONE, base, direct)
+        needed = i64(UNREACHED) if direct else exponent_needed(arena, row, panels, ONE)
+    held, in_pairs = i64(0), False
     while tile < last_tile:
         if is_ended(arena, row):
             return
@@ -304,17 +316,18 @@ def multiply_matrices(arena: Bytes, row: Row, floats: int | None) -> None:
                 panels = open_panels(arena, row, packed, at, k, ONE, x.zero, w_zero, base)
             elif not direct:
                 pack_float_right(arena, row, start, packed, at)
+                needed = exponent_needed(arena, row, panels, ONE)
             held = start
         start = row_start(row, X, batch * rows) + first * line_step
         count = min(block, rows - first, (last_tile - tile) * ROWS)
         if floats is None:
             pack_lines(x, x.first + start, line_step, k_step, count, k, lines)
         else:
-            pack_float_lines(arena, row, start, line_step, k_step, count, k, lines)
-        if direct:
+            in_pairs = pack_float_lines(arena, row, start, line_step, k_step, count, k, lines, needed)
+        if floats is not None and direct:
             multiply_directly(arena, row, lines, count, panels, held, columns, acc, width)
         else:
-            multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width, floats)
+            multiply_panels(arena, row, lines, count, panels, ZERO, columns, acc, sums, width, floats, in_pairs)
         if w_zero != 0:
             take_off_lines(lines, k, count, w_zero, acc, width, ZERO, columns)
         if floats is None:

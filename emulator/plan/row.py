@@ -78,6 +78,8 @@ class Call(Columns):
     # Where the parts of the chain lie that kernels call (emulator/kernels/chain.py), 0 where one is not compiled.
     ONE_PASS = auto()
     BY_STAGES = auto()
+    # Whether the host has the instruction for products of pairs of bf16 (emulator/kernels/pairs.py).
+    HAS_DOT = auto()
 
 
 ROW = max(Call) + 1

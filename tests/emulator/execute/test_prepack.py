@@ -92,3 +92,15 @@ def test_constants_may_be_noise() -> None:
     plan, x = load(assemble(text), EDGE), np.ones((1, 4096), np.int8)
     noise = [execute(plan, {"x": x}, poison=seed).outputs["y"] for seed in (1, 2)]
     assert (noise[0] != noise[1]).any()
+
+
+def test_panels_of_floats_are_of_the_type_of_x() -> None:
+    """One weight of integers is packed for f16 and for bf16, once each."""
+    text = (
+        ".input x f16[3, 4] = 1\n.input z bf16[3, 4] = 1\n.weight w i8[4, 4] = 3\n.output y f32[3, 4]\n"
+        ".output u f32[3, 4]\nmatmul y, x, w\nmatmul u, z, w\nmatmul u, z, w\nend"
+    )
+    plan = load(assemble(text), load_chip("zhenwu810e"))
+    assert [len(weight.users) for weight in constants_of(plan).weights] == [1, 2]
+    outputs = execute(plan, {}).outputs
+    assert (outputs["y"] == 12).all() and (outputs["u"] == 12).all()
