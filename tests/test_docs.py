@@ -23,7 +23,7 @@ import pytest
 import ratel
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("ratel", "isa", "compiler", "assembler", "emulator", "programs", "benchmarks", "docs", "tests")
+ROOMS = ("ratel", "explore", "isa", "compiler", "assembler", "emulator", "programs", "benchmarks", "docs", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("programs/**/*.md")])
 PYTHON = [ROOT / "docs/language.md"]
 CODE = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("users_script.py")
-ROOMS = ("ratel", "isa", "compiler", "assembler", "emulator")
+ROOMS = ("ratel", "explore", "isa", "compiler", "assembler", "emulator")
 EXPECTED = ["Run", "Schedule", "Program"]
 # What working in a tree leaves there.
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
