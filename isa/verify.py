@@ -62,7 +62,7 @@ def _growth(view: View) -> Iterator[Diagnostic[str]]:
     for name, operand in growing.items():
         growth, what = operand.growth, f"`{name}` grows with the task"
         assert growth is not None
-        k, modulus, step = growth
+        modulus = growth.modulus
         if view.row.mnemonic not in GROWING:
             yield Diagnostic(
                 "shape",
@@ -72,8 +72,6 @@ def _growth(view: View) -> Iterator[Diagnostic[str]]:
             )
         elif operand.stored:
             yield Diagnostic("shape", name, f"{what}, but is stored in {operand.stored} bytes", "store it dense")
-        elif not (0 <= k < operand.rank and 2 <= modulus <= MOST_GROWTH and 1 <= step <= MOST_GROWTH):
-            yield Diagnostic("range", name, f"{what} by an impossible growth")
         elif len(moduli) > 1:
             yield Diagnostic("shape", name, f"{what} modulo {modulus}", "let all operands grow by one modulus")
         elif operand.at(modulus - 1).elements > MAX_ELEMENTS:
@@ -135,7 +133,13 @@ def check_operand(spec: OperandSpec, operand: Operand) -> Iterator[Diagnostic[st
         yield from _grouped(spec, operand)
     elif operand.stored:
         yield from _compressed(spec, operand)
-    widest = operand.at(operand.growth.modulus - 1) if operand.growth else operand
+    widest = operand
+    if operand.growth:
+        dimension, modulus, step = operand.growth
+        if not (0 <= dimension < operand.rank and 2 <= modulus <= MOST_GROWTH and 1 <= step <= MOST_GROWTH):
+            yield Diagnostic("range", spec.name, f"`{spec.name}` grows with the task by an impossible growth")
+            return
+        widest = operand.at(modulus - 1)
     if spec.access == "write" and not _distinct(widest):
         yield Diagnostic(
             "stride",

@@ -312,10 +312,10 @@ class Builder(Instructions):
 
         Lines of its instructions are those of the file.
         """
-        if file not in self._included:
+        if not isinstance(file, str) or file not in self._included:
             span, report = self._here(), Report(TEXT)
             try:
-                text = Folder(Path()).shipped(str(file))
+                text = Folder(Path()).shipped(file if isinstance(file, str) else kind_of(file))
             except FileProblem as problem:
                 found = problem.diagnostic
                 refuse("E501", found.message, 'expected a name in `< >`, as in "<llm.npu>"', found.help)
@@ -653,9 +653,10 @@ def _located(found: Diagnostic[Span], origin: Callable[[str, int], Origin]) -> D
     def its_origin(span: Span) -> Span:
         return origin(span.file, span.line).span() if span.file in ("", TEXT) else span
 
-    notes = [note._replace(place=its_origin(note.place)) for note in found.notes]
-    if its_origin(found.place) is not found.place:
-        notes.insert(0, Note("it was written here", its_origin(found.place)))
+    notes, place = [note._replace(place=its_origin(note.place)) for note in found.notes], its_origin(found.place)
+    # What stands in a file that is included is told with the call that leads there.
+    if place is not found.place:
+        notes.insert(0, Note("it was written here", place))
     help = "write `with b.loop(...):`, which closes it" if found.help.startswith("close it with `brnz") else found.help
     return replace(found, help=help, notes=tuple(notes))
 

@@ -112,7 +112,7 @@ class Batch:
 
     def __init__(self, session: ratel.Session, slots: int = SLOTS, pages: int = PAGES) -> None:
         self.session = session
-        self.free = list(range(1, pages))
+        self.pages, self.free = pages - 1, list(range(1, pages))
         self.waiting: list[Text] = []
         self.slots: list[Text | None] = [None] * slots
 
@@ -148,7 +148,14 @@ class Batch:
         return done
 
     def run(self, texts: Sequence[Text]) -> Iterator[list[tuple[Text, np.ndarray]]]:
-        """Yield what each step computes, until all texts have their length."""
+        """Yield what each step computes, until all texts have their length.
+
+        Raises InputError for one that more pages would hold than there are.
+        """
+        for text in texts:
+            if text.length > PAGE * self.pages:
+                message = f"a text of {text.length} characters needs more than the {self.pages} pages of {PAGE}"
+                raise ratel.InputError(message, "give a smaller length, or the program more pages")
         self.waiting += texts
         while self.waiting or any(self.slots):
             yield self.step()

@@ -11,21 +11,18 @@ import numpy as np
 import ratel
 from programs.smollm2.model import Matrix, Model
 
-# Tokens that a conversation may have, and pieces that the last matrix is cut into; what weights may be stored as.
+# Tokens that a conversation may have, and pieces that the last matrix is cut into.
 CONTEXT, PIECES = 256, 8
-FORMS_OF_WEIGHTS = ("groups", "dense", "int8")
 
 
 class Streamed:
     """A matrix of each layer in device memory, and two buffers in local memory that take turns.
 
-    `form`: in the groups that the file has, dense as f16, or i8 with a scale for each output. By those are multiplied
+    `form` is "groups", those that the file has, "dense", f16, or "int8", with a scale for each output: i8 multiplies
     rows of i8 with a scale of their own, which `taken` makes of rows of f16.
     """
 
-    def __init__(
-        self, b: ratel.Builder, llm: Any, name: str, matrix: Matrix, form: str, rows: int = 1, pieces: int = 0
-    ) -> None:
+    def __init__(self, b: ratel.Builder, llm: Any, name: str, matrix: Matrix, form: str, pieces: int = 0) -> None:
         outputs, inputs = matrix.shape
         outputs = outputs // pieces if pieces else outputs
         self.b, self.llm, self.form = b, llm, form
@@ -46,8 +43,8 @@ class Streamed:
         self.held = self.seen = b.local(f"{name}_held", "i8", (2, outputs, inputs))
         self.scales = b.const(f"{name}_scales", np.stack([layer.scale for layer in layers]))
         self.part = b.const(f"{name}_part", [1 / 127], "f32")
-        self.q, self.step = b.local(f"{name}_q", "i8", (rows, inputs)), b.local(f"{name}_step", "f32", (rows, 1))
-        self.wide = b.local(f"{name}_wide", "f32", (rows, outputs))
+        self.q, self.step = b.local(f"{name}_q", "i8", (1, inputs)), b.local(f"{name}_step", "f32", (1, 1))
+        self.wide = b.local(f"{name}_wide", "f32", (1, outputs))
 
     def load(self, layer: Any) -> None:
         self.b.load(self.held[layer % 2], self.stored[layer])
@@ -68,7 +65,7 @@ class Streamed:
 
 
 def decoder(model: Model, context: int = CONTEXT, form: str = "groups") -> ratel.Program:
-    """Return the program, for as many tasks as the context has tokens; `form` is one of FORMS_OF_WEIGHTS."""
+    """Return the program, for as many tasks as the context has tokens; `form` is as in Streamed."""
     b = ratel.Builder("smollm2", "zhenwu810e", tasks=context)
     llm = b.include("<llm.npu>")
     heads, groups, head, width, inner = model.heads, model.groups, model.head, model.width, model.inner

@@ -47,6 +47,8 @@ def test_texts_together_are_those_of_each_alone() -> None:
     together: list[list[bytes]] = [[] for _ in texts]
     at_once, held = [], set()
     with ratel.Session(program) as session:
+        with pytest.raises(ratel.InputError, match="161 characters needs more than the 10 pages of 16"):
+            next(Batch(session, 4, pages).run([Text(0, [1], 161)]))
         for step in Batch(session, 4, pages).run(texts):
             at_once.append(len(step))
             for text, scores in step:

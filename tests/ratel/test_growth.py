@@ -1,10 +1,13 @@
 """Tensors that grow with the task: what runs, takes and is proven, against the program that computes all and masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import ratel
 from isa.object_file import from_bytes, to_bytes
+from isa.operand import Growth
 
 # A decoder's attention, of one head: keys and values of the tokens so far, one more a task.
 HEAD = """
@@ -124,3 +127,14 @@ def test_what_is_wrong_is_said(line: str, message: str) -> None:
     declared = ".chip edge\n.input x i8[5]\n.output y i8[5]\n.input w i8[1, 2, 2, 4]\n.output z i8[1, 2, 2, 4]\n"
     with pytest.raises(ratel.AssemblyError, match=message):
         ratel.assemble(f"{declared}{line}\nend\n")
+
+
+@pytest.mark.parametrize("growth", [(0, 0, 1), (0, 1, 1), (0, 5, 0), (1, 5, 1), (0, 2**16, 1)])
+def test_growth_that_no_text_says_is_refused(growth: tuple[int, int, int], growing: ratel.Program) -> None:
+    code = growing.cores[0].code
+    out = code[0].operands[0]
+    assert out is not None
+    broken = replace(code[0], operands=(replace(out, growth=Growth(*growth)), *code[0].operands[1:]))
+    program = replace(growing, cores=(replace(growing.cores[0], code=(broken, *code[1:])),))
+    with pytest.raises(ratel.Trap, match="impossible growth"):
+        ratel.time(program)

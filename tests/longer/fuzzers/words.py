@@ -27,8 +27,8 @@ SHORT = (
     "copy a[i % PART], w\nbrnz i\nend",
     ".chip edge\n.macro twice x, y\n.repeat k, 2\ncopy x[k], y\n.endrepeat\n.endmacro\n.local a i8[2, 8]\n"
     ".local b i8[8]\ntwice a, b\nend",
-    ".chip edge\n.include <llm.npu>\n.input x f32[2, 4]\n.local row f32[2, 1]\n"
-    ".output y f32[2, 4]\nsoftmax y, x, row\nend",
+    ".chip edge\n.include <llm.npu>\n.input x f32[2, 4]\n.local row f32[2, 1]\n.output y f32[2, 4]\n"
+    "softmax y, x, row\nend",
     ".chip hanguang800\n.semaphore s\n.barrier m\n.core 0\n.local a i8[8]\ncopy core1.b, a\nsignal s, me\n"
     "barrier m, me\nend\n.core 1\n.local b i8[8]\nwait s, me\ncopy b[0:4], b[4:8]\nbarrier m, te\nend",
     ".chip edge\n.tasks 3\n.input x f32[2, 4] buffers=2 axes=[1, 0]\n.output y f32[2, 4] axes=[1, 0]\n"
