@@ -166,16 +166,16 @@ def move(chip: Chip, instruction: Instruction) -> Cost:
     for access, operand in instruction.accesses():
         if operand.core is not None:
             # Into the other core's local memory, past its memory engine.
-            bandwidth = min(chip["ring.bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            bandwidth = min(chip.bytes_per_cycle("ring"), chip["me.bytes_per_cycle"])
             demands["ring"] = moved_cycles(chip, operand, run_length(operand), bandwidth)
-            latency += chip["ring.latency"]
+            latency += chip.latency("ring")
         elif operand.memory in ("lm", "cb"):
             demands[f"{operand.memory.upper()} {access}"] = moved_cycles(chip, operand, run_length(operand))
         else:
             path = "pcie" if operand.memory == "host" else "dev"
-            bandwidth = min(chip[f"memory.{path}_bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            bandwidth = min(chip.bytes_per_cycle(path), chip["me.bytes_per_cycle"])
             demands[f"{operand.memory} {access}"] = operand.bytes / bandwidth
-            latency += chip[f"memory.{path}_latency"]
+            latency += chip.latency(path)
     read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
     return from_demands(demands, latency, 0, read, written)
 
@@ -299,13 +299,13 @@ def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, i
     held = []
     for access, operand, size in instruction.traffic():
         if operand.core is not None:
-            cycles = ceil(size / chip["ring.bytes_per_cycle"])
+            cycles = ceil(size / chip.bytes_per_cycle("ring"))
             held += [(link, cycles) for link in ring_links(chip["chip.cores"], core, operand.core)]
         elif operand.memory == "host":
             resource = Resource.PCIE_IN if access == "read" else Resource.PCIE_OUT
-            held.append((resource, ceil(size / chip["memory.pcie_bytes_per_cycle"])))
+            held.append((resource, ceil(size / chip.bytes_per_cycle("pcie"))))
         elif operand.memory == "dev":
-            held.append((Resource.DEV, ceil(size / chip["memory.dev_bytes_per_cycle"])))
+            held.append((Resource.DEV, ceil(size / chip.bytes_per_cycle("dev"))))
     return tuple(held)
 
 
@@ -333,7 +333,7 @@ def fetch_cycles(chip: Chip, size: int) -> int:
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
     """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe: latency, then the bytes."""
     cycles = transfer_occupancy(chip, amounts)
-    return cycles + chip["memory.pcie_latency"] if cycles else 0
+    return cycles + chip.latency("pcie") if cycles else 0
 
 
 def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
@@ -344,8 +344,8 @@ def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
     cycles = 0
     for memory, size in amounts.items():
         if size and memory != "host":
-            bandwidth = chip["memory.pcie_bytes_per_cycle"]
+            bandwidth = chip.bytes_per_cycle("pcie")
             if memory == "dev":
-                bandwidth = min(bandwidth, chip["memory.dev_bytes_per_cycle"])
+                bandwidth = min(bandwidth, chip.bytes_per_cycle("dev"))
             cycles += ceil(size / bandwidth)
     return cycles

@@ -269,7 +269,7 @@ def link(plan: Plan, kind: str) -> Link:
     """Return the link of the inputs, or of the outputs; those in host memory do not move."""
     occupancy = transfer_occupancy(plan.chip, transfer_bytes(plan, kind))
     moving = [symbol.buffers for _, symbol in plan.program.of_kind(kind) if symbol.memory != "host"]
-    return Link(occupancy, plan.chip["memory.pcie_latency"] if occupancy else 0, min(moving, default=1))
+    return Link(occupancy, plan.chip.latency("pcie") if occupancy else 0, min(moving, default=1))
 
 
 def start_times(tasks: int, link_in: Link, link_out: Link, cycles: list[int]) -> list[Times]:

@@ -18,18 +18,14 @@ def _of_products(chip: Chip) -> float:
     return 2 * products_a_cycle(chip) * chip["chip.cores"] * chip.cycles_per_second / 1e12
 
 
-def _per_second(chip: Chip, key: str) -> float:
-    return float(chip[key] * chip.cycles_per_second / 1e9)
-
-
 # What is compared of all chips: heading, the number of those of bounds, and what it comes to of those with cycles.
 COMPARED: tuple[tuple[str, str, Callable[[Chip], float] | None], ...] = (
     ("int8 TOPS", "int8_tops", _of_products),
     ("int16 TOPS", "int16_tops", lambda chip: _of_products(chip) / chip["te.i16_cycles"]),
     ("fp16 TOPS", "fp16_tops", lambda chip: _of_products(chip) / (chip["te.f16_cycles"] or inf)),
     ("memory GB", "memory_gb", lambda chip: chip.memory_bytes("dev") / 1e9),
-    ("memory GB/s", "memory_gb_per_second", lambda chip: _per_second(chip, "memory.dev_bytes_per_cycle")),
-    ("host GB/s", "host_gb_per_second", lambda chip: _per_second(chip, "memory.pcie_bytes_per_cycle")),
+    ("memory GB/s", "memory_gb_per_second", lambda chip: float(chip["memory.dev_gb_per_second"])),
+    ("host GB/s", "host_gb_per_second", lambda chip: float(chip["memory.pcie_gb_per_second"])),
     ("link GB/s", "link_gb_per_second", None),
     ("on chip MB", "on_chip_mb", lambda chip: chip["chip.cores"] * chip.memory_bytes("lm") / 1e6),
     ("clock MHz", "frequency_mhz", lambda chip: float(chip["chip.frequency_mhz"])),
