@@ -93,7 +93,28 @@ FIELDS: dict[str, tuple[str, float, Any, str]] = {
     "me.bytes_per_cycle": (_RATE, 1e-6, 1e9, "each of its read and write ports"),
     "me.access_bytes": (_COUNT, 1, 4096, "least run of bytes that a port moves at once"),
     "me.latency": (_COUNT, 0, 1e6, "fill and drain of the pipeline"),
+    "energy.i8_pj": (_RATE, 0, 1e9, "a product of 8 bits and its sum, pJ"),
+    "energy.i16_pj": (_RATE, 0, 1e9, "a product of i16 and its sum, pJ"),
+    "energy.f16_pj": (_RATE, 0, 1e9, "a product of f16 and its sum, pJ"),
+    "energy.bf16_pj": (_RATE, 0, 1e9, "a product of bf16 and its sum, pJ"),
+    "energy.lane_pj": (_RATE, 0, 1e9, "an element through EW1, EW2, SF and EW3, pJ"),
+    "energy.pool_pj": (_RATE, 0, 1e9, "an element that is pooled, pJ"),
+    "energy.lm_pj": (_RATE, 0, 1e9, "a byte through a port of a local memory, pJ"),
+    "energy.cb_pj": (_RATE, 0, 1e9, "a byte read from or written to a constant buffer, pJ"),
+    "energy.dev_pj": (_RATE, 0, 1e9, "a byte from or to the device memory, pJ"),
+    "energy.pcie_pj": (_RATE, 0, 1e9, "a byte from or to the host, pJ"),
+    "energy.ring_pj": (_RATE, 0, 1e9, "a byte over one link of the ring, pJ"),
+    "energy.clock_pj": (_RATE, 0, 1e9, "a cycle of the clock, of the whole chip, whatever it does, pJ"),
+    "energy.rest_watts": (_RATE, 0, 1e6, "what it takes with its clock stopped, W"),
+    "energy.volts": (_RATE, 0.01, 100, "supply of the chip: what is on it takes its square"),
+    "energy.at_volts": (_RATE, 0.01, 100, "supply at which the numbers of this section hold"),
+    "area.multiplier_mm2": (_RATE, 0, 1e6, "a multiplier of 8 bits with its sum, mm2"),
+    "area.lane_mm2": (_RATE, 0, 1e6, "a lane of the tensor or the pooling engine, mm2"),
+    "area.kb_mm2": (_RATE, 0, 1e6, "1,024 bytes of a local memory, constant or instruction buffer, mm2"),
+    "area.other_mm2": (_RATE, 0, 1e6, "all else on the chip, mm2"),
 }
+# What a file may leave out, whole: cycles do without.
+OPTIONAL = ("energy", "area")
 # The fields that only one kind of tensor engine, or of ring, has: by the word that says which kind it is.
 KIND_OF = {
     **dict.fromkeys(("te.multipliers", "te.pixels", "te.channels"), ("te.kind", DOT_PRODUCT)),
@@ -181,6 +202,14 @@ class Chip:
         nanoseconds = self.values["ring.latency_ns" if path == "ring" else f"memory.{path}_latency_ns"]
         return ceil(round(nanoseconds * self.values["chip.frequency_mhz"] / 1000, 6))
 
+    def section(self, name: str) -> dict[str, float]:
+        """Return the numbers of a section by their keys in it; raise ChipError where the chip's file has none."""
+        found = {key.partition(".")[2]: value for key, value in self.values.items() if _section(key) == name}
+        if not found:
+            help = f"`ratel chips {DEFAULT_CHIP} --toml` has one to start from"
+            raise ChipError(f"{self.name} has no section [{name}] in its file", help)
+        return found
+
     def memory_bytes(self, memory: str) -> int:
         """Return the size of a memory in bytes, 0 where the chip has none."""
         return int(self.values[f"memory.{memory}_bytes"])
@@ -242,7 +271,7 @@ def load_description(which: str | Path | Chip | RooflineChip, **overrides: Any) 
 
 
 def toml_of(chip: Chip | RooflineChip) -> str:
-    """Return the text of a file that is read as this chip; where it is the package's, with what its sources stand for."""
+    """Return the text of a file that is read as this chip; of the package's, with what sources stand for."""
     notes = ""
     if chip.name in chip_names():
         file = read_whole(CHIPS / f"{chip.name}.toml", ChipError, MAX_CHIP_BYTES)
@@ -315,10 +344,15 @@ def _refuse_old(values: Mapping[str, Any], origin: str) -> None:
 
 def _whole(values: dict[str, Any], sources: dict[str, str], origin: str) -> Chip:
     """Return the chip of legal values; raise ChipError where one is missing, or they do not go together."""
-    needed = [key for key in FIELDS if _fits(key, values)]
+    given = set(map(_section, values))
+    needed = [key for key in FIELDS if _fits(key, values) and (_section(key) in given or _section(key) not in OPTIONAL)]
     check_complete(values, sources, FIELDS, needed, origin)
     _check_together(values, origin)
     return Chip(values, sources)
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _fits(key: str, values: Mapping[str, Any]) -> bool:
@@ -333,6 +367,11 @@ def _check_together(values: Mapping[str, Any], origin: str) -> None:
             raise ChipError(f"{origin}: {of} is {values[of]!r}, and {key} is given", f"only {kind!r} has it")
         if key not in values and _fits(key, values):
             raise ChipError(f"{origin}: {of} is {values[of]!r}, but {key} is not given", f"{key}: {FIELDS[key][3]}")
+    for section in OPTIONAL:
+        keys = [key for key in FIELDS if _section(key) == section]
+        lacking = [key for key in keys if key not in values]
+        if 0 < len(lacking) < len(keys):
+            raise ChipError(f"{origin} lacks {lacking[0]}", f"a file has all of [{section}], or nothing of it")
     if values["memory.dev_bytes"] and not values["memory.dev_gb_per_second"]:
         raise ChipError(
             f"{origin}: the chip has device memory, but memory.dev_gb_per_second is 0", "give its bandwidth too"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 
+from emulator.explain.energy import area
 from emulator.timing.costs_tensor import products_a_cycle
 from isa.bounds_chip import RooflineChip
 from isa.chip import FIELDS, Chip
@@ -81,4 +82,9 @@ def print_chip(chip: Chip | RooflineChip) -> None:
     for key, value in chip.values.items():
         if key not in NAMING:
             shown.add_row(key, NOT_PUBLIC if value is None else number(value), chip.sources.get(key, ""))
-    console().print(shown)
+    out = console()
+    out.print(shown)
+    if isinstance(chip, Chip) and "area.other_mm2" in chip.values:
+        parts = area(chip)
+        words = ", ".join(f"{name} {mm2:,.4g}" for name, mm2 in parts.items())
+        out.print(f"area: {sum(parts.values()):,.4g} mm2: {words}")

@@ -12,6 +12,7 @@ from isa.chip import (
     DATAFLOWS,
     FIELDS,
     KIND_OF,
+    SECTIONS,
     Chip,
     chip_names,
     chip_of,
@@ -150,7 +151,11 @@ BAD_FILES = [
     ("x = " + "[" * 5000 + "]" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     ("x = " + "9" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     (changed("[seq]", "[sec]"), "unknown key sec", "did you mean `seq`?"),
-    (changed("[seq]", "[sequencer]"), "unknown key sequencer", "known here: chip, memory, seq, sync, ring, te, pe, me"),
+    (
+        changed("[seq]", "[sequencer]"),
+        "unknown key sequencer",
+        f"known here: {', '.join(SECTIONS)}",
+    ),
     (
         changed("queue_depth = 8", "banana = 8"),
         "unknown key seq.banana",
@@ -247,7 +252,11 @@ BAD_OVERRIDES = [
     ({**SYSTOLIC, "te__pixels": 4}, "edge: te.kind is 'systolic', and te.pixels is given", ""),
     ({"te__kind": "systolic"}, "edge: te.kind is 'systolic', but te.rows is not given", "te.rows: R: rows"),
     ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean `te.latency`?"),
-    ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, sync, ring, te, pe, me"),
+    (
+        {"nonsense": 3},
+        "edge: unknown key nonsense",
+        f"known here: {', '.join(SECTIONS)}",
+    ),
     (
         {"chip__frequency_mhz": 800, "memory__pcie_latency": 400, "memory__pcie_bytes_per_cycle": 2},
         "edge: memory.pcie_bytes_per_cycle, memory.pcie_latency: what lies outside the core's clock is in GB/s and ns",
