@@ -58,19 +58,23 @@ def operand_bytes(instruction: Instruction, access: str) -> int:
     )
 
 
+def constant_bytes(instruction: Instruction) -> int:
+    """Return the bytes of the constants that an instruction reads, each once."""
+    return sum(one.bytes for access, one in instruction.accesses() if access == "read" and one.memory == "cb")
+
+
 def cost(
     engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], lanes: int, macs: int = 0
 ) -> Cost:
     """Return the cost of an instruction on an engine with LM ports of its own, from its demands in cycles."""
     read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
-    constants = sum(one.bytes for access, one in instruction.accesses() if access == "read" and one.memory == "cb")
     demands = {
         **demands,
         "LM read": read / chip[f"{engine}.read_bytes_per_cycle"],
         "LM write": written / chip[f"{engine}.write_bytes_per_cycle"],
     }
     found = from_demands(demands, chip[f"{engine}.latency"], read, written)
-    return replace(found, macs=macs, lanes=lanes, lm=read + written, cb=constants)
+    return replace(found, macs=macs, lanes=lanes, lm=read + written, cb=constant_bytes(instruction))
 
 
 def from_demands(demands: dict[str, float], latency: int, read: int, written: int) -> Cost:
@@ -147,7 +151,8 @@ def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
         "LM read": read / chip["pe.read_bytes_per_cycle"],
         "LM write": written / chip["pe.write_bytes_per_cycle"],
     }
-    return replace(from_demands(demands, chip["pe.latency"], read, written), lanes=taps, lm=read + written)
+    found = from_demands(demands, chip["pe.latency"], read, written)
+    return replace(found, lanes=taps, lm=read + written, cb=constant_bytes(instruction))
 
 
 def roisample(chip: Chip, instruction: Instruction) -> Cost:

@@ -6,6 +6,9 @@ al., "Ten Lessons From Three Generations Shaped Google's TPUv4i", ISCA 2021, tab
 
 from math import log
 
+import ratel
+from emulator.timing.stream import Stream
+
 # pJ at 45 nm and at 7 nm. A memory's are of 64 bits.
 PICOJOULES = {
     "i8 product": (0.2, 0.07),
@@ -47,3 +50,23 @@ def energies(nm: float, memory: str, dev: float, link: float | None = None) -> d
         "pcie_pj": 40.0,
         "ring_pj": link or lm,
     }
+
+
+def volts_for(share: float, volts: float, threshold: float = 0.35, alpha: float = 1.3) -> float:
+    """Return the supply at which a chip runs at so much of its clock, by the alpha-power law.
+
+    f ~ (V - Vt)^alpha / V: Sakurai and Newton, IEEE Journal of Solid-State Circuits 25 (2), 1990. Vt in V and alpha are
+    assumed, for a process of 12 nm.
+    """
+    low, high = threshold, volts
+    for _ in range(60):
+        middle = (low + high) / 2
+        slower = (middle - threshold) ** alpha / middle < share * (volts - threshold) ** alpha / volts
+        low, high = (middle, high) if slower else (low, middle)
+    return low
+
+
+def steady_watts(fewer: Stream, more: Stream) -> float:
+    """Return the power of a stream once it runs: of the tasks that one has more than another."""
+    joules = (ratel.energy(more).total - ratel.energy(fewer).total) / 1e18
+    return joules / (more.seconds - fewer.seconds)
