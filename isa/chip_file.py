@@ -4,6 +4,7 @@ A vocabulary maps `section.key` to (type, least, greatest or words, meaning). Th
 `source` of its section: `source.frequency_mhz = "S1"`. Messages name the file, the key, and what would be legal.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ Vocabulary = Mapping[str, tuple[str, float, Any, str]]
 NOT_PUBLIC = "?"
 
 
-def sections(fields: Vocabulary) -> tuple[str, ...]:
+def sections(fields: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key.split(".")[0] for key in fields))
 
 
@@ -52,6 +53,24 @@ def read(
                 raise ChipError(f"{origin}: the source of {name} is {shown(source)}", 'cite one, or write "assumed"')
             sources[name] = source
     return values, sources
+
+
+def written(values: Mapping[str, Any], sources: Mapping[str, str], notes: str = "") -> str:
+    """Return the text of a file of these values and sources, which reads as them; `notes` are comments before it."""
+    lines = [notes] if notes else []
+    for section in sections(values):
+        keys = {key: key.partition(".")[2] for key in values if key.startswith(f"{section}.")}
+        lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+        lines += [f"{name} = {_literal(values[key])}" for key, name in keys.items()]
+        lines += [f"source.{name} = {_literal(sources[key])}" for key, name in keys.items() if key in sources]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: Any) -> str:
+    """Return a value as TOML has it; strings of JSON are strings of TOML, but for the one character that it escapes."""
+    if value is None:
+        return f'"{NOT_PUBLIC}"'
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(value, str) else repr(value)
 
 
 def check_complete(

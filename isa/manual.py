@@ -396,8 +396,11 @@ Each example is a whole program. `ratel time` takes it as it is; for `ratel run`
 
 CHIP_FILES = f"""\
 A chip is described by a TOML file with the sections {", ".join(f"`[{name}]`" for name in SECTIONS)}. Each number needs
-its source, in the key `source` of its section: `source.latency = "assumed"`. Sizes are in bytes, rates in bytes or
-elements a cycle, latencies in cycles. A program runs on any chip that has the memories and sizes that it uses.
+its source, in the key `source` of its section: `source.latency = "assumed"`. Sizes are in bytes. What
+the core's clock drives has rates in bytes or elements a cycle and latencies in cycles; device memory, PCIe, and a ring
+with a clock of its own have GB/s (10^9 bytes a second) and ns, so another `frequency_mhz` leaves them as fast as they
+are. A program runs on any chip that has the memories and sizes that it uses. `ratel chips NAME --toml` prints a whole
+file to start from; `--set`, `load_chip` and `Chip.replace` take the same keys, as in `te.latency=20`.
 
 A GPU is not made of TE, PE and ME. Its file has `[chip]` with `name` and `about`, and `[roofline]` instead of all
 else: peaks, bandwidths and sizes, each with its source, or `"{NOT_PUBLIC}"` where it is not public. `ratel time`
@@ -615,7 +618,7 @@ def _chip_section(fields: Vocabulary, name: str) -> str:
         if key.startswith(name + "."):
             words = ", ".join(high) if isinstance(high, tuple) else "text"
             legal = words if kind == "word" else f"{shown(low)} to {shown(high)}"
-            whose = f" (`{KIND_OF[key]}` alone)" if key in KIND_OF else ""
+            whose = f" (`{KIND_OF[key][1]}` alone)" if key in KIND_OF else ""
             rows.append((f"`{key.removeprefix(name + '.')}`", legal, meaning + whose))
     return f"### [{name}]\n\n{_table(('key', 'range', 'meaning'), rows)}"
 

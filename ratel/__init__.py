@@ -32,6 +32,9 @@ _HOMES = {
     "bounds": "ratel.api",
     "sweep": "explore.sweep",
     "Sweep": "explore.sweep",
+    "energy": "emulator.explain.energy",
+    "area": "emulator.explain.energy",
+    "Energy": "emulator.explain.energy",
     "Run": "ratel.api",
     "Session": "ratel.api",
     "Compiled": "compiler.compiled",
@@ -64,6 +67,7 @@ __all__ = [
     "Chip",
     "ChipError",
     "Compiled",
+    "Energy",
     "InputError",
     "ObjectError",
     "Program",
@@ -78,11 +82,13 @@ __all__ = [
     "Trap",
     "Verdict",
     "__version__",
+    "area",
     "assemble",
     "bounds",
     "check",
     "compile",
     "disassemble",
+    "energy",
     "format",
     "load_chip",
     "onnx",
@@ -98,6 +104,7 @@ if TYPE_CHECKING:
     from assembler.syntax.diagnostics import AssemblyError, AssemblyWarning
     from compiler.compiled import Compiled
     from emulator.checker.findings import Verdict
+    from emulator.explain.energy import Energy, area, energy
     from emulator.timing.bounds import Bounds
     from emulator.timing.result import Schedule
     from emulator.timing.stream import Stream

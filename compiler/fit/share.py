@@ -190,13 +190,13 @@ class _Cut:
         issue = self.chip["seq.issue_cycles"]
         for maker, core, view in self._lacking(parts):
             copy = Step("copy", {"out": view, "x": view}, {}, None)
-            cycles = max(view.bytes / self.chip["ring.bytes_per_cycle"], cost(self.chip, copy).occupancy)
+            cycles = max(view.bytes / self.chip.bytes_per_cycle("ring"), cost(self.chip, copy).occupancy)
             sent[maker] += max(cycles, 2 * issue)
             received[core] += cycles + issue
         most = max(*sent, *received)
         if most:
-            keys = ("ring.latency", "me.latency", "sync.latency", "seq.launch_cycles")
-            most += sum(self.chip[key] for key in keys)
+            keys = ("me.latency", "sync.latency", "seq.launch_cycles")
+            most += self.chip.latency("ring") + sum(self.chip[key] for key in keys)
         return most + max(cost(self.chip, one).latency for one in parts.values())
 
     def _lacking(self, parts: Mapping[int, Step]) -> Iterator[tuple[int, int, View]]:

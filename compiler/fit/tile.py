@@ -195,9 +195,9 @@ def _chosen(
     fitting: list[tuple[float, int, Tiling]] = []
     least = 1 << 62
     behind = "dev" if chip["memory.dev_bytes"] else "pcie"
-    bandwidth = chip[f"memory.{behind}_bytes_per_cycle"]
+    bandwidth = chip.bytes_per_cycle(behind)
     # Of a load and a store.
-    latency = 2 * (chip["me.latency"] + chip[f"memory.{behind}_latency"] + chip["seq.launch_cycles"])
+    latency = 2 * (chip["me.latency"] + chip.latency(behind) + chip["seq.launch_cycles"])
     for order in _orders(axes, shape):
         # Of a step that cannot be cut there is one: the whole.
         others, longest = order[:-1], order[-1:]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from emulator.explain.energy import energy, has_energy, microjoules
 from emulator.explain.slack import slack
 from emulator.timing.columns import REASONS, Reason, Record, reasons
 from emulator.timing.timeline import Timeline
@@ -22,7 +23,8 @@ class LineTime:
     `cycles`: occupancy of engines; `path`: cycles of the critical path; `share` and `path_share`: of the run's cycles
     (occupancies overlap, so shares of engines may add up to more than 1). `slack`: the least of its instructions', see
     slack.py; None where it has none, or was not looked for. `stall`: cycles that its instructions waited though issued
-    and their engine free; `stalled_by`: what most of them were for, "" for none. On a line of `loop` instead all of
+    and their engine free; `stalled_by`: what most of them were for, "" for none. `microjoules`: what its
+    instructions took, None where the chip's file does not say. On a line of `loop` instead all of
     these are totals of what the loop holds, `is_loop` is true and `executions` counts its iterations.
     """
 
@@ -38,6 +40,7 @@ class LineTime:
     slack: int | None
     stall: int
     stalled_by: str
+    microjoules: float | None = None
 
 
 @dataclass
@@ -46,6 +49,7 @@ class _Sums:
     cycles: int = 0
     path: int = 0
     slack: int | None = None
+    attojoules: int = 0
     counted: set[tuple[int, int]] = field(default_factory=set)
 
 
@@ -53,6 +57,7 @@ def annotate(timeline: Timeline) -> list[LineTime]:
     """Return the lines that have instructions, by file and number; all files' in the order in which they appear."""
     plan, records = timeline.plan, timeline.records
     slacks = slack(timeline)
+    taken = energy(timeline).of_instructions(timeline) if has_energy(plan.chip) else None
     spent = Counter[tuple[int, int]]()
     for step, _ in timeline.path_steps():
         spent[step.core, step.index] += step.cycles
@@ -85,6 +90,7 @@ def annotate(timeline: Timeline) -> list[LineTime]:
                 cost = timeline.costs[part.number].get(j)
                 of.cycles += executions[j] * cost.occupancy if cost else 0
                 of.path += spent[part.number, j]
+                of.attojoules += taken[part.number][j] if taken else 0
                 stalls[place].update(stalled[j])
                 slack_of = least[j]
                 if slack_of is not None:
@@ -105,6 +111,7 @@ def annotate(timeline: Timeline) -> list[LineTime]:
             slack=of.slack,
             stall=stalls[place].total(),
             stalled_by=max(stalls[place], key=stalls[place].__getitem__, default=""),
+            microjoules=microjoules(of.attojoules) if taken else None,
         )
         for place, of in sorted(sums.items(), key=lambda item: (order[item[0][0]], item[0][1]))
     ]

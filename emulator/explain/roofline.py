@@ -116,9 +116,9 @@ def bandwidths(chip: Chip, cores: int) -> dict[str, float]:
     """
     return {
         "lm": cores * (chip["te.read_bytes_per_cycle"] + chip["te.write_bytes_per_cycle"]),
-        "dev": chip["memory.dev_bytes_per_cycle"],
-        "host": chip["memory.pcie_bytes_per_cycle"],
-        "ring": chip["ring.bytes_per_cycle"],
+        "dev": chip.bytes_per_cycle("dev"),
+        "host": chip.bytes_per_cycle("pcie"),
+        "ring": chip.bytes_per_cycle("ring"),
     }
 
 
@@ -135,7 +135,7 @@ def ideal(chip: Chip, instruction: Instruction, cost: Cost) -> dict[str, float]:
     if instruction.engine == "me":
         # Without the accesses of which a short run uses but a part.
         port = chip["me.bytes_per_cycle"]
-        ring = min(port, chip["ring.bytes_per_cycle"])
+        ring = min(port, chip.bytes_per_cycle("ring"))
         for name, size, rate in (
             ("LM read", cost.read, port),
             ("LM write", cost.written, port),

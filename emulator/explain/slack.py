@@ -247,7 +247,7 @@ class _Backwards:
         self.fetch[core] = min(self.fetch[core], cycle) - fetch_cycles(self.chip, size)
         room = int(self.timeline.records[record, Record.ROOM_BY])
         if room != NONE:
-            self.issue[room] = min(self.issue[room], self.fetch[core] - self.chip["memory.dev_latency"])
+            self.issue[room] = min(self.issue[room], self.fetch[core] - self.chip.latency("dev"))
 
     def _last_before(self, core: int, record: int, engine: int) -> int | None:
         of_engine = self.members[core][engine]

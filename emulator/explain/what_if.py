@@ -14,7 +14,7 @@ from emulator.timing.timeline import schedule
 from isa.chip import FIELDS, Chip
 
 # Less of these is more of the chip: cycles, and the grain of an access.
-_COSTLY = ("latency", "_cycles", ".cycles", ".access_bytes")
+_COSTLY = ("latency", "latency_ns", "_cycles", ".cycles", ".access_bytes")
 # What no schedule of a program made for it can be given more of: cores, clock, and sizes; how its memory is cut; and
 # the sides of an array, which takes longer to fill the larger it is.
 _FIXED = ("chip.cores", "chip.frequency_mhz", "memory.lm_blocks", "te.rows", "te.columns")

@@ -31,7 +31,9 @@ class Cost:
 
     occupancy: until the engine can begin its next; latency: until the result is written, at least the occupancy;
     limit: what decides the occupancy, all of them where they are equal; macs: products summed; read, written: bytes of
-    operands; demands: (name, cycles) of each; launch: cycles of the latency in which the instruction is launched.
+    operands; demands: (name, cycles) of each; launch: cycles of the latency in which the instruction is launched;
+    lanes: elements that pass the vector or pooling lanes; lm, cb: bytes that pass ports of the local memory and of the
+    constant buffer, as often as they do and in whole accesses.
     """
 
     occupancy: int
@@ -42,6 +44,9 @@ class Cost:
     written: int = 0
     demands: tuple[tuple[str, float], ...] = ()
     launch: int = 0
+    lanes: int = 0
+    lm: int = 0
+    cb: int = 0
 
 
 def operand_bytes(instruction: Instruction, access: str) -> int:
@@ -53,7 +58,14 @@ def operand_bytes(instruction: Instruction, access: str) -> int:
     )
 
 
-def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], macs: int = 0) -> Cost:
+def constant_bytes(instruction: Instruction) -> int:
+    """Return the bytes of the constants that an instruction reads, each once."""
+    return sum(one.bytes for access, one in instruction.accesses() if access == "read" and one.memory == "cb")
+
+
+def cost(
+    engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], lanes: int, macs: int = 0
+) -> Cost:
     """Return the cost of an instruction on an engine with LM ports of its own, from its demands in cycles."""
     read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
     demands = {
@@ -61,14 +73,15 @@ def cost(engine: str, chip: Chip, instruction: Instruction, demands: dict[str, f
         "LM read": read / chip[f"{engine}.read_bytes_per_cycle"],
         "LM write": written / chip[f"{engine}.write_bytes_per_cycle"],
     }
-    return from_demands(demands, chip[f"{engine}.latency"], macs, read, written)
+    found = from_demands(demands, chip[f"{engine}.latency"], read, written)
+    return replace(found, macs=macs, lanes=lanes, lm=read + written, cb=constant_bytes(instruction))
 
 
-def from_demands(demands: dict[str, float], latency: int, macs: int, read: int, written: int) -> Cost:
+def from_demands(demands: dict[str, float], latency: int, read: int, written: int) -> Cost:
     greatest = max(demands.values())
     limit = ", ".join(name for name, demand in demands.items() if demand == greatest)
     occupancy = max(1, ceil(greatest))
-    return Cost(occupancy, occupancy + latency, limit, macs, read, written, tuple(demands.items()))
+    return Cost(occupancy, occupancy + latency, limit, 0, read, written, tuple(demands.items()))
 
 
 def present(instruction: Instruction, name: str) -> Operand:
@@ -83,50 +96,50 @@ def tensor(chip: Chip, instruction: Instruction) -> Cost:
     out = present(instruction, "out")
     demands = {"vector lanes": out.elements / chip["te.vector_lanes"]}
     if product is None:
-        return cost("te", chip, instruction, demands)
+        return cost("te", chip, instruction, demands, out.elements)
     x, w = present(instruction, "x"), present(instruction, "w")
     cycles = product_cycles(chip, product) * chip.product_cycles(x.dtype)
     if w.stored:
         demands["weight expansion"] = w.elements * w.dtype.bytes / chip["te.expand_bytes_per_cycle"]
-    once = cost("te", chip, instruction, {"products": cycles, **demands}, out.elements * product.length)
+    macs = out.elements * product.length
+    once = cost("te", chip, instruction, {"products": cycles, **demands}, out.elements, macs)
     # A tensor beyond what the engine holds at once passes the port again.
     again = streamed_bytes(chip, product, x.bytes, w.bytes) - x.bytes - w.bytes
     port = (once.read + again) / chip["te.read_bytes_per_cycle"]
-    whole = from_demands(
-        {**dict(once.demands), "LM read": port}, chip["te.latency"], once.macs, once.read, once.written
-    )
+    whole = from_demands({**dict(once.demands), "LM read": port}, chip["te.latency"], once.read, once.written)
     fill = fill_cycles(chip, product, x.dtype.bytes, w.dtype.bytes)
     # The demands stay those of each operand passed once: what the work needs, however the engine is built.
-    return replace(whole, latency=whole.latency + fill, demands=once.demands)
+    return replace(once, occupancy=whole.occupancy, latency=whole.latency + fill, limit=whole.limit, lm=once.lm + again)
 
 
 def rotate(chip: Chip, instruction: Instruction) -> Cost:
     # Assumed: two passes of the lanes, for each element has two products.
-    lanes = 2 * present(instruction, "out").elements / chip["te.vector_lanes"]
-    return cost("te", chip, instruction, {"vector lanes": lanes})
+    passed = 2 * present(instruction, "out").elements
+    return cost("te", chip, instruction, {"vector lanes": passed / chip["te.vector_lanes"]}, passed)
 
 
 def pool(chip: Chip, instruction: Instruction) -> Cost:
     height, width = instruction.attribute("window")
     taps = present(instruction, "out").elements * int(height) * int(width)
-    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]}, taps)
 
 
 def reduce(chip: Chip, instruction: Instruction) -> Cost:
-    return cost("pe", chip, instruction, {"pooling lanes": present(instruction, "x").elements / chip["pe.lanes"]})
+    taps = present(instruction, "x").elements
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]}, taps)
 
 
 def topk(chip: Chip, instruction: Instruction) -> Cost:
     # Assumed: an element is compared once, and once more for each doubling of what is kept.
     kept = present(instruction, "out").shape[-1]
     steps = present(instruction, "x").elements * (1 + (kept - 1).bit_length())
-    return cost("pe", chip, instruction, {"pooling lanes": steps / chip["pe.lanes"]})
+    return cost("pe", chip, instruction, {"pooling lanes": steps / chip["pe.lanes"]}, steps)
 
 
 def resize(chip: Chip, instruction: Instruction) -> Cost:
     pixels = 4 if instruction.word("mode") == "linear" else 1
     taps = present(instruction, "out").elements * pixels
-    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]})
+    return cost("pe", chip, instruction, {"pooling lanes": taps / chip["pe.lanes"]}, taps)
 
 
 def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
@@ -138,7 +151,8 @@ def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
         "LM read": read / chip["pe.read_bytes_per_cycle"],
         "LM write": written / chip["pe.write_bytes_per_cycle"],
     }
-    return from_demands(demands, chip["pe.latency"], 0, read, written)
+    found = from_demands(demands, chip["pe.latency"], read, written)
+    return replace(found, lanes=taps, lm=read + written, cb=constant_bytes(instruction))
 
 
 def roisample(chip: Chip, instruction: Instruction) -> Cost:
@@ -155,29 +169,40 @@ def roipool(chip: Chip, instruction: Instruction) -> Cost:
     return regions(chip, instruction, taps, rois * x.bytes // x.shape[0])
 
 
-def moved_cycles(chip: Chip, operand: Operand, run_bytes: int, bandwidth: float | None = None) -> float:
-    """Return the cycles that a port of ME takes: each contiguous run moves whole accesses."""
+def moved(chip: Chip, operand: Operand, run_bytes: int) -> int:
+    """Return the bytes that a port of ME moves: each contiguous run in whole accesses."""
     access = chip["me.access_bytes"]
-    return operand.bytes / run_bytes * ceil(run_bytes / access) * access / (bandwidth or chip["me.bytes_per_cycle"])
+    return int(-(-operand.bytes // run_bytes) * -(-run_bytes // access) * access)
+
+
+def by_ports(chip: Chip, read: int, written: int, moved_in: int, moved_out: int) -> Cost:
+    """Return the cost of an instruction of ME in local memory, of operands of so many bytes; its ports move more."""
+    port = chip["me.bytes_per_cycle"]
+    demands = {"LM read": moved_in / port, "LM write": moved_out / port}
+    return replace(from_demands(demands, chip["me.latency"], read, written), lm=moved_in + moved_out)
 
 
 def move(chip: Chip, instruction: Instruction) -> Cost:
-    demands, latency = {}, chip["me.latency"]
+    demands, latency, lm, cb = dict[str, float](), chip["me.latency"], 0, 0
     for access, operand in instruction.accesses():
         if operand.core is not None:
             # Into the other core's local memory, past its memory engine.
-            bandwidth = min(chip["ring.bytes_per_cycle"], chip["me.bytes_per_cycle"])
-            demands["ring"] = moved_cycles(chip, operand, run_length(operand), bandwidth)
-            latency += chip["ring.latency"]
+            bandwidth = min(chip.bytes_per_cycle("ring"), chip["me.bytes_per_cycle"])
+            passed = moved(chip, operand, run_length(operand))
+            demands["ring"] = passed / bandwidth
+            lm += passed
+            latency += chip.latency("ring")
         elif operand.memory in ("lm", "cb"):
-            demands[f"{operand.memory.upper()} {access}"] = moved_cycles(chip, operand, run_length(operand))
+            passed = moved(chip, operand, run_length(operand))
+            demands[f"{operand.memory.upper()} {access}"] = passed / chip["me.bytes_per_cycle"]
+            lm, cb = (lm + passed, cb) if operand.memory == "lm" else (lm, cb + passed)
         else:
             path = "pcie" if operand.memory == "host" else "dev"
-            bandwidth = min(chip[f"memory.{path}_bytes_per_cycle"], chip["me.bytes_per_cycle"])
+            bandwidth = min(chip.bytes_per_cycle(path), chip["me.bytes_per_cycle"])
             demands[f"{operand.memory} {access}"] = operand.bytes / bandwidth
-            latency += chip[f"memory.{path}_latency"]
+            latency += chip.latency(path)
     read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
-    return from_demands(demands, latency, 0, read, written)
+    return replace(from_demands(demands, latency, read, written), lm=lm, cb=cb)
 
 
 def transpose(chip: Chip, instruction: Instruction) -> Cost:
@@ -188,11 +213,8 @@ def transpose(chip: Chip, instruction: Instruction) -> Cost:
         kept *= x.shape[axis]
         axis -= 1
     run = kept * x.dtype.bytes
-    demands = {
-        "LM read": moved_cycles(chip, x, min(run, run_length(x))),
-        "LM write": moved_cycles(chip, out, min(run, run_length(out))),
-    }
-    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+    into, out_of = moved(chip, x, min(run, run_length(x))), moved(chip, out, min(run, run_length(out)))
+    return by_ports(chip, x.bytes, out.bytes, into, out_of)
 
 
 def by_index(chip: Chip, instruction: Instruction) -> Cost:
@@ -205,14 +227,19 @@ def by_index(chip: Chip, instruction: Instruction) -> Cost:
     latency, bandwidth = chip["me.latency"], chip["me.bytes_per_cycle"]
     if chosen.memory == "dev":
         # Assumed: device memory is asked for rows in accesses of the engine, too.
-        latency += chip["memory.dev_latency"]
-        bandwidth = min(chip["memory.dev_bytes_per_cycle"], bandwidth)
-    rows = chosen.memory.upper().replace("DEV", "dev"), spec.access, moved_cycles(chip, other, row, bandwidth)
-    whole = "LM", "write" if spec.access == "read" else "read", moved_cycles(chip, other, min(row, run_length(other)))
-    demands = {"LM read": moved_cycles(chip, index, run_length(index))}
-    for memory, access, cycles in (rows, whole):
+        latency += chip.latency("dev")
+        bandwidth = min(chip.bytes_per_cycle("dev"), bandwidth)
+    port = chip["me.bytes_per_cycle"]
+    rows, whole = moved(chip, other, row), moved(chip, other, min(row, run_length(other)))
+    indices = moved(chip, index, run_length(index))
+    demands = {"LM read": indices / port}
+    for memory, access, cycles in (
+        (chosen.memory.upper().replace("DEV", "dev"), spec.access, rows / bandwidth),
+        ("LM", "write" if spec.access == "read" else "read", whole / port),
+    ):
         demands[f"{memory} {access}"] = demands.get(f"{memory} {access}", 0) + cycles
-    return from_demands(demands, latency, 0, operand_bytes(instruction, "read"), operand_bytes(instruction, "write"))
+    found = from_demands(demands, latency, operand_bytes(instruction, "read"), operand_bytes(instruction, "write"))
+    return replace(found, lm=indices + whole + (rows if chosen.memory == "lm" else 0))
 
 
 def flatten(chip: Chip, instruction: Instruction) -> Cost:
@@ -220,21 +247,14 @@ def flatten(chip: Chip, instruction: Instruction) -> Cost:
     out, x = present(instruction, "out"), present(instruction, "x")
     width, spread = int(instruction.attribute("window")[1]), int(instruction.attribute("dilation")[1])
     line = replace(x, shape=(width, x.shape[3]), strides=(x.strides[2] * spread, x.strides[3]))
-    demands = {
-        "LM read": moved_cycles(chip, out, run_length(line)),
-        "LM write": moved_cycles(chip, out, run_length(out)),
-    }
-    return from_demands(demands, chip["me.latency"], 0, out.bytes, out.bytes)
+    into, out_of = moved(chip, out, run_length(line)), moved(chip, out, run_length(out))
+    return by_ports(chip, out.bytes, out.bytes, into, out_of)
 
 
 def toweight(chip: Chip, instruction: Instruction) -> Cost:
     # The innermost dimension moves: element by element.
     out, x = present(instruction, "out"), present(instruction, "x")
-    demands = {
-        "LM read": moved_cycles(chip, x, x.dtype.bytes),
-        "LM write": moved_cycles(chip, out, out.dtype.bytes),
-    }
-    return from_demands(demands, chip["me.latency"], 0, x.bytes, out.bytes)
+    return by_ports(chip, x.bytes, out.bytes, moved(chip, x, x.dtype.bytes), moved(chip, out, out.dtype.bytes))
 
 
 COSTS: dict[int, Callable[[Chip, Instruction], Cost]] = by_opcode(
@@ -299,13 +319,13 @@ def holds(chip: Chip, core: int, instruction: Instruction) -> tuple[tuple[int, i
     held = []
     for access, operand, size in instruction.traffic():
         if operand.core is not None:
-            cycles = ceil(size / chip["ring.bytes_per_cycle"])
+            cycles = ceil(size / chip.bytes_per_cycle("ring"))
             held += [(link, cycles) for link in ring_links(chip["chip.cores"], core, operand.core)]
         elif operand.memory == "host":
             resource = Resource.PCIE_IN if access == "read" else Resource.PCIE_OUT
-            held.append((resource, ceil(size / chip["memory.pcie_bytes_per_cycle"])))
+            held.append((resource, ceil(size / chip.bytes_per_cycle("pcie"))))
         elif operand.memory == "dev":
-            held.append((Resource.DEV, ceil(size / chip["memory.dev_bytes_per_cycle"])))
+            held.append((Resource.DEV, ceil(size / chip.bytes_per_cycle("dev"))))
     return tuple(held)
 
 
@@ -333,7 +353,7 @@ def fetch_cycles(chip: Chip, size: int) -> int:
 def transfer_cycles(chip: Chip, amounts: dict[str, int]) -> int:
     """Return the cycles of a DMA of so many bytes to or from each memory, over PCIe: latency, then the bytes."""
     cycles = transfer_occupancy(chip, amounts)
-    return cycles + chip["memory.pcie_latency"] if cycles else 0
+    return cycles + chip.latency("pcie") if cycles else 0
 
 
 def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
@@ -344,8 +364,8 @@ def transfer_occupancy(chip: Chip, amounts: dict[str, int]) -> int:
     cycles = 0
     for memory, size in amounts.items():
         if size and memory != "host":
-            bandwidth = chip["memory.pcie_bytes_per_cycle"]
+            bandwidth = chip.bytes_per_cycle("pcie")
             if memory == "dev":
-                bandwidth = min(bandwidth, chip["memory.dev_bytes_per_cycle"])
+                bandwidth = min(bandwidth, chip.bytes_per_cycle("dev"))
             cycles += ceil(size / bandwidth)
     return cycles

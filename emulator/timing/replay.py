@@ -167,7 +167,7 @@ def clock_of(plan: Plan, flat: tuple[np.ndarray, ...]) -> Clock:
         float(chip["memory.lm_block_bytes_per_cycle"]) if chip["memory.lm_blocks"] else 0.0,
         chip["memory.ib_bytes"] if fetches else 0,
         float(chip["seq.fetch_bytes_per_cycle"]) if fetches else 0.0,
-        chip["memory.dev_latency"] if fetches else 0,
+        chip.latency("dev") if fetches else 0,
         plan.program.order == "hardware",
     )
     return Clock(fixed, np.array(starts(part.core.executions for part in plan.cores), np.int64))

@@ -107,7 +107,7 @@ class Stream(Schedule):
     @property
     def in_turn(self) -> int:
         """Cycles of the same tasks one after another, without overlap."""
-        return sum(count * timeline.cycles for timeline, count in self._counted())
+        return sum(count * timeline.cycles for timeline, count in self.counted())
 
     @cached_property
     def bound(self) -> str:
@@ -183,7 +183,7 @@ class Stream(Schedule):
         """Times of each engine, and of both ways of the link where they move anything ("dma.in", "dma.out")."""
         found = {}
         for name in self.timelines[0].engines:
-            parts = [(timeline.engines[name], count) for timeline, count in self._counted()]
+            parts = [(timeline.engines[name], count) for timeline, count in self.counted()]
             stalls = {
                 reason: sum(count * part.stalls[reason] for part, count in parts) for reason in parts[0][0].stalls
             }
@@ -213,7 +213,7 @@ class Stream(Schedule):
         stall = sum(stalls.values())
         return EngineTime(core, busy, stall, self.cycles - busy - stall, stalls, instructions)
 
-    def _counted(self) -> list[tuple[Timeline, int]]:
+    def counted(self) -> list[tuple[Timeline, int]]:
         """Return the timelines with the number of tasks that each is for."""
         period = len(self.timelines)
         return [(timeline, len(range(r, self.tasks, period))) for r, timeline in enumerate(self.timelines)]
@@ -269,7 +269,7 @@ def link(plan: Plan, kind: str) -> Link:
     """Return the link of the inputs, or of the outputs; those in host memory do not move."""
     occupancy = transfer_occupancy(plan.chip, transfer_bytes(plan, kind))
     moving = [symbol.buffers for _, symbol in plan.program.of_kind(kind) if symbol.memory != "host"]
-    return Link(occupancy, plan.chip["memory.pcie_latency"] if occupancy else 0, min(moving, default=1))
+    return Link(occupancy, plan.chip.latency("pcie") if occupancy else 0, min(moving, default=1))
 
 
 def start_times(tasks: int, link_in: Link, link_out: Link, cycles: list[int]) -> list[Times]:

@@ -325,7 +325,7 @@ def longest(plan: Plan, costs: Sequence[Mapping[int, Cost]]) -> float:
                 cycles += times * sum(size for _, _, size in part.core.code[k].traffic()) / block
         if part.fetched.any():
             for size, times in zip(part.fetched.tolist(), part.core.times, strict=True):
-                cycles += times * (chip["memory.dev_latency"] + fetch_cycles(chip, size)) if size else 0
+                cycles += times * (chip.latency("dev") + fetch_cycles(chip, size)) if size else 0
     return cycles
 
 

@@ -44,6 +44,7 @@ def declare(command: Declare) -> None:
     sub.add_argument(
         "--what-if", action="store_true", help="say what more of each thing on the chip would save, scheduling again"
     )
+    sub.add_argument("--energy", action="store_true", help="say what it takes, in microjoules, and the average power")
     add_max_cycles(sub)
     add_tasks(sub)
     add_part(sub)
@@ -63,11 +64,12 @@ def declare(command: Declare) -> None:
 
 
 def time(options: argparse.Namespace) -> int:
+    from emulator.explain.energy import attojoules, energy
     from emulator.explain.what_if import what_if
     from emulator.timing.bounds import Bounds
     from ratel import api
     from ratel.show.bounds import print_bounds, print_comparison
-    from ratel.show.explained import print_explained, print_what_if
+    from ratel.show.explained import print_energy, print_explained, print_what_if
     from ratel.show.findings import warn_of_order
     from ratel.show.progress import Progress
     from ratel.show.schedules import print_schedule
@@ -83,9 +85,11 @@ def time(options: argparse.Namespace) -> int:
     # What is odd about the text is mostly so for each chip.
     tell(list(dict.fromkeys(one for _, _, odd in found for one in odd)), options.strict)
     loaded = [(program, chip) for program, chip, _ in found]
-    if options.explain or options.what_if or options.trace is not None:
+    if options.explain or options.what_if or options.energy or options.trace is not None:
         for _, chip in loaded:
             with_cycles(chip)
+    for _, chip in loaded if options.energy else ():
+        attojoules(with_cycles(chip))
     if options.trace is not None:
         check_targets([options.trace], ".json", loaded[0][0], options.file)
     with Progress(loaded[0][0].name) as progress:
@@ -121,6 +125,7 @@ def time(options: argparse.Namespace) -> int:
             else {
                 **one.summary(),
                 **(explanation(one) if options.explain else {}),
+                **({"energy": energy(one).summary()} if options.energy else {}),
                 **({"what_if": [vars(change) for change in tried[one]]} if one in tried else {}),
             }
             for one in results
@@ -134,6 +139,8 @@ def time(options: argparse.Namespace) -> int:
         print_schedule(one)
         if options.explain:
             print_explained(one)
+        if options.energy:
+            print_energy(energy(one))
         if one in tried:
             print_what_if(tried[one], one.cycles)
     if len(results) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 
+from emulator.explain.energy import area
 from emulator.timing.costs_tensor import products_a_cycle
 from isa.bounds_chip import RooflineChip
 from isa.chip import FIELDS, Chip
@@ -18,18 +19,14 @@ def _of_products(chip: Chip) -> float:
     return 2 * products_a_cycle(chip) * chip["chip.cores"] * chip.cycles_per_second / 1e12
 
 
-def _per_second(chip: Chip, key: str) -> float:
-    return float(chip[key] * chip.cycles_per_second / 1e9)
-
-
 # What is compared of all chips: heading, the number of those of bounds, and what it comes to of those with cycles.
 COMPARED: tuple[tuple[str, str, Callable[[Chip], float] | None], ...] = (
     ("int8 TOPS", "int8_tops", _of_products),
     ("int16 TOPS", "int16_tops", lambda chip: _of_products(chip) / chip["te.i16_cycles"]),
     ("fp16 TOPS", "fp16_tops", lambda chip: _of_products(chip) / (chip["te.f16_cycles"] or inf)),
     ("memory GB", "memory_gb", lambda chip: chip.memory_bytes("dev") / 1e9),
-    ("memory GB/s", "memory_gb_per_second", lambda chip: _per_second(chip, "memory.dev_bytes_per_cycle")),
-    ("host GB/s", "host_gb_per_second", lambda chip: _per_second(chip, "memory.pcie_bytes_per_cycle")),
+    ("memory GB/s", "memory_gb_per_second", lambda chip: float(chip["memory.dev_gb_per_second"])),
+    ("host GB/s", "host_gb_per_second", lambda chip: float(chip["memory.pcie_gb_per_second"])),
     ("link GB/s", "link_gb_per_second", None),
     ("on chip MB", "on_chip_mb", lambda chip: chip["chip.cores"] * chip.memory_bytes("lm") / 1e6),
     ("clock MHz", "frequency_mhz", lambda chip: float(chip["chip.frequency_mhz"])),
@@ -85,4 +82,9 @@ def print_chip(chip: Chip | RooflineChip) -> None:
     for key, value in chip.values.items():
         if key not in NAMING:
             shown.add_row(key, NOT_PUBLIC if value is None else number(value), chip.sources.get(key, ""))
-    console().print(shown)
+    out = console()
+    out.print(shown)
+    if isinstance(chip, Chip) and "area.other_mm2" in chip.values:
+        parts = area(chip)
+        words = ", ".join(f"{name} {mm2:,.4g}" for name, mm2 in parts.items())
+        out.print(f"area: {sum(parts.values()):,.4g} mm2: {words}")

@@ -13,6 +13,7 @@ from ratel.show.tables import console, count, number, share, styled, table
 if TYPE_CHECKING:
     from emulator.explain.annotate import LineTime
     from emulator.explain.breakdown import Part
+    from emulator.explain.energy import Energy
     from emulator.explain.what_if import WhatIf
     from emulator.timing.result import Schedule
     from emulator.timing.timeline import Timeline
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 # Rows of a roofline that are shown; --json has them all.
 POINT_ROWS = 12
 # Of the annotated source: executions, cycles of engines, their share of the run, the share of the critical path ...
-HEADINGS = ("times", "cycles", "share", "path", "slack", "stall cycles")
+HEADINGS = ("times", "cycles", "share", "path", "slack", "stall cycles", "uJ")
+# Lines of the source that are shown with what they take; --json has them all.
+ENERGY_ROWS = 12
 
 
 def sources(path: str, program: Program) -> dict[str, list[str]]:
@@ -74,7 +77,8 @@ def _row(line: LineTime) -> list[str]:
         return [""] * len(HEADINGS)
     slack = "" if line.slack is None else f"{line.slack:,}"
     times = f"{line.executions:,}{' x' if line.is_loop else ''}"
-    return [times, f"{line.cycles:,}", share(line.share, 1), share(line.path_share, 1), slack, stall]
+    taken = "" if line.microjoules is None else f"{line.microjoules:,.4g}"
+    return [times, f"{line.cycles:,}", share(line.share, 1), share(line.path_share, 1), slack, stall, taken]
 
 
 def print_breakdown(parts: Sequence[Part]) -> None:
@@ -134,6 +138,38 @@ def print_explained(timeline: Schedule) -> None:
         f"{more}\nthe whole: bound by {found.limit}, {found.bound:,.0f} cycles; takes {found.cycles:,}, "
         f"{found.distance:.1f} % of them above its bound"
     )
+
+
+def print_energy(found: Energy) -> None:
+    """Print the microjoules of a run, by what takes them, by engine and by source line."""
+    from emulator.explain.energy import MEANINGS, NOWHERE, microjoules
+
+    out, whole = console(), found.total
+
+    def columns(heading: str) -> list[tuple[str, str]]:
+        return [(heading, "left"), ("uJ", "right"), ("share", "right")]
+
+    kinds = table("what takes energy", [*columns(""), ("how many", "right"), ("of", "left")])
+    for kind, amount in found.by_kind.items():
+        if amount:
+            cells = f"{microjoules(amount):,.4g}", share(amount, whole)
+            kinds.add_row(kind, *cells, f"{found.counts[kind]:,}", MEANINGS[kind])
+    engines = table("by engine; chip: its clock and what it takes at rest", columns("engine"))
+    for engine, amount in found.by_engine.items():
+        engines.add_row(engine, f"{microjoules(amount):,.4g}", share(amount, whole))
+    lines = table("by source line", [("line", "left"), *columns("source")])
+    ranked = sorted(found.by_line.items(), key=lambda of: -of[1])
+    ranked = [(line, amount) for line, amount in ranked if line != NOWHERE]
+    for line, amount in ranked[:ENERGY_ROWS]:
+        lines.add_row(f"{line.file}:{line.number}", line.text, f"{microjoules(amount):,.4g}", share(amount, whole))
+    rest = sum(amount for _, amount in ranked[ENERGY_ROWS:])
+    if rest:
+        more = f"{len(ranked) - ENERGY_ROWS} more"
+        lines.add_row(more, "", f"{microjoules(rest):,.4g}", share(rest, whole))
+    lines.add_row("no line's", "", f"{microjoules(found.by_line[NOWHERE]):,.4g}", share(found.by_line[NOWHERE], whole))
+    out.print(styled((f"energy: {found.microjoules:,.4g} uJ", "bold"), f", on average {found.watts:,.4g} W"))
+    for made in (kinds, engines, lines):
+        out.print(made)
 
 
 def print_what_if(found: Sequence[WhatIf], cycles: int) -> None:

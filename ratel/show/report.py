@@ -7,6 +7,7 @@ from math import log10
 
 from emulator.explain.annotate import LineTime, listing
 from emulator.explain.breakdown import KINDS, breakdown
+from emulator.explain.energy import MEANINGS, energy, has_energy, microjoules
 from emulator.explain.roofline import Roofline, roofline
 from emulator.timing.result import Schedule
 from emulator.timing.stream import task_of
@@ -141,6 +142,32 @@ def roof(found: Roofline) -> str:
     )
 
 
+def energy_part(timed: Schedule) -> str:
+    """Return what the run takes, by what takes it and by engine."""
+    found = energy(timed)
+
+    def cells(name: str, amount: int) -> tuple[str, str, str, str]:
+        return (
+            plain(name),
+            f"{microjoules(amount):,.4g}",
+            share(amount, found.total),
+            bar({"compute": amount}, found.total, f"{name}: its share"),
+        )
+
+    kinds = [
+        (*cells(kind, amount), f"{found.counts[kind]:,}", plain(MEANINGS[kind]))
+        for kind, amount in found.by_kind.items()
+        if amount
+    ]
+    engines = [cells(engine, amount) for engine, amount in found.by_engine.items()]
+    return f"""<h2>Energy</h2>
+<p>{found.microjoules:,.4g} uJ, on average {found.watts:,.4g} W.</p>
+{table(("<", "uJ", "share", "<", "how many", "<of"), kinds)}
+<p>By engine; chip: its clock and what it takes at rest.</p>
+{table(("<engine", "uJ", "share", "<"), engines)}
+"""
+
+
 def report(timed: Schedule, took_by_line: Sequence[LineTime], sources: Mapping[str, Sequence[str]]) -> str:
     """Return the page; `took_by_line` is one task's, by `annotate`; `sources` has the lines of files by name."""
     chip, whole = timed.plan.chip, timed.cycles
@@ -196,9 +223,10 @@ def report(timed: Schedule, took_by_line: Sequence[LineTime], sources: Mapping[s
                     share(took.path, task.cycles),
                     f"{took.slack:,}" if took.slack is not None else "",
                     plain(took.stalled_by),
+                    f"{took.microjoules:,.4g}" if took.microjoules is not None else "",
                 )
                 if took
-                else ("",) * 5
+                else ("",) * 6
             ),
             plain(text),
         )
@@ -229,6 +257,7 @@ def report(timed: Schedule, took_by_line: Sequence[LineTime], sources: Mapping[s
             ("all", "all"),
         )
     )
+    joules = energy_part(timed) if has_energy(chip) else ""
     several = f"; {count(timed.tasks, 'task')}" if timed.tasks > 1 else ""
     path_columns = ("<line", "<instruction", "<engine", "<reason", "<limit", "times", "cycles", "share")
     engine_columns = (
@@ -261,9 +290,9 @@ above that.</p>
 {roof(found)}
 <h2>Engines</h2>
 {table(engine_columns, engines)}
-<h2>Critical path</h2>
+{joules}<h2>Critical path</h2>
 {table(path_columns, path)}
 <h2>Source{" (one task)" if several else ""}</h2>
-{table(("line", "executions", "cycles", "of the path", "slack, cycles", "<stalled by", "<source"), lines, "code")}
+{table(("line", "executions", "cycles", "of the path", "slack, cycles", "<stalled by", "uJ", "<source"), lines, "code")}
 <script>{SCRIPT}</script></body></html>
 """

@@ -60,8 +60,8 @@ VARIED: dict[str, Sequence[Any]] = {
     "pe.latency": (0, 1, 20, 100),
     "me.latency": (0, 1, 20, 100),
     "sync.latency": (0, 1, 30),
-    "memory.pcie_bytes_per_cycle": (1, 16, 32),
-    "memory.pcie_latency": (0, 100, 1000),
+    "memory.pcie_gb_per_second": (0.5, 8, 16),
+    "memory.pcie_latency_ns": (0, 200, 2000),
 }
 
 

@@ -64,7 +64,7 @@ def _constants(code: Sequence[Instruction], place: Place) -> list[Operand]:
 CHANGES: tuple[dict[str, Any], ...] = (
     {},
     {"te.latency": 99, "te.read_bytes_per_cycle": 12.5},
-    {"chip.name": 'a "b"', "memory.pcie_latency": 0},
+    {"chip.name": 'a "b"', "memory.pcie_latency_ns": 0},
 )
 
 

@@ -129,8 +129,8 @@ def test_tiles_are_larger_where_memory_is_far() -> None:
     """Of tiles that move as much, those whose own chain of load, product and store is hidden by two buffers."""
     net = chain(np.random.default_rng(1), 64, 16, (16, 16))
     loads = []
-    for latency in (0, 2000):
-        compiled = compile(net.model, small(40960, memory__dev_latency=latency), host=False)
+    for latency in (0, 4000):
+        compiled = compile(net.model, small(40960, memory__dev_latency_ns=latency), host=False)
         (core,) = compiled.program.cores
         loads.append(sum(times for one, times in zip(core.code, core.times) if one.row.mnemonic == "load"))
     assert loads[1] < loads[0]

@@ -1,6 +1,7 @@
 """Chip files: whatever is in one, a Chip or a ChipError whose text says what to do."""
 
 import tomllib
+from math import ceil
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +12,14 @@ from isa.chip import (
     DATAFLOWS,
     FIELDS,
     KIND_OF,
+    SECTIONS,
     Chip,
     chip_names,
     chip_of,
     differences,
     load_chip,
     load_description,
+    toml_of,
 )
 from isa.errors import ChipError
 
@@ -47,7 +50,7 @@ WITH_CYCLES = [name for name in chip_names() if isinstance(load_description(name
 def test_shipped_chips_load_and_say_where_numbers_come_from(name):
     chip = load_chip(name)
     assert chip.name == name
-    assert set(chip.values) == {key for key in FIELDS if KIND_OF.get(key, chip["te.kind"]) == chip["te.kind"]}
+    assert set(chip.values) == {key for key in FIELDS if key not in KIND_OF or chip[KIND_OF[key][0]] == KIND_OF[key][1]}
     assert all(chip.sources[key] for key in chip.values if FIELDS[key][0] != "word")
 
 
@@ -92,16 +95,54 @@ def test_a_file_that_is_a_shipped_chip_loads_as_it(load):
     assert load(EDGE) == load_chip("edge")
 
 
+@pytest.mark.parametrize("name", chip_names())
+def test_what_is_written_is_read_as_it_was(load, tmp_path, name):
+    chip = load_description(name)
+    if name == "edge":
+        chip = chip.replace(chip__name='a "b" \x7f', te__latency=20, memory__dev_gb_per_second=1e-6, ring__clock="core")
+    path = tmp_path / "own.toml"
+    path.write_text(toml_of(chip), "utf-8")
+    back = load_description(path)
+    assert (back.values, back.sources) == (chip.values, chip.sources)
+    assert toml_of(chip).startswith("# ") == (name != "edge")
+
+
 def test_overrides_change_numbers_and_their_source():
     chip = load_chip("edge", te__latency=20, **{"memory.lm_bytes": 2**20})
     assert (chip["te.latency"], chip["memory.lm_bytes"]) == (20, 2**20)
     assert (chip.sources["te.latency"], chip.sources["te.pixels"]) == ("set", "assumed")
     assert load_chip("edge")["te.latency"] == 16
-    with_dev = load_chip("hanguang800", memory__dev_bytes=2**30, memory__dev_bytes_per_cycle=64)
+    with_dev = load_chip("hanguang800", memory__dev_bytes=2**30, memory__dev_gb_per_second=64)
     assert with_dev.memory_bytes("dev") == 2**30
 
 
+def test_what_is_outside_keeps_its_time_whatever_the_clock():
+    for mhz in (125, 500, 4000, 333.3):
+        chip = load_chip("edge", chip__frequency_mhz=mhz)
+        assert chip.bytes_per_cycle("dev") == pytest.approx(8e9 / (mhz * 1e6))
+        assert chip.latency("dev") == ceil(round(mhz / 10, 6)) and chip.latency("pcie") == ceil(round(mhz, 6))
+        assert chip["me.latency"] == load_chip("edge")["me.latency"]
+    ring = {"chip__cores": 2, "ring__clock": "own", "ring__gb_per_second": 3, "ring__latency_ns": 10}
+    own = load_chip("edge", chip__frequency_mhz=1000, **ring)
+    assert (own.bytes_per_cycle("ring"), own.latency("ring")) == (3, 10) and "ring.latency" not in own.values
+    back = own.replace(ring__clock="core", ring__bytes_per_cycle=5, ring__latency=7)
+    assert (back.bytes_per_cycle("ring"), back.latency("ring")) == (5, 7) and "ring.latency_ns" not in back.values
+
+
 BAD_FILES = [
+    # What was in cycles of the core: with what to write instead.
+    (
+        changed("dev_gb_per_second = 8.0", "dev_bytes_per_cycle = 16.0").replace(
+            "dev_latency_ns = 100", "dev_latency = 50"
+        ),
+        "memory.dev_bytes_per_cycle, memory.dev_latency: what lies outside the core's clock is in GB/s and ns",
+        "at 500 MHz that is memory.dev_gb_per_second = 8, memory.dev_latency_ns = 100",
+    ),
+    (
+        changed("dev_gb_per_second = 8.0", 'dev_bytes_per_cycle = "16"'),
+        "memory.dev_bytes_per_cycle: what lies outside",
+        "give memory.dev_gb_per_second, in GB/s and ns",
+    ),
     ("", "lacks chip.name, chip.about, chip.frequency_mhz", "chip.name: name"),
     ("chip", "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     # Python reads a long dotted key in time that grows with the square of its length.
@@ -110,7 +151,11 @@ BAD_FILES = [
     ("x = " + "[" * 5000 + "]" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     ("x = " + "9" * 5000, "is not TOML", "it must be UTF-8 text, as https://toml.io has it"),
     (changed("[seq]", "[sec]"), "unknown key sec", "did you mean `seq`?"),
-    (changed("[seq]", "[sequencer]"), "unknown key sequencer", "known here: chip, memory, seq, sync, ring, te, pe, me"),
+    (
+        changed("[seq]", "[sequencer]"),
+        "unknown key sequencer",
+        f"known here: {', '.join(SECTIONS)}",
+    ),
     (
         changed("queue_depth = 8", "banana = 8"),
         "unknown key seq.banana",
@@ -150,13 +195,13 @@ BAD_FILES = [
         "seq.queue_depth: instructions that wait in an engine's queue",
     ),
     (
-        changed("dev_bytes_per_cycle = 16.0", "dev_bytes_per_cycle = 0"),
-        "the chip has device memory, but memory.dev_bytes_per_cycle is 0",
+        changed("dev_gb_per_second = 8.0", "dev_gb_per_second = 0"),
+        "the chip has device memory, but memory.dev_gb_per_second is 0",
         "give its bandwidth too",
     ),
 ]
 DEPTH_RANGE = "expected a whole number from 1 to 4096 (instructions that wait in an engine's queue)"
-PORT_RANGE = "expected a number from 1e-06 to 1000000000 (bandwidth to the host, each direction)"
+PORT_RANGE = "expected a number from 1e-06 to 1000000000 (bandwidth to the host, each direction, GB/s)"
 for value, written in (
     ("0", "0"),
     ("4097", "4097"),
@@ -174,9 +219,9 @@ for value, written in (
         (changed("queue_depth = 8", f"queue_depth = {value}"), f"seq.queue_depth is {written}", DEPTH_RANGE)
     )
 for value in ("0", "-2.0", "inf", "-inf", "nan", "1e10"):
-    text = changed("pcie_bytes_per_cycle = 2.0", f"pcie_bytes_per_cycle = {value}")
+    text = changed("pcie_gb_per_second = 1.0", f"pcie_gb_per_second = {value}")
     written = "10000000000" if value == "1e10" else value.removesuffix(".0")
-    BAD_FILES.append((text, f"memory.pcie_bytes_per_cycle is {written}", PORT_RANGE))
+    BAD_FILES.append((text, f"memory.pcie_gb_per_second is {written}", PORT_RANGE))
 for value, written in (('"fp16"', "'fp16'"), ("32", "32"), ("[]", "[]")):
     text = EDGE.replace('vector_format = "fp32"\nsource.multipliers', f"vector_format = {value}\nsource.multipliers")
     help = "expected one of fp32, fp24, fp19 (arithmetic of EW1 to EW3)"
@@ -207,7 +252,18 @@ BAD_OVERRIDES = [
     ({**SYSTOLIC, "te__pixels": 4}, "edge: te.kind is 'systolic', and te.pixels is given", ""),
     ({"te__kind": "systolic"}, "edge: te.kind is 'systolic', but te.rows is not given", "te.rows: R: rows"),
     ({"te__latncy": 3}, "edge: unknown key te.latncy", "did you mean `te.latency`?"),
-    ({"nonsense": 3}, "edge: unknown key nonsense", "known here: chip, memory, seq, sync, ring, te, pe, me"),
+    (
+        {"nonsense": 3},
+        "edge: unknown key nonsense",
+        f"known here: {', '.join(SECTIONS)}",
+    ),
+    (
+        {"chip__frequency_mhz": 800, "memory__pcie_latency": 400, "memory__pcie_bytes_per_cycle": 2},
+        "edge: memory.pcie_bytes_per_cycle, memory.pcie_latency: what lies outside the core's clock is in GB/s and ns",
+        "at 800 MHz that is memory.pcie_gb_per_second = 1.6, memory.pcie_latency_ns = 500",
+    ),
+    ({"ring__clock": "own"}, "edge: ring.clock is 'own', but ring.gb_per_second is not given", "ring.gb_per_second: "),
+    ({"ring__latency_ns": 3}, "edge: ring.clock is 'core', and ring.latency_ns is given", "only 'own' has it"),
     ({"te__latency": -1}, "edge: te.latency is -1", "expected a whole number from 0 to 1000000 (fill and drain "),
     ({"te__latency": True}, "edge: te.latency is True", "expected a whole number"),
     ({"te__latency": None}, "edge: te.latency is None", "expected a whole number"),
@@ -215,12 +271,12 @@ BAD_OVERRIDES = [
     ({"te__latency": 10**5000}, "edge: te.latency is a huge number", "expected a whole number"),
     ({"te__latency": float("nan")}, "edge: te.latency is nan", "expected a whole number"),
     (
-        {"memory__dev_bytes_per_cycle": 1e-320},
-        "edge: memory.dev_bytes_per_cycle is 1e-320",
+        {"memory__dev_gb_per_second": 1e-320},
+        "edge: memory.dev_gb_per_second is 1e-320",
         "expected 0, or a number from 1e-06 to 1000000000 (",
     ),
     ({"chip__name": 7}, "edge: chip.name is 7", "expected a line of text (name)"),
-    ({"memory__dev_bytes_per_cycle": 0}, "edge: the chip has device memory, but memory.dev_bytes_per_cycle is 0", ""),
+    ({"memory__dev_gb_per_second": 0}, "edge: the chip has device memory, but memory.dev_gb_per_second is 0", ""),
 ]
 
 

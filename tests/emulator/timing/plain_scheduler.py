@@ -173,7 +173,7 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
         chosen = {"gather": 1, "scatter": 0}.get(e.instruction.row.mnemonic)
         passed = operands[1 - chosen].bytes if chosen is not None and operand is operands[chosen] else operand.bytes
         if core is not None:
-            cycles = ceil(passed / chip["ring.bytes_per_cycle"])
+            cycles = ceil(passed / chip.bytes_per_cycle("ring"))
             up = (core - e.core) % cores
             way, links = (1, up) if up <= cores - up else (-1, cores - up)
             held += [(("ring", way, (e.core + way * k) % cores), cycles) for k in range(links)]
@@ -185,9 +185,9 @@ def held_by(e: Executed, chip: Chip) -> list[tuple[object, int]]:
                     cycles = ceil(min(passed, here) / chip["memory.lm_block_bytes_per_cycle"])
                     held.append((("LM", e.core if core is None else core, block), cycles))
         elif memory == "dev":
-            held.append(("dev", ceil(passed / chip["memory.dev_bytes_per_cycle"])))
+            held.append(("dev", ceil(passed / chip.bytes_per_cycle("dev"))))
         elif memory == "host":
-            held.append((("pcie", access), ceil(passed / chip["memory.pcie_bytes_per_cycle"])))
+            held.append((("pcie", access), ceil(passed / chip.bytes_per_cycle("pcie"))))
     return held
 
 
@@ -247,7 +247,7 @@ def simulate(
                 while left and to_fetch[core] and to_fetch[core][0].code_end - kept <= chip["memory.ib_bytes"]:
                     fetching = to_fetch[core].pop(0)
                     cycles = ceil(fetching.code / chip["seq.fetch_bytes_per_cycle"])
-                    fetching.fetched = max(now + chip["memory.dev_latency"], last_fetched[core]) + cycles
+                    fetching.fetched = max(now + chip.latency("dev"), last_fetched[core]) + cycles
                     last_fetched[core] = fetching.fetched
                     events.add(fetching.fetched + chip["seq.issue_cycles"])
                 if (

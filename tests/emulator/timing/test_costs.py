@@ -19,6 +19,8 @@ from ratel.testing.instructions import instructions
 # 8 products, 4 pixels, 16 channels; ports wide enough not to matter unless a test narrows them.
 CHIP = load_chip(
     "edge",
+    # At 1 GHz GB/s are bytes a cycle, and ns cycles.
+    chip__frequency_mhz=1000,
     te__multipliers=8,
     te__pixels=4,
     te__channels=16,
@@ -35,10 +37,10 @@ CHIP = load_chip(
     me__bytes_per_cycle=32,
     me__access_bytes=16,
     me__latency=7,
-    memory__dev_bytes_per_cycle=16,
-    memory__dev_latency=100,
-    memory__pcie_bytes_per_cycle=2,
-    memory__pcie_latency=1000,
+    memory__dev_gb_per_second=16,
+    memory__dev_latency_ns=100,
+    memory__pcie_gb_per_second=2,
+    memory__pcie_latency_ns=1000,
 )
 
 
@@ -228,7 +230,7 @@ def test_toweight_moves_element_by_element() -> None:
 def test_transfers() -> None:
     assert transfer_cycles(CHIP, {"lm": 0, "dev": 0}) == 0
     assert transfer_cycles(CHIP, {"lm": 100, "cb": 3, "host": 10**6}) == 50 + 2 + 1000
-    slow = CHIP.replace(memory__dev_bytes_per_cycle=1)
+    slow = CHIP.replace(memory__dev_gb_per_second=1)
     assert transfer_cycles(slow, {"dev": 100}) == 100 + 1000
 
 

@@ -39,6 +39,7 @@ def dot_product_chips(draw: st.DrawFn) -> Chip:
     """Return `edge` with some cores, drawn sequencer, engines, latencies and paths; slow and fast ones."""
     small, rate = st.integers(1, 40), st.floats(0.5, 64)
     return load_chip("edge").replace(
+        chip__frequency_mhz=draw(st.sampled_from((500, 1000, 1234.5))),
         chip__cores=draw(st.integers(4, 6)),
         memory__lm_bytes=2**20,
         # Now and then less than the code takes: but for one instruction with the words of loops around it.
@@ -62,10 +63,10 @@ def dot_product_chips(draw: st.DrawFn) -> Chip:
         me__bytes_per_cycle=draw(rate),
         me__access_bytes=draw(st.sampled_from((1, 4, 32))),
         me__latency=draw(st.integers(0, 200)),
-        memory__dev_latency=draw(st.integers(0, 300)),
-        memory__dev_bytes_per_cycle=draw(rate),
-        memory__pcie_bytes_per_cycle=draw(rate),
-        memory__pcie_latency=draw(st.integers(0, 300)),
+        memory__dev_latency_ns=draw(st.integers(0, 300)),
+        memory__dev_gb_per_second=draw(rate),
+        memory__pcie_gb_per_second=draw(rate),
+        memory__pcie_latency_ns=draw(st.integers(0, 300)),
         memory__lm_block_bytes_per_cycle=draw(rate),
         memory__lm_blocks=draw(st.sampled_from((0, 1, 8, 4096))),
     )
@@ -261,7 +262,7 @@ def check_step(timeline: Timeline, step: Step) -> None:
         assert step.resource and step.cycles > 0
     elif step.reason == "fetch":
         cycles = ceil(int(timeline.plan.cores[step.core].fetched[step.index]) / chip["seq.fetch_bytes_per_cycle"])
-        assert step.cycles in (cycles, cycles + chip["memory.dev_latency"])
+        assert step.cycles in (cycles, cycles + chip.latency("dev"))
     elif step.reason == "issue":
         loops = step.cycles - chip["seq.issue_cycles"]
         assert loops >= 0 and (loops == 0 or loops % chip["seq.loop_cycles"] == 0)
@@ -340,14 +341,14 @@ def roofline_bounds(timeline: Timeline) -> list[float]:
 
 
 LATENCIES = (
-    *("te.latency", "pe.latency", "me.latency", "memory.dev_latency", "memory.pcie_latency", "ring.latency"),
+    *("te.latency", "pe.latency", "me.latency", "memory.dev_latency_ns", "memory.pcie_latency_ns", "ring.latency"),
     *("sync.latency", "sync.cycles", "seq.issue_cycles", "seq.loop_cycles", "seq.launch_cycles"),
 )
 # Not the multipliers: more of them have more to be filled with before the first product.
 BANDWIDTHS = (
     *("te.vector_lanes", "te.read_bytes_per_cycle", "pe.lanes"),
     *("te.write_bytes_per_cycle", "pe.read_bytes_per_cycle", "pe.write_bytes_per_cycle", "me.bytes_per_cycle"),
-    *("memory.dev_bytes_per_cycle", "memory.pcie_bytes_per_cycle", "ring.bytes_per_cycle", "seq.queue_depth"),
+    *("memory.dev_gb_per_second", "memory.pcie_gb_per_second", "ring.bytes_per_cycle", "seq.queue_depth"),
     "seq.fetch_bytes_per_cycle",
 )
 
@@ -409,14 +410,14 @@ def test_a_faster_engine_can_make_the_whole_slower() -> None:
 
 def test_grants_of_each_kind() -> None:
     """Where two cores want the same path, the second has it when the first has moved its bytes."""
-    chip = load_chip("edge", chip__cores=4, ring__bytes_per_cycle=1.0, memory__dev_bytes_per_cycle=2.0)
+    chip = load_chip("edge", chip__cores=4, ring__bytes_per_cycle=1.0, memory__dev_gb_per_second=1.0)
     size = (256,)
     here, dev, host = (dense(memory, 0, I8, size) for memory in ("lm", "dev", "host"))
     there = replace(here, core=2)
     kinds = {
         "dev": (build("load", out=here, x=dev), 128),
-        "pcie in": (build("load", out=here, x=host), 256 / chip["memory.pcie_bytes_per_cycle"]),
-        "pcie out": (build("store", out=host, x=here), 256 / chip["memory.pcie_bytes_per_cycle"]),
+        "pcie in": (build("load", out=here, x=host), 256 / chip.bytes_per_cycle("pcie")),
+        "pcie out": (build("store", out=host, x=here), 256 / chip.bytes_per_cycle("pcie")),
         # From core 0 and from core 1 upwards to core 2: both go over the link between the last two.
         "ring": (build("copy", out=there, x=here), 256),
     }

@@ -181,7 +181,7 @@ def test_a_conflict_in_every_other_task() -> None:
     assert found.in_turn == 32 * sum(timeline.cycles for timeline in found.timelines)
 
 
-SLOW = {"memory__pcie_bytes_per_cycle": 1e-6}
+SLOW = {"chip__frequency_mhz": 1000, "memory__pcie_latency_ns": 500, "memory__pcie_gb_per_second": 1e-6}
 
 
 @pytest.mark.parametrize(
