@@ -62,7 +62,8 @@ def contracts() -> list[dict]:
 
 def room_layers() -> list[list[str]]:
     (rooms,) = [contract["layers"] for contract in contracts() if "containers" not in contract]
-    return [[PUBLIC], *(re.findall(r"\w+", layer) for layer in rooms)]
+    top, *below = (re.findall(r"\w+", layer) for layer in rooms)
+    return [[PUBLIC, *top], *below]
 
 
 def wing_layers(room: str) -> list[list[str]]:
@@ -195,7 +196,7 @@ def place(ranks: list[list[Box]], x: float, y: float, width: float, gap: float =
 # -- How it looks -----------------------------------------------------------------------------------------------------
 
 LEGEND = "An arrow points at what is imported; one that follows from others is left out."
-COLOURS = {"programs": "#8a8f98", "ratel": "#8e6bbf", "compiler": "#b5536a", "assembler": "#3f9367", "emulator": "#3b7dc4", "isa": "#c08322"}
+COLOURS = {"programs": "#8a8f98", "explore": "#5f7f2f", "ratel": "#8e6bbf", "compiler": "#b5536a", "assembler": "#3f9367", "emulator": "#3b7dc4", "isa": "#c08322"}
 STYLE = """
 text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#3b4048}
 .room{font-size:17px;font-weight:700}.wing{font-size:14px;font-weight:700}.words{font-size:12px}.end{text-anchor:end}
@@ -286,9 +287,9 @@ def picture() -> str:
     rooms = [room for row in rows for room in row]
     floors, parts, y = {}, [], MARGIN
     for row in rows:
-        # The emulator has the most to show.
+        # These have the most to show.
         free = WIDTH - 2 * MARGIN - GAP * (len(row) - 1)
-        shares = {room: 2.0 if room == "emulator" else 1.0 for room in row}
+        shares = {room: 2.0 if room in ("emulator", "explore") else 1.0 for room in row}
         x, bottom, placed = MARGIN, y, {}
         for room in row:
             width = free * shares[room] / sum(shares.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from isa.diagnostic import Diagnostic, Place
 
-PACKAGES = ("ratel", "compiler", "assembler", "emulator", "isa")
+PACKAGES = ("ratel", "explore", "compiler", "assembler", "emulator", "isa")
 
 
 def shown(value: object) -> str:

@@ -9,6 +9,7 @@ bounds = ratel.bounds(program, "a800")     # bounds.seconds, bounds.limit: of a 
 builder = ratel.Builder("net")             # the same programs from Python
 compiled = ratel.compile("net.onnx")       # a network: compiled.program, .text, .summary()
 session = ratel.onnx.InferenceSession("net.onnx")  # and all of it run, as onnxruntime does
+planned = ratel.fleet("fleet.toml")        # cards that do it: planned.kinds, .utilisation, .picture()
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
@@ -29,6 +30,7 @@ _HOMES = {
     "time": "ratel.api",
     "check": "ratel.api",
     "bounds": "ratel.api",
+    "fleet": "explore.fleet.fleet",
     "Run": "ratel.api",
     "Session": "ratel.api",
     "Compiled": "compiler.compiled",
@@ -79,6 +81,7 @@ __all__ = [
     "check",
     "compile",
     "disassemble",
+    "fleet",
     "format",
     "load_chip",
     "onnx",
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
     from emulator.timing.result import Schedule
     from emulator.timing.stream import Stream
     from emulator.timing.timeline import Timeline
+    from explore.fleet.fleet import fleet
     from isa import quantise
     from isa.chip import Chip, load_chip
     from isa.errors import CheckWarning, ChipError, InputError, ObjectError, RatelError, RatelWarning, Trap

@@ -32,6 +32,7 @@ COMMANDS = {
     "run": "run",
     "check": "check",
     **dict.fromkeys(("time", "annotate", "report"), "time"),
+    "fleet": "fleet",
     **dict.fromkeys(("chips", "manual"), "reference"),
 }
 

@@ -46,6 +46,9 @@ class Progress:
     def trying(self, done: int, total: int) -> None:
         self._show(done, total, "changes of the chip tried")
 
+    def planning(self, what: str, done: int, total: int) -> None:
+        self._show(done, total, what)
+
     def quantising(self, what: str, done: int, total: int) -> None:
         self._show(done, total, what)
 
