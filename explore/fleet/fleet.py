@@ -216,7 +216,8 @@ def _planned(
         elif one.name == SINGLE:
             value = singlestream(station).percentile(one.percentile)
         elif one.name == MULTI:
-            value = multistream(station, one)
+            assert one.interval is not None, "the file has one"
+            value = multistream(station, one.interval)
         else:
             for load in LOADS:
                 advance()

@@ -2,7 +2,7 @@
 
     offline        all samples are there at the beginning          samples a second
     singlestream   a query of one sample comes as the last is done  a percentile of the latency
-    multistream    so many samples come in every interval           as many as are done within it
+    multistream    so many samples come in every interval           the most that are done within it
     server         queries of one sample come at random (Poisson)   the most a second within the bounds on latency
 
 Each is of the cards that share a queue; all of a kind do as many times more as they have queues.
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from explore.fleet.file import MULTI, OFFLINE, SERVER, SINGLE, Cards, Scenario, Work
+from explore.fleet.file import MULTI, OFFLINE, SERVER, SINGLE, Cards, Work
 from explore.fleet.measures import Latencies
 from explore.fleet.queues import Arrival, Service, arriving, in_turn
 from explore.fleet.rates import Rates
+from isa.errors import InputError
 
 # Queries of a simulation by default, and rounds of full batches at least, so that beginning and end count for little.
-QUERIES, ROUNDS = 10_000, 200
-# Queries of a multistream, which all find the same queue unless it grows.
-INTERVALS = 32
+QUERIES, ROUNDS = 20_000, 200
+# Batches of a multistream's query that are simulated at most.
+MOST_BATCHES = 100_000
 # Up to FULL a run of that many settles, which takes some 1 / (1 - load)^2 queries; a search goes by LOAD_STEPS of it.
 FULL, LOAD_STEPS = 0.98, 64
 UNITS = {OFFLINE: "samples/s", SINGLE: "s", MULTI: "samples", SERVER: "queries/s"}
@@ -96,11 +97,14 @@ class Loaded:
 
 
 def server(station: Station, load: float) -> Loaded:
-    """Return the latencies of queries that come at random, at this part of the capacity."""
-    draw, queries = station.drawn(round(load * 1e6)), station.least
+    """Return the latencies of queries that come at random, at this part of the capacity.
+
+    They come in the same order whatever the load, closer together: more of it is never sooner.
+    """
+    draw, queries = station.drawn(1), station.least
     rate = load * station.capacity * station.cards.per_queue
     works = station.works(draw, queries)
-    gaps = draw.exponential(1 / rate, queries).tolist()
+    gaps = (draw.exponential(1.0, queries) / rate).tolist()
     times = arriving(station.service(), map(Arrival, gaps, works))
     late = Latencies.warmed(times)
     kept = np.asarray(works[len(times) - len(late.values) :])
@@ -125,11 +129,9 @@ def greatest_load(station: Station, percentile: float, advance: Callable[[], Non
 
 def offline(station: Station) -> float:
     """Return the samples a second of a kind, of all work by its shares."""
-    samples, rest = station.least, []
-    for k, work in enumerate(station.work):
-        rest.append(Arrival(0.0, k, max(1, round(samples * work.share))))
-    times = arriving(station.service(), rest)
-    return station.queues * sum(one.samples for one in rest) / max(times)
+    samples = list(parts(station.work, station.least))
+    times = arriving(station.service(), [Arrival(0.0, k, one) for k, one in enumerate(samples) if one])
+    return station.queues * sum(samples) / max(times)
 
 
 def singlestream(station: Station) -> Latencies:
@@ -137,34 +139,30 @@ def singlestream(station: Station) -> Latencies:
     return Latencies(np.asarray(in_turn(station.service(1), station.works(station.drawn(0), station.least))))
 
 
-def multistream(station: Station, scenario: Scenario) -> float:
-    """Return how many samples, in each interval, a kind does within it; 0 where it is not one."""
-    interval, service = scenario.interval, station.service()
-    assert interval is not None
+def multistream(station: Station, interval: float) -> float:
+    """Return how many samples, in each interval of so many seconds, a kind does within it; 0 where it is not one.
 
-    def within(samples: int) -> bool:
-        def arrivals() -> Iterator[Arrival]:
-            left = samples
-            for k, work in enumerate(station.work):
-                part = left if k == len(station.work) - 1 else round(samples * work.share)
-                left -= part
-                if part:
-                    yield Arrival(0.0, k, part)
-
-        several = [one for _ in range(INTERVALS) for one in spaced(list(arrivals()), interval)]
-        return Latencies(np.asarray(arriving(service, several))).percentile(scenario.percentile) <= interval
-
-    high = 1
-    while within(high):
-        high *= 2
-    low = high // 2
+    Where a query is done within the interval the next finds the queue as it did, so one query tells of all. Raises
+    InputError where it would be of more batches than are simulated.
+    """
+    service, best = station.service(), max(one.best.samples for one in station.rates)
+    # More than the capacity would do cannot be done.
+    low, high = 0, int(station.capacity * station.cards.per_queue * interval) + 1
+    if high > MOST_BATCHES * best:
+        message = f"{station.cards.name}: {high // best:,} batches in an interval of multistream are not simulated"
+        raise InputError(message, f"at most {MOST_BATCHES:,}: give a shorter scenarios.interval_ms")
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if within(middle) else (low, middle)
+        query = [Arrival(0.0, k, samples) for k, samples in enumerate(parts(station.work, middle)) if samples]
+        low, high = (middle, high) if max(arriving(service, query)) <= interval else (low, middle)
     return low * station.queues
 
 
-def spaced(arrivals: Sequence[Arrival], interval: float) -> Iterator[Arrival]:
-    """Yield what comes together, an interval behind what came before."""
-    for k, one in enumerate(arrivals):
-        yield Arrival(0.0 if k else interval, one.work, one.samples)
+def parts(work: Sequence[Work], samples: int) -> Iterator[int]:
+    """Yield the samples of each work, by its share: so many in all."""
+    share, before = 0.0, 0
+    for one in work:
+        share += one.share
+        until = round(samples * share)
+        yield until - before
+        before = until

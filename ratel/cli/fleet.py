@@ -14,7 +14,7 @@ def declare(command: Declare) -> None:
     sub.add_argument("file", metavar="FLEET.toml|NAME", help="the fleet, or one that comes along: qinghai")
     sub.add_argument("--seed", type=seed, metavar="N", help="what arrivals are drawn from (default: the file's, or 0)")
     sub.add_argument(
-        "--queries", type=count, metavar="N", help="queries of each simulation, at least (default: 10,000)"
+        "--queries", type=count, metavar="N", help="queries of each simulation, at least (default: 20,000)"
     )
     sub.add_argument("--picture", metavar="FILE.svg", help="draw load against latency, by kind")
     add_json(sub)

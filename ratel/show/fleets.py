@@ -61,9 +61,18 @@ def figures(kind: Kind, planned: Planned) -> list[str]:
         told(kind.saturates, most),
         "-" if used is None else f"{least}{share(used, 1)}",
         watts,
-        "-" if not kind.loads else "no load" if kind.most is None else share(kind.most, 1),
+        within(kind, most),
         "-" if needed is None else f"{least}{needed:,}",
     ]
+
+
+def within(kind: Kind, most: str) -> str:
+    """Return up to which load a kind is within the bounds."""
+    if not kind.loads:
+        return "-"
+    if kind.most is None:
+        return "no load"
+    return "all tried" if kind.most == max(one.load for one in kind.loads) else f"{most}{share(kind.most, 1)}"
 
 
 def _print_reported(out: Console, planned: Planned) -> None:
