@@ -16,6 +16,7 @@
 | `front` | points that no other beats in all goals, and what each parameter is worth |
 | `sweep` | the whole: `ratel.sweep` and its Sweep |
 | `page` | a Sweep as one page that loads nothing; `page.js` draws it in the browser |
+| `fleet` | a wing of its own: cards, the work that they do, and the queues before them |
 
 A point is a value for each parameter: numbers of the chip by their keys, and what else is said of a run (the chip it
 begins with, tasks; of a network cores, batch, order, round_once). Its key is the hash of the program, the version,

@@ -10,6 +10,7 @@ builder = ratel.Builder("net")             # the same programs from Python
 compiled = ratel.compile("net.onnx")       # a network: compiled.program, .text, .summary()
 session = ratel.onnx.InferenceSession("net.onnx")  # and all of it run, as onnxruntime does
 sweep = ratel.sweep(program, {"te.latency": "8..64*2"})  # many chips: sweep.front(), .frame, .plot()
+planned = ratel.fleet("fleet.toml")        # cards that do it: planned.kinds, .utilisation, .picture()
 w, scale = ratel.quantise.weights(floats)  # and their numbers from floats
 """
 
@@ -35,6 +36,7 @@ _HOMES = {
     "energy": "emulator.explain.energy",
     "area": "emulator.explain.energy",
     "Energy": "emulator.explain.energy",
+    "fleet": "explore.fleet.fleet",
     "Run": "ratel.api",
     "Session": "ratel.api",
     "Compiled": "compiler.compiled",
@@ -89,6 +91,7 @@ __all__ = [
     "compile",
     "disassemble",
     "energy",
+    "fleet",
     "format",
     "load_chip",
     "onnx",
@@ -109,6 +112,7 @@ if TYPE_CHECKING:
     from emulator.timing.result import Schedule
     from emulator.timing.stream import Stream
     from emulator.timing.timeline import Timeline
+    from explore.fleet.fleet import fleet
     from explore.sweep import Sweep, sweep
     from isa import quantise
     from isa.chip import Chip, load_chip

@@ -33,6 +33,7 @@ COMMANDS = {
     "check": "check",
     **dict.fromkeys(("time", "annotate", "report"), "time"),
     "sweep": "sweep",
+    "fleet": "fleet",
     **dict.fromkeys(("chips", "manual"), "reference"),
 }
 

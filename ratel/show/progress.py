@@ -60,6 +60,9 @@ class Progress:
         left = f"{rate:,.3g} a second, {clock((total - done) / rate)} left" if done else "the first is computed"
         self._show(done, total, f"points, {left}")
 
+    def planning(self, what: str, done: int, total: int) -> None:
+        self._show(done, total, what)
+
     def quantising(self, what: str, done: int, total: int) -> None:
         self._show(done, total, what)
 

@@ -70,6 +70,19 @@ def test_hanguang_latency(resnet50: bytes) -> None:
     check("Hanguang 800 ResNet-50 one image, us", timeline.seconds * 1e6, 143.2, 0.55)
 
 
+@pytest.mark.slow
+def test_hanguang_mlperf() -> None:
+    pytest.importorskip("simpy")
+    # The host's time is calibrated on the first. Missed are the last two: the bounds only pin how far off they are.
+    (kind,) = ratel.fleet("hanguang_mlperf").kinds
+    value = {one.scenario.name: one.value for one in kind.reported}
+    assert all(value.values())
+    check("Hanguang 800 MLPerf Offline, samples/s", value["offline"], 69_306.6, 0.01)
+    check("Hanguang 800 MLPerf SingleStream p90, us", value["singlestream"] * 1e6, 171.9, 0.15)
+    check("Hanguang 800 MLPerf MultiStream, samples in 50 ms", value["multistream"], 2_692, 0.3)
+    check("Hanguang 800 MLPerf Server, queries/s", value["server"], 45_169, 0.55)
+
+
 # Tiles, rows x columns, and how many at a time: the tuner's files of the 810E name them for INT8, by rows for bf16.
 FEW, MORE, MANY, AT_ONCE = (16, 64), (64, 256), (128, 256), 20
 
