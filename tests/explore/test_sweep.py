@@ -38,9 +38,9 @@ def test_each_point_has_the_cycles_of_time(sweep: ratel.Sweep) -> None:
 
 
 def test_numbers_that_do_not_go_together_are_rows() -> None:
-    found = ratel.sweep(digits(), {"memory.dev_bytes": "0,1M", "memory.dev_bytes_per_cycle": "0,16"}, processes=1)
+    found = ratel.sweep(digits(), {"memory.dev_bytes": "0,1M", "memory.dev_gb_per_second": "0,16"}, processes=1)
     assert [bool(row["error"]) for row in found.rows] == [False, False, True, False]
-    assert "bandwidth" in found.rows[2]["error"] or "dev_bytes_per_cycle is 0" in found.rows[2]["error"]
+    assert "bandwidth" in found.rows[2]["error"] or "dev_gb_per_second is 0" in found.rows[2]["error"]
 
 
 def test_chips_and_tasks_vary() -> None:
