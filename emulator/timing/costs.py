@@ -49,39 +49,40 @@ class Cost:
     cb: int = 0
 
 
-def operand_bytes(instruction: Instruction, access: str) -> int:
-    """Return the bytes that an instruction reads or writes, of each operand once, but for constants that it reads."""
-    return sum(
-        size
-        for kind, operand, size in instruction.traffic()
-        if kind == access and (kind == "write" or operand.memory != "cb")
-    )
-
-
-def constant_bytes(instruction: Instruction) -> int:
-    """Return the bytes of the constants that an instruction reads, each once."""
-    return sum(one.bytes for access, one in instruction.accesses() if access == "read" and one.memory == "cb")
+def passing(instruction: Instruction) -> tuple[int, int, int]:
+    """Return the bytes that an instruction reads, writes, and reads of constants: of each operand once."""
+    read = written = constants = 0
+    for access, operand, size in instruction.traffic():
+        if access == "write":
+            written += size
+        elif operand.memory == "cb":
+            constants += size
+        else:
+            read += size
+    return read, written, constants
 
 
 def cost(
     engine: str, chip: Chip, instruction: Instruction, demands: dict[str, float], lanes: int, macs: int = 0
 ) -> Cost:
     """Return the cost of an instruction on an engine with LM ports of its own, from its demands in cycles."""
-    read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
+    read, written, constants = passing(instruction)
     demands = {
         **demands,
         "LM read": read / chip[f"{engine}.read_bytes_per_cycle"],
         "LM write": written / chip[f"{engine}.write_bytes_per_cycle"],
     }
-    found = from_demands(demands, chip[f"{engine}.latency"], read, written)
-    return replace(found, macs=macs, lanes=lanes, lm=read + written, cb=constant_bytes(instruction))
+    work = {"macs": macs, "lanes": lanes, "lm": read + written, "cb": constants}
+    return from_demands(demands, chip[f"{engine}.latency"], read, written, **work)
 
 
-def from_demands(demands: dict[str, float], latency: int, read: int, written: int) -> Cost:
+def from_demands(demands: dict[str, float], latency: int, read: int, written: int, **work: int) -> Cost:
+    """Return the cost of the greatest of some demands; `work` is by the names of Cost."""
     greatest = max(demands.values())
     limit = ", ".join(name for name, demand in demands.items() if demand == greatest)
     occupancy = max(1, ceil(greatest))
-    return Cost(occupancy, occupancy + latency, limit, 0, read, written, tuple(demands.items()))
+    each = tuple(demands.items())
+    return Cost(occupancy, occupancy + latency, limit, read=read, written=written, demands=each, **work)
 
 
 def present(instruction: Instruction, name: str) -> Operand:
@@ -145,14 +146,14 @@ def resize(chip: Chip, instruction: Instruction) -> Cost:
 def regions(chip: Chip, instruction: Instruction, taps: int, read: int) -> Cost:
     """Return the cost of an instruction that looks at `taps` elements of x and reads so many bytes of it."""
     read += present(instruction, "rois").bytes + present(instruction, "index").bytes
-    written = operand_bytes(instruction, "write")
+    _, written, constants = passing(instruction)
     demands = {
         "pooling lanes": taps / chip["pe.lanes"],
         "LM read": read / chip["pe.read_bytes_per_cycle"],
         "LM write": written / chip["pe.write_bytes_per_cycle"],
     }
-    found = from_demands(demands, chip["pe.latency"], read, written)
-    return replace(found, lanes=taps, lm=read + written, cb=constant_bytes(instruction))
+    work = {"lanes": taps, "lm": read + written, "cb": constants}
+    return from_demands(demands, chip["pe.latency"], read, written, **work)
 
 
 def roisample(chip: Chip, instruction: Instruction) -> Cost:
@@ -179,7 +180,7 @@ def by_ports(chip: Chip, read: int, written: int, moved_in: int, moved_out: int)
     """Return the cost of an instruction of ME in local memory, of operands of so many bytes; its ports move more."""
     port = chip["me.bytes_per_cycle"]
     demands = {"LM read": moved_in / port, "LM write": moved_out / port}
-    return replace(from_demands(demands, chip["me.latency"], read, written), lm=moved_in + moved_out)
+    return from_demands(demands, chip["me.latency"], read, written, lm=moved_in + moved_out)
 
 
 def move(chip: Chip, instruction: Instruction) -> Cost:
@@ -201,8 +202,8 @@ def move(chip: Chip, instruction: Instruction) -> Cost:
             bandwidth = min(chip.bytes_per_cycle(path), chip["me.bytes_per_cycle"])
             demands[f"{operand.memory} {access}"] = operand.bytes / bandwidth
             latency += chip.latency(path)
-    read, written = operand_bytes(instruction, "read"), operand_bytes(instruction, "write")
-    return replace(from_demands(demands, latency, read, written), lm=lm, cb=cb)
+    read, written, _ = passing(instruction)
+    return from_demands(demands, latency, read, written, lm=lm, cb=cb)
 
 
 def transpose(chip: Chip, instruction: Instruction) -> Cost:
@@ -238,8 +239,9 @@ def by_index(chip: Chip, instruction: Instruction) -> Cost:
         ("LM", "write" if spec.access == "read" else "read", whole / port),
     ):
         demands[f"{memory} {access}"] = demands.get(f"{memory} {access}", 0) + cycles
-    found = from_demands(demands, latency, operand_bytes(instruction, "read"), operand_bytes(instruction, "write"))
-    return replace(found, lm=indices + whole + (rows if chosen.memory == "lm" else 0))
+    read, written, _ = passing(instruction)
+    lm = indices + whole + (rows if chosen.memory == "lm" else 0)
+    return from_demands(demands, latency, read, written, lm=lm)
 
 
 def flatten(chip: Chip, instruction: Instruction) -> Cost:

@@ -9,7 +9,7 @@ from emulator.explain.energy import area
 from emulator.timing.costs_tensor import products_a_cycle
 from isa.bounds_chip import RooflineChip
 from isa.chip import FIELDS, Chip
-from ratel.show.tables import console, number, styled, table
+from ratel.show.tables import console, number, significant, styled, table
 
 NOT_PUBLIC = "not public"
 NAMING = ("chip.name", "chip.about")
@@ -69,7 +69,7 @@ def _common(chip: Chip | RooflineChip, key: str, of: Callable[[Chip], float] | N
     if isinstance(chip, RooflineChip):
         return public(chip[f"roofline.{key}"])
     value = 0.0 if of is None else of(chip)
-    return "-" if not value else f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}"
+    return significant(value) if value else "-"
 
 
 def public(value: float | None) -> str:
@@ -86,5 +86,5 @@ def print_chip(chip: Chip | RooflineChip) -> None:
     out.print(shown)
     if isinstance(chip, Chip) and "area.other_mm2" in chip.values:
         parts = area(chip)
-        words = ", ".join(f"{name} {mm2:,.4g}" for name, mm2 in parts.items())
-        out.print(f"area: {sum(parts.values()):,.4g} mm2: {words}")
+        words = ", ".join(f"{name} {significant(mm2)}" for name, mm2 in parts.items())
+        out.print(f"area: {significant(sum(parts.values()))} mm2: {words}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from assembler.files import LIBRARY
 from isa.files import name_of, read_same
-from ratel.show.tables import console, count, number, share, styled, table
+from ratel.show.tables import console, count, number, share, significant, styled, table
 
 if TYPE_CHECKING:
     from emulator.explain.annotate import LineTime
@@ -77,7 +77,7 @@ def _row(line: LineTime) -> list[str]:
         return [""] * len(HEADINGS)
     slack = "" if line.slack is None else f"{line.slack:,}"
     times = f"{line.executions:,}{' x' if line.is_loop else ''}"
-    taken = "" if line.microjoules is None else f"{line.microjoules:,.4g}"
+    taken = "" if line.microjoules is None else significant(line.microjoules)
     return [times, f"{line.cycles:,}", share(line.share, 1), share(line.path_share, 1), slack, stall, taken]
 
 
@@ -152,22 +152,26 @@ def print_energy(found: Energy) -> None:
     kinds = table("what takes energy", [*columns(""), ("how many", "right"), ("of", "left")])
     for kind, amount in found.by_kind.items():
         if amount:
-            cells = f"{microjoules(amount):,.4g}", share(amount, whole)
+            cells = significant(microjoules(amount)), share(amount, whole)
             kinds.add_row(kind, *cells, f"{found.counts[kind]:,}", MEANINGS[kind])
     engines = table("by engine; chip: its clock and what it takes at rest", columns("engine"))
     for engine, amount in found.by_engine.items():
-        engines.add_row(engine, f"{microjoules(amount):,.4g}", share(amount, whole))
+        engines.add_row(engine, significant(microjoules(amount)), share(amount, whole))
     lines = table("by source line", [("line", "left"), *columns("source")])
     ranked = sorted(found.by_line.items(), key=lambda of: -of[1])
     ranked = [(line, amount) for line, amount in ranked if line != NOWHERE]
     for line, amount in ranked[:ENERGY_ROWS]:
-        lines.add_row(f"{line.file}:{line.number}", line.text, f"{microjoules(amount):,.4g}", share(amount, whole))
+        lines.add_row(f"{line.file}:{line.number}", line.text, significant(microjoules(amount)), share(amount, whole))
     rest = sum(amount for _, amount in ranked[ENERGY_ROWS:])
     if rest:
         more = f"{len(ranked) - ENERGY_ROWS} more"
-        lines.add_row(more, "", f"{microjoules(rest):,.4g}", share(rest, whole))
-    lines.add_row("no line's", "", f"{microjoules(found.by_line[NOWHERE]):,.4g}", share(found.by_line[NOWHERE], whole))
-    out.print(styled((f"energy: {found.microjoules:,.4g} uJ", "bold"), f", on average {found.watts:,.4g} W"))
+        lines.add_row(more, "", significant(microjoules(rest)), share(rest, whole))
+    lines.add_row(
+        "no line's", "", significant(microjoules(found.by_line[NOWHERE])), share(found.by_line[NOWHERE], whole)
+    )
+    out.print(
+        styled((f"energy: {significant(found.microjoules)} uJ", "bold"), f", on average {significant(found.watts)} W")
+    )
     for made in (kinds, engines, lines):
         out.print(made)
 

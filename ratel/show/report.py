@@ -12,7 +12,7 @@ from emulator.explain.roofline import Roofline, roofline
 from emulator.timing.result import Schedule
 from emulator.timing.stream import task_of
 from ratel.show.gantt import gantt, plain, style_of
-from ratel.show.tables import count, seconds, share
+from ratel.show.tables import count, seconds, share, significant
 
 # Rows of the critical path that are shown; ratel time --json has them all.
 PATH_ROWS = 40
@@ -149,7 +149,7 @@ def energy_part(timed: Schedule) -> str:
     def cells(name: str, amount: int) -> tuple[str, str, str, str]:
         return (
             plain(name),
-            f"{microjoules(amount):,.4g}",
+            significant(microjoules(amount)),
             share(amount, found.total),
             bar({"compute": amount}, found.total, f"{name}: its share"),
         )
@@ -161,7 +161,7 @@ def energy_part(timed: Schedule) -> str:
     ]
     engines = [cells(engine, amount) for engine, amount in found.by_engine.items()]
     return f"""<h2>Energy</h2>
-<p>{found.microjoules:,.4g} uJ, on average {found.watts:,.4g} W.</p>
+<p>{significant(found.microjoules)} uJ, on average {significant(found.watts)} W.</p>
 {table(("<", "uJ", "share", "<", "how many", "<of"), kinds)}
 <p>By engine; chip: its clock and what it takes at rest.</p>
 {table(("<engine", "uJ", "share", "<"), engines)}
@@ -223,7 +223,7 @@ def report(timed: Schedule, took_by_line: Sequence[LineTime], sources: Mapping[s
                     share(took.path, task.cycles),
                     f"{took.slack:,}" if took.slack is not None else "",
                     plain(took.stalled_by),
-                    f"{took.microjoules:,.4g}" if took.microjoules is not None else "",
+                    significant(took.microjoules) if took.microjoules is not None else "",
                 )
                 if took
                 else ("",) * 6

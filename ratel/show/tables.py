@@ -84,6 +84,11 @@ def seconds(value: float) -> str:
     return f"{value / 1e-9:.3g} ns"
 
 
+def significant(value: float) -> str:
+    """Return a measured number to four figures, and large ones whole."""
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
 def number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"

@@ -43,17 +43,22 @@ def counted(timeline: Timeline) -> Counter[str]:
             assert x is not None
             found[{"i16": "i16", "f16": "f16", "bf16": "bf16"}.get(x.dtype.name, "i8")] += macs(instruction)
         out = instruction.operand("out") if engine == "te" else None
-        found["lane"] += out.elements if out is not None else 0
-        for access, operand in instruction.accesses():
+        # rotate has two products for each element.
+        twice = 1 + (instruction.row.mnemonic == "rotate")
+        found["lane"] += twice * out.elements if out is not None else 0
+        # Of what an index picks from, or puts to, no more passes than is picked or put.
+        chosen = {"gather": 1, "scatter": 0}.get(instruction.row.mnemonic)
+        operands = [operand for _, operand in instruction.accesses()]
+        for k, (access, operand) in enumerate(instruction.accesses()):
+            passed = operands[1 - k].bytes if k == chosen else operand.bytes
             if operand.core is not None:
-                found["ring"] += operand.bytes * len(ring_links(plan.chip["chip.cores"], core, operand.core))
+                found["ring"] += passed * len(ring_links(plan.chip["chip.cores"], core, operand.core))
             else:
-                found["pcie"] += operand.bytes if operand.memory == "host" else 0
-                found["dev"] += operand.bytes if operand.memory == "dev" else 0
-            found["cb"] += operand.bytes if operand.memory == "cb" and access == "read" else 0
-            # A gather reads what it takes, whatever x has more.
-            picked = access == "read" and instruction.row.mnemonic in ("gather", "flatten")
-            found["least lm"] += operand.bytes if operand.memory == "lm" and engine != "pe" and not picked else 0
+                found["pcie"] += passed if operand.memory == "host" else 0
+                found["dev"] += passed if operand.memory == "dev" else 0
+            found["cb"] += passed if operand.memory == "cb" and access == "read" else 0
+            taken = access == "read" and instruction.row.mnemonic == "flatten"
+            found["least lm"] += passed if operand.memory == "lm" and engine != "pe" and not taken else 0
     for _, symbol in (*plan.program.of_kind("input"), *plan.program.of_kind("output")):
         if symbol.memory != "host":
             found.update({"pcie": symbol.bytes, symbol.memory: symbol.bytes})

@@ -50,6 +50,30 @@ def test_annotate(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "copy t[i % 2], x" in capsys.readouterr().out
 
 
+def test_energy(source: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = run_json(capsys, "time", source, "--energy", "--json")
+    energy = found["energy"]
+    for part in ("by_kind", "by_memory", "by_engine"):
+        assert sum(energy[part].values()) == pytest.approx(energy["total"])
+    assert sum(line["microjoules"] for line in energy["by_line"]) == pytest.approx(energy["total"])
+    assert energy["watts"] * found["seconds"] * 1e6 == pytest.approx(energy["total"])
+    assert main(["time", str(source), "--energy"]) == 0
+    assert "energy: " in capsys.readouterr().out
+    assert main(["annotate", str(source)]) == 0
+    assert "uJ" in capsys.readouterr().out
+    # A chip file may leave the sections out.
+    assert main(["chips", "edge", "--set", "te.latency=20", "--toml"]) == 0
+    text = capsys.readouterr().out
+    assert "latency = 20" in text
+    bare = tmp_path / "bare.toml"
+    bare.write_text(text.partition("[energy]")[0])
+    assert main(["time", str(source), "--chip", str(bare), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["time", str(source), "--chip", str(bare), "--energy"]) == 1
+    assert "edge has no section [energy] in its file" in capsys.readouterr().err
+    assert main(["chips", "--toml"]) == 2
+
+
 def test_explain_and_what_if(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for tasks in ("1", "3"):
         found = run_json(capsys, "time", source, "--explain", "--what-if", "--tasks", tasks, "--json")
