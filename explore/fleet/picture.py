@@ -8,6 +8,7 @@ from math import ceil, floor, log10
 from explore.fleet.rates import BOUNDS
 from explore.fleet.scenarios import Loaded
 from isa.errors import InputError
+from ratel.show.tables import count
 
 LEFT, TOP, WIDTH, HEIGHT, LINE = 76, 58, 720, 330, 20
 # Told apart by the colour-blind as well (Okabe and Ito, 2008).
@@ -55,7 +56,7 @@ def picture(name: str, bounds: Mapping[str, float], curves: Sequence[Curve]) -> 
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right + 20} {tall}" role="img" '
         f'aria-label="{escape(name)}: latency over load, by kind of card">',
         f"<style>{STYLE}</style><rect width='100%' height='100%' fill='#fff'/>",
-        f'<text x="{LEFT}" y="20">{escape(name)}: latency of a query over load</text>',
+        f'<text x="{LEFT}" y="20">{escape(name)}: latency of a query over load, a part of the capacity</text>',
         f'<text x="{LEFT}" y="38">thick: p99; thin: p50; broken: at least so long, by bounds</text>',
     ]
     for power in range(low, high + 1):
@@ -63,9 +64,7 @@ def picture(name: str, bounds: Mapping[str, float], curves: Sequence[Curve]) -> 
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{_of_power(power)}</text>')
     for load in range(0, 101, 20):
-        parts.append(
-            f'<text x="{x(load / 100):.1f}" y="{bottom + 18}" text-anchor="middle">{load} % of capacity</text>'
-        )
+        parts.append(f'<text x="{x(load / 100):.1f}" y="{bottom + 18}" text-anchor="middle">{load} %</text>')
     for work, bound in bounds.items():
         at = y(max(bound, 10.0**low))
         parts.append(f'<line class="bound" x1="{LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
@@ -74,9 +73,10 @@ def picture(name: str, bounds: Mapping[str, float], curves: Sequence[Curve]) -> 
         parts += _lines(curve, COLOURS[k % len(COLOURS)], x, y)
         at = bottom + 44 + LINE * k
         colour = COLOURS[k % len(COLOURS)]
+        words = f"{curve.name}: {count(curve.count, 'card')}, from {curve.known}"
         parts.append(
             f'<path class="line{_least(curve)}" stroke="{colour}" d="M{LEFT} {at - 4}h28"/>'
-            f'<text x="{LEFT + 36}" y="{at}">{escape(curve.name)}: {curve.count:,} cards, from {curve.known}</text>'
+            f'<text x="{LEFT + 36}" y="{at}">{escape(words)}</text>'
         )
     return "\n".join([*parts, "</svg>\n"])
 
