@@ -109,6 +109,8 @@ def in_form(form: str, script: str) -> subprocess.CompletedProcess:
     )
 
 
+# Each compiles all products anew: half a minute.
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_is_reference(form: str) -> None:
     if form not in possible_forms():
