@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from isa.dtypes import BF16, F16, F32, I8, I16, I32, U8
+from isa.dtypes import BF16, E4M3, E5M2, F16, F32, I8, I16, I32, U8
 from isa.encoding import DESCRIPTOR, WORD_BYTES, decode, encode
 from isa.errors import ObjectError
 from isa.instruction import Instruction, build
@@ -221,7 +221,7 @@ def not_beside_fixed(name: str, value: object) -> bool:
 
 
 # Types of x and of w that say that floats are multiplied, and the bias of those; what says that integers are.
-OF_FLOATS = {*product(("x", "w"), (F16, BF16)), ("bias", F32)}
+OF_FLOATS = {*product(("x", "w"), (F16, BF16)), ("w", E4M3), ("w", E5M2), ("bias", F32)}
 OF_INTEGERS = {("bias", I32), ("out", I32), ("x_zero", "set"), ("w_zero", "set"), *product("x", (I8, U8, I16))}
 OF_INTEGERS |= {("w", U8), ("w", I16), *FIXED}
 
@@ -231,7 +231,8 @@ def excluded_in_products(first: Feature, second: Feature) -> bool:
     for feature, other in ((first, second), (second, first)):
         if feature in OF_FLOATS and other in OF_INTEGERS:
             return True
-    types = {first, second} & OF_FLOATS - {("bias", F32)}
+    # A w of 8 bits goes with an x of either type.
+    types = {one for one in {first, second} & OF_FLOATS - {("bias", F32)} if one not in (("w", E4M3), ("w", E5M2))}
     return len(types) == 2 and len({dtype for _, dtype in types}) == 2
 
 
